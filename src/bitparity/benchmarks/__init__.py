@@ -1,0 +1,107 @@
+"""Benchmarks: the contract and the registry. One file a benchmark.
+
+A benchmark turns a data set into items and grades completions. `grade` is pure: it sees the item and
+the answer part of one completion, never the reasoning, and decides nothing about cut-offs inside the
+reasoning or engine failures; `bitparity.grading` does that for all.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bitparity.records import Completion, Grade, Item
+
+if TYPE_CHECKING:
+    from bitparity.study import BenchmarkSpec
+
+# name -> module with a class `BENCHMARK`; imported only when used
+_MODULES = {
+    "smoke": "bitparity.benchmarks.smoke",
+    "mmlu_pro": "bitparity.benchmarks.mmlu_pro",
+    "math500": "bitparity.benchmarks.math500",
+    "aime24": "bitparity.benchmarks.aime24",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the canonical data set lives: hub id, config, split and the pinned commit; gated or not."""
+
+    path: str
+    split: str
+    revision: str
+    config: str | None = None
+    gated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What a benchmark is, known without loading its data.
+
+    `chance` is the score of guessing, a fraction, None where it depends on the items.
+    """
+
+    title: str
+    items: int
+    forms: tuple[str, ...]
+    metric: str
+    source: Source | None
+    chance: float | None = 0.0
+
+
+class Benchmark(ABC):
+    """The contract. `spec` is the study's entry, `info` what the benchmark is.
+
+    Class attribute `fixed_order`: items keep the data set's own order and `limit` is applied by the
+    benchmark (lm-eval tasks); otherwise the exam shuffles by item id and limits.
+    Class attribute `slow_grader`: `grade` may take seconds or hang, so it runs in processes with a timeout.
+    """
+
+    info: ClassVar[Info]
+    fixed_order: ClassVar[bool] = False
+    slow_grader: ClassVar[bool] = False
+
+    def __init__(self, spec: BenchmarkSpec) -> None:
+        self.spec = spec
+
+    @property
+    def metric(self) -> str:
+        """The name of the primary metric: the key in `Grade.metrics` that equals `Grade.score`."""
+        return self.spec.metric or self.info.metric
+
+    @abstractmethod
+    def items(self) -> Iterable[Item]:
+        """All items, ids unique. Raises DataError where the data set is missing or broken."""
+
+    @abstractmethod
+    def grade(self, item: Item, completion: Completion) -> Grade:
+        """The verdict on one completion."""
+
+    def task_settings(self) -> dict[str, Any]:
+        """Sampling values that belong to the task itself (keys of `Sampling`): its stops, its budget."""
+        return {}
+
+    def provenance(self) -> dict[str, Any]:
+        """What the data was: path or hub id and revision, SHA-256 of the rows' content, versions."""
+        return {}
+
+
+def benchmark_names() -> list[str]:
+    """The names of bitparity's own benchmarks."""
+    return list(_MODULES)
+
+
+def benchmark_class(name: str) -> type[Benchmark]:
+    """The class of a benchmark; any name that starts with `lm_eval:` is a task of lm-eval."""
+    module = _MODULES.get(name, "bitparity.benchmarks.lm_eval_task")
+    found: type[Benchmark] = importlib.import_module(module).BENCHMARK
+    return found
+
+
+def load_benchmark(spec: BenchmarkSpec) -> Benchmark:
+    """The benchmark of a study's entry."""
+    return benchmark_class(spec.name)(spec)

@@ -1,0 +1,46 @@
+"""Engines: the contract. One file an engine; each runs in a process of its own.
+
+An engine takes a stream of requests and gives samples as they end, in any order. `facts` tells what
+really ran. `host.EngineProcess` starts the process, `worker` is what runs in it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from typing import Any
+
+from bitparity.records import Request, Sample
+from bitparity.study import Variant
+
+# kind -> module with a class `ENGINE`; imported only in the engine's process
+_MODULES = {
+    "transformers": "bitparity.engines.transformers_engine",
+    "vllm": "bitparity.engines.vllm_engine",
+    "replay": "bitparity.engines.replay",
+}
+
+
+class Engine(ABC):
+    """The contract. The constructor loads the model and raises ModelError or EngineError where it cannot."""
+
+    @abstractmethod
+    def __init__(self, variant: Variant) -> None: ...
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What really runs, from the running engine and not from its arguments (JSON values)."""
+
+    @abstractmethod
+    def stream(self, requests: AsyncIterator[Request]) -> AsyncIterator[Sample]:
+        """Samples as they end, each request answered exactly once."""
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+
+
+def load_engine(variant: Variant) -> Engine:
+    """Load a variant's engine in this process."""
+    engine: type[Engine] = importlib.import_module(_MODULES[variant.engine.kind]).ENGINE
+    return engine(variant)

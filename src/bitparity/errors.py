@@ -1,0 +1,60 @@
+"""The tree of errors. Each message says what is wrong, the likely cause and the remedy.
+
+```
+BitparityError                exit code 3
+├── UserInputError            exit code 2: something the user gave cannot be used
+│   ├── StudyError            the study file
+│   ├── DataError             a data file or data set
+│   ├── ModelError            a model folder, tokenizer or chat template
+│   ├── RunError              the run directory: another study, another process, not writable
+│   └── MissingDependencyError  an optional package is absent
+├── EngineError               an engine died or could not start; what was finished is kept
+└── StoreError                a record could not be written or read; what was finished is kept
+```
+"""
+
+
+class BitparityError(Exception):
+    """Base of all errors that bitparity raises on purpose; `exit_code` is what the command ends with."""
+
+    exit_code = 3
+
+
+class UserInputError(BitparityError):
+    """Something the user gave cannot be used."""
+
+    exit_code = 2
+
+
+class StudyError(UserInputError):
+    """The study file is wrong."""
+
+
+class DataError(UserInputError):
+    """A data file or data set is missing, broken or of another kind."""
+
+
+class ModelError(UserInputError):
+    """A model folder, its tokenizer or its chat template cannot be used as the study asks."""
+
+
+class RunError(UserInputError):
+    """The run directory belongs to another study or process, or cannot be used."""
+
+
+class MissingDependencyError(UserInputError):
+    """An optional package is absent."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package '{package}', which is not installed. "
+            f"Install it with: pip install 'bitparity[{extra}]'"
+        )
+
+
+class EngineError(BitparityError):
+    """An engine could not start or died; finished samples are kept, the same command goes on."""
+
+
+class StoreError(BitparityError):
+    """A record could not be written or read back; finished samples are kept."""

@@ -1,0 +1,131 @@
+"""The records that travel between the stages: exam items, requests, samples, grades.
+
+Plain dataclasses without dependencies. Each stage reads only the record before it, and every record
+here can be written as one JSON line and read back unchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal["answered", "no_answer", "cut_off", "infrastructure_error"]
+Finish = Literal["stop", "length", "error"]
+Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model is shown: chat messages or plain text, exactly one of the two.
+
+    A last message of role "assistant" is a prefix that the model continues. With `continuations` the
+    model writes nothing: the log-likelihood of each, given the prompt, is computed.
+    """
+
+    messages: tuple[Message, ...] | None = None
+    text: str | None = None
+    continuations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One question of a benchmark.
+
+    `prompts` has one entry, but for log-likelihood items whose choices differ in the context.
+    `group` names items that share a problem (for clustered errors), `subgroup` a category to report.
+    `reference` and `metadata` hold JSON values only.
+    """
+
+    id: str
+    prompts: tuple[Prompt, ...]
+    reference: Any
+    group: str | None = None
+    subgroup: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How one completion is drawn. temperature 0 is greedy; top_k 0 and min_p 0 are off."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One unit of work for an engine: write one completion, or score continuations.
+
+    `token_ids` is the rendered prompt (None for an engine without a tokenizer). `scored` holds
+    (context ids, continuation ids) for each continuation of each prompt, in order; where it is not
+    None nothing is generated. `seed` belongs to this sample alone: the same on every variant.
+    `reasoning_end` is the text that closes the reasoning: before it no stop string applies (None: the
+    answer begins at once). `batch` numbers the fixed batch that the request is computed in, for engines
+    whose numerics depend on their batch; None elsewhere.
+    """
+
+    benchmark: str
+    item: str
+    sample: int
+    sampling: Sampling
+    seed: int
+    token_ids: tuple[int, ...] | None = None
+    scored: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] | None = None
+    reasoning_end: str | None = None
+    batch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What an engine gave for a request. `text` is raw and never altered afterwards.
+
+    `tokens` and `prompt_tokens` are counts; `seconds` is from submission to end inside the engine.
+    `logprobs` holds (sum of log-probabilities in nats, whether each token was the most likely one) for
+    each scored continuation. `error` says why there is no completion, with `finish` "error".
+    """
+
+    benchmark: str
+    item: str
+    sample: int
+    text: str
+    finish: Finish
+    tokens: int
+    prompt_tokens: int
+    seconds: float
+    logprobs: tuple[tuple[float, bool], ...] | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A sample as a grader sees it: the answer apart from the reasoning.
+
+    `text` is the answer part ("" where the reasoning never ended); `reasoning` is None where the
+    protocol has no reasoning.
+    """
+
+    text: str
+    finish: Finish = "stop"
+    reasoning: str | None = None
+    logprobs: tuple[tuple[float, bool], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """A verdict on one completion.
+
+    `score` in [0, 1]; None only with status "infrastructure_error" (unscored, never wrong).
+    `metrics` holds the score by every grader of the benchmark, the primary one included.
+    """
+
+    score: float | None
+    status: Status
+    extracted: str | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)

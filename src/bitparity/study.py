@@ -1,0 +1,471 @@
+"""The study: variants x benchmarks under a protocol. Load a YAML file, resolve it, fingerprint it.
+
+What the user writes is a `StudyFile`; `resolve` fills in every default from `profiles/` and gives a
+`Study`, in which nothing is left implicit. The resolved study is stored with the run and its
+fingerprint decides whether a run directory may be continued.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from bitparity.errors import StudyError
+from bitparity.records import Sampling
+
+LM_EVAL_PREFIX = "lm_eval:"
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """A model that refuses unknown keys and names the nearest known one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            known = list(cls.model_fields)
+            for key in value:
+                if key not in known:
+                    near = difflib.get_close_matches(str(key), known, 1, cutoff=0.5)
+                    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+                    raise ValueError(f"unknown key '{key}'; {hint}")
+        return value
+
+
+class ReasoningSpec(Strict):
+    """The texts that open and close a reasoning. The opening one may be supplied by the chat template."""
+
+    start: Annotated[str, Field(min_length=1)] = "<think>"
+    end: Annotated[str, Field(min_length=1)] = "</think>"
+
+
+class ProtocolOverrides(Strict):
+    """Protocol values that a profile or a study sets; what is absent comes from further down."""
+
+    apply_chat_template: bool | None = None
+    chat_template_args: dict[str, Any] | None = None
+    system: str | None = None
+    reasoning: ReasoningSpec | Literal["none"] | None = None
+    max_tokens: Positive | None = None
+    temperature: Annotated[float, Field(ge=0, le=5)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    min_p: Annotated[float, Field(ge=0, lt=1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    stop: list[Annotated[str, Field(min_length=1)]] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+
+    def explicit(self) -> dict[str, Any]:
+        """The values that were set, by name."""
+        return {k: getattr(self, k) for k in ProtocolOverrides.model_fields if getattr(self, k) is not None}
+
+
+class Protocol(Strict):
+    """Prompt style, sampling and token budget of one benchmark, nothing left implicit."""
+
+    apply_chat_template: bool
+    chat_template_args: dict[str, Any]
+    system: str
+    reasoning: ReasoningSpec | Literal["none"]
+    max_tokens: Positive
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    presence_penalty: float
+    repetition_penalty: float
+    stop: list[str]
+    seed: int
+    explicit: list[str] = []
+    """Names of the values that a named profile or the study set; they win over a task's own settings."""
+
+    def sampling(self, task_settings: dict[str, Any] | None = None) -> Sampling:
+        """The sampling of one benchmark: explicit values, then the task's own, then the defaults."""
+        own = {k: v for k, v in (task_settings or {}).items() if k not in self.explicit}
+        names = [f for f in Sampling.__dataclass_fields__ if f != "stop"]
+        values = {name: own.get(name, getattr(self, name)) for name in names}
+        return Sampling(stop=tuple(own.get("stop", self.stop)), **values)
+
+
+class EngineOverrides(Strict):
+    """Engine values that a study or a variant sets."""
+
+    kind: Literal["transformers", "vllm", "replay"] | None = None
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = None
+    device: str | None = None
+    batch_size: Positive | None = None
+    max_model_len: Positive | None = None
+    trust_remote_code: bool | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    kv_cache_dtype: str | None = None
+    quantization: str | None = None
+    tensor_parallel_size: Positive | None = None
+    enforce_eager: bool | None = None
+    attention_backend: str | None = None
+    linear_backend: str | None = None
+    max_num_seqs: Positive | None = None
+    max_num_batched_tokens: Positive | None = None
+
+
+class EngineSpec(EngineOverrides):
+    """The engine of one variant, resolved. None means that the engine's own choice holds and is recorded.
+
+    `batch_size` is used by the transformers engine alone, which computes fixed batches of that many
+    requests. `max_model_len` is in tokens; None takes the model's own limit.
+    """
+
+    kind: Literal["transformers", "vllm", "replay"]
+    dtype: Literal["auto", "bfloat16", "float16", "float32"]
+    batch_size: Positive
+    trust_remote_code: bool
+
+
+class VariantFile(Strict):
+    """A variant as the user writes it."""
+
+    model: Annotated[str, Field(min_length=1)]
+    revision: str | None = None
+    tokenizer: str | None = None
+    baseline: bool = False
+    engine: EngineOverrides | None = None
+
+
+class Variant(Strict):
+    """A checkpoint at a precision, with the engine that runs it. `model` is a hub id or an absolute path."""
+
+    model: str
+    revision: str | None
+    tokenizer: str | None
+    baseline: bool
+    engine: EngineSpec
+
+
+class BenchmarkFile(ProtocolOverrides):
+    """A benchmark as the user writes it: any protocol value may be overridden in place."""
+
+    name: Annotated[str, Field(min_length=1)]
+    form: Literal["chat", "lm-eval"] | None = None
+    samples: Positive | None = None
+    margin: Annotated[float, Field(gt=0, le=100)] | None = None
+    limit: Positive | None = None
+    data: str | None = None
+    fewshot_data: str | None = None
+    metric: str | None = None
+
+
+class BenchmarkSpec(Strict):
+    """A benchmark of a study, resolved. `margin` is in points, `limit` in items, `data` an absolute path."""
+
+    name: str
+    form: Literal["chat", "lm-eval"]
+    samples: Positive
+    margin: float
+    limit: Positive | None
+    data: str | None
+    fewshot_data: str | None
+    metric: str | None
+    protocol: Protocol
+
+
+class StudyFile(Strict):
+    """The study file as the user writes it."""
+
+    study: str
+    variants: dict[str, VariantFile]
+    engine: EngineOverrides = EngineOverrides()
+    profile: str = "default"
+    protocol: ProtocolOverrides = ProtocolOverrides()
+    benchmarks: list[BenchmarkFile]
+
+    @field_validator("benchmarks", mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return [{"name": entry} if isinstance(entry, str) else entry for entry in value]
+        return value
+
+    @field_validator("study")
+    @classmethod
+    def _study_name(cls, value: str) -> str:
+        return _checked_name(value, "study")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.variants:
+            raise ValueError("'variants' is empty; give a baseline and at least one candidate")
+        folded: dict[str, str] = {}
+        for name in self.variants:
+            _checked_name(name, "variant")
+            if name.casefold() in folded:
+                raise ValueError(f"variants '{folded[name.casefold()]}' and '{name}' differ only in case")
+            folded[name.casefold()] = name
+        baselines = [name for name, v in self.variants.items() if v.baseline]
+        if len(self.variants) > 1 and not baselines:
+            raise ValueError("no variant is the baseline; add 'baseline: true' to the one to compare with")
+        if len(baselines) > 1:
+            raise ValueError(f"{len(baselines)} baselines ({', '.join(baselines)}); exactly one is needed")
+        if not self.benchmarks:
+            raise ValueError("'benchmarks' is empty; name at least one (see: bitparity benchmarks)")
+        seen: set[str] = set()
+        for bench in self.benchmarks:
+            if bench.name in seen:
+                raise ValueError(f"benchmark '{bench.name}' is listed twice; keep one entry")
+            seen.add(bench.name)
+        return self
+
+
+class Study(Strict):
+    """A resolved study: every default filled in."""
+
+    name: str
+    profile: str
+    variants: dict[str, Variant]
+    benchmarks: list[BenchmarkSpec]
+
+    @property
+    def baseline(self) -> str:
+        """The baseline's name; the only variant's where there is one."""
+        return next((n for n, v in self.variants.items() if v.baseline), next(iter(self.variants)))
+
+    @property
+    def candidates(self) -> list[str]:
+        """The names of all variants but the baseline."""
+        return [name for name in self.variants if name != self.baseline]
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the canonical JSON of the resolved study, 16 hex digits."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _checked_name(value: str, what: str) -> str:
+    if not NAME_PATTERN.fullmatch(value):
+        raise ValueError(
+            f"{what} name '{value}' cannot be a file name; use letters, digits, '.', '_' and '-', "
+            "at most 64, starting with a letter or digit"
+        )
+    return value
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML with duplicate keys refused: the last one would win silently."""
+
+
+def _construct_unique(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
+        if isinstance(key, str | int | float | bool) and key in seen:
+            raise yaml.MarkedYAMLError(problem=f"key '{key}' is given twice", problem_mark=key_node.start_mark)
+        if isinstance(key, str | int | float | bool):
+            seen.add(key)
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_unique)
+
+
+def read_yaml(text: str, origin: str) -> Any:
+    """Parse YAML with duplicate keys refused. Raises StudyError naming line and column."""
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise StudyError(f"{origin} is not valid YAML{where}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise StudyError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def profile_names() -> list[str]:
+    """The names of the profiles that ship with bitparity."""
+    folder = resources.files("bitparity") / "profiles"
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+class _ProfileFile(Strict):
+    """A profile file: protocol values for all benchmarks and for single ones."""
+
+    description: str
+    source: str
+    engine: EngineOverrides = EngineOverrides()
+    protocol: ProtocolOverrides = ProtocolOverrides()
+    benchmark: dict[str, Any] = {}
+    benchmarks: dict[str, dict[str, Any]] = {}
+
+
+def load_profile(name: str) -> _ProfileFile:
+    """Read one profile. Raises StudyError where there is none of that name."""
+    known = profile_names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise StudyError(f"profile '{name}' does not exist{hint} (profiles: {', '.join(known)})")
+    text = (resources.files("bitparity") / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
+    return _ProfileFile.model_validate(read_yaml(text, f"profile {name}"))
+
+
+def load_study(path: Path, limit: int | None = None) -> Study:
+    """Read, validate and resolve a study file.
+
+    `limit`, in items, replaces the limit of every benchmark. Raises StudyError with one clear line.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise StudyError(f"study file {path} does not exist; write one with: bitparity init {path}") from None
+    except IsADirectoryError:
+        raise StudyError(f"{path} is a folder; give the study file in it") from None
+    except OSError as error:
+        raise StudyError(f"study file {path} cannot be read: {error.strerror}") from None
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise StudyError(f"study file {path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    return parse_study(text, str(path), path.resolve().parent, limit)
+
+
+def parse_study(text: str, origin: str, folder: Path, limit: int | None = None) -> Study:
+    """Validate and resolve the text of a study; relative paths are looked up in `folder`."""
+    document = read_yaml(text, origin)
+    if not isinstance(document, dict):
+        raise StudyError(f"{origin} holds no mapping; it needs the keys study, variants and benchmarks")
+    try:
+        return resolve(StudyFile.model_validate(document), folder, limit)
+    except ValidationError as error:
+        raise StudyError(f"{origin}: {_first_problem(error)}") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems = error.errors()
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    if first["type"] not in ("value_error", "missing") and isinstance(given, str | int | float | bool):
+        message += f" (given: {given!r})"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where}: {message}{more}" if where else f"{message}{more}"
+
+
+def resolve(file: StudyFile, folder: Path, limit: int | None = None) -> Study:
+    """Fill in every default from the profiles. Raises StudyError for a path or benchmark that is not there."""
+    default = load_profile("default")
+    profile = load_profile(file.profile)
+    engine = _merged(default.engine, profile.engine, file.engine)
+    variants = {
+        name: Variant(
+            model=_model_place(v.model, folder, f"variants.{name}.model"),
+            revision=v.revision,
+            tokenizer=_model_place(v.tokenizer, folder, f"variants.{name}.tokenizer") if v.tokenizer else None,
+            baseline=v.baseline,
+            engine=EngineSpec(**{**engine, **(_merged(v.engine) if v.engine else {})}),
+        )
+        for name, v in file.variants.items()
+    }
+    benchmarks = [_resolve_benchmark(b, file, default, profile, folder, limit) for b in file.benchmarks]
+    return Study(name=file.study, profile=file.profile, variants=variants, benchmarks=benchmarks)
+
+
+def _merged(*layers: EngineOverrides) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged |= {k: v for k, v in layer.model_dump().items() if v is not None}
+    return merged
+
+
+def _resolve_benchmark(
+    bench: BenchmarkFile,
+    file: StudyFile,
+    default: _ProfileFile,
+    profile: _ProfileFile,
+    folder: Path,
+    limit: int | None,
+) -> BenchmarkSpec:
+    _check_benchmark_name(bench.name)
+    layers = [
+        BenchmarkFile(name=bench.name, **{**source.benchmark, **source.benchmarks.get(bench.name, {})})
+        for source in (default, profile)
+    ]
+    explicit: dict[str, Any] = {}
+    sources = [] if file.profile == "default" else [profile.protocol, layers[1]]
+    for source in (*sources, file.protocol, bench):
+        explicit |= source.explicit()
+    values = {**default.protocol.explicit(), **layers[0].explicit(), **explicit}
+    keys = ("form", "samples", "margin", "limit", "metric")
+    settings = {k: _first_given(getattr(b, k) for b in (bench, layers[1], layers[0])) for k in keys}
+    return BenchmarkSpec(
+        name=bench.name,
+        **{**settings, "limit": limit or settings["limit"]},
+        data=_data_place(bench.data, folder, f"{bench.name}: data"),
+        fewshot_data=_data_place(bench.fewshot_data, folder, f"{bench.name}: fewshot_data"),
+        protocol=Protocol(**values, explicit=sorted(explicit)),
+    )
+
+
+def _first_given(values: Any) -> Any:
+    return next((v for v in values if v is not None), None)
+
+
+def _check_benchmark_name(name: str) -> None:
+    from bitparity.benchmarks import benchmark_names
+
+    if name.startswith(LM_EVAL_PREFIX):
+        if not name.removeprefix(LM_EVAL_PREFIX):
+            raise StudyError(f"benchmark '{name}' names no task; write lm_eval:<task>, like lm_eval:gsm8k")
+        return
+    known = benchmark_names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise StudyError(
+            f"benchmark '{name}' does not exist{hint} "
+            f"(known: {', '.join(known)}; any lm-eval task as lm_eval:<task>)"
+        )
+
+
+def _find(path: str, folder: Path) -> Path | None:
+    """A path as given, looked up beside the study file first and in the working directory then."""
+    candidate = Path(path).expanduser()
+    for place in (folder / candidate, candidate):
+        if place.exists():
+            return place.resolve()
+    return None
+
+
+def _data_place(path: str | None, folder: Path, what: str) -> str | None:
+    if path is None:
+        return None
+    found = _find(path, folder)
+    if found is None:
+        raise StudyError(f"{what}: file {path} does not exist (looked in {folder} and the working directory)")
+    if found.is_dir():
+        raise StudyError(f"{what}: {path} is a folder; give a .jsonl or .jsonl.gz file")
+    return str(found)
+
+
+def _model_place(model: str, folder: Path, what: str) -> str:
+    found = _find(model, folder)
+    if found is not None:
+        return str(found)
+    if model.startswith((".", "/", "~")) or model.count("/") != 1 or model.endswith((".jsonl", ".gz", ".gguf")):
+        raise StudyError(
+            f"{what}: model folder {model} does not exist (looked in {folder} and the working directory); "
+            "give an existing folder or a hub id like Qwen/Qwen3-32B"
+        )
+    return model
