@@ -5,6 +5,7 @@ BitparityError                exit code 3
 ├── UserInputError            exit code 2: something the user gave cannot be used
 │   ├── StudyError            the study file
 │   ├── DataError             a data file or data set
+│   │   └── GatedDataError    a data set whose owner has not let this account in
 │   ├── ModelError            a model folder, tokenizer or chat template
 │   ├── RunError              the run directory: another study, another process, not writable
 │   └── MissingDependencyError  an optional package is absent
@@ -32,6 +33,17 @@ class StudyError(UserInputError):
 
 class DataError(UserInputError):
     """A data file or data set is missing, broken or of another kind."""
+
+
+class GatedDataError(DataError):
+    """A gated data set that this account may not read yet; the message has the two steps that give access."""
+
+    def __init__(self, dataset: str) -> None:
+        super().__init__(
+            f"data set {dataset} is gated and this account has no access. "
+            f"1. Accept its conditions at https://huggingface.co/datasets/{dataset} with your account. "
+            "2. Give that account's token to this host: hf auth login, or the variable HF_TOKEN"
+        )
 
 
 class ModelError(UserInputError):

@@ -31,7 +31,8 @@ class Prompt:
 class Item:
     """One question of a benchmark.
 
-    `prompts` has one entry, but for log-likelihood items whose choices differ in the context.
+    `prompts` has one entry, but for log-likelihood items whose choices differ in the context, and for
+    items asked in several orders: sample k is then asked prompt k modulo their number.
     `group` names items that share a problem (for clustered errors), `subgroup` a category to report.
     `reference` and `metadata` hold JSON values only.
     """
@@ -107,10 +108,11 @@ class Completion:
     """A sample as a grader sees it: the answer apart from the reasoning.
 
     `text` is the answer part ("" where the reasoning never ended); `reasoning` is None where the
-    protocol has no reasoning.
+    protocol has no reasoning; `sample` is the sample's number, for items asked in several orders.
     """
 
     text: str
+    sample: int = 0
     finish: Finish = "stop"
     reasoning: str | None = None
     logprobs: tuple[tuple[float, bool], ...] | None = None

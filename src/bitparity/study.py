@@ -268,7 +268,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _construct_unique(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node)
         if isinstance(key, str | int | float | bool) and key in seen:
             raise yaml.MarkedYAMLError(problem=f"key '{key}' is given twice", problem_mark=key_node.start_mark)
         if isinstance(key, str | int | float | bool):
@@ -283,7 +283,7 @@ _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
 def read_yaml(text: str, origin: str) -> Any:
     """Parse YAML with duplicate keys refused. Raises StudyError naming line and column."""
     try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -364,7 +364,7 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def resolve(file: StudyFile, folder: Path, limit: int | None = None) -> Study:
-    """Fill in every default from the profiles. Raises StudyError for a path or benchmark that is not there."""
+    """Fill in every default from the profiles. Raises StudyError for what is not there."""
     default = load_profile("default")
     profile = load_profile(file.profile)
     engine = _merged(default.engine, profile.engine, file.engine)
@@ -434,8 +434,7 @@ def _check_benchmark_name(name: str) -> None:
         near = difflib.get_close_matches(name, known, 1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise StudyError(
-            f"benchmark '{name}' does not exist{hint} "
-            f"(known: {', '.join(known)}; any lm-eval task as lm_eval:<task>)"
+            f"benchmark '{name}' does not exist{hint} (known: {', '.join(known)}; any lm-eval task as lm_eval:<task>)"
         )
 
 

@@ -1,0 +1,173 @@
+"""The command line: parse, call, print; nothing else. `bitparity --help` lists the commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bitparity.errors import BitparityError, UserInputError
+
+if TYPE_CHECKING:
+    from bitparity.runner import Outcome
+
+app = typer.Typer(
+    name="bitparity",
+    help="What do fewer bits cost? Every precision of one model sits the same exam, compared item by item.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+OUT_HELP = "Run directory; by default artifacts/<study>/."
+EXIT_WORSE, EXIT_OPEN = 1, 3
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        from bitparity import __version__
+
+        print(f"bitparity {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def init(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("study.yaml")) -> None:
+    """Write a commented study file to start from."""
+    from bitparity.template import STUDY_TEMPLATE
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(STUDY_TEMPLATE)
+    except FileExistsError:
+        raise UserInputError(f"{path} exists already and is left as it is; give another path") from None
+    except OSError as error:
+        raise UserInputError(f"{path} cannot be written: {error.strerror}") from None
+    print(f"wrote {path}; edit its variants, then: bitparity run {path}")
+
+
+@app.command()
+def run(
+    study: Annotated[Path, typer.Argument(help="The study file.")],
+    out: Annotated[Path | None, typer.Option(help=OUT_HELP)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Items of each benchmark, a fair subset.")] = None,
+) -> None:
+    """Run a study, or go on with it: what is finished is kept. Exit code 1: a candidate is worse."""
+    from bitparity.study import load_study
+
+    resolved = load_study(study, limit)
+    raise typer.Exit(_exit_code(*_run_and_report(resolved, out or Path("artifacts") / resolved.name)))
+
+
+@app.command()
+def grade(run: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
+    """Grade all samples of a run again, and say which verdicts changed."""
+    from bitparity.progress import make_progress
+    from bitparity.runner import regrade
+
+    changes = regrade(run, make_progress())
+    for (variant, benchmark), keys in changes.items():
+        names = ", ".join(f"{item}#{sample}" for item, sample in keys[:10])
+        more = f" and {len(keys) - 10} more" if len(keys) > 10 else ""
+        print(f"{variant} {benchmark}: {len(keys)} changed{': ' + names + more if keys else ''}")
+    _report(run)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
+    """Make results.json and report.md again from the files of a run, and print the table."""
+    _report(run)
+
+
+@app.command()
+def benchmarks() -> None:
+    """List the benchmarks: items, form, metric, default samples and margin, data set."""
+    from bitparity.report.listing import show_benchmarks
+
+    show_benchmarks()
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Run directory.")] = Path("artifacts/demo"),
+) -> None:
+    """Compare a real 135M model in BF16, FP8 and NVFP4 on this machine; no GPU, no account."""
+    from bitparity.demo import demo_study
+
+    study = demo_study(_demo_progress())
+    outcome, results = _run_and_report(study, out)
+    if outcome.failures or _incomplete(results):
+        raise typer.Exit(EXIT_OPEN)
+
+
+def _demo_progress() -> Any:
+    from bitparity.progress import make_progress
+
+    return make_progress()
+
+
+def _run_and_report(study: Any, out: Path) -> tuple[Outcome, dict[str, Any]]:
+    from bitparity.progress import make_progress
+    from bitparity.runner import run_study
+
+    outcome = run_study(study, out, make_progress())
+    results = _report(out)
+    for name, reason in outcome.failures.items():
+        _say(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")
+    return outcome, results
+
+
+def _report(path: Path) -> dict[str, Any]:
+    from rich.console import Console
+
+    from bitparity.report import markdown, results, terminal
+    from bitparity.store import Run
+
+    made = results.write(Run(path))
+    markdown.write(Run(path), made)
+    terminal.show(made, Console())
+    print(f"report: {path / 'report.md'}\nresults: {path / 'results.json'}")
+    return made
+
+
+def _incomplete(results: dict[str, Any]) -> bool:
+    return any(
+        entry["status"] != "measured" or any(score["unscored"] for score in entry["scores"].values())
+        for entry in results["benchmarks"].values()
+    )
+
+
+def _exit_code(outcome: Outcome, results: dict[str, Any]) -> int:
+    """0 fine, 1 a candidate is worse beyond its margin, 3 incomplete, invalid or inconclusive."""
+    verdicts = {c["verdict"] for entry in results["benchmarks"].values() for c in entry.get("comparisons", {}).values()}
+    if "worse_beyond_margin" in verdicts:
+        return EXIT_WORSE
+    unclear = bool(verdicts & {"inconclusive", "invalid"})
+    return EXIT_OPEN if unclear or outcome.failures or _incomplete(results) else 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """The entry point: errors become one line on stderr and the exit code of the design."""
+    try:
+        app()
+    except BitparityError as error:
+        _say(f"error: {' '.join(str(error).split())}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say("stopped; what was finished is kept, the same command goes on")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

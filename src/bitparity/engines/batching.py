@@ -1,0 +1,75 @@
+"""Fixed batches for engines whose numbers depend on what is computed together.
+
+In BF16 a row's result depends on its batch: other shapes take other kernels and other orders of
+summation. So batches are a pure function of the whole ordered list of requests, never of what happens
+to be missing: a resumed run computes exactly what an undisturbed one would have.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from bitparity.records import Request, Sampling
+
+MAX_PADDED_TOKENS = 65_536  # prompt tokens of one batch, padding included: bounds memory at long prompts
+
+Key = tuple[str, str, int]
+_Group = tuple[str, bool, Sampling | None]
+
+
+def fixed_batches(requests: Sequence[Request], batch_size: int, done: Container[Key]) -> list[Request]:
+    """The requests to compute, in order, each with its batch's number.
+
+    Requests of one benchmark and sampling are sorted by length (longest first, so that memory fails
+    early) and cut into batches of at most `batch_size` rows and MAX_PADDED_TOKENS; a scored request has
+    a row for each continuation. A batch is left out where all of it is in `done`, which holds
+    (benchmark, item, sample); otherwise it comes whole, its finished members included.
+    """
+    batches = itertools.chain.from_iterable(
+        _cut(sorted(group, key=_length, reverse=True), batch_size) for group in _groups(requests)
+    )
+    return [
+        replace(request, batch=number)
+        for number, batch in enumerate(batches)
+        if any((r.benchmark, r.item, r.sample) not in done for r in batch)
+        for request in batch
+    ]
+
+
+def _groups(requests: Iterable[Request]) -> Iterable[list[Request]]:
+    groups: dict[_Group, list[Request]] = {}
+    for request in requests:
+        scored = request.scored is not None
+        key = (request.benchmark, scored, None if scored else request.sampling)
+        groups.setdefault(key, []).append(request)
+    return groups.values()
+
+
+def _cut(ordered: Sequence[Request], batch_size: int) -> Iterator[list[Request]]:
+    """Cut a list sorted by falling length; one request is never divided."""
+    batch: list[Request] = []
+    rows = longest = 0
+    for request in ordered:
+        more = _rows(request)
+        if batch and (rows + more > batch_size or (rows + more) * longest > MAX_PADDED_TOKENS):
+            yield batch
+            batch, rows = [], 0
+        if not batch:
+            longest = _length(request)
+        batch.append(request)
+        rows += more
+    if batch:
+        yield batch
+
+
+def _rows(request: Request) -> int:
+    return 1 if request.scored is None else max(1, len(request.scored))
+
+
+def _length(request: Request) -> int:
+    """Prompt tokens of the longest row."""
+    if request.scored is None:
+        return len(request.token_ids or ())
+    return max((len(context) + len(continuation) for context, continuation in request.scored), default=0)

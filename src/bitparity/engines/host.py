@@ -1,0 +1,291 @@
+"""The host's side of an engine: a process of its own for each variant.
+
+```
+with EngineProcess(variant, log=folder / "engine.log") as engine:
+    engine.facts
+    for samples in engine.run(requests):
+        ...
+```
+A process of its own gives all memory back at its end and a crash costs one variant only. What the
+libraries print goes to the log file; requests and samples go over a socket that nothing else writes to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from bitparity.engines import wire
+from bitparity.errors import BitparityError, EngineError, ModelError, UserInputError
+from bitparity.records import Request, Sample
+from bitparity.study import Variant
+
+BURST = 1000  # samples handed over at once, at most
+_SEND_BYTES = 1 << 16
+_CLOSE_SECONDS = 20.0
+
+# Quiet, and no telemetry: neither the libraries' nor the engines'.
+_ENVIRONMENT = {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "VLLM_DO_NOT_TRACK": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class EngineProcess:
+    """A loaded engine in a process of its own; use it as a context manager.
+
+    `facts` is what the engine says about itself once loaded. `start` raises ModelError (or another
+    UserInputError) where the model cannot be used as the study asks, EngineError where the process
+    failed, with the log's last lines, the likely cause and a remedy.
+    """
+
+    def __init__(self, variant: Variant, log: Path) -> None:
+        self.facts: dict[str, Any] = {}
+        self._variant = variant
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket | None = None
+        self._sender_error: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(at_once=kind is not None)
+
+    def start(self) -> None:
+        """Start the process and wait until the model is loaded."""
+        try:
+            self._spawn()
+            self._send(wire.encode("variant", self._variant.model_dump(mode="json")))
+            for message in self._messages():
+                if message[0] == "ready":
+                    self.facts = message[1]
+                    return
+        except BaseException:
+            self.close(at_once=True)
+            raise
+
+    def _spawn(self) -> None:
+        ours, theirs = socket.socketpair()
+        self._connection, self._lines = ours, wire.Lines(ours)
+        # -P: a file in the working directory must not stand in for a library
+        command = [sys.executable, "-P", "-m", "bitparity.engines.worker", str(theirs.fileno()), str(os.getpid())]
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log, theirs:
+            self._log_start = log.tell()
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                env={**os.environ, **_ENVIRONMENT},
+            )
+        self._watch(self._process)
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """Notice the worker's death even while a child of it still holds the other end of the socket."""
+        self._death, announce = socket.socketpair()
+
+        def wait() -> None:
+            process.wait()
+            _kill_group(process.pid)
+            announce.close()
+
+        threading.Thread(target=wait, name="engine-watch", daemon=True).start()
+
+    def run(self, requests: Iterable[Request]) -> Iterator[list[Sample]]:
+        """Send the requests and give the samples as they end, in bursts of at most about a thousand.
+
+        Raises EngineError where the engine fails or dies; samples given before are whole and valid.
+        """
+        if self._connection is None:
+            raise EngineError("the engine is not running; start it first")
+        sender = threading.Thread(target=self._send_all, args=(requests,), name="engine-send", daemon=True)
+        sender.start()
+        burst: list[Sample] = []
+        for message in self._messages(idle=True):
+            if message and message[0] == "sample":
+                burst.append(wire.decode_sample(message))
+            done = bool(message) and message[0] == "done"
+            if burst and (not message or done or len(burst) >= BURST):
+                yield burst
+                burst = []
+            if done:
+                sender.join()
+                return
+
+    def _send_all(self, requests: Iterable[Request]) -> None:
+        """Feed the worker; it reads no further than it needs, so this blocks meanwhile."""
+        try:
+            block = bytearray()
+            for request in requests:
+                block += wire.encode_request(request)
+                if len(block) >= _SEND_BYTES:
+                    self._send(bytes(block))
+                    block.clear()
+            self._send(bytes(block) + wire.encode("end"))
+        except OSError:
+            pass  # the worker has gone; the reading side says why
+        except BaseException as error:  # the caller's iterable failed: wake the reader, which raises it
+            self._sender_error = error
+            if self._connection is not None:
+                self._connection.shutdown(socket.SHUT_RDWR)
+
+    def _send(self, data: bytes) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._connection.sendall(data)
+
+    def _messages(self, idle: bool = False) -> Iterator[list[Any]]:
+        """The worker's messages; with `idle` an empty one whenever nothing more is there for now."""
+        with selectors.DefaultSelector() as selector:
+            assert self._connection is not None
+            selector.register(self._connection, selectors.EVENT_READ)
+            selector.register(self._death, selectors.EVENT_READ)
+            dead = False
+            while True:
+                try:
+                    messages = self._lines.receive(socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    if idle:
+                        yield []
+                    if dead:
+                        raise self._failure() from None
+                    dead = any(key.fileobj is self._death for key, _ in selector.select())
+                    continue
+                if messages is None:
+                    raise self._failure()
+                for message in messages:
+                    if message[0] == "failed":
+                        raise self._reported(message[1], message[2])
+                    yield message
+
+    def _reported(self, kind: str, text: str) -> BitparityError:
+        if kind == "ModelError":
+            return ModelError(text)
+        if kind == "UserInputError":
+            return UserInputError(text)
+        return EngineError(self._with_cause(text))
+
+    def _failure(self) -> BaseException:
+        """Why the worker is gone, in one readable message."""
+        if self._sender_error is not None:
+            return self._sender_error
+        assert self._process is not None
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return EngineError(self._with_cause("the engine closed its connection"))
+        how = f"was killed by signal {-code} ({_signal_name(-code)})" if code < 0 else f"ended with code {code}"
+        return EngineError(self._with_cause(f"the engine process {how}", code))
+
+    def _with_cause(self, text: str, code: int | None = None) -> str:
+        tail = _log_tail(self._log, self._log_start)
+        cause = likely_cause(text + "\n" + tail, code)
+        last = "; ".join(_telling_lines(tail)) if code is not None else ""
+        parts = [text, f"last lines: {last}" if last else "", cause, f"log: {self._log}"]
+        return ". ".join(part.rstrip(".") for part in parts if part)
+
+    def close(self, at_once: bool = False) -> None:
+        """End the process and everything it started; with `at_once` without asking it first."""
+        if self._process is None or self._connection is None:
+            return
+        if not at_once and self._process.poll() is None:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                self._connection.sendall(wire.encode("close"))
+                self._process.wait(timeout=_CLOSE_SECONDS)
+        if self._process.poll() is None:
+            _kill_group(self._process.pid)
+        self._process.wait()
+        self._connection.close()
+        self._death.close()
+        self._connection = None
+
+
+def _kill_group(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"
+
+
+def _log_tail(log: Path, start: int, size: int = 1 << 16) -> str:
+    """The end of what this process wrote to the log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(start, log.stat().st_size - size))
+            return file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+_TELLING = re.compile(r"\b\w*(Error|Exception|Killed|Aborted|Fatal|Segmentation)\b", re.IGNORECASE)
+
+
+def _telling_lines(text: str, count: int = 2) -> list[str]:
+    """The last lines that name an error; the last lines at all where none does."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return [line[:300] for line in ([x for x in lines if _TELLING.search(x)] or lines)[-count:]]
+
+
+# (pattern in the log, likely cause and remedy); the first match holds
+_CAUSES = [
+    (
+        r"CUDA out of memory|torch\.(cuda\.)?OutOfMemoryError|No available memory for the cache blocks"
+        r"|larger than the (available|maximum number of tokens that can be stored in)",
+        "The device memory does not suffice: lower engine.batch_size (transformers) or max_model_len, "
+        "max_num_seqs and max_num_batched_tokens (vllm), or free the device of other processes",
+    ),
+    (
+        r"DefaultCPUAllocator|MemoryError|Cannot allocate memory|can't allocate memory",
+        "The main memory does not suffice: lower engine.batch_size or use a host with more memory",
+    ),
+    (
+        r"No CUDA GPUs are available|Found no NVIDIA driver|NVIDIA driver on your system|CUDA driver version",
+        "The device cannot be used: check nvidia-smi, CUDA_VISIBLE_DEVICES and that torch fits the driver",
+    ),
+    (
+        r"CUDA error|device-side assert|illegal memory access|CUBLAS_STATUS|CUDNN_STATUS",
+        "A CUDA kernel failed: run again (the run goes on where it stopped); if it recurs, try another "
+        "attention_backend or linear_backend, or enforce_eager: true",
+    ),
+    (r"No space left on device", "A disk is full: free space in the temporary and cache folders"),
+    (r"ModuleNotFoundError|ImportError", "A package is missing or does not fit the others: reinstall the engine"),
+]
+
+
+def likely_cause(text: str, code: int | None = None) -> str:
+    """Likely cause and remedy, from what the engine wrote and its exit code; "" where nothing is known."""
+    for pattern, cause in _CAUSES:
+        if re.search(pattern, text):
+            return cause
+    if code == -signal.SIGKILL:
+        return (
+            "Most often the kernel killed it because the main memory ran out (see dmesg): "
+            "lower engine.batch_size or use a host with more memory"
+        )
+    return ""

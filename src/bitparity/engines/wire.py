@@ -1,0 +1,129 @@
+"""What host and worker say to each other: one JSON line a message, over a socket of their own.
+
+A message is a JSON array whose first element names it:
+
+```
+host -> worker   ["variant", {...}]      load this
+                 ["request", ...]        one request, fields in the order of `Request`
+                 ["end"]                 no more requests in this run
+                 ["close"]               free what you hold and exit
+worker -> host   ["ready", facts]        loaded
+                 ["sample", ...]         fields in the order of `Sample`
+                 ["done"]                every request of the run is answered
+                 ["failed", kind, text]  the worker gives up; `kind` is a class of bitparity.errors
+```
+Fields go by position: names would be half of the bytes of a short answer. JSON is ASCII, so any text
+passes unchanged, lone surrogates included; NaN and infinities pass as Python writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from bitparity.records import Request, Sample, Sampling
+
+CHUNK = 1 << 20  # bytes read at a time
+
+_encoder = json.JSONEncoder(separators=(",", ":"))
+
+
+def encode(*message: Any) -> bytes:
+    """One message as a line."""
+    return _encoder.encode(message).encode("ascii") + b"\n"
+
+
+def encode_request(r: Request) -> bytes:
+    """A request as a line."""
+    s = r.sampling
+    sampling = (
+        s.max_tokens,
+        s.temperature,
+        s.top_p,
+        s.top_k,
+        s.min_p,
+        s.presence_penalty,
+        s.repetition_penalty,
+        s.stop,
+    )
+    return encode(
+        "request",
+        r.benchmark,
+        r.item,
+        r.sample,
+        sampling,
+        r.seed,
+        r.token_ids,
+        r.scored,
+        r.reasoning_end,
+        r.batch,
+    )
+
+
+def decode_request(message: list[Any]) -> Request:
+    """The request of a decoded message."""
+    _, benchmark, item, sample, sampling, seed, token_ids, scored, reasoning_end, batch = message
+    *values, stop = sampling
+    return Request(
+        benchmark,
+        item,
+        sample,
+        Sampling(*values, tuple(stop)),
+        seed,
+        None if token_ids is None else tuple(token_ids),
+        None if scored is None else tuple((tuple(context), tuple(cont)) for context, cont in scored),
+        reasoning_end,
+        batch,
+    )
+
+
+def encode_sample(s: Sample) -> bytes:
+    """A sample as a line."""
+    return encode(
+        "sample",
+        s.benchmark,
+        s.item,
+        s.sample,
+        s.text,
+        s.finish,
+        s.tokens,
+        s.prompt_tokens,
+        s.seconds,
+        s.logprobs,
+        s.error,
+    )
+
+
+def decode_sample(message: list[Any]) -> Sample:
+    """The sample of a decoded message."""
+    *fields, logprobs, error = message[1:]
+    pairs = None if logprobs is None else tuple((total, greedy) for total, greedy in logprobs)
+    return Sample(*fields, pairs, error)
+
+
+class Lines:
+    """Reads messages from a socket; keeps the part of a line that has not come whole."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._rest = b""
+
+    def receive(self, flags: int = 0) -> list[list[Any]] | None:
+        """The messages of one read, perhaps none; None where the other side has gone.
+
+        Raises BlockingIOError where `flags` has MSG_DONTWAIT and nothing is there.
+        """
+        try:
+            data = self._connection.recv(CHUNK, flags)
+        except ConnectionError:
+            return None
+        if not data:
+            return None
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        return [json.loads(line) for line in whole]
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        while (messages := self.receive()) is not None:
+            yield from messages

@@ -1,0 +1,322 @@
+"""The exam: the frozen items of a benchmark with their final prompts. Every variant sits the same one.
+
+The first run builds it with the baseline's tokenizer and chat template and stores, for each item, the
+messages, the prompt's text and the hash of its tokens. Any later rendering, by another variant or by a
+later process, must give the same tokens or is refused with the difference shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bitparity.benchmarks import Benchmark, load_benchmark
+from bitparity.errors import DataError, ModelError, StoreError
+from bitparity.records import Item, Prompt, Request, Sampling
+from bitparity.store import Run, read_lines, write_atomically
+from bitparity.study import BenchmarkSpec, ReasoningSpec
+
+if TYPE_CHECKING:
+    from bitparity.prompts import Rendered, Renderer
+
+SCHEMA = "bitparity/exam/1"
+
+
+@dataclass(frozen=True, slots=True)
+class ExamItem:
+    """One item with what each of its prompts became: text and SHA-256 of the tokens (None: no tokenizer)."""
+
+    item: Item
+    texts: tuple[str, ...] | None = None
+    hashes: tuple[str, ...] | None = None
+    prompt_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """The exam of one benchmark. `available` is how many items the data set has, before any limit."""
+
+    benchmark: str
+    metric: str
+    sampling: Sampling
+    seed: int
+    reasoning_end: str | None
+    items: tuple[ExamItem, ...]
+    available: int
+    provenance: dict[str, Any]
+
+    @property
+    def rendered(self) -> bool:
+        """Whether a tokenizer has turned the prompts into tokens."""
+        return bool(self.items) and self.items[0].hashes is not None
+
+
+def build(spec: BenchmarkSpec, renderer: Renderer | None) -> Exam:
+    """Build one exam from the benchmark's data.
+
+    Items are put in the order of a hash of their ids, so that a limit is a fair subset and a prefix of the
+    full run; lm-eval tasks keep lm-eval's order. Raises DataError where there is no item or an id repeats.
+    """
+    benchmark = load_benchmark(spec)
+    items = list(benchmark.items())
+    _check_ids(items, spec.name)
+    available = len(items)
+    if not benchmark.fixed_order:
+        items = sorted(items, key=lambda item: hashlib.sha256(f"{spec.name}\0{item.id}".encode()).digest())
+        items = items[: spec.limit]
+    reasoning = spec.protocol.reasoning
+    return Exam(
+        benchmark=spec.name,
+        metric=benchmark.metric,
+        sampling=spec.protocol.sampling(benchmark.task_settings()),
+        seed=spec.protocol.seed,
+        reasoning_end=reasoning.end if isinstance(reasoning, ReasoningSpec) else None,
+        items=tuple(_exam_item(item, spec, renderer) for item in items),
+        available=_available(benchmark, available),
+        provenance=benchmark.provenance(),
+    )
+
+
+def _available(benchmark: Benchmark, seen: int) -> int:
+    """A benchmark that limits by itself tells how many items there were."""
+    return int(benchmark.provenance().get("available", seen))
+
+
+def _check_ids(items: Sequence[Item], name: str) -> None:
+    if not items:
+        raise DataError(f"benchmark '{name}' has no items; check its data file")
+    seen: set[str] = set()
+    for item in items:
+        if item.id in seen:
+            raise DataError(f"benchmark '{name}': item id '{item.id}' occurs twice; ids must be unique")
+        seen.add(item.id)
+
+
+def _exam_item(item: Item, spec: BenchmarkSpec, renderer: Renderer | None) -> ExamItem:
+    if renderer is None:
+        return ExamItem(item)
+    rendered = [renderer.render(prompt, spec.protocol) for prompt in item.prompts]
+    return ExamItem(
+        item,
+        tuple(r.text for r in rendered),
+        tuple(token_hash(r) for r in rendered),
+        max(_longest(r) for r in rendered),
+    )
+
+
+def _longest(rendered: Rendered) -> int:
+    """Tokens of the longest input that the prompt makes, continuations included."""
+    scored = rendered.scored or ()
+    return max([len(rendered.token_ids), *(len(context) + len(rest) for context, rest in scored)])
+
+
+def token_hash(rendered: Rendered) -> str:
+    """SHA-256 over the token ids of a prompt and of its continuations, 32 hex digits."""
+    digest = hashlib.sha256(array("q", rendered.token_ids).tobytes())
+    for context, continuation in rendered.scored or ():
+        digest.update(b"|" + array("q", context).tobytes() + b">" + array("q", continuation).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def save(exam: Exam, path: Path) -> None:
+    """Freeze an exam in the run directory: a header line with the hash of all item lines, then the items."""
+    lines = [json.dumps(_item_row(entry), ensure_ascii=False) + "\n" for entry in exam.items]
+    header = {
+        "schema": SCHEMA,
+        "benchmark": exam.benchmark,
+        "metric": exam.metric,
+        "sampling": asdict(exam.sampling),
+        "seed": exam.seed,
+        "reasoning_end": exam.reasoning_end,
+        "items": len(lines),
+        "available": exam.available,
+        "provenance": exam.provenance,
+        "sha256": _lines_hash(lines),
+    }
+    write_atomically(path, [json.dumps(header, ensure_ascii=False) + "\n", *lines])
+
+
+def load(path: Path) -> Exam:
+    """Read a frozen exam. Raises StoreError where it is not what was frozen."""
+    rows = read_lines(path)
+    header = next(rows, None)
+    if header is None or header.get("schema") != SCHEMA:
+        raise StoreError(f"{path} is not an exam of this version of bitparity; start a new run with --out")
+    entries = []
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass"))
+        entries.append(_item_from_row(row))
+    if digest.hexdigest() != header["sha256"] or len(entries) != header["items"]:
+        raise StoreError(f"{path} was changed after it was frozen; start a new run with --out")
+    sampling = Sampling(**{**header["sampling"], "stop": tuple(header["sampling"]["stop"])})
+    return Exam(
+        benchmark=header["benchmark"],
+        metric=header["metric"],
+        sampling=sampling,
+        seed=header["seed"],
+        reasoning_end=header["reasoning_end"],
+        items=tuple(entries),
+        available=header["available"],
+        provenance=header["provenance"],
+    )
+
+
+def load_if_frozen(run: Run, benchmark: str) -> Exam | None:
+    """The exam of a benchmark where the run has one."""
+    path = run.exam_path(benchmark)
+    return load(path) if path.exists() else None
+
+
+def _lines_hash(lines: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _item_row(entry: ExamItem) -> dict[str, Any]:
+    item = entry.item
+    prompts = [
+        {
+            "messages": prompt.messages and list(prompt.messages),
+            "text": prompt.text,
+            "continuations": list(prompt.continuations),
+            "prompt": entry.texts[index] if entry.texts else None,
+            "tokens_sha256": entry.hashes[index] if entry.hashes else None,
+        }
+        for index, prompt in enumerate(item.prompts)
+    ]
+    return {
+        "id": item.id,
+        "prompts": prompts,
+        "prompt_tokens": entry.prompt_tokens,
+        "reference": item.reference,
+        "group": item.group,
+        "subgroup": item.subgroup,
+        "metadata": item.metadata,
+    }
+
+
+def _item_from_row(row: dict[str, Any]) -> ExamItem:
+    rendered = row["prompt_tokens"] is not None
+    prompts = tuple(
+        Prompt(
+            messages=None if p["messages"] is None else tuple(p["messages"]),
+            text=p["text"],
+            continuations=tuple(p["continuations"]),
+        )
+        for p in row["prompts"]
+    )
+    item = Item(row["id"], prompts, row["reference"], row["group"], row["subgroup"], row["metadata"])
+    if not rendered:
+        return ExamItem(item)
+    return ExamItem(
+        item,
+        tuple(p["prompt"] for p in row["prompts"]),
+        tuple(p["tokens_sha256"] for p in row["prompts"]),
+        row["prompt_tokens"],
+    )
+
+
+def sample_seed(seed: int, benchmark: str, item: str, sample: int) -> int:
+    """The seed of one sample, the same for every variant: from the protocol's seed and the sample's name."""
+    digest = hashlib.sha256(f"{seed}\0{benchmark}\0{item}\0{sample}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def requests(
+    exam: Exam, spec: BenchmarkSpec, renderer: Renderer | None, reference: Renderer | None, variant: str
+) -> list[Request]:
+    """All requests of a benchmark for one variant, in the exam's order, samples of an item together.
+
+    Raises ModelError where the variant's rendering gives other tokens than the exam's.
+    """
+    made: list[Request] = []
+    for entry in exam.items:
+        tokens: list[tuple[int, ...]] | None = None
+        scored: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] | None = None
+        if renderer is not None:
+            rendered = [renderer.render(prompt, spec.protocol) for prompt in entry.item.prompts]
+            _check_same(exam, entry, rendered, spec, renderer, reference, variant)
+            tokens = [r.token_ids for r in rendered]
+            if any(r.scored is not None for r in rendered):
+                scored = tuple(pair for r in rendered for pair in r.scored or ())
+        made += [
+            Request(
+                benchmark=exam.benchmark,
+                item=entry.item.id,
+                sample=k,
+                sampling=exam.sampling,
+                seed=sample_seed(exam.seed, exam.benchmark, entry.item.id, k),
+                token_ids=tokens[k % len(tokens)] if tokens else None,
+                scored=scored,
+                reasoning_end=exam.reasoning_end,
+            )
+            for k in range(1 if scored is not None else spec.samples)
+        ]
+    return made
+
+
+def _check_same(
+    exam: Exam,
+    entry: ExamItem,
+    rendered: Sequence[Rendered],
+    spec: BenchmarkSpec,
+    renderer: Renderer,
+    reference: Renderer | None,
+    variant: str,
+) -> None:
+    if entry.hashes is None or entry.texts is None:
+        return
+    for index, own in enumerate(rendered):
+        if token_hash(own) != entry.hashes[index]:
+            shown = _difference(entry, index, own, spec, renderer, reference)
+            raise ModelError(
+                f"variant '{variant}' does not sit the same exam: item '{entry.item.id}' of {exam.benchmark} "
+                f"becomes another prompt ({shown}). Its tokenizer or chat template differs from the baseline's; "
+                "copy the baseline's files into it or set the variant's 'tokenizer' to the baseline's model"
+            )
+
+
+def _difference(
+    entry: ExamItem, index: int, own: Rendered, spec: BenchmarkSpec, own_renderer: Renderer, reference: Renderer | None
+) -> str:
+    """Where the frozen prompt and a variant's own part, in one line."""
+    from bitparity.prompts import Rendered, difference
+
+    if reference is None:
+        frozen = Rendered((entry.texts or ())[index], own.token_ids, own.scored)
+        shown = difference(frozen, own, ("the exam", "this variant"))
+    else:
+        frozen = reference.render(entry.item.prompts[index], spec.protocol)
+        shown = difference(frozen, own, ("the exam", "this variant"), (reference.decode, own_renderer.decode))
+    return shown or "its tokens are no longer those that were frozen: the reference tokenizer has changed"
+
+
+def check_lengths(exam: Exam, variant: str, context: int | None) -> None:
+    """Refuse an exam of which an item and its token budget exceed the context of `context` tokens.
+
+    Raises ModelError naming the longest such item; nothing is ever cut.
+    """
+    if context is None:
+        return
+    too_long = [e for e in exam.items if e.prompt_tokens is not None and _needed(e, exam) > context]
+    if too_long:
+        worst = max(too_long, key=lambda e: _needed(e, exam))
+        budget = _needed(worst, exam) - (worst.prompt_tokens or 0)
+        raise ModelError(
+            f"{len(too_long)} of {len(exam.items)} items of {exam.benchmark} do not fit variant '{variant}': "
+            f"item '{worst.item.id}' has a prompt of {worst.prompt_tokens} tokens and a budget of {budget}, "
+            f"together more than the context of {context}. Raise max_model_len or lower max_tokens"
+        )
+
+
+def _needed(entry: ExamItem, exam: Exam) -> int:
+    writes = any(not prompt.continuations for prompt in entry.item.prompts)
+    return (entry.prompt_tokens or 0) + (exam.sampling.max_tokens if writes else 0)

@@ -1,0 +1,210 @@
+"""Grading: what holds for every benchmark before and around its own `grade`.
+
+The reasoning is parted from the answer and never graded, failures of the engine or of a grader stay
+unscored, and graders that may hang run in processes of their own, which are killed at a deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Any, Literal, NamedTuple
+
+from bitparity.benchmarks import Benchmark
+from bitparity.records import Completion, Grade, Item, Sample
+from bitparity.study import Protocol, ReasoningSpec
+
+LEAD = 8  # pairs in flight a worker, so that one slow item does not idle the others
+GRACE_S = 5.0  # a worker ends itself this long after its deadline, should its parent be gone
+WORKER_CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from bitparity.grading import _serve; _serve()"
+START_S = 60.0  # a worker that has not loaded its grader by then is broken
+
+
+class Parts(NamedTuple):
+    """A raw text apart: the reasoning (None without one), the answer, and whether the reasoning ended."""
+
+    reasoning: str | None
+    answer: str
+    ended: bool
+
+
+def split_reasoning(text: str, reasoning: ReasoningSpec | Literal["none"]) -> Parts:
+    """Part a raw text into reasoning and answer.
+
+    The first end tag closes the reasoning. The opening tag may be absent, since many chat templates supply
+    it; for the same reason a text without an end tag is all reasoning, whatever its finish: nothing shows
+    that any of it is an answer. A block opened again inside the answer is reasoning too, and one that stays
+    open means that the reasoning never ended.
+    """
+    if reasoning == "none":
+        return Parts(None, text, True)
+    start, end = reasoning.start, reasoning.end
+    thought, closed, answer = text.partition(end)
+    thoughts, answers = [thought.removeprefix(start) if thought.startswith(start) else thought], []
+    while closed and start in answer:
+        said, _, rest = answer.partition(start)
+        thought, closed, answer = rest.partition(end)
+        answers.append(said)
+        thoughts.append(thought)
+    if not closed:
+        return Parts("".join(thoughts), "", False)
+    return Parts("".join(thoughts), "".join([*answers, answer]), True)
+
+
+def grade_sample(benchmark: Benchmark, item: Item, sample: Sample, protocol: Protocol) -> Grade:
+    """The verdict on one sample.
+
+    A failed engine or grader gives "infrastructure_error", unscored. A reasoning that never ended, and a
+    cut-off answer without a final statement, score 0 by every metric.
+    """
+    if sample.error is not None or sample.finish == "error":
+        return _unscored(sample.error or "the engine gave no completion")
+    try:
+        return _grade(benchmark, item, sample, protocol)
+    except Exception as error:  # a grader that trips over a text is our fault, never the model's
+        return _unscored(f"the grader failed: {type(error).__name__}: {str(error)[:200]}")
+
+
+def _grade(benchmark: Benchmark, item: Item, sample: Sample, protocol: Protocol) -> Grade:
+    if sample.logprobs is not None:
+        return benchmark.grade(item, Completion(sample.text, sample.sample, logprobs=sample.logprobs))
+    parts = split_reasoning(sample.text, protocol.reasoning)
+    grade = benchmark.grade(item, Completion(parts.answer, sample.sample, sample.finish, parts.reasoning))
+    if not parts.ended:
+        details = {"reason": f"the reasoning never ended (no {_end_tag(protocol)})"}
+        return _no_score(grade, "cut_off" if sample.finish == "length" else "no_answer", details)
+    if grade.status == "no_answer" and sample.finish == "length":
+        return _no_score(grade, "cut_off", {"reason": "cut off before a final answer"})
+    return grade
+
+
+def _end_tag(protocol: Protocol) -> str:
+    return "" if protocol.reasoning == "none" else protocol.reasoning.end
+
+
+def _no_score(grade: Grade, status: Literal["cut_off", "no_answer"], details: dict[str, Any]) -> Grade:
+    return Grade(0.0, status, None, dict.fromkeys(grade.metrics, 0.0), {**grade.details, **details})
+
+
+def _unscored(reason: str) -> Grade:
+    return Grade(None, "infrastructure_error", details={"error": reason})
+
+
+def grade_all(
+    benchmark: Benchmark,
+    pairs: Sequence[tuple[Item, Sample]],
+    protocol: Protocol,
+    workers: int,
+    timeout_s: float,
+) -> Iterator[Grade]:
+    """The verdicts on all pairs, lazily and in their order.
+
+    A benchmark with a slow grader is graded in `workers` processes; one pair that takes over `timeout_s`
+    seconds there has its process killed and is unscored. Verdicts do not depend on the number of workers.
+    """
+    if not benchmark.slow_grader:
+        yield from (grade_sample(benchmark, item, sample, protocol) for item, sample in pairs)
+        return
+    crew: list[_Worker] = []
+    try:
+        for _ in range(min(workers, len(pairs))):
+            crew.append(_Worker(benchmark, protocol, timeout_s))
+        yield from _conduct(crew, pairs)
+    finally:
+        for worker in crew:
+            worker.kill()
+
+
+def _conduct(crew: list[_Worker], pairs: Sequence[tuple[Item, Sample]]) -> Iterator[Grade]:
+    done: dict[int, Grade] = {}
+    given = 0
+    for index in range(len(pairs)):
+        while index not in done:
+            for worker in crew:
+                if worker.index is None and given < min(len(pairs), index + LEAD * len(crew)):
+                    worker.give(given, *pairs[given])
+                    given += 1
+            done.update(_collect([w for w in crew if w.index is not None]))
+        yield done.pop(index)
+
+
+def _collect(busy: list[_Worker]) -> Iterator[tuple[int, Grade]]:
+    """Wait for the first answer or the next deadline, then give all that ended."""
+    patience = max(0.0, min(w.deadline for w in busy) - time.monotonic())
+    ready = wait([w.pipe for w in busy], timeout=patience)
+    for worker in busy:
+        if worker.pipe in ready or time.monotonic() >= worker.deadline:
+            yield worker.take()
+
+
+class _Worker:
+    """A process that grades one pair at a time; it is started anew after it died or was killed."""
+
+    def __init__(self, benchmark: Benchmark, protocol: Protocol, timeout_s: float) -> None:
+        self.benchmark, self.protocol, self.timeout_s = benchmark, protocol, timeout_s
+        self.index: int | None = None
+        self.deadline = 0.0
+        self.start()
+
+    def start(self) -> None:
+        self.pipe, theirs = Pipe()
+        # a fresh interpreter: no fork of a process that may hold threads, nothing imported that is not needed
+        command = [sys.executable, "-c", WORKER_CODE, str(theirs.fileno()), json.dumps(sys.path)]
+        self.process = subprocess.Popen(
+            command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        theirs.close()
+        self.pipe.send((type(self.benchmark), self.benchmark.spec, self.protocol, self.timeout_s))
+        self.fresh = True
+
+    def give(self, index: int, item: Item, sample: Sample) -> None:
+        self.index = index
+        self.deadline = time.monotonic() + self.timeout_s + (START_S if self.fresh else 0.0)
+        with contextlib.suppress(OSError):  # a dead worker shows when its answer is taken
+            self.pipe.send((item, sample))
+
+    def take(self) -> tuple[int, Grade]:
+        """The answer to the pair given; where the process hangs or died it is replaced, the pair unscored."""
+        index, self.index = self.index, None
+        assert index is not None
+        try:
+            if self.pipe.poll():
+                grade: Grade = self.pipe.recv()
+                self.fresh = False
+                return index, grade
+            reason = f"the grader took over {self.timeout_s:g} s and was stopped"
+        except (EOFError, OSError):
+            reason = f"the grader's process ended with code {self.process.wait()}"
+        self.kill()
+        self.start()
+        return index, _unscored(reason)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.pipe.close()
+
+
+def _serve() -> None:
+    """The main function of a worker: grade what comes until the parent goes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    pipe: Connection[Any, Any] = Connection(int(sys.argv[1]))
+    with contextlib.suppress(EOFError, OSError):
+        kind, spec, protocol, timeout_s = pipe.recv()
+        benchmark = kind(spec)
+        while True:
+            item, sample = pipe.recv()
+            # the default action of SIGALRM ends the process even inside C code
+            signal.setitimer(signal.ITIMER_REAL, timeout_s + GRACE_S)
+            grade = grade_sample(benchmark, item, sample, protocol)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            pipe.send(grade)
+    os._exit(0)

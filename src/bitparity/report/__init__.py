@@ -1,0 +1,1 @@
+"""What people read: results.json and what is made from it."""

@@ -1,0 +1,305 @@
+"""results.json (schema `bitparity/results/1`): scores, paired comparisons, guards. Fractions throughout.
+
+Built from the files of a run alone, so it can be made again without a GPU.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitparity import exam as exams
+from bitparity import validity
+from bitparity.exam import Exam
+from bitparity.records import Grade, Sample
+from bitparity.stats import Comparison, adjust_holm, compare_scores, mean_interval
+from bitparity.store import Key, Run, write_json
+from bitparity.study import BenchmarkSpec, Study
+
+SCHEMA = "bitparity/results/1"
+Scores = NDArray[np.float64]  # (items, samples) in [0, 1]; NaN where a sample has no score
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One variant's samples and grades of one benchmark, as a matrix in the exam's order."""
+
+    scores: Scores
+    samples: Mapping[Key, Sample]
+    grades: Mapping[Key, Grade]
+
+    @property
+    def expected(self) -> int:
+        """How many samples the exam asks for."""
+        return int(self.scores.size)
+
+    @property
+    def missing(self) -> int:
+        """Samples that were never written."""
+        return self.expected - len(self.samples)
+
+    @property
+    def unscored(self) -> int:
+        """Samples without a score, the missing ones included."""
+        return int(np.isnan(self.scores).sum())
+
+    @property
+    def graded(self) -> int:
+        """How many samples have a score."""
+        return self.expected - self.unscored
+
+    def cut_off(self) -> float | None:
+        """Share of the finished samples that ended at the token cap."""
+        return _share(s.finish == "length" for s in self.samples.values() if s.finish != "error")
+
+    def status(self, name: str) -> float | None:
+        """Share of the scored samples whose grade has this status."""
+        return _share(g.status == name for g in self.grades.values() if g.score is not None)
+
+    def metric(self, name: str) -> float | None:
+        """Mean of one grader's scores over the samples that it scored."""
+        values = [g.metrics[name] for g in self.grades.values() if name in g.metrics]
+        return sum(values) / len(values) if values else None
+
+
+def _share(flags: Any) -> float | None:
+    values = list(flags)
+    return sum(values) / len(values) if values else None
+
+
+def read_sheet(run: Run, exam: Exam, variant: str, samples_per_item: int) -> Sheet:
+    """Read one variant's samples and grades of one benchmark."""
+    row = {entry.item.id: index for index, entry in enumerate(exam.items)}
+    scores = np.full((len(exam.items), samples_per_item), np.nan)
+    samples = _of_exam(run.samples(variant, exam.benchmark), row, samples_per_item)
+    grades = _of_exam(run.grades(variant, exam.benchmark), row, samples_per_item)
+    for (item, sample), grade in grades.items():
+        if grade.score is not None:
+            scores[row[item], sample] = grade.score
+    return Sheet(scores, samples, grades)
+
+
+def _of_exam(found: Mapping[Key, Record], row: Mapping[str, int], k: int) -> dict[Key, Record]:
+    return {key: record for key, record in found.items() if key[0] in row and key[1] < k}
+
+
+def samples_asked(exam: Exam, spec: BenchmarkSpec) -> int:
+    """Samples an item: one where the answer is a log-likelihood, which repeats exactly."""
+    scored = any(prompt.continuations for prompt in exam.items[0].item.prompts)
+    return 1 if scored else spec.samples
+
+
+def build(run: Run) -> dict[str, Any]:
+    """All results of a run. Raises RunError or StoreError where its files cannot be used."""
+    study = run.study()
+    environment = run.environment()
+    not_run = environment.get("not_run", {})
+    benchmarks: dict[str, Any] = {}
+    pairs: dict[tuple[str, str], _Pair] = {}
+    for spec in study.benchmarks:
+        exam = exams.load_if_frozen(run, spec.name)
+        if exam is None:
+            reason = not_run.get(spec.name, "the run has not come to it yet")
+            benchmarks[spec.name] = {"status": "not_run", "reason": reason, "margin": spec.margin / 100}
+        else:
+            k = samples_asked(exam, spec)
+            sheets = {name: read_sheet(run, exam, name, k) for name in study.variants}
+            found = {(spec.name, name): _pair(exam, sheets, study, name) for name in study.candidates}
+            pairs |= {key: pair for key, pair in found.items() if len(pair.baseline)}
+            benchmarks[spec.name] = _benchmark(study, spec, exam, sheets, pairs, environment)
+    _adjust_p_values(benchmarks)
+    return {
+        "schema": SCHEMA,
+        "study": {
+            "name": study.name,
+            "fingerprint": study.fingerprint(),
+            "profile": study.profile,
+            "limit": {spec.name: spec.limit for spec in study.benchmarks if spec.limit is not None},
+        },
+        "variants": {name: _variant(study, environment, name) for name in study.variants},
+        "benchmarks": benchmarks,
+        "overall": _overall(study, benchmarks, pairs),
+    }
+
+
+def _variant(study: Study, environment: Mapping[str, Any], name: str) -> dict[str, Any]:
+    stored = environment.get("variants", {}).get(name, {})
+    engines = [entry["facts"] for entry in stored.get("engines", [])]
+    return {
+        "model": study.variants[name].model,
+        "revision": study.variants[name].revision,
+        "baseline": name == study.baseline,
+        "identity": stored.get("identity"),
+        "engine": engines[-1] if engines else None,
+        "earlier_engines": engines[:-1],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """The scores of the items of which every sample of baseline and candidate has one."""
+
+    baseline: Scores
+    candidate: Scores
+    groups: list[str] | None
+
+
+def _pair(exam: Exam, sheets: Mapping[str, Sheet], study: Study, candidate: str) -> _Pair:
+    ours, theirs = sheets[study.baseline].scores, sheets[candidate].scores
+    mask = ~(np.isnan(ours).any(axis=1) | np.isnan(theirs).any(axis=1))
+    return _Pair(ours[mask], theirs[mask], _picked(_groups(exam), mask))
+
+
+def _benchmark(
+    study: Study,
+    spec: BenchmarkSpec,
+    exam: Exam,
+    sheets: Mapping[str, Sheet],
+    pairs: Mapping[tuple[str, str], _Pair],
+    environment: Mapping[str, Any],
+) -> dict[str, Any]:
+    k = samples_asked(exam, spec)
+    groups = _groups(exam)
+    comparisons = {
+        name: _comparison(pairs[spec.name, name], spec) for name in study.candidates if (spec.name, name) in pairs
+    }
+    guards = validity.check(validity.Facts(study, spec, exam, sheets, environment))
+    for name, comparison in comparisons.items():
+        if any(g["level"] == "error" and g["variant"] in (None, name, study.baseline) for g in guards):
+            comparison["verdict"] = "invalid"
+    return {
+        "status": "measured" if any(sheet.graded for sheet in sheets.values()) else "not_run",
+        "reason": None if any(sheet.graded for sheet in sheets.values()) else "no variant has answered yet",
+        "metric": exam.metric,
+        "items": len(exam.items),
+        "available": exam.available,
+        "samples": k,
+        "margin": spec.margin / 100,
+        "data": exam.provenance,
+        "scores": {name: _score(sheet, groups) for name, sheet in sheets.items()},
+        "comparisons": comparisons,
+        "subgroups": _subgroups(exam, sheets),
+        "guards": guards,
+    }
+
+
+def _groups(exam: Exam) -> list[str] | None:
+    if all(entry.item.group is None for entry in exam.items):
+        return None
+    return [entry.item.group or entry.item.id for entry in exam.items]
+
+
+def _score(sheet: Sheet, groups: Sequence[str] | None) -> dict[str, Any]:
+    whole = ~np.isnan(sheet.scores).any(axis=1)
+    scored = sheet.scores[whole]
+    low_high = mean_interval(scored, groups=_picked(groups, whole)) if len(scored) else None
+    ended = [s for s in sheet.samples.values() if s.finish != "error"]
+    names = sorted({name for grade in sheet.grades.values() for name in grade.metrics})
+    return {
+        "mean": float(np.nanmean(sheet.scores)) if sheet.graded else None,
+        "ci95": list(low_high) if low_high else None,
+        "no_answer": sheet.status("no_answer"),
+        "cut_off": sheet.cut_off(),
+        "unscored": sheet.unscored,
+        "errors": _errors(sheet),
+        "output_tokens": sum(s.tokens for s in ended),
+        "seconds": round(sum(s.seconds for s in ended), 3),
+        "metrics": {name: sheet.metric(name) for name in names},
+    }
+
+
+def _errors(sheet: Sheet) -> dict[str, int]:
+    """Why samples have no score, most frequent first, at most five reasons."""
+    reasons = Counter(s.error or "unknown" for s in sheet.samples.values() if s.finish == "error")
+    reasons += Counter(
+        str(g.details.get("error", "unscored"))
+        for key, g in sheet.grades.items()
+        if g.score is None and key in sheet.samples and sheet.samples[key].finish != "error"
+    )
+    if sheet.missing:
+        reasons["not answered yet"] = sheet.missing
+    return dict(reasons.most_common(5))
+
+
+def _picked(groups: Sequence[str] | None, mask: NDArray[np.bool_]) -> list[str] | None:
+    return None if groups is None else [group for group, keep in zip(groups, mask, strict=True) if keep]
+
+
+def _comparison(pair: _Pair, spec: BenchmarkSpec) -> dict[str, Any]:
+    result: Comparison = compare_scores(pair.baseline, pair.candidate, margin=spec.margin / 100, groups=pair.groups)
+    return {
+        "items": len(pair.baseline),
+        "difference": result.difference,
+        "ci95": list(result.ci95),
+        "interval": result.interval,
+        "rerun_ci95": list(result.rerun_ci95) if result.rerun_ci95 else None,
+        "p_value": result.p_value,
+        "p_adjusted": None,
+        "test": result.test,
+        "lost": result.lost,
+        "gained": result.gained,
+        "recovery": result.recovery,
+        "recovery_ci95": list(result.recovery_ci95) if result.recovery_ci95 else None,
+        "mde": result.mde,
+        "provable_margin": result.provable_margin,
+        "verdict": result.verdict,
+    }
+
+
+def _subgroups(exam: Exam, sheets: Mapping[str, Sheet]) -> dict[str, Any]:
+    names = sorted({entry.item.subgroup for entry in exam.items if entry.item.subgroup is not None})
+    labels = np.array([entry.item.subgroup or "" for entry in exam.items])
+    return {
+        name: {
+            "items": int((labels == name).sum()),
+            "means": {variant: _mean(sheet.scores[labels == name]) for variant, sheet in sheets.items()},
+        }
+        for name in names
+    }
+
+
+def _mean(scores: Scores) -> float | None:
+    return None if np.isnan(scores).all() else float(np.nanmean(scores))
+
+
+def _measured(benchmarks: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (bench, name, comparison)
+        for bench, entry in benchmarks.items()
+        for name, comparison in entry.get("comparisons", {}).items()
+        if comparison.get("p_value") is not None
+    ]
+
+
+def _adjust_p_values(benchmarks: Mapping[str, Any]) -> None:
+    """Holm over the family benchmark x candidate."""
+    entries = [comparison for _, _, comparison in _measured(benchmarks)]
+    for comparison, value in zip(entries, adjust_holm([c["p_value"] for c in entries]), strict=True):
+        comparison["p_adjusted"] = float(value)
+
+
+def _overall(study: Study, benchmarks: Mapping[str, Any], pairs: Mapping[tuple[str, str], _Pair]) -> dict[str, Any]:
+    """Per candidate, all valid benchmarks pooled; the p-values adjusted by Holm over the candidates."""
+    margins = {spec.name: spec.margin / 100 for spec in study.benchmarks}
+    overall: dict[str, Any] = {}
+    for name in study.candidates:
+        used = [b for b, n, c in _measured(benchmarks) if n == name and c["verdict"] != "invalid"]
+        if used:
+            overall[name] = {"benchmarks": used} | _pooled([pairs[b, name] for b in used], [margins[b] for b in used])
+    adjusted = adjust_holm([entry["p_value"] for entry in overall.values()])
+    for entry, value in zip(overall.values(), adjusted, strict=True):
+        entry["p_adjusted"] = float(value)
+    return overall
+
+
+def write(run: Run) -> dict[str, Any]:
+    """Build results.json and write it beside the samples; returns its content."""
+    results = build(run)
+    write_json(run.path / "results.json", results)
+    return results

@@ -1,0 +1,62 @@
+"""The result on the terminal: one sentence a candidate, then the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bitparity.report.words import LOSING, VERDICTS, interval, percent, points, sentence
+
+_STYLES = {"equivalent": "green", "non_inferior": "green", "inconclusive": "yellow", "invalid": "red"}
+
+
+def show(results: Mapping[str, Any], console: Console) -> None:
+    """Print the answers, the table and the errors among the guards."""
+    candidates = [name for name, variant in results["variants"].items() if not variant["baseline"]]
+    for name in candidates:
+        console.print(f"[bold]{escape(sentence(name, results))}[/bold]", highlight=False)
+    console.print(_table(results))
+    for bench, entry in results["benchmarks"].items():
+        if entry["status"] == "not_run":
+            console.print(f"{escape(bench)}: not run: {escape(entry['reason'])}", highlight=False)
+        for guard in entry.get("guards", []):
+            colour = "red" if guard["level"] == "error" else "yellow"
+            who = f" {guard['variant']}" if guard["variant"] else ""
+            text = escape(f"{bench}{who}: {guard['message']}")
+            console.print(f"[{colour}]{guard['level']}[/{colour}] {text}", highlight=False)
+
+
+def _table(results: Mapping[str, Any]) -> Table:
+    table = Table(show_lines=False, header_style="bold")
+    for title in ("benchmark", "variant", "score", "difference", "95 % interval", "lost / gained", "verdict"):
+        table.add_column(title, justify="left" if title in ("benchmark", "variant", "verdict") else "right")
+    for bench, entry in results["benchmarks"].items():
+        if entry["status"] == "not_run":
+            table.add_row(escape(bench), "", "N/A", "", "", "", "not run")
+            continue
+        for name in results["variants"]:
+            table.add_row(*_row(bench, name, entry))
+        table.add_section()
+    return table
+
+
+def _row(bench: str, name: str, entry: Mapping[str, Any]) -> list[str]:
+    score = percent(entry["scores"][name]["mean"])
+    comparison = entry["comparisons"].get(name)
+    if comparison is None:
+        return [escape(bench), escape(name), score, "", "", "", ""]
+    verdict = comparison["verdict"]
+    style = "red" if verdict in LOSING else _STYLES[verdict]
+    return [
+        escape(bench),
+        escape(name),
+        score,
+        points(comparison["difference"]),
+        interval(comparison["ci95"]),
+        f"{comparison['lost']} / {comparison['gained']}",
+        f"[{style}]{VERDICTS[verdict]}[/{style}]",
+    ]

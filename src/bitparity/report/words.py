@@ -1,0 +1,73 @@
+"""Figures and verdicts in words: the one place where fractions become points that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+VERDICTS = {
+    "equivalent": "equivalent",
+    "non_inferior": "no loss beyond the margin",
+    "worse_within_margin": "worse, within the margin",
+    "worse_beyond_margin": "worse, beyond the margin",
+    "inconclusive": "cannot tell",
+    "invalid": "invalid",
+}
+LOSING = ("worse_within_margin", "worse_beyond_margin")
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A fraction as a percentage; a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def points(value: float | None) -> str:
+    """A difference in points with its sign."""
+    return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
+
+
+def interval(bounds: Sequence[float] | None, signed: bool = True) -> str:
+    """An interval in points, or in per cent where it is not signed."""
+    if bounds is None:
+        return "–"
+    low, high = bounds
+    return f"{points(low)} to {points(high)}" if signed else f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def margin(value: float) -> str:
+    """A margin in points."""
+    return f"{100 * value:g} point{'' if value == 0.01 else 's'}"
+
+
+def sentence(candidate: str, results: Mapping[str, Any]) -> str:
+    """What is known of one candidate, in one plain sentence over all its benchmarks."""
+    said = []
+    for bench, entry in results["benchmarks"].items():
+        comparison = entry.get("comparisons", {}).get(candidate)
+        if comparison is not None:
+            said.append(_clause(bench, comparison, entry["margin"]))
+    return f"{candidate}: {'; '.join(said)}." if said else f"{candidate}: nothing was compared."
+
+
+def _clause(bench: str, comparison: Mapping[str, Any], allowed: float) -> str:
+    verdict = comparison["verdict"]
+    if verdict == "invalid":
+        return f"no valid figure on {bench} (a guard says why)"
+    low, high = comparison["ci95"]
+    if verdict in LOSING:
+        lost, least, most = (f"{100 * v:.1f}" for v in (-comparison["difference"], max(-high, 0.0), -low))
+        where = "within" if verdict == "worse_within_margin" else "beyond"
+        return f"loses {lost} points on {bench} ({least} to {most}), {where} the margin of {margin(allowed)}"
+    if verdict in ("equivalent", "non_inferior"):
+        return f"no loss larger than {margin(allowed)} on {bench}"
+    return (
+        f"cannot tell on {bench} (difference {points(comparison['difference'])} points, "
+        f"{interval(comparison['ci95'])}; margin {margin(allowed)})"
+    )
+
+
+def p_value(value: float | None) -> str:
+    """A p-value as people write it."""
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,100 @@
+"""Paired score arrays, checked and reduced to what the statistics need: item differences and clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PairedScores:
+    """Checked scores of two variants on the same items.
+
+    `baseline` and `candidate` have shape (items, samples) and lie in [0, 1]. `sums` and `sizes` have one
+    entry a cluster: the sum of the items' differences (candidate minus baseline) and the number of items.
+    Without groups, or where every group holds one item, each item is its own cluster.
+    """
+
+    baseline: Floats
+    candidate: Floats
+    cluster: NDArray[np.intp]
+    sums: Floats
+    sizes: Floats
+
+    @property
+    def items(self) -> int:
+        """Number of items."""
+        return int(self.baseline.shape[0])
+
+    @property
+    def samples(self) -> int:
+        """Number of samples an item."""
+        return int(self.baseline.shape[1])
+
+    @property
+    def clustered(self) -> bool:
+        """Whether some cluster holds more than one item."""
+        return len(self.sums) < self.items
+
+    @property
+    def binary(self) -> bool:
+        """Whether every sample is either wrong (0) or right (1)."""
+        return is_binary(self.baseline) and is_binary(self.candidate)
+
+    @property
+    def difference(self) -> float:
+        """Mean over items of candidate minus baseline."""
+        return float(self.sums.sum() / self.items)
+
+    @property
+    def flips(self) -> tuple[int, int]:
+        """Items (lost, gained): right in one variant and not in the other, right being a mean above 1/2."""
+        before, after = self.baseline.mean(axis=1) > 0.5, self.candidate.mean(axis=1) > 0.5
+        return int(np.sum(before & ~after)), int(np.sum(~before & after))
+
+
+def is_binary(scores: Floats) -> bool:
+    """Whether every score is 0 or 1."""
+    return bool(np.all((scores == 0) | (scores == 1)))
+
+
+def score_matrix(scores: ArrayLike, what: str = "scores") -> Floats:
+    """Scores as an array of shape (items, samples). Raises ValueError unless finite, in [0, 1], not empty."""
+    matrix = np.asarray(scores, dtype=np.float64)
+    if matrix.ndim == 1:
+        matrix = matrix[:, np.newaxis]
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise ValueError(f"{what}: expected shape (items,) or (items, samples), got {np.shape(scores)}")
+    if not np.all(np.isfinite(matrix)):
+        raise ValueError(f"{what}: {int(np.sum(~np.isfinite(matrix)))} values are NaN or infinite; drop those pairs")
+    if matrix.min() < 0 or matrix.max() > 1:
+        raise ValueError(f"{what}: scores reach from {matrix.min()} to {matrix.max()}, outside [0, 1]")
+    return matrix
+
+
+def cluster_codes(groups: Sequence[str] | None, items: int) -> NDArray[np.intp]:
+    """An integer for each item, equal where the groups are. Raises ValueError for a wrong number of groups."""
+    if groups is None:
+        return np.arange(items, dtype=np.intp)
+    if len(groups) != items:
+        raise ValueError(f"groups: {len(groups)} names for {items} items; give one an item")
+    return np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)[1].astype(np.intp)
+
+
+def pair_scores(baseline: ArrayLike, candidate: ArrayLike, groups: Sequence[str] | None = None) -> PairedScores:
+    """Check two paired score arrays and reduce them.
+
+    The shapes are (items,) or (items, samples); the numbers of samples may differ between the variants.
+    Raises ValueError where the items do not pair up, or a score is not a number in [0, 1].
+    """
+    before, after = score_matrix(baseline, "baseline"), score_matrix(candidate, "candidate")
+    if before.shape[0] != after.shape[0]:
+        raise ValueError(f"baseline has {before.shape[0]} items and candidate {after.shape[0]}; pair them first")
+    cluster = cluster_codes(groups, before.shape[0])
+    d = after.sum(axis=1) / after.shape[1] - before.sum(axis=1) / before.shape[1]
+    return PairedScores(before, after, cluster, np.bincount(cluster, weights=d), np.bincount(cluster).astype(float))
