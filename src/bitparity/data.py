@@ -35,20 +35,18 @@ def load_rows(
     source: Source,
     fields: Mapping[str, tuple[type, ...]],
     item_id: Callable[[Row], str] | None = None,
-    split: str | None = None,
 ) -> Rows:
     """The rows of the file `path`, or of `source` on the hub where `path` is None.
 
     `fields` names the required fields with the types each may have: str, int, and list for a list of
     texts. `item_id` gives a row's item id, refused where it comes twice; None where rows are no items.
-    `split` replaces the source's own. The SHA-256 is over the required fields alone, so one data set has
+    The SHA-256 is over the required fields alone, so one data set has
     one hash wherever it came from. Raises DataError, GatedDataError or MissingDependencyError.
     """
     if path is None:
-        split = split or source.split
-        rows = _hub_rows(source, split)
-        origin, unit = f"data set {source.path} ({split})", "row"
-        place = {"hub": source.path, "config": source.config, "split": split, "revision": source.revision}
+        rows = _hub_rows(source)
+        origin, unit = f"data set {source.path} ({source.split})", "row"
+        place = {"hub": source.path, "config": source.config, "split": source.split, "revision": source.revision}
     else:
         rows = read_jsonl(Path(path))
         origin, unit = str(path), "line"
@@ -142,13 +140,13 @@ def content_hash(rows: Iterable[Row], fields: Iterable[str]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _hub_rows(source: Source, split: str) -> list[Row]:
+def _hub_rows(source: Source) -> list[Row]:
     try:
         import datasets
     except ImportError:
         raise MissingDependencyError("datasets", "hub", f"reading {source.path} from the hub") from None
     try:
-        loaded = datasets.load_dataset(source.path, source.config, split=split, revision=source.revision)
+        loaded = datasets.load_dataset(source.path, source.config, split=source.split, revision=source.revision)
     except Exception as error:  # the hub's libraries raise anything, from OSError to bare Exception
         raise _hub_error(source, error) from None
     return [dict(row) for row in loaded]

@@ -67,7 +67,7 @@ def build(spec: BenchmarkSpec, renderer: Renderer | None) -> Exam:
     _check_ids(items, spec.name)
     available = len(items)
     if not benchmark.fixed_order:
-        items = sorted(items, key=lambda item: hashlib.sha256(f"{spec.name}\0{item.id}".encode()).digest())
+        items = sorted(items, key=lambda item: _digest(f"{spec.name}\0{item.id}"))
         items = items[: spec.limit]
     reasoning = spec.protocol.reasoning
     return Exam(
@@ -224,10 +224,13 @@ def _item_from_row(row: dict[str, Any]) -> ExamItem:
     )
 
 
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
 def sample_seed(seed: int, benchmark: str, item: str, sample: int) -> int:
     """The seed of one sample, the same for every variant: from the protocol's seed and the sample's name."""
-    digest = hashlib.sha256(f"{seed}\0{benchmark}\0{item}\0{sample}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
+    return int.from_bytes(_digest(f"{seed}\0{benchmark}\0{item}\0{sample}")[:4], "big") >> 1
 
 
 def requests(

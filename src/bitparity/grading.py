@@ -18,13 +18,14 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, Literal, NamedTuple
 
 from bitparity.benchmarks import Benchmark
+from bitparity.errors import BitparityError
 from bitparity.records import Completion, Grade, Item, Sample
 from bitparity.study import Protocol, ReasoningSpec
 
 LEAD = 8  # pairs in flight a worker, so that one slow item does not idle the others
 GRACE_S = 5.0  # a worker ends itself this long after its deadline, should its parent be gone
 WORKER_CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from bitparity.grading import _serve; _serve()"
-START_S = 60.0  # a worker that has not loaded its grader by then is broken
+LOAD_S = 120.0  # a worker that has not loaded its grader by then is broken
 
 
 class Parts(NamedTuple):
@@ -141,7 +142,10 @@ def _collect(busy: list[_Worker]) -> Iterator[tuple[int, Grade]]:
     ready = wait([w.pipe for w in busy], timeout=patience)
     for worker in busy:
         if worker.pipe in ready or time.monotonic() >= worker.deadline:
-            yield worker.take()
+            index, grade = worker.index, worker.take()
+            if grade is not None and index is not None:
+                worker.index = None
+                yield index, grade
 
 
 class _Worker:
@@ -150,7 +154,6 @@ class _Worker:
     def __init__(self, benchmark: Benchmark, protocol: Protocol, timeout_s: float) -> None:
         self.benchmark, self.protocol, self.timeout_s = benchmark, protocol, timeout_s
         self.index: int | None = None
-        self.deadline = 0.0
         self.start()
 
     def start(self) -> None:
@@ -161,30 +164,46 @@ class _Worker:
             command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
         theirs.close()
+        self.loaded = False
+        self.deadline = time.monotonic() + LOAD_S
         self.pipe.send((type(self.benchmark), self.benchmark.spec, self.protocol, self.timeout_s))
-        self.fresh = True
 
     def give(self, index: int, item: Item, sample: Sample) -> None:
+        """Hand over a pair. Its deadline runs from now, or from when the grader has been loaded."""
         self.index = index
-        self.deadline = time.monotonic() + self.timeout_s + (START_S if self.fresh else 0.0)
-        with contextlib.suppress(OSError):  # a dead worker shows when its answer is taken
+        if self.loaded:
+            self.deadline = time.monotonic() + self.timeout_s
+        with contextlib.suppress(OSError):  # a dead worker shows when its verdict is taken
             self.pipe.send((item, sample))
 
-    def take(self) -> tuple[int, Grade]:
-        """The answer to the pair given; where the process hangs or died it is replaced, the pair unscored."""
-        index, self.index = self.index, None
-        assert index is not None
+    def take(self) -> Grade | None:
+        """The verdict on the pair given, None where the grader has only been loaded now.
+
+        A process that hangs or died is replaced and its pair unscored. Raises BitparityError where the grader
+        cannot even be loaded.
+        """
         try:
-            if self.pipe.poll():
-                grade: Grade = self.pipe.recv()
-                self.fresh = False
-                return index, grade
-            reason = f"the grader took over {self.timeout_s:g} s and was stopped"
+            message: Grade | None = self.pipe.recv() if self.pipe.poll() else self._replace(hangs=True)
         except (EOFError, OSError):
-            reason = f"the grader's process ended with code {self.process.wait()}"
+            message = self._replace(hangs=False)
+        if message is None:
+            self.loaded, self.deadline = True, time.monotonic() + self.timeout_s
+        return message
+
+    def _replace(self, hangs: bool) -> Grade:
+        if hangs:
+            self.process.kill()
+        code = self.process.wait()
+        if not self.loaded:
+            reason = f"was not ready after {LOAD_S:g} s" if hangs else f"ended with code {code}"
+            raise BitparityError(f"the grader of {self.benchmark.spec.name} {reason}; see the lines above")
         self.kill()
         self.start()
-        return index, _unscored(reason)
+        return _unscored(
+            f"the grader took over {self.timeout_s:g} s and was stopped"
+            if hangs
+            else f"the grader's process ended with code {code}"
+        )
 
     def kill(self) -> None:
         self.process.kill()
@@ -200,6 +219,8 @@ def _serve() -> None:
     with contextlib.suppress(EOFError, OSError):
         kind, spec, protocol, timeout_s = pipe.recv()
         benchmark = kind(spec)
+        benchmark.load_grader()
+        pipe.send(None)
         while True:
             item, sample = pipe.recv()
             # the default action of SIGALRM ends the process even inside C code

@@ -44,7 +44,7 @@ def write_atomically(path: Path, chunks: Iterable[str]) -> None:
     temporary = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open("w", encoding="utf-8", errors="surrogatepass") as file:
             file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())

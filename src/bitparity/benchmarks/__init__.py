@@ -24,6 +24,7 @@ _MODULES = {
     "mmlu_pro": "bitparity.benchmarks.mmlu_pro",
     "math500": "bitparity.benchmarks.math500",
     "aime24": "bitparity.benchmarks.aime24",
+    "gpqa_diamond": "bitparity.benchmarks.gpqa_diamond",
 }
 
 
@@ -80,6 +81,9 @@ class Benchmark(ABC):
     @abstractmethod
     def grade(self, item: Item, completion: Completion) -> Grade:
         """The verdict on one completion."""
+
+    def load_grader(self) -> None:
+        """Import what `grade` needs, where that takes long; a slow grader's deadlines run only after it."""
 
     def task_settings(self) -> dict[str, Any]:
         """Sampling values that belong to the task itself (keys of `Sampling`): its stops, its budget."""

@@ -70,7 +70,7 @@ def decode_request(message: list[Any]) -> Request:
         benchmark,
         item,
         sample,
-        Sampling(*values, tuple(stop)),
+        Sampling(*(*values, tuple(stop))),
         seed,
         None if token_ids is None else tuple(token_ids),
         None if scored is None else tuple((tuple(context), tuple(cont)) for context, cont in scored),
@@ -100,7 +100,7 @@ def decode_sample(message: list[Any]) -> Sample:
     """The sample of a decoded message."""
     *fields, logprobs, error = message[1:]
     pairs = None if logprobs is None else tuple((total, greedy) for total, greedy in logprobs)
-    return Sample(*fields, pairs, error)
+    return Sample(*(*fields, pairs, error))
 
 
 class Lines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bitparity.report.words import VERDICTS, interval, margin, p_value, percent, points, sentence
+from bitparity.report.words import interval, margin, p_value, percent, points, sentence, verdict_words
 from bitparity.store import Run, write_atomically
 
 
@@ -104,7 +104,7 @@ def _comparisons(results: Mapping[str, Any]) -> str:
                     p_value(c["p_adjusted"]),
                     percent(c["recovery"]),
                     margin(entry["margin"]),
-                    f"**{VERDICTS[c['verdict']]}**",
+                    f"**{verdict_words(c)}**",
                 ]
             )
     if not rows:
@@ -129,7 +129,7 @@ def _overall(results: Mapping[str, Any]) -> str:
             interval(o["ci95"]),
             p_value(o["p_adjusted"]),
             percent(o["recovery"]),
-            f"**{VERDICTS[o['verdict']]}**",
+            f"**{verdict_words(o)}**",
         ]
         for name, o in results["overall"].items()
     ]

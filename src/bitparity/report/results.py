@@ -17,7 +17,18 @@ from bitparity import exam as exams
 from bitparity import validity
 from bitparity.exam import Exam
 from bitparity.records import Grade, Sample
-from bitparity.stats import Comparison, adjust_holm, compare_scores, mean_interval
+from bitparity.stats import (
+    Comparison,
+    PairedScores,
+    adjust_holm,
+    adjusted,
+    compare_pairs,
+    mean_interval,
+    pair_scores,
+    pool,
+    within_margin_on_all,
+)
+from bitparity.stats.verdicts import decide, is_worse
 from bitparity.store import Key, Run, write_json
 from bitparity.study import BenchmarkSpec, Study
 
@@ -101,19 +112,20 @@ def build(run: Run) -> dict[str, Any]:
     environment = run.environment()
     not_run = environment.get("not_run", {})
     benchmarks: dict[str, Any] = {}
-    pairs: dict[tuple[str, str], _Pair] = {}
+    pairs: dict[tuple[str, str], PairedScores] = {}
     for spec in study.benchmarks:
         exam = exams.load_if_frozen(run, spec.name)
         if exam is None:
             reason = not_run.get(spec.name, "the run has not come to it yet")
             benchmarks[spec.name] = {"status": "not_run", "reason": reason, "margin": spec.margin / 100}
-        else:
-            k = samples_asked(exam, spec)
-            sheets = {name: read_sheet(run, exam, name, k) for name in study.variants}
-            found = {(spec.name, name): _pair(exam, sheets, study, name) for name in study.candidates}
-            pairs |= {key: pair for key, pair in found.items() if len(pair.baseline)}
-            benchmarks[spec.name] = _benchmark(study, spec, exam, sheets, pairs, environment)
-    _adjust_p_values(benchmarks)
+            continue
+        k = samples_asked(exam, spec)
+        sheets = {name: read_sheet(run, exam, name, k) for name in study.variants}
+        for name in study.candidates:
+            if (pair := _pair(exam, sheets, study, name)) is not None:
+                pairs[spec.name, name] = pair
+        benchmarks[spec.name] = _benchmark(study, spec, exam, sheets, environment)
+    _compare(study, benchmarks, pairs)
     return {
         "schema": SCHEMA,
         "study": {
@@ -141,52 +153,57 @@ def _variant(study: Study, environment: Mapping[str, Any], name: str) -> dict[st
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """The scores of the items of which every sample of baseline and candidate has one."""
-
-    baseline: Scores
-    candidate: Scores
-    groups: list[str] | None
-
-
-def _pair(exam: Exam, sheets: Mapping[str, Sheet], study: Study, candidate: str) -> _Pair:
+def _pair(exam: Exam, sheets: Mapping[str, Sheet], study: Study, candidate: str) -> PairedScores | None:
+    """The items of which every sample of baseline and candidate has a score; None where there is none."""
     ours, theirs = sheets[study.baseline].scores, sheets[candidate].scores
-    mask = ~(np.isnan(ours).any(axis=1) | np.isnan(theirs).any(axis=1))
-    return _Pair(ours[mask], theirs[mask], _picked(_groups(exam), mask))
+    whole = _whole(ours) & _whole(theirs)
+    if not whole.any():
+        return None
+    return pair_scores(ours[whole], theirs[whole], _picked(_groups(exam), whole))
+
+
+def _whole(scores: Scores) -> NDArray[np.bool_]:
+    """Which items have a score for every sample."""
+    return np.asarray(~np.isnan(scores).any(axis=1))
 
 
 def _benchmark(
-    study: Study,
-    spec: BenchmarkSpec,
-    exam: Exam,
-    sheets: Mapping[str, Sheet],
-    pairs: Mapping[tuple[str, str], _Pair],
-    environment: Mapping[str, Any],
+    study: Study, spec: BenchmarkSpec, exam: Exam, sheets: Mapping[str, Sheet], environment: Mapping[str, Any]
 ) -> dict[str, Any]:
-    k = samples_asked(exam, spec)
     groups = _groups(exam)
-    comparisons = {
-        name: _comparison(pairs[spec.name, name], spec) for name in study.candidates if (spec.name, name) in pairs
-    }
-    guards = validity.check(validity.Facts(study, spec, exam, sheets, environment))
-    for name, comparison in comparisons.items():
-        if any(g["level"] == "error" and g["variant"] in (None, name, study.baseline) for g in guards):
-            comparison["verdict"] = "invalid"
+    measured = any(sheet.graded for sheet in sheets.values())
     return {
-        "status": "measured" if any(sheet.graded for sheet in sheets.values()) else "not_run",
-        "reason": None if any(sheet.graded for sheet in sheets.values()) else "no variant has answered yet",
+        "status": "measured" if measured else "not_run",
+        "reason": None if measured else "no variant has answered yet",
         "metric": exam.metric,
         "items": len(exam.items),
         "available": exam.available,
-        "samples": k,
+        "samples": samples_asked(exam, spec),
         "margin": spec.margin / 100,
         "data": exam.provenance,
         "scores": {name: _score(sheet, groups) for name, sheet in sheets.items()},
-        "comparisons": comparisons,
+        "comparisons": {},
         "subgroups": _subgroups(exam, sheets),
-        "guards": guards,
+        "guards": validity.check(validity.Facts(study, spec, exam, sheets, environment)),
     }
+
+
+def _compare(study: Study, benchmarks: Mapping[str, Any], pairs: Mapping[tuple[str, str], PairedScores]) -> None:
+    """Fill in the comparisons; the p-values are adjusted by Holm over benchmark x candidate.
+
+    A guard of level "error" on the baseline, on the candidate or on all makes the verdict invalid.
+    """
+    found = {key: compare_pairs(pair, margin=benchmarks[key[0]]["margin"]) for key, pair in pairs.items()}
+    values = adjust_holm([comparison.p_value for comparison in found.values()])
+    for (bench, name), p_adjusted in zip(found, values, strict=True):
+        entry = benchmarks[bench]
+        failed = [
+            guard["name"]
+            for guard in entry["guards"]
+            if guard["level"] == "error" and guard["variant"] in (None, name, study.baseline)
+        ]
+        comparison = _comparison(adjusted(found[bench, name], p_adjusted), p_adjusted)
+        entry["comparisons"][name] = comparison | ({"verdict": "invalid", "invalid_by": failed} if failed else {})
 
 
 def _groups(exam: Exam) -> list[str] | None:
@@ -196,7 +213,7 @@ def _groups(exam: Exam) -> list[str] | None:
 
 
 def _score(sheet: Sheet, groups: Sequence[str] | None) -> dict[str, Any]:
-    whole = ~np.isnan(sheet.scores).any(axis=1)
+    whole = _whole(sheet.scores)
     scored = sheet.scores[whole]
     low_high = mean_interval(scored, groups=_picked(groups, whole)) if len(scored) else None
     ended = [s for s in sheet.samples.values() if s.finish != "error"]
@@ -231,23 +248,23 @@ def _picked(groups: Sequence[str] | None, mask: NDArray[np.bool_]) -> list[str] 
     return None if groups is None else [group for group, keep in zip(groups, mask, strict=True) if keep]
 
 
-def _comparison(pair: _Pair, spec: BenchmarkSpec) -> dict[str, Any]:
-    result: Comparison = compare_scores(pair.baseline, pair.candidate, margin=spec.margin / 100, groups=pair.groups)
+def _comparison(result: Comparison, p_adjusted: float) -> dict[str, Any]:
     return {
-        "items": len(pair.baseline),
+        "items": result.items,
         "difference": result.difference,
         "ci95": list(result.ci95),
         "interval": result.interval,
-        "rerun_ci95": list(result.rerun_ci95) if result.rerun_ci95 else None,
+        "rerun_ci95": result.rerun_ci95 and list(result.rerun_ci95),
         "p_value": result.p_value,
-        "p_adjusted": None,
+        "p_adjusted": p_adjusted,
         "test": result.test,
         "lost": result.lost,
         "gained": result.gained,
         "recovery": result.recovery,
-        "recovery_ci95": list(result.recovery_ci95) if result.recovery_ci95 else None,
+        "recovery_ci95": result.recovery_ci95 and list(result.recovery_ci95),
         "mde": result.mde,
         "provable_margin": result.provable_margin,
+        "loss_shown": result.loss_shown,
         "verdict": result.verdict,
     }
 
@@ -268,34 +285,41 @@ def _mean(scores: Scores) -> float | None:
     return None if np.isnan(scores).all() else float(np.nanmean(scores))
 
 
-def _measured(benchmarks: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
-    return [
-        (bench, name, comparison)
-        for bench, entry in benchmarks.items()
-        for name, comparison in entry.get("comparisons", {}).items()
-        if comparison.get("p_value") is not None
-    ]
-
-
-def _adjust_p_values(benchmarks: Mapping[str, Any]) -> None:
-    """Holm over the family benchmark x candidate."""
-    entries = [comparison for _, _, comparison in _measured(benchmarks)]
-    for comparison, value in zip(entries, adjust_holm([c["p_value"] for c in entries]), strict=True):
-        comparison["p_adjusted"] = float(value)
-
-
-def _overall(study: Study, benchmarks: Mapping[str, Any], pairs: Mapping[tuple[str, str], _Pair]) -> dict[str, Any]:
-    """Per candidate, all valid benchmarks pooled; the p-values adjusted by Holm over the candidates."""
-    margins = {spec.name: spec.margin / 100 for spec in study.benchmarks}
-    overall: dict[str, Any] = {}
-    for name in study.candidates:
-        used = [b for b, n, c in _measured(benchmarks) if n == name and c["verdict"] != "invalid"]
-        if used:
-            overall[name] = {"benchmarks": used} | _pooled([pairs[b, name] for b in used], [margins[b] for b in used])
-    adjusted = adjust_holm([entry["p_value"] for entry in overall.values()])
-    for entry, value in zip(overall.values(), adjusted, strict=True):
-        entry["p_adjusted"] = float(value)
-    return overall
+def _overall(
+    study: Study, benchmarks: Mapping[str, Any], pairs: Mapping[tuple[str, str], PairedScores]
+) -> dict[str, Any]:
+    """Per candidate, its valid benchmarks pooled, against the mean of their margins; Holm over the candidates."""
+    used = {
+        name: [b for b, n in pairs if n == name and benchmarks[b]["comparisons"][n]["verdict"] != "invalid"]
+        for name in study.candidates
+    }
+    found = {
+        name: pool(
+            [pairs[b, name] for b in valid],
+            margin=sum(benchmarks[b]["margin"] for b in valid) / len(valid),
+        )
+        for name, valid in used.items()
+        if valid
+    }
+    values = adjust_holm([pooled.p_value for pooled in found.values()])
+    return {
+        name: {
+            "benchmarks": used[name],
+            "difference": pooled.difference,
+            "ci95": list(pooled.ci95),
+            "p_value": pooled.p_value,
+            "p_adjusted": p_adjusted,
+            "recovery": pooled.recovery,
+            "recovery_ci95": pooled.recovery_ci95 and list(pooled.recovery_ci95),
+            "margin": pooled.margin,
+            "loss_shown": is_worse(pooled.ci95, p_adjusted),
+            "verdict": decide(pooled.ci95, pooled.ci90, p_adjusted, pooled.margin),
+            "within_margin_on_all": within_margin_on_all(
+                benchmarks[b]["comparisons"][name]["verdict"] for b in used[name]
+            ),
+        }
+        for (name, pooled), p_adjusted in zip(found.items(), values, strict=True)
+    }
 
 
 def write(run: Run) -> dict[str, Any]:

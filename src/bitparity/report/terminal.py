@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bitparity.report.words import LOSING, VERDICTS, interval, percent, points, sentence
+from bitparity.report.words import interval, percent, points, sentence, verdict_words
 
 _STYLES = {"equivalent": "green", "non_inferior": "green", "inconclusive": "yellow", "invalid": "red"}
 
@@ -49,8 +49,7 @@ def _row(bench: str, name: str, entry: Mapping[str, Any]) -> list[str]:
     comparison = entry["comparisons"].get(name)
     if comparison is None:
         return [escape(bench), escape(name), score, "", "", "", ""]
-    verdict = comparison["verdict"]
-    style = "red" if verdict in LOSING else _STYLES[verdict]
+    style = "red" if comparison["loss_shown"] else _STYLES[comparison["verdict"]]
     return [
         escape(bench),
         escape(name),
@@ -58,5 +57,5 @@ def _row(bench: str, name: str, entry: Mapping[str, Any]) -> list[str]:
         points(comparison["difference"]),
         interval(comparison["ci95"]),
         f"{comparison['lost']} / {comparison['gained']}",
-        f"[{style}]{VERDICTS[verdict]}[/{style}]",
+        f"[{style}]{verdict_words(comparison)}[/{style}]",
     ]

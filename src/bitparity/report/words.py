@@ -13,7 +13,19 @@ VERDICTS = {
     "inconclusive": "cannot tell",
     "invalid": "invalid",
 }
-LOSING = ("worse_within_margin", "worse_beyond_margin")
+_SIZES = {
+    "worse_within_margin": "within the margin of",
+    "worse_beyond_margin": "beyond the margin of",
+    "inconclusive": "perhaps more than the margin of",
+}
+
+
+def verdict_words(comparison: Mapping[str, Any]) -> str:
+    """A verdict as people read it; a loss that is shown but whose size straddles the margin says so."""
+    verdict = comparison["verdict"]
+    if verdict == "inconclusive" and comparison["loss_shown"]:
+        return "worse, size unclear"
+    return VERDICTS[verdict]
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -53,11 +65,10 @@ def _clause(bench: str, comparison: Mapping[str, Any], allowed: float) -> str:
     verdict = comparison["verdict"]
     if verdict == "invalid":
         return f"no valid figure on {bench} (a guard says why)"
-    low, high = comparison["ci95"]
-    if verdict in LOSING:
-        lost, least, most = (f"{100 * v:.1f}" for v in (-comparison["difference"], max(-high, 0.0), -low))
-        where = "within" if verdict == "worse_within_margin" else "beyond"
-        return f"loses {lost} points on {bench} ({least} to {most}), {where} the margin of {margin(allowed)}"
+    if comparison["loss_shown"]:
+        low, high = comparison["ci95"]
+        lost, least, most = (f"{100 * v:.1f}" for v in (-comparison["difference"], -high, -low))
+        return f"loses {lost} points on {bench} ({least} to {most}), {_SIZES[verdict]} {margin(allowed)}"
     if verdict in ("equivalent", "non_inferior"):
         return f"no loss larger than {margin(allowed)} on {bench}"
     return (

@@ -52,6 +52,11 @@ class PairedScores:
         return float(self.sums.sum() / self.items)
 
     @property
+    def unit(self) -> float | None:
+        """The step that all cluster sums are multiples of, 1 / samples; None for fractional scores."""
+        return 1 / self.samples if self.binary else None
+
+    @property
     def flips(self) -> tuple[int, int]:
         """Items (lost, gained): right in one variant and not in the other, right being a mean above 1/2."""
         before, after = self.baseline.mean(axis=1) > 0.5, self.candidate.mean(axis=1) > 0.5
@@ -89,12 +94,13 @@ def cluster_codes(groups: Sequence[str] | None, items: int) -> NDArray[np.intp]:
 def pair_scores(baseline: ArrayLike, candidate: ArrayLike, groups: Sequence[str] | None = None) -> PairedScores:
     """Check two paired score arrays and reduce them.
 
-    The shapes are (items,) or (items, samples); the numbers of samples may differ between the variants.
-    Raises ValueError where the items do not pair up, or a score is not a number in [0, 1].
+    The shapes are equal, (items,) or (items, samples). Raises ValueError where they are not, or a score is
+    not a number in [0, 1].
     """
     before, after = score_matrix(baseline, "baseline"), score_matrix(candidate, "candidate")
-    if before.shape[0] != after.shape[0]:
-        raise ValueError(f"baseline has {before.shape[0]} items and candidate {after.shape[0]}; pair them first")
+    if before.shape != after.shape:
+        raise ValueError(f"baseline has shape {before.shape} and candidate {after.shape}; pair them first")
     cluster = cluster_codes(groups, before.shape[0])
-    d = after.sum(axis=1) / after.shape[1] - before.sum(axis=1) / before.shape[1]
-    return PairedScores(before, after, cluster, np.bincount(cluster, weights=d), np.bincount(cluster).astype(float))
+    d = (after.sum(axis=1) - before.sum(axis=1)) / after.shape[1]
+    sums, sizes = (np.asarray(np.bincount(cluster, weights=w), dtype=np.float64) for w in (d, np.ones_like(d)))
+    return PairedScores(before, after, cluster, sums, sizes)

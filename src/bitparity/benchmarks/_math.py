@@ -1,0 +1,152 @@
+"""What MATH-500 and AIME 2024 share: the chat prompt and the Math-Verify grader."""
+
+from __future__ import annotations
+
+import logging
+import re
+from abc import abstractmethod
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from bitparity.answers import Stated, final_answer
+from bitparity.benchmarks._rows import RowsBenchmark
+from bitparity.records import Completion, Grade, Item, Prompt
+
+# the wording that Qwen2.5-Math and Qwen3 recommend for mathematics: model card of Qwen/Qwen3-32B, best
+# practices, "Standardize Output Format"
+INSTRUCTION = "\nPlease reason step by step, and put your final answer within \\boxed{}."
+
+MATH_VERIFY_CHARS = 1000  # a longer expression is compared as text alone
+
+
+class MathBenchmark(RowsBenchmark):
+    """A benchmark whose answers are mathematical expressions, graded by Math-Verify 0.9.0 and by lm-eval."""
+
+    slow_grader: ClassVar[bool] = True
+    lm_eval_prompt: ClassVar[str]
+    """The prompt of lm-eval's task, with "{}" for the problem."""
+
+    def prompt(self, problem: str) -> Prompt:
+        """The prompt of the spec's form."""
+        if self.spec.form == "chat":
+            return Prompt(messages=({"role": "user", "content": problem + INSTRUCTION},))
+        text = self.lm_eval_prompt.format(problem)
+        if self.spec.protocol.apply_chat_template:
+            return Prompt(messages=({"role": "user", "content": text},))
+        return Prompt(text=text)
+
+    def load_grader(self) -> None:
+        """Import Math-Verify and SymPy."""
+        math_verify_equal("1", "1")
+
+    @abstractmethod
+    def lm_eval_score(self, item: Item, text: str) -> float:
+        """The score by lm-eval's own metric."""
+
+    def grade(self, item: Item, completion: Completion) -> Grade:
+        """Math-Verify on the final statement, next to lm-eval's metric on the whole text."""
+        stated = final_answer(completion.text, ended=completion.finish != "length")
+        right = stated is not None and states(stated, str(item.reference))
+        metrics = {
+            "math_verify": float(right),
+            "lm_eval_exact_match": self.lm_eval_score(item, completion.text),
+        }
+        score = metrics[self.metric]
+        answered = stated is not None or score > 0
+        return Grade(
+            score,
+            "answered" if answered else "no_answer",
+            stated.options[0] if stated else None,
+            metrics,
+            {"stated": stated.kind} if stated else {},
+        )
+
+
+def states(stated: Stated, reference: str) -> bool:
+    """Whether a stated answer equals the reference in one of its readings."""
+    return any(equal(option, reference, boxed=stated.kind == "box") for option in stated.options)
+
+
+def equal(given: str, reference: str, boxed: bool = True) -> bool:
+    r"""Whether two answers are equal: as normalised texts, as exact numbers, or for Math-Verify.
+
+    Words are compared as words (Math-Verify reads "east" as e*a*s*t, so "seat" would equal it), numbers exactly
+    (it rounds to six decimals) and written bases count (it drops them). `boxed` tells that all of `given` is the
+    expression; otherwise Math-Verify looks for one in it.
+    """
+    ours, theirs = normalised(given), normalised(reference)
+    if ours == theirs:
+        return bool(ours)
+    if _is_words(reference):
+        return _words(given) == _words(reference)
+    our_base, their_base = _BASED.fullmatch(_WRAPPER.sub(r"\1", ours)), _BASED.fullmatch(theirs)
+    if our_base and their_base:
+        return our_base.groups() == their_base.groups()
+    our_number, their_number = number(ours), number(theirs)
+    if our_number is not None and their_number is not None:
+        return our_number == their_number
+    if len(given) > MATH_VERIFY_CHARS or _HUGE.search(ours):
+        return False
+    cleaned = _cleaned(given)
+    return math_verify_equal(f"\\boxed{{{cleaned}}}" if boxed else cleaned, reference)
+
+
+_BASED = re.compile(r"\(?(\w+)\)?_\{?(\d+)\}?")
+_HUGE = re.compile(r"(?:[2-9]|\d\d)\)?\^\{?\d{5}|\d\^\{?\d+\^|\d{5}!")  # Math-Verify would write the number out
+_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?")
+_WRAPPER = re.compile(r"\\(?:text(?:bf|rm|it|sf|normal)?|math(?:bf|rm|it|sf)|mbox)\s*\{([^{}]*)\}")
+_SPACING = re.compile(r"\\[!,;: ]|\\(?:left|right|displaystyle|big|Big)(?![a-zA-Z])|~")
+_WORDS = re.compile(r"\\(?:text(?:bf|rm)?|mbox|mathrm)\s*\{([A-Za-z() ]*)\}|[A-Za-z]{3,}(?: [A-Za-z]+)*")
+_ARTICLE = re.compile(r"^(?:the|an|a) ")
+
+
+def normalised(latex: str) -> str:
+    """LaTeX without what does not change its meaning: spacing, sizes, dollars, degrees."""
+    text = _cleaned(latex).replace("\\$", "").replace("$", "")
+    text = _SPACING.sub("", text).replace("{,}", ",").replace("^{\\circ}", "").replace("^\\circ", "")
+    text = re.sub(r"\\[dt]frac(?![a-zA-Z])", r"\\frac", text)
+    text = re.sub(r"(?<=\w)\s+(?=\w)", " ", text.strip())
+    return re.sub(r"(?<!\w)\s+|\s+(?!\w)", "", text).rstrip(".")
+
+
+def _cleaned(given: str) -> str:
+    return given.replace("°", "^\\circ").replace("−", "-").strip().rstrip(".")
+
+
+def _is_words(reference: str) -> bool:
+    return _WORDS.fullmatch(reference.strip()) is not None
+
+
+def _words(latex: str) -> str:
+    text = _WRAPPER.sub(r"\1", normalised(latex)).lower()
+    words = re.sub(r"[^a-z0-9]+", " ", text).strip()
+    return _ARTICLE.sub("", words)
+
+
+def number(text: str) -> Fraction | None:
+    """The value of a plain decimal number, thousands separated by commas or not; None for anything else."""
+    if not any(c.isdigit() for c in text) or not text.isascii() or not _NUMBER.fullmatch(text):
+        return None
+    return Fraction(text.replace(",", "")) if len(text) <= MATH_VERIFY_CHARS else None
+
+
+def math_verify_equal(given: str, reference: str) -> bool:
+    """Whether Math-Verify finds an expression in `given` that equals the LaTeX `reference`.
+
+    Its own timeouts stay off, since their signal does not interrupt C code: the grader's process has a deadline.
+    """
+    from math_verify import parse, verify
+
+    for module in ("parser", "grader"):  # they warn at each call that no timeout is set
+        logging.getLogger(f"math_verify.{module}").setLevel(logging.ERROR)
+    parsed = parse(given, parsing_timeout=None)
+    return bool(verify(_parsed_reference(reference), parsed, timeout_seconds=None, allow_set_relation_comp=True))
+
+
+@lru_cache(maxsize=1024)
+def _parsed_reference(reference: str) -> Any:
+    from math_verify import parse
+
+    bare = re.sub(r"^\s*[a-zA-Z]\s*\\in(?![a-zA-Z])\s*", "", reference)  # "x \in [-2,7]" asks for the set
+    return parse(f"${bare}$", parsing_timeout=None)

@@ -1,0 +1,56 @@
+r"""MATH-500: 500 problems of the MATH test set (Lightman et al. 2023, arXiv 2305.20050).
+
+Data set: HuggingFaceH4/MATH-500, split test; fields problem, solution, answer, subject, unique_id.
+Metric: `math_verify`, the final statement against the field `answer` by Math-Verify 0.9.0, next to
+`lm_eval_exact_match`, the metric of lm-eval 0.4.13's task hendrycks_math500 on the same completion.
+Answer pattern: the last `\boxed{...}`, else the last "the answer is ...", else the last line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from bitparity.benchmarks import Info, Source
+from bitparity.benchmarks._lm_eval_math import box_content, hendrycks_score, last_box
+from bitparity.benchmarks._math import MathBenchmark
+from bitparity.records import Item
+
+
+class Math500(MathBenchmark):
+    """MATH-500."""
+
+    source = Source("HuggingFaceH4/MATH-500", "test", "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be")
+    fields: ClassVar = {"problem": (str,), "solution": (str,), "answer": (str,), "unique_id": (str,)}
+    info = Info(
+        title="MATH-500",
+        items=500,
+        forms=("chat", "lm-eval"),
+        metric="math_verify",
+        source=source,
+    )
+    # lm_eval/tasks/hendrycks_math/hendrycks_math_algebra.yaml, which hendrycks_math500.yaml includes
+    lm_eval_prompt = "Problem: {}\nAnswer:"
+
+    def items(self) -> Iterable[Item]:
+        """The problems; the subject is the subgroup."""
+        for row in self.rows(lambda row: str(row["unique_id"])):
+            box = last_box(row["solution"])
+            yield Item(
+                id=row["unique_id"],
+                prompts=(self.prompt(row["problem"]),),
+                reference=row["answer"],
+                subgroup=row.get("subject"),
+                metadata={"lm_eval_reference": box_content(box) if box else None},
+            )
+
+    def lm_eval_score(self, item: Item, text: str) -> float:
+        """The score of hendrycks_math500: against the box of the solution."""
+        return hendrycks_score(text, item.metadata["lm_eval_reference"])
+
+    def task_settings(self) -> dict[str, Any]:
+        """lm-eval's stop string in its form."""
+        return {"stop": ["Problem:"], "temperature": 0.0} if self.spec.form == "lm-eval" else {}
+
+
+BENCHMARK = Math500

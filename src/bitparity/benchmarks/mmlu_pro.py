@@ -1,0 +1,176 @@
+"""MMLU-Pro: 12,032 multiple-choice questions with 3 to 10 options, 14 categories (Wang et al. 2024, arXiv 2406.01574).
+
+Data set: TIGER-Lab/MMLU-Pro, splits test and (few-shot examples) validation; fields question_id, question, options,
+answer, category; cot_content in the examples.
+Metric: `exact_match` of the last clearly stated letter, next to `lm_eval_exact_match`, the metric of lm-eval 0.4.13's
+task mmlu_pro on the same completion: the first match of `answer is \\(?([A-J])\\)?`.
+Answer pattern: "answer is (X)", "Answer: X", a boxed letter, a last line that is only a letter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from bitparity.answers import final_letter
+from bitparity.benchmarks import Info, Source
+from bitparity.benchmarks._rows import RowsBenchmark
+from bitparity.data import Row, load_rows
+from bitparity.errors import DataError
+from bitparity.records import Completion, Grade, Item, Message, Prompt
+
+LETTERS = "ABCDEFGHIJ"
+SHOTS = 5
+FEWSHOT_FIELDS = {"question": (str,), "options": (list,), "cot_content": (str,), "category": (str,)}
+
+# The zero-shot prompt of the data set's authors: TIGER-AI-Lab/MMLU-Pro at 11a4b34,
+# evaluate_gemini_3-1_pro_0shot.py, build_prompt and format_example
+CHAT_PROMPT = (
+    "The following is a multiple choice question (with answer) about {category}. Think step by step and then "
+    'output the answer in the format of "The answer is (X)" at the end.\n\n'
+    "Question: {question}\nOptions: {options}Answer: "
+)
+
+# lm_eval/tasks/mmlu_pro at 0.4.13: _default_template_yaml, utils.py, the 14 task files
+DESCRIPTION = (
+    "The following are multiple choice questions (with answers) about {category}. Think step by step and then "
+    'finish your answer with "the answer is (X)" where X is the correct letter choice.\n'
+)
+STEP_BY_STEP = "A: Let's think step by step. "
+LM_EVAL_ANSWER = re.compile(r"answer is \(?([ABCDEFGHIJ])\)?")
+
+_NEXT_QUESTION = re.compile(r"^[ \t]*Question:", re.MULTILINE)
+
+
+class MmluPro(RowsBenchmark):
+    """MMLU-Pro."""
+
+    source = Source("TIGER-Lab/MMLU-Pro", "test", "527feea0afed1de15a8c115abf7be4c912123315")
+    fields: ClassVar = {
+        "question_id": (int,),
+        "question": (str,),
+        "options": (list,),
+        "answer": (str,),
+        "category": (str,),
+    }
+    info = Info(
+        title="MMLU-Pro",
+        items=12032,
+        forms=("chat", "lm-eval"),
+        metric="exact_match",
+        source=source,
+        chance=None,
+    )
+
+    def items(self) -> Iterable[Item]:
+        """The questions; the category is the subgroup."""
+        rows = self.rows(_item_id)
+        shots = self._examples({row["category"] for row in rows}) if self.spec.form == "lm-eval" else {}
+        for row in rows:
+            letters = _letters(row)
+            yield Item(
+                id=_item_id(row),
+                prompts=(self._prompt(row, shots),),
+                reference=row["answer"],
+                subgroup=row["category"],
+                metadata={"letters": letters},
+            )
+
+    def _prompt(self, row: Row, shots: dict[str, list[Message]]) -> Prompt:
+        if self.spec.form == "chat":
+            options = _option_lines(row["options"])
+            content = CHAT_PROMPT.format(category=row["category"], question=row["question"], options=options)
+            return Prompt(messages=({"role": "user", "content": content},))
+        messages = [*shots[row["category"]], {"role": "user", "content": _question(row)}]
+        if self.spec.protocol.apply_chat_template:
+            return Prompt(messages=tuple(messages))
+        ends = {"system": "", "user": " ", "assistant": "\n\n"}
+        return Prompt(text="".join(m["content"] + ends[m["role"]] for m in messages).removesuffix(" "))
+
+    def _examples(self, categories: set[str]) -> dict[str, list[Message]]:
+        """The description and the first five worked examples of each category, as chat turns."""
+        source = replace(self.source, split="validation")
+        rows, self._provenance["fewshot"] = load_rows(self.spec.fewshot_data, source, FEWSHOT_FIELDS)
+        found: dict[str, list[Message]] = {}
+        for category in sorted(categories):
+            examples = [row for row in rows if row["category"] == category][:SHOTS]
+            if len(examples) < SHOTS:
+                raise DataError(
+                    f"{self.spec.fewshot_data or self.source.path}: {len(examples)} worked examples of "
+                    f"category '{category}', {SHOTS} are needed; give the validation split as fewshot_data"
+                )
+            found[category] = [{"role": "system", "content": DESCRIPTION.format(category=category)}]
+            for row in examples:
+                found[category].append({"role": "user", "content": _question(row)})
+                worked = row["cot_content"].replace(STEP_BY_STEP, "")
+                found[category].append({"role": "assistant", "content": worked})
+        return found
+
+    def grade(self, item: Item, completion: Completion) -> Grade:
+        """The last stated letter against the key, next to lm-eval's first match."""
+        letter = stated_letter(completion.text, item, ended=completion.finish != "length")
+        first = LM_EVAL_ANSWER.search(completion.text)
+        metrics = {
+            "exact_match": float(letter == item.reference),
+            "lm_eval_exact_match": float(first is not None and first[1] == item.reference),
+        }
+        score = metrics[self.metric]
+        return Grade(score, "answered" if letter or score > 0 else "no_answer", letter, metrics)
+
+    def task_settings(self) -> dict[str, Any]:
+        """lm-eval's stop string and budget in its form."""
+        if self.spec.form == "chat":
+            return {}
+        return {"stop": ["Question:"], "temperature": 0.0, "max_tokens": 2048}
+
+
+def stated_letter(text: str, item: Item, ended: bool) -> str | None:
+    """The letter that a text states for the question that was asked.
+
+    A line that starts with "Question:" opens a new part. The first part counts, and where it states nothing the parts
+    that repeat the question asked: what a model answers to questions of its own is no answer.
+    """
+    heads = list(_NEXT_QUESTION.finditer(text))
+    ends = [*(head.start() for head in heads), len(text)]
+    parts = [text[: ends[0]], *(text[h.end() : end].lstrip() for h, end in zip(heads, ends[1:], strict=True))]
+    asked = _question_asked(item) if heads else ""
+    for number, part in enumerate(parts):
+        if number == 0 or (part and asked.startswith(part[:40].rstrip())):
+            letter = final_letter(part, item.metadata["letters"], ended or number < len(heads))
+            if letter:
+                return letter
+    return None
+
+
+def _question_asked(item: Item) -> str:
+    prompt = item.prompts[0]
+    text = prompt.messages[-1]["content"] if prompt.messages else prompt.text or ""
+    return text.rpartition("Question:")[2].strip()
+
+
+def _item_id(row: Row) -> str:
+    return str(row["question_id"])
+
+
+def _letters(row: Row) -> str:
+    letters = LETTERS[: len(row["options"])]
+    if len(row["options"]) > len(LETTERS) or row["answer"] not in tuple(letters):
+        raise DataError(
+            f"MMLU-Pro question {row['question_id']}: {len(row['options'])} options and the answer "
+            f"'{row['answer']}' do not go together; check the data file"
+        )
+    return letters
+
+
+def _option_lines(options: list[str]) -> str:
+    return "".join(f"{letter}. {option}\n" for letter, option in zip(LETTERS, options, strict=False))
+
+
+def _question(row: Row) -> str:
+    options = _option_lines([option.strip() for option in row["options"]])
+    return f"Question:\n{row['question']}\nOptions:\n{options}Answer: Let's think step by step."
+
+
+BENCHMARK = MmluPro

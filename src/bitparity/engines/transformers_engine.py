@@ -1,0 +1,287 @@
+"""The transformers engine: any Hugging Face causal language model on the CPU or one GPU.
+
+The embedded default, and the reference for the faster ones. Requests are computed in the fixed batches
+that `batching.fixed_batches` gave them, so a result does not depend on what else was left to do.
+Nothing of the checkpoint's generation_config but its end tokens has any influence.
+"""
+
+from __future__ import annotations
+
+import inspect
+import platform
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from bitparity.engines import Engine
+from bitparity.engines.decoding import Decoder, end_token_ids
+from bitparity.errors import EngineError, MissingDependencyError, ModelError, UserInputError
+from bitparity.models import context_length, declared_quantization, identity, resolve_model, resolve_tokenizer
+from bitparity.prompts import Renderer
+from bitparity.records import Request, Sample
+from bitparity.study import Variant
+
+try:
+    import torch
+    import transformers
+except ImportError as missing:
+    raise MissingDependencyError(missing.name or "torch", "transformers", "the transformers engine") from None
+
+from bitparity.engines.sampling import Rows, RowSampler, RowStops
+from bitparity.engines.transformers_loading import choose_device, linear_kernels, load_model, quantization_facts
+
+_REFUSED = ("quantization", "kv_cache_dtype", "linear_backend", "tensor_parallel_size")
+
+Pair = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+class TransformersEngine(Engine):
+    """See the module. Raises ModelError where the checkpoint is not whole or not what it declares."""
+
+    def __init__(self, variant: Variant) -> None:
+        spec = variant.engine
+        for key in _REFUSED:
+            if getattr(spec, key) not in (None, 1):
+                raise UserInputError(f"engine.{key} is not available in engine kind transformers; use kind vllm")
+        transformers.utils.logging.disable_progress_bar()
+        self._folder = resolve_model(variant)
+        self._tokenizer = Renderer(resolve_tokenizer(variant), spec.trust_remote_code).tokenizer
+        self._decoder = Decoder(self._tokenizer)
+        self._device = choose_device(spec.device)
+        self._model, self._loading = load_model(self._folder, spec, self._device)
+        self._ends = _take_generation_config(self._model, self._tokenizer)
+        self._max_length = spec.max_model_len or context_length(self._folder)
+        self._batch_size = spec.batch_size
+        self._spec = spec
+        self._vocabulary = self._model.get_input_embeddings().weight.shape[0]
+        self._keeps_logits = "logits_to_keep" in inspect.signature(self._model.forward).parameters
+        self._quantization = quantization_facts(self._model, declared_quantization(self._folder))
+
+    def facts(self) -> dict[str, Any]:
+        """Versions, device, number types, quantization as loaded and probed, and the checkpoint's identity."""
+        return {
+            "engine": "transformers",
+            "version": transformers.__version__,
+            "packages": _versions("torch", "compressed-tensors", "tokenizers", "accelerate"),
+            "device": str(self._device),
+            "device_name": _device_name(self._device),
+            "threads": torch.get_num_threads() if self._device.type == "cpu" else None,
+            "dtype": str(self._model.dtype).removeprefix("torch."),
+            "quantization": self._quantization,
+            "linear_kernels": linear_kernels(self._model),
+            "attention_backend": self._model.config._attn_implementation,
+            "kv_cache_dtype": str(self._model.dtype).removeprefix("torch."),
+            "batch_size": self._batch_size,
+            "max_model_len": self._max_length,
+            "end_token_ids": self._ends,
+            "trust_remote_code": self._spec.trust_remote_code,
+            **self._loading,
+            "model": identity(self._folder),
+        }
+
+    async def stream(self, requests: AsyncIterator[Request]) -> AsyncIterator[Sample]:
+        """Samples, batch by batch; requests without a batch are computed in the order of their arrival."""
+        batch: list[Request] = []
+        async for request in requests:
+            if batch and self._closes(batch, request):
+                for sample in self._compute(batch):
+                    yield sample
+                batch = []
+            batch.append(request)
+        for sample in self._compute(batch):
+            yield sample
+
+    def _closes(self, batch: list[Request], request: Request) -> bool:
+        if request.batch is None and batch[0].batch is None:
+            return len(batch) == self._batch_size
+        return request.batch != batch[0].batch
+
+    def _compute(self, batch: list[Request]) -> Iterator[Sample]:
+        fitting = []
+        for request in batch:
+            problem = self._problem(request)
+            if problem is None:
+                fitting.append(request)
+            else:
+                yield _failed(request, problem)
+        try:
+            with torch.inference_mode():
+                done = self._generate([r for r in fitting if r.scored is None])
+                done += self._score([r for r in fitting if r.scored is not None])
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+                longest = max(map(_prompt_tokens, fitting))
+                raise EngineError(
+                    f"out of memory in a batch of {len(fitting)} requests of up to {longest} prompt tokens "
+                    f"on {self._device}: lower engine.batch_size (now {self._batch_size})"
+                ) from error
+            raise
+        yield from done
+
+    def _problem(self, request: Request) -> str | None:
+        """Why a request cannot be computed; nothing is ever cut to fit. Raises ModelError for foreign ids."""
+        rows = [request.token_ids or ()] if request.scored is None else [a + b for a, b in request.scored]
+        if not all(rows):
+            return "the prompt has no tokens"
+        if (largest := max(map(max, rows))) >= self._vocabulary:
+            raise ModelError(
+                f"a prompt has token {largest}, but the model knows {self._vocabulary}: "
+                "the tokenizer is another model's"
+            )
+        if self._max_length is None:
+            return None
+        longest = max(map(len, rows))
+        if request.scored is not None:  # the last token is only predicted, never read
+            needed, what = longest - 1, f"{longest - 1} tokens of context and continuation"
+        else:
+            needed = longest + request.sampling.max_tokens
+            what = f"{longest} prompt tokens and max_tokens {request.sampling.max_tokens}"
+        return f"{what} exceed the model's {self._max_length} tokens" if needed > self._max_length else None
+
+    def _generate(self, requests: Sequence[Request]) -> list[Sample]:
+        if not requests:
+            return []
+        started = time.perf_counter()
+        rows = Rows(requests, self._ends, self._decoder)
+        ids, mask = self._left_padded([r.token_ids or () for r in requests])
+        self._model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=transformers.GenerationConfig(
+                max_new_tokens=max(r.sampling.max_tokens for r in requests),
+                do_sample=False,  # RowSampler leaves one token for argmax to take
+                pad_token_id=self._ends[0] if self._ends else 0,
+            ),
+            logits_processor=transformers.LogitsProcessorList([RowSampler(rows, self._device)]),
+            stopping_criteria=transformers.StoppingCriteriaList([RowStops(rows, ids.shape[1])]),
+        )
+        return [self._sample(row, started) for row in rows.rows]
+
+    def _sample(self, row: Any, started: float) -> Sample:
+        text, finish = row.result()
+        r = row.request
+        seconds = row.ended - started
+        return Sample(r.benchmark, r.item, r.sample, text, finish, len(row.ids), _prompt_tokens(r), seconds)
+
+    def _left_padded(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+        width = max(map(len, prompts))
+        ids = torch.zeros(len(prompts), width, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            ids[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask[row, width - len(prompt) :] = 1
+        return ids.to(self._device), mask.to(self._device)
+
+    def _score(self, requests: Sequence[Request]) -> list[Sample]:
+        """Log-likelihoods; choices that differ in their last token only share a row."""
+        if not requests:
+            return []
+        started = time.perf_counter()
+        results = iter(self._log_likelihoods([pair for r in requests for pair in r.scored or ()]))
+        seconds = time.perf_counter() - started
+        samples = []
+        for r in requests:
+            found = tuple(next(results) for _ in r.scored or ())
+            key = (r.benchmark, r.item, r.sample)
+            samples.append(Sample(*key, "", "stop", 0, _prompt_tokens(r), seconds, logprobs=found))
+        return samples
+
+    def _log_likelihoods(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
+        inputs = list(dict.fromkeys((context + continuation)[:-1] for context, continuation in pairs))
+        members: dict[tuple[int, ...], list[int]] = {row: [] for row in inputs}
+        for number, (context, continuation) in enumerate(pairs):
+            members[(context + continuation)[:-1]].append(number)
+        results: dict[int, tuple[float, bool]] = {}
+        for first in range(0, len(inputs), self._batch_size):
+            chunk = inputs[first : first + self._batch_size]
+            numbers = [members[row] for row in chunk]
+            results |= self._score_rows(chunk, [[(n, pairs[n][1]) for n in row] for row in numbers])
+        return [results[number] for number in range(len(pairs))]
+
+    def _score_rows(
+        self, rows: Sequence[tuple[int, ...]], wanted: Sequence[list[tuple[int, tuple[int, ...]]]]
+    ) -> dict[int, tuple[float, bool]]:
+        """The log-likelihood of each wanted (number, continuation) at the end of its row.
+
+        Padding on the right without a mask, as lm-eval's HFLM does: causal attention never sees it.
+        """
+        width = max(map(len, rows))
+        ids = torch.zeros(len(rows), width, dtype=torch.long)
+        for at, row in enumerate(rows):
+            ids[at, : len(row)] = torch.tensor(row)
+        spans = [max(len(c) for _, c in group) for group in wanted]
+        needed = sorted({p for row, n in zip(rows, spans, strict=True) for p in range(len(row) - n, len(row))})
+        place = {position: at for at, position in enumerate(needed)}
+        logits = self._logits(ids.to(self._device), needed)
+        results = {}
+        for at, group in enumerate(wanted):
+            for number, continuation in group:
+                positions = range(len(rows[at]) - len(continuation), len(rows[at]))
+                results[number] = _log_likelihood(logits[at, [place[p] for p in positions]], continuation)
+        return results
+
+    def _logits(self, ids: Any, positions: list[int]) -> Any:
+        """Logits at the given positions only: all of them would be tokens x vocabulary numbers."""
+        keep = torch.tensor(positions, device=self._device)
+        if self._keeps_logits:
+            return self._model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
+        return self._model(input_ids=ids, use_cache=False).logits[:, keep]
+
+    def close(self) -> None:
+        """Drop the model."""
+        del self._model
+
+
+def _log_likelihood(logits: Any, continuation: Sequence[int]) -> tuple[float, bool]:
+    """(sum of log-probabilities in float32, whether each token was the most likely one)."""
+    target = torch.tensor(continuation, device=logits.device)
+    scores = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+    chosen = scores.gather(1, target[:, None])
+    return float(chosen.sum()), bool((scores.argmax(dim=-1) == target).all())
+
+
+def _take_generation_config(model: Any, tokenizer: Any) -> list[int]:
+    """The end tokens that the checkpoint declares; everything else in its generation_config is dropped.
+
+    transformers fills whatever a call leaves open from there: a temperature, a penalty, forced tokens.
+    """
+    text_config = model.config.get_text_config()
+    declared = [model.generation_config.eos_token_id, getattr(text_config, "eos_token_id", None)]
+    model.generation_config = transformers.GenerationConfig()
+    return end_token_ids(tokenizer, declared)
+
+
+def _failed(request: Request, problem: str) -> Sample:
+    key = (request.benchmark, request.item, request.sample)
+    return Sample(*key, "", "error", 0, _prompt_tokens(request), 0.0, error=problem)
+
+
+def _prompt_tokens(request: Request) -> int:
+    if request.scored is None:
+        return len(request.token_ids or ())
+    return max((len(context) + len(continuation) for context, continuation in request.scored), default=0)
+
+
+def _versions(*packages: str) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def _device_name(device: Any) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+ENGINE = TransformersEngine

@@ -1,0 +1,240 @@
+"""Loads a checkpoint for the transformers engine, and proves that what runs is what it declares.
+
+A weight that is missing is filled with random numbers by transformers, a quantization that it does not
+know is skipped, an activation may stay unquantized: each without an error. Here each is one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from bitparity.errors import EngineError, ModelError, UserInputError
+from bitparity.models import declared_quantization
+from bitparity.study import EngineSpec
+
+
+def choose_device(wanted: str | None) -> torch.device:
+    """The device of the study, else CUDA where there is one, else the CPU."""
+    if wanted is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise UserInputError(f"engine.device '{wanted}' is no device; write cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserInputError(
+            f"engine.device is {wanted}, but torch sees {torch.cuda.device_count()} CUDA devices; "
+            "check nvidia-smi, CUDA_VISIBLE_DEVICES and that torch is a CUDA build"
+        )
+    return device
+
+
+def load_model(folder: Path, spec: EngineSpec, device: torch.device) -> tuple[Any, dict[str, Any]]:
+    """(the model, ready to run; facts of its loading).
+
+    Raises ModelError where a weight is missing, has another shape, or the quantization is unknown.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            dtype=spec.dtype if spec.dtype == "auto" else getattr(torch, spec.dtype),
+            trust_remote_code=spec.trust_remote_code,
+            attn_implementation=spec.attention_backend,
+            device_map={"": device} if device.type != "cpu" else None,
+            output_loading_info=True,
+            **_quantization_arguments(folder),
+        )
+    except (ValueError, OSError, ImportError, KeyError) as error:
+        raise ModelError(f"the model in {folder} cannot be loaded: {_one_line(error)}") from error
+    _check_complete(folder, info)
+    _drop_offloading(model)
+    facts = {"parameters": model.num_parameters(), "unexpected_weights": len(info["unexpected_keys"])}
+    if device.type == "cpu" and not _multiplies_natively(model.dtype):
+        _multiply_in_float32(model)
+    return model.eval(), facts
+
+
+def _drop_offloading(model: Any) -> None:
+    """Take away the offloading hooks that unpacking leaves on every module, also where nothing is offloaded."""
+    try:
+        from compressed_tensors.offload.module import remove_module_offload
+    except ImportError:
+        return
+    for module in model.modules():
+        remove_module_offload(module, onload_tensors=True)
+        own = vars(module).get("forward")  # it leaves the class's own method bound to the instance
+        if own is not None and own.__func__ is type(module).forward:
+            del module.forward
+
+
+class Float32Linear(torch.nn.Linear):  # type: ignore[misc]
+    """A 16-bit linear layer computed by float32 kernels, for CPUs without 16-bit ones (some 20 times faster).
+
+    The numbers are those of a 16-bit kernel: 16-bit values multiplied, summed in float32, and the result
+    rounded to 16 bits. Only the order of summation is the kernel's own, as between any two kernels.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's own name
+        """The product in the input's number type."""
+        return functional.linear(input.float(), self.weight, self.bias).to(input.dtype)
+
+
+def _multiplies_natively(dtype: torch.dtype) -> bool:
+    """Whether this CPU has fast matrix products of a number type."""
+    checks = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
+    if dtype not in checks:
+        return True
+    check = getattr(torch.ops.mkldnn, checks[dtype], None)
+    return bool(check and check())
+
+
+def _multiply_in_float32(model: Any) -> None:
+    for module in model.modules():
+        if type(module) is torch.nn.Linear:
+            module.__class__ = Float32Linear  # keeps what compressed-tensors hung on the instance
+            module.weight = torch.nn.Parameter(module.weight.detach().float(), requires_grad=False)
+            if module.bias is not None:
+                module.bias = torch.nn.Parameter(module.bias.detach().float(), requires_grad=False)
+
+
+def _quantization_arguments(folder: Path) -> dict[str, Any]:
+    """Compressed-tensors weights are unpacked at loading; activations stay quantized at each call."""
+    declared = declared_quantization(folder)
+    if declared is None:
+        return {}
+    _check_known(folder, str(declared["method"]))
+    if declared["method"] != "compressed-tensors":
+        return {}
+    from transformers import CompressedTensorsConfig
+
+    known = inspect.signature(CompressedTensorsConfig.__init__).parameters
+    unpack = {"dequantize": True} if "dequantize" in known else {"run_compressed": False}
+    return {"quantization_config": CompressedTensorsConfig(**unpack)}
+
+
+def _check_known(folder: Path, method: str) -> None:
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    in_config = "quantization_config" in config or "compression_config" in config
+    if not in_config or method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
+        raise ModelError(
+            f"the model in {folder} is quantized by '{method}', which transformers would skip without a word; "
+            "use engine kind vllm, or a checkpoint in the compressed-tensors format"
+        )
+
+
+def _check_complete(folder: Path, info: dict[str, Any]) -> None:
+    for key, what in (("missing_keys", "lacks"), ("mismatched_keys", "has in another shape")):
+        if names := sorted(map(str, info.get(key) or [])):
+            raise ModelError(
+                f"the model in {folder} {what} {len(names)} weights, like {names[0]}; transformers would run it "
+                "with random numbers there. The download is broken or config.json belongs to another checkpoint"
+            )
+    if scales := sorted(k for k in info.get("unexpected_keys") or [] if "scale" in k or "packed" in k):
+        raise ModelError(
+            f"the model in {folder} has {len(scales)} quantization tensors that would not be used, like "
+            f"{scales[0]}; config.json lacks its quantization_config, or transformers is too old for it"
+        )
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+
+
+def quantization_facts(model: Any, declared: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What is quantized in the loaded model, counted and probed; None where nothing is.
+
+    `declared` is what the checkpoint says of itself. `activations_quantized` counts the modules whose
+    output on a probe differs from the plain product with their weight. Raises EngineError where a module
+    declares quantized activations and has none, or where the checkpoint's quantization left no trace.
+    """
+    config = getattr(model.config, "quantization_config", None)
+    modules = list(_quantized(model))
+    if declared is None and config is None and not modules:
+        return None
+    method = (declared or {}).get("method")
+    facts: dict[str, Any] = {
+        "method": method,
+        "linear_modules": sum(isinstance(m, torch.nn.Linear) for m in model.modules()),
+    }
+    if not modules:
+        if method == "compressed-tensors":
+            raise EngineError(
+                "the checkpoint declares compressed-tensors quantization, but no module of the loaded model has "
+                "any; this version of transformers or compressed-tensors does not apply it: update both"
+            )
+        return facts
+    formats = {str(getattr(m.quantization_scheme.format, "value", m.quantization_scheme.format)) for _, m in modules}
+    return facts | {
+        "format": sorted(formats),
+        "quantized_modules": len(modules),
+        "weights": _schemes(modules, "weights"),
+        "activations": _schemes(modules, "input_activations"),
+        "activations_quantized": _probe(modules, model.dtype),
+    }
+
+
+def linear_kernels(model: Any) -> dict[str, int]:
+    """How many linear layers are computed in which way."""
+    found: Counter[str] = Counter()
+    for module in model.modules():
+        if "Linear" in type(module).__name__:
+            simulated = getattr(module, "quantization_scheme", None) is not None
+            found[type(module).__name__ + (", quantization simulated" if simulated else "")] += 1
+    return dict(sorted(found.items()))
+
+
+def _quantized(model: Any) -> Iterator[tuple[str, Any]]:
+    for name, module in model.named_modules():
+        if getattr(module, "quantization_scheme", None) is not None and isinstance(module, torch.nn.Linear):
+            yield name, module
+
+
+def _schemes(modules: list[tuple[str, Any]], part: str) -> dict[str, int]:
+    """How many modules have which scheme, in words."""
+    found: Counter[str] = Counter()
+    for _, module in modules:
+        args = getattr(module.quantization_scheme, part)
+        found[_words(args) if args is not None else "not quantized"] += 1
+    return dict(sorted(found.items()))
+
+
+def _words(args: Any) -> str:
+    strategy = getattr(args.strategy, "value", args.strategy)
+    size = f" {args.group_size}" if args.group_size else ""
+    dynamic = getattr(args.dynamic, "value", args.dynamic)
+    words = [f"{getattr(args.type, 'value', args.type)} {args.num_bits} bit", f"{strategy}{size}"]
+    return ", ".join([*words, "dynamic" if dynamic is True else f"dynamic {dynamic}"] if dynamic else words)
+
+
+def _probe(modules: list[tuple[str, Any]], dtype: torch.dtype) -> int:
+    count = 0
+    generator = torch.Generator().manual_seed(0)
+    for name, module in modules:
+        declared = module.quantization_scheme.input_activations is not None
+        differs = _differs_from_plain(module, dtype, generator)
+        if declared and not differs:
+            raise EngineError(
+                f"module {name} declares quantized activations, but its output is that of plain ones; this "
+                "version of transformers or compressed-tensors does not apply them: update both"
+            )
+        count += differs
+    return count
+
+
+def _differs_from_plain(module: Any, dtype: torch.dtype, generator: torch.Generator) -> bool:
+    """Whether a module's output is not the plain product of its input and weight."""
+    values = torch.randn(2, module.in_features, generator=generator).to(module.weight.device, dtype)
+    with torch.inference_mode():
+        return not torch.equal(module(values), type(module).forward(module, values))

@@ -1,0 +1,23 @@
+"""Paired statistics: pure functions on arrays of scores in [0, 1]. Fractions throughout; see docs/statistics.md."""
+
+from bitparity.stats.arrays import PairedScores, pair_scores
+from bitparity.stats.intervals import mean_interval
+from bitparity.stats.multiple import adjust_holm
+from bitparity.stats.paired import Comparison, adjusted, compare_pairs, compare_scores
+from bitparity.stats.pooled import Pooled, pool
+from bitparity.stats.verdicts import Verdict, within_margin_on_all
+
+__all__ = [
+    "Comparison",
+    "PairedScores",
+    "Pooled",
+    "Verdict",
+    "adjust_holm",
+    "adjusted",
+    "compare_pairs",
+    "compare_scores",
+    "mean_interval",
+    "pair_scores",
+    "pool",
+    "within_margin_on_all",
+]

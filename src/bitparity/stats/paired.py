@@ -1,0 +1,168 @@
+"""The comparison of one candidate with the baseline on one benchmark: difference, intervals, test, verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bitparity.stats import power
+from bitparity.stats.arrays import PairedScores, pair_scores
+from bitparity.stats.intervals import bca_intervals, rerun_interval
+from bitparity.stats.recovery import recovery
+from bitparity.stats.score_interval import score_interval, tango_interval
+from bitparity.stats.significance import mcnemar_exact, sign_flip_test
+from bitparity.stats.verdicts import Verdict, decide, is_worse
+
+SEED = 20_240_917
+RESAMPLES = 10_000
+ENOUGH_FOR_BOOTSTRAP = 500
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A candidate against the baseline on the same items. All rates and differences are fractions.
+
+    `difference` is candidate minus baseline: a loss is negative. `ci95` and `ci90` (levels 1 - alpha and
+    1 - 2 alpha) speak of other questions of the kind, `rerun_ci95` of running these questions again (None for one
+    sample an item, or where no item varies). `test` is "mcnemar_exact" or "sign_flip_permutation"; `interval` is
+    "tango", "bca" or "restricted_likelihood". `lost` and `gained` count items: right in one variant and not in the
+    other, right meaning a mean over the samples above 1/2. `mde` is the smallest loss that would be found 80 % of
+    the time with the flips seen here, `provable_margin` the smallest margin that equally good variants would prove
+    80 % of the time; None where there is none, or nothing differed. `loss_shown`: the interval lies below zero
+    and the test agrees; with the verdict "inconclusive" the loss is real and its size straddles the margin.
+    """
+
+    items: int
+    samples: int
+    difference: float
+    ci95: Interval
+    ci90: Interval
+    p_value: float
+    test: str
+    interval: str
+    lost: int
+    gained: int
+    recovery: float | None
+    recovery_ci95: Interval | None
+    rerun_ci95: Interval | None
+    mde: float | None
+    provable_margin: float | None
+    margin: float
+    alpha: float
+    loss_shown: bool
+    verdict: Verdict
+
+
+def compare_scores(
+    baseline: ArrayLike,
+    candidate: ArrayLike,
+    *,
+    margin: float,
+    groups: Sequence[str] | None = None,
+    alpha: float = 0.05,
+    seed: int = SEED,
+    resamples: int = RESAMPLES,
+) -> Comparison:
+    """Compare paired scores of shape (items,) or (items, samples) in [0, 1].
+
+    `margin` is the loss, as a fraction, that does not matter; `groups` names the cluster of each item. Equal
+    input gives equal output: draws come from numpy's PCG64 seeded with `seed`. Raises ValueError for scores that
+    are not paired, not finite or outside [0, 1], and for a margin of 0 or less.
+    """
+    return compare_pairs(
+        pair_scores(baseline, candidate, groups), margin=margin, alpha=alpha, seed=seed, resamples=resamples
+    )
+
+
+def compare_pairs(
+    pairs: PairedScores, *, margin: float, alpha: float = 0.05, seed: int = SEED, resamples: int = RESAMPLES
+) -> Comparison:
+    """`compare_scores` on pairs that are checked already."""
+    simple = is_simple(pairs)
+    name, ci95, ci90 = difference_intervals(pairs, alpha, seed, resamples)
+    lost, gained = pairs.flips
+    if simple:
+        p_value = mcnemar_exact(lost, gained)
+    else:
+        p_value = sign_flip_test(pairs.sums, pairs.unit, seed, resamples)
+    ratio, ratio_ci95 = recovery(pairs, ci95, alpha)
+    mde, provable = _observed_power(pairs, alpha)
+    return Comparison(
+        items=pairs.items,
+        samples=pairs.samples,
+        difference=pairs.difference,
+        ci95=ci95,
+        ci90=ci90,
+        p_value=p_value,
+        test="mcnemar_exact" if simple else "sign_flip_permutation",
+        interval=name,
+        lost=lost,
+        gained=gained,
+        recovery=ratio,
+        recovery_ci95=ratio_ci95,
+        rerun_ci95=rerun_interval(pairs, alpha),
+        mde=mde,
+        provable_margin=provable,
+        margin=margin,
+        alpha=alpha,
+        loss_shown=is_worse(ci95, p_value, alpha),
+        verdict=decide(ci95, ci90, p_value, margin, alpha),
+    )
+
+
+def adjusted(comparison: Comparison, p_adjusted: float) -> Comparison:
+    """The comparison with `loss_shown` and the verdict drawn from a p-value adjusted for its family."""
+    c = comparison
+    return dataclasses.replace(
+        c,
+        loss_shown=is_worse(c.ci95, p_adjusted, c.alpha),
+        verdict=decide(c.ci95, c.ci90, p_adjusted, c.margin, c.alpha),
+    )
+
+
+def is_simple(pairs: PairedScores) -> bool:
+    """Whether the pairs are one binary sample of independent items, for which McNemar and Tango hold."""
+    return pairs.samples == 1 and pairs.binary and not pairs.clustered
+
+
+def difference_intervals(
+    pairs: PairedScores, alpha: float, seed: int, resamples: int
+) -> tuple[str, Interval, Interval]:
+    """The name of the method and its intervals of levels 1 - alpha and 1 - 2 alpha for the difference.
+
+    Tango's for one binary sample of independent items. Otherwise the BCa bootstrap where at least
+    ENOUGH_FOR_BOOTSTRAP clusters differ, and the restricted-likelihood score interval below that, where
+    the bootstrap covers too little.
+    """
+    if is_simple(pairs):
+        flips = pairs.flips
+        return "tango", tango_interval(*flips, pairs.items, alpha), tango_interval(*flips, pairs.items, 2 * alpha)
+    if np.count_nonzero(pairs.sums) >= ENOUGH_FOR_BOOTSTRAP:
+        both = bca_intervals(pairs, (alpha, 2 * alpha), seed, resamples)
+        if both is not None:
+            return "bca", both[0], both[1]
+    return "restricted_likelihood", score_interval(pairs, alpha), score_interval(pairs, 2 * alpha)
+
+
+def _observed_power(pairs: PairedScores, alpha: float) -> tuple[float | None, float | None]:
+    """(smallest detectable loss, smallest provable margin) at the flips or the spread seen in `pairs`."""
+    if is_simple(pairs):
+        rate = sum(pairs.flips) / pairs.items
+        if rate == 0:
+            return None, None
+        return power.detectable_loss(pairs.items, rate, alpha), power.provable_margin(pairs.items, rate, alpha)
+    clusters = len(pairs.sums)
+    if clusters < 2:
+        return None, None
+    residuals = pairs.sums - pairs.difference * pairs.sizes
+    se = math.sqrt(float(residuals @ residuals) * clusters / (clusters - 1)) / pairs.items
+    if se == 0:
+        return None, None
+    loss, provable = (f(se, clusters, alpha) for f in (power.detectable_loss_normal, power.provable_margin_normal))
+    return (loss if loss <= 1 else None), (provable if provable <= 1 else None)

@@ -1,0 +1,108 @@
+"""One candidate over several benchmarks: the average difference, its interval, a stratified test, recovery."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bitparity.stats.arrays import Floats, PairedScores
+from bitparity.stats.paired import RESAMPLES, SEED, difference_intervals
+from bitparity.stats.recovery import recovery
+from bitparity.stats.significance import sign_flip_draws
+from bitparity.stats.verdicts import Verdict, decide, is_worse
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """A candidate against the baseline over several benchmarks, each counting the same; fractions.
+
+    `recovery` is the mean of the benchmarks' ratios; None, like its interval, where some benchmark has none.
+    `loss_shown` and `verdict` are as in `Comparison`, against `margin` for the average.
+    """
+
+    benchmarks: int
+    difference: float
+    ci95: Interval
+    ci90: Interval
+    p_value: float
+    recovery: float | None
+    recovery_ci95: Interval | None
+    margin: float
+    alpha: float
+    loss_shown: bool
+    verdict: Verdict
+
+
+def pool(
+    strata: Sequence[PairedScores],
+    *,
+    margin: float,
+    alpha: float = 0.05,
+    seed: int = SEED,
+    resamples: int = RESAMPLES,
+) -> Pooled:
+    """Pool the pairs of several benchmarks, one stratum each.
+
+    The difference is the mean of the benchmarks' differences: what a table's average column shows. The test
+    flips the signs of clusters within each benchmark and compares the same mean; the interval joins the
+    benchmarks' own (MOVER: G. Zou and A. Donner, Statistics in Medicine 27 (2008) 1693-1702), and so keeps
+    its width where nothing flipped. Raises ValueError without strata or for a margin of 0 or less.
+    """
+    if not strata:
+        raise ValueError("no benchmark to pool; give at least one")
+    intervals = [difference_intervals(pairs, alpha, seed, resamples) for pairs in strata]
+    means = [pairs.difference for pairs in strata]
+    ci95 = average_interval(means, [each[1] for each in intervals])
+    ci90 = average_interval(means, [each[2] for each in intervals])
+    p_value = stratified_sign_flip_test(strata, seed, resamples)
+    ratio, ratio_ci95 = _average_recovery(strata, [each[1] for each in intervals], alpha)
+    return Pooled(
+        benchmarks=len(strata),
+        difference=math.fsum(means) / len(means),
+        ci95=ci95,
+        ci90=ci90,
+        p_value=p_value,
+        recovery=ratio,
+        recovery_ci95=ratio_ci95,
+        margin=margin,
+        alpha=alpha,
+        loss_shown=is_worse(ci95, p_value, alpha),
+        verdict=decide(ci95, ci90, p_value, margin, alpha),
+    )
+
+
+def average_interval(means: Sequence[float], intervals: Sequence[Interval]) -> Interval:
+    """Interval for the mean of independent estimates from an interval of each (MOVER, Zou and Donner 2008)."""
+    centre = math.fsum(means) / len(means)
+    below = math.hypot(*(mean - low for mean, (low, _) in zip(means, intervals, strict=True)))
+    above = math.hypot(*(high - mean for mean, (_, high) in zip(means, intervals, strict=True)))
+    return centre - below / len(means), centre + above / len(means)
+
+
+def stratified_sign_flip_test(strata: Sequence[PairedScores], seed: int, resamples: int) -> float:
+    """Two-sided p-value of the mean of the strata's differences under random signs within each stratum."""
+    rng = np.random.default_rng(seed)
+    draws: Floats = np.zeros(resamples)
+    for pairs in strata:
+        moved = pairs.sums[pairs.sums != 0]
+        if len(moved):
+            draws += sign_flip_draws(moved, rng, resamples) / pairs.items
+    observed = abs(math.fsum(pairs.difference for pairs in strata))
+    return float((1 + np.sum(np.abs(draws) >= observed - 1e-12)) / (1 + resamples))
+
+
+def _average_recovery(
+    strata: Sequence[PairedScores], intervals: Sequence[Interval], alpha: float
+) -> tuple[float | None, Interval | None]:
+    each = [recovery(pairs, ci, alpha) for pairs, ci in zip(strata, intervals, strict=True)]
+    ratios = [ratio for ratio, _ in each if ratio is not None]
+    bounds = [ci for _, ci in each if ci is not None]
+    if len(ratios) < len(each):
+        return None, None
+    mean = math.fsum(ratios) / len(ratios)
+    return mean, average_interval(ratios, bounds) if len(bounds) == len(each) else None

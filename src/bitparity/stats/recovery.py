@@ -1,0 +1,61 @@
+"""Recovery: the candidate's mean score as a share of the baseline's, with Fieller's interval."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.special import ndtri, stdtrit
+
+from bitparity.stats.arrays import Floats, PairedScores
+
+Interval = tuple[float, float]
+
+
+def recovery(pairs: PairedScores, ci: Interval, alpha: float = 0.05) -> tuple[float | None, Interval | None]:
+    """Mean of the candidate over mean of the baseline (1 is full recovery), and its interval of level 1 - alpha.
+
+    `ci` is the interval of the difference at the same level: near a ratio of 1 Fieller's interval is made no
+    narrower than it, since the plain one has no width where nothing flipped. The ratio is None where the baseline
+    scores 0; the interval also where the baseline's mean is not clearly above 0, so that no bound can be given.
+    """
+    before, after = float(pairs.baseline.mean()), float(pairs.candidate.mean())
+    if before == 0:
+        return None, None
+    if len(pairs.sums) < 2:
+        return after / before, None
+    covariance = _floored(_mean_covariance(pairs), ci, alpha)
+    quantile = float(stdtrit(len(pairs.sums) - 1, 1 - alpha / 2))
+    return after / before, fieller_interval(after, before, covariance, quantile)
+
+
+def fieller_interval(top: float, bottom: float, covariance: Floats, quantile: float) -> Interval | None:
+    """Fieller's interval for top / bottom (E. Fieller, JRSS B 16 (1954) 175-185), cut at 0.
+
+    `covariance` is the 2 x 2 covariance of (top, bottom). The interval is all r with
+    (top - r bottom)^2 <= quantile^2 Var(top - r bottom); None where that is unbounded.
+    """
+    (tt, tb), (_, bb) = (covariance * quantile**2).tolist()
+    lead = bottom * bottom - bb
+    if lead <= 0:
+        return None
+    half = top * bottom - tb
+    root = math.sqrt(max(half * half - lead * (top * top - tt), 0.0))
+    return max(0.0, (half - root) / lead), (half + root) / lead
+
+
+def _mean_covariance(pairs: PairedScores) -> Floats:
+    """Cluster-robust covariance of the two mean scores (candidate, baseline)."""
+    clusters = len(pairs.sums)
+    means = np.stack([pairs.candidate.mean(axis=1), pairs.baseline.mean(axis=1)])
+    centred = means - means.mean(axis=1, keepdims=True)
+    residuals = np.stack([np.bincount(pairs.cluster, weights=row) for row in centred])
+    scale = clusters / (clusters - 1) / pairs.items**2
+    return np.asarray(residuals @ residuals.T * scale, dtype=np.float64)
+
+
+def _floored(covariance: Floats, ci: Interval, alpha: float) -> Floats:
+    """The covariance with the variance of the difference raised to what the width of `ci` implies."""
+    implied = ((ci[1] - ci[0]) / (2 * float(ndtri(1 - alpha / 2)))) ** 2
+    variance = covariance[0, 0] - 2 * covariance[0, 1] + covariance[1, 1]
+    return covariance + np.eye(2) * max(implied - variance, 0.0) / 2

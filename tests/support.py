@@ -1,0 +1,98 @@
+"""What several tests share: the command line in this process, small data files, recorded answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from bitparity import cli
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Cli:
+    """Runs bitparity in this process as the shell would."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._capsys = capsys
+        self._monkeypatch = monkeypatch
+
+    def __call__(self, *args: object) -> Ended:
+        self._monkeypatch.setattr(sys, "argv", ["bitparity", *map(str, args)])
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = self._capsys.readouterr()
+        return Ended(int(ended.value.code or 0), out, err)
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """A JSONL file."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def math_rows(count: int) -> list[dict[str, Any]]:
+    """Questions in the schema of MATH-500: item n asks for n + n."""
+    return [
+        {
+            "problem": f"What is {n} + {n}?",
+            "solution": f"It is ${2 * n}$.",
+            "answer": str(2 * n),
+            "subject": "Algebra" if n % 2 else "Prealgebra",
+            "level": 1,
+            "unique_id": f"test/sums/{n}.json",
+        }
+        for n in range(count)
+    ]
+
+
+def answers(count: int, wrong: Iterable[int] = ()) -> list[dict[str, Any]]:
+    """Recorded completions for `math_rows`: right but for the numbers in `wrong`."""
+    bad = set(wrong)
+    return [
+        {
+            "item": f"test/sums/{n}.json",
+            "text": f"We add. The answer is \\boxed{{{2 * n + (n in bad)}}}.",
+            "finish": "stop",
+            "tokens": 12,
+            "prompt_tokens": 20,
+            "seconds": 0.5,
+        }
+        for n in range(count)
+    ]
+
+
+def replay_study(folder: Path, count: int = 12, wrong: Mapping[str, Iterable[int]] | None = None) -> Path:
+    """A study over recorded answers: `bf16` is the baseline; `wrong` says what each variant gets wrong."""
+    wrong = wrong or {"bf16": [1], "fp8": [1, 2], "nvfp4": [2, 3, 4, 5, 6, 7]}
+    data = write_jsonl(folder / "math.jsonl", math_rows(count))
+    for name, numbers in wrong.items():
+        write_jsonl(folder / f"{name}.jsonl", answers(count, numbers))
+    study = {
+        "study": "toy",
+        "variants": {name: {"model": f"{name}.jsonl", "baseline": name == next(iter(wrong))} for name in wrong},
+        "engine": {"kind": "replay"},
+        "benchmarks": [{"name": "math500", "data": data.name}],
+    }
+    return write_yaml(folder / "study.yaml", study)
+
+
+def write_yaml(path: Path, value: Any) -> Path:
+    """A YAML file."""
+    path.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
+    return path

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bitparity import exam as exams
+from bitparity.benchmarks import Benchmark, Info
+from bitparity.errors import DataError, ModelError, StoreError
+from bitparity.prompts import Rendered
+from bitparity.records import Completion, Grade, Item, Prompt
+from bitparity.study import BenchmarkSpec, Protocol, parse_study
+
+STUDY = "study: s\nvariants: {{a: {{model: x/y}}}}\nbenchmarks:\n  - {{name: smoke, max_tokens: 10{more}}}\n"
+
+
+def spec(more: str = "") -> BenchmarkSpec:
+    return parse_study(STUDY.format(more=more), "study.yaml", Path(".")).benchmarks[0]
+
+
+class ToyBenchmark(Benchmark):
+    """Questions with the ids that the test asks for."""
+
+    info = Info("toy", 0, ("chat",), "exact", None)
+    ids: Iterable[str] = ()
+    fixed_order = False
+
+    def items(self) -> list[Item]:
+        return [
+            Item(name, (Prompt(messages=({"role": "user", "content": f"Say {name}"},)),), reference=name)
+            for name in self.ids
+        ]
+
+    def grade(self, item: Item, completion: Completion) -> Grade:
+        return Grade(float(completion.text == item.reference), "answered")
+
+
+class ToyRenderer:
+    """A tokenizer that knows letters; `prefix` is its chat template."""
+
+    def __init__(self, prefix: str = "> ") -> None:
+        self.prefix = prefix
+
+    def render(self, prompt: Prompt, protocol: Protocol) -> Rendered:
+        text = self.prefix + "".join(m["content"] for m in prompt.messages or ()) + (prompt.text or "")
+        ids = tuple(map(ord, text))
+        scored = tuple((ids, tuple(map(ord, c))) for c in prompt.continuations) or None
+        return Rendered(text, ids, scored)
+
+    def decode(self, ids: Any) -> str:
+        return "".join(map(chr, ids))
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> type[ToyBenchmark]:
+    made = type("Toy", (ToyBenchmark,), {"ids": tuple(f"q{n}" for n in range(40))})
+    monkeypatch.setattr(exams, "load_benchmark", made)
+    return made
+
+
+def ids(exam: exams.Exam) -> list[str]:
+    return [entry.item.id for entry in exam.items]
+
+
+def test_the_order_is_shuffled_by_id_and_a_limit_is_its_prefix(toy: type[ToyBenchmark]) -> None:
+    full = ids(exams.build(spec(), None))
+    assert sorted(full) == sorted(toy.ids)
+    assert full != list(toy.ids)
+    for limit in (1, 7, 39, 40, 99):
+        assert ids(exams.build(spec(f", limit: {limit}"), None)) == full[:limit]
+    toy.ids = tuple(reversed(tuple(toy.ids)))
+    assert ids(exams.build(spec(), None)) == full
+
+
+def test_an_lm_eval_like_benchmark_keeps_its_own_order(toy: type[ToyBenchmark]) -> None:
+    toy.fixed_order = True
+    assert ids(exams.build(spec(), None)) == list(toy.ids)
+
+
+def test_the_number_of_available_items_is_kept_beside_a_limit(toy: type[ToyBenchmark]) -> None:
+    exam = exams.build(spec(", limit: 3"), None)
+    assert (len(exam.items), exam.available) == (3, 40)
+
+
+def test_repeated_ids_and_an_empty_benchmark_are_refused(toy: type[ToyBenchmark]) -> None:
+    toy.ids = ("a", "b", "a")
+    with pytest.raises(DataError, match="'a' occurs twice"):
+        exams.build(spec(), None)
+    toy.ids = ()
+    with pytest.raises(DataError, match="no items"):
+        exams.build(spec(), None)
+
+
+@pytest.mark.parametrize("renderer", [None, ToyRenderer()])
+def test_a_frozen_exam_comes_back_as_it_was(toy: type[ToyBenchmark], renderer: Any, tmp_path: Path) -> None:
+    toy.ids = ("a", "ä\u2028", "\ud800")
+    exam = exams.build(spec(), renderer)
+    exams.save(exam, tmp_path / "e.jsonl")
+    assert exams.load(tmp_path / "e.jsonl") == exam
+    assert exam.rendered == (renderer is not None)
+
+
+def test_an_exam_that_was_changed_after_freezing_is_refused(toy: type[ToyBenchmark], tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    exams.save(exams.build(spec(), None), path)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]))
+    with pytest.raises(StoreError, match="changed after it was frozen"):
+        exams.load(path)
+    row = json.loads(lines[-1]) | {"reference": "another"}
+    path.write_text("".join([*lines[:-1], json.dumps(row) + "\n"]))
+    with pytest.raises(StoreError, match="changed after it was frozen"):
+        exams.load(path)
+
+
+def test_requests_carry_the_rendered_tokens_and_a_seed_for_each_sample(toy: type[ToyBenchmark]) -> None:
+    toy.ids = ("a", "b")
+    three = spec(", samples: 3")
+    exam = exams.build(three, ToyRenderer())
+    made = exams.requests(exam, three, ToyRenderer(), ToyRenderer(), "v")
+    assert [(r.item, r.sample) for r in made] == [(i, k) for i in ids(exam) for k in range(3)]
+    assert len({r.seed for r in made}) == 6
+    assert made[0].token_ids == tuple(map(ord, f"> Say {made[0].item}"))
+    assert made == exams.requests(exam, three, ToyRenderer(), None, "other variant")
+
+
+def test_items_asked_in_several_orders_give_sample_k_the_prompt_k(toy: type[ToyBenchmark]) -> None:
+    toy.ids = ("a",)
+    three = spec(", samples: 3")
+    exam = exams.build(three, None)
+    two = tuple(Prompt(text=text) for text in ("first", "second"))
+    item = replace(exam.items[0].item, prompts=two)
+    made = exams.requests(replace(exam, items=(exams.ExamItem(item),)), three, ToyRenderer(""), None, "v")
+    assert ["".join(map(chr, r.token_ids or ())) for r in made] == ["first", "second", "first"]
+
+
+def test_log_likelihood_items_are_asked_once_whatever_the_samples(toy: type[ToyBenchmark]) -> None:
+    toy.ids = ("a",)
+    three = spec(", samples: 3")
+    exam = exams.build(three, None)
+    item = replace(exam.items[0].item, prompts=(Prompt(text="x", continuations=("y", "z")),))
+    (request,) = exams.requests(replace(exam, items=(exams.ExamItem(item),)), three, ToyRenderer(""), None, "v")
+    assert request.scored == (((120,), (121,)), ((120,), (122,)))
+
+
+def test_another_chat_template_is_refused_with_the_difference_shown(toy: type[ToyBenchmark]) -> None:
+    exam = exams.build(spec(), ToyRenderer("<user> "))
+    with pytest.raises(ModelError) as error:
+        exams.requests(exam, spec(), ToyRenderer("<User> "), ToyRenderer("<user> "), "fp8")
+    assert "variant 'fp8' does not sit the same exam" in str(error.value)
+    assert "<user>" in str(error.value)
+    assert "<User>" in str(error.value)
+
+
+def test_an_item_that_does_not_fit_is_refused_by_name(toy: type[ToyBenchmark]) -> None:
+    toy.ids = ("short", "a much longer question")
+    exam = exams.build(spec(), ToyRenderer(""))
+    longest = len("Say a much longer question") + 10
+    exams.check_lengths(exam, "v", longest)
+    with pytest.raises(ModelError, match="1 of 2 items .*'a much longer question'.*budget of 10"):
+        exams.check_lengths(exam, "v", longest - 1)
+    exams.check_lengths(exam, "v", None)
+
+
+@given(st.integers(0, 2**31 - 1), st.text(max_size=9), st.integers(0, 99))
+def test_sample_seeds_fit_every_engine(seed: int, item: str, sample: int) -> None:
+    value = exams.sample_seed(seed, "b", item.encode("utf-8", "replace").decode(), sample)
+    assert 0 <= value < 2**31
+
+
+def test_seeds_and_orders_are_the_same_in_every_process() -> None:
+    code = "from bitparity.exam import sample_seed; print(sample_seed(1234, 'math500', 'é', 3))"
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+    assert seen == {f"{exams.sample_seed(1234, 'math500', 'é', 3)}\n"}

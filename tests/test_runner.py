@@ -1,0 +1,154 @@
+"""Whole runs through the command line, with recorded answers: run, resume, regrade, report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import Cli, answers, replay_study, write_jsonl
+
+from bitparity.store import Run, read_lines
+
+
+def results(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return found
+
+
+@pytest.fixture
+def finished(cli: Cli, tmp_path: Path) -> Path:
+    """A finished toy run: bf16 misses 1 of 12, fp8 two, nvfp4 six (2 to 7)."""
+    assert cli("run", replay_study(tmp_path), "--out", tmp_path / "run").code in (0, 1, 3)
+    return tmp_path / "run"
+
+
+def test_a_run_leaves_every_file_of_the_layout(finished: Path) -> None:
+    for name in ("study.yaml", "environment.json", "results.json", "report.md", "exam/math500.jsonl"):
+        assert (finished / name).is_file()
+    for variant in ("bf16", "fp8", "nvfp4"):
+        assert len(list(read_lines(finished / "samples" / variant / "math500.jsonl"))) == 12
+        assert len(Run(finished).grades(variant, "math500")) == 12
+
+
+def test_the_results_hold_what_was_answered(finished: Path) -> None:
+    made = results(finished)
+    entry = made["benchmarks"]["math500"]
+    assert made["schema"] == "bitparity/results/1"
+    assert [round(entry["scores"][v]["mean"] * 12) for v in ("bf16", "fp8", "nvfp4")] == [11, 10, 6]
+    fp8, nvfp4 = entry["comparisons"]["fp8"], entry["comparisons"]["nvfp4"]
+    assert (fp8["lost"], fp8["gained"]) == (1, 0)
+    assert (nvfp4["lost"], nvfp4["gained"]) == (6, 1)
+    assert nvfp4["difference"] == pytest.approx(-5 / 12)
+    assert nvfp4["p_value"] == pytest.approx(2 * (1 + 7) / 2**7)  # exact McNemar, 1 of 7 discordant
+    assert made["variants"]["bf16"]["engine"]["engine"] == "replay"
+
+
+def test_the_report_leads_with_the_answer_and_names_the_files(finished: Path) -> None:
+    lines = (finished / "report.md").read_text().splitlines()
+    assert lines[0].startswith("# toy")
+    assert lines[2].startswith("- **fp8:")
+    assert "| math500 | nvfp4 |" in "\n".join(lines)
+
+
+def test_the_same_command_again_changes_nothing_and_runs_nothing(cli: Cli, finished: Path) -> None:
+    before = {p: p.read_bytes() for p in finished.rglob("*.json*")}
+    (finished.parent / "bf16.jsonl").write_text("")  # would fail if the engine were started
+    cli("run", finished.parent / "study.yaml", "--out", finished)
+    assert {p: p.read_bytes() for p in finished.rglob("*.json*")} == before
+
+
+def test_a_changed_study_is_refused_and_nothing_is_lost(cli: Cli, finished: Path) -> None:
+    before = {p: p.read_bytes() for p in finished.rglob("*.json*")}
+    ended = cli("run", finished.parent / "study.yaml", "--out", finished, "--limit", 3)
+    assert ended.code == 2
+    assert "limit: None -> 3" in ended.err
+    assert {p: p.read_bytes() for p in finished.rglob("*.json*")} == before
+
+
+def test_a_torn_last_line_is_redone(cli: Cli, finished: Path) -> None:
+    path = finished / "samples" / "fp8" / "math500.jsonl"
+    before = sorted(path.read_bytes().splitlines())
+    path.write_bytes(path.read_bytes()[:-30])
+    cli("run", finished.parent / "study.yaml", "--out", finished)
+    assert sorted(path.read_bytes().splitlines()) == before
+
+
+def test_a_missing_recording_is_unscored_never_wrong_and_done_when_it_is_there(cli: Cli, tmp_path: Path) -> None:
+    study = replay_study(tmp_path)
+    write_jsonl(tmp_path / "fp8.jsonl", answers(12)[:9])
+    ended = cli("run", study, "--out", tmp_path / "run")
+    entry = results(tmp_path / "run")["benchmarks"]["math500"]
+    assert ended.code == 3
+    assert entry["scores"]["fp8"]["mean"] == 1.0
+    assert entry["scores"]["fp8"]["unscored"] == 3
+    assert entry["comparisons"]["fp8"]["verdict"] == "invalid"
+    assert any(g["name"] == "unscored" and g["variant"] == "fp8" for g in entry["guards"])
+
+    write_jsonl(tmp_path / "fp8.jsonl", answers(12))
+    cli("run", study, "--out", tmp_path / "run")
+    assert results(tmp_path / "run")["benchmarks"]["math500"]["scores"]["fp8"]["unscored"] == 0
+
+
+def test_grade_makes_all_grades_again_and_says_what_changed(cli: Cli, finished: Path) -> None:
+    path = finished / "grades" / "fp8" / "math500.jsonl"
+    right = path.read_bytes()
+    header, first, *rest = right.decode().splitlines(keepends=True)
+    path.write_text(header + first.replace('"score": 1.0', '"score": 0.0') + "".join(rest))
+    ended = cli("grade", finished)
+    item = json.loads(first)["item"]
+    assert ended.code == 0
+    assert f"fp8 math500: 1 changed: {item}#0" in ended.out
+    assert "nvfp4 math500: 0 changed" in ended.out
+    assert path.read_bytes() == right
+
+
+def test_samples_are_never_rewritten(cli: Cli, finished: Path) -> None:
+    before = {p: p.read_bytes() for p in (finished / "samples").rglob("*.jsonl")}
+    cli("grade", finished)
+    cli("report", finished)
+    assert {p: p.read_bytes() for p in (finished / "samples").rglob("*.jsonl")} == before
+
+
+def test_a_limit_takes_the_same_fair_subset_for_every_variant(cli: Cli, tmp_path: Path) -> None:
+    study = replay_study(tmp_path)
+    cli("run", study, "--out", tmp_path / "run", "--limit", 5)
+    sets = [{row["item"] for row in read_lines(p)} for p in (tmp_path / "run" / "samples").rglob("*.jsonl")]
+    assert len(sets) == 3
+    assert all(found == sets[0] and len(found) == 5 for found in sets)
+    guards = results(tmp_path / "run")["benchmarks"]["math500"]["guards"]
+    assert any(g["name"] == "limit" for g in guards)
+
+
+def test_a_single_variant_is_scored_without_comparison(cli: Cli, tmp_path: Path) -> None:
+    study = replay_study(tmp_path, wrong={"only": [0]})
+    assert cli("run", study, "--out", tmp_path / "run").code == 0
+    made = results(tmp_path / "run")
+    assert made["benchmarks"]["math500"]["comparisons"] == {}
+    assert made["overall"] == {}
+
+
+def test_several_samples_an_item_are_kept_apart(cli: Cli, tmp_path: Path) -> None:
+    study = replay_study(tmp_path, wrong={"bf16": [], "fp8": []})
+    text = study.read_text()
+    study.write_text(text.replace("data: math.jsonl", "data: math.jsonl\n  samples: 2\n  temperature: 0.6"))
+    for name, wrong in (("bf16", []), ("fp8", [0, 1, 2])):
+        second = [{**row, "sample": 1} for row in answers(12, wrong)]
+        write_jsonl(tmp_path / f"{name}.jsonl", answers(12) + second)
+    cli("run", study, "--out", tmp_path / "run")
+    entry = results(tmp_path / "run")["benchmarks"]["math500"]
+    assert entry["samples"] == 2
+    assert entry["comparisons"]["fp8"]["difference"] == pytest.approx(-3 / 24)
+
+
+def test_benchmarks_lists_every_one_with_its_data_set(cli: Cli) -> None:
+    ended = cli("benchmarks")
+    assert ended.code == 0
+    for name in ("math500", "aime24", "mmlu_pro", "smoke"):
+        assert name in ended.out
+
+
+def test_version_and_help_answer(cli: Cli) -> None:
+    assert cli("--version").out.startswith("bitparity ")
+    assert "demo" in cli("--help").out
