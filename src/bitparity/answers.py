@@ -33,6 +33,7 @@ _SEVERAL = re.compile(
     r"|,?\s*\b(?:or|and)\b[\s(\[*]*(?:option\s+)?(?:[A-HJ]\b(?!['’])|I[)\],.*]))"
 )
 _ALONE = re.compile(r"""[\s*_`"'$(\[{#]*(?:(?:option|choice|answer)\s+)?\(?(?P<letter>[A-J])[\s*_`"'$)\]}.:]*""")
+_LISTED = re.compile(r"[\s(*-]*[A-J][).:]")
 _OPENING = re.compile(r"\(?(?P<letter>[A-J])[).:]\s+\S")
 _CORRECT = re.compile(
     rf"\b(?:correct|best|right|closest|likely|appropriate|accurate)\s+(?:option|choice|one)\b[^.\n:=]{{0,40}}?{_VERB}",
@@ -65,12 +66,21 @@ def _statements(text: str, ended: bool) -> Iterator[tuple[int, str]]:
             if letter:
                 yield start, letter
                 break
+    if ended:
+        yield from _last_line(text)
+
+
+def _last_line(text: str) -> Iterator[tuple[int, str]]:
+    """A last line that is only a letter, not the next one of listed options; or the only line, "C. option"."""
     stripped = text.strip()
     at = stripped.rfind("\n") + 1
-    if ended and len(stripped) - at <= STATEMENT_CHARS:
-        alone = _ALONE.fullmatch(stripped, at) or (None if at else _OPENING.match(stripped))
-        if alone:
-            yield text.rfind(stripped) + at, alone["letter"]
+    if len(stripped) - at > STATEMENT_CHARS:
+        return
+    before = stripped[stripped.rfind("\n", 0, max(0, at - 1)) + 1 : at][:STATEMENT_CHARS]
+    match = None if _LISTED.match(before) else _ALONE.fullmatch(stripped, at)
+    match = match or (None if at else _OPENING.match(stripped))
+    if match:
+        yield text.rfind(stripped) + at, match["letter"]
 
 
 def _weak_statements(text: str, ended: bool) -> Iterator[tuple[int, str]]:

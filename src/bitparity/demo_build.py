@@ -167,7 +167,9 @@ def quantize(bf16: Path, out: Path, scheme: str, steps: Steps) -> None:
     steps.begin(f"load the model for {scheme}")
     model = AutoModelForCausalLM.from_pretrained(bf16, dtype=torch.bfloat16)
     calibration = _calibration(bf16, model, steps) if scheme == "NVFP4" else {}  # FP8_DYNAMIC needs no data
-    oneshot(model=model, recipe=QuantizationModifier(targets="Linear", scheme=scheme, ignore=["lm_head"]), **calibration)
+    oneshot(
+        model=model, recipe=QuantizationModifier(targets="Linear", scheme=scheme, ignore=["lm_head"]), **calibration
+    )
     steps.begin(f"pack {scheme}")
     model.save_pretrained(out, save_compressed=True)
     for name in TOKENIZER_FILES:
@@ -200,7 +202,10 @@ def calibration_text(tokenizer: Any) -> str:
     chats = []
     for _ in range(12):
         a, b = draw.randint(20, 99), draw.randint(1, 19)
-        animal, place = draw.choice(["heron", "badger", "otter"]), draw.choice(["the harbour", "a hill", "the old mill"])
+        animal, place = (
+            draw.choice(["heron", "badger", "otter"]),
+            draw.choice(["the harbour", "a hill", "the old mill"]),
+        )
         chats += [
             _chat(f"What is {a} minus {b}?", f"{a} minus {b} is {a - b}."),
             _chat(f"Write a sentence about a {animal}.", f"The {animal} waited near {place} until the rain stopped."),

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -403,12 +403,24 @@ def gsm8k_of_few_tokens(folder: Path) -> Path:
     (folder / "shots.jsonl").write_text("".join(lines[-20:]))
     redirect(folder, "gsm8k/gsm8k.yaml", {"test": folder / "test.jsonl", "train": folder / "shots.jsonl"})
     path = folder / "gsm8k.yaml"
-    kwargs = {"until": ["Question:", "</s>", "<|im_end|>"], "do_sample": False, "max_gen_toks": 40}
-    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "generation_kwargs": kwargs}))
+    kwargs = {"until": ["Question:", "</s>", "<|im_end|>"], "do_sample": False, "max_gen_toks": 24}
+    changes = {"generation_kwargs": kwargs, "num_fewshot": 2}
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
     return path
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other on busy cores take minutes where one takes seconds."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.skipif(not MODEL, reason="BITPARITY_TEST_MODEL names no model folder")
 @pytest.mark.parametrize("name", ["gsm8k", "choice", "mutual", "prefixed"])
 def test_a_real_model_scores_alike(tmp_path: Path, name: str) -> None:

@@ -80,10 +80,11 @@ def equal(given: str, reference: str, boxed: bool = True) -> bool:
         return bool(ours)
     if _is_words(reference):
         return _words(given) == _words(reference)
-    our_base, their_base = _BASED.fullmatch(_WRAPPER.sub(r"\1", ours)), _BASED.fullmatch(theirs)
+    bare = _WRAPPER.sub(r"\1", ours)
+    our_base, their_base = _BASED.fullmatch(bare), _BASED.fullmatch(theirs)
     if our_base and their_base:
         return our_base.groups() == their_base.groups()
-    our_number, their_number = number(ours), number(theirs)
+    our_number, their_number = number(bare), number(theirs)
     if our_number is not None and their_number is not None:
         return our_number == their_number
     if len(given) > MATH_VERIFY_CHARS or _HUGE.search(ours):

@@ -137,7 +137,7 @@ def stated_letter(text: str, item: Item, ended: bool) -> str | None:
     parts = [text[: ends[0]], *(text[h.end() : end].lstrip() for h, end in zip(heads, ends[1:], strict=True))]
     asked = _question_asked(item) if heads else ""
     for number, part in enumerate(parts):
-        if number == 0 or (part and asked.startswith(part[:40].rstrip())):
+        if number == 0 or (part and asked.startswith(part.partition("\n")[0][:40].rstrip())):
             letter = final_letter(part, item.metadata["letters"], ended or number < len(heads))
             if letter:
                 return letter

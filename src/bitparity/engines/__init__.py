@@ -28,6 +28,9 @@ class Engine(ABC):
     @abstractmethod
     def __init__(self, variant: Variant) -> None: ...
 
+    async def prepare(self) -> None:
+        """What of loading needs the event loop; called once, before `facts`."""
+
     @abstractmethod
     def facts(self) -> dict[str, Any]:
         """What really runs, from the running engine and not from its arguments (JSON values)."""

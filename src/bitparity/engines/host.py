@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bitparity.engines import wire
+from bitparity.engines.groups import kill_group
 from bitparity.errors import BitparityError, EngineError, ModelError, UserInputError
 from bitparity.records import Request, Sample
 from bitparity.study import Variant
@@ -61,6 +62,7 @@ class EngineProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
         self._sender_error: BaseException | None = None
+        self._running = False  # a run was begun and not read to its end
 
     def __enter__(self) -> Self:
         self.start()
@@ -107,7 +109,7 @@ class EngineProcess:
 
         def wait() -> None:
             process.wait()
-            _kill_group(process.pid)
+            kill_group(process.pid)
             announce.close()
 
         threading.Thread(target=wait, name="engine-watch", daemon=True).start()
@@ -119,6 +121,9 @@ class EngineProcess:
         """
         if self._connection is None:
             raise EngineError("the engine is not running; start it first")
+        if self._running:
+            raise EngineError("the run before was not read to its end; close this engine and start another")
+        self._running = True
         sender = threading.Thread(target=self._send_all, args=(requests,), name="engine-send", daemon=True)
         sender.start()
         burst: list[Sample] = []
@@ -131,6 +136,7 @@ class EngineProcess:
                 burst = []
             if done:
                 sender.join()
+                self._running = False
                 return
 
     def _send_all(self, requests: Iterable[Request]) -> None:
@@ -147,8 +153,8 @@ class EngineProcess:
             pass  # the worker has gone; the reading side says why
         except BaseException as error:  # the caller's iterable failed: wake the reader, which raises it
             self._sender_error = error
-            if self._connection is not None:
-                self._connection.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError, AttributeError):  # closed meanwhile
+                self._connection.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
 
     def _send(self, data: bytes) -> None:
         if self._connection is not None:
@@ -201,29 +207,28 @@ class EngineProcess:
     def _with_cause(self, text: str, code: int | None = None) -> str:
         tail = _log_tail(self._log, self._log_start)
         cause = likely_cause(text + "\n" + tail, code)
-        last = "; ".join(_telling_lines(tail)) if code is not None else ""
+        unsaid = code is not None or "root cause" in text  # vLLM's own process keeps the cause to its log
+        last = "; ".join(_telling_lines(tail)) if unsaid else ""
         parts = [text, f"last lines: {last}" if last else "", cause, f"log: {self._log}"]
         return ". ".join(part.rstrip(".") for part in parts if part)
 
     def close(self, at_once: bool = False) -> None:
-        """End the process and everything it started; with `at_once` without asking it first."""
+        """End the process and everything it started.
+
+        It is asked first, so that it can clean up, unless `at_once` or in the middle of a run.
+        """
         if self._process is None or self._connection is None:
             return
-        if not at_once and self._process.poll() is None:
+        if not at_once and not self._running and self._process.poll() is None:
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 self._connection.sendall(wire.encode("close"))
                 self._process.wait(timeout=_CLOSE_SECONDS)
         if self._process.poll() is None:
-            _kill_group(self._process.pid)
+            kill_group(self._process.pid)
         self._process.wait()
         self._connection.close()
         self._death.close()
         self._connection = None
-
-
-def _kill_group(group: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
 
 
 def _signal_name(number: int) -> str:

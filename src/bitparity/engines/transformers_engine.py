@@ -11,13 +11,13 @@ import inspect
 import platform
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from bitparity.engines import Engine
+from bitparity.engines.checks import failed, problem, prompt_tokens, versions
 from bitparity.engines.decoding import Decoder, end_token_ids
-from bitparity.errors import EngineError, MissingDependencyError, ModelError, UserInputError
+from bitparity.errors import EngineError, MissingDependencyError, UserInputError
 from bitparity.models import context_length, declared_quantization, identity, resolve_model, resolve_tokenizer
 from bitparity.prompts import Renderer
 from bitparity.records import Request, Sample
@@ -64,7 +64,7 @@ class TransformersEngine(Engine):
         return {
             "engine": "transformers",
             "version": transformers.__version__,
-            "packages": _versions("torch", "compressed-tensors", "tokenizers", "accelerate"),
+            "packages": versions("torch", "compressed-tensors", "tokenizers", "accelerate"),
             "device": str(self._device),
             "device_name": _device_name(self._device),
             "threads": torch.get_num_threads() if self._device.type == "cpu" else None,
@@ -101,44 +101,24 @@ class TransformersEngine(Engine):
     def _compute(self, batch: list[Request]) -> Iterator[Sample]:
         fitting = []
         for request in batch:
-            problem = self._problem(request)
-            if problem is None:
+            why = problem(request, self._max_length, self._vocabulary, after_scored=-1)
+            if why is None:
                 fitting.append(request)
             else:
-                yield _failed(request, problem)
+                yield failed(request, why)
         try:
             with torch.inference_mode():
                 done = self._generate([r for r in fitting if r.scored is None])
                 done += self._score([r for r in fitting if r.scored is not None])
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-                longest = max(map(_prompt_tokens, fitting))
+                longest = max(map(prompt_tokens, fitting))
                 raise EngineError(
                     f"out of memory in a batch of {len(fitting)} requests of up to {longest} prompt tokens "
                     f"on {self._device}: lower engine.batch_size (now {self._batch_size})"
                 ) from error
             raise
         yield from done
-
-    def _problem(self, request: Request) -> str | None:
-        """Why a request cannot be computed; nothing is ever cut to fit. Raises ModelError for foreign ids."""
-        rows = [request.token_ids or ()] if request.scored is None else [a + b for a, b in request.scored]
-        if not all(rows):
-            return "the prompt has no tokens"
-        if (largest := max(map(max, rows))) >= self._vocabulary:
-            raise ModelError(
-                f"a prompt has token {largest}, but the model knows {self._vocabulary}: "
-                "the tokenizer is another model's"
-            )
-        if self._max_length is None:
-            return None
-        longest = max(map(len, rows))
-        if request.scored is not None:  # the last token is only predicted, never read
-            needed, what = longest - 1, f"{longest - 1} tokens of context and continuation"
-        else:
-            needed = longest + request.sampling.max_tokens
-            what = f"{longest} prompt tokens and max_tokens {request.sampling.max_tokens}"
-        return f"{what} exceed the model's {self._max_length} tokens" if needed > self._max_length else None
 
     def _generate(self, requests: Sequence[Request]) -> list[Sample]:
         if not requests:
@@ -163,7 +143,7 @@ class TransformersEngine(Engine):
         text, finish = row.result()
         r = row.request
         seconds = row.ended - started
-        return Sample(r.benchmark, r.item, r.sample, text, finish, len(row.ids), _prompt_tokens(r), seconds)
+        return Sample(r.benchmark, r.item, r.sample, text, finish, len(row.ids), prompt_tokens(r), seconds)
 
     def _left_padded(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Any]:
         width = max(map(len, prompts))
@@ -185,7 +165,7 @@ class TransformersEngine(Engine):
         for r in requests:
             found = tuple(next(results) for _ in r.scored or ())
             key = (r.benchmark, r.item, r.sample)
-            samples.append(Sample(*key, "", "stop", 0, _prompt_tokens(r), seconds, logprobs=found))
+            samples.append(Sample(*key, "", "stop", 0, prompt_tokens(r), seconds, logprobs=found))
         return samples
 
     def _log_likelihoods(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
@@ -251,27 +231,6 @@ def _take_generation_config(model: Any, tokenizer: Any) -> list[int]:
     declared = [model.generation_config.eos_token_id, getattr(text_config, "eos_token_id", None)]
     model.generation_config = transformers.GenerationConfig()
     return end_token_ids(tokenizer, declared)
-
-
-def _failed(request: Request, problem: str) -> Sample:
-    key = (request.benchmark, request.item, request.sample)
-    return Sample(*key, "", "error", 0, _prompt_tokens(request), 0.0, error=problem)
-
-
-def _prompt_tokens(request: Request) -> int:
-    if request.scored is None:
-        return len(request.token_ids or ())
-    return max((len(context) + len(continuation) for context, continuation in request.scored), default=0)
-
-
-def _versions(*packages: str) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
 
 
 def _device_name(device: Any) -> str:

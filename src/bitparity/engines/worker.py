@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 import sys
 import threading
@@ -19,6 +18,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from bitparity.engines import Engine, load_engine, wire
+from bitparity.engines.groups import kill_group
 from bitparity.errors import BitparityError, ModelError, UserInputError
 from bitparity.records import Request
 from bitparity.study import Variant
@@ -30,7 +30,7 @@ _HOST_CHECK_SECONDS = 0.5
 
 def die() -> None:
     """Kill this process and all it started."""
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+    kill_group(os.getpgrp())
 
 
 class Inbox:
@@ -128,6 +128,7 @@ async def serve(connection: socket.socket) -> int:
     try:
         _, fields = await inbox.message()
         engine = load_engine(Variant.model_validate(fields))
+        await engine.prepare()
         outbox.put(wire.encode("ready", engine.facts()))
         await _answer(engine, inbox, outbox)
         engine.close()

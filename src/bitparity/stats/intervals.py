@@ -41,17 +41,23 @@ def mean_interval(scores: ArrayLike, groups: Sequence[str] | None = None, alpha:
     if len(sizes) < 2:
         return 0.0, 1.0
     residuals = np.bincount(cluster, weights=means) - sizes * mean
-    trials = _effective_trials(mean, residuals, matrix.size, len(means))
+    trials = _effective_trials(mean, residuals, matrix)
     return wilson_interval(mean, trials, float(stdtrit(len(sizes) - 1, 1 - alpha / 2)))
 
 
-def _effective_trials(mean: float, residuals: Floats, most: int, items: int) -> float:
-    """Independent trials with the same standard error; the clusters where all scores are 0 or 1."""
+def _effective_trials(mean: float, residuals: Floats, matrix: Floats) -> float:
+    """Independent trials with the same standard error; the clusters where all scores are 0 or 1.
+
+    Never more than the samples where these are binary or the clusters all alike: no finite data show certainty.
+    """
     clusters = len(residuals)
     if mean in (0.0, 1.0):
         return clusters
-    variance = float(residuals @ residuals) / items**2 * clusters / (clusters - 1)
-    return min(mean * (1 - mean) / variance, most) if variance > 0 else most
+    variance = float(residuals @ residuals) / len(matrix) ** 2 * clusters / (clusters - 1)
+    if variance < _TIE**2:
+        return matrix.size
+    trials = mean * (1 - mean) / variance
+    return min(trials, matrix.size) if is_binary(matrix) else trials
 
 
 def rerun_interval(pairs: PairedScores, alpha: float = 0.05) -> tuple[float, float] | None:
@@ -109,11 +115,12 @@ def _resampled_means(pairs: PairedScores, rng: np.random.Generator, resamples: i
     if len(rows) * 4 <= clusters:
         drawn = rng.multinomial(clusters, counts / clusters, resamples)
         return np.asarray((drawn @ rows[:, 0]) / (drawn @ rows[:, 1]))
+    sums, sizes = np.repeat(rows, counts, axis=0).T.copy()
     step = max(1, _CHUNK // clusters)
     parts = []
     for start in range(0, resamples, step):
-        rows_now = min(step, resamples - start)
-        picked = rng.integers(0, clusters, (rows_now, clusters), dtype=np.int32).astype(np.intp)
-        sizes = pairs.sizes.take(picked).sum(axis=1) if pairs.clustered else clusters
-        parts.append(pairs.sums.take(picked).sum(axis=1) / sizes)
+        shape = min(step, resamples - start), clusters
+        picked = rng.integers(0, clusters, shape, dtype=np.int32).astype(np.intp)
+        total = sizes.take(picked).sum(axis=1) if pairs.clustered else clusters
+        parts.append(sums.take(picked).sum(axis=1) / total)
     return np.concatenate(parts)

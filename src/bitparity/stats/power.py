@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
-from scipy.special import bdtr, bdtrik, gammaln, ndtr, ndtri, stdtrit
+from scipy.special import bdtrik, betainc, gammaln, ndtr, ndtri, stdtrit
 
 from bitparity.stats.arrays import Floats
-from bitparity.stats.score_interval import tango_variance
+from bitparity.stats.score_interval import tango_moments
 
 _EXACT_FLIPS = 60.0
 
@@ -30,7 +31,7 @@ def mcnemar_power(items: int, flip_rate: float, loss: float, alpha: float = 0.05
     flips, mass = _likely_counts(items, flip_rate)
     most = _critical_gained(flips, alpha)
     gained = (flip_rate - loss) / (2 * flip_rate)
-    return float(mass @ np.where(most >= 0, bdtr(np.maximum(most, 0), flips, gained), 0.0))
+    return float(mass @ np.where(most >= 0, _binomial_cdf(np.maximum(most, 0), flips, gained), 0.0))
 
 
 def _likely_counts(trials: int, rate: float) -> tuple[Floats, Floats]:
@@ -45,15 +46,23 @@ def _binomial_mass(counts: Floats, trials: Floats | float, rate: float) -> Float
         logs = gammaln(trials + 1.0) - gammaln(counts + 1) - gammaln(np.maximum(trials - counts, 0) + 1.0)
         up = np.where(counts > 0, counts * np.log(rate), 0.0)
         down = np.where(trials > counts, (trials - counts) * np.log1p(-rate), 0.0)
-    return np.asarray(np.where(counts <= trials, np.exp(logs + up + down), 0.0), dtype=np.float64)
+    return np.where(counts <= trials, np.exp(logs + up + down), 0.0)
+
+
+def _binomial_cdf(counts: Floats, trials: Floats, rate: float) -> Floats:
+    """P(X <= counts) for counts of 0 or more, as an incomplete beta function."""
+    inside = counts < trials
+    return np.where(inside, betainc(np.where(inside, trials - counts, 1.0), counts + 1, 1 - rate), 1.0)
 
 
 def _critical_gained(flips: Floats, alpha: float) -> Floats:
     """For each number of flips the most gained items at which the exact two-sided p is still below alpha; -1: none."""
     guess = np.floor(np.nan_to_num(bdtrik(alpha / 2, flips, 0.5), nan=-1.0)) + 1
     for _ in range(3):
-        guess = np.where((guess >= 0) & (2 * bdtr(np.maximum(guess, 0), flips, 0.5) >= alpha), guess - 1, guess)
-    return guess
+        guess = np.where(
+            (guess >= 0) & (2 * _binomial_cdf(np.maximum(guess, 0), flips, 0.5) >= alpha), guess - 1, guess
+        )
+    return cast(Floats, guess)
 
 
 def margin_power(items: int, flip_rate: float, margin: float, alpha: float = 0.05) -> float:
@@ -63,17 +72,18 @@ def margin_power(items: int, flip_rate: float, margin: float, alpha: float = 0.0
     the normal approximation with the restricted variance at the margin (J. Liu et al., Statistics in Medicine
     21 (2002) 231-245, equation 8).
     """
-    if flip_rate == 0:
-        return float(tango_variance(0, 0, items, -margin) * float(ndtri(1 - alpha)) ** 2 < items * margin**2)
+    if items < 2:
+        return 0.0
+    quantile = float(stdtrit(items - 1, 1 - alpha))
     if items * flip_rate <= _EXACT_FLIPS:
-        return _exact_margin_power(items, flip_rate, margin, alpha)
+        return _exact_margin_power(items, flip_rate, margin, quantile)
     expected = items * flip_rate / 2
-    null_sd = math.sqrt(tango_variance(expected, expected, items, -margin))
-    shift = margin * math.sqrt(items) - float(ndtri(1 - alpha)) * null_sd
+    null_sd = math.sqrt(tango_moments(expected, expected, items, -margin)[0])
+    shift = margin * math.sqrt(items) - quantile * null_sd
     return float(ndtr(shift / math.sqrt(flip_rate)))
 
 
-def _exact_margin_power(items: int, flip_rate: float, margin: float, alpha: float) -> float:
+def _exact_margin_power(items: int, flip_rate: float, margin: float, quantile: float) -> float:
     flips, mass = _likely_counts(items, flip_rate)
     total, gained = np.meshgrid(flips, np.arange(flips[-1] + 1), indexing="ij")
     given = _binomial_mass(gained, total, 0.5)
@@ -82,7 +92,7 @@ def _exact_margin_power(items: int, flip_rate: float, margin: float, alpha: floa
     c = lost * margin * (1 + margin)
     lost_rate = (np.sqrt(np.maximum(b * b - 8 * items * c, 0)) - b) / (4 * items)
     variance = np.maximum(2 * lost_rate - margin * (1 + margin), 0)
-    shown = (gained - lost) / items + margin > float(ndtri(1 - alpha)) * np.sqrt(variance / items)
+    shown = (gained - lost) / items + margin > quantile * np.sqrt(variance / items)
     return float(mass @ (given * shown).sum(axis=1))
 
 

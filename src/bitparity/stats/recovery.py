@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
 from bitparity.stats.arrays import Floats, PairedScores
 
@@ -24,8 +24,8 @@ def recovery(pairs: PairedScores, ci: Interval, alpha: float = 0.05) -> tuple[fl
         return None, None
     if len(pairs.sums) < 2:
         return after / before, None
-    covariance = _floored(_mean_covariance(pairs), ci, alpha)
     quantile = float(stdtrit(len(pairs.sums) - 1, 1 - alpha / 2))
+    covariance = _floored(_mean_covariance(pairs), ci[1] - ci[0], quantile)
     return after / before, fieller_interval(after, before, covariance, quantile)
 
 
@@ -49,13 +49,13 @@ def _mean_covariance(pairs: PairedScores) -> Floats:
     clusters = len(pairs.sums)
     means = np.stack([pairs.candidate.mean(axis=1), pairs.baseline.mean(axis=1)])
     centred = means - means.mean(axis=1, keepdims=True)
-    residuals = np.stack([np.bincount(pairs.cluster, weights=row) for row in centred])
+    residuals: Floats = np.stack([np.bincount(pairs.cluster, weights=row) for row in centred])
     scale = clusters / (clusters - 1) / pairs.items**2
-    return np.asarray(residuals @ residuals.T * scale, dtype=np.float64)
+    return residuals @ residuals.T * scale
 
 
-def _floored(covariance: Floats, ci: Interval, alpha: float) -> Floats:
-    """The covariance with the variance of the difference raised to what the width of `ci` implies."""
-    implied = ((ci[1] - ci[0]) / (2 * float(ndtri(1 - alpha / 2)))) ** 2
-    variance = covariance[0, 0] - 2 * covariance[0, 1] + covariance[1, 1]
+def _floored(covariance: Floats, width: float, quantile: float) -> Floats:
+    """The covariance with the variance of the difference raised to what the `width` of its interval implies."""
+    implied = (width / (2 * quantile)) ** 2
+    variance = float(covariance[0, 0] - 2 * covariance[0, 1] + covariance[1, 1])
     return covariance + np.eye(2) * max(implied - variance, 0.0) / 2

@@ -1,0 +1,230 @@
+"""smoke: small sums, string tasks and multiple choice, generated here; no download, every kind of request.
+
+Data: none; items are drawn from fixed string seeds, so they are the same everywhere. Not a measure of anything but
+a small model's precision: the tasks are graded in difficulty so that a 135M model is neither perfect nor lost.
+Metric: `exact_match`.
+Answer pattern: the assistant's message is begun for the model (`7 + 5 =`, `The first word is "`). A sum is the
+number stated first; a string ends at its closing quote; a choice is the option of highest log-likelihood,
+not normalised by length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from bitparity.benchmarks import Benchmark, Info
+from bitparity.records import Completion, Grade, Item, Prompt
+
+VERSION = "1"  # part of every seed: raise it when items change
+
+_WORDS = """
+river stone garden window pencil castle tiger mother basket silver market button rabbit kitchen summer
+doctor ladder planet forest bottle hammer island camera dragon engine guitar jacket lemon mirror needle
+"""
+_CATEGORIES = {
+    "an animal": "dog cat horse cow sheep lion rabbit bear",
+    "a fruit": "apple banana pear grape lemon cherry mango plum",
+    "a colour": "red blue green yellow purple pink brown black",
+    "a tool": "hammer saw drill wrench shovel axe",
+    "a vehicle": "car truck bus train boat bicycle plane tram",
+    "a piece of clothing": "shirt hat coat shoe sock glove scarf jacket",
+    "a part of the body": "hand foot nose ear arm leg knee mouth",
+    "a drink": "water milk juice coffee tea beer wine soda",
+}
+WORDS = _WORDS.split()
+CATEGORIES = {name: words.split() for name, words in _CATEGORIES.items()}
+
+NUMBER = r"(?<![\w.,])-?[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?(?!\w|[.,][0-9])"
+
+
+class Question(NamedTuple):
+    """What is asked, how the answer begins, the right answer (for a choice: its place in `options`)."""
+
+    user: str
+    start: str
+    answer: str | int
+    options: tuple[str, ...] = ()
+
+
+class Task(NamedTuple):
+    """One kind of question: its subgroup, how many items, and how one is drawn."""
+
+    subgroup: str
+    items: int
+    draw: Callable[[random.Random], Question]
+
+
+def _sum(a: int, b: int) -> Question:
+    return Question(f"What is {a} + {b}?", f"{a} + {b} =", str(a + b))
+
+
+def _sum_of_digits(rng: random.Random) -> Question:
+    return _sum(rng.randint(1, 9), rng.randint(1, 9))
+
+
+def _sum_of_tens(rng: random.Random) -> Question:
+    return _sum(10 * rng.randint(1, 9), 10 * rng.randint(1, 9))
+
+
+def _sum_of_two_digits(rng: random.Random) -> Question:
+    return _sum(rng.randint(10, 49), rng.randint(10, 49))
+
+
+def _copy_number(rng: random.Random) -> Question:
+    number = rng.randint(100_000, 999_999)
+    return Question(f"Repeat the number {number}.", 'The number is "', str(number))
+
+
+def _copy_letters(rng: random.Random) -> Question:
+    letters = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(5))
+    return Question(f"Repeat these letters: {letters}", 'The letters are "', letters)
+
+
+def _first_letter(rng: random.Random) -> Question:
+    word = rng.choice(WORDS)
+    return Question(f'What is the first letter of the word "{word}"?', f'The first letter of "{word}" is "', word[0])
+
+
+def _upper_case(rng: random.Random) -> Question:
+    word = rng.choice(WORDS)
+    start = f'The word "{word}" in capital letters is "'
+    return Question(f'Write the word "{word}" in capital letters.', start, word.upper())
+
+
+def _first_word(rng: random.Random) -> Question:
+    words = rng.sample(WORDS, 4)
+    return Question(f"What is the first word in this list: {', '.join(words)}?", 'The first word is "', words[0])
+
+
+def _category(rng: random.Random) -> Question:
+    names = rng.sample(list(CATEGORIES), 4)
+    words = [rng.choice(CATEGORIES[name]) for name in names]
+    right = rng.randrange(4)
+    options = tuple(f" {word}" for word in words)
+    return Question(f"Which of these is {names[right]}: {', '.join(words)}?", "It is the", right, options)
+
+
+TASKS = {
+    "digits": Task("sum", 64, _sum_of_digits),
+    "tens": Task("sum", 24, _sum_of_tens),
+    "two-digits": Task("sum", 16, _sum_of_two_digits),
+    "copy-number": Task("string", 16, _copy_number),
+    "copy-letters": Task("string", 24, _copy_letters),
+    "first-letter": Task("string", 24, _first_letter),
+    "first-word": Task("string", 20, _first_word),
+    "upper-case": Task("string", 12, _upper_case),
+    "category": Task("choice", 60, _category),
+}
+_ITEMS = sum(task.items for task in TASKS.values())
+
+
+class Smoke(Benchmark):
+    """See the module."""
+
+    info = Info(
+        title="smoke: sums, strings, choices",
+        items=_ITEMS,
+        forms=("chat",),
+        metric="exact_match",
+        source=None,
+        chance=sum(task.items for task in TASKS.values() if task.subgroup == "choice") / 4 / _ITEMS,
+    )
+
+    def items(self) -> Iterator[Item]:
+        """All items; no question twice."""
+        for name, task in TASKS.items():
+            for number, question in enumerate(_distinct(name, task)):
+                yield _item(f"{name}-{number:03d}", name, task.subgroup, question)
+
+    def grade(self, item: Item, completion: Completion) -> Grade:
+        """Right or wrong by the rule of the item's subgroup; no_answer where there is nothing to judge."""
+        if item.subgroup == "choice":
+            return _grade_choice(item, completion)
+        text, cut = completion.text, completion.finish == "length"
+        found = stated_number(text, cut) if item.subgroup == "sum" else stated_string(text, cut)
+        if found is None:
+            return Grade(0.0, "no_answer", None, {"exact_match": 0.0})
+        return _grade(_same(item, found), found)
+
+    def task_settings(self) -> dict[str, Any]:
+        """An answer ends with its line or at the quote that closes it."""
+        return {"stop": ["\n", '"']}
+
+    def provenance(self) -> dict[str, Any]:
+        """The generator's version and the hash of what it made."""
+        rows = [json.dumps(asdict(item), sort_keys=True) for item in self.items()]
+        return {"generator": VERSION, "sha256": hashlib.sha256("\n".join(rows).encode()).hexdigest()}
+
+
+def _distinct(name: str, task: Task) -> Iterator[Question]:
+    rng = random.Random(f"bitparity/smoke/{VERSION}/{name}")
+    seen: set[str] = set()
+    while len(seen) < task.items:
+        question = task.draw(rng)
+        if question.user not in seen:
+            seen.add(question.user)
+            yield question
+
+
+def _item(item_id: str, task: str, subgroup: str, question: Question) -> Item:
+    messages = ({"role": "user", "content": question.user}, {"role": "assistant", "content": question.start})
+    prompt = Prompt(messages=messages, continuations=question.options)
+    return Item(item_id, (prompt,), question.answer, subgroup=subgroup, metadata={"task": task})
+
+
+def _grade_choice(item: Item, completion: Completion) -> Grade:
+    if completion.logprobs is None or any(math.isnan(logprob) for logprob, _ in completion.logprobs):
+        raise ValueError("a choice needs the log-likelihood of every option")
+    logprobs = [logprob for logprob, _ in completion.logprobs]
+    chosen = logprobs.index(max(logprobs))
+    return _grade(chosen == item.reference, item.prompts[0].continuations[chosen].strip())
+
+
+def _grade(right: bool, extracted: str) -> Grade:
+    score = float(right)
+    return Grade(score, "answered", extracted, {"exact_match": score})
+
+
+def _same(item: Item, found: str) -> bool:
+    if item.subgroup == "sum":
+        return Decimal(found) == int(item.reference)
+    if item.metadata["task"] == "upper-case":
+        return bool(found == item.reference)
+    return bool(found.casefold() == item.reference.casefold())
+
+
+def stated_number(text: str, cut: bool = False) -> str | None:
+    """The number that a text gives as its answer, without thousands commas.
+
+    The one that it begins with ("12", "12, which is ..."), unless that belongs to a restated problem; then, as in
+    "The answer is 12" and "7 + 5 = 12.", the last one of the first statement. None without one, or where the text
+    was `cut` before the number or the statement had ended.
+    """
+    direct = re.match(rf"\s*({NUMBER})(?!\s*(?:[-+*/=×x]|and\b|plus\b))", text)
+    if direct:
+        return None if cut and direct.end() == len(text) else direct.group(1).replace(",", "")
+    statement = re.match(r"\s*(?:[^.!?\n]|\.(?=\d))*", text)
+    body = statement.group() if statement else ""
+    numbers = re.findall(NUMBER, body)
+    return None if not numbers or (cut and body == text) else numbers[-1].replace(",", "")
+
+
+def stated_string(text: str, cut: bool = False) -> str | None:
+    """What stands before the closing quote or the line's end, without punctuation around it.
+
+    None where that is nothing, or where the text was `cut` before either.
+    """
+    ended = re.search(r'["\n]', text)
+    found = text[: ended.start() if ended else None].strip().strip(".,:;!?'`").strip()
+    return None if not found or (cut and not ended) else found
+
+
+BENCHMARK = Smoke

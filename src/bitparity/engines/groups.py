@@ -1,0 +1,52 @@
+"""Kills an engine's process group and lets what cleans up after it live a moment longer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+_PROC = Path("/proc")
+_TRIES = 200
+
+
+def kill_group(group: int) -> None:
+    """Kill (SIGKILL) every process of a group, the calling one last where it belongs to it.
+
+    Python's resource trackers are spared: they remove the shared memory that the dead leave behind
+    (vLLM's is some hundred MB of /dev/shm) and then end by themselves.
+    """
+    if not (_PROC / "self" / "stat").exists():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+        return
+    own = os.getpid()
+    for _ in range(_TRIES):  # again, for processes that were born meanwhile
+        members = _members(group)
+        others = [pid for pid in members if pid != own]
+        for pid in others:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if own in members:
+            os.kill(own, signal.SIGKILL)
+        if not others:
+            return
+        time.sleep(0.01)
+
+
+def _members(group: int) -> list[int]:
+    """The living processes of a group, without resource trackers."""
+    found = []
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                state, _, pgrp = (entry / "stat").read_bytes().rpartition(b")")[2].split()[:3]
+                if int(pgrp) == group and state != b"Z" and not _is_tracker(entry):
+                    found.append(int(entry.name))
+    return found
+
+
+def _is_tracker(entry: Path) -> bool:
+    return b"multiprocessing.resource_tracker" in (entry / "cmdline").read_bytes()

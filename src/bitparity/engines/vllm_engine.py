@@ -1,0 +1,281 @@
+"""The vLLM engine: AsyncLLM, with continuous submission and samples as they end.
+
+Every sampling value is passed whole and nothing is taken from a checkpoint's generation_config, so that
+variants cannot silently differ. What vLLM chose (kernels, attention, cache type) is read off the loaded
+model and stands in `facts`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from bitparity.engines import Engine
+from bitparity.engines.checks import failed, problem, prompt_tokens, versions
+from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
+from bitparity.errors import EngineError, MissingDependencyError, ModelError, UserInputError
+from bitparity.models import declared_quantization, identity, resolve_model, resolve_tokenizer
+from bitparity.prompts import Renderer
+from bitparity.records import Finish, Request, Sample
+from bitparity.study import EngineSpec, Variant
+
+# a forked engine core would inherit this process's threads half-way and its socket to the host
+os.environ.setdefault("VLLM_WORKER_MULTIPROCESSING_METHOD", "spawn")
+
+try:
+    import vllm
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.inputs import TokensPrompt
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+    from vllm.v1.engine.async_llm import AsyncLLM
+except ImportError as missing:
+    raise MissingDependencyError(missing.name or "vllm", "vllm", "the vLLM engine") from missing
+
+_PASSED = (
+    "dtype",
+    "trust_remote_code",
+    "max_model_len",
+    "gpu_memory_utilization",
+    "kv_cache_dtype",
+    "quantization",
+    "tensor_parallel_size",
+    "enforce_eager",
+    "attention_backend",
+    "linear_backend",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+)
+
+
+class VllmEngine(Engine):
+    """See the module. Raises ModelError where vLLM refuses the checkpoint or the engine's settings."""
+
+    def __init__(self, variant: Variant) -> None:
+        self._folder = resolve_model(variant)
+        tokenizer_folder = resolve_tokenizer(variant)
+        _select_device(variant.engine.device)
+        arguments = _arguments(variant.engine)
+        try:
+            args = AsyncEngineArgs(
+                model=str(self._folder),
+                tokenizer=str(tokenizer_folder),
+                generation_config="vllm",
+                disable_log_stats=True,
+                worker_extension_cls="bitparity.engines.vllm_probe.ModelProbe",
+                **arguments,
+            )
+            config = args.create_engine_config()
+        except (ValueError, OSError) as error:
+            raise ModelError(f"vLLM refuses this model or its engine settings: {_one_line(error)}") from error
+        tokenizer = Renderer(tokenizer_folder, variant.engine.trust_remote_code).tokenizer
+        self._decoder = Decoder(tokenizer)
+        self._ends = _end_tokens(tokenizer, config.model_config)
+        self._vocabulary = config.model_config.get_vocab_size()
+        self._max_length = int(config.model_config.max_model_len)
+        self._config = config
+        self._numbers = itertools.count()
+        self._probe: dict[str, Any] = {}
+        self._spec = variant.engine
+        self._engine = AsyncLLM.from_vllm_config(config)
+
+    async def prepare(self) -> None:
+        """Read off the loaded model what was chosen."""
+        (self._probe, *_) = await self._engine.collective_rpc("bitparity_probe")
+
+    def facts(self) -> dict[str, Any]:
+        """Versions, device, number types, kernels and limits as loaded, and the checkpoint's identity."""
+        model, cache = self._config.model_config, self._config.cache_config
+        return {
+            "engine": "vllm",
+            "version": vllm.__version__,
+            "packages": versions("torch", "transformers", "compressed-tensors", "flashinfer-python"),
+            "cuda": _cuda_versions(),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "kv_cache_dtype": str(cache.cache_dtype if cache.cache_dtype != "auto" else model.dtype).removeprefix(
+                "torch."
+            ),
+            "quantization": _quantization(self._config, declared_quantization(self._folder)),
+            **self._probe,
+            "max_model_len": self._max_length,
+            "max_num_seqs": self._config.scheduler_config.max_num_seqs,
+            "max_num_batched_tokens": self._config.scheduler_config.max_num_batched_tokens,
+            "tensor_parallel_size": self._config.parallel_config.tensor_parallel_size,
+            "enforce_eager": bool(model.enforce_eager),
+            "prefix_caching": bool(cache.enable_prefix_caching),
+            "batch_invariant": os.environ.get("VLLM_BATCH_INVARIANT", "0") == "1",
+            "end_token_ids": self._ends,
+            "trust_remote_code": self._spec.trust_remote_code,
+            "model": identity(self._folder),
+        }
+
+    async def stream(self, requests: AsyncIterator[Request]) -> AsyncIterator[Sample]:
+        """Samples as they end; twice as many requests as run at once are submitted, so none waits for us."""
+        finished: asyncio.Queue[Sample | None] = asyncio.Queue()
+        room = asyncio.Semaphore(2 * self._config.scheduler_config.max_num_seqs)
+
+        async def answer(request: Request) -> None:
+            finished.put_nowait(await self._answer(request))
+            room.release()
+
+        async def submit() -> None:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    async for request in requests:
+                        await room.acquire()
+                        group.create_task(answer(request))
+            finally:
+                finished.put_nowait(None)
+
+        submitting = asyncio.create_task(submit())
+        while (sample := await finished.get()) is not None:
+            yield sample
+        try:
+            await submitting
+        except ExceptionGroup as group:
+            raise EngineError(f"vLLM failed: {_one_line(group.exceptions[0])}") from group.exceptions[0]
+
+    async def _answer(self, request: Request) -> Sample:
+        if why := problem(request, self._max_length, self._vocabulary, after_scored=1):
+            return failed(request, why)
+        return await (self._generate(request) if request.scored is None else self._score(request))
+
+    async def _generate(self, request: Request) -> Sample:
+        started = time.perf_counter()
+        output = (await self._final(request.token_ids or (), self._sampling(request))).outputs[0]
+        seconds = time.perf_counter() - started
+        whole = self._decoder.text(output.token_ids, request.reasoning_end)
+        text, stopped = cut_at_stop(whole, request.sampling.stop, request.reasoning_end)
+        key = (request.benchmark, request.item, request.sample)
+        finish: Finish = "stop" if stopped else _finish(output.finish_reason)
+        why = f"vLLM ended it with '{output.finish_reason}'" if finish == "error" else None
+        count = len(output.token_ids)
+        return Sample(*key, text, finish, count, prompt_tokens(request), seconds, error=why)
+
+    def _sampling(self, request: Request) -> Any:
+        """Every value explicit. Stop strings go along only where no reasoning can come before them."""
+        s = request.sampling
+        stop = list(s.stop) if request.reasoning_end is None else []
+        return SamplingParams(
+            n=1,
+            max_tokens=s.max_tokens,
+            temperature=s.temperature,
+            top_p=s.top_p,
+            top_k=s.top_k,
+            min_p=s.min_p,
+            presence_penalty=s.presence_penalty,
+            frequency_penalty=0.0,
+            repetition_penalty=s.repetition_penalty,
+            seed=request.seed if s.temperature > 0 else None,
+            stop=stop,
+            stop_token_ids=self._ends,
+            detokenize=bool(stop),  # vLLM needs its own text only to find them
+            skip_special_tokens=True,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    async def _score(self, request: Request) -> Sample:
+        started = time.perf_counter()
+        found = await asyncio.gather(*(self._log_likelihood(*pair) for pair in request.scored or ()))
+        seconds = time.perf_counter() - started
+        key = (request.benchmark, request.item, request.sample)
+        return Sample(*key, "", "stop", 0, prompt_tokens(request), seconds, logprobs=tuple(found))
+
+    async def _log_likelihood(self, context: tuple[int, ...], continuation: tuple[int, ...]) -> tuple[float, bool]:
+        """(sum of log-probabilities, whether each token had rank 1) from the prompt's log-probabilities."""
+        parameters = SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            prompt_logprobs=0,  # the prompt's own tokens, no others
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        output = await self._final(context + continuation, parameters)
+        if output.prompt_logprobs is None:
+            raise EngineError("vLLM gave no log-probabilities of the prompt")
+        tail = output.prompt_logprobs[len(context) :]
+        chosen = [entry[token] for entry, token in zip(tail, continuation, strict=True)]
+        return float(sum(c.logprob for c in chosen)), all(c.rank == 1 for c in chosen)
+
+    async def _final(self, token_ids: tuple[int, ...], parameters: Any) -> Any:
+        prompt = TokensPrompt(prompt_token_ids=list(token_ids))
+        final = None
+        async for output in self._engine.generate(prompt, parameters, str(next(self._numbers))):
+            final = output
+        if final is None:
+            raise EngineError("vLLM ended a request without an answer")
+        return final
+
+    def close(self) -> None:
+        """End vLLM's own processes."""
+        self._engine.shutdown()
+
+
+def _arguments(spec: EngineSpec) -> dict[str, Any]:
+    """The engine arguments that the study sets; the others are vLLM's own choice."""
+    given = {name: getattr(spec, name) for name in _PASSED if getattr(spec, name) is not None}
+    known = AsyncEngineArgs.__dataclass_fields__
+    if unknown := sorted(given.keys() - known.keys()):
+        raise UserInputError(f"vLLM {vllm.__version__} has no setting {', '.join(unknown)}; remove it from the study")
+    return given
+
+
+def _select_device(device: str | None) -> None:
+    """Show vLLM one device: "cuda:1", or the UUID of a GPU or MIG slice. Before CUDA is first used."""
+    if device is None or device in ("cpu", "cuda"):
+        return
+    if device.startswith(("GPU-", "MIG-")):
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
+    elif device.startswith("cuda:") and device.removeprefix("cuda:").isdigit():
+        os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda:")
+    else:
+        raise UserInputError(f"engine.device '{device}' is no device; write cuda:1 or the UUID of a GPU or MIG slice")
+
+
+def _end_tokens(tokenizer: Any, model_config: Any) -> list[int]:
+    """The same end tokens as the transformers engine takes."""
+    from transformers import GenerationConfig
+
+    declared = [getattr(model_config.hf_text_config, "eos_token_id", None)]
+    with contextlib.suppress(OSError):  # a checkpoint without a generation_config.json
+        declared.append(GenerationConfig.from_pretrained(model_config.model).eos_token_id)
+    return end_token_ids(tokenizer, declared)
+
+
+def _finish(reason: str | None) -> Finish:
+    return "stop" if reason == "stop" else "length" if reason == "length" else "error"
+
+
+def _quantization(config: Any, declared: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The quantization that vLLM loaded, beside what the checkpoint declares."""
+    method = config.model_config.quantization
+    if method is None and declared is None:
+        return None
+    loaded = type(config.quant_config).__name__ if config.quant_config is not None else None
+    return {**(declared or {}), "method": method, "loaded_as": loaded}
+
+
+def _cuda_versions() -> dict[str, str | None] | None:
+    import torch
+
+    if torch.version.cuda is None:
+        return None
+    try:
+        from vllm.third_party import pynvml
+
+        pynvml.nvmlInit()
+        driver = pynvml.nvmlSystemGetDriverVersion()
+    except Exception:  # NVML raises its own tree of errors; without it the driver is unknown
+        driver = None
+    return {"cuda": torch.version.cuda, "driver": str(driver) if driver else None}
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+
+
+ENGINE = VllmEngine

@@ -1,0 +1,118 @@
+"""vLLM on a few real items: `BITPARITY_TEST_MODEL=path/to/a/small/instruct/model pytest -m vllm`.
+
+Needs an environment with vLLM, like the one that tools/install_vllm_cpu.sh makes. On the CPU set
+VLLM_CPU_KVCACHE_SPACE=1 and VLLM_CPU_OMP_THREADS_BIND=nobind.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny_model
+
+from bitparity.engines.host import EngineProcess
+from bitparity.records import Prompt, Request, Sample, Sampling
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
+    pytest.mark.skipif(not os.environ.get("BITPARITY_TEST_MODEL"), reason="BITPARITY_TEST_MODEL names no model folder"),
+]
+
+GREEDY = Sampling(max_tokens=16)
+WARM = Sampling(max_tokens=16, temperature=1.2, top_p=0.95, top_k=50)
+ENGINE = {"max_model_len": 512, "max_num_seqs": 8, "max_num_batched_tokens": 512, "enforce_eager": True}
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    return Path(os.environ["BITPARITY_TEST_MODEL"])
+
+
+@pytest.fixture(scope="module")
+def requests(folder: Path) -> list[Request]:
+    from bitparity.prompts import Renderer
+
+    renderer = Renderer(folder)
+    question = Prompt(messages=({"role": "user", "content": "Write the numbers from 1 to 9, separated by commas."},))
+    ids = renderer.render(question, tiny_model.protocol()).token_ids
+    choices = renderer.encode("The capital of France is", (" Paris", " London", " green and blue"))
+    base = Request("b", "greedy", 0, GREEDY, 1, ids)
+    return [
+        base,
+        replace(base, item="stop", sampling=replace(GREEDY, stop=("never", "2"))),
+        replace(base, item="reasoning", sampling=replace(GREEDY, stop=("4", "1")), reasoning_end="2"),
+        *(replace(base, item=f"warm{n}", sampling=WARM, seed=n // 2) for n in range(6)),
+        replace(base, item="long", sampling=Sampling(max_tokens=512)),
+        replace(base, item="scored", token_ids=None, scored=choices.scored),
+    ]
+
+
+@pytest.fixture(scope="module")
+def engine(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    log = tmp_path_factory.mktemp("vllm") / "log"
+    with EngineProcess(tiny_model.variant(folder, "vllm", **ENGINE), log) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def samples(engine: EngineProcess, requests: list[Request]) -> dict[str, Sample]:
+    return {s.item: s for burst in engine.run(requests) for s in burst}
+
+
+def test_every_request_is_answered_once(samples: dict[str, Sample], requests: list[Request]) -> None:
+    assert sorted(samples) == sorted(r.item for r in requests)
+    assert samples["greedy"].tokens <= GREEDY.max_tokens
+    assert samples["greedy"].text
+
+
+def test_a_stop_string_cuts_before_itself(samples: dict[str, Sample]) -> None:
+    whole = samples["greedy"].text
+    if "2" not in whole:
+        pytest.skip(f"this model does not count: {whole!r}")
+    assert (samples["stop"].text, samples["stop"].finish) == (whole.partition("2")[0], "stop")
+    assert samples["stop"].tokens < samples["greedy"].tokens
+
+
+def test_no_stop_string_inside_the_reasoning(samples: dict[str, Sample]) -> None:
+    head, mark, tail = samples["greedy"].text.partition("2")
+    cut = min((tail.partition(s)[0] for s in ("4", "1")), key=len)
+    assert samples["reasoning"].text == head + mark + cut
+
+
+def test_the_seed_decides_a_draw(samples: dict[str, Sample]) -> None:
+    texts = [samples[f"warm{n}"].text for n in range(6)]
+    assert texts[0::2] == texts[1::2]
+    assert len(set(texts)) > 1
+
+
+def test_what_does_not_fit_is_an_error(samples: dict[str, Sample]) -> None:
+    assert samples["long"].finish == "error"
+    assert "max_tokens 512 do not fit into the model's 512 tokens" in (samples["long"].error or "")
+
+
+def test_facts_tell_what_runs(engine: EngineProcess) -> None:
+    facts = engine.facts
+    assert facts["engine"] == "vllm"
+    assert facts["linear_kernels"]
+    assert facts["attention_backend"]
+    assert facts["max_model_len"] == 512
+    assert facts["kv_cache_dtype"] != "auto"
+
+
+def test_log_likelihoods_agree_with_transformers(
+    samples: dict[str, Sample], requests: list[Request], folder: Path, tmp_path: Path
+) -> None:
+    scored = [r for r in requests if r.scored is not None]
+    with EngineProcess(tiny_model.variant(folder), tmp_path / "log") as process:
+        (reference,) = [s for burst in process.run(scored) for s in burst]
+    ours, theirs = samples["scored"].logprobs or (), reference.logprobs or ()
+    assert len(ours) == len(theirs) == 3
+    assert max(range(3), key=lambda n: ours[n][0]) == max(range(3), key=lambda n: theirs[n][0])
+    for (a, _), (b, _) in zip(ours, theirs, strict=True):
+        assert a == pytest.approx(b, rel=0.03, abs=0.15)  # two engines in bfloat16

@@ -1,0 +1,100 @@
+"""Coverage and false verdicts over simulated studies; the whole grid is in perf/statistics_coverage.py."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from bitparity.stats import compare_scores, pair_scores
+from bitparity.stats.paired import difference_intervals
+from bitparity.stats.score_interval import tango_interval
+from bitparity.stats.significance import mcnemar_exact, sign_flip_test
+from bitparity.stats.verdicts import WITHIN, decide
+
+STUDIES = 2_000
+
+
+def bound(nominal: float, studies: int) -> float:
+    """The rate that a true rate of `nominal` exceeds in about one of a thousand runs of `studies`."""
+    return nominal + 3 * math.sqrt(nominal * (1 - nominal) / studies)
+
+
+@pytest.mark.parametrize("items", [30, 198, 500, 12_032])
+@pytest.mark.parametrize("flip", [0.0, 0.01, 0.02, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize("loss", [0.0, 0.01, 0.02, 0.05])
+def test_one_binary_sample(items, flip, loss):
+    if loss > flip:
+        pytest.skip("that many items cannot be lost")
+    rng = np.random.default_rng(1)
+    counts = rng.multinomial(items, [(flip + loss) / 2, (flip - loss) / 2, 1 - flip], STUDIES)[:, :2]
+    distinct, times = np.unique(counts, axis=0, return_counts=True)
+    covered = worse = within = beyond = 0
+    for (lost, gained), count in zip(distinct.tolist(), times.tolist(), strict=True):
+        ci95, ci90 = (tango_interval(lost, gained, items, alpha) for alpha in (0.05, 0.10))
+        verdict = decide(ci95, ci90, mcnemar_exact(lost, gained), loss or 0.02)
+        covered += count * (ci95[0] <= -loss <= ci95[1])
+        worse += count * verdict.startswith("worse")
+        within += count * (verdict in WITHIN)
+        beyond += count * (verdict == "worse_beyond_margin")
+    assert 1 - covered / STUDIES <= bound(0.06 if items >= 198 else 0.05, STUDIES)
+    if items * flip >= 30:  # enough flips for the discreteness not to show
+        assert covered / STUDIES <= 0.965 + 0.01
+    if loss:
+        assert within / STUDIES <= bound(0.05, STUDIES)
+        assert beyond / STUDIES <= bound(0.03, STUDIES)
+    else:
+        assert worse / STUDIES <= bound(0.025, STUDIES)
+
+
+def sampled_study(
+    rng: np.random.Generator, items: int, samples: int, shape: tuple[float, float], loss: float, size: int
+):
+    """Scores whose items share their luck in clusters of `size`; each sample is right with the item's chance."""
+    chance = rng.beta(*shape, items)
+    redrawn = np.repeat(rng.random(-(-items // size)) < 0.08, size)[:items]
+    moved = np.where(redrawn, rng.beta(*shape, items), chance) * (1 - loss * sum(shape) / shape[0])
+    baseline, candidate = (rng.random((items, samples)) < p[:, np.newaxis] for p in (chance, moved))
+    return pair_scores(baseline, candidate, [f"{i // size}" for i in range(items)] if size > 1 else None)
+
+
+@pytest.mark.parametrize(
+    ("items", "samples", "shape", "size"),
+    [
+        (30, 16, (0.6, 0.4), 1),
+        (198, 4, (0.6, 0.4), 1),
+        (198, 4, (0.1, 3.0), 1),
+        (198, 16, (3.0, 0.1), 1),
+        (288, 1, (0.6, 0.4), 4),
+        (500, 4, (3.0, 0.1), 4),
+    ],
+)
+@pytest.mark.parametrize("loss", [0.0, 0.02])
+def test_several_samples_and_clusters(items, samples, shape, size, loss):
+    studies, rng = 250, np.random.default_rng(2)
+    covered = worse = within = 0
+    for _ in range(studies):
+        pairs = sampled_study(rng, items, samples, shape, loss, size)
+        _, ci95, ci90 = difference_intervals(pairs, 0.05, 1, 1000)
+        verdict = decide(ci95, ci90, sign_flip_test(pairs.sums, pairs.unit, 1, 1000), 0.02)
+        covered += ci95[0] <= -loss <= ci95[1]
+        worse += verdict.startswith("worse")
+        within += verdict in WITHIN
+    assert 1 - covered / studies <= bound(0.06, studies)
+    if loss:
+        assert within / studies <= bound(0.05, studies)
+    else:
+        assert worse / studies <= bound(0.025, studies)
+
+
+def test_bootstrap_interval_covers_at_its_level():
+    studies, rng = 200, np.random.default_rng(3)
+    covered = 0
+    for _ in range(studies):
+        chance = rng.beta(0.6, 0.4, (1_500, 1))
+        baseline, candidate = (rng.random((1_500, 4)) < p for p in (chance, 0.95 * chance))
+        c = compare_scores(baseline, candidate, margin=0.02, resamples=1_000)
+        assert c.interval == "bca"
+        covered += c.ci95[0] <= -0.03 <= c.ci95[1]
+    assert 1 - covered / studies <= bound(0.06, studies)
