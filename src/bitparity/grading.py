@@ -14,12 +14,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, Literal, NamedTuple
 
 from bitparity.benchmarks import Benchmark
 from bitparity.errors import BitparityError
-from bitparity.records import Completion, Grade, Item, Sample
+from bitparity.records import Completion, Grade, Item, Sample, Status
 from bitparity.study import Protocol, ReasoningSpec
 
 LEAD = 8  # pairs in flight a worker, so that one slow item does not idle the others
@@ -62,8 +63,8 @@ def split_reasoning(text: str, reasoning: ReasoningSpec | Literal["none"]) -> Pa
 def grade_sample(benchmark: Benchmark, item: Item, sample: Sample, protocol: Protocol) -> Grade:
     """The verdict on one sample.
 
-    A failed engine or grader gives "infrastructure_error", unscored. A reasoning that never ended, and a
-    cut-off answer without a final statement, score 0 by every metric.
+    A failed engine or grader gives "infrastructure_error", unscored. A reasoning that never ended scores 0 by
+    every metric; a cut-off answer without a final statement is "cut_off" instead of "no_answer".
     """
     if sample.error is not None or sample.finish == "error":
         return _unscored(sample.error or "the engine gave no completion")
@@ -79,19 +80,17 @@ def _grade(benchmark: Benchmark, item: Item, sample: Sample, protocol: Protocol)
     parts = split_reasoning(sample.text, protocol.reasoning)
     grade = benchmark.grade(item, Completion(parts.answer, sample.sample, sample.finish, parts.reasoning))
     if not parts.ended:
-        details = {"reason": f"the reasoning never ended (no {_end_tag(protocol)})"}
-        return _no_score(grade, "cut_off" if sample.finish == "length" else "no_answer", details)
+        details = {**grade.details, "reason": f"the reasoning never ended (no {_end_tag(protocol)})"}
+        status: Status = "cut_off" if sample.finish == "length" else "no_answer"
+        return Grade(0.0, status, None, dict.fromkeys(grade.metrics, 0.0), details)
     if grade.status == "no_answer" and sample.finish == "length":
-        return _no_score(grade, "cut_off", {"reason": "cut off before a final answer"})
+        # the other graders' scores stay: they are what those graders give for this text
+        return replace(grade, status="cut_off", details={**grade.details, "reason": "cut off before a final answer"})
     return grade
 
 
 def _end_tag(protocol: Protocol) -> str:
     return "" if protocol.reasoning == "none" else protocol.reasoning.end
-
-
-def _no_score(grade: Grade, status: Literal["cut_off", "no_answer"], details: dict[str, Any]) -> Grade:
-    return Grade(0.0, status, None, dict.fromkeys(grade.metrics, 0.0), {**grade.details, **details})
 
 
 def _unscored(reason: str) -> Grade:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from bitparity.benchmarks import benchmark_class
+from bitparity.benchmarks import load_benchmark
 from bitparity.exam import Exam
 from bitparity.study import LM_EVAL_PREFIX, BenchmarkSpec, Study
 
@@ -134,7 +134,7 @@ def _guessing(facts: Facts) -> Iterator[Guard]:
 def _chance(facts: Facts) -> float | None:
     if facts.spec.name.startswith(LM_EVAL_PREFIX):
         return None
-    return benchmark_class(facts.spec.name).info.chance
+    return load_benchmark(facts.spec).chance([entry.item for entry in facts.exam.items])
 
 
 def _scored_mean(sheet: Sheet) -> float:

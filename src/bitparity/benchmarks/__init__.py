@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -84,6 +84,10 @@ class Benchmark(ABC):
 
     def load_grader(self) -> None:
         """Import what `grade` needs, where that takes long; a slow grader's deadlines run only after it."""
+
+    def chance(self, items: Sequence[Item]) -> float | None:
+        """The expected score of guessing on these items, a fraction; None where there is no such thing."""
+        return self.info.chance
 
     def task_settings(self) -> dict[str, Any]:
         """Sampling values that belong to the task itself (keys of `Sampling`): its stops, its budget."""

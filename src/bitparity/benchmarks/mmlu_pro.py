@@ -10,7 +10,7 @@ Answer pattern: "answer is (X)", "Answer: X", a boxed letter, a last line that i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -118,6 +118,10 @@ class MmluPro(RowsBenchmark):
         }
         score = metrics[self.metric]
         return Grade(score, "answered" if letter or score > 0 else "no_answer", letter, metrics)
+
+    def chance(self, items: Sequence[Item]) -> float:
+        """One in the number of options, averaged over the items."""
+        return sum(1 / len(item.metadata["letters"]) for item in items) / len(items)
 
     def task_settings(self) -> dict[str, Any]:
         """lm-eval's stop string and budget in its form."""
