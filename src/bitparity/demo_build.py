@@ -159,12 +159,12 @@ def _half_split_rope(weight: Any, heads: int) -> Any:
 
 def quantize(bf16: Path, out: Path, scheme: str, steps: Steps) -> None:
     """Quantize every linear layer but `lm_head` with llm-compressor, in the compressed-tensors format."""
+    steps.begin(f"load the model for {scheme}")
     import torch
     from llmcompressor import oneshot
     from llmcompressor.modifiers.quantization import QuantizationModifier
     from transformers import AutoModelForCausalLM
 
-    steps.begin(f"load the model for {scheme}")
     model = AutoModelForCausalLM.from_pretrained(bf16, dtype=torch.bfloat16)
     calibration = _calibration(bf16, model, steps) if scheme == "NVFP4" else {}  # FP8_DYNAMIC needs no data
     oneshot(

@@ -83,6 +83,13 @@ def test_binary_scores_take_mcnemar_and_tango():
     assert c.verdict == "inconclusive"
 
 
+@pytest.mark.parametrize(("lost", "gained"), [(21, 17), (14, 7)])
+def test_what_the_recorded_runs_cannot_tell(lost, gained):
+    c = compare_scores(*flipped(500, 56, lost, gained), margin=0.02)
+    assert not c.loss_shown
+    assert c.verdict == "inconclusive"
+
+
 def test_the_margin_alone_changes_what_a_loss_means():
     verdicts = [compare_scores(*flipped(500, 56, 40, 21), margin=m).verdict for m in (0.005, 0.02, 0.08)]
     assert verdicts == ["worse_beyond_margin", "inconclusive", "worse_within_margin"]

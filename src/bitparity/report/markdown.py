@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bitparity.report.words import interval, margin, p_value, percent, points, sentence, verdict_words
+from bitparity.report.words import engine, interval, margin, p_value, percent, points, sentence, verdict_words
 from bitparity.store import Run, write_atomically
 
 
@@ -162,10 +162,8 @@ def _guards(results: Mapping[str, Any]) -> str:
 def _variants(results: Mapping[str, Any]) -> str:
     rows = []
     for name, variant in results["variants"].items():
-        engine = variant["engine"] or {}
-        shown = ", ".join(f"{key} {value}" for key, value in engine.items() if isinstance(value, str | int | float))
         role = "baseline" if variant["baseline"] else "candidate"
-        rows.append([_cell(name), role, _cell(variant["model"]), _cell(shown or "not run")])
+        rows.append([_cell(name), role, _cell(variant["model"]), _cell(engine(variant["engine"]))])
     return _table(["variant", "role", "model", "engine, as it ran"], rows)
 
 

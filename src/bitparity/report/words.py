@@ -82,3 +82,26 @@ def p_value(value: float | None) -> str:
     if value is None:
         return "–"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def engine(facts: Mapping[str, Any] | None) -> str:
+    """What ran, in one line: engine and version, device, number types, quantization, kernels."""
+    if not facts:
+        return "not run"
+    said = [f"{facts['engine']} {facts['version']}"]
+    if device := facts.get("device_name") or facts.get("device"):
+        said.append(str(device))
+    if dtype := facts.get("dtype"):
+        said.append(str(dtype))
+    quantization = facts.get("quantization")
+    if "quantization" in facts and not quantization:
+        said.append("not quantized")
+    for part in ("weights", "activations"):
+        if quantization and quantization.get(part):
+            shown = quantization[part]
+            said.append(f"{part} {'; '.join(shown) if isinstance(shown, list) else shown}")
+    if kernels := facts.get("linear_kernels"):
+        said.append("kernels " + ", ".join(f"{name} x {count}" for name, count in kernels.items()))
+    if facts.get("trust_remote_code"):
+        said.append("code of the checkpoint was run (trust_remote_code)")
+    return ", ".join(said)

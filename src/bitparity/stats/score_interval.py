@@ -92,11 +92,11 @@ def score_interval(pairs: PairedScores, alpha: float = 0.05) -> tuple[float, flo
 def _reach(sums: Floats, sizes: Floats) -> float:
     """The farthest difference of a cluster reckoned with.
 
-    The largest seen and, the fewer the clusters that differ, the more of the way from there to 1.
+    The largest seen and, the fewer the clusters that differ, the more of the way from there to 1; 1 where none does.
     """
     largest = min(float(np.max(np.abs(sums) / sizes)), 1.0)
     differing = int(np.count_nonzero(sums))
-    return largest + (1 - largest) * min(1.0, _UNSEEN / max(differing, 1))
+    return largest + (1 - largest) * _UNSEEN / differing if differing else 1.0
 
 
 def _excess(offset: float, variance: float, third: float, n: int, quantile: float) -> float:

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bitparity.report import words
+
+
+def compared(verdict: str, difference: float, ci95: tuple[float, float], loss_shown: bool = False) -> dict[str, Any]:
+    return {"verdict": verdict, "difference": difference, "ci95": list(ci95), "loss_shown": loss_shown}
+
+
+def said(comparison: dict[str, Any]) -> str:
+    entry = {"comparisons": {"fp8": comparison}, "margin": 0.02}
+    return words.sentence("fp8", {"benchmarks": {"math500": entry}})
+
+
+@pytest.mark.parametrize(
+    ("comparison", "expected"),
+    [
+        (
+            compared("worse_beyond_margin", -0.21, (-0.25, -0.17), True),
+            "fp8: loses 21.0 points on math500 (17.0 to 25.0), beyond the margin of 2 points.",
+        ),
+        (
+            compared("worse_within_margin", -0.01, (-0.015, -0.005), True),
+            "fp8: loses 1.0 points on math500 (0.5 to 1.5), within the margin of 2 points.",
+        ),
+        (
+            compared("inconclusive", -0.038, (-0.069, -0.007), True),
+            "fp8: loses 3.8 points on math500 (0.7 to 6.9), perhaps more than the margin of 2 points.",
+        ),
+        (compared("equivalent", 0.001, (-0.005, 0.006)), "fp8: no loss larger than 2 points on math500."),
+        (
+            compared("inconclusive", -0.012, (-0.04, 0.016)),
+            "fp8: cannot tell on math500 (difference −1.2 points, −4.0 to +1.6; margin 2 points).",
+        ),
+        (compared("invalid", -0.5, (-0.6, -0.4)), "fp8: no valid figure on math500 (a guard says why)."),
+    ],
+)
+def test_each_verdict_is_one_plain_sentence(comparison: dict[str, Any], expected: str) -> None:
+    assert said(comparison) == expected
+
+
+def test_nothing_compared_is_said_too() -> None:
+    assert words.sentence("fp8", {"benchmarks": {"math500": {"status": "not_run"}}}) == "fp8: nothing was compared."
+
+
+def test_figures_are_points_and_per_cent() -> None:
+    assert words.percent(0.1234) == "12.3 %"
+    assert words.percent(None) == "–"
+    assert words.points(-0.0123) == "−1.2"
+    assert words.points(0.0123) == "+1.2"
+    assert words.interval([0.1, 0.25], signed=False) == "10.0 to 25.0"
+    assert (words.margin(0.01), words.margin(0.025)) == ("1 point", "2.5 points")
+    assert (words.p_value(0.0004), words.p_value(0.02), words.p_value(None)) == ("< 0.001", "0.020", "–")
+
+
+def test_an_engine_says_what_ran() -> None:
+    facts = {
+        "engine": "transformers",
+        "version": "5.17.0",
+        "device_name": "AMD EPYC",
+        "dtype": "bfloat16",
+        "quantization": {"weights": ["float 4 bit, tensor_group 16"], "activations": ["float 4 bit"]},
+        "linear_kernels": {"Float32Linear": 211},
+        "trust_remote_code": True,
+    }
+    line = words.engine(facts)
+    for part in ("transformers 5.17.0", "AMD EPYC", "weights float 4 bit", "Float32Linear x 211", "trust_remote_code"):
+        assert part in line
+    assert "not quantized" in words.engine({**facts, "quantization": None})
+    assert words.engine(None) == "not run"
