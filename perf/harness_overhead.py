@@ -20,10 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-CATEGORIES = (
-    "biology business chemistry computer_science economics engineering health history law math other philosophy "
-    "physics psychology"
-).split()
+CATEGORIES = ["biology", "business", "chemistry", "computer_science", "economics", "engineering", "health", "history", "law", "math", "other", "philosophy", "physics", "psychology"]
 
 
 def lm_eval_command(folder: Path, data: Path) -> list[str]:

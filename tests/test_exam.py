@@ -23,7 +23,7 @@ STUDY = "study: s\nvariants: {{a: {{model: x/y}}}}\nbenchmarks:\n  - {{name: smo
 
 
 def spec(more: str = "") -> BenchmarkSpec:
-    return parse_study(STUDY.format(more=more), "study.yaml", Path(".")).benchmarks[0]
+    return parse_study(STUDY.format(more=more), "study.yaml", Path()).benchmarks[0]
 
 
 class ToyBenchmark(Benchmark):
@@ -54,6 +54,9 @@ class ToyRenderer:
         ids = tuple(map(ord, text))
         scored = tuple((ids, tuple(map(ord, c))) for c in prompt.continuations) or None
         return Rendered(text, ids, scored)
+
+    def unused_template_args(self, protocol: Protocol) -> list[str]:
+        return [name for name in protocol.chat_template_args if name != "known"]
 
     def decode(self, ids: Any) -> str:
         return "".join(map(chr, ids))
@@ -88,6 +91,13 @@ def test_an_lm_eval_like_benchmark_keeps_its_own_order(toy: type[ToyBenchmark]) 
 def test_the_number_of_available_items_is_kept_beside_a_limit(toy: type[ToyBenchmark]) -> None:
     exam = exams.build(spec(", limit: 3"), None)
     assert (len(exam.items), exam.available) == (3, 40)
+
+
+def test_a_template_argument_that_changes_nothing_is_noted(toy: type[ToyBenchmark]) -> None:
+    exam = exams.build(spec(", chat_template_args: {known: 1, enable_thinking: true}"), ToyRenderer())
+    (note,) = exam.notes
+    assert "'enable_thinking'" in note
+    assert exams.build(spec(", chat_template_args: {known: 1}"), ToyRenderer()).notes == ()
 
 
 def test_repeated_ids_and_an_empty_benchmark_are_refused(toy: type[ToyBenchmark]) -> None:

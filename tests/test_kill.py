@@ -48,7 +48,7 @@ def kill_after(process: subprocess.Popen[bytes], out: Path, more: int, rng: rand
 def without_times(value: Any) -> Any:
     """Results without what may differ from run to run: seconds."""
     if isinstance(value, dict):
-        return {k: without_times(v) for k, v in value.items() if k not in ("seconds", "earlier_engines")}
+        return {k: without_times(v) for k, v in value.items() if k not in ("seconds", "generation")}
     return [without_times(v) for v in value] if isinstance(value, list) else value
 
 

@@ -32,7 +32,7 @@ def a_study(**changes: str) -> Study:
     text = "study: s\nvariants: {a: {model: x/y}}\nengine: {batch_size: 4}\nbenchmarks: [smoke]\n"
     for old, new in changes.items():
         text = text.replace(old, new)
-    return parse_study(text, "study.yaml", Path("."))
+    return parse_study(text, "study.yaml", Path())
 
 
 @st.composite

@@ -51,10 +51,11 @@ def facts(
     available: int = ITEMS,
     temperature: float = 0.0,
     weights: tuple[str, str] = ("a", "b"),
+    notes: tuple[str, ...] = (),
 ) -> validity.Facts:
-    resolved = parse_study(study, "study.yaml", Path("."))
+    resolved = parse_study(study, "study.yaml", Path())
     items = tuple(ExamItem(Item(f"q{n}", (Prompt(text="?"),), "1")) for n in range(ITEMS))
-    exam = Exam("math500", "math_verify", Sampling(100, temperature), 0, None, items, available, {})
+    exam = Exam("math500", "math_verify", Sampling(100, temperature), 0, None, items, available, {}, notes)
     models = {n: {"identity": {"weights": {"sha256": w}}} for n, w in zip(("bf16", "fp8"), weights, strict=True)}
     sheets = {"bf16": bf16 or sheet(), "fp8": fp8 or sheet()}
     return validity.Facts(resolved, resolved.benchmarks[0], exam, sheets, {"variants": models})
@@ -81,6 +82,7 @@ def test_a_clean_run_has_nothing_to_say() -> None:
         (facts(sheet(right=0), sheet(right=1)), ("floor", None, "error")),
         (facts(sheet(right=199), sheet(right=200)), ("ceiling", None, "warning")),
         (facts(sheet(other=lambda n: float(n < 50))), ("graders_disagree", "fp8", "warning")),
+        (facts(notes=("the template takes no system message",)), ("prompt", None, "warning")),
         (facts(available=500), ("limit", None, "warning")),
         (facts(weights=("a", "a")), ("same_weights", "fp8", "error")),
         (facts(temperature=0.6), ("one_sample", None, "warning")),

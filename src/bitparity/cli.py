@@ -12,6 +12,7 @@ from bitparity.errors import BitparityError, UserInputError
 
 if TYPE_CHECKING:
     from bitparity.runner import Outcome
+    from bitparity.study import Study
 
 app = typer.Typer(
     name="bitparity",
@@ -24,6 +25,7 @@ app = typer.Typer(
 
 OUT_HELP = "Run directory; by default artifacts/<study>/."
 EXIT_WORSE, EXIT_OPEN = 1, 3
+PLAIN_WIDTH = 120  # columns of the table where stdout is no terminal
 
 
 @app.callback(invoke_without_command=True)
@@ -97,20 +99,15 @@ def demo(
 ) -> None:
     """Compare a real 135M model in BF16, FP8 and NVFP4 on this machine; no GPU, no account."""
     from bitparity.demo import demo_study
+    from bitparity.progress import make_progress
 
-    study = demo_study(_demo_progress())
+    study = demo_study(make_progress())
     outcome, results = _run_and_report(study, out)
     if outcome.failures or _incomplete(results):
         raise typer.Exit(EXIT_OPEN)
 
 
-def _demo_progress() -> Any:
-    from bitparity.progress import make_progress
-
-    return make_progress()
-
-
-def _run_and_report(study: Any, out: Path) -> tuple[Outcome, dict[str, Any]]:
+def _run_and_report(study: Study, out: Path) -> tuple[Outcome, dict[str, Any]]:
     from bitparity.progress import make_progress
     from bitparity.runner import run_study
 
@@ -129,7 +126,7 @@ def _report(path: Path) -> dict[str, Any]:
 
     made = results.write(Run(path))
     markdown.write(Run(path), made)
-    terminal.show(made, Console())
+    terminal.show(made, Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH))
     print(f"report: {path / 'report.md'}\nresults: {path / 'results.json'}")
     return made
 

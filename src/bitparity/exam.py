@@ -39,7 +39,11 @@ class ExamItem:
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """The exam of one benchmark. `available` is how many items the data set has, before any limit."""
+    """The exam of one benchmark.
+
+    `available` is how many items the data set has, before any limit; `notes` says what of the protocol the
+    model's chat template did not take.
+    """
 
     benchmark: str
     metric: str
@@ -49,6 +53,7 @@ class Exam:
     items: tuple[ExamItem, ...]
     available: int
     provenance: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def rendered(self) -> bool:
@@ -70,16 +75,28 @@ def build(spec: BenchmarkSpec, renderer: Renderer | None) -> Exam:
         items = sorted(items, key=lambda item: _digest(f"{spec.name}\0{item.id}"))
         items = items[: spec.limit]
     reasoning = spec.protocol.reasoning
+    notes = set() if renderer is None else _unused(spec, renderer)
+    entries = tuple(_exam_item(item, spec, renderer, notes) for item in items)
     return Exam(
         benchmark=spec.name,
         metric=benchmark.metric,
         sampling=spec.protocol.sampling(benchmark.task_settings()),
         seed=spec.protocol.seed,
         reasoning_end=reasoning.end if isinstance(reasoning, ReasoningSpec) else None,
-        items=tuple(_exam_item(item, spec, renderer) for item in items),
+        items=entries,
         available=_available(benchmark, available),
         provenance=benchmark.provenance(),
+        notes=tuple(sorted(notes)),
     )
+
+
+def _unused(spec: BenchmarkSpec, renderer: Renderer) -> set[str]:
+    if not spec.protocol.apply_chat_template:
+        return set()
+    return {
+        f"the chat template never looks at '{name}' of chat_template_args: setting it changes nothing"
+        for name in renderer.unused_template_args(spec.protocol)
+    }
 
 
 def _available(benchmark: Benchmark, seen: int) -> int:
@@ -97,10 +114,12 @@ def _check_ids(items: Sequence[Item], name: str) -> None:
         seen.add(item.id)
 
 
-def _exam_item(item: Item, spec: BenchmarkSpec, renderer: Renderer | None) -> ExamItem:
+def _exam_item(item: Item, spec: BenchmarkSpec, renderer: Renderer | None, notes: set[str]) -> ExamItem:
     if renderer is None:
         return ExamItem(item)
     rendered = [renderer.render(prompt, spec.protocol) for prompt in item.prompts]
+    if any(r.system_dropped for r in rendered):
+        notes.add("the chat template takes no system message, so the benchmark's own was left out")
     return ExamItem(
         item,
         tuple(r.text for r in rendered),
@@ -136,6 +155,7 @@ def save(exam: Exam, path: Path) -> None:
         "items": len(lines),
         "available": exam.available,
         "provenance": exam.provenance,
+        "notes": list(exam.notes),
         "sha256": _lines_hash(lines),
     }
     write_atomically(path, [json.dumps(header, ensure_ascii=False) + "\n", *lines])
@@ -143,6 +163,13 @@ def save(exam: Exam, path: Path) -> None:
 
 def load(path: Path) -> Exam:
     """Read a frozen exam. Raises StoreError where it is not what was frozen."""
+    try:
+        return _load(path)
+    except (KeyError, TypeError):
+        raise StoreError(f"{path} is not an exam of this version of bitparity; start a new run with --out") from None
+
+
+def _load(path: Path) -> Exam:
     rows = read_lines(path)
     header = next(rows, None)
     if header is None or header.get("schema") != SCHEMA:
@@ -164,6 +191,7 @@ def load(path: Path) -> Exam:
         items=tuple(entries),
         available=header["available"],
         provenance=header["provenance"],
+        notes=tuple(header["notes"]),
     )
 
 

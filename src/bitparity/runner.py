@@ -10,8 +10,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,8 +179,9 @@ def _run_variant(
             with progress(f"{name}: loading", None, "models"):
                 engine = stack.enter_context(EngineProcess(variant, run.log_path(name)))
             _record_engine(run, environment, name, engine.facts)
-            with progress(name, len(work), "samples") as advance:
-                _collect(engine.run(work), run, name, logs, advance)
+            with progress(name, len(work), "samples") as advance, _timed(run, environment, name) as count:
+                for fresh in _collect(engine.run(work), run, name, logs, advance):
+                    count(fresh)
         except EngineError as error:
             outcome.failures[name] = str(error)
 
@@ -196,22 +197,39 @@ def _record_engine(run: WritableRun, environment: dict[str, Any], name: str, fac
     run.update_environment(environment)
 
 
+@contextmanager
+def _timed(run: WritableRun, environment: dict[str, Any], name: str) -> Iterator[Callable[[list[Sample]], None]]:
+    """Add up wall seconds, samples and output tokens of a variant's generation over all sessions."""
+    total = environment["variants"][name].setdefault("generation", {"seconds": 0.0, "samples": 0, "output_tokens": 0})
+    started = time.monotonic()
+
+    def count(samples: list[Sample]) -> None:
+        total["samples"] += len(samples)
+        total["output_tokens"] += sum(sample.tokens for sample in samples)
+
+    try:
+        yield count
+    finally:
+        total["seconds"] = round(total["seconds"] + time.monotonic() - started, 3)
+        run.update_environment(environment)
+
+
 def _collect(
     bursts: Iterator[list[Sample]], run: Run, name: str, logs: Mapping[str, AppendLog], advance: Advance
-) -> None:
-    """Write samples as they come, each burst durable before it counts; what is already stored is left out."""
+) -> Iterator[list[Sample]]:
+    """Write samples as they come, each burst durable before it counts; gives those not stored before."""
     stored = {bench: run.done(name, bench) for bench in logs}
     for burst in bursts:
-        fresh: dict[str, list[dict[str, Any]]] = {}
+        fresh: list[Sample] = []
         for sample in burst:
-            key = (sample.item, sample.sample)
-            if key in stored[sample.benchmark]:
-                continue
-            stored[sample.benchmark].add(key)
-            fresh.setdefault(sample.benchmark, []).append(sample_to_row(sample))
-        for bench, rows in fresh.items():
-            logs[bench].append(rows)
+            if (sample.item, sample.sample) not in stored[sample.benchmark]:
+                stored[sample.benchmark].add((sample.item, sample.sample))
+                fresh.append(sample)
+        for bench, log in logs.items():
+            if rows := [sample_to_row(sample) for sample in fresh if sample.benchmark == bench]:
+                log.append(rows)
         advance(len(burst))
+        yield fresh
 
 
 def grader_fingerprint() -> str:

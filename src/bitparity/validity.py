@@ -186,6 +186,11 @@ def _graders(facts: Facts) -> Iterator[Guard]:
                 )
 
 
+def _notes(facts: Facts) -> Iterator[Guard]:
+    for note in facts.exam.notes:
+        yield _guard("prompt", None, "warning", None, note)
+
+
 def _limit(facts: Facts) -> Iterator[Guard]:
     asked, available = len(facts.exam.items), facts.exam.available
     if asked < available:
@@ -241,6 +246,7 @@ _RULES = (
     _guessing,
     _floor_or_ceiling,
     _graders,
+    _notes,
     _limit,
     _same_weights,
     _sampling_noise,

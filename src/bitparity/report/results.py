@@ -149,6 +149,7 @@ def _variant(study: Study, environment: Mapping[str, Any], name: str) -> dict[st
         "baseline": name == study.baseline,
         "identity": stored.get("identity"),
         "engine": engines[-1] if engines else None,
+        "generation": stored.get("generation"),
         "earlier_engines": engines[:-1],
     }
 
@@ -226,7 +227,7 @@ def _score(sheet: Sheet, groups: Sequence[str] | None) -> dict[str, Any]:
         "unscored": sheet.unscored,
         "errors": _errors(sheet),
         "output_tokens": sum(s.tokens for s in ended),
-        "seconds": round(sum(s.seconds for s in ended), 3),
+        "seconds": round(sum(s.seconds for s in ended) / len(ended), 3) if ended else None,
         "metrics": {name: sheet.metric(name) for name in names},
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -31,9 +32,10 @@ def show(results: Mapping[str, Any], console: Console) -> None:
 
 
 def _table(results: Mapping[str, Any]) -> Table:
-    table = Table(show_lines=False, header_style="bold")
-    for title in ("benchmark", "variant", "score", "difference", "95 % interval", "lost / gained", "verdict"):
-        table.add_column(title, justify="left" if title in ("benchmark", "variant", "verdict") else "right")
+    table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0))
+    for title in ("benchmark", "variant", "score", "points", "95 % interval", "lost / gained", "verdict"):
+        words = title in ("benchmark", "variant", "verdict")
+        table.add_column(title, justify="left" if words else "right", no_wrap=title != "benchmark")
     for bench, entry in results["benchmarks"].items():
         if entry["status"] == "not_run":
             table.add_row(escape(bench), "", "N/A", "", "", "", "not run")
