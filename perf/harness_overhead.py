@@ -20,7 +20,22 @@ import tempfile
 import time
 from pathlib import Path
 
-CATEGORIES = ["biology", "business", "chemistry", "computer_science", "economics", "engineering", "health", "history", "law", "math", "other", "philosophy", "physics", "psychology"]
+CATEGORIES = [
+    "biology",
+    "business",
+    "chemistry",
+    "computer_science",
+    "economics",
+    "engineering",
+    "health",
+    "history",
+    "law",
+    "math",
+    "other",
+    "philosophy",
+    "physics",
+    "psychology",
+]
 
 
 def lm_eval_command(folder: Path, data: Path) -> list[str]:
@@ -46,9 +61,9 @@ def lm_eval_command(folder: Path, data: Path) -> list[str]:
 
 
 def rows(path: Path) -> list[dict[str, object]]:
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as file:
-        return [json.loads(line) for line in file]
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+    return [json.loads(line) for line in text.split("\n") if line]
 
 
 def write_study(folder: Path, data: Path, variants: int) -> Path:

@@ -121,10 +121,10 @@ def test_a_full_disk_leaves_the_file_as_it_was_and_says_so(tmp_path: Path, monke
 def test_a_really_full_disk_loses_nothing_that_was_finished() -> None:
     """/dev/full answers every write with ENOSPC."""
     log = AppendLog.__new__(AppendLog)
-    log._path, log._file, log._end = Path("/dev/full"), Path("/dev/full").open("ab", buffering=0), 0
-    with pytest.raises(StoreError, match="Free some space"):
-        log.append([{"n": 1}])
-    log.close()
+    with Path("/dev/full").open("ab", buffering=0) as full:
+        log._path, log._file, log._end = Path("/dev/full"), full, 0
+        with pytest.raises(StoreError, match="Free some space"):
+            log.append([{"n": 1}])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -1,6 +1,6 @@
 """Draws the picture of the README: each candidate's difference with its interval and the margin, as one SVG.
 
-    python tools/draw_results.py artifacts/demo/results.json docs/demo.svg
+python tools/draw_results.py artifacts/demo/results.json docs/demo.svg
 """
 
 from __future__ import annotations
