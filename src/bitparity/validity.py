@@ -79,8 +79,8 @@ def _cut_off(facts: Facts) -> Iterator[Guard]:
                 name,
                 "error" if share > CUT_OFF_ERROR else "warning",
                 share,
-                f"{100 * share:.1f} % of the answers ended at the budget of {facts.exam.sampling.max_tokens} tokens, "
-                "so the score measures the budget; raise max_tokens, or look for loops",
+                f"{100 * share:.1f} % of the answers ended at the budget of {facts.exam.sampling.max_tokens} tokens "
+                "and may be wrong for that reason alone; raise max_tokens, or look for loops",
             )
 
 

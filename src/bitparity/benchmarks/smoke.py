@@ -113,15 +113,15 @@ def _category(rng: random.Random) -> Question:
 
 
 TASKS = {
-    "digits": Task("sum", 64, _sum_of_digits),
-    "tens": Task("sum", 24, _sum_of_tens),
-    "two-digits": Task("sum", 16, _sum_of_two_digits),
-    "copy-number": Task("string", 16, _copy_number),
-    "copy-letters": Task("string", 24, _copy_letters),
-    "first-letter": Task("string", 24, _first_letter),
-    "first-word": Task("string", 20, _first_word),
-    "upper-case": Task("string", 12, _upper_case),
-    "category": Task("choice", 60, _category),
+    "digits": Task("sum", 44, _sum_of_digits),
+    "tens": Task("sum", 16, _sum_of_tens),
+    "two-digits": Task("sum", 12, _sum_of_two_digits),
+    "copy-number": Task("string", 10, _copy_number),
+    "copy-letters": Task("string", 16, _copy_letters),
+    "first-letter": Task("string", 16, _first_letter),
+    "first-word": Task("string", 14, _first_word),
+    "upper-case": Task("string", 8, _upper_case),
+    "category": Task("choice", 40, _category),
 }
 _ITEMS = sum(task.items for task in TASKS.values())
 

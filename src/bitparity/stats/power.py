@@ -125,9 +125,13 @@ def standard_error(items: int, flip_rate: float, samples: int = 1, noise_flip_ra
     variant; averaging over samples shrinks only the latter (Miller, arXiv 2411.00640, section 3.2).
     Raises ValueError where the noise exceeds the flips.
     """
+    _check_noise(flip_rate, noise_flip_rate)
+    return math.sqrt((flip_rate - noise_flip_rate + noise_flip_rate / samples) / items)
+
+
+def _check_noise(flip_rate: float, noise_flip_rate: float) -> None:
     if not 0 <= noise_flip_rate <= flip_rate:
         raise ValueError(f"noise flip rate {noise_flip_rate} must lie between 0 and the flip rate {flip_rate}")
-    return math.sqrt((flip_rate - noise_flip_rate + noise_flip_rate / samples) / items)
 
 
 def items_needed(margin: float, flip_rate: float, alpha: float = 0.05, power: float = 0.8) -> int:
@@ -146,12 +150,10 @@ def samples_needed(
     margin: float, items: int, flip_rate: float, noise_flip_rate: float, alpha: float = 0.05, power: float = 0.8
 ) -> int | None:
     """Samples an item with which `items` prove `margin` with `power`; None where no number of samples does."""
+    _check_noise(flip_rate, noise_flip_rate)
     quantiles = float(stdtrit(max(items - 1, 1), 1 - alpha) + ndtri(power))
     left = (margin / quantiles) ** 2 * items - (flip_rate - noise_flip_rate)
-    standard_error(items, flip_rate, 1, noise_flip_rate)
-    if left <= 0:
-        return None
-    return max(1, math.ceil(noise_flip_rate / left - 1e-9))
+    return max(1, math.ceil(noise_flip_rate / left - 1e-9)) if left > 0 else None
 
 
 def _smallest(holds: Callable[[float], bool], highest: float) -> float:

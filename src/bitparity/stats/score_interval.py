@@ -30,7 +30,7 @@ from bitparity.stats.arrays import Floats, PairedScores
 _STEPS = 200
 _MANY = 20  # units from which on the statistic grows steadily away from the mean
 _FAR = 1e6  # stands for infinitely many standard errors
-_UNSEEN = 0.5  # over the differing clusters: how far beyond the largest difference seen to reckon with
+_UNSEEN = 1.0  # over the differing clusters: how far beyond the largest difference seen to reckon with
 _TOLERANCE = 1e-9
 _TIE = 1e-12  # means closer than this are equal
 
