@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tiny_model import variant
 
+from bitparity.engines import host
 from bitparity.engines.groups import kill_group
 from bitparity.engines.host import EngineProcess, likely_cause
 from bitparity.errors import EngineError, ModelError
@@ -199,3 +200,17 @@ def test_the_replay_worker_is_light() -> None:
 def test_likely_causes(text: str, words: str) -> None:
     assert words in likely_cause(text)
     assert bool(words) == bool(likely_cause(text))
+
+
+def test_the_root_cause_is_told_from_what_was_passed_on() -> None:
+    log = (
+        "(Worker pid=1) ERROR 11-22 [executor.py:953] ValueError: Available memory on node 0 (11.3/13.96 GiB) on "
+        "startup is less than desired CPU memory utilization (0.92, 12.85 GiB).\n"
+        "(Core pid=2) ERROR [core.py:1510] Exception: WorkerProc initialization failed. See stack trace for root cause.\n"
+        "RuntimeError: Engine core initialization failed. See root cause above.\n"
+    )
+    (line,) = host._telling_lines(log)
+    assert line.startswith("ValueError: Available memory")
+    assert "lower gpu_memory_utilization" in likely_cause(log)
+    assert host._telling_lines("loading\nKilled") == ["Killed"]
+    assert host._telling_lines("one\ntwo\nthree") == ["two", "three"]

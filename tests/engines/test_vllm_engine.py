@@ -26,7 +26,14 @@ pytestmark = [
 
 GREEDY = Sampling(max_tokens=16)
 WARM = Sampling(max_tokens=16, temperature=1.2, top_p=0.95, top_k=50)
-ENGINE = {"max_model_len": 512, "max_num_seqs": 8, "max_num_batched_tokens": 512, "enforce_eager": True}
+# on the CPU gpu_memory_utilization is a share of the main memory, which others use too
+ENGINE = {
+    "max_model_len": 512,
+    "max_num_seqs": 8,
+    "max_num_batched_tokens": 512,
+    "enforce_eager": True,
+    "gpu_memory_utilization": 0.3,
+}
 
 
 @pytest.fixture(scope="module")

@@ -249,16 +249,25 @@ def _log_tail(log: Path, start: int, size: int = 1 << 16) -> str:
 
 
 _TELLING = re.compile(r"\b\w*(Error|Exception|Killed|Aborted|Fatal|Segmentation)\b", re.IGNORECASE)
+_RAISED = re.compile(r"(?:^|\s)(\w*(?:Error|Exception): .+)")
+_HEARSAY = re.compile(r"See (?:root cause|stack trace)|initialization failed", re.IGNORECASE)
 
 
 def _telling_lines(text: str, count: int = 2) -> list[str]:
-    """The last lines that name an error; the last lines at all where none does."""
+    """The first error that was raised and not only passed on; else the last lines that name one, else the last."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return [line[:300] for line in ([x for x in lines if _TELLING.search(x)] or lines)[-count:]]
+    raised = [match[1] for line in lines if not _HEARSAY.search(line) and (match := _RAISED.search(line))]
+    found = raised[:1] or [line for line in lines if _TELLING.search(line)] or lines
+    return [line[:300] for line in found[-count:]]
 
 
 # (pattern in the log, likely cause and remedy); the first match holds
 _CAUSES = [
+    (
+        r"is less than desired (GPU|CPU) memory utilization",
+        "Others use this device's memory: lower gpu_memory_utilization (on the CPU it is a share of the main memory), "
+        "or free it",
+    ),
     (
         r"CUDA out of memory|torch\.(cuda\.)?OutOfMemoryError|No available memory for the cache blocks"
         r"|larger than the (available|maximum number of tokens that can be stored in)",

@@ -11,7 +11,7 @@ from scipy.special import ndtr, ndtri, stdtrit
 
 from bitparity.stats.arrays import Floats, PairedScores, cluster_codes, is_binary, score_matrix
 
-_CHUNK = 1 << 15  # array entries held at once
+_CHUNK = 1 << 16  # draws held at once: few enough for the cache
 _TIE = 1e-12  # differences of means closer than this are equal
 
 

@@ -11,7 +11,7 @@ from scipy.special import bdtr
 from bitparity.stats.arrays import Floats
 
 _LATTICE_LIMIT = 1 << 20
-_CHUNK = 1 << 21
+_CHUNK = 1 << 18
 
 
 def mcnemar_exact(lost: int, gained: int) -> float:
