@@ -206,7 +206,7 @@ def test_the_root_cause_is_told_from_what_was_passed_on() -> None:
     log = (
         "(Worker pid=1) ERROR 11-22 [executor.py:953] ValueError: Available memory on node 0 (11.3/13.96 GiB) on "
         "startup is less than desired CPU memory utilization (0.92, 12.85 GiB).\n"
-        "(Core pid=2) ERROR [core.py:1510] Exception: WorkerProc initialization failed. See stack trace for root cause.\n"
+        "(Core pid=2) ERROR [core.py] Exception: WorkerProc initialization failed. See stack trace for root cause.\n"
         "RuntimeError: Engine core initialization failed. See root cause above.\n"
     )
     (line,) = host._telling_lines(log)
