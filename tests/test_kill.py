@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -25,7 +26,8 @@ pytestmark = pytest.mark.slow
 
 def start(study: Path, out: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "bitparity.cli", "run", str(study), "--out", str(out)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # more of them wait for each other on a busy machine
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=one_thread)
 
 
 def rows(out: Path) -> int:
@@ -36,7 +38,7 @@ def kill_after(process: subprocess.Popen[bytes], out: Path, more: int, rng: rand
     """Kill the run once it has written so many more samples, and a moment later; False where it ended before."""
     goal, deadline = rows(out) + more, time.monotonic() + LIMIT_S
     while process.poll() is None and rows(out) < goal and time.monotonic() < deadline:
-        time.sleep(0.005)
+        time.sleep(0.02)
     time.sleep(rng.uniform(0, 0.05))
     if process.poll() is not None:
         return False
