@@ -55,3 +55,8 @@ def versions(*packages: str) -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             found[package] = None
     return found
+
+
+def one_line(error: BaseException) -> str:
+    """An error's kind and message in one line of at most about 500 characters."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from bitparity.engines.checks import one_line
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.models import declared_quantization
 from bitparity.study import EngineSpec
@@ -55,7 +56,7 @@ def load_model(folder: Path, spec: EngineSpec, device: torch.device) -> tuple[An
             **_quantization_arguments(folder),
         )
     except (ValueError, OSError, ImportError, KeyError) as error:
-        raise ModelError(f"the model in {folder} cannot be loaded: {_one_line(error)}") from error
+        raise ModelError(f"the model in {folder} cannot be loaded: {one_line(error)}") from error
     _check_complete(folder, info)
     _drop_offloading(model)
     facts = {"parameters": model.num_parameters(), "unexpected_weights": len(info["unexpected_keys"])}
@@ -146,10 +147,6 @@ def _check_complete(folder: Path, info: dict[str, Any]) -> None:
             f"the model in {folder} has {len(scales)} quantization tensors that would not be used, like "
             f"{scales[0]}; config.json lacks its quantization_config, or transformers is too old for it"
         )
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
 def quantization_facts(model: Any, declared: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from bitparity.engines import Engine
-from bitparity.engines.checks import failed, problem, prompt_tokens, versions
+from bitparity.engines.checks import failed, one_line, problem, prompt_tokens, versions
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
 from bitparity.errors import EngineError, MissingDependencyError, ModelError, UserInputError
 from bitparity.models import declared_quantization, identity, resolve_model, resolve_tokenizer
@@ -71,7 +71,7 @@ class VllmEngine(Engine):
             )
             config = args.create_engine_config()
         except (ValueError, OSError) as error:
-            raise ModelError(f"vLLM refuses this model or its engine settings: {_one_line(error)}") from error
+            raise ModelError(f"vLLM refuses this model or its engine settings: {one_line(error)}") from error
         tokenizer = Renderer(tokenizer_folder, variant.engine.trust_remote_code).tokenizer
         self._decoder = Decoder(tokenizer)
         self._ends = _end_tokens(tokenizer, config.model_config)
@@ -137,7 +137,7 @@ class VllmEngine(Engine):
         try:
             await submitting
         except ExceptionGroup as group:
-            raise EngineError(f"vLLM failed: {_one_line(group.exceptions[0])}") from group.exceptions[0]
+            raise EngineError(f"vLLM failed: {one_line(group.exceptions[0])}") from group.exceptions[0]
 
     async def _answer(self, request: Request) -> Sample:
         if why := problem(request, self._max_length, self._vocabulary, after_scored=1):
@@ -272,10 +272,6 @@ def _cuda_versions() -> dict[str, str | None] | None:
     except Exception:  # NVML raises its own tree of errors; without it the driver is unknown
         driver = None
     return {"cuda": torch.version.cuda, "driver": str(driver) if driver else None}
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
 ENGINE = VllmEngine
