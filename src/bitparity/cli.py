@@ -13,6 +13,7 @@ from bitparity.errors import EXIT_OPEN, EXIT_WORSE, BitparityError, UserInputErr
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bitparity.report.html.gating import Withhold
     from bitparity.report.language import Lang
     from bitparity.runner import Outcome
     from bitparity.study import Study
@@ -28,6 +29,7 @@ app = typer.Typer(
 UNSAFE_HELP = "Run a model's code without a sandbox where none works here; the results say so."
 OUT_HELP = "Run directory; by default artifacts/<study>/."
 GATED_HELP = "Put questions and answers of gated data sets into report.html, which then must not be passed on."
+WITHOUT_HELP = "Leave every question, reference and answer out, for a report that can be published."
 PLAIN_WIDTH = 120  # columns of the table where stdout is no terminal
 
 
@@ -104,7 +106,7 @@ def grade(
     for (variant, benchmark), keys in changes.items():
         names = ", ".join(f"{item}#{sample}" for item, sample in keys[:10])
         more = f" and {len(keys) - 10} more" if len(keys) > 10 else ""
-        print(f"{variant} {benchmark}: {len(keys)} changed{': ' + names + more if keys else ''}")
+        print(_clean(f"{variant} {benchmark}: {len(keys)} changed{': ' + names + more if keys else ''}"))
     _report(run)
 
 
@@ -114,18 +116,22 @@ def report(
     lang: Annotated[Literal["en", "zh"] | None, typer.Option(help="The language of the report.")] = None,
     fill: Annotated[Path | None, typer.Option(help="A Markdown document whose table to fill in place.")] = None,
     include_gated: Annotated[bool, typer.Option("--include-gated", help=GATED_HELP)] = False,
+    without_answers: Annotated[bool, typer.Option("--without-answers", help=WITHOUT_HELP)] = False,
 ) -> None:
     """Make results.json, report.md and report.html again from the files of a run, and print the table."""
+    if include_gated and without_answers:
+        raise UserInputError("--include-gated puts texts in and --without-answers leaves them out; give one of them")
+    withhold: Withhold = "everything" if without_answers else "nothing" if include_gated else "gated"
     if fill is None:
-        _report(run, lang or "en", include_gated=include_gated)
+        _report(run, lang or "en", withhold)
         return
     from bitparity.report import filling
 
     filling.read(fill)  # a document that cannot be read is known before anything is made
-    filled = filling.write(fill, _report(run, lang or "en", include_gated=include_gated), lang)
+    filled = filling.write(fill, _report(run, lang or "en", withhold), lang)
     print(f"filled: {fill}, {filled.cells} cells")
     for message in filled.messages:
-        print(f"  {message}")
+        print(_clean(f"  {message}"))
 
 
 @app.command()
@@ -183,7 +189,7 @@ def check(
 
     lines = check_run(run, require)
     for line in lines:
-        print(line)
+        print(_clean(str(line)))
     if junit is not None:
         write_junit(junit, lines, run.resolve().name)
     raise typer.Exit(exit_code(lines))
@@ -237,13 +243,13 @@ def _run_and_report(study: Study, out: Path, *, unsafe_exec: bool = False) -> tu
     return outcome, results
 
 
-def _report(path: Path, lang: Lang = "en", *, include_gated: bool = False) -> dict[str, Any]:
+def _report(path: Path, lang: Lang = "en", withhold: Withhold = "gated") -> dict[str, Any]:
     from bitparity.report import html, markdown, results, terminal
     from bitparity.store import Run
 
-    made = results.write(Run(path))
+    made = results.write(Run(path), with_texts=withhold != "everything")
     markdown.write(Run(path), made, lang)
-    html.write(Run(path), made, lang, include_gated=include_gated)
+    html.write(Run(path), made, lang, withhold)
     terminal.show(made, _console())
     print(f"report: {path / 'report.html'} and {path / 'report.md'}\nresults: {path / 'results.json'}")
     return made
@@ -273,7 +279,14 @@ def _exit_code(outcome: Outcome, results: dict[str, Any]) -> int:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(_clean(line), file=sys.stderr, flush=True)
+
+
+def _clean(line: str) -> str:
+    """A line without control characters: names and ids come from studies and data sets."""
+    from bitparity.report.plain import clean
+
+    return clean(line)
 
 
 def main() -> None:

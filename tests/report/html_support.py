@@ -86,7 +86,7 @@ def hostile_run(folder: Path) -> Run:
         {"name": HOSTILE, "variant": HOSTILE, "level": "warning", "value": None, "message": HOSTILE + "\ud800\x1b"}
     )
     found["benchmarks"]["<script>x</script>"] = {"status": "not_run", "reason": HOSTILE, "margin": 0.01}
-    html.write(run, found, include_gated=True)
+    html.write(run, found, withhold="nothing")
     return run
 
 
@@ -105,5 +105,5 @@ def made_book(entries: int, size: int) -> Book:
         shown = ("11", "00")
         return Entry(0, f"item{n}", n % 3, asked[0], "42", (code,), shown, (1, 1 + n % 2), asked, ("42",), found)
 
-    bench = Bench("math500", "math500", ("a", "b", "c"), 1, False)
+    bench = Bench("math500", "math500", ("a", "b", "c"), 1, "")
     return Book(("bf16", "fp8"), 0, ((1, False),), (bench,), tuple(entry(n) for n in range(entries)), {})

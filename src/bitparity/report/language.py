@@ -39,6 +39,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "pause": (", ", "，"),
     "full_stop": ("{said}.", "{said}。"),
     "on": (" on {bench}", "在 {bench} 上"),
+    "on_all": (" on any of the {count} benchmarks", "在全部 {count} 个基准上"),
+    "and": (" and ", "、"),
     "nothing_compared": ("nothing was compared", "没有可比较的结果"),
     "clause.invalid": ("no valid figure{where} (a guard says why)", "{where}没有有效结论（原因见检查项）"),
     "clause.worse_within_margin": (
@@ -59,6 +61,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "cannot tell{where} (difference {difference} points, {interval}; margin {margin})",
         "{where}无法判定（差值 {difference} 个百分点，{interval}；界值 {margin}）",
     ),
+    "clause.inconclusive_several": ("cannot tell{where}", "{where}无法判定"),
     "noise.unknown": (
         "Noise floor: not measured. How many answers flip when the baseline is run again is not known here; "
         "--control runs it a second time.",

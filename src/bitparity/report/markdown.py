@@ -8,6 +8,7 @@ from typing import Any
 from bitparity.report import execution, plots
 from bitparity.report.graders import grader_rows
 from bitparity.report.language import Lang, guard_message, text
+from bitparity.report.plain import shortened
 from bitparity.report.words import (
     candidates,
     engine,
@@ -24,6 +25,7 @@ from bitparity.report.words import (
 from bitparity.store import Run, write_atomically
 
 PLOTS = "plots"  # the folder of the plots, beside report.md
+LONGEST = 20_000  # characters of one text
 
 
 def render(results: Mapping[str, Any], lang: Lang = "en", pictures: Iterable[str] = ()) -> str:
@@ -82,7 +84,7 @@ def _short_comparisons(results: Mapping[str, Any], lang: Lang) -> str:
 
 def escaped(text: object) -> str:
     """Text that cannot break out of a table cell or become markup."""
-    plain = " ".join(str(text).split())
+    plain = " ".join(shortened(str(text), LONGEST).split())
     for mark in ("\\", "|", "<", "`", "[", "*", "_"):
         plain = plain.replace(mark, f"\\{mark}")
     return plain

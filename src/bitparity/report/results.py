@@ -347,8 +347,15 @@ def _overall(
     }
 
 
-def write(run: Run) -> dict[str, Any]:
-    """Build results.json and write it beside the samples; returns its content."""
+def write(run: Run, *, with_texts: bool = True) -> dict[str, Any]:
+    """Build results.json and write it beside the samples; returns its content.
+
+    Without texts the reasons of failed samples stay out: a server's or a grader's message may quote question or answer.
+    """
     results = build(run)
+    if not with_texts:
+        for entry in results["benchmarks"].values():
+            for score in entry.get("scores", {}).values():
+                score["errors"] = {"not told": sum(score["errors"].values())} if score["errors"] else {}
     write_json(run.path / "results.json", results)
     return results

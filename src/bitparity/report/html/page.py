@@ -18,8 +18,8 @@ from bitparity.report import words
 from bitparity.report.html import figures, svg
 from bitparity.report.html.book import Book, Packed
 from bitparity.report.html.phrases import say, script_phrases
-from bitparity.report.html.plain import finalize, flat
 from bitparity.report.language import Lang, guard_message, guard_title
+from bitparity.report.plain import finalize, flat
 
 MOST_ROWS = 200  # rows of one table of subgroups or guards
 

@@ -160,7 +160,11 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     "cut": ("… {count} characters left out …", "…… 略去 {count} 个字符 ……"),
     "full_text": ("Full text: {path}, item {item}, sample {sample}", "全文：{path}，题目 {item}，采样 {sample}"),
     "no_text": ("No text.", "无文本。"),
-    "withheld": (
+    "withheld.asked": (
+        "This page was made without questions and answers. They lie in the run's exam/ and samples/.",
+        "本页不含题目与回答，它们保存在运行目录的 exam/ 与 samples/ 中。",
+    ),
+    "withheld.gated": (
         "Questions and answers of a gated data set stay out of this page. bitparity report RUN --include-gated puts "
         "them in, for a page that you do not pass on.",
         "受限数据集的题目与回答不收入本页。bitparity report RUN --include-gated 可将其收入，但该页面请勿外传。",

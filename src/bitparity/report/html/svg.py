@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
-from bitparity.report.html.plain import shortened
+from bitparity.report.plain import shortened
 
 ROW = 32  # pixels of a one-line plot
 SHAPES = {
