@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import Cli, replay_study, write_jsonl
 
-from bitparity.report import html, words
+from bitparity.report import html, markdown, words
 from bitparity.report.html import book as books
 from bitparity.report.html import figures, svg
 from bitparity.report.html.book import Book, Packed, collect, cut, pack
@@ -243,10 +243,26 @@ def test_speed_is_shown_where_it_was_measured_and_never_for_recordings(toy: tupl
         variant["identity"] = {"weights": {"bytes": size}}
         variant["generation"] = {"seconds": seconds, "samples": 40, "output_tokens": 3000}
     text = Seen(render(measured, collect(run, found, "gated"), Packed("", [], 0)))
-    assert "fp8 3,000 2.00 0.50 GB" in text.words()
-    label = next(a["aria-label"] for t, a in text.tags if t == "svg" and a.get("role") == "img")
-    assert label is not None
-    assert "fp8: 95.0 %, 3,000" in label
+    assert "fp8 3,000 2.00 0.50 0.50" in text.words()
+    speed, weights = (a["aria-label"] or "" for t, a in text.tags if t == "svg" and a.get("role") == "img")
+    assert "fp8: 95.0 %, 3,000" in speed
+    assert "fp8: 95.0 %, 0.5" in weights
+    gain = "2.00 × the baseline's output tokens a second, 0.50 × the size of its weights"
+    assert gain in text.words()
+    report = markdown.render(measured)
+    assert "| fp8 | 3,000 | 2.00 | 0.50 | 0.50 |" in report
+    assert gain in report
+    assert "每秒输出 token 数为基线的 2.00 倍，权重大小为基线的 0.50 倍" in markdown.render(measured, "zh")
+    assert "tokens a second" not in markdown.render(found)
+
+
+@given(st.lists(st.integers(1, 200_000), min_size=1))
+def test_ticks_of_lengths_are_round_few_and_inside(tokens: list[int]) -> None:
+    on = figures.length_scale({"a": tokens, "b": []})
+    found = figures.length_ticks(on)
+    assert len(found) <= 6
+    assert all(min(tokens) <= tick <= max(*tokens, min(tokens) + 1) for tick in found)
+    assert all(str(tick).rstrip("0") in ("1", "2", "3", "5") for tick in found)
 
 
 def test_lengths_are_counted_on_one_scale() -> None:

@@ -122,6 +122,23 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "problems": ("cut off / no answer / unscored", "截断 / 无答案 / 未评分"),
     "problems.of": ("{name} {cut_off} / {no_answer} / {unscored}", "{name}：{cut_off} / {no_answer} / {unscored}"),
     "none": ("none", "无"),
+    # speed and memory
+    "speed": ("Accuracy against speed and memory", "准确率与速度、显存"),
+    "speed.note": (
+        "What the smaller format gives back: output tokens a second over the whole run, and the size of the weights.",
+        "更低精度换来的收益：整个运行中每秒输出的 token 数，以及权重大小。",
+    ),
+    "speed.unknown": ("not measured", "未测量"),
+    "speed.recorded": ("recorded answers: speed not measured", "录制的回答：未测速度"),
+    "speed.none": (
+        "No speed is known: the answers were recorded elsewhere, or nothing was generated.",
+        "速度未知：回答是在别处录制的，或没有生成任何内容。",
+    ),
+    "tokens_per_second": ("output tokens a second", "每秒输出 token 数"),
+    "against_baseline": ("× baseline", "相对基线"),
+    "weights_gb": ("weights, GB", "权重大小（GB）"),
+    "gain.rate": ("{times} × the baseline's output tokens a second", "每秒输出 token 数为基线的 {times} 倍"),
+    "gain.weights": ("{times} × the size of its weights", "权重大小为基线的 {times} 倍"),
     # explanations
     "comparison_note": (
         "Differences are candidate minus baseline on the same items. *Lost* were right in the baseline and wrong in "
