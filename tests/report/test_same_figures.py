@@ -12,7 +12,8 @@ import pytest
 from support import Cli
 
 from bitparity.report.language import LANGUAGES, Lang
-from bitparity.report.words import interval, margin, percent, points, score, verdict_words
+from bitparity.report.words import interval, margin, percent, points, verdict_words
+from bitparity.report.words import score as shown_score
 
 TABLE = "| | nvfp4 | fp8 | bf16 | notes |\n|-|-|-|-|-|\n| MATH-500 | | | | |\n"
 
@@ -63,7 +64,7 @@ def test_both_reports_and_their_plots_say_the_figures_of_results_json(cli: Cli, 
     report, page = (run / "report.md").read_text(), Text((run / "report.html").read_text()).said
     scores, differences = ((run / "plots" / f"{name}.svg").read_text() for name in ("scores", "differences"))
     for found in entry["scores"].values():
-        assert all(score(found, lang) in text for text in (report, page, scores))
+        assert all(shown_score(found, lang) in text for text in (report, page, scores))
         for key in ("cut_off", "no_answer"):
             assert percent(found[key], lang=lang) in page
     for c in entry["comparisons"].values():
