@@ -110,6 +110,26 @@ def test_what_tries_to_be_a_script_is_only_shown(browser: Browser, tmp_path: Pat
     assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_a_page_without_answers_still_browses_its_flips(browser: Browser, tmp_path: Path) -> None:
+    right = {"bf16": {n: [True] for n in range(6)}, "fp8": {n: [n > 1] for n in range(6)}}
+    run, found = finished(gpqa_study(tmp_path, right), tmp_path / "run")
+    html.write(run, found, withhold="everything")
+    browser.log("browser")
+    browser.open(run.path / "report.html")
+    shown = browser.run("return [...document.querySelectorAll('.row:not([hidden])')].map(row => row.innerText)")
+    assert len(shown) == 2
+    assert all("lost" in row and "100.0 % → 0.0 %" in row for row in shown)
+    detail = ""
+    for _ in range(100):
+        detail = browser.run("return document.getElementById('flip-detail').innerText")
+        if "made without questions" in detail:
+            break
+        time.sleep(0.05)
+    assert "made without questions" in detail
+    assert "answer read" not in detail
+    assert browser.log("browser") == []
+
+
 AXE = "axe-playwright-python==0.1.8"  # the package on PyPI that has axe-core 4.12 in it; nothing else of it is used
 
 
