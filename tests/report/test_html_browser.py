@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from chromium import CHROMIUM, DRIVER, FILTER, Browser
-from html_support import HOSTILE, finished, gpqa_study, hostile_run, made_book
+from html_support import HOSTILE, filled_out, finished, gpqa_study, hostile_run, made_book
 
 from bitparity.report import html
 from bitparity.report.html.book import pack
@@ -28,13 +29,20 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     driven.close()
 
 
+def lengths() -> dict[str, list[int]]:
+    """Tokens of made-up completions by variant."""
+    return {"bf16": [3, 40, 40, 500, 8000], "fp8": [7, 40, 900, 32_768, 32_768]}
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page of 36,000 items, over the figures of a small run."""
+    """A page of 36,000 items, over the figures of a small run, with something in each of its parts."""
     folder = tmp_path_factory.mktemp("large")
     right = {"bf16": {n: [True] for n in range(40)}, "fp8": {n: [n > 9] for n in range(40)}}
     _, found = finished(gpqa_study(folder, right), folder / "run")
     book = made_book(ITEMS, 400)
+    found = filled_out(found)
+    book = replace(book, lengths={name: lengths() for name in found["benchmarks"]})
     path = folder / "report.html"
     path.write_text(render(found, book, pack(book, html.LIMIT)), encoding="utf-8")
     assert path.stat().st_size < html.LIMIT
