@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -89,6 +90,31 @@ def doctor(
         if finding.remedy:
             print(f"{'':8} -> {finding.remedy}", flush=True)
     raise typer.Exit(EXIT_OPEN if failed else 0)
+
+
+@app.command()
+def status(
+    run: Annotated[Path, typer.Argument(help="A run directory, also another host's.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again until the run ends.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document; with --watch one a line.")] = False,
+) -> None:
+    """How far a run is, how fast, and what is left. Exit code 0: it runs, or is complete; 3: it stopped before."""
+    from bitparity import status as statuses
+    from bitparity.report import live
+
+    first = statuses.look(run)
+    try:
+        if as_json:
+            for found in statuses.watch(run) if watch else [first]:
+                print(json.dumps({"status": found.state, "said": found.said, **found.snapshot}), flush=True)
+        elif watch:
+            live.follow(statuses.watch(run), _console())
+        else:
+            live.show(first, _console())
+    except KeyboardInterrupt:
+        _say("no longer watching; the run itself was left alone")
+        raise typer.Exit(130) from None
+    raise typer.Exit(0 if watch and first.state == "running" else first.exit_code)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TextIO
+from typing import IO, TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -28,6 +28,9 @@ from rich.text import Text
 from bitparity.board import GENERATING, LOADING, Board
 from bitparity.progress import PLAIN_INTERVAL, Advance, Task, duration, plain_task, printable, redraws, task_line
 from bitparity.report.words import percent, score
+
+if TYPE_CHECKING:
+    from bitparity.status import Status
 
 Snapshot = Mapping[str, Any]
 
@@ -108,6 +111,32 @@ def _redrawn(console: Console, draw: Callable[[], Screen]) -> Iterator[None]:
             raise
 
 
+def show(status: Status, console: Console) -> None:
+    """Print how a run stands."""
+    console.print(Screen(status.snapshot, said=status.said))
+
+
+def follow(statuses: Iterable[Status], console: Console) -> None:
+    """Show how a run stands until there is no more to come."""
+    if not redraws(console.file):
+        _follow_in_lines(statuses, console.file)
+        return
+    coming = iter(statuses)
+    last = next(coming)
+    with _redrawn(console, lambda: Screen(last.snapshot, said=last.said)):
+        for status in coming:
+            last = status
+    show(last, console)
+
+
+def _follow_in_lines(statuses: Iterable[Status], stream: IO[str]) -> None:
+    lines = PlainLines()
+    for status in statuses:
+        say(lines.news(status.snapshot), stream)
+        if status.state != "running":
+            say([f"{status.snapshot['study']}: {status.said}"], stream)
+
+
 def _side_tasks(tasks: list[SideTask]) -> Task:
     @contextmanager
     def task(what: str, total: int | None, unit: str) -> Iterator[Advance]:
@@ -145,7 +174,7 @@ def _lines(board: Board) -> Iterator[None]:
         say(lines.news(board.snapshot()))
 
 
-def say(lines: Iterable[str], stream: TextIO | None = None) -> None:
+def say(lines: Iterable[str], stream: IO[str] | None = None) -> None:
     """Print lines at once, on stderr unless told otherwise."""
     for line in lines:
         print(line, file=stream or sys.stderr, flush=True)
@@ -203,8 +232,7 @@ def _under_way(variant: Snapshot) -> str:
     said = [f"{_counted(variant)} samples{share}"]
     if variant["rate"] is not None:
         said.append(_rates(variant))
-    said.append(f"{_left(variant['seconds_left']) or 'time'} left{'' if variant['seconds_left'] else ' unknown'}")
-    return ", ".join(said)
+    return ", ".join([*said, time_left(variant["seconds_left"])])
 
 
 def _rates(variant: Snapshot) -> str:
@@ -224,6 +252,11 @@ def _counted(entry: Snapshot) -> str:
     total = "?" if entry["total"] is None else f"{entry['total']:,}"
     failed = f", {entry['failed']:,} failed" if entry["failed"] else ""
     return f"{entry['done']:,}/{total}{failed}"
+
+
+def time_left(seconds: float | None) -> str:
+    """Time left in words."""
+    return "time left unknown" if seconds is None else f"about {_left(seconds)} left"
 
 
 def _left(seconds: float | None) -> str:
@@ -274,8 +307,7 @@ class Screen:
         snapshot = self._snapshot
         said = [snapshot["study"], self._said or f"{duration(snapshot['updated'] - snapshot['started'])} so far"]
         if snapshot["running"]:
-            left = snapshot["seconds_left"]
-            said.append("time left unknown" if left is None else f"about {_left(left)} left")
+            said.append(time_left(snapshot["seconds_left"]))
             if snapshot["phase"]:
                 said.append(snapshot["phase"])
         return " · ".join(said)

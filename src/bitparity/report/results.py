@@ -176,13 +176,13 @@ def _pair(exam: Exam, sheets: Mapping[str, Sheet], study: Study, candidate: str)
     whole = ours.whole() & theirs.whole()
     if not whole.any():
         return None
-    return pair_scores(ours.scores[whole], theirs.scores[whole], _picked(_groups(exam), whole))
+    return pair_scores(ours.scores[whole], theirs.scores[whole], _picked(groups_of(exam), whole))
 
 
 def _benchmark(
     study: Study, spec: BenchmarkSpec, exam: Exam, sheets: Mapping[str, Sheet], environment: Mapping[str, Any]
 ) -> dict[str, Any]:
-    groups = _groups(exam)
+    groups = groups_of(exam)
     measured = any(sheet.graded for sheet in sheets.values())
     return {
         "status": "measured" if measured else "not_run",
@@ -235,7 +235,8 @@ def _holm(p_values: Mapping[tuple[str, str], float], control: str | None) -> dic
     return {key: values[key] for key in p_values}
 
 
-def _groups(exam: Exam) -> list[str] | None:
+def groups_of(exam: Exam) -> list[str] | None:
+    """The group of each item, itself where it has none; None where no item has one."""
     if all(entry.item.group is None for entry in exam.items):
         return None
     return [entry.item.group or entry.item.id for entry in exam.items]
