@@ -28,6 +28,10 @@ app = typer.Typer(
 
 UNSAFE_HELP = "Run a model's code without a sandbox where none works here; the results say so."
 OUT_HELP = "Run directory; by default artifacts/<study>/."
+DETACH_HELP = (
+    "Go on in the background, also when this terminal is lost (on hosts that end a user's processes at logout: "
+    "loginctl enable-linger). Returns once the run has begun, with its pid, its log, and how to watch and stop it."
+)
 GATED_HELP = "Put questions and answers of gated data sets into report.html, which then must not be passed on."
 PLAIN_WIDTH = 120  # columns of the table where stdout is no terminal
 
@@ -63,12 +67,18 @@ def run(
     limit: Annotated[int | None, typer.Option(min=1, help="Items of each benchmark, a fair subset.")] = None,
     control: Annotated[bool, typer.Option(help="Run the baseline a second time, for the noise floor.")] = False,
     unsafe_exec: Annotated[bool, typer.Option("--unsafe-exec", help=UNSAFE_HELP)] = False,
+    detach: Annotated[bool, typer.Option("--detach", help=DETACH_HELP)] = False,
 ) -> None:
     """Run a study, or go on with it: what is finished is kept. Exit code 1: a candidate is worse."""
     from bitparity.study import load_study
 
     resolved = load_study(study, limit, control=control)
     place = out or Path("artifacts") / resolved.name
+    if detach:
+        from bitparity.detach import start
+
+        same = [word for word in sys.argv[sys.argv.index("run") + 1 :] if word != "--detach"]
+        raise typer.Exit(start(resolved, place, same) or 0)
     raise typer.Exit(_exit_code(*_run_and_report(resolved, place, unsafe_exec=unsafe_exec)))
 
 
