@@ -263,10 +263,13 @@ def demo(
 
 
 def _run_and_report(study: Study, out: Path, *, unsafe_exec: bool = False) -> tuple[Outcome, dict[str, Any]]:
-    from bitparity.progress import make_progress
+    from bitparity.board import Board
+    from bitparity.report.live import view
     from bitparity.runner import run_study
 
-    outcome = run_study(study, out, make_progress(), unsafe_exec=unsafe_exec)
+    board = Board(study)
+    with view(board) as progress:
+        outcome = run_study(study, out, progress, unsafe_exec=unsafe_exec, board=board)
     results = _report(out)
     for name, reason in outcome.failures.items():
         _say(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")

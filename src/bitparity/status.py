@@ -19,8 +19,8 @@ from typing import Any, Literal
 from bitparity import exam as exams
 from bitparity.board import SCHEMA, Board
 from bitparity.errors import EXIT_OPEN
+from bitparity.exam import groups_of, samples_asked
 from bitparity.progress import duration
-from bitparity.report.results import groups_of, samples_asked
 from bitparity.store import Run
 from bitparity.study import Study
 

@@ -26,7 +26,17 @@ from rich.live import Live
 from rich.text import Text
 
 from bitparity.board import GENERATING, LOADING, Board
-from bitparity.progress import PLAIN_INTERVAL, Advance, Task, duration, plain_task, printable, redraws, task_line
+from bitparity.progress import (
+    PLAIN_INTERVAL,
+    Advance,
+    Task,
+    duration,
+    plain_task,
+    printable,
+    redraws,
+    silent,
+    task_line,
+)
 from bitparity.report.words import percent, score
 
 if TYPE_CHECKING:
@@ -90,11 +100,16 @@ def view(board: Board, console: Console | None = None) -> Iterator[Task]:
     console = console or Console(stderr=True)
     if not redraws(console.file):
         with _lines(board):
-            yield plain_task
+            yield _but_samples(plain_task)
         return
     tasks: list[SideTask] = []
     with _redrawn(console, lambda: Screen(board.snapshot(), tasks=tuple(tasks))):
-        yield _side_tasks(tasks)
+        yield _but_samples(_side_tasks(tasks))
+
+
+def _but_samples(task: Task) -> Task:
+    """Tasks but for those that the board shows: a variant that loads, and its samples."""
+    return lambda what, total, unit: (silent if unit in ("models", "samples") else task)(what, total, unit)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bitparity import exam as exams
 from bitparity import validity
-from bitparity.exam import Exam
+from bitparity.exam import Exam, groups_of, samples_asked
 from bitparity.records import Grade, Sample
 from bitparity.report.execution import execution
 from bitparity.stats import (
@@ -107,12 +107,6 @@ def read_sheet(run: Run, exam: Exam, variant: str, samples_per_item: int) -> She
 
 def _of_exam(found: Mapping[Key, Record], row: Mapping[str, int], k: int) -> dict[Key, Record]:
     return {key: record for key, record in found.items() if key[0] in row and key[1] < k}
-
-
-def samples_asked(exam: Exam, spec: BenchmarkSpec) -> int:
-    """Samples an item: one where the answer is a log-likelihood, which repeats exactly."""
-    scored = any(prompt.continuations for prompt in exam.items[0].item.prompts)
-    return 1 if scored else spec.samples
 
 
 def build(run: Run) -> dict[str, Any]:
@@ -233,13 +227,6 @@ def _holm(p_values: Mapping[tuple[str, str], float], control: str | None) -> dic
     for family in (False, True):
         values |= adjust_holm_by_key({key: p for key, p in p_values.items() if (key[1] == control) == family})
     return {key: values[key] for key in p_values}
-
-
-def groups_of(exam: Exam) -> list[str] | None:
-    """The group of each item, itself where it has none; None where no item has one."""
-    if all(entry.item.group is None for entry in exam.items):
-        return None
-    return [entry.item.group or entry.item.id for entry in exam.items]
 
 
 def _score(sheet: Sheet, groups: Sequence[str] | None) -> dict[str, Any]:
