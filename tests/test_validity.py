@@ -199,6 +199,10 @@ LOOP = WORDS + "So the answer is 4. " * 40
         (facts(bf16=engine(), fp8=engine({"device_name": "A100"})), ("device_difference", "fp8", "warning")),
         (facts(bf16=engine(), fp8=engine({"end_token_ids": [2, 7]})), ("settings_difference", "fp8", "warning")),
         (facts(bf16=engine({}, {"version": "0.34.0"})), ("mixed_engines", "bf16", "warning")),
+        (
+            facts(fp8={"restarts": [{"at": "now", "reason": "it was killed by signal 9", "lowered": {}}]}),
+            ("restarted", "fp8", "warning"),
+        ),
         (facts(fp8=engine({"engine": "replay"})), ("recorded", None, "warning")),
         (facts(fp8=engine(SERVED)), ("unproved", "fp8", "warning")),
         (facts(fp8=engine({"quantization": None})), ("not_as_named", "fp8", "error")),

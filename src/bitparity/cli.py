@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -33,6 +34,7 @@ DETACH_HELP = (
     "loginctl enable-linger). Returns once the run has begun, with its pid, its log, and how to watch and stop it."
 )
 GATED_HELP = "Put questions and answers of gated data sets into report.html, which then must not be passed on."
+EXIT_STOPPED = 128 + 2  # by SIGINT, as shells say it
 PLAIN_WIDTH = 120  # columns of the table where stdout is no terminal
 
 
@@ -123,7 +125,7 @@ def status(
             live.show(first, _console())
     except KeyboardInterrupt:
         _say("no longer watching; the run itself was left alone")
-        raise typer.Exit(130) from None
+        raise typer.Exit(EXIT_STOPPED) from None
     raise typer.Exit(0 if watch and first.state == "running" else first.exit_code)
 
 
@@ -315,6 +317,13 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _stopped() -> NoReturn:
+    """End at once: a test of a model's code that still runs must not hold up the end."""
+    _say("stopped; what was finished is kept, the same command goes on")
+    sys.stdout.flush()
+    os._exit(EXIT_STOPPED)
+
+
 def main() -> None:
     """The entry point: errors become one line on stderr and the exit code of the design."""
     try:
@@ -322,9 +331,12 @@ def main() -> None:
     except BitparityError as error:
         _say(f"error: {' '.join(str(error).split())}")
         sys.exit(error.exit_code)
+    except SystemExit as ended:
+        if ended.code == EXIT_STOPPED:  # what typer makes of Ctrl-C
+            _stopped()
+        raise
     except KeyboardInterrupt:
-        _say("stopped; what was finished is kept, the same command goes on")
-        sys.exit(130)
+        _stopped()
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)

@@ -23,7 +23,7 @@ from bitparity.models import weight_files
 from bitparity.page_cache import read_ahead
 from bitparity.preparation import Outcome, Prepared, Work, in_order, open_models, plan_variant, prepare
 from bitparity.progress import Task
-from bitparity.recording import Recorder
+from bitparity.recording import Recorder, WaitForRoom
 from bitparity.restarts import Restarts
 from bitparity.steps import ask
 from bitparity.store import WritableRun
@@ -47,6 +47,7 @@ def run_study(
     board = board or Board(study)
     with ExitStack() as stack:
         run = stack.enter_context(WritableRun(path, study))
+        run.patience = WaitForRoom(board)
         stack.enter_context(publishing(board, path / PROGRESS_FILE))
         models = open_models(study)
         engines = stack.enter_context(Engines())
