@@ -178,5 +178,5 @@ def test_watching_ends_with_an_interrupt_and_leaves_the_run_alone(finished: Path
         assert (first["status"], first["host"]) == ("running", socket.gethostname())
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=60)
-    assert child.returncode == 130
+    assert child.returncode == 0
     assert err == "no longer watching; the run itself was left alone\n"

@@ -125,7 +125,6 @@ def status(
             live.show(first, _console())
     except KeyboardInterrupt:
         _say("no longer watching; the run itself was left alone")
-        raise typer.Exit(EXIT_STOPPED) from None
     raise typer.Exit(0 if watch and first.state == "running" else first.exit_code)
 
 

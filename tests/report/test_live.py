@@ -175,7 +175,7 @@ def test_lines_say_starts_ends_notes_and_every_ten_seconds_the_totals(board: Boa
     first = list(lines.news(board.snapshot()))
     assert first == [
         "hle: not run: its data set is gated",
-        "bf16: finished, 12,500/12,726 samples, 2,500 tokens/s; accuracy so far: math500 80.0 % (76.3 to 83.3)",
+        "bf16: finished, 12,500/12,726 samples, 2,500 tokens/s",
         "fp8: generating",
     ]
     assert list(lines.news(board.snapshot())) == []
@@ -191,6 +191,20 @@ def test_lines_say_starts_ends_notes_and_every_ten_seconds_the_totals(board: Boa
     board.ended("fp8", "it died three times")
     board.phase(None, "writing the report")
     assert list(lines.news(board.snapshot())) == ["writing the report ...", "fp8: incomplete: it died three times"]
+
+
+def test_accuracy_is_said_once_all_is_graded(board: Board) -> None:
+    lines = PlainLines()
+    list(lines.news(board.snapshot()))
+    board.planned("bf16", {"mmlu_pro": (0, 12032)})  # of its 12,000 samples no grade is known here
+    board.planned("fp8", {"mmlu_pro": (0, 12032)})
+    board.ended("fp8")
+    assert list(lines.news(board.snapshot())) == [
+        "bf16: accuracy so far: math500 80.0 % (76.3 to 83.3)",
+        "fp8: finished, 200/12,726 samples, 1,000 tokens/s",
+        "fp8: accuracy so far: math500 75.0 % (68.6 to 80.5), 40 lost, 30 gained",
+    ]
+    assert list(lines.news(board.snapshot())) == []
 
 
 def test_a_pipe_gets_lines_without_escapes_and_its_tasks(

@@ -230,6 +230,16 @@ class PlainLines:
         elif variant["phase"] == GENERATING and now - self._shown.get(name, 0.0) >= self._interval:
             self._shown[name] = now
             yield printable(f"{name}: {_under_way(variant)}")
+        cells = {bench: cell for bench, cell in variant["benchmarks"].items() if cell["done"]}
+        graded = all(cell["graded"] >= cell["done"] for cell in cells.values())
+        if state in ("finished", "incomplete") and cells and graded and self._fresh(f"accuracy {name}", ""):
+            scores = ", ".join(f"{bench} {_accuracy(cell)}" for bench, cell in cells.items())
+            yield printable(f"{name}: accuracy so far: {scores}")
+
+
+def _accuracy(cell: Snapshot) -> str:
+    flips = "" if cell["lost"] is None else f", {cell['lost']} lost, {cell['gained']} gained"
+    return score(cell) + flips
 
 
 def state_words(variant: Snapshot) -> str:
@@ -255,12 +265,9 @@ def _rates(variant: Snapshot) -> str:
 
 
 def _ended(variant: Snapshot) -> str:
-    """How a variant ended: its samples and, so far, its scores."""
-    scores = [f"{bench} {score(cell)}" for bench, cell in variant["benchmarks"].items() if cell["mean"] is not None]
-    said = f"finished, {_counted(variant)} samples"
-    if variant["session_tokens_per_second"]:
-        said += f", {variant['session_tokens_per_second']:,.0f} tokens/s"
-    return f"{said}; accuracy so far: {', '.join(scores)}" if scores else said
+    """How many samples a variant that is finished has, and how fast they came."""
+    speed = variant["session_tokens_per_second"]
+    return f"finished, {_counted(variant)} samples" + (f", {speed:,.0f} tokens/s" if speed else "")
 
 
 def _counted(entry: Snapshot) -> str:
