@@ -83,6 +83,13 @@ def test_the_exam_tells_the_totals_of_variants_to_come(study: Study) -> None:
     assert shown(board, "nvfp4", "aime24")["total"] == 480
     board.begin("nvfp4", {"aime24": (5, 400)})
     assert (shown(board, "nvfp4", "aime24")["done"], shown(board, "nvfp4", "aime24")["total"]) == (5, 400)
+    board.planned("fp8", {"aime24": (480, 480), "math500": (3, 500)})
+    assert board.snapshot()["variants"]["fp8"]["state"] == "waiting"
+    board.begin("fp8")
+    assert (shown(board, "fp8", "aime24")["done"], shown(board, "fp8")["done"]) == (480, 3)
+    board.answered("fp8", samples(range(3, 10)))
+    board.begin("fp8", {"math500": (10, 500)})  # counted again after its engine died
+    assert shown(board, "fp8")["done"] == 10
 
 
 @given(st.lists(st.lists(st.tuples(st.sampled_from(["math500", "aime24"]), st.integers(0, 500)), max_size=30)))

@@ -19,6 +19,7 @@ from support import Cli, replay_study
 from bitparity.board import Board, write_progress
 from bitparity.progress import silent
 from bitparity.records import Sample
+from bitparity.report import results
 from bitparity.runner import run_study
 from bitparity.status import SILENCE, locked, look
 from bitparity.store import AppendLog, Run, WritableRun, sample_to_row
@@ -53,6 +54,30 @@ def snapshot(path: Path, **changes: Any) -> dict[str, Any]:
     made = {**board.snapshot(), **changes}
     write_progress(path / "progress.json", made)
     return made
+
+
+def test_a_run_leaves_the_figures_of_its_results(once: Path) -> None:
+    said, made = json.loads((once / "progress.json").read_text("utf-8")), results.build(Run(once))
+    entry = made["benchmarks"]["math500"]
+    assert said["running"] is False
+    for name, variant in said["variants"].items():
+        cell, scored = variant["benchmarks"]["math500"], entry["scores"][name]
+        assert (variant["state"], cell["done"], cell["total"], cell["graded"]) == ("finished", 12, 12, 12)
+        assert (cell["mean"], cell["ci95"]) == (scored["mean"], scored["ci95"])
+        assert cell["output_tokens"] == scored["output_tokens"]
+        compared = entry["comparisons"].get(name, {"lost": None, "gained": None})
+        assert (cell["lost"], cell["gained"]) == (compared["lost"], compared["gained"])
+
+
+def test_a_resumed_run_knows_what_earlier_sessions_finished(once: Path, finished: Path) -> None:
+    without_the_last(finished / "samples" / "nvfp4" / "math500.jsonl", 5)
+    study = Run(finished).study()
+    board = Board(study)
+    run_study(study, finished, silent, board=board)
+    variants = board.snapshot()["variants"]
+    assert [(v["state"], v["done"], v["total"]) for v in variants.values()] == [("finished", 12, 12)] * 3
+    assert [v["output_tokens"] for v in variants.values()] == [0, 0, 5 * 12]  # of this session
+    assert variants["nvfp4"]["benchmarks"]["math500"]["lost"] == 6
 
 
 def test_a_finished_run_is_complete_by_its_files(cli: Cli, finished: Path) -> None:

@@ -111,9 +111,9 @@ def task_line(finished: int, total: int | None, seconds: float, unit: str) -> st
     rate = _rate(finished, seconds, unit)
     if total is None:
         return f"{_amount(finished, unit)}, {rate}"
-    left = (total - finished) * seconds / finished if finished else 0.0
     share = 100 * finished / total if total else 100.0
-    return f"{finished}/{_amount(total, unit)} ({share:.0f} %), {rate}, {duration(left)} left"
+    left = f", {duration((total - finished) * seconds / finished)} left" if finished else ""
+    return f"{finished}/{_amount(total, unit)} ({share:.0f} %), {rate}{left}"
 
 
 def _amount(count: int, unit: str) -> str:

@@ -339,7 +339,7 @@ class Screen:
             yield self._variant(name, variant, hidden=len(variant["benchmarks"]) - len(names[name]))
             for bench in names[name]:
                 cell = variant["benchmarks"][bench]
-                cells = {**_numbers(cell), "name": f"  {printable(bench)}"}
+                cells = {**self._numbers(cell), "name": f"  {printable(bench)}"}
                 cells["accuracy"] = score(cell) if cell["mean"] is not None else ""
                 cells["mean"] = percent(cell["mean"]) if cell["mean"] is not None else ""
                 yield _Row(cells, _share(cell))
@@ -353,12 +353,26 @@ class Screen:
         role = {self._snapshot["baseline"]: " (baseline)", self._snapshot["control"]: " (control)"}.get(name, "")
         folded = f" +{hidden}" if hidden and variant["benchmarks"] else ""
         cells = {
-            **_numbers(variant),
+            **self._numbers(variant),
             "name": printable(name) + role + folded,
             "state": words,
             "state with rates": rates,
         }
         return _Row(cells, None if state == "waiting" else _share(variant), "bold", _STYLES.get(state, "dim"))
+
+    def _numbers(self, entry: Snapshot) -> dict[str, str]:
+        """The figures that variants and benchmarks have alike; a rate of the session where there is none at present."""
+        rate, tokens = (
+            entry[key] if entry[key] is not None else entry[f"session_{key}"] for key in ("rate", "tokens_per_second")
+        )
+        is_left = self._snapshot["running"] and entry["done"] != entry["total"]
+        return {
+            "done": _counted(entry),
+            "rate": "" if rate is None else f"{rate:.1f}",
+            "tokens": "" if tokens is None else f"{tokens:,.0f}",
+            "left": _left(entry["seconds_left"]) if is_left else "",
+            "flips": "" if entry.get("lost") is None else f"{entry['lost']}/{entry['gained']}",
+        }
 
     def _below(self) -> list[str]:
         """What stands below the table: benchmarks left out, notes, reasons in full, tasks."""
@@ -390,21 +404,6 @@ def unfolded(snapshot: Snapshot, room: int) -> dict[str, list[str]]:
         shown[name] = [bench for bench in benchmarks if bench in kept]
         room -= len(shown[name])
     return shown
-
-
-def _numbers(entry: Snapshot) -> dict[str, str]:
-    """The figures that variants and benchmarks have alike; a rate of the session where there is none at present."""
-    rate, tokens = (
-        entry[key] if entry[key] is not None else entry[f"session_{key}"] for key in ("rate", "tokens_per_second")
-    )
-    flips = "" if entry.get("lost") is None else f"{entry['lost']}/{entry['gained']}"
-    return {
-        "done": _counted(entry),
-        "rate": "" if rate is None else f"{rate:.1f}",
-        "tokens": "" if tokens is None else f"{tokens:,.0f}",
-        "left": _left(entry["seconds_left"]) if entry["done"] != entry["total"] else "",
-        "flips": flips,
-    }
 
 
 def _share(entry: Snapshot) -> float | None:
