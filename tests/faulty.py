@@ -7,6 +7,7 @@ variable FAULTS has one fault a line; each engine that starts takes the first li
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,6 +59,6 @@ def plant(folder: Path, faults: Sequence[str], monkeypatch: pytest.MonkeyPatch) 
     (place / "sitecustomize.py").write_text(SITECUSTOMIZE)
     file = folder / "faults"
     file.write_text("".join(f"{fault}\n" for fault in faults))
-    monkeypatch.setenv("PYTHONPATH", str(place))
+    monkeypatch.setenv("PYTHONPATH", str(place), prepend=os.pathsep)
     monkeypatch.setenv("FAULTS", str(file))
     return file

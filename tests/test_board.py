@@ -19,7 +19,6 @@ from support import Cli, replay_study
 from bitparity import exam as exams
 from bitparity.board import ENOUGH, GENERATING, GRADING, LOADING, NOTES, WINDOW, Board, publishing, write_progress
 from bitparity.records import Sample
-from bitparity.report.results import samples_asked
 from bitparity.stats import mean_interval, pair_scores
 from bitparity.store import Run
 from bitparity.study import Study, parse_study
@@ -288,7 +287,7 @@ def test_a_finished_run_told_again_gives_the_figures_of_results_json(cli: Cli, t
     exam = exams.load_if_frozen(run, "math500")
     assert exam is not None
     board = Board(study)
-    board.exam("math500", [e.item.id for e in exam.items], samples_asked(exam, study.benchmarks[0]))
+    board.exam("math500", [e.item.id for e in exam.items], exams.samples_asked(exam, study.benchmarks[0]))
     for name in study.variants:
         for (item, k), grade in run.grades(name, "math500").items():
             board.graded(name, "math500", item, k, grade.score)

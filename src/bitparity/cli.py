@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -28,6 +29,10 @@ app = typer.Typer(
 
 UNSAFE_HELP = "Run a model's code without a sandbox where none works here; the results say so."
 OUT_HELP = "Run directory; by default artifacts/<study>/."
+DETACH_HELP = (
+    "Go on in the background, also when this terminal is lost (on hosts that end a user's processes at logout: "
+    "loginctl enable-linger). Returns once the run has begun, with its pid, its log, and how to watch and stop it."
+)
 GATED_HELP = "Put questions and answers of gated data sets into report.html, which then must not be passed on."
 EXIT_STOPPED = 128 + 2  # by SIGINT, as shells say it
 PLAIN_WIDTH = 120  # columns of the table where stdout is no terminal
@@ -64,12 +69,18 @@ def run(
     limit: Annotated[int | None, typer.Option(min=1, help="Items of each benchmark, a fair subset.")] = None,
     control: Annotated[bool, typer.Option(help="Run the baseline a second time, for the noise floor.")] = False,
     unsafe_exec: Annotated[bool, typer.Option("--unsafe-exec", help=UNSAFE_HELP)] = False,
+    detach: Annotated[bool, typer.Option("--detach", help=DETACH_HELP)] = False,
 ) -> None:
     """Run a study, or go on with it: what is finished is kept. Exit code 1: a candidate is worse."""
     from bitparity.study import load_study
 
     resolved = load_study(study, limit, control=control)
     place = out or Path("artifacts") / resolved.name
+    if detach:
+        from bitparity.detach import start
+
+        same = [word for word in sys.argv[sys.argv.index("run") + 1 :] if word != "--detach"]
+        raise typer.Exit(start(resolved, place, same) or 0)
     raise typer.Exit(_exit_code(*_run_and_report(resolved, place, unsafe_exec=unsafe_exec)))
 
 
@@ -91,6 +102,30 @@ def doctor(
         if finding.remedy:
             print(f"{'':8} -> {finding.remedy}", flush=True)
     raise typer.Exit(EXIT_OPEN if failed else 0)
+
+
+@app.command()
+def status(
+    run: Annotated[Path, typer.Argument(help="A run directory, also another host's.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again until the run ends.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document; with --watch one a line.")] = False,
+) -> None:
+    """How far a run is, how fast, and what is left. Exit code 0: it runs, or is complete; 3: it stopped before."""
+    from bitparity import status as statuses
+    from bitparity.report import live
+
+    first = statuses.look(run)
+    try:
+        if as_json:
+            for found in statuses.watch(run) if watch else [first]:
+                print(json.dumps({"status": found.state, "said": found.said, **found.snapshot}), flush=True)
+        elif watch:
+            live.follow(statuses.watch(run), _console())
+        else:
+            live.show(first, _console())
+    except KeyboardInterrupt:
+        _say("no longer watching; the run itself was left alone")
+    raise typer.Exit(0 if watch and first.state == "running" else first.exit_code)
 
 
 @app.command()
@@ -229,10 +264,13 @@ def demo(
 
 
 def _run_and_report(study: Study, out: Path, *, unsafe_exec: bool = False) -> tuple[Outcome, dict[str, Any]]:
-    from bitparity.progress import make_progress
+    from bitparity.board import Board
+    from bitparity.report.live import view
     from bitparity.runner import run_study
 
-    outcome = run_study(study, out, make_progress(), unsafe_exec=unsafe_exec)
+    board = Board(study)
+    with view(board) as progress:
+        outcome = run_study(study, out, progress, unsafe_exec=unsafe_exec, board=board)
     results = _report(out)
     for name, reason in outcome.failures.items():
         _say(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")

@@ -79,11 +79,15 @@ class Prepared:
 
 @dataclass(slots=True)
 class Work:
-    """What a variant still has to do: the requests that can be sent at once, and what builds on their answers."""
+    """What a variant still has to do: the requests that can be sent at once, and what builds on their answers.
+
+    `counts` has by benchmark the samples that are stored, and all that are asked for.
+    """
 
     first: list[Request]
     ladders: dict[str, Ladder]
     batches: Callable[[Sequence[Request]], list[Request]] | None
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -230,13 +234,16 @@ def plan_variant(prepared: Prepared, name: str) -> Work:
     everything: list[Request] = []
     done: set[Name] = set()
     ladders: dict[str, Ladder] = {}
+    counts: dict[str, tuple[int, int]] = {}
     for spec in study.benchmarks:
         exam = prepared.exams.get(spec.name)
         if exam is None:
             continue
         exams.check_lengths(exam, name, context)
         everything += exams.requests(exam, spec, model.renderer, reference, name, **how)
-        done |= {(spec.name, item, sample) for item, sample in run.done(name, spec.name)}
+        stored = run.done(name, spec.name)
+        done |= {(spec.name, item, sample) for item, sample in stored}
+        counts[spec.name] = len(stored), len(exam.items) * exams.samples_asked(exam, spec)
         if any(entry.item.after is not None for entry in exam.items):
             make = _follow_up(exam, spec, model.renderer, reference, name, how)
             ladders[spec.name] = Ladder(exam, spec.samples, run.samples(name, spec.name), make, context)
@@ -245,8 +252,8 @@ def plan_variant(prepared: Prepared, name: str) -> Work:
         def batches(requests: Sequence[Request]) -> list[Request]:
             return fixed_batches(requests, variant.engine.batch_size, done, shifted=variant.control)
 
-        return Work(batches(everything), ladders, batches)
-    return Work([r for r in everything if name_of(r) not in done], ladders, None)
+        return Work(batches(everything), ladders, batches, counts)
+    return Work([r for r in everything if name_of(r) not in done], ladders, None, counts)
 
 
 def in_order(prepared: Prepared, name: str, work: Work) -> Work:

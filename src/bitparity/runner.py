@@ -16,6 +16,7 @@ from bitparity.afterwards import Afterwards
 from bitparity.board import GENERATING, GRADING, LOADING, Board, publishing
 from bitparity.engines.spare import Engines
 from bitparity.errors import EngineError
+from bitparity.exam import groups_of, samples_asked
 from bitparity.grades import grade_benchmark
 from bitparity.live_grading import idle_cores
 from bitparity.models import weight_files
@@ -56,6 +57,10 @@ def run_study(
         prepared = stack.enter_context(prepare(study, run, models, progress, unsafe_exec=unsafe_exec))
         show_exams(prepared, board)
         planned = {name: plan_variant(prepared, name) for name in study.variants}
+        for name, work in planned.items():
+            board.planned(name, work.counts)
+            if not work.count:
+                board.ended(name)
         afterwards = stack.enter_context(Afterwards())
         waiting = [name for name, work in planned.items() if work.count]
         for name in study.variants:
@@ -71,8 +76,8 @@ def show_exams(prepared: Prepared, board: Board) -> None:
     """Tell the board what is asked."""
     for spec in prepared.study.benchmarks:
         if (exam := prepared.exams.get(spec.name)) is not None:
-            scored = any(prompt.continuations for prompt in exam.items[0].item.prompts)
-            board.exam(spec.name, [entry.item.id for entry in exam.items], 1 if scored else spec.samples)
+            ids = [entry.item.id for entry in exam.items]
+            board.exam(spec.name, ids, samples_asked(exam, spec), groups_of(exam))
     for name, reason in prepared.outcome.not_run.items():
         board.not_run(name, reason)
 
@@ -144,15 +149,11 @@ class _Turn:
 def show_start(prepared: Prepared, name: str, board: Board) -> None:
     """Tell the board that a variant begins, and note which exams it sits with which sampling values."""
     stored = prepared.environment["variants"][name]
-    counts: dict[str, tuple[int, int]] = {}
     for spec in prepared.study.benchmarks:
         if (exam := prepared.exams.get(spec.name)) is not None:
             stored.setdefault("exam", {}).setdefault(spec.name, exam.sha256)
             stored.setdefault("sampling", {}).setdefault(spec.name, asdict(exam.sampling))
-            scored = any(prompt.continuations for prompt in exam.items[0].item.prompts)
-            total = len(exam.items) * (1 if scored else spec.samples)
-            counts[spec.name] = (len(prepared.run.done(name, spec.name)), total)
-    board.begin(name, counts)
+    board.begin(name)
     board.phase(name, LOADING)
 
 
