@@ -128,6 +128,16 @@ def open_models(study: Study) -> dict[str, Model]:
     return {name: models[name] for name in study.variants}
 
 
+def found(name: str, variant: Variant) -> Variant:
+    """The variant with its model's folder, before anything of it is read. Raises ModelError naming the variant."""
+    if variant.engine.kind in ("replay", "openai"):
+        return variant
+    try:
+        return variant.model_copy(update={"model": str(resolve_model(variant))})
+    except ModelError as error:
+        raise ModelError(f"variant '{name}': {error}") from None
+
+
 def _open_files(name: str, variant: Variant) -> Model:
     try:
         if variant.engine.kind == "replay":

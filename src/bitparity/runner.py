@@ -21,7 +21,7 @@ from bitparity.grades import grade_benchmark
 from bitparity.live_grading import idle_cores
 from bitparity.models import weight_files
 from bitparity.page_cache import read_ahead
-from bitparity.preparation import Outcome, Prepared, Work, in_order, open_models, plan_variant, prepare
+from bitparity.preparation import Outcome, Prepared, Work, found, in_order, open_models, plan_variant, prepare
 from bitparity.progress import Task
 from bitparity.recording import Recorder, WaitForRoom
 from bitparity.restarts import Restarts
@@ -49,11 +49,11 @@ def run_study(
         run = stack.enter_context(WritableRun(path, study))
         run.patience = WaitForRoom(board)
         stack.enter_context(publishing(board, path / PROGRESS_FILE))
-        models = open_models(study)
         engines = stack.enter_context(Engines())
         if not any(run.exam_path(spec.name).exists() for spec in study.benchmarks):
-            first = next(iter(study.variants))  # nothing is done yet: it loads while the exams are made
-            engines.launch(models[first].loadable(study.variants[first]), run.log_path(first))
+            first, variant = next(iter(study.variants.items()))  # nothing is done yet: it loads while exams are made
+            engines.launch(found(first, variant), run.log_path(first))
+        models = open_models(study)
         prepared = stack.enter_context(prepare(study, run, models, progress, unsafe_exec=unsafe_exec))
         show_exams(prepared, board)
         planned = {name: plan_variant(prepared, name) for name in study.variants}
@@ -135,6 +135,7 @@ class _Turn:
                         ready = True
                         self._make_ready()
             self._afterwards.put(recorder.keep_grading())
+            engine.close(at_once=True)  # all it gave is stored, and the next one waits for the device
 
     def _make_ready(self) -> None:
         """The next variant's weights into the page cache, and its engine's libraries into memory."""
