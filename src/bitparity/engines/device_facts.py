@@ -40,9 +40,7 @@ def device_facts(
     return {"device_uuid": target.slice.uuid, "mig": mig}
 
 
-def _located(
-    uuid: str | None, spec: EngineSpec, environ: Mapping[str, str], machine: Machine
-) -> Target | None:
+def _located(uuid: str | None, spec: EngineSpec, environ: Mapping[str, str], machine: Machine) -> Target | None:
     """The slice or GPU with this UUID; of a GPU in MIG mode the slice that the engine was shown."""
     if not uuid:
         return None
