@@ -135,7 +135,7 @@ class VllmEngine(Engine):
 
     async def _generate(self, request: Request) -> Sample:
         started = time.perf_counter()
-        output = (await self._final(request.token_ids or (), self._sampling(request))).outputs[0]
+        output = (await self._final(request.token_ids or (), sampling_params(request, self._ends))).outputs[0]
         seconds = time.perf_counter() - started
         whole = self._decoder.text(output.token_ids, request.reasoning_end)
         text, stopped = cut_at_stop(whole, request.sampling.stop, request.reasoning_end)
@@ -144,28 +144,6 @@ class VllmEngine(Engine):
         why = f"vLLM ended it with '{output.finish_reason}'" if finish == "error" else None
         count = len(output.token_ids)
         return Sample(*key, text, finish, count, prompt_tokens(request), seconds, error=why)
-
-    def _sampling(self, request: Request) -> Any:
-        """Every value explicit. Stop strings go along only where no reasoning can come before them."""
-        s = request.sampling
-        stop = list(s.stop) if request.reasoning_end is None else []
-        return SamplingParams(
-            n=1,
-            max_tokens=s.max_tokens,
-            temperature=s.temperature,
-            top_p=s.top_p,
-            top_k=s.top_k,
-            min_p=s.min_p,
-            presence_penalty=s.presence_penalty,
-            frequency_penalty=0.0,
-            repetition_penalty=s.repetition_penalty,
-            seed=request.seed if s.temperature > 0 else None,
-            stop=stop,
-            stop_token_ids=self._ends,
-            detokenize=bool(stop),  # vLLM needs its own text only to find them
-            skip_special_tokens=True,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
 
     async def _score(self, request: Request) -> Sample:
         started = time.perf_counter()
@@ -208,6 +186,29 @@ class VllmEngine(Engine):
     def close(self) -> None:
         """End vLLM's own processes."""
         self._engine.shutdown()
+
+
+def sampling_params(request: Request, ends: list[int]) -> Any:
+    """What vLLM is asked, every value explicit. Stop strings go along only where no reasoning can come before them."""
+    s = request.sampling
+    stop = list(s.stop) if request.reasoning_end is None else []
+    return SamplingParams(
+        n=1,
+        max_tokens=s.max_tokens,
+        temperature=s.temperature,
+        top_p=s.top_p,
+        top_k=s.top_k,
+        min_p=s.min_p,
+        presence_penalty=s.presence_penalty,
+        frequency_penalty=0.0,
+        repetition_penalty=s.repetition_penalty,
+        seed=request.seed if s.temperature > 0 else None,
+        stop=stop,
+        stop_token_ids=ends,
+        detokenize=bool(stop),  # vLLM needs its own text only to find them
+        skip_special_tokens=True,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
 
 
 def _arguments(spec: EngineSpec) -> dict[str, Any]:
