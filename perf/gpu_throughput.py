@@ -20,8 +20,8 @@ compiled on the disk, so without it the part that comes first pays for all the o
     of `study` (same task file, prompts and budget), and their time is the whole command's (load, exams, grading and
     report included) times their share of all output tokens: in a shared pool no item has a time of its own.
 (c) lm-eval's time on three tasks over bitparity's: MATH-500, AIME24, GSM8K with lm-eval's prompts, stops and
-    budgets, but AIME24's, which is --aime-tokens so that it fits the context. GSM8K's worked examples come from the same
-    file, which is all that DATA has.
+    budgets, but AIME24's, which is --aime-tokens so that it fits the context. GSM8K's worked examples come from the
+    same file, which is all that DATA has.
 (d) output tokens a second and the device's utilisation (NVML, once a second) over each variant's generation, loads
     left out.
 """
@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--engine", type=json.loads, default={"max_model_len": 4096, "gpu_memory_utilization": 0.9})
     parser.add_argument("--mmlu", type=int, default=3000, help="items of MMLU-Pro in the study")
     parser.add_argument("--limit", type=int, help="items of each benchmark, for a trial")
+    parser.add_argument("--most-tokens", type=int, default=2048, help="the study's longest answers; less for a trial")
     parser.add_argument("--aime-tokens", type=int, default=2048)
     parser.add_argument("--warm", action="store_true")
     parser.add_argument("--unsafe-exec", action="store_true", help="as bitparity run has it")
@@ -70,8 +71,8 @@ def main() -> None:
     if args.warm:
         warm(args)
     found = PARTS[args.part](args) if args.part != "generate" else generate(args)
-    for line in found:
-        line = {"part": args.part, **line, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    for figures in found:
+        line = {"part": args.part, **figures, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         with (args.work / "results.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)
@@ -82,15 +83,16 @@ def main() -> None:
 
 def study(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One variant, all in one pool: what (a) and (b) are measured on."""
+    most = args.most_tokens
     benchmarks: list[dict[str, Any]] = [
-        {"name": "mmlu_pro", "data": mmlu(args), "limit": args.mmlu, "max_tokens": 1024},
-        {"name": "math500", "data": str(args.data / "math500.jsonl"), "max_tokens": 2048},
-        {"name": "humaneval", "data": str(args.data / "humaneval.jsonl"), "max_tokens": 1024},
+        {"name": "mmlu_pro", "data": mmlu(args), "limit": args.mmlu, "max_tokens": min(1024, most)},
+        {"name": "math500", "data": str(args.data / "math500.jsonl"), "max_tokens": most},
+        {"name": "humaneval", "data": str(args.data / "humaneval.jsonl"), "max_tokens": min(1024, most)},
         {
             "name": AIME,
             "data": str(args.data / "aime24.jsonl"),
             "samples": 16,
-            "max_tokens": 2048,
+            "max_tokens": most,
             "temperature": 0.6,
             "top_p": 0.95,
         },
@@ -347,13 +349,8 @@ def summary(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for name, variant in (latest.get(part) or {"variants": {}})["variants"].items():
             shown = ("tokens_per_s", "generation_s", "output_tokens", "utilisation_mean", "utilisation_median")
             figures = {key: variant[key] for key in shown}
-            yield {
-                "figure": "d",
-                "study": latest[part]["study"],
-                "variant": name,
-                **figures,
-                "device": latest[part]["device"],
-            }
+            where = {"study": latest[part]["study"], "variant": name, "device": latest[part]["device"]}
+            yield {"figure": "d", **where, **figures}
 
 
 # ---------------------------------------------------------------- clocks
@@ -365,7 +362,7 @@ def timed(
     """(seconds from start to exit, exit code) of a command; what it prints goes to `log`."""
     started = time.perf_counter()
     with log.open("wb") as file:
-        ended = subprocess.run(command, stdout=file, stderr=file, env={**os.environ, **(environment or {})})
+        ended = subprocess.run(command, check=False, stdout=file, stderr=file, env=os.environ | (environment or {}))
     seconds = time.perf_counter() - started
     if ended.returncode not in allowed:
         sys.exit(f"{' '.join(command)} ended with {ended.returncode}:\n{log.read_text(errors='replace')[-3000:]}")
