@@ -27,7 +27,12 @@ NVFP4 = ("CompressedTensorsLinearMethod", "MarlinNvFp4LinearKernel", "Compressed
 
 
 def test_each_kind_of_layer_has_its_kernel() -> None:
-    embedding = instance("VocabParallelEmbedding", quant_method=instance("UnquantizedEmbeddingMethod"))
+    embedding = instance(
+        "VocabParallelEmbedding",
+        quant_method=instance("UnquantizedEmbeddingMethod"),
+        num_embeddings=9,
+        input_size_per_partition=64,
+    )
     cache = instance("Attention", quant_method=instance("KVCacheMethod"), attn_backend=None)
     experts = instance(
         "FusedMoE", quant_method=instance("NvFp4MoE", moe_kernel=instance("K", fused_experts=instance("MarlinExperts")))

@@ -63,7 +63,7 @@ def layer_facts(modules: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         seen.add((kind, id(module)))
         said = describe_layer(module)
         kinds[kind][said] += 1
-        if hasattr(module, "input_size_per_partition"):
+        if kind != "lm_head" and hasattr(module, "input_size_per_partition"):
             linear[said] += 1
     return {
         "linear_kernels": dict(sorted(linear.items())),
@@ -76,8 +76,9 @@ def _computes(kind: str, module: Any) -> bool:
     """Whether a module is a matrix product with weights: a linear layer, experts, or the head (perhaps tied)."""
     if getattr(module, "quant_method", None) is None or hasattr(module, "attn_backend"):
         return False
-    experts = kind == "experts" or "MoE" in type(module).__name__
-    return hasattr(module, "input_size_per_partition") or kind == "lm_head" or experts
+    if hasattr(module, "num_embeddings"):  # of the vocabulary: a product only as the head
+        return kind == "lm_head"
+    return hasattr(module, "input_size_per_partition") or kind == "experts" or "MoE" in type(module).__name__
 
 
 def describe_layer(module: Any) -> str:
