@@ -258,7 +258,8 @@ def three_lm_eval(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def lm_eval(args: argparse.Namespace, tasks: list[str], batch_size: str, name: str) -> dict[str, Any]:
     """lm-eval's own command with its vLLM backend, chat template applied as bitparity applies it."""
     files = [task_file(args, task) for task in tasks]
-    model = ",".join(f"{key}={value}" for key, value in {"pretrained": args.model, **args.engine}.items())
+    # the same values as everywhere here, so that what vLLM compiled is found again
+    model = json.dumps({"pretrained": str(args.model), "revision": None, "generation_config": "vllm", **args.engine})
     out = args.work / name
     command = [sys.executable, "-m", "lm_eval", "run", "--model", "vllm", "--model_args", model]
     command += ["--tasks", ",".join(file.stem for file in files), "--include_path", str(files[0].parent)]
