@@ -39,6 +39,9 @@ NVFP4 = {
     "weights": ["float 4 bit, tensor_group 16"],
     "activations": ["float 4 bit, tensor_group 16, dynamic local"],
 }
+MODELOPT = {"method": "modelopt", "quant_algo": "NVFP4"}
+MARLIN = "ModelOptNvFp4LinearMethod / MarlinNvFp4LinearKernel"
+CUTLASS = "ModelOptNvFp4LinearMethod / CutlassNvFp4LinearKernel"
 ENGINE = {"engine": "vllm", "version": "0.33.0", "device_name": "H100", "dtype": "bfloat16", "end_token_ids": [2]}
 SERVED = {
     "engine": "openai",
@@ -218,6 +221,27 @@ LOOP = WORDS + "So the answer is 4. " * 40
             ),
             ("weight_only", "fp8", "warning"),
         ),
+        (
+            facts(fp8=engine({"quantization": MODELOPT, "linear_kernels": {MARLIN: 96, "UnquantizedLinearMethod": 1}})),
+            ("weight_only", "fp8", "warning"),
+        ),
+        (
+            facts(
+                fp8=engine({"quantization": MODELOPT, "layer_kernels": {"experts": {"NvFp4MoE / MarlinExperts": 9}}})
+            ),
+            ("weight_only", "fp8", "warning"),
+        ),
+        (
+            facts(
+                fp8=engine(
+                    {
+                        "quantization": {"method": "fp8", "activation_scheme": "dynamic"},
+                        "linear_kernels": {"Fp8LinearMethod / MarlinFP8ScaledMMLinearKernel": 96},
+                    }
+                )
+            ),
+            ("weight_only", "fp8", "warning"),
+        ),
     ],
 )
 def test_a_planted_fault_is_named(planted: validity.Facts, expected: tuple[str, str | None, str]) -> None:
@@ -257,6 +281,12 @@ def test_a_planted_fault_is_named(planted: validity.Facts, expected: tuple[str, 
         ),
         (
             facts(fp8=engine({"quantization": FP8, "linear_kernels": {"W8A8Fp8 / CutlassFP8ScaledMMLinearKernel": 1}})),
+            "weight_only",
+        ),
+        (facts(fp8=engine({"quantization": MODELOPT, "linear_kernels": {CUTLASS: 96}})), "weight_only"),
+        (facts(fp8=engine({"quantization": {"method": "awq"}, "linear_kernels": {"AWQ / Marlin": 96}})), "weight_only"),
+        (  # an ignored head beside layers whose activations are quantized
+            facts(fp8=engine({"quantization": FP8, "linear_kernels": {CUTLASS: 96, "UnquantizedLinearMethod": 1}})),
             "weight_only",
         ),
     ],
