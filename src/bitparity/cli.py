@@ -13,8 +13,8 @@ from bitparity.errors import EXIT_OPEN, EXIT_WORSE, BitparityError, UserInputErr
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bitparity.preparation import Outcome
     from bitparity.report.language import Lang
-    from bitparity.runner import Outcome
     from bitparity.study import Study
 
 app = typer.Typer(
@@ -97,8 +97,8 @@ def grade(
     unsafe_exec: Annotated[bool, typer.Option("--unsafe-exec", help=UNSAFE_HELP)] = False,
 ) -> None:
     """Grade all samples of a run again, and say which verdicts changed."""
+    from bitparity.grades import regrade
     from bitparity.progress import make_progress
-    from bitparity.runner import regrade
 
     changes = regrade(run, make_progress(), unsafe_exec=unsafe_exec)
     for (variant, benchmark), keys in changes.items():

@@ -132,7 +132,7 @@ def _check_ids(items: Sequence[Item], name: str) -> None:
 def _exam_item(item: Item, spec: BenchmarkSpec, renderer: Renderer | None, notes: set[str]) -> ExamItem:
     if renderer is None:
         return ExamItem(item)
-    rendered = [renderer.render(prompt, spec.protocol) for prompt in item.prompts]
+    rendered = [renderer.render_once(prompt, spec.protocol) for prompt in item.prompts]
     if any(r.system_dropped for r in rendered):
         notes.add("the chat template takes no system message, so the benchmark's own was left out")
     return ExamItem(
@@ -308,7 +308,7 @@ def requests(
         tokens: list[tuple[int, ...]] | None = None
         scored: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] | None = None
         if renderer is not None:
-            rendered = [renderer.render(prompt, spec.protocol) for prompt in entry.item.prompts]
+            rendered = [renderer.render_once(prompt, spec.protocol) for prompt in entry.item.prompts]
             _check_same(exam, entry, rendered, spec, renderer, reference, variant)
             tokens = [r.token_ids for r in rendered]
             if any(r.scored is not None for r in rendered):
@@ -413,7 +413,7 @@ def _difference(
         frozen = Rendered((entry.texts or ())[index], own.token_ids, own.scored)
         shown = difference(frozen, own, ("the exam", "this variant"))
     else:
-        frozen = reference.render(entry.item.prompts[index], spec.protocol)
+        frozen = reference.render_once(entry.item.prompts[index], spec.protocol)
         shown = difference(frozen, own, ("the exam", "this variant"), (reference.decode, own_renderer.decode))
     return shown or "its tokens are no longer those that were frozen: the reference tokenizer has changed"
 

@@ -27,7 +27,7 @@ from typing import Any, Self
 
 import yaml
 
-from bitparity.errors import RunError, StoreError
+from bitparity.errors import DiskFullError, RunError, StoreError
 from bitparity.records import Grade, Sample
 from bitparity.study import Study
 
@@ -177,7 +177,7 @@ def _broken(path: Path, number: int) -> StoreError:
 
 def _storage_error(error: OSError, path: Path) -> StoreError | RunError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(
+        return DiskFullError(
             f"the disk is full: {path} could not be written; everything finished before is kept. "
             "Free some space and run the same command again"
         )
@@ -340,6 +340,14 @@ class Run:
             text = item if isinstance(item, str) else item.decode("utf-8", "surrogatepass")
             keys.merge(text, found)
         return keys
+
+    def lengths(self, variant: str, benchmark: str) -> dict[str, int]:
+        """The longest answer of each item, in tokens, of those that need not be run again."""
+        found: dict[str, int] = {}
+        for row in read_lines(self.samples_path(variant, benchmark)):
+            if row["finish"] != "error":
+                found[row["item"]] = max(found.get(row["item"], 0), row["tokens"])
+        return found
 
     def grades(self, variant: str, benchmark: str) -> dict[Key, Grade]:
         """The grades of a variant by (item, sample)."""
