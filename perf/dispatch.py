@@ -273,7 +273,9 @@ def through_store(samples: int, devices: int, folder: Path) -> Iterator[dict[str
         at_tenth = at_tenth or (peak_mib() if written >= total // 10 else 0.0)
 
     started = time.perf_counter()
-    driver = Driver({v: Source(v, FakeRequests(benchmarks), {}, None, lengths) for v in variants}, FakePool(devices), record)
+    driver = Driver(
+        {v: Source(v, FakeRequests(benchmarks), {}, None, lengths) for v in variants}, FakePool(devices), record
+    )
     driver.run()
     seconds = time.perf_counter() - started
     size = sum(run.samples_path(v, "mmlu_pro").stat().st_size for v in variants)

@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 
 UNSAFE_HELP = "Run a model's code without a sandbox where none works here; the results say so."
+RAY_HELP = "Use all devices of a Ray cluster; auto: the one that runs, else every GPU of this host."
 OUT_HELP = "Run directory; by default artifacts/<study>/."
 GATED_HELP = "Put questions and answers of gated data sets into report.html, which then must not be passed on."
 PLAIN_WIDTH = 120  # columns of the table where stdout is no terminal
@@ -62,13 +63,14 @@ def run(
     limit: Annotated[int | None, typer.Option(min=1, help="Items of each benchmark, a fair subset.")] = None,
     control: Annotated[bool, typer.Option(help="Run the baseline a second time, for the noise floor.")] = False,
     unsafe_exec: Annotated[bool, typer.Option("--unsafe-exec", help=UNSAFE_HELP)] = False,
+    ray: Annotated[str | None, typer.Option(metavar="auto|ADDRESS", help=RAY_HELP)] = None,
 ) -> None:
     """Run a study, or go on with it: what is finished is kept. Exit code 1: a candidate is worse."""
     from bitparity.study import load_study
 
     resolved = load_study(study, limit, control=control)
     place = out or Path("artifacts") / resolved.name
-    raise typer.Exit(_exit_code(*_run_and_report(resolved, place, unsafe_exec=unsafe_exec)))
+    raise typer.Exit(_exit_code(*_run_and_report(resolved, place, unsafe_exec=unsafe_exec, ray=ray)))
 
 
 @app.command()
@@ -226,11 +228,13 @@ def demo(
         raise typer.Exit(EXIT_OPEN)
 
 
-def _run_and_report(study: Study, out: Path, *, unsafe_exec: bool = False) -> tuple[Outcome, dict[str, Any]]:
+def _run_and_report(
+    study: Study, out: Path, *, unsafe_exec: bool = False, ray: str | None = None
+) -> tuple[Outcome, dict[str, Any]]:
     from bitparity.progress import make_progress
     from bitparity.runner import run_study
 
-    outcome = run_study(study, out, make_progress(), unsafe_exec=unsafe_exec)
+    outcome = run_study(study, out, make_progress(), unsafe_exec=unsafe_exec, ray=ray)
     results = _report(out)
     for name, reason in outcome.failures.items():
         _say(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")

@@ -46,8 +46,7 @@ class Keys(MutableSet[Key]):
             self.add(key)
 
     def __contains__(self, key: object) -> bool:
-        item, sample = key  # type: ignore[misc]
-        return bool(self._bits.get(item, 0) >> sample & 1)
+        return isinstance(key, tuple) and bool(self._bits.get(key[0], 0) >> key[1] & 1)
 
     def __iter__(self) -> Iterator[Key]:
         for item, bits in self._bits.items():

@@ -34,6 +34,12 @@ class Reporter:
     def state(self, device: str, text: str) -> None:
         """What a device does now, for people."""
 
+    def lost(self, device: str, reason: str) -> None:
+        """A device is gone."""
+
+    def finished(self, variant: str) -> None:
+        """All that could be answered of a variant is stored."""
+
 
 @dataclass(slots=True)
 class _Held:
@@ -72,6 +78,7 @@ class Driver:
         self._load_failures: dict[tuple[str, str], int] = {}
         self._isolated_in_a_row = dict.fromkeys(sources, 0)
         self._touched: set[str] = set()  # devices that may have something to do now
+        self._open = list(sources)  # variants that are not through
         self._idle: set[str] = set()  # devices that had nothing to do
         self._woken = self._alone_since = pool.now()
         self._last_loss = "none has come"
@@ -80,7 +87,7 @@ class Driver:
         """Answer everything; returns when nothing is left that could be done."""
         for variant, source in self._sources.items():
             source.give_back(self._follow(variant, source.start()))
-        while not all(self._finished(variant) for variant in self._sources):
+        while self._unfinished():
             self._take_in(self._pool.poll())
             if self._now - self._woken > LOOK_AGAIN_SECONDS:
                 self._wake()
@@ -96,6 +103,13 @@ class Driver:
     def _wake(self) -> None:
         self._touched |= self._idle
         self._woken = self._now
+
+    def _unfinished(self) -> bool:
+        """Whether there is anything left to do; tells of the variants that are through."""
+        for variant in [v for v in self._open if self._finished(v)]:
+            self._open.remove(variant)
+            self._reporter.finished(variant)
+        return bool(self._open)
 
     def _finished(self, variant: str) -> bool:
         source = self._sources[variant]
@@ -267,7 +281,7 @@ class Driver:
         self.scheduler.leave(name)
         self._idle.discard(name)
         self._alone_since, self._last_loss = self._now, event.reason
-        self._reporter.state(name, f"lost: {event.reason}")
+        self._reporter.lost(name, event.reason)
         pieces = held.empty()
         if variant is None or not pieces:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bitparity.records import Request, Sample
@@ -11,10 +11,9 @@ from bitparity.records import Request, Sample
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A device is there; `place` says where (JSON values), `variants` which it cannot hold."""
+    """A device is there, with nothing loaded."""
 
     device: str
-    place: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,12 @@ import contextlib
 import logging
 import math
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray reads it
@@ -19,6 +21,7 @@ from bitparity.errors import MissingDependencyError, RunError
 
 try:
     import ray
+    from ray._private.utils import get_ray_address_file, read_ray_address
     from ray.cluster_utils import Cluster
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -40,6 +43,8 @@ WAIT_SECONDS = 0.5  # for an event
 TOGETHER_SECONDS = 0.02  # for further ones, so that they are stored together
 POLL_SECONDS = 5.0  # that an actor waits for a message
 CLOSE_SECONDS = 25.0
+LOOPBACK = "127.0.0.2"  # Ray takes 127.0.0.1 for a wish to be seen from outside
+ANSWER_SECONDS = 5.0  # for a connection to a cluster's head
 RETRY_SECONDS = (5.0, 300.0)  # before an actor that was lost is started anew: at first, at most
 
 
@@ -53,34 +58,55 @@ def connected(address: str) -> Iterator[None]:
     if ray.is_initialized():  # the caller's own
         yield
         return
-    try:
-        _init(address)
-        cluster = None
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        if address != "auto" or os.environ.get("RAY_ADDRESS"):
-            raise RunError(
-                f"no Ray cluster answers at {address} ({' '.join(str(error).split())[:300]}); start one with "
-                "'ray start --head', or give --ray auto to use the GPUs of this host alone"
-            ) from None
+    place = (os.environ.get("RAY_ADDRESS") or _running_here()) if address == "auto" else address
+    cluster = None
+    if place is None:
         cluster = _local_cluster()
-        _init(cluster.address)
+        place = cluster.address
+    elif not _answers(place):
+        raise RunError(
+            f"no Ray cluster answers at {place}; start one with 'ray start --head', or give --ray auto to use the "
+            "GPUs of this host alone"
+        )
     try:
+        _join(place)
         yield
     finally:
         ray.shutdown()
         if cluster is not None:
             cluster.shutdown()
+            Path(get_ray_address_file(None)).unlink(missing_ok=True)  # or the next one would look for it
 
 
-def _init(address: str) -> None:
-    ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=True)
+def _join(address: str) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (ConnectionError, ValueError, RuntimeError) as error:  # another Ray or Python version, for example
+        raise RunError(f"the Ray cluster at {address} cannot be used: {' '.join(str(error).split())[:300]}") from None
+
+
+def _running_here() -> str | None:
+    """The address of the cluster that this host belongs to, where it answers: its file stays behind when it ends."""
+    address = read_ray_address()
+    return address if address and _answers(address) else None
+
+
+def _answers(address: str) -> bool:
+    """Whether something listens there; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), ANSWER_SECONDS):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def _local_cluster() -> Any:
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
     devices = local_devices(os.environ, read_machine())
     if devices:
         os.environ[VISIBLE] = ",".join(devices)
-    node = {"node_ip_address": "127.0.0.1", "num_cpus": os.cpu_count(), "num_gpus": len(devices)}
+    node = {"node_ip_address": LOOPBACK, "num_cpus": os.cpu_count(), "num_gpus": len(devices)}
     return Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
 
 
@@ -140,8 +166,7 @@ def seats(nodes: Sequence[Mapping[str, Any]], gpus: int) -> list[Seat]:
 class _Actor:
     seat: Seat
     handle: Any
-    joined: bool = False
-    loading: str = ""
+    place: dict[str, Any] | None = None  # once it has said where it is
     answered: bool = False  # it has loaded an engine, so what ends it later is no fault of its place
 
 
@@ -166,7 +191,7 @@ class RayPool:
         self._counts: dict[str, int] = {}
         self._names: dict[Seat, str] = {}
         self._looked = -math.inf
-        self._remote = ray.remote(EngineActor)
+        self._remote: Any = ray.remote(EngineActor)
 
     def now(self) -> float:
         """Seconds of this host's monotonic clock."""
@@ -189,17 +214,18 @@ class RayPool:
         """Start an actor on every seat that has none: nodes may come late, and come back."""
         self._looked = self.now()
         taken = {actor.seat for actor in self._actors.values()}
-        for seat in seats(ray.nodes(), self._gpus):
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        hosts = {node["NodeID"]: node["NodeManagerHostname"] for node in nodes}
+        for seat in seats(nodes, self._gpus):
             if seat not in taken and self._retry.get(seat, (0.0, 0.0))[0] <= self.now():
-                self._start(seat)
+                self._start(seat, hosts[seat.node])
 
-    def _start(self, seat: Seat) -> None:
-        host = next(node["NodeManagerHostname"] for node in ray.nodes() if node["NodeID"] == seat.node)
+    def _start(self, seat: Seat, host: str) -> None:
         if seat not in self._names:
             number = self._counts[host] = self._counts.get(host, -1) + 1
             self._names[seat] = f"{host}-{number}"
         device = self._names[seat]
-        handle = self._remote.options(
+        handle: Any = self._remote.options(
             num_cpus=0,
             num_gpus=seat.gpus,
             resources={RESOURCE: 1} if seat.custom else None,
@@ -219,12 +245,12 @@ class RayPool:
             found = ray.get(ref)
         except RayError as error:
             return self._lose(device, actor, _reason(error))
-        if not actor.joined:
+        if actor.place is None:
             if found["bitparity"] != bitparity.__version__:
                 why = f"{found['host']} has bitparity {found['bitparity']}, this host {bitparity.__version__}"
                 return self._lose(device, actor, f"{why}; install the same on all")
-            actor.joined = True
-            events: list[Event] = [Joined(device, found)]
+            actor.place = found
+            events: list[Event] = [Joined(device)]
         else:
             events = [event for message in found for event in self._event(device, actor, message)]
         self._waiting[actor.handle.poll.remote(POLL_SECONDS)] = device
@@ -251,7 +277,12 @@ class RayPool:
         first, most = RETRY_SECONDS
         delay = first if actor.answered else self._retry.get(actor.seat, (0.0, first))[1]
         self._retry[actor.seat] = self.now() + delay, min(most, 2 * delay)
-        return [Lost(device, reason)] if actor.joined else []
+        return [Lost(device, reason)] if actor.place is not None else []
+
+    def place(self, device: str) -> dict[str, Any]:
+        """Where a device is: host and visible devices."""
+        place = self._actors[device].place or {}
+        return {key: place.get(key) for key in ("host", "devices")}
 
     def load(self, device: str, variant: str) -> None:
         """See `pool.Pool`."""
@@ -264,7 +295,7 @@ class RayPool:
 
     def close(self) -> None:
         """End all engines, each in its own time, and all actors."""
-        closing = [actor.handle.close.remote() for actor in self._actors.values() if actor.joined]
+        closing = [actor.handle.close.remote() for actor in self._actors.values() if actor.place is not None]
         with contextlib.suppress(RayError):
             ray.wait(closing, num_returns=len(closing), timeout=CLOSE_SECONDS) if closing else None
         for actor in self._actors.values():
