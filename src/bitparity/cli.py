@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 
 UNSAFE_HELP = "Run a model's code without a sandbox where none works here; the results say so."
+RAY_HELP = "Use all devices of a Ray cluster; auto: the one that runs, else every GPU of this host."
 OUT_HELP = "Run directory; by default artifacts/<study>/."
 DETACH_HELP = (
     "Go on in the background, also when this terminal is lost (on hosts that end a user's processes at logout: "
@@ -70,6 +71,7 @@ def run(
     control: Annotated[bool, typer.Option(help="Run the baseline a second time, for the noise floor.")] = False,
     unsafe_exec: Annotated[bool, typer.Option("--unsafe-exec", help=UNSAFE_HELP)] = False,
     detach: Annotated[bool, typer.Option("--detach", help=DETACH_HELP)] = False,
+    ray: Annotated[str | None, typer.Option(metavar="auto|ADDRESS", help=RAY_HELP)] = None,
 ) -> None:
     """Run a study, or go on with it: what is finished is kept. Exit code 1: a candidate is worse."""
     from bitparity.study import load_study
@@ -81,7 +83,7 @@ def run(
 
         same = [word for word in sys.argv[sys.argv.index("run") + 1 :] if word != "--detach"]
         raise typer.Exit(start(resolved, place, same) or 0)
-    raise typer.Exit(_exit_code(*_run_and_report(resolved, place, unsafe_exec=unsafe_exec)))
+    raise typer.Exit(_exit_code(*_run_and_report(resolved, place, unsafe_exec=unsafe_exec, ray=ray)))
 
 
 @app.command()
@@ -263,14 +265,16 @@ def demo(
         raise typer.Exit(EXIT_OPEN)
 
 
-def _run_and_report(study: Study, out: Path, *, unsafe_exec: bool = False) -> tuple[Outcome, dict[str, Any]]:
+def _run_and_report(
+    study: Study, out: Path, *, unsafe_exec: bool = False, ray: str | None = None
+) -> tuple[Outcome, dict[str, Any]]:
     from bitparity.board import Board
     from bitparity.report.live import view
     from bitparity.runner import run_study
 
     board = Board(study)
     with view(board) as progress:
-        outcome = run_study(study, out, progress, unsafe_exec=unsafe_exec, board=board)
+        outcome = run_study(study, out, progress, unsafe_exec=unsafe_exec, board=board, ray=ray)
     results = _report(out)
     for name, reason in outcome.failures.items():
         _say(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")

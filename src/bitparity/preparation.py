@@ -27,7 +27,7 @@ from bitparity.models import context_length, identity, model_type, resolve_model
 from bitparity.progress import Task
 from bitparity.records import Request, Sample
 from bitparity.steps import Ladder, Name, name_of
-from bitparity.store import WritableRun
+from bitparity.store import Keys, WritableRun
 from bitparity.study import BenchmarkSpec, Study, Variant
 
 if TYPE_CHECKING:
@@ -67,6 +67,13 @@ class Prepared:
     graders: dict[str, Grader]
     environment: dict[str, Any]
     outcome: Outcome
+    _done: dict[tuple[str, str], Keys] = field(default_factory=dict)
+
+    def done(self, name: str, benchmark: str) -> Keys:
+        """The samples of a variant that need not be run again: read once, then kept up to date by the recorder."""
+        if (name, benchmark) not in self._done:
+            self._done[name, benchmark] = self.run.done(name, benchmark)
+        return self._done[name, benchmark]
 
     def note(self) -> None:
         """Write environment.json."""
@@ -232,7 +239,7 @@ def plan_variant(prepared: Prepared, name: str) -> Work:
     context = variant.engine.max_model_len or (context_length(model.folder) if model.folder else None)
     how = {"control": variant.control, "served": variant.engine.kind == "openai"}
     everything: list[Request] = []
-    done: set[Name] = set()
+    done: dict[str, Keys] = {}
     ladders: dict[str, Ladder] = {}
     counts: dict[str, tuple[int, int]] = {}
     for spec in study.benchmarks:
@@ -241,19 +248,23 @@ def plan_variant(prepared: Prepared, name: str) -> Work:
             continue
         exams.check_lengths(exam, name, context)
         everything += exams.requests(exam, spec, model.renderer, reference, name, **how)
-        stored = run.done(name, spec.name)
-        done |= {(spec.name, item, sample) for item, sample in stored}
-        counts[spec.name] = len(stored), len(exam.items) * exams.samples_asked(exam, spec)
+        done[spec.name] = prepared.done(name, spec.name)
+        counts[spec.name] = len(done[spec.name]), len(exam.items) * exams.samples_asked(exam, spec)
         if any(entry.item.after is not None for entry in exam.items):
             make = _follow_up(exam, spec, model.renderer, reference, name, how)
             ladders[spec.name] = Ladder(exam, spec.samples, run.samples(name, spec.name), make, context)
+
+    def is_done(name: Name) -> bool:
+        benchmark, *key = name
+        return tuple(key) in done[benchmark]
+
     if variant.engine.kind == "transformers":
 
         def batches(requests: Sequence[Request]) -> list[Request]:
-            return fixed_batches(requests, variant.engine.batch_size, done, shifted=variant.control)
+            return fixed_batches(requests, variant.engine.batch_size, is_done, shifted=variant.control)
 
         return Work(batches(everything), ladders, batches, counts)
-    return Work([r for r in everything if name_of(r) not in done], ladders, None, counts)
+    return Work([r for r in everything if not is_done(name_of(r))], ladders, None, counts)
 
 
 def in_order(prepared: Prepared, name: str, work: Work) -> Work:

@@ -12,6 +12,7 @@ from bitparity.errors import DiskFullError
 from bitparity.live_sheets import LiveSheets
 from bitparity.preparation import Prepared
 from bitparity.records import Sample
+from bitparity.steps import Name, name_of
 from bitparity.store import AppendLog, Patience, sample_to_row
 
 DISK_FULL_SECONDS = 5.0  # between two tries
@@ -26,7 +27,8 @@ class Recorder:
     def __init__(self, prepared: Prepared, name: str, board: Board, idle_cores: int) -> None:
         self._prepared, self._name, self._board = prepared, name, board
         run = prepared.run
-        self._stored = {bench: run.done(name, bench) for bench in prepared.exams}
+        self._stored = {bench: prepared.done(name, bench) for bench in prepared.exams}
+        self._failed: set[Name] = set()
         self._logs = {bench: AppendLog(run.samples_path(name, bench), run.patience) for bench in prepared.exams}
         self._live: LiveSheets | None = LiveSheets(prepared, name, idle_cores, self._shown)
         stored = prepared.environment["variants"][name]
@@ -54,8 +56,12 @@ class Recorder:
         try:
             yield
         finally:
-            self._total["seconds"] = round(self._total["seconds"] + time.monotonic() - started, 3)
-            self._prepared.note()
+            self.add_seconds(time.monotonic() - started)
+
+    def add_seconds(self, seconds: float) -> None:
+        """Seconds that one device has generated, added to the variant's generation over all sessions and devices."""
+        self._total["seconds"] = round(self._total["seconds"] + seconds, 3)
+        self._prepared.note()
 
     def _shown(self, benchmark: str, item: str, sample: int, score: float | None) -> None:
         self._board.graded(self._name, benchmark, item, sample, score)
@@ -74,9 +80,12 @@ class Recorder:
 
     def _is_fresh(self, sample: Sample) -> bool:
         stored, key = self._stored[sample.benchmark], (sample.item, sample.sample)
-        if key in stored:
+        if key in stored or (sample.finish == "error" and name_of(sample) in self._failed):
             return False
-        stored.add(key)
+        if sample.finish == "error":
+            self._failed.add(name_of(sample))
+        else:
+            stored.add(key)
         return True
 
 

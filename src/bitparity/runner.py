@@ -6,6 +6,7 @@ run_study(load_study(Path("study.yaml")), Path("artifacts/my-study"), make_progr
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -34,12 +35,19 @@ NEARLY_DONE = 0.1  # share of a variant's samples at whose rest the next variant
 
 
 def run_study(
-    study: Study, path: Path, progress: Task, *, unsafe_exec: bool = False, board: Board | None = None
+    study: Study,
+    path: Path,
+    progress: Task,
+    *,
+    unsafe_exec: bool = False,
+    board: Board | None = None,
+    ray: str | None = None,
 ) -> Outcome:
     """Run what is missing of a study, grade it, and keep everything in `path`.
 
     `unsafe_exec` runs a model's code without a sandbox where none works, and the results say so; `board` is told how
-    it goes, and progress.json in `path` tells others. Raises RunError, DataError or ModelError where the study
+    it goes, and progress.json in `path` tells others; `ray` is the address of a Ray cluster whose devices are used,
+    or "auto". Raises RunError, DataError or ModelError where the study
     cannot be run as it stands. An engine that dies is started again a few times, then costs its variant only: the
     others go on and `Outcome.failures` names it.
     """
@@ -50,7 +58,7 @@ def run_study(
         run.patience = WaitForRoom(board)
         stack.enter_context(publishing(board, path / PROGRESS_FILE))
         engines = stack.enter_context(Engines())
-        if not any(run.exam_path(spec.name).exists() for spec in study.benchmarks):
+        if ray is None and not any(run.exam_path(spec.name).exists() for spec in study.benchmarks):
             first, variant = next(iter(study.variants.items()))  # nothing is done yet: it loads while exams are made
             engines.launch(found(first, variant), run.log_path(first))
         models = open_models(study)
@@ -63,6 +71,11 @@ def run_study(
                 board.ended(name)
         afterwards = stack.enter_context(Afterwards())
         waiting = [name for name, work in planned.items() if work.count]
+        if ray is not None and waiting:
+            from bitparity.cluster.running import run_on_cluster
+
+            run_on_cluster(prepared, {name: planned[name] for name in waiting}, board, progress, afterwards, ray)
+            waiting = []
         for name in study.variants:
             if name in waiting:
                 waiting.remove(name)
@@ -157,15 +170,26 @@ def show_start(prepared: Prepared, name: str, board: Board) -> None:
     board.phase(name, LOADING)
 
 
-def record_engine(prepared: Prepared, name: str, facts: dict[str, Any]) -> None:
-    """Note what really runs; a resumed run that runs on something else shows as a second entry."""
+def record_engine(prepared: Prepared, name: str, facts: dict[str, Any], place: dict[str, Any] | None = None) -> None:
+    """Note what really runs, and at which `place` of several; a run on another kind of device has a second entry."""
     engines = prepared.environment["variants"][name]["engines"]
-    known = next((entry for entry in engines if entry["facts"] == facts), None)
+    known = next((entry for entry in engines if _without_place(entry["facts"]) == _without_place(facts)), None)
     if known is None:
         known = {"facts": facts, "sessions": []}
         engines.append(known)
     known["sessions"].append(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    if place is not None and place not in known.setdefault("devices", []):
+        known["devices"].append(place)
     prepared.note()
+
+
+def _without_place(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What may change a number: not which of several equal devices it is, how much room it has, or where files lie."""
+    kind = str(facts.get("device", "")).partition(":")[0]
+    model = {k: v for k, v in facts.get("model", {}).items() if k not in ("path", "revision")}
+    mig = facts.get("mig") and {k: v for k, v in facts["mig"].items() if k != "gpu_uuid"}
+    others = {k: v for k, v in facts.items() if k not in ("device_uuid", "kv_cache_tokens")}
+    return {**others, "device": kind, "model": model, "mig": mig}
 
 
 def _grade_variant(prepared: Prepared, name: str, board: Board, progress: Task) -> None:
