@@ -44,6 +44,15 @@ try:
 except ImportError as missing:
     raise MissingDependencyError(missing.name or "vllm", "vllm", "the vLLM engine") from missing
 
+try:  # as vLLM's own renderer would make it: there is nothing left to render
+    from vllm.inputs.engine import tokens_input
+except ImportError:  # vLLM before 0.25
+
+    def tokens_input(prompt_token_ids: list[int]) -> Any:
+        """A prompt of tokens."""
+        return TokensPrompt(prompt_token_ids=prompt_token_ids)
+
+
 _PASSED = ("dtype", "trust_remote_code", "max_model_len", *RUNTIME_KEYS)
 # vLLM's limits for work in bulk, as its class LLM has them; without a word of the use it takes 128 sequences
 _USAGE = UsageContext.LLM_CLASS
@@ -169,7 +178,7 @@ class VllmEngine(Engine):
         return float(sum(c.logprob for c in chosen)), all(c.rank == 1 for c in chosen)
 
     async def _final(self, token_ids: tuple[int, ...], parameters: Any) -> Any:
-        prompt = TokensPrompt(prompt_token_ids=list(token_ids))
+        prompt = tokens_input(list(token_ids))
         final = None
         async for output in self._engine.generate(prompt, parameters, str(next(self._numbers))):
             final = output
