@@ -21,7 +21,7 @@ from bitparity.errors import MissingDependencyError, RunError
 
 try:
     import ray
-    from ray._private.utils import get_ray_address_file, read_ray_address
+    from ray._private import utils as ray_files
     from ray.cluster_utils import Cluster
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -75,7 +75,8 @@ def connected(address: str) -> Iterator[None]:
         ray.shutdown()
         if cluster is not None:
             cluster.shutdown()
-            Path(get_ray_address_file(None)).unlink(missing_ok=True)  # or the next one would look for it
+            file = ray_files.get_ray_address_file(None)  # type: ignore[attr-defined]
+            Path(file).unlink(missing_ok=True)  # or the next one would look for it
 
 
 def _join(address: str) -> None:
@@ -87,7 +88,7 @@ def _join(address: str) -> None:
 
 def _running_here() -> str | None:
     """The address of the cluster that this host belongs to, where it answers: its file stays behind when it ends."""
-    address = read_ray_address()
+    address = ray_files.read_ray_address()
     return address if address and _answers(address) else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -59,8 +60,11 @@ def _run_group(
             progress(" + ".join(planned), sum(work.count for work in planned.values()), "samples")
         )
 
+        session = _Session(prepared)
+
         def record(variant: str, samples: list[Sample]) -> None:
             recorders[variant].store(samples)
+            session.count(samples)
             advance(len(samples))
 
         reporter = _Reporter(prepared, board, pool, recorders, afterwards)
@@ -74,7 +78,33 @@ def _run_group(
         finally:
             for name, recorder in recorders.items():
                 recorder.add_seconds(driver.scheduler.busy_seconds(name))
+            session.note(driver)
         _conclude(prepared, driver, board)
+
+
+class _Session:
+    """What the devices did until now, for environment.json."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._started, self._at = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._samples = self._tokens = 0
+
+    def count(self, samples: list[Sample]) -> None:
+        """Count answers."""
+        self._samples += len(samples)
+        self._tokens += sum(sample.tokens for sample in samples)
+
+    def note(self, driver: Driver) -> None:
+        """Write it down: seconds from the first device's start to the end, and those of each device."""
+        spent = driver.scheduler.spent.items()
+        devices = {
+            name: {"busy_seconds": round(s.busy, 3), "loading_seconds": round(s.loading, 3)} for name, s in spent
+        }
+        seconds = round(time.monotonic() - self._started, 3)
+        session = {"at": self._at, "seconds": seconds, "samples": self._samples, "output_tokens": self._tokens}
+        self._prepared.environment.setdefault("cluster_sessions", []).append({**session, "devices": devices})
+        self._prepared.note()
 
 
 @contextmanager

@@ -34,6 +34,14 @@ class Stock(Protocol):
 
 
 @dataclass(slots=True)
+class Spent:
+    """Where a device's time went, in seconds: `busy` with work, and `loading`."""
+
+    busy: float = 0.0
+    loading: float = 0.0
+
+
+@dataclass(slots=True)
 class Device:
     """A device as the scheduler sees it.
 
@@ -49,6 +57,7 @@ class Device:
     since: float = 0.0  # when it began to load, or when `busy` was last added up
     busy: float = 0.0  # seconds with work, under the variant loaded
     ended: int = 0  # pieces under the variant loaded
+    spent: Spent = field(default_factory=Spent)
 
 
 @dataclass(slots=True)
@@ -67,13 +76,14 @@ class Scheduler:
     def __init__(self, stocks: Mapping[str, Stock]) -> None:
         self.stocks = stocks
         self.devices: dict[str, Device] = {}
+        self.spent: dict[str, Spent] = {}  # by device, those that are gone included
         self._pace = {name: _Pace() for name in stocks}
         self._on = dict.fromkeys(stocks, 0)  # devices with the variant, those that load it included
         self._held = dict.fromkeys(stocks, 0)  # pieces that devices hold
 
     def join(self, name: str) -> None:
         """A device is there, with nothing loaded."""
-        self.devices[name] = Device()
+        self.devices[name] = Device(spent=self.spent.setdefault(name, Spent()))
 
     def leave(self, name: str) -> None:
         """A device is gone; whoever calls puts back into the stock what it held."""
@@ -115,6 +125,7 @@ class Scheduler:
         pace = self._pace[self._variant(device)]
         pace.loads += 1
         pace.load_seconds += now - device.since
+        device.spent.loading += now - device.since
         device.loading, device.room, device.since = False, room, now
 
     def unload(self, name: str) -> None:
@@ -123,7 +134,7 @@ class Scheduler:
         if device.variant is not None:
             self._on[device.variant] -= 1
             self._held[device.variant] -= device.held
-        self.devices[name] = Device(barred=device.barred)
+        self.devices[name] = Device(barred=device.barred, spent=device.spent)
 
     def range_size(self, name: str) -> int:
         """How many pieces of its variant a device should be given now."""
@@ -157,6 +168,7 @@ class Scheduler:
         if device.held:
             device.busy += now - device.since
             self._pace[self._variant(device)].busy += now - device.since
+            device.spent.busy += now - device.since
         device.since = now
 
     def load_seconds(self, variant: str) -> float:
