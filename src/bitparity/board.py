@@ -185,13 +185,18 @@ class Board:
         with self._changed():
             self._not_run[benchmark] = reason
 
-    def begin(self, variant: str, samples: Mapping[str, tuple[int, int]]) -> None:
-        """A variant's turn: by benchmark the samples that are done already, and all of them."""
+    def planned(self, variant: str, samples: Mapping[str, tuple[int, int]]) -> None:
+        """By benchmark the samples of a variant that are stored already, and all of them."""
         with self._changed():
-            self._variants[variant].state = "running"
             for benchmark, (done, total) in samples.items():
                 cell = self._variants[variant].cells[benchmark]
                 cell.earlier, cell.total = done - cell.flow.samples, total
+
+    def begin(self, variant: str, samples: Mapping[str, tuple[int, int]] | None = None) -> None:
+        """A variant's turn, with what is `planned` for it unless that was told before."""
+        with self._changed():
+            self._variants[variant].state = "running"
+            self.planned(variant, samples or {})
 
     def phase(self, variant: str | None, text: str | None) -> None:
         """What a variant, or with None the whole run, is busy with. Rates count the time of phase GENERATING only."""

@@ -222,6 +222,19 @@ def load_if_frozen(run: Run, benchmark: str) -> Exam | None:
     return load(path) if path.exists() else None
 
 
+def samples_asked(exam: Exam, spec: BenchmarkSpec) -> int:
+    """Samples an item: one where the answer is a log-likelihood, which repeats exactly."""
+    scored = any(prompt.continuations for prompt in exam.items[0].item.prompts)
+    return 1 if scored else spec.samples
+
+
+def groups_of(exam: Exam) -> list[str] | None:
+    """The group of each item, itself where it has none; None where no item has one."""
+    if all(entry.item.group is None for entry in exam.items):
+        return None
+    return [entry.item.group or entry.item.id for entry in exam.items]
+
+
 def _lines_hash(lines: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for line in lines:

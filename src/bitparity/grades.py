@@ -23,7 +23,7 @@ from bitparity.live_grading import Job, grade_job, grade_jobs, usable_cores
 from bitparity.progress import Task
 from bitparity.records import Grade, Sample
 from bitparity.steps import earlier
-from bitparity.store import AppendLog, Key, Run, WritableRun, grade_to_row, write_atomically
+from bitparity.store import AppendLog, Key, Run, WritableRun, grade_to_row, persistently, write_atomically
 from bitparity.study import BenchmarkSpec, Study
 
 GRADES_SCHEMA = "bitparity/grades/1"
@@ -85,6 +85,7 @@ class GradeSheet:
     def __init__(self, run: Run, variant: str, spec: BenchmarkSpec, exam: Exam, grader: Grader, *, again: bool) -> None:
         self.spec, self.exam, self.grader = spec, exam, grader
         self.path = run.grades_path(variant, spec.name)
+        self._patience = run.patience
         self.samples = run.samples(variant, spec.name)
         self.old = run.grades(variant, spec.name)
         same = not again and _same_grader(self.path)
@@ -122,8 +123,8 @@ class GradeSheet:
         """Store grades. They are durable when this returns."""
         if self._log is None:
             if not self._same:
-                write_atomically(self.path, [json.dumps(self._header()) + "\n"])
-            self._log = AppendLog(self.path)
+                self._replace([self._header()])
+            self._log = AppendLog(self.path, self._patience)
         made = {(job.sample.item, job.sample.sample): grade for job, grade in graded}
         self._log.append(grade_to_row(key, grade) for key, grade in made.items())
         self.grades |= made
@@ -131,6 +132,10 @@ class GradeSheet:
     def _header(self) -> dict[str, Any]:
         header = {"schema": GRADES_SCHEMA, "grader": grader_fingerprint(), "metric": self.exam.metric}
         return {**header, "execution": self.grader.facts} if self.grader.facts else header
+
+    def _replace(self, rows: Sequence[dict[str, Any]]) -> None:
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        persistently(lambda: write_atomically(self.path, lines), self._patience)
 
     def close(self) -> None:
         """Close the file."""
@@ -142,7 +147,7 @@ class GradeSheet:
         """Write all grades in the samples' order; the keys whose grade changed."""
         self.close()
         rows = [self._header(), *(grade_to_row(key, self.grades[key]) for key in self.samples)]
-        write_atomically(self.path, [json.dumps(row, ensure_ascii=False) + "\n" for row in rows])
+        self._replace(rows)
         return [key for key in self.old if key in self.grades and self.grades[key] != self.old[key]]
 
 

@@ -26,7 +26,10 @@ from bitparity.study import Protocol, ReasoningSpec
 WORTH_A_WORKER = 32  # pairs; loading a grader takes as long as grading so many
 LEAD = 8  # pairs in flight a worker, so that one slow item does not idle the others
 GRACE_S = 5.0  # a worker ends itself this long after its deadline, should its parent be gone
-WORKER_CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from bitparity.grading import _serve; _serve()"
+WORKER_CODE = (  # Ctrl-C reaches the whole group: whoever holds the pipe decides, also while this one imports
+    "import json, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.path[:] = json.loads(sys.argv[2]); "
+    "from bitparity.grading import _serve; _serve()"
+)
 LOAD_S = 120.0  # a worker that has not loaded its grader by then is broken
 
 
@@ -283,7 +286,6 @@ class _Worker:
 
 def _serve() -> None:
     """The main function of a worker: grade what comes until the parent goes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     pipe: Connection[Any, Any] = Connection(int(sys.argv[1]))
     with contextlib.suppress(EOFError, OSError):

@@ -86,11 +86,15 @@ class Prepared:
 
 @dataclass(slots=True)
 class Work:
-    """What a variant still has to do: the requests that can be sent at once, and what builds on their answers."""
+    """What a variant still has to do: the requests that can be sent at once, and what builds on their answers.
+
+    `counts` has by benchmark the samples that are stored, and all that are asked for.
+    """
 
     first: list[Request]
     ladders: dict[str, Ladder]
     batches: Callable[[Sequence[Request]], list[Request]] | None
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -129,6 +133,16 @@ def open_models(study: Study) -> dict[str, Model]:
         recorded = study.variants[control].engine.kind == "replay"  # a recording of its own
         models[control] = _open_files(control, study.variants[control]) if recorded else models[study.baseline]
     return {name: models[name] for name in study.variants}
+
+
+def found(name: str, variant: Variant) -> Variant:
+    """The variant with its model's folder, before anything of it is read. Raises ModelError naming the variant."""
+    if variant.engine.kind in ("replay", "openai"):
+        return variant
+    try:
+        return variant.model_copy(update={"model": str(resolve_model(variant))})
+    except ModelError as error:
+        raise ModelError(f"variant '{name}': {error}") from None
 
 
 def _open_files(name: str, variant: Variant) -> Model:
@@ -227,6 +241,7 @@ def plan_variant(prepared: Prepared, name: str) -> Work:
     everything: list[Request] = []
     done: dict[str, Keys] = {}
     ladders: dict[str, Ladder] = {}
+    counts: dict[str, tuple[int, int]] = {}
     for spec in study.benchmarks:
         exam = prepared.exams.get(spec.name)
         if exam is None:
@@ -234,6 +249,7 @@ def plan_variant(prepared: Prepared, name: str) -> Work:
         exams.check_lengths(exam, name, context)
         everything += exams.requests(exam, spec, model.renderer, reference, name, **how)
         done[spec.name] = prepared.done(name, spec.name)
+        counts[spec.name] = len(done[spec.name]), len(exam.items) * exams.samples_asked(exam, spec)
         if any(entry.item.after is not None for entry in exam.items):
             make = _follow_up(exam, spec, model.renderer, reference, name, how)
             ladders[spec.name] = Ladder(exam, spec.samples, run.samples(name, spec.name), make, context)
@@ -247,8 +263,8 @@ def plan_variant(prepared: Prepared, name: str) -> Work:
         def batches(requests: Sequence[Request]) -> list[Request]:
             return fixed_batches(requests, variant.engine.batch_size, is_done, shifted=variant.control)
 
-        return Work(batches(everything), ladders, batches)
-    return Work([r for r in everything if not is_done(name_of(r))], ladders, None)
+        return Work(batches(everything), ladders, batches, counts)
+    return Work([r for r in everything if not is_done(name_of(r))], ladders, None, counts)
 
 
 def in_order(prepared: Prepared, name: str, work: Work) -> Work:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Self
 
-from bitparity.board import GENERATING, Board
+from bitparity.board import Board
 from bitparity.errors import DiskFullError
 from bitparity.live_sheets import LiveSheets
 from bitparity.preparation import Prepared
 from bitparity.records import Sample
 from bitparity.steps import Name, name_of
-from bitparity.store import AppendLog, sample_to_row
+from bitparity.store import AppendLog, Patience, sample_to_row
 
 DISK_FULL_SECONDS = 5.0  # between two tries
 
@@ -30,7 +29,7 @@ class Recorder:
         run = prepared.run
         self._stored = {bench: prepared.done(name, bench) for bench in prepared.exams}
         self._failed: set[Name] = set()
-        self._logs = {bench: AppendLog(run.samples_path(name, bench)) for bench in prepared.exams}
+        self._logs = {bench: AppendLog(run.samples_path(name, bench), run.patience) for bench in prepared.exams}
         self._live: LiveSheets | None = LiveSheets(prepared, name, idle_cores, self._shown)
         stored = prepared.environment["variants"][name]
         self._total = stored.setdefault("generation", {"seconds": 0.0, "samples": 0, "output_tokens": 0})
@@ -72,7 +71,7 @@ class Recorder:
         fresh = [sample for sample in burst if self._is_fresh(sample)]
         for bench, log in self._logs.items():
             if rows := [sample_to_row(sample) for sample in fresh if sample.benchmark == bench]:
-                patiently(partial(log.append, rows), self._board, self._name)
+                log.append(rows)
         self._total["samples"] += len(fresh)
         self._total["output_tokens"] += sum(sample.tokens for sample in fresh)
         self._board.answered(self._name, fresh)
@@ -90,22 +89,27 @@ class Recorder:
         return True
 
 
-def patiently(write: Callable[[], None], board: Board, name: str) -> None:
-    """Write a record; where the disk is full, say so and try again until there is room.
+class WaitForRoom(Patience):
+    """Pauses where the disk is full, says so, and tries again.
 
-    The engine meanwhile goes on until what it has finished fills its own queue, and then waits.
+    The engine meanwhile goes on until what it has finished fills its own queue, and then waits too.
     """
-    waited = False
-    while True:
-        try:
-            write()
-            break
-        except DiskFullError as error:
-            if not waited:
-                board.phase(name, "waiting: the disk is full")
-                board.note(f"{str(error).partition(';')[0]}: paused; the run goes on as soon as there is room")
-            waited = True
-            time.sleep(DISK_FULL_SECONDS)
-    if waited:
-        board.phase(name, GENERATING)
-        board.note("there is room on the disk again: going on")
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._told = False
+
+    def wait(self, error: DiskFullError) -> None:
+        """Tell it once and sleep a little."""
+        if not self._told:
+            self._told = True
+            self._board.phase(None, "waiting: the disk is full")
+            self._board.note(f"{str(error).partition(';')[0]}: paused; the run goes on as soon as there is room")
+        time.sleep(DISK_FULL_SECONDS)
+
+    def over(self) -> None:
+        """Go on."""
+        if self._told:
+            self._told = False
+            self._board.phase(None, None)
+            self._board.note("there is room on the disk again: going on")

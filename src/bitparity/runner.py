@@ -17,13 +17,14 @@ from bitparity.afterwards import Afterwards
 from bitparity.board import GENERATING, GRADING, LOADING, Board, publishing
 from bitparity.engines.spare import Engines
 from bitparity.errors import EngineError
+from bitparity.exam import groups_of, samples_asked
 from bitparity.grades import grade_benchmark
 from bitparity.live_grading import idle_cores
 from bitparity.models import weight_files
 from bitparity.page_cache import read_ahead
-from bitparity.preparation import Outcome, Prepared, Work, in_order, open_models, plan_variant, prepare
+from bitparity.preparation import Outcome, Prepared, Work, found, in_order, open_models, plan_variant, prepare
 from bitparity.progress import Task
-from bitparity.recording import Recorder
+from bitparity.recording import Recorder, WaitForRoom
 from bitparity.restarts import Restarts
 from bitparity.steps import ask
 from bitparity.store import WritableRun
@@ -54,15 +55,20 @@ def run_study(
     board = board or Board(study)
     with ExitStack() as stack:
         run = stack.enter_context(WritableRun(path, study))
+        run.patience = WaitForRoom(board)
         stack.enter_context(publishing(board, path / PROGRESS_FILE))
-        models = open_models(study)
         engines = stack.enter_context(Engines())
         if ray is None and not any(run.exam_path(spec.name).exists() for spec in study.benchmarks):
-            first = next(iter(study.variants))  # nothing is done yet: it loads while the exams are made
-            engines.launch(models[first].loadable(study.variants[first]), run.log_path(first))
+            first, variant = next(iter(study.variants.items()))  # nothing is done yet: it loads while exams are made
+            engines.launch(found(first, variant), run.log_path(first))
+        models = open_models(study)
         prepared = stack.enter_context(prepare(study, run, models, progress, unsafe_exec=unsafe_exec))
         show_exams(prepared, board)
         planned = {name: plan_variant(prepared, name) for name in study.variants}
+        for name, work in planned.items():
+            board.planned(name, work.counts)
+            if not work.count:
+                board.ended(name)
         afterwards = stack.enter_context(Afterwards())
         waiting = [name for name, work in planned.items() if work.count]
         if ray is not None and waiting:
@@ -83,8 +89,8 @@ def show_exams(prepared: Prepared, board: Board) -> None:
     """Tell the board what is asked."""
     for spec in prepared.study.benchmarks:
         if (exam := prepared.exams.get(spec.name)) is not None:
-            scored = any(prompt.continuations for prompt in exam.items[0].item.prompts)
-            board.exam(spec.name, [entry.item.id for entry in exam.items], 1 if scored else spec.samples)
+            ids = [entry.item.id for entry in exam.items]
+            board.exam(spec.name, ids, samples_asked(exam, spec), groups_of(exam))
     for name, reason in prepared.outcome.not_run.items():
         board.not_run(name, reason)
 
@@ -142,6 +148,7 @@ class _Turn:
                         ready = True
                         self._make_ready()
             self._afterwards.put(recorder.keep_grading())
+            engine.close(at_once=True)  # all it gave is stored, and the next one waits for the device
 
     def _make_ready(self) -> None:
         """The next variant's weights into the page cache, and its engine's libraries into memory."""
@@ -155,15 +162,11 @@ class _Turn:
 def show_start(prepared: Prepared, name: str, board: Board) -> None:
     """Tell the board that a variant begins, and note which exams it sits with which sampling values."""
     stored = prepared.environment["variants"][name]
-    counts: dict[str, tuple[int, int]] = {}
     for spec in prepared.study.benchmarks:
         if (exam := prepared.exams.get(spec.name)) is not None:
             stored.setdefault("exam", {}).setdefault(spec.name, exam.sha256)
             stored.setdefault("sampling", {}).setdefault(spec.name, asdict(exam.sampling))
-            scored = any(prompt.continuations for prompt in exam.items[0].item.prompts)
-            total = len(exam.items) * (1 if scored else spec.samples)
-            counts[spec.name] = (len(prepared.done(name, spec.name)), total)
-    board.begin(name, counts)
+    board.begin(name)
     board.phase(name, LOADING)
 
 
@@ -181,10 +184,12 @@ def record_engine(prepared: Prepared, name: str, facts: dict[str, Any], place: d
 
 
 def _without_place(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What may change a number: not which of several equal devices it is, nor where the checkpoint lies."""
+    """What may change a number: not which of several equal devices it is, how much room it has, or where files lie."""
     kind = str(facts.get("device", "")).partition(":")[0]
     model = {k: v for k, v in facts.get("model", {}).items() if k not in ("path", "revision")}
-    return {**{k: v for k, v in facts.items() if k != "device_uuid"}, "device": kind, "model": model}
+    mig = facts.get("mig") and {k: v for k, v in facts["mig"].items() if k != "gpu_uuid"}
+    others = {k: v for k, v in facts.items() if k not in ("device_uuid", "kv_cache_tokens")}
+    return {**others, "device": kind, "model": model, "mig": mig}
 
 
 def _grade_variant(prepared: Prepared, name: str, board: Board, progress: Task) -> None:

@@ -19,7 +19,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, MutableSet
+from collections.abc import Callable, Iterable, Iterator, MutableSet
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
@@ -67,6 +67,31 @@ class Keys(MutableSet[Key]):
         """Take a key out, where it is in."""
         if key in self:
             self._bits[key[0]] ^= 1 << key[1]
+
+
+class Patience:
+    """What is done about a full disk; this one gives up. `wait` returns where the write shall be tried again."""
+
+    def wait(self, error: DiskFullError) -> None:
+        """Raise the error, or return after a while."""
+        raise error
+
+    def over(self) -> None:
+        """There was room again."""
+
+
+def persistently(write: Callable[[], None], patience: Patience) -> None:
+    """Write; where the disk is full, as often as `patience` allows."""
+    waited = False
+    while True:
+        try:
+            write()
+            break
+        except DiskFullError as error:
+            waited = True
+            patience.wait(error)
+    if waited:
+        patience.over()
 
 
 def file_stem(benchmark: str) -> str:
@@ -198,8 +223,9 @@ def _sync_folder(folder: Path) -> None:
 class AppendLog:
     """One append-only JSONL file. `append` returns once its lines are durable."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience: Patience | None = None) -> None:
         self._path = path
+        self._patience = patience or Patience()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = not path.exists()
@@ -229,9 +255,10 @@ class AppendLog:
 
     def append(self, records: Iterable[dict[str, Any]]) -> None:
         """Write records and wait until they are on disk; on failure the file is as it was before."""
-        data = memoryview(
-            "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records).encode("utf-8", "surrogatepass")
-        )
+        data = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records).encode("utf-8", "surrogatepass")
+        persistently(lambda: self._append(memoryview(data)), self._patience)
+
+    def _append(self, data: memoryview) -> None:
         try:
             written = 0
             while written < len(data):
@@ -277,6 +304,7 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.patience = Patience()
 
     @property
     def environment_path(self) -> Path:
@@ -454,4 +482,4 @@ class WritableRun(Run):
 
     def update_environment(self, environment: dict[str, Any]) -> None:
         """Replace environment.json."""
-        write_json(self.environment_path, environment)
+        persistently(lambda: write_json(self.environment_path, environment), self.patience)

@@ -215,7 +215,7 @@ class RayPool:
         """Start an actor on every seat that has none: nodes may come late, and come back."""
         self._looked = self.now()
         taken = {actor.seat for actor in self._actors.values()}
-        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        nodes: list[dict[str, Any]] = ray.nodes()
         hosts = {node["NodeID"]: node["NodeManagerHostname"] for node in nodes}
         for seat in seats(nodes, self._gpus):
             if seat not in taken and self._retry.get(seat, (0.0, 0.0))[0] <= self.now():
