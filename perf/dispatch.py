@@ -6,7 +6,8 @@
 `finish` runs the very driver and scheduler on simulated time and compares the end with the ideal: all work over all
 devices at full speed, plus one load each. A device writes STEP seconds a token plus PER_SEQUENCE for each answer
 under way, as batched decoding does, so it is slower than the ideal when few answers are left. Answer lengths are
-long-tailed (log-normal, cut at the budget), other ones for each benchmark.
+long-tailed (log-normal, cut at the budget), other ones for each benchmark. One device needs some days for the study of 8 devices; that of more
+devices has as many more items.
 
 `store` puts 4 kB answers of fake devices through the driver into a run directory, then reads which are done, as a
 resumed run does. The process is held to one core. Prints one JSON line for each measurement.
@@ -38,7 +39,7 @@ from bitparity.store import AppendLog, Keys, Run, sample_to_row
 ROOM = 128  # answers under way at once on one device
 STEP, PER_SEQUENCE = 0.012, 0.0002  # seconds: 83 tokens/s alone, 3,400 with ROOM answers
 LOAD = 180.0  # seconds
-WINDOW = 0.5  # simulated seconds of events that the driver sees together
+WINDOW = 2.0  # simulated seconds of events that the driver sees together
 
 # name, items, samples, median tokens, sigma of the logarithm, budget: a study of a reasoning model
 BENCHMARKS = [
@@ -300,14 +301,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["finish", "store"])
     parser.add_argument("--devices", type=int, nargs="+", default=[8, 64])
-    parser.add_argument("--scale", type=float, default=None, help="finish: items, as a multiple of the study's")
+    parser.add_argument("--scale", type=float, default=3.0, help="finish: how many times as many items")
     parser.add_argument("--samples", type=int, default=2_000_000)
     parser.add_argument("--folder", type=Path, default=None, help="store: where the run goes, 10 GB")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     if args.what == "finish":
         for devices in args.devices:
-            print(json.dumps(finish(devices, args.scale or max(1.0, devices / 8), args.seed)), flush=True)
+            print(json.dumps(finish(devices, args.scale * devices / 8, args.seed)), flush=True)
         return
     folder = Path(tempfile.mkdtemp(prefix="dispatch-", dir=args.folder))
     try:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from toy import Recorded, ToyPool, answer, requests, run
 
 from bitparity.cluster import driver as driver_module
@@ -144,7 +139,11 @@ def test_work_that_goes_away_with_device_after_device_is_suspected() -> None:
 
 
 def ladder_exam() -> Exam:
-    items = [Item(f"p{n}.{k}", (Prompt(text="?"),), None, after=f"p{n}.{k - 1}" if k else None) for n in range(12) for k in range(3)]
+    items = [
+        Item(f"p{n}.{k}", (Prompt(text="?"),), None, after=f"p{n}.{k - 1}" if k else None)
+        for n in range(12)
+        for k in range(3)
+    ]
     return Exam("steps", "m", Sampling(100), 0, None, tuple(ExamItem(i) for i in items), len(items), {})
 
 
@@ -166,7 +165,7 @@ def test_what_builds_on_answers_is_asked_after_them(batches: bool, fault_rate: f
     ]
     pool, recorded = ToyPool(3), Recorded()
     pool.fault_rate = fault_rate
-    source = Source("v", first, {"steps": ladder}, (lambda r: list(r)) if batches else None, Lengths())
+    source = Source("v", first, {"steps": ladder}, list if batches else None, Lengths())
     Driver({"v": source}, pool, recorded).run()
     assert len(recorded.samples["v"]) == 12 * 3 * 2
     if not batches and not fault_rate:

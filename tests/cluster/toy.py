@@ -122,7 +122,7 @@ class Recorded:
 def run(pool: ToyPool, work: dict[str, list[Request]], batches: bool = False) -> tuple[Driver, Recorded]:
     """Answer the requests of some variants."""
     lengths, recorded = Lengths(), Recorded()
-    sources = {v: Source(v, first, {}, (lambda r: list(r)) if batches else None, lengths) for v, first in work.items()}
+    sources = {v: Source(v, first, {}, list if batches else None, lengths) for v, first in work.items()}
     driver = Driver(sources, pool, recorded)
     driver.run()
     return driver, recorded
