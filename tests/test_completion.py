@@ -17,6 +17,9 @@ PROGRAM = Path(sys.executable).with_name("bitparity")
     ("words", "expected"),
     [
         ("bitparity rep", ["report"]),
+        ("bitparity sta", ["status"]),
+        ("bitparity run study.yaml --det", ["--detach"]),
+        ("bitparity status run --w", ["--watch"]),
         ("bitparity export run --format ", ["csv", "parquet", "lm-eval", "model-card", "summary"]),
     ],
 )

@@ -14,6 +14,7 @@ from bitparity.errors import RunError, StoreError
 from bitparity.records import Grade, Sample
 from bitparity.store import (
     AppendLog,
+    Patience,
     Run,
     WritableRun,
     grade_from_row,
@@ -122,7 +123,7 @@ def test_a_really_full_disk_loses_nothing_that_was_finished() -> None:
     """/dev/full answers every write with ENOSPC."""
     log = AppendLog.__new__(AppendLog)
     with Path("/dev/full").open("ab", buffering=0) as full:
-        log._path, log._file, log._end = Path("/dev/full"), full, 0
+        log._path, log._file, log._end, log._patience = Path("/dev/full"), full, 0, Patience()
         with pytest.raises(StoreError, match="Free some space"):
             log.append([{"n": 1}])
 

@@ -39,6 +39,9 @@ NVFP4 = {
     "weights": ["float 4 bit, tensor_group 16"],
     "activations": ["float 4 bit, tensor_group 16, dynamic local"],
 }
+MODELOPT = {"method": "modelopt", "quant_algo": "NVFP4"}
+MARLIN = "ModelOptNvFp4LinearMethod / MarlinNvFp4LinearKernel"
+CUTLASS = "ModelOptNvFp4LinearMethod / CutlassNvFp4LinearKernel"
 ENGINE = {"engine": "vllm", "version": "0.33.0", "device_name": "H100", "dtype": "bfloat16", "end_token_ids": [2]}
 SERVED = {
     "engine": "openai",
@@ -199,6 +202,10 @@ LOOP = WORDS + "So the answer is 4. " * 40
         (facts(bf16=engine(), fp8=engine({"device_name": "A100"})), ("device_difference", "fp8", "warning")),
         (facts(bf16=engine(), fp8=engine({"end_token_ids": [2, 7]})), ("settings_difference", "fp8", "warning")),
         (facts(bf16=engine({}, {"version": "0.34.0"})), ("mixed_engines", "bf16", "warning")),
+        (
+            facts(fp8={"restarts": [{"at": "now", "reason": "it was killed by signal 9", "lowered": {}}]}),
+            ("restarted", "fp8", "warning"),
+        ),
         (facts(fp8=engine({"engine": "replay"})), ("recorded", None, "warning")),
         (facts(fp8=engine(SERVED)), ("unproved", "fp8", "warning")),
         (facts(fp8=engine({"quantization": None})), ("not_as_named", "fp8", "error")),
@@ -211,6 +218,27 @@ LOOP = WORDS + "So the answer is 4. " * 40
         (
             facts(
                 fp8=engine({"quantization": FP8, "linear_kernels": {"W8A8Fp8 / MarlinFP8ScaledMMLinearKernel": 112}})
+            ),
+            ("weight_only", "fp8", "warning"),
+        ),
+        (
+            facts(fp8=engine({"quantization": MODELOPT, "linear_kernels": {MARLIN: 96, "UnquantizedLinearMethod": 1}})),
+            ("weight_only", "fp8", "warning"),
+        ),
+        (
+            facts(
+                fp8=engine({"quantization": MODELOPT, "layer_kernels": {"experts": {"NvFp4MoE / MarlinExperts": 9}}})
+            ),
+            ("weight_only", "fp8", "warning"),
+        ),
+        (
+            facts(
+                fp8=engine(
+                    {
+                        "quantization": {"method": "fp8", "activation_scheme": "dynamic"},
+                        "linear_kernels": {"Fp8LinearMethod / MarlinFP8ScaledMMLinearKernel": 96},
+                    }
+                )
             ),
             ("weight_only", "fp8", "warning"),
         ),
@@ -253,6 +281,12 @@ def test_a_planted_fault_is_named(planted: validity.Facts, expected: tuple[str, 
         ),
         (
             facts(fp8=engine({"quantization": FP8, "linear_kernels": {"W8A8Fp8 / CutlassFP8ScaledMMLinearKernel": 1}})),
+            "weight_only",
+        ),
+        (facts(fp8=engine({"quantization": MODELOPT, "linear_kernels": {CUTLASS: 96}})), "weight_only"),
+        (facts(fp8=engine({"quantization": {"method": "awq"}, "linear_kernels": {"AWQ / Marlin": 96}})), "weight_only"),
+        (  # an ignored head beside layers whose activations are quantized
+            facts(fp8=engine({"quantization": FP8, "linear_kernels": {CUTLASS: 96, "UnquantizedLinearMethod": 1}})),
             "weight_only",
         ),
     ],

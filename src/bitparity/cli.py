@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -13,9 +15,9 @@ from bitparity.errors import EXIT_OPEN, EXIT_WORSE, BitparityError, UserInputErr
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bitparity.preparation import Outcome
     from bitparity.report.html.gating import Withhold
     from bitparity.report.language import Lang
-    from bitparity.runner import Outcome
     from bitparity.study import Study
 
 app = typer.Typer(
@@ -27,9 +29,15 @@ app = typer.Typer(
 )
 
 UNSAFE_HELP = "Run a model's code without a sandbox where none works here; the results say so."
+RAY_HELP = "Use all devices of a Ray cluster; auto: the one that runs, else every GPU of this host."
 OUT_HELP = "Run directory; by default artifacts/<study>/."
+DETACH_HELP = (
+    "Go on in the background, also when this terminal is lost (on hosts that end a user's processes at logout: "
+    "loginctl enable-linger). Returns once the run has begun, with its pid, its log, and how to watch and stop it."
+)
 GATED_HELP = "Put questions and answers of gated data sets into report.html, which then must not be passed on."
 WITHOUT_HELP = "Leave every question, reference and answer out, for a report that can be published."
+EXIT_STOPPED = 128 + 2  # by SIGINT, as shells say it
 PLAIN_WIDTH = 120  # columns of the table where stdout is no terminal
 
 
@@ -64,13 +72,20 @@ def run(
     limit: Annotated[int | None, typer.Option(min=1, help="Items of each benchmark, a fair subset.")] = None,
     control: Annotated[bool, typer.Option(help="Run the baseline a second time, for the noise floor.")] = False,
     unsafe_exec: Annotated[bool, typer.Option("--unsafe-exec", help=UNSAFE_HELP)] = False,
+    detach: Annotated[bool, typer.Option("--detach", help=DETACH_HELP)] = False,
+    ray: Annotated[str | None, typer.Option(metavar="auto|ADDRESS", help=RAY_HELP)] = None,
 ) -> None:
     """Run a study, or go on with it: what is finished is kept. Exit code 1: a candidate is worse."""
     from bitparity.study import load_study
 
     resolved = load_study(study, limit, control=control)
     place = out or Path("artifacts") / resolved.name
-    raise typer.Exit(_exit_code(*_run_and_report(resolved, place, unsafe_exec=unsafe_exec)))
+    if detach:
+        from bitparity.detach import start
+
+        same = [word for word in sys.argv[sys.argv.index("run") + 1 :] if word != "--detach"]
+        raise typer.Exit(start(resolved, place, same) or 0)
+    raise typer.Exit(_exit_code(*_run_and_report(resolved, place, unsafe_exec=unsafe_exec, ray=ray)))
 
 
 @app.command()
@@ -94,13 +109,37 @@ def doctor(
 
 
 @app.command()
+def status(
+    run: Annotated[Path, typer.Argument(help="A run directory, also another host's.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again until the run ends.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document; with --watch one a line.")] = False,
+) -> None:
+    """How far a run is, how fast, and what is left. Exit code 0: it runs, or is complete; 3: it stopped before."""
+    from bitparity import status as statuses
+    from bitparity.report import live
+
+    first = statuses.look(run)
+    try:
+        if as_json:
+            for found in statuses.watch(run) if watch else [first]:
+                print(json.dumps({"status": found.state, "said": found.said, **found.snapshot}), flush=True)
+        elif watch:
+            live.follow(statuses.watch(run), _console())
+        else:
+            live.show(first, _console())
+    except KeyboardInterrupt:
+        _say("no longer watching; the run itself was left alone")
+    raise typer.Exit(0 if watch and first.state == "running" else first.exit_code)
+
+
+@app.command()
 def grade(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     unsafe_exec: Annotated[bool, typer.Option("--unsafe-exec", help=UNSAFE_HELP)] = False,
 ) -> None:
     """Grade all samples of a run again, and say which verdicts changed."""
+    from bitparity.grades import regrade
     from bitparity.progress import make_progress
-    from bitparity.runner import regrade
 
     changes = regrade(run, make_progress(), unsafe_exec=unsafe_exec)
     for (variant, benchmark), keys in changes.items():
@@ -232,11 +271,16 @@ def demo(
         raise typer.Exit(EXIT_OPEN)
 
 
-def _run_and_report(study: Study, out: Path, *, unsafe_exec: bool = False) -> tuple[Outcome, dict[str, Any]]:
-    from bitparity.progress import make_progress
+def _run_and_report(
+    study: Study, out: Path, *, unsafe_exec: bool = False, ray: str | None = None
+) -> tuple[Outcome, dict[str, Any]]:
+    from bitparity.board import Board
+    from bitparity.report.live import view
     from bitparity.runner import run_study
 
-    outcome = run_study(study, out, make_progress(), unsafe_exec=unsafe_exec)
+    board = Board(study)
+    with view(board) as progress:
+        outcome = run_study(study, out, progress, unsafe_exec=unsafe_exec, board=board, ray=ray)
     results = _report(out)
     for name, reason in outcome.failures.items():
         _say(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")
@@ -289,6 +333,13 @@ def _clean(line: str) -> str:
     return clean(line)
 
 
+def _stopped() -> NoReturn:
+    """End at once: a test of a model's code that still runs must not hold up the end."""
+    _say("stopped; what was finished is kept, the same command goes on")
+    sys.stdout.flush()
+    os._exit(EXIT_STOPPED)
+
+
 def main() -> None:
     """The entry point: errors become one line on stderr and the exit code of the design."""
     try:
@@ -296,9 +347,12 @@ def main() -> None:
     except BitparityError as error:
         _say(f"error: {' '.join(str(error).split())}")
         sys.exit(error.exit_code)
+    except SystemExit as ended:
+        if ended.code == EXIT_STOPPED:  # what typer makes of Ctrl-C
+            _stopped()
+        raise
     except KeyboardInterrupt:
-        _say("stopped; what was finished is kept, the same command goes on")
-        sys.exit(130)
+        _stopped()
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)

@@ -12,6 +12,7 @@ BitparityError                exit code 3
 │   └── MissingDependencyError  an optional package is absent
 ├── EngineError               an engine died or could not start; what was finished is kept
 ├── StoreError                a record could not be written or read; what was finished is kept
+│   └── DiskFullError         there is no room for a record; it can be written once there is
 └── SandboxError              model-written code cannot be confined on this machine, so none is run
 ```
 """
@@ -75,11 +76,24 @@ class MissingDependencyError(UserInputError):
 
 
 class EngineError(BitparityError):
-    """An engine could not start or died; finished samples are kept, the same command goes on."""
+    """An engine could not start or died; finished samples are kept, the same command goes on.
+
+    `out_of_memory` tells that memory was what it lacked, so that asking less of it at once may help; `loaded` that
+    it died at work and not while it was loading.
+    """
+
+    def __init__(self, message: str, *, out_of_memory: bool = False, loaded: bool = False) -> None:
+        super().__init__(message)
+        self.out_of_memory = out_of_memory
+        self.loaded = loaded
 
 
 class StoreError(BitparityError):
     """A record could not be written or read back; finished samples are kept."""
+
+
+class DiskFullError(StoreError):
+    """There is no room for a record; it can be written once there is."""
 
 
 class SandboxError(BitparityError):

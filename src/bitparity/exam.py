@@ -132,7 +132,7 @@ def _check_ids(items: Sequence[Item], name: str) -> None:
 def _exam_item(item: Item, spec: BenchmarkSpec, renderer: Renderer | None, notes: set[str]) -> ExamItem:
     if renderer is None:
         return ExamItem(item)
-    rendered = [renderer.render(prompt, spec.protocol) for prompt in item.prompts]
+    rendered = [renderer.render_once(prompt, spec.protocol) for prompt in item.prompts]
     if any(r.system_dropped for r in rendered):
         notes.add("the chat template takes no system message, so the benchmark's own was left out")
     return ExamItem(
@@ -222,6 +222,19 @@ def load_if_frozen(run: Run, benchmark: str) -> Exam | None:
     return load(path) if path.exists() else None
 
 
+def samples_asked(exam: Exam, spec: BenchmarkSpec) -> int:
+    """Samples an item: one where the answer is a log-likelihood, which repeats exactly."""
+    scored = any(prompt.continuations for prompt in exam.items[0].item.prompts)
+    return 1 if scored else spec.samples
+
+
+def groups_of(exam: Exam) -> list[str] | None:
+    """The group of each item, itself where it has none; None where no item has one."""
+    if all(entry.item.group is None for entry in exam.items):
+        return None
+    return [entry.item.group or entry.item.id for entry in exam.items]
+
+
 def _lines_hash(lines: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for line in lines:
@@ -308,7 +321,7 @@ def requests(
         tokens: list[tuple[int, ...]] | None = None
         scored: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] | None = None
         if renderer is not None:
-            rendered = [renderer.render(prompt, spec.protocol) for prompt in entry.item.prompts]
+            rendered = [renderer.render_once(prompt, spec.protocol) for prompt in entry.item.prompts]
             _check_same(exam, entry, rendered, spec, renderer, reference, variant)
             tokens = [r.token_ids for r in rendered]
             if any(r.scored is not None for r in rendered):
@@ -413,7 +426,7 @@ def _difference(
         frozen = Rendered((entry.texts or ())[index], own.token_ids, own.scored)
         shown = difference(frozen, own, ("the exam", "this variant"))
     else:
-        frozen = reference.render(entry.item.prompts[index], spec.protocol)
+        frozen = reference.render_once(entry.item.prompts[index], spec.protocol)
         shown = difference(frozen, own, ("the exam", "this variant"), (reference.decode, own_renderer.decode))
     return shown or "its tokens are no longer those that were frozen: the reference tokenizer has changed"
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from bitparity.benchmarks import Benchmark
 from bitparity.errors import BitparityError
@@ -26,7 +26,10 @@ from bitparity.study import Protocol, ReasoningSpec
 WORTH_A_WORKER = 32  # pairs; loading a grader takes as long as grading so many
 LEAD = 8  # pairs in flight a worker, so that one slow item does not idle the others
 GRACE_S = 5.0  # a worker ends itself this long after its deadline, should its parent be gone
-WORKER_CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from bitparity.grading import _serve; _serve()"
+WORKER_CODE = (  # Ctrl-C reaches the whole group: whoever holds the pipe decides, also while this one imports
+    "import json, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.path[:] = json.loads(sys.argv[2]); "
+    "from bitparity.grading import _serve; _serve()"
+)
 LOAD_S = 120.0  # a worker that has not loaded its grader by then is broken
 
 
@@ -151,20 +154,46 @@ def grade_all(
 ) -> Iterator[Grade]:
     """The verdicts on all pairs, lazily and in their order; `opened` as in `split_reasoning`.
 
-    A benchmark with a slow grader is graded in `workers` processes; one pair that takes over `timeout_s`
-    seconds there has its process killed and is unscored. Verdicts do not depend on the number of workers.
+    A benchmark with a slow grader is graded by a `Crew` of `workers` processes.
     """
     if not benchmark.slow_grader:
         yield from (grade_sample(benchmark, item, sample, protocol, opened) for item, sample in pairs)
         return
-    crew: list[_Worker] = []
-    try:
-        for _ in range(min(workers, -(-len(pairs) // WORTH_A_WORKER))):
-            crew.append(_Worker(benchmark, protocol, timeout_s, opened))
-        yield from _conduct(crew, pairs)
-    finally:
-        for worker in crew:
+    with Crew(benchmark, protocol, workers, timeout_s, opened) as crew:
+        yield from crew.grade(pairs)
+
+
+class Crew:
+    """Processes for a slow grader, at most `most`, started as there is work for them.
+
+    One pair that takes over `timeout_s` seconds has its process killed and is unscored. Verdicts do not depend on
+    the number of workers.
+    """
+
+    def __init__(
+        self, benchmark: Benchmark, protocol: Protocol, most: int, timeout_s: float, opened: bool | None
+    ) -> None:
+        self._job = (benchmark, protocol, timeout_s, opened)
+        self._most = most
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def grade(self, pairs: Sequence[tuple[Item, Sample]]) -> Iterator[Grade]:
+        """The verdicts, lazily and in the pairs' order; one call must be read to its end before the next."""
+        while len(self._workers) < min(self._most, -(-len(pairs) // WORTH_A_WORKER)):
+            self._workers.append(_Worker(*self._job))
+        yield from _conduct(self._workers, pairs)
+
+    def close(self) -> None:
+        """End the processes."""
+        for worker in self._workers:
             worker.kill()
+        self._workers = []
 
 
 def _conduct(crew: list[_Worker], pairs: Sequence[tuple[Item, Sample]]) -> Iterator[Grade]:
@@ -257,7 +286,6 @@ class _Worker:
 
 def _serve() -> None:
     """The main function of a worker: grade what comes until the parent goes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     pipe: Connection[Any, Any] = Connection(int(sys.argv[1]))
     with contextlib.suppress(EOFError, OSError):

@@ -11,6 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,16 +94,21 @@ class Beside:
             try:
                 grade = grade_job(job)
                 with self._lock:
-                    self._keep(job, grade)
+                    if not self._stopped:
+                        self._keep(job, grade)
             except BaseException as error:
                 self._failure = error
 
     def close(self, *, drop: bool = False) -> None:
-        """Finish what was handed over (with `drop` only what runs). Raises what a grader could not store."""
-        self._stopped = drop
+        """Finish what was handed over. Raises what a grader could not store. With `drop` nothing more is kept."""
+        with self._lock:
+            self._stopped = drop
+        while drop and not self._queue.empty():
+            with suppress(queue.Empty):
+                self._queue.get_nowait()
         for _ in self._threads:
             self._queue.put(None)
-        for thread in self._threads:
+        for thread in () if drop else self._threads:
             thread.join()
         self._threads = []
         if self._failure is not None and not drop:
@@ -113,15 +119,14 @@ def grade_jobs(jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, Grade]]
     """The verdicts on all jobs, as they end."""
     waiting = iter(jobs)
     running: dict[Future[Grade], Job] = {}
-    with ThreadPoolExecutor(workers, thread_name_prefix="grader") as pool:
-        try:
-            while True:
-                while len(running) < LEAD * workers and (job := next(waiting, None)) is not None:
-                    running[pool.submit(grade_job, job)] = job
-                if not running:
-                    return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
-        finally:
-            for future in running:
-                future.cancel()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="grader")
+    try:
+        while True:
+            while len(running) < LEAD * workers and (job := next(waiting, None)) is not None:
+                running[pool.submit(grade_job, job)] = job
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # a test that runs must not hold up Ctrl-C

@@ -148,6 +148,12 @@ def context_length(folder: Path) -> int | None:
     return None
 
 
+def model_type(folder: Path) -> str | None:
+    """The `model_type` of a checkpoint's configuration."""
+    found = _read_json(folder / "config.json").get("model_type")
+    return None if found is None else str(found)
+
+
 def identity(folder: Path) -> dict[str, Any]:
     """What the checkpoint is, as JSON values: hashes (SHA-256), declared quantization, length, hub commit.
 

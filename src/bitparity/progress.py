@@ -1,12 +1,16 @@
-"""Progress on stderr: live bars on a terminal, plain lines elsewhere. Both show rate and time left."""
+"""Progress on stderr: live bars on a terminal, plain lines elsewhere. Both show rate and time left.
+
+A run has a view of its own (`bitparity.report.live`), in which these tasks stand below the table.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import IO, Any
 
 Advance = Callable[[int], None]
 """Says that so many more units are finished."""
@@ -18,7 +22,17 @@ PLAIN_INTERVAL = 10.0  # seconds between two plain lines of one task
 
 def make_progress() -> Task:
     """The kind of progress that fits stderr."""
-    return _rich_task if sys.stderr.isatty() else _plain_task
+    return _rich_task if redraws(sys.stderr) else plain_task
+
+
+def redraws(stream: IO[str]) -> bool:
+    """Whether a stream is a terminal on which a line can be drawn again."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+
+
+def printable(text: str) -> str:
+    """A text of any origin in one line, without what a terminal would act on."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
 
 
 @contextmanager
@@ -38,7 +52,7 @@ def _rich_task(what: str, total: int | None, unit: str) -> Iterator[Advance]:
         _shared[0].start()
     bar = _shared[0]
     _shared[1] += 1
-    task = bar.add_task(what, total=total, amount=_progress(0, total, unit), rate="")
+    task = bar.add_task(printable(what), total=total, amount=_progress(0, total, unit), rate="")
     started, finished = time.monotonic(), 0
 
     def advance(count: int) -> None:
@@ -61,7 +75,7 @@ def _bars() -> Any:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = ["{task.description}", "{task.fields[amount]}", "{task.fields[rate]}"]
-    texts = [TextColumn(column) for column in columns]
+    texts = [TextColumn(column, markup=False) for column in columns]
     return Progress(texts[0], BarColumn(), *texts[1:], TimeRemainingColumn(), console=Console(stderr=True))
 
 
@@ -71,7 +85,9 @@ def _progress(finished: int, total: int | None, unit: str) -> str:
 
 
 @contextmanager
-def _plain_task(what: str, total: int | None, unit: str) -> Iterator[Advance]:
+def plain_task(what: str, total: int | None, unit: str) -> Iterator[Advance]:
+    """Lines: at the start, every ten seconds, and at the end."""
+    what = printable(what)
     started = time.monotonic()
     finished, shown = 0, started
     _say(f"{what} ..." if total is None else f"{what}: {_amount(total, unit)} to do")
@@ -82,21 +98,22 @@ def _plain_task(what: str, total: int | None, unit: str) -> Iterator[Advance]:
         now = time.monotonic()
         if now - shown >= PLAIN_INTERVAL and finished != total:
             shown = now
-            _say(f"{what}: {_line(finished, total, now - started, unit)}")
+            _say(f"{what}: {task_line(finished, total, now - started, unit)}")
 
     yield advance
     seconds = time.monotonic() - started
     count = f"{_amount(finished, unit)} " if finished else ""
-    _say(f"{what}: {count}done in {_duration(seconds)}")
+    _say(f"{what}: {count}done in {duration(seconds)}")
 
 
-def _line(finished: int, total: int | None, seconds: float, unit: str) -> str:
+def task_line(finished: int, total: int | None, seconds: float, unit: str) -> str:
+    """How far a task is, how fast, and what is left."""
     rate = _rate(finished, seconds, unit)
     if total is None:
         return f"{_amount(finished, unit)}, {rate}"
-    left = (total - finished) * seconds / finished if finished else 0.0
     share = 100 * finished / total if total else 100.0
-    return f"{finished}/{_amount(total, unit)} ({share:.0f} %), {rate}, {_duration(left)} left"
+    left = f", {duration((total - finished) * seconds / finished)} left" if finished else ""
+    return f"{finished}/{_amount(total, unit)} ({share:.0f} %), {rate}{left}"
 
 
 def _amount(count: int, unit: str) -> str:
@@ -108,7 +125,8 @@ def _rate(finished: int, seconds: float, unit: str) -> str:
     return f"{per_second / 1e6:.1f} MB/s" if unit == "B" else f"{per_second:.1f} {unit}/s"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as people read them."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -52,6 +52,7 @@ class Renderer:
         except ImportError:
             raise MissingDependencyError("transformers", "transformers", "tokenizing prompts") from None
         self.folder = folder
+        self._known: dict[int, tuple[Prompt, Protocol, Rendered]] = {}  # by the prompt object, which is kept alive
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
         except Exception as error:  # a broken file raises nearly anything, from KeyError to Rust's own
@@ -64,6 +65,14 @@ class Renderer:
         """The final text and its tokens. Raises ModelError where the chat template cannot make it."""
         text, dropped = self.text(prompt, protocol)
         return self.encode(text, prompt.continuations, dropped)
+
+    def render_once(self, prompt: Prompt, protocol: Protocol) -> Rendered:
+        """As `render`, made once for an exam's prompt: variants that share this tokenizer share the tokens too."""
+        known = self._known.get(id(prompt))
+        if known is None or known[0] is not prompt or known[1] != protocol:
+            known = (prompt, protocol, self.render(prompt, protocol))
+            self._known[id(prompt)] = known
+        return known[2]
 
     def text(self, prompt: Prompt, protocol: Protocol) -> tuple[str, bool]:
         """(final text, whether the prompt's system message had to be left out)."""

@@ -18,7 +18,8 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, MutableSet
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
@@ -26,12 +27,71 @@ from typing import Any, Self
 
 import yaml
 
-from bitparity.errors import RunError, StoreError
+from bitparity.errors import DiskFullError, RunError, StoreError
 from bitparity.records import Grade, Sample
 from bitparity.study import Study
 
 Key = tuple[str, int]  # (item, sample)
 _SAMPLE_FIELDS = [f.name for f in fields(Sample) if f.name != "benchmark"]
+_READ_BYTES = 1 << 22
+_MOST_SAMPLES = 10**6  # of one item; a larger number is a damaged line
+
+
+class Keys(MutableSet[Key]):
+    """A set of (item, sample), one bit each: millions of samples of some thousand items take some megabytes."""
+
+    def __init__(self, keys: Iterable[Key] = ()) -> None:
+        self._bits: dict[str, int] = {}
+        for key in keys:
+            self.add(key)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, tuple) and bool(self._bits.get(key[0], 0) >> key[1] & 1)
+
+    def __iter__(self) -> Iterator[Key]:
+        for item, bits in self._bits.items():
+            yield from ((item, k) for k in range(bits.bit_length()) if bits >> k & 1)
+
+    def __len__(self) -> int:
+        return sum(bits.bit_count() for bits in self._bits.values())
+
+    def add(self, key: Key) -> None:
+        """Put a key in."""
+        self.merge(key[0], 1 << key[1])
+
+    def merge(self, item: str, bits: int) -> None:
+        """Put in (item, k) for each bit k that is set."""
+        self._bits[item] = self._bits.get(item, 0) | bits
+
+    def discard(self, key: Key) -> None:
+        """Take a key out, where it is in."""
+        if key in self:
+            self._bits[key[0]] ^= 1 << key[1]
+
+
+class Patience:
+    """What is done about a full disk; this one gives up. `wait` returns where the write shall be tried again."""
+
+    def wait(self, error: DiskFullError) -> None:
+        """Raise the error, or return after a while."""
+        raise error
+
+    def over(self) -> None:
+        """There was room again."""
+
+
+def persistently(write: Callable[[], None], patience: Patience) -> None:
+    """Write; where the disk is full, as often as `patience` allows."""
+    waited = False
+    while True:
+        try:
+            write()
+            break
+        except DiskFullError as error:
+            waited = True
+            patience.wait(error)
+    if waited:
+        patience.over()
 
 
 def file_stem(benchmark: str) -> str:
@@ -88,22 +148,60 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         raise _storage_error(error, path) from None
 
 
+# The start and the end of a sample's line as `AppendLog` writes it. A quote inside a string is escaped, so
+# `, "finish": "` can stand in no text, and the first `", "sample": ` ends the item.
+_START = re.compile(rb'\{"item": "([^"\\\x00-\x1f]*)", "sample": (\d{1,6}), "text": "')
+_FINISH = b', "finish": "'
+_FAILED = _FINISH + b'error"'
+
+
+def _scan(path: Path) -> Iterator[tuple[bytes | str, int, bool]]:
+    """(item, sample, whether it failed) of each line of a file of samples; a torn last line is left out.
+
+    An item comes as its bytes in UTF-8 where they can be read off the line, else as text. A line that is not as
+    `AppendLog` writes it is parsed whole. Raises StoreError with the line number where that fails.
+    """
+    try:
+        with path.open("rb", buffering=_READ_BYTES) as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return
+                found = _START.match(line)
+                at = line.rfind(_FINISH)
+                if found and at > 0 and line.endswith(b"}\n") and b"\0" not in line:
+                    yield found[1], int(found[2]), line.startswith(_FAILED, at)
+                else:
+                    row = _parsed(line, path, number)
+                    item, sample = row.get("item"), row.get("sample")
+                    if not isinstance(item, str) or not isinstance(sample, int) or not 0 <= sample < _MOST_SAMPLES:
+                        raise _broken(path, number)
+                    yield item, sample, row.get("finish") == "error"
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _storage_error(error, path) from None
+
+
 def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except ValueError:
         record = None
     if not isinstance(record, dict):
-        raise StoreError(
-            f"{path}, line {number}: not a record; the file was edited or the disk is faulty. "
-            "Delete that line and run again: only its sample is redone"
-        )
+        raise _broken(path, number)
     return record
+
+
+def _broken(path: Path, number: int) -> StoreError:
+    return StoreError(
+        f"{path}, line {number}: not a record; the file was edited or the disk is faulty. "
+        "Delete that line and run again: only its sample is redone"
+    )
 
 
 def _storage_error(error: OSError, path: Path) -> StoreError | RunError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(
+        return DiskFullError(
             f"the disk is full: {path} could not be written; everything finished before is kept. "
             "Free some space and run the same command again"
         )
@@ -125,8 +223,9 @@ def _sync_folder(folder: Path) -> None:
 class AppendLog:
     """One append-only JSONL file. `append` returns once its lines are durable."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience: Patience | None = None) -> None:
         self._path = path
+        self._patience = patience or Patience()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = not path.exists()
@@ -156,9 +255,10 @@ class AppendLog:
 
     def append(self, records: Iterable[dict[str, Any]]) -> None:
         """Write records and wait until they are on disk; on failure the file is as it was before."""
-        data = memoryview(
-            "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records).encode("utf-8", "surrogatepass")
-        )
+        data = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records).encode("utf-8", "surrogatepass")
+        persistently(lambda: self._append(memoryview(data)), self._patience)
+
+    def _append(self, data: memoryview) -> None:
         try:
             written = 0
             while written < len(data):
@@ -204,6 +304,7 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.patience = Patience()
 
     @property
     def environment_path(self) -> Path:
@@ -255,10 +356,25 @@ class Run:
                 found[key] = sample
         return found
 
-    def done(self, variant: str, benchmark: str) -> set[Key]:
-        """The (item, sample) pairs that need not be run again."""
-        path = self.samples_path(variant, benchmark)
-        return {(row["item"], row["sample"]) for row in read_lines(path) if row["finish"] != "error"}
+    def done(self, variant: str, benchmark: str) -> Keys:
+        """The (item, sample) pairs that need not be run again. Reads the lines without parsing what was answered."""
+        bits: dict[bytes | str, int] = {}
+        for item, sample, failed in _scan(self.samples_path(variant, benchmark)):
+            if not failed:
+                bits[item] = bits.get(item, 0) | 1 << sample
+        keys = Keys()
+        for item, found in bits.items():
+            text = item if isinstance(item, str) else item.decode("utf-8", "surrogatepass")
+            keys.merge(text, found)
+        return keys
+
+    def lengths(self, variant: str, benchmark: str) -> dict[str, int]:
+        """The longest answer of each item, in tokens, of those that need not be run again."""
+        found: dict[str, int] = {}
+        for row in read_lines(self.samples_path(variant, benchmark)):
+            if row["finish"] != "error":
+                found[row["item"]] = max(found.get(row["item"], 0), row["tokens"])
+        return found
 
     def grades(self, variant: str, benchmark: str) -> dict[Key, Grade]:
         """The grades of a variant by (item, sample)."""
@@ -366,4 +482,4 @@ class WritableRun(Run):
 
     def update_environment(self, environment: dict[str, Any]) -> None:
         """Replace environment.json."""
-        write_json(self.environment_path, environment)
+        persistently(lambda: write_json(self.environment_path, environment), self.patience)

@@ -127,6 +127,7 @@ class EngineOverrides(Strict):
     concurrency: Positive | None = None
     retries: Annotated[int, Field(ge=0)] | None = None
     request_timeout: Annotated[float, Field(gt=0)] | None = None
+    stall_timeout: Annotated[float, Field(gt=0)] | None = None
 
     @field_validator("api_key_env")
     @classmethod
@@ -177,6 +178,7 @@ class EngineSpec(EngineOverrides):
     `batch_size` is used by the transformers engine alone, which computes fixed batches of that many
     requests. `max_model_len` is in tokens; None takes the model's own limit. `base_url` to `request_timeout` (in
     seconds) belong to the engine openai alone; `api_key_env` names the environment variable that holds the key.
+    An engine that computes nothing for `stall_timeout` seconds while requests wait is stopped and started again.
     """
 
     kind: Literal["transformers", "vllm", "openai", "replay"]

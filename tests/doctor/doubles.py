@@ -37,6 +37,9 @@ NVFP4 = {
 FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
 
 
+PROFILES = {24 * GIB: "1g.24gb", 48 * GIB: "2g.48gb", 96 * GIB: "4g.96gb"}  # of an RTX PRO 6000, by memory
+
+
 class NVMLError(Exception):
     pass
 
@@ -101,7 +104,7 @@ class Nvml:
         if index >= len(made):
             raise NVMLError("Not Found")
         uuid, memory = made[index]
-        return Device(f"{handle.name} MIG", uuid, memory)
+        return Device(f"{handle.name} MIG {PROFILES.get(memory, '1g.12gb')}", uuid, memory)
 
     def nvmlSystemGetDriverVersion(self) -> bytes:  # noqa: N802
         return self.driver.encode()

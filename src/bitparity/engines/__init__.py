@@ -40,11 +40,24 @@ class Engine(ABC):
     def stream(self, requests: AsyncIterator[Request]) -> AsyncIterator[Sample]:
         """Samples as they end, each request answered exactly once."""
 
+    def progress(self) -> int | None:
+        """A number that changes while the engine computes, such as tokens so far; called from a thread of its own.
+
+        Where it stands still for the study's `stall_timeout` with requests waiting, the engine is taken to hang. None:
+        it cannot tell, and is trusted to end by itself (a server's requests have time-outs of their own).
+        """
+        return None
+
     def close(self) -> None:
         """Free what the engine holds."""
 
 
+def import_engine(kind: str) -> type[Engine]:
+    """The class of an engine, its libraries imported. Raises MissingDependencyError."""
+    found: type[Engine] = importlib.import_module(_MODULES[kind]).ENGINE
+    return found
+
+
 def load_engine(variant: Variant) -> Engine:
     """Load a variant's engine in this process."""
-    engine: type[Engine] = importlib.import_module(_MODULES[variant.engine.kind]).ENGINE
-    return engine(variant)
+    return import_engine(variant.engine.kind)(variant)

@@ -21,12 +21,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 from bitparity.engines import wire
-from bitparity.engines.groups import kill_group
+from bitparity.engines.groups import dump_group, kill_group
 from bitparity.errors import BitparityError, EngineError, ModelError, UserInputError
 from bitparity.records import Request, Sample
 from bitparity.study import Variant
@@ -34,6 +35,7 @@ from bitparity.study import Variant
 BURST = 1000  # samples handed over at once, at most
 _SEND_BYTES = 1 << 16
 _CLOSE_SECONDS = 20.0
+_LOOK_SECONDS = 1.0  # between two looks at whether the engine still produces
 
 # Quiet, and no telemetry: neither the libraries' nor the engines'.
 _ENVIRONMENT = {
@@ -44,6 +46,7 @@ _ENVIRONMENT = {
     "VLLM_DO_NOT_TRACK": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "PYTHONUNBUFFERED": "1",
+    "PYTHONFAULTHANDLER": "1",  # an engine that hangs is ended by SIGABRT, and its stacks go to the log
 }
 
 
@@ -52,12 +55,17 @@ class EngineProcess:
 
     `facts` is what the engine says about itself once loaded. `start` raises ModelError (or another
     UserInputError) where the model cannot be used as the study asks, EngineError where the process
-    failed, with the log's last lines, the likely cause and a remedy.
+    failed, with the log's last lines, the likely cause and a remedy. `launch` begins to load and returns at once;
+    `warm` only imports.
     """
 
     def __init__(self, variant: Variant, log: Path) -> None:
         self.facts: dict[str, Any] = {}
         self._variant = variant
+        self._stall_seconds = variant.engine.stall_timeout
+        self._launched = False
+        self._asked = 0  # requests sent in this run
+        self._given = 0  # samples that came back
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
@@ -71,11 +79,23 @@ class EngineProcess:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(at_once=kind is not None)
 
-    def start(self) -> None:
-        """Start the process and wait until the model is loaded."""
-        try:
+    def warm(self) -> None:
+        """Start the process, which imports the engine's libraries and waits; no device is touched."""
+        if self._process is None:
             self._spawn()
+            self._send(wire.encode("warm", self._variant.engine.kind))
+
+    def launch(self) -> None:
+        """Begin to load the model."""
+        self.warm()
+        if not self._launched:
+            self._launched = True
             self._send(wire.encode("variant", self._variant.model_dump(mode="json")))
+
+    def start(self) -> None:
+        """Wait until the model is loaded; begin now where nothing has begun."""
+        try:
+            self.launch()
             for message in self._messages():
                 if message[0] == "ready":
                     self.facts = message[1]
@@ -125,11 +145,13 @@ class EngineProcess:
         if self._running:
             raise EngineError("the run before was not read to its end; close this engine and start another")
         self._running = True
+        self._asked = self._given = 0
         sender = threading.Thread(target=self._send_all, args=(requests,), name="engine-send", daemon=True)
         sender.start()
         burst: list[Sample] = []
         for message in self._messages(idle=True):
             if message and message[0] == "sample":
+                self._given += 1
                 burst.append(wire.decode_sample(message))
             done = bool(message) and message[0] == "done"
             if burst and (not message or done or len(burst) >= BURST):
@@ -147,6 +169,7 @@ class EngineProcess:
             for request in requests:
                 if request is not None:
                     block += wire.encode_request(request)
+                    self._asked += 1
                 if request is None or len(block) >= _SEND_BYTES:
                     self._send(bytes(block))
                     block.clear()
@@ -164,12 +187,17 @@ class EngineProcess:
                 self._connection.sendall(data)
 
     def _messages(self, idle: bool = False) -> Iterator[list[Any]]:
-        """The worker's messages; with `idle` an empty one whenever nothing more is there for now."""
+        """The worker's messages; with `idle` an empty one whenever nothing more is there for now.
+
+        Raises EngineError where requests are waiting and the engine's own count of what it has computed stands still
+        for longer than the study's `stall_timeout`.
+        """
         with selectors.DefaultSelector() as selector:
             assert self._connection is not None
             selector.register(self._connection, selectors.EVENT_READ)
             selector.register(self._death, selectors.EVENT_READ)
             dead = False
+            progress, since = None, time.monotonic()
             while True:
                 try:
                     messages = self._lines.receive(socket.MSG_DONTWAIT)
@@ -178,21 +206,41 @@ class EngineProcess:
                         yield []
                     if dead:
                         raise self._failure() from None
-                    dead = any(key.fileobj is self._death for key, _ in selector.select())
+                    dead = any(key.fileobj is self._death for key, _ in selector.select(_LOOK_SECONDS))
+                    if not idle or self._asked <= self._given:
+                        since = time.monotonic()
+                    elif self._stall_seconds is not None and time.monotonic() - since > self._stall_seconds:
+                        raise self._stalled() from None
                     continue
                 if messages is None:
                     raise self._failure()
                 for message in messages:
                     if message[0] == "failed":
                         raise self._reported(message[1], message[2])
-                    yield message
+                    if message[0] != "alive" or message[1] is None or message[1] != progress:
+                        since = time.monotonic()
+                    if message[0] == "alive":
+                        progress = message[1]
+                    else:
+                        yield message
 
     def _reported(self, kind: str, text: str) -> BitparityError:
         if kind == "ModelError":
             return ModelError(text)
         if kind == "UserInputError":
             return UserInputError(text)
-        return EngineError(self._with_cause(text))
+        return self._error(text)
+
+    def _stalled(self) -> EngineError:
+        """An engine that computes nothing: its stacks go to the log, and it is ended."""
+        assert self._process is not None
+        dump_group(self._process.pid)
+        return EngineError(
+            f"the engine has produced nothing for {self._stall_seconds:g} s with {self._asked - self._given} requests "
+            f"waiting, and was stopped; where it stood is in the log. If it was only slow, raise "
+            f"engine.stall_timeout. log: {self._log}",
+            loaded=True,
+        )
 
     def _failure(self) -> BaseException:
         """Why the worker is gone, in one readable message."""
@@ -202,17 +250,19 @@ class EngineProcess:
         try:
             code = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            return EngineError(self._with_cause("the engine closed its connection"))
+            return self._error("the engine closed its connection")
         how = f"was killed by signal {-code} ({_signal_name(-code)})" if code < 0 else f"ended with code {code}"
-        return EngineError(self._with_cause(f"the engine process {how}", code))
+        return self._error(f"the engine process {how}", code)
 
-    def _with_cause(self, text: str, code: int | None = None) -> str:
+    def _error(self, text: str, code: int | None = None) -> EngineError:
+        """The error with what the log tells of its cause, and what to do."""
         tail = _log_tail(self._log, self._log_start)
         cause = likely_cause(text + "\n" + tail, code)
         unsaid = code is not None or "root cause" in text  # vLLM's own process keeps the cause to its log
         last = "; ".join(_telling_lines(tail)) if unsaid else ""
         parts = [text, f"last lines: {last}" if last else "", cause, f"log: {self._log}"]
-        return ". ".join(part.rstrip(".") for part in parts if part)
+        message = ". ".join(part.rstrip(".") for part in parts if part)
+        return EngineError(message, out_of_memory=cause in _MEMORY_CAUSES, loaded=bool(self.facts))
 
     def close(self, at_once: bool = False) -> None:
         """End the process and everything it started.
@@ -263,6 +313,17 @@ def _telling_lines(text: str, count: int = 2) -> list[str]:
     return [line[:300] for line in found[-count:]]
 
 
+_DEVICE_MEMORY = (
+    "The device memory does not suffice: lower engine.batch_size (transformers) or max_model_len, "
+    "max_num_seqs and max_num_batched_tokens (vllm), or free the device of other processes"
+)
+_MAIN_MEMORY = "The main memory does not suffice: lower engine.batch_size or use a host with more memory"
+_KILLED = (
+    "Most often the kernel killed it because the main memory ran out (see dmesg): "
+    "lower engine.batch_size or use a host with more memory"
+)
+_MEMORY_CAUSES = (_DEVICE_MEMORY, _MAIN_MEMORY, _KILLED)
+
 # (pattern in the log, likely cause and remedy); the first match holds
 _CAUSES = [
     (
@@ -273,12 +334,11 @@ _CAUSES = [
     (
         r"CUDA out of memory|torch\.(cuda\.)?OutOfMemoryError|No available memory for the cache blocks"
         r"|larger than the (available|maximum number of tokens that can be stored in)",
-        "The device memory does not suffice: lower engine.batch_size (transformers) or max_model_len, "
-        "max_num_seqs and max_num_batched_tokens (vllm), or free the device of other processes",
+        _DEVICE_MEMORY,
     ),
     (
         r"DefaultCPUAllocator|MemoryError|Cannot allocate memory|can't allocate memory",
-        "The main memory does not suffice: lower engine.batch_size or use a host with more memory",
+        _MAIN_MEMORY,
     ),
     (
         r"No CUDA GPUs are available|Found no NVIDIA driver|NVIDIA driver on your system|CUDA driver version",
@@ -299,9 +359,4 @@ def likely_cause(text: str, code: int | None = None) -> str:
     for pattern, cause in _CAUSES:
         if re.search(pattern, text):
             return cause
-    if code == -signal.SIGKILL:
-        return (
-            "Most often the kernel killed it because the main memory ran out (see dmesg): "
-            "lower engine.batch_size or use a host with more memory"
-        )
-    return ""
+    return _KILLED if code == -signal.SIGKILL else ""

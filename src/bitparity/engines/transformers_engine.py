@@ -54,6 +54,8 @@ class TransformersEngine(Engine):
         self._ends = _take_generation_config(self._model, self._tokenizer)
         self._max_length = spec.max_model_len or context_length(self._folder)
         self._batch_size = spec.batch_size
+        self._ended = 0  # tokens of batches that have ended, and batches scored
+        self._rows: Rows | None = None
         self._spec = spec
         self._vocabulary = self._model.get_input_embeddings().weight.shape[0]
         self._keeps_logits = "logits_to_keep" in inspect.signature(self._model.forward).parameters
@@ -80,6 +82,11 @@ class TransformersEngine(Engine):
             **self._loading,
             "model": identity(self._folder),
         }
+
+    def progress(self) -> int:
+        """Tokens written so far, and groups of continuations scored."""
+        rows = self._rows
+        return self._ended + (0 if rows is None else sum(len(row.ids) for row in rows.rows))
 
     async def stream(self, requests: AsyncIterator[Request]) -> AsyncIterator[Sample]:
         """Samples, batch by batch; requests without a batch are computed in the order of their arrival."""
@@ -124,7 +131,7 @@ class TransformersEngine(Engine):
         if not requests:
             return []
         started = time.perf_counter()
-        rows = Rows(requests, self._ends, self._decoder)
+        self._rows = rows = Rows(requests, self._ends, self._decoder)
         ids, mask = self._left_padded([r.token_ids or () for r in requests])
         self._model.generate(
             input_ids=ids,
@@ -137,6 +144,7 @@ class TransformersEngine(Engine):
             logits_processor=transformers.LogitsProcessorList([RowSampler(rows, self._device)]),
             stopping_criteria=transformers.StoppingCriteriaList([RowStops(rows, ids.shape[1])]),
         )
+        self._ended, self._rows = self.progress(), None
         return [self._sample(row, started) for row in rows.rows]
 
     def _sample(self, row: Any, started: float) -> Sample:
@@ -178,6 +186,7 @@ class TransformersEngine(Engine):
             chunk = inputs[first : first + self._batch_size]
             numbers = [members[row] for row in chunk]
             results |= self._score_rows(chunk, [[(n, pairs[n][1]) for n in row] for row in numbers])
+            self._ended += 1
         return [results[number] for number in range(len(pairs))]
 
     def _score_rows(

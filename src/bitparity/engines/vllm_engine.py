@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+from bitparity.doctor import nvml
 from bitparity.engines import Engine
 from bitparity.engines.checks import failed, one_line, problem, prompt_tokens, versions
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
+from bitparity.engines.device_facts import device_facts, limits_of_slice
 from bitparity.engines.flow import as_they_end
 from bitparity.errors import EngineError, MissingDependencyError, ModelError, UserInputError
 from bitparity.models import declared_quantization, identity, resolve_model, resolve_tokenizer
@@ -25,19 +30,30 @@ from bitparity.prompts import Renderer
 from bitparity.records import Finish, Request, Sample
 from bitparity.study import RUNTIME_KEYS, EngineSpec, Variant
 
-# a forked engine core would inherit this process's threads half-way and its socket to the host
-os.environ.setdefault("VLLM_WORKER_MULTIPROCESSING_METHOD", "spawn")
-
 try:
     import vllm
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.inputs import TokensPrompt
     from vllm.sampling_params import RequestOutputKind, SamplingParams
+    from vllm.third_party import pynvml
+    from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.async_llm import AsyncLLM
 except ImportError as missing:
     raise MissingDependencyError(missing.name or "vllm", "vllm", "the vLLM engine") from missing
 
+try:  # as vLLM's own renderer would make it: there is nothing left to render
+    from vllm.inputs.engine import tokens_input
+except ImportError:  # vLLM before 0.25
+
+    def tokens_input(prompt_token_ids: list[int]) -> Any:
+        """A prompt of tokens."""
+        return TokensPrompt(prompt_token_ids=prompt_token_ids)
+
+
 _PASSED = ("dtype", "trust_remote_code", "max_model_len", *RUNTIME_KEYS)
+# vLLM's limits for work in bulk, as its class LLM has them; without a word of the use it takes 128 sequences
+_USAGE = UsageContext.LLM_CLASS
+_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "URL")  # parts of variables' names whose values are not written down
 
 
 class VllmEngine(Engine):
@@ -47,17 +63,19 @@ class VllmEngine(Engine):
         self._folder = resolve_model(variant)
         tokenizer_folder = resolve_tokenizer(variant)
         _select_device(variant.engine.device)
-        arguments = _arguments(variant.engine)
+        self._machine = nvml.read(pynvml)
+        limits = limits_of_slice(variant.engine, os.environ, self._machine)
+        arguments = limits | _arguments(variant.engine)
+        self._identity = _beside(identity, self._folder)  # hashes gigabytes, while the engine loads
         try:
             args = AsyncEngineArgs(
                 model=str(self._folder),
                 tokenizer=str(tokenizer_folder),
                 generation_config="vllm",
-                disable_log_stats=True,
                 worker_extension_cls="bitparity.engines.vllm_probe.ModelProbe",
                 **arguments,
             )
-            config = args.create_engine_config()
+            config = args.create_engine_config(_USAGE)
         except (ValueError, OSError) as error:
             raise ModelError(f"vLLM refuses this model or its engine settings: {one_line(error)}") from error
         tokenizer = Renderer(tokenizer_folder, variant.engine.trust_remote_code).tokenizer
@@ -68,37 +86,44 @@ class VllmEngine(Engine):
         self._config = config
         self._numbers = itertools.count()
         self._probe: dict[str, Any] = {}
+        self._done = 0  # tokens of the requests that ended, prompts included: one that is only scored moves it too
         self._spec = variant.engine
-        self._engine = AsyncLLM.from_vllm_config(config)
+        # statistics of every token would be made for nobody, in the process that schedules
+        self._engine = AsyncLLM.from_vllm_config(config, usage_context=_USAGE, disable_log_stats=True)
 
     async def prepare(self) -> None:
         """Read off the loaded model what was chosen."""
         (self._probe, *_) = await self._engine.collective_rpc("bitparity_probe")
+        gc.collect()
+        gc.freeze()  # what is loaded stays: no pause of the event loop to look through it again
 
     def facts(self) -> dict[str, Any]:
         """Versions, device, number types, kernels and limits as loaded, and the checkpoint's identity."""
-        model, cache = self._config.model_config, self._config.cache_config
+        model, cache, schedule = self._config.model_config, self._config.cache_config, self._config.scheduler_config
+        tokens = cache.num_gpu_blocks * cache.block_size if cache.num_gpu_blocks and cache.block_size else None
         return {
             "engine": "vllm",
             "version": vllm.__version__,
             "packages": versions("torch", "transformers", "compressed-tensors", "flashinfer-python"),
-            "cuda": _cuda_versions(),
+            "cuda": _cuda_versions(self._machine),
             "dtype": str(model.dtype).removeprefix("torch."),
-            "kv_cache_dtype": str(cache.cache_dtype if cache.cache_dtype != "auto" else model.dtype).removeprefix(
-                "torch."
-            ),
             "quantization": _quantization(self._config, declared_quantization(self._folder)),
             **self._probe,
+            **device_facts(self._probe, self._spec, os.environ, self._machine),
+            "kv_cache_tokens": tokens,
             "max_model_len": self._max_length,
-            "max_num_seqs": self._config.scheduler_config.max_num_seqs,
-            "max_num_batched_tokens": self._config.scheduler_config.max_num_batched_tokens,
+            "max_num_seqs": schedule.max_num_seqs,
+            "max_num_batched_tokens": schedule.max_num_batched_tokens,
             "tensor_parallel_size": self._config.parallel_config.tensor_parallel_size,
             "enforce_eager": bool(model.enforce_eager),
             "prefix_caching": bool(cache.enable_prefix_caching),
+            "chunked_prefill": bool(schedule.enable_chunked_prefill),
+            "async_scheduling": bool(schedule.async_scheduling),
             "batch_invariant": os.environ.get("VLLM_BATCH_INVARIANT", "0") == "1",
+            "variables": _variables(),
             "end_token_ids": self._ends,
             "trust_remote_code": self._spec.trust_remote_code,
-            "model": identity(self._folder),
+            "model": self._identity.result(),
         }
 
     async def stream(self, requests: AsyncIterator[Request]) -> AsyncIterator[Sample]:
@@ -116,7 +141,7 @@ class VllmEngine(Engine):
 
     async def _generate(self, request: Request) -> Sample:
         started = time.perf_counter()
-        output = (await self._final(request.token_ids or (), self._sampling(request))).outputs[0]
+        output = (await self._final(request.token_ids or (), sampling_params(request, self._ends))).outputs[0]
         seconds = time.perf_counter() - started
         whole = self._decoder.text(output.token_ids, request.reasoning_end)
         text, stopped = cut_at_stop(whole, request.sampling.stop, request.reasoning_end)
@@ -125,28 +150,6 @@ class VllmEngine(Engine):
         why = f"vLLM ended it with '{output.finish_reason}'" if finish == "error" else None
         count = len(output.token_ids)
         return Sample(*key, text, finish, count, prompt_tokens(request), seconds, error=why)
-
-    def _sampling(self, request: Request) -> Any:
-        """Every value explicit. Stop strings go along only where no reasoning can come before them."""
-        s = request.sampling
-        stop = list(s.stop) if request.reasoning_end is None else []
-        return SamplingParams(
-            n=1,
-            max_tokens=s.max_tokens,
-            temperature=s.temperature,
-            top_p=s.top_p,
-            top_k=s.top_k,
-            min_p=s.min_p,
-            presence_penalty=s.presence_penalty,
-            frequency_penalty=0.0,
-            repetition_penalty=s.repetition_penalty,
-            seed=request.seed if s.temperature > 0 else None,
-            stop=stop,
-            stop_token_ids=self._ends,
-            detokenize=bool(stop),  # vLLM needs its own text only to find them
-            skip_special_tokens=True,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
 
     async def _score(self, request: Request) -> Sample:
         started = time.perf_counter()
@@ -172,17 +175,46 @@ class VllmEngine(Engine):
         return float(sum(c.logprob for c in chosen)), all(c.rank == 1 for c in chosen)
 
     async def _final(self, token_ids: tuple[int, ...], parameters: Any) -> Any:
-        prompt = TokensPrompt(prompt_token_ids=list(token_ids))
+        prompt = tokens_input(list(token_ids))
         final = None
         async for output in self._engine.generate(prompt, parameters, str(next(self._numbers))):
             final = output
         if final is None:
             raise EngineError("vLLM ended a request without an answer")
+        self._done += len(token_ids) + len(final.outputs[0].token_ids)
         return final
+
+    def progress(self) -> int:
+        """Tokens so far, of the requests that ended and of those under way."""
+        under_way = list(self._engine.output_processor.request_states.values())
+        return self._done + sum(len(state.detokenizer.output_token_ids) for state in under_way if state.detokenizer)
 
     def close(self) -> None:
         """End vLLM's own processes."""
         self._engine.shutdown()
+
+
+def sampling_params(request: Request, ends: list[int]) -> Any:
+    """What vLLM is asked, every value explicit. Stop strings go along only where no reasoning can come before them."""
+    s = request.sampling
+    stop = list(s.stop) if request.reasoning_end is None else []
+    return SamplingParams(
+        n=1,
+        max_tokens=s.max_tokens,
+        temperature=s.temperature,
+        top_p=s.top_p,
+        top_k=s.top_k,
+        min_p=s.min_p,
+        presence_penalty=s.presence_penalty,
+        frequency_penalty=0.0,
+        repetition_penalty=s.repetition_penalty,
+        seed=request.seed if s.temperature > 0 else None,
+        stop=stop,
+        stop_token_ids=ends,
+        detokenize=bool(stop),  # vLLM needs its own text only to find them
+        skip_special_tokens=True,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
 
 
 def _arguments(spec: EngineSpec) -> dict[str, Any]:
@@ -229,19 +261,27 @@ def _quantization(config: Any, declared: dict[str, Any] | None) -> dict[str, Any
     return {**(declared or {}), "method": method, "loaded_as": loaded}
 
 
-def _cuda_versions() -> dict[str, str | None] | None:
+def _cuda_versions(machine: nvml.Machine) -> dict[str, str | None] | None:
     import torch
 
-    if torch.version.cuda is None:
-        return None
-    try:
-        from vllm.third_party import pynvml
+    return {"cuda": torch.version.cuda, "driver": machine.driver} if torch.version.cuda is not None else None
 
-        pynvml.nvmlInit()
-        driver = pynvml.nvmlSystemGetDriverVersion()
-    except Exception:  # NVML raises its own tree of errors; without it the driver is unknown
-        driver = None
-    return {"cuda": torch.version.cuda, "driver": str(driver) if driver else None}
+
+def _variables() -> dict[str, str]:
+    """vLLM's environment variables that are set; some choose kernels."""
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith("VLLM_") and not any(part in name for part in _SECRET)
+    }
+
+
+def _beside(work: Callable[[Path], dict[str, Any]], folder: Path) -> Future[dict[str, Any]]:
+    """Work begun in a thread of its own."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(work, folder)
+    pool.shutdown(wait=False)
+    return future
 
 
 ENGINE = VllmEngine

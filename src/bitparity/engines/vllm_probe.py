@@ -6,42 +6,118 @@ function travels between the processes, so insecure serialization stays off.
 
 from __future__ import annotations
 
-from collections import Counter
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any
 
-_KERNEL_ATTRIBUTES = ("kernel", "fp8_linear", "linear_kernel")
+_KERNEL_ATTRIBUTES = ("kernel", "fp8_linear", "linear_kernel", "moe_kernel")
+# Kernels and schemes by what they multiply with: unquantized activations first, since such a kernel under a scheme
+# that quantizes them (Marlin under W4A4) leaves them as they are.
+WEIGHT_ONLY = re.compile(
+    r"marlin|w[n48]+a16|wfp8a16|weight_?only|machete|exllama|conch|allspark|awq|gptq|bitsandbytes|gguf|unquantized",
+    re.IGNORECASE,
+)
+_EITHER = re.compile(r"humming", re.IGNORECASE)  # its name is the same with and without
+_BOTH = re.compile(
+    r"ScaledMM|(Nv|Mx)Fp4LinearKernel|Mxfp8LinearKernel|W4A8|W8A8|W4A4|Fp8MoE|NvFp4|Mxfp4", re.IGNORECASE
+)
 
 
 class ModelProbe:
     """Mixed into vLLM's worker."""
 
     def bitparity_probe(self) -> dict[str, Any]:
-        """Linear layers by method and kernel, attention backends, KV-cache types, device."""
-        model = self.get_model()  # type: ignore[attr-defined]
-        linear: Counter[str] = Counter()
-        attention: Counter[str] = Counter()
-        for module in model.modules():
-            if hasattr(module, "quant_method") and hasattr(module, "input_size_per_partition"):
-                linear[describe_linear(module)] += 1
-            if hasattr(module, "attn_backend") and hasattr(module.attn_backend, "get_name"):
-                attention[str(module.attn_backend.get_name())] += 1
+        """Layers by kind, method and kernel, attention backends, KV-cache type, compilation, device."""
+        worker: Any = self
+        model = worker.get_model()
+        attention = Counter(
+            str(module.attn_backend.get_name())
+            for module in model.modules()
+            if hasattr(module, "attn_backend") and hasattr(module.attn_backend, "get_name")
+        )
         return {
-            "linear_kernels": dict(sorted(linear.items())),
+            **layer_facts(model.named_modules(remove_duplicate=False)),
             "attention_backend": dict(sorted(attention.items())),
+            "kv_cache_dtype": _cache_type(worker),
+            "compilation": _compilation(worker.vllm_config.compilation_config),
+            "model_runner": f"{type(worker.model_runner).__module__}.{type(worker.model_runner).__qualname__}",
             **_device(next(model.parameters()).device),
         }
 
 
-def describe_linear(module: Any) -> str:
-    """Method, scheme and kernel of a linear layer, like "...W4A4Fp4 / MarlinNvFp4LinearKernel"."""
-    parts = [type(module.quant_method).__name__]
-    if (scheme := getattr(module, "scheme", None)) is not None:
-        parts = [type(scheme).__name__]
+def layer_facts(modules: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """What computes the layers of a model, from (name, module) pairs.
+
+    `linear_kernels`: linear layers by method and kernel. `layer_kernels`: the same by kind of layer (qkv_proj,
+    down_proj, lm_head, experts). `activations_quantized`: whether the kernels of the quantized layers multiply with
+    quantized activations; None where that is not known, or not the same in all of them.
+    """
+    linear: Counter[str] = Counter()
+    kinds: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    seen: set[tuple[str, int]] = set()
+    for name, module in modules:
+        kind = name.rpartition(".")[2]
+        if (kind, id(module)) in seen or not _computes(kind, module):
+            continue
+        seen.add((kind, id(module)))
+        said = describe_layer(module)
+        kinds[kind][said] += 1
+        if kind != "lm_head" and hasattr(module, "input_size_per_partition"):
+            linear[said] += 1
+    return {
+        "linear_kernels": dict(sorted(linear.items())),
+        "layer_kernels": {kind: dict(sorted(kinds[kind].items())) for kind in sorted(kinds)},
+        "activations_quantized": _all_alike({said for found in kinds.values() for said in found}),
+    }
+
+
+def _computes(kind: str, module: Any) -> bool:
+    """Whether a module is a matrix product with weights: a linear layer, experts, or the head (perhaps tied)."""
+    if getattr(module, "quant_method", None) is None or hasattr(module, "attn_backend"):
+        return False
+    if hasattr(module, "num_embeddings"):  # of the vocabulary: a product only as the head
+        return kind == "lm_head"
+    return hasattr(module, "input_size_per_partition") or kind == "experts" or "MoE" in type(module).__name__
+
+
+def describe_layer(module: Any) -> str:
+    """Method or scheme, and kernel of a layer, like "CompressedTensorsW4A4Fp4 / MarlinNvFp4LinearKernel"."""
+    scheme = getattr(module, "scheme", None)
+    first = type(module.quant_method if scheme is None else scheme).__name__
     for holder in (scheme, module.quant_method):
         for name in _KERNEL_ATTRIBUTES:
             if (kernel := getattr(holder, name, None)) is not None:
-                return " / ".join([*parts, type(kernel).__name__])
-    return " / ".join(parts)
+                inner = getattr(kernel, "fused_experts", None)
+                return f"{first} / {type(kernel if inner is None else inner).__name__}"
+    return first
+
+
+def quantizes_activations(described: str) -> bool | None:
+    """Whether a layer's kernel multiplies with quantized activations; None where its name does not tell."""
+    kernel = described.rpartition(" / ")[2]
+    if WEIGHT_ONLY.search(kernel) or WEIGHT_ONLY.search(described):
+        return False
+    return True if _BOTH.search(described) and not _EITHER.search(kernel) else None
+
+
+def _all_alike(described: Iterable[str]) -> bool | None:
+    """The answer for the quantized layers together; without any nothing is quantized."""
+    answers = {quantizes_activations(said) for said in described if not said.startswith("Unquantized")}
+    return False if not answers else answers.pop() if len(answers) == 1 else None
+
+
+def _cache_type(worker: Any) -> str:
+    """The KV cache's type as allocated; "auto" means the model's."""
+    asked = str(worker.cache_config.cache_dtype)
+    own = getattr(worker.model_runner, "kv_cache_dtype", None) or worker.model_config.dtype
+    return (str(own) if asked == "auto" else asked).removeprefix("torch.")
+
+
+def _compilation(config: Any) -> dict[str, str]:
+    """torch.compile's and CUDA graphs' modes as this worker runs them."""
+    values = {name: getattr(config, name, None) for name in ("mode", "cudagraph_mode")}
+    return {name: str(getattr(value, "name", value)) for name, value in values.items()}
 
 
 def _device(device: Any) -> dict[str, Any]:
@@ -54,5 +130,6 @@ def _device(device: Any) -> dict[str, Any]:
         "device": str(device),
         "device_name": properties.name,
         "device_uuid": str(getattr(properties, "uuid", "")) or None,
+        "device_memory": int(properties.total_memory),
         "compute_capability": f"{properties.major}.{properties.minor}",
     }

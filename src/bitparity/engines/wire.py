@@ -3,12 +3,14 @@
 A message is a JSON array whose first element names it:
 
 ```
-host -> worker   ["variant", {...}]      load this
+host -> worker   ["warm", kind]          import what an engine of this kind needs
+                 ["variant", {...}]      load this
                  ["request", ...]        one request, fields in the order of `Request`
                  ["end"]                 no more requests in this run
                  ["close"]               free what you hold and exit
 worker -> host   ["ready", facts]        loaded
                  ["sample", ...]         fields in the order of `Sample`
+                 ["alive", count]        how much the engine has computed, null: unknown
                  ["done"]                every request of the run is answered
                  ["failed", kind, text]  the worker gives up; `kind` is a class of bitparity.errors
 ```

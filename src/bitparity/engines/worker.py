@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import sys
 import threading
@@ -17,7 +18,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-from bitparity.engines import Engine, load_engine, wire
+from bitparity.engines import Engine, import_engine, load_engine, wire
 from bitparity.engines.groups import kill_group
 from bitparity.errors import BitparityError, ModelError, UserInputError
 from bitparity.records import Request
@@ -26,6 +27,7 @@ from bitparity.study import Variant
 _READ_AHEAD = 4096  # requests held here at most; the host waits meanwhile
 _WRITE_BEHIND = 20_000  # lines
 _HOST_CHECK_SECONDS = 0.5
+_PROGRESS_SECONDS = 5.0
 
 
 def die() -> None:
@@ -126,10 +128,13 @@ async def serve(connection: socket.socket) -> int:
     """Load and answer until the host says "close". Returns the exit code."""
     inbox, outbox = Inbox(connection, asyncio.get_running_loop()), Outbox(connection)
     try:
+        _, kind = await inbox.message()
+        import_engine(kind)
         _, fields = await inbox.message()
         engine = load_engine(Variant.model_validate(fields))
         await engine.prepare()
         outbox.put(wire.encode("ready", engine.facts()))
+        report_progress(engine, outbox)
         await _answer(engine, inbox, outbox)
         engine.close()
     except Exception as error:
@@ -138,6 +143,17 @@ async def serve(connection: socket.socket) -> int:
         outbox.flush()
         return 1
     return 0
+
+
+def report_progress(engine: Engine, outbox: Outbox) -> None:
+    """Tell the host now and then how much the engine has computed, from a thread: a busy loop must not hide it."""
+
+    def report() -> None:
+        while True:
+            time.sleep(_PROGRESS_SECONDS)
+            outbox.put(wire.encode("alive", engine.progress()))
+
+    threading.Thread(target=report, name="progress", daemon=True).start()
 
 
 async def _answer(engine: Engine, inbox: Inbox, outbox: Outbox) -> None:
@@ -161,6 +177,7 @@ def describe(error: Exception) -> tuple[str, str]:
 def main(descriptor: int, host: int) -> int:
     """Serve on the inherited socket."""
     die_with_host(host)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of a model's memory would fill the disk
     os.set_inheritable(descriptor, False)
     with socket.socket(fileno=descriptor) as connection:
         return asyncio.run(serve(connection))

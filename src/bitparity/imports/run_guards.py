@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from bitparity import validity
-from bitparity.exam import Exam
+from bitparity.exam import Exam, samples_asked
 from bitparity.imports.runs import RunVariant
-from bitparity.report.results import Sheet, read_sheet, samples_asked
+from bitparity.report.results import Sheet, read_sheet
 from bitparity.validity.facts import Guard
 
 

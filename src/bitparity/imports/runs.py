@@ -12,9 +12,9 @@ from typing import Any
 
 from bitparity import exam as exams
 from bitparity.errors import RunError
-from bitparity.exam import Exam, ExamItem
+from bitparity.exam import Exam, ExamItem, samples_asked
 from bitparity.imports.records import ItemResult, Results, Source
-from bitparity.report.results import Sheet, read_sheet, samples_asked
+from bitparity.report.results import Sheet, read_sheet
 from bitparity.store import Run
 from bitparity.study import BenchmarkSpec, Study
 

@@ -19,10 +19,10 @@ from typing import Any
 
 from bitparity import exam as exams
 from bitparity.benchmarks import benchmark_class
-from bitparity.exam import Exam, ExamItem
+from bitparity.exam import Exam, ExamItem, samples_asked
 from bitparity.records import Grade, Item, Prompt, Sample
 from bitparity.report.html.gating import is_gated
-from bitparity.report.results import Sheet, read_sheet, samples_asked
+from bitparity.report.results import Sheet, read_sheet
 from bitparity.store import Run, file_stem, write_atomically
 from bitparity.study import LM_EVAL_PREFIX
 

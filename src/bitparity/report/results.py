@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bitparity import exam as exams
 from bitparity import validity
-from bitparity.exam import Exam
+from bitparity.exam import Exam, groups_of, samples_asked
 from bitparity.records import Grade, Sample
 from bitparity.report.execution import execution
 from bitparity.stats import (
@@ -109,12 +109,6 @@ def _of_exam(found: Mapping[Key, Record], row: Mapping[str, int], k: int) -> dic
     return {key: record for key, record in found.items() if key[0] in row and key[1] < k}
 
 
-def samples_asked(exam: Exam, spec: BenchmarkSpec) -> int:
-    """Samples an item: one where the answer is a log-likelihood, which repeats exactly."""
-    scored = any(prompt.continuations for prompt in exam.items[0].item.prompts)
-    return 1 if scored else spec.samples
-
-
 def build(run: Run) -> dict[str, Any]:
     """All results of a run. Raises RunError or StoreError where its files cannot be used."""
     study = run.study()
@@ -176,13 +170,13 @@ def _pair(exam: Exam, sheets: Mapping[str, Sheet], study: Study, candidate: str)
     whole = ours.whole() & theirs.whole()
     if not whole.any():
         return None
-    return pair_scores(ours.scores[whole], theirs.scores[whole], _picked(_groups(exam), whole))
+    return pair_scores(ours.scores[whole], theirs.scores[whole], _picked(groups_of(exam), whole))
 
 
 def _benchmark(
     study: Study, spec: BenchmarkSpec, exam: Exam, sheets: Mapping[str, Sheet], environment: Mapping[str, Any]
 ) -> dict[str, Any]:
-    groups = _groups(exam)
+    groups = groups_of(exam)
     measured = any(sheet.graded for sheet in sheets.values())
     return {
         "status": "measured" if measured else "not_run",
@@ -233,12 +227,6 @@ def _holm(p_values: Mapping[tuple[str, str], float], control: str | None) -> dic
     for family in (False, True):
         values |= adjust_holm_by_key({key: p for key, p in p_values.items() if (key[1] == control) == family})
     return {key: values[key] for key in p_values}
-
-
-def _groups(exam: Exam) -> list[str] | None:
-    if all(entry.item.group is None for entry in exam.items):
-        return None
-    return [entry.item.group or entry.item.id for entry in exam.items]
 
 
 def _score(sheet: Sheet, groups: Sequence[str] | None) -> dict[str, Any]:

@@ -202,6 +202,24 @@ def mixed_engines(facts: Facts) -> Iterator[Guard]:
             )
 
 
+def restarted(facts: Facts) -> Iterator[Guard]:
+    """A variant whose engine died or hung and was started again."""
+    for name in facts.sheets:
+        restarts = facts.restarts(name)
+        if restarts:
+            lowered = [f"{key} {value}" for entry in restarts for key, value in entry["lowered"].items()]
+            less = f" with less at once ({', '.join(lowered)})" if lowered else ""
+            yield guard(
+                "restarted",
+                name,
+                "warning",
+                len(restarts),
+                f"its engine died or hung and was started again{less}, {len(restarts)} times in all; the last reason: "
+                f"{restarts[-1]['reason'][:300]}. Every answer is whole, but an engine that dies may also compute "
+                "wrongly: look at some answers, and at logs/",
+            )
+
+
 def recorded(facts: Facts) -> Iterator[Guard]:
     """Answers that were made elsewhere."""
     names = [name for name in facts.sheets if any(e.get("engine") == "replay" for e in facts.engines(name))]
@@ -269,6 +287,7 @@ RULES = (
     tokenizer_differs,
     engine_differs,
     mixed_engines,
+    restarted,
     recorded,
     unproved,
 )

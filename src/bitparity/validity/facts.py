@@ -42,6 +42,10 @@ class Facts:
         """The facts of every engine that has answered for a variant, the latest last."""
         return [entry["facts"] for entry in self._stored(variant).get("engines", [])]
 
+    def restarts(self, variant: str) -> list[Mapping[str, Any]]:
+        """Each time a variant's engine was started again: when, why, and what was lowered."""
+        return list(self._stored(variant).get("restarts", []))
+
     def sent(self, variant: str) -> Mapping[str, Any] | None:
         """The sampling values that were sent to a variant's engine; None where it was not noted."""
         found: Mapping[str, Any] | None = self._stored(variant).get("sampling", {}).get(self.spec.name)

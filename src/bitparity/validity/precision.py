@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import PurePath
 from typing import Any
 
+from bitparity.engines.vllm_probe import quantizes_activations
 from bitparity.study import Study
 from bitparity.validity.facts import Facts, Guard, guard
 
@@ -35,7 +36,6 @@ _PROMISES = {
     "fp32": {UNQUANTIZED},
 }
 _WORDS = re.compile(r"(?<![a-z0-9])(" + "|".join(_PROMISES) + r")(?![0-9])", re.IGNORECASE)
-_WEIGHT_ONLY = re.compile(r"marlin|w4a16|w8a16|weight_?only|machete|exllama", re.IGNORECASE)
 
 
 def not_as_named(facts: Facts) -> Iterator[Guard]:
@@ -112,9 +112,9 @@ def weight_only(facts: Facts) -> Iterator[Guard]:
     """Declared quantized activations that the chosen kernel leaves unquantized."""
     for name in facts.sheets:
         for engine in facts.engines(name)[-1:]:
-            declared = (engine.get("quantization") or {}).get("activations") or []
-            kernels = [k for k in engine.get("linear_kernels") or {} if _WEIGHT_ONLY.search(k)]
-            if kernels and any(scheme != "not quantized" for scheme in declared):
+            declared = _declared_activations(engine.get("quantization") or {})
+            kernels = [kernel for kernel in _kernels(engine) if quantizes_activations(kernel) is False]
+            if kernels and declared:
                 yield guard(
                     "weight_only",
                     name,
@@ -124,6 +124,23 @@ def weight_only(facts: Facts) -> Iterator[Guard]:
                     "multiplies with unquantized ones: this device or version has no kernel for them; on one that has, "
                     "accuracy may be lower and speed higher than here",
                 )
+
+
+def _declared_activations(declared: Mapping[str, Any]) -> list[str]:
+    """How a checkpoint says that activations are quantized: by its groups, or by its method's own words."""
+    if (schemes := declared.get("activations")) is not None:
+        return [scheme for scheme in schemes if scheme != "not quantized"]
+    if scheme := declared.get("activation_scheme"):
+        return [f"{declared.get('method')}, {scheme}"]
+    algorithm = str(declared.get("quant_algo") or "")
+    return [algorithm] if re.fullmatch(r"(NVFP4|FP8|MXFP8|W4A8\w*|W8A8\w*)(_\w+)?", algorithm, re.IGNORECASE) else []
+
+
+def _kernels(engine: Mapping[str, Any]) -> list[str]:
+    """What computes the quantized layers, experts included."""
+    found = {kernel for kinds in (engine.get("layer_kernels") or {}).values() for kernel in kinds}
+    found |= set(engine.get("linear_kernels") or {})
+    return sorted(kernel for kernel in found if not kernel.startswith("Unquantized"))
 
 
 def same_weights(facts: Facts) -> Iterator[Guard]:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bitparity import exam as exams
-from bitparity.exam import Exam
+from bitparity.exam import Exam, samples_asked
 from bitparity.records import Grade, Item, Prompt, Sample
 from bitparity.report.html.gating import Withheld, Withhold, withheld
 from bitparity.report.plain import clean, flat, shortened
-from bitparity.report.results import Sheet, read_sheet, samples_asked
+from bitparity.report.results import Sheet, read_sheet
 from bitparity.report.words import percent
 from bitparity.store import Run, file_stem
 

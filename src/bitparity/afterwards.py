@@ -1,0 +1,46 @@
+"""What is done for a variant after its answers, in a thread beside the next variant: the device waits for nothing."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Self
+
+
+class Afterwards:
+    """Runs jobs one after another in a thread; use it as a context manager, which leaves what waits on an error."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="afterwards", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._jobs.put(None)
+
+    def put(self, job: Callable[[], None]) -> None:
+        """Do this once what was put before is done. Raises what an earlier job raised."""
+        if self._failure is not None:
+            raise self._failure
+        self._jobs.put(job)
+
+    def finish(self) -> None:
+        """Wait until all is done. Raises what a job raised; those after it were not begun."""
+        self._jobs.put(None)
+        while self._thread.is_alive():
+            self._thread.join(1.0)  # in slices, so that Ctrl-C comes through
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except BaseException as error:
+                self._failure = error
+                return

@@ -1,0 +1,305 @@
+"""The loop over all devices: gives out work, records the answers, and brings back what a fault took away.
+
+It is the only writer of the run directory. An answer counts once it is recorded, so whatever dies, the same command
+goes on with what is missing. A device that is gone gives its pieces back. Where an engine dies, one of the pieces
+that it held may be why: they are computed again apart from all others, in halves of what died, until the one is found
+that ends an engine by itself. That one is recorded as an error and named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bitparity.cluster.pool import Answered, Died, Event, Joined, Loaded, Lost, Pool, Refused
+from bitparity.cluster.scheduling import Scheduler
+from bitparity.cluster.sources import Piece, Source, cost
+from bitparity.records import Request, Sample
+from bitparity.steps import name_of
+
+LOAD_TRIES = 2  # of one variant on one device
+MOST_LOSSES = 3  # devices that may go away with a piece before it is suspected
+MOST_ISOLATED = 3  # pieces in a row that end an engine each, without an answer between: then it is the variant
+LONELY_SECONDS = 1800.0  # without any device; a host that is scaled up or restarts is there by then
+LOOK_AGAIN_SECONDS = 5.0  # for idle devices: what was measured meanwhile may make a change worth its while
+
+
+class Reporter:
+    """What the driver tells of its devices; by default nobody listens."""
+
+    def loaded(self, device: str, variant: str, facts: dict[str, Any], seconds: float) -> None:
+        """A device has loaded a variant."""
+
+    def state(self, device: str, text: str) -> None:
+        """What a device does now, for people."""
+
+    def lost(self, device: str, reason: str) -> None:
+        """A device is gone."""
+
+    def finished(self, variant: str) -> None:
+        """All that could be answered of a variant is stored."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """The pieces that a device holds; in a `trial` they are alone, to find out which of them ends engines."""
+
+    pieces: dict[int, Piece] = field(default_factory=dict)
+    trial: bool = False
+
+    def empty(self) -> list[Piece]:
+        pieces = list(self.pieces.values())
+        self.pieces.clear()
+        self.trial = False
+        return pieces
+
+
+class Driver:
+    """Runs the work of several variants on the devices of a pool.
+
+    `record` makes the answers of a variant durable and returns once they are. `failures` says after `run` why a
+    variant was given up, `isolated` which samples ended their engine twice and why.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        pool: Pool,
+        record: Callable[[str, list[Sample]], None],
+        reporter: Reporter | None = None,
+    ) -> None:
+        self.failures: dict[str, str] = {}
+        self.isolated: list[tuple[str, Sample]] = []
+        self.scheduler = Scheduler(sources)
+        self._sources, self._pool, self._record = sources, pool, record
+        self._reporter = reporter or Reporter()
+        self._held: dict[str, _Held] = {}
+        self._load_failures: dict[tuple[str, str], int] = {}
+        self._isolated_in_a_row = dict.fromkeys(sources, 0)
+        self._touched: set[str] = set()  # devices that may have something to do now
+        self._open = list(sources)  # variants that are not through
+        self._idle: set[str] = set()  # devices that had nothing to do
+        self._woken = self._alone_since = pool.now()
+        self._last_loss = "none has come"
+
+    def run(self) -> None:
+        """Answer everything; returns when nothing is left that could be done."""
+        for variant, source in self._sources.items():
+            source.give_back(self._follow(variant, source.start()))
+        while self._unfinished():
+            self._take_in(self._pool.poll())
+            if self._now - self._woken > LOOK_AGAIN_SECONDS:
+                self._wake()
+            touched, self._touched = self._touched, set()
+            for device in touched & self._held.keys():
+                self._occupy(device)
+            self._give_up_without_devices()
+
+    @property
+    def _now(self) -> float:
+        return self._pool.now()
+
+    def _wake(self) -> None:
+        self._touched |= self._idle
+        self._woken = self._now
+
+    def _unfinished(self) -> bool:
+        """Whether there is anything left to do; tells of the variants that are through."""
+        for variant in [v for v in self._open if self._finished(v)]:
+            self._open.remove(variant)
+            self._reporter.finished(variant)
+        return bool(self._open)
+
+    def _finished(self, variant: str) -> bool:
+        source = self._sources[variant]
+        while source.finished() and source.deeper():
+            self._follow(variant, source.deepen())
+            self._wake()
+        return source.finished()
+
+    def _take_in(self, events: list[Event]) -> None:
+        """Handle events; the answers of all devices are made durable together, before anything else."""
+        answers: dict[str, list[tuple[str, Sample]]] = {}
+        for event in events:
+            if isinstance(event, Answered):
+                found = answers.setdefault(self._variant_of(event.device), [])
+                found.extend((event.device, sample) for sample in event.samples)
+        for variant, pairs in answers.items():
+            self._record(variant, [sample for _, sample in pairs])
+            self._isolated_in_a_row[variant] = 0
+            for device, sample in pairs:
+                self._ended(variant, device, sample)
+        for event in events:
+            if not isinstance(event, Answered):
+                self._touched.add(event.device)
+                self._handle(event)
+
+    def _variant_of(self, device: str) -> str:
+        variant = self.scheduler.devices[device].variant
+        assert variant is not None, f"{device} has no variant"
+        return variant
+
+    def _ended(self, variant: str, device: str, sample: Sample) -> None:
+        """Note a stored answer and send what builds on it to the same device."""
+        self.scheduler.end(device, 0, cost(sample), self._now)
+        piece = self._sources[variant].ended(sample)
+        if piece is not None:
+            del self._held[piece.device].pieces[id(piece)]
+            self.scheduler.end(piece.device, 1, 0.0, self._now)
+            self._touched.add(piece.device)
+        if pieces := self._follow(variant, [], sample):
+            self._send(device, pieces)
+
+    def _follow(self, variant: str, full: list[Sample], *stored: Sample) -> list[Piece]:
+        """The pieces that follow from stored samples, and from those that end at once because the context is full."""
+        pieces: list[Piece] = []
+        waiting = list(stored)
+        while full or waiting:
+            if full:
+                self._record(variant, full)
+            ended, full, waiting = [*waiting, *full], [], []
+            for sample in ended:
+                found, more = self._sources[variant].follow(sample)
+                pieces += found
+                full += more
+        return pieces
+
+    def _send(self, device: str, pieces: list[Piece]) -> None:
+        source = self._sources[self._variant_of(device)]
+        for piece in pieces:
+            piece.device = device
+            self._held[device].pieces[id(piece)] = piece
+        self.scheduler.give(device, len(pieces), self._now)
+        self._pool.send(device, [source.requests(piece) for piece in pieces])
+
+    def _occupy(self, name: str) -> None:
+        """Give a device its next pieces, or another variant, where it has room for them."""
+        device, held = self.scheduler.devices[name], self._held[name]
+        self._idle.discard(name)
+        if device.loading:
+            return
+        held.trial = held.trial and bool(held.pieces)
+        if device.variant is not None and not held.trial:
+            self.scheduler.reconsider(name)
+            source = self._sources[device.variant]
+            if source.trials and not held.pieces:
+                self._send(name, source.take_trial())
+                held.trial = True
+            elif pieces := self._range(name, source):
+                self._send(name, pieces)
+        if held.pieces:
+            return
+        variant = self.scheduler.choose(name)
+        if variant is None:
+            self._idle.add(name)
+            self._reporter.state(name, f"{device.variant or 'nothing loaded'}: waits")
+            return
+        self.scheduler.load(name, variant, self._now)
+        self._reporter.state(name, f"{variant}: loading")
+        self._pool.load(name, variant)
+
+    def _range(self, name: str, source: Source) -> list[Piece]:
+        pieces: list[Piece] = []
+        size = self.scheduler.range_size(name)
+        while len(pieces) < size and (more := source.take(size - len(pieces))):
+            pieces += more
+        return pieces
+
+    def _handle(self, event: Joined | Loaded | Died | Refused | Lost) -> None:
+        name = event.device
+        if isinstance(event, Joined):
+            self.scheduler.join(name)
+            self._held[name] = _Held()
+        elif isinstance(event, Loaded):
+            variant, began = self._variant_of(name), self.scheduler.devices[name].since
+            self.scheduler.loaded(name, event.room, self._now)
+            self._reporter.loaded(name, variant, event.facts, self._now - began)
+            self._reporter.state(name, f"{variant}: running")
+        elif isinstance(event, Lost):
+            self._lost(event)
+        elif isinstance(event, Refused) or self.scheduler.devices[name].loading:
+            self._load_failed(event, LOAD_TRIES if isinstance(event, Refused) else 1)
+        else:
+            self._died(event)
+
+    def _load_failed(self, event: Died | Refused, weight: int) -> None:
+        """A device that cannot load a variant, or failed to twice, is given others; without any device it is over."""
+        name, variant = event.device, self._variant_of(event.device)
+        self.scheduler.unload(name)
+        self._reporter.state(name, f"{variant}: did not load")
+        failures = self._load_failures[name, variant] = self._load_failures.get((name, variant), 0) + weight
+        if failures >= LOAD_TRIES:
+            self.scheduler.bar(name, variant)
+            if all(variant in device.barred for device in self.scheduler.devices.values()):
+                self._fail(variant, event.reason)
+
+    def _fail(self, variant: str, reason: str) -> None:
+        if not self._sources[variant].finished():
+            self.failures[variant] = reason
+            self._sources[variant].abandon()
+
+    def _died(self, event: Died) -> None:
+        """An engine died at work: what it held is suspected."""
+        name, variant = event.device, self._variant_of(event.device)
+        pieces = self._held[name].empty()
+        self.scheduler.unload(name)
+        self._reporter.state(name, f"{variant}: its engine died")
+        for piece in pieces:
+            piece.deaths += 1
+        self._suspect(variant, pieces, event.reason)
+        self._wake()
+
+    def _suspect(self, variant: str, pieces: list[Piece], reason: str) -> None:
+        """Try pieces again in halves; one that was alone, and not for the first time, is the culprit."""
+        source = self._sources[variant]
+        if len(pieces) == 1 and (pieces[0].deaths > 1 or pieces[0].losses > MOST_LOSSES):
+            self._isolate(variant, pieces[0], reason)
+            return
+        unanswered = [piece for piece in pieces if source.close(piece)]
+        half = (len(unanswered) + 1) // 2
+        source.trials.extendleft(part for part in (unanswered[half:], unanswered[:half]) if part)
+
+    def _isolate(self, variant: str, piece: Piece, reason: str) -> None:
+        """Record that a piece ends its engine."""
+        why = f"its engine ended whenever it was asked: {reason}"
+        samples = [
+            Sample(*name_of(r), "", "error", 0, _prompt_tokens(r), 0.0, error=why)
+            for r in self._sources[variant].close(piece)
+        ]
+        self._record(variant, samples)
+        self._follow(variant, [], *samples)
+        self.isolated += [(variant, sample) for sample in samples]
+        self._isolated_in_a_row[variant] += 1
+        if self._isolated_in_a_row[variant] >= MOST_ISOLATED:
+            self._fail(variant, f"its engine ends whatever it is asked: {reason}")
+
+    def _lost(self, event: Lost) -> None:
+        """A device is gone. Only what was lost with several of them is suspected."""
+        name = event.device
+        variant, held = self.scheduler.devices[name].variant, self._held.pop(name)
+        tried = held.trial
+        self.scheduler.leave(name)
+        self._idle.discard(name)
+        self._alone_since, self._last_loss = self._now, event.reason
+        self._reporter.lost(name, event.reason)
+        pieces = held.empty()
+        if variant is None or not pieces:
+            return
+        for piece in pieces:
+            piece.losses += 1
+        source = self._sources[variant]
+        suspects = [piece for piece in pieces if tried or piece.losses >= MOST_LOSSES]
+        source.give_back(piece for piece in pieces if not (tried or piece.losses >= MOST_LOSSES))
+        if suspects:
+            self._suspect(variant, suspects, event.reason)
+        self._wake()
+
+    def _give_up_without_devices(self) -> None:
+        if not self._held and self._now - self._alone_since > LONELY_SECONDS:
+            for variant in self._sources:
+                self._fail(variant, f"no device is left ({self._last_loss})")
+
+
+def _prompt_tokens(request: Request) -> int:
+    return len(request.token_ids or ())

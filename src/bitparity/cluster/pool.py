@@ -1,0 +1,79 @@
+"""What the driver knows of devices: the events they send and the orders they take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bitparity.records import Request, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A device is there, with nothing loaded."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A device has loaded what it was told to, and runs `room` requests (or batches) at once."""
+
+    device: str
+    facts: dict[str, Any]
+    room: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Answers, in the order in which they ended."""
+
+    device: str
+    samples: list[Sample]
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """An engine died, while loading or later; the device can load again."""
+
+    device: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A device cannot run the variant that it was told to load, and would not the next time either."""
+
+    device: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A device is gone: its process or its host ended."""
+
+    device: str
+    reason: str
+
+
+Event = Joined | Loaded | Answered | Died | Refused | Lost
+
+
+class Pool(Protocol):
+    """Devices. Nothing here waits but `poll`."""
+
+    def now(self) -> float:
+        """Seconds of the pool's clock."""
+
+    def poll(self) -> list[Event]:
+        """What happened since the last call, in order; waits a moment where nothing did."""
+
+    def load(self, device: str, variant: str) -> None:
+        """Have a device drop its engine, if it has one, and load a variant."""
+
+    def send(self, device: str, pieces: Sequence[Sequence[Request]]) -> None:
+        """Give a device with a loaded variant more to answer."""
+
+    def close(self) -> None:
+        """End all engines."""

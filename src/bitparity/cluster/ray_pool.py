@@ -1,0 +1,310 @@
+"""The devices of a Ray cluster, each served by an actor. The only module of the driver's side that imports Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray reads it
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+from bitparity.errors import MissingDependencyError, RunError
+
+try:
+    import ray
+    from ray._private import utils as ray_files
+    from ray.cluster_utils import Cluster
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+except ImportError as missing:
+    raise MissingDependencyError("ray", "ray", "running on several devices (--ray)") from missing
+
+import bitparity
+from bitparity.cluster.pool import Answered, Died, Event, Joined, Loaded, Lost, Refused
+from bitparity.cluster.ray_actor import THREADS, EngineActor
+from bitparity.cluster.serving import Message, sample_of, without_place
+from bitparity.doctor.nvml import Machine, read_machine
+from bitparity.records import Request
+from bitparity.study import Variant
+
+RESOURCE = "bitparity"  # the custom resource that says how many engines without a GPU a node runs
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+NODES_SECONDS = 5.0  # between two looks at which nodes there are
+WAIT_SECONDS = 0.5  # for an event
+TOGETHER_SECONDS = 0.02  # for further ones, so that they are stored together
+POLL_SECONDS = 5.0  # that an actor waits for a message
+CLOSE_SECONDS = 25.0
+LOOPBACK = "127.0.0.2"  # Ray takes 127.0.0.1 for a wish to be seen from outside
+ANSWER_SECONDS = 5.0  # for a connection to a cluster's head
+RETRY_SECONDS = (5.0, 300.0)  # before an actor that was lost is started anew: at first, at most
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """A connection to a Ray cluster: that at an address, or with "auto" the running one, else one of this host alone.
+
+    A cluster started here listens on the loopback interface only and ends with the block. Raises RunError where
+    there is none at the address.
+    """
+    if ray.is_initialized():  # the caller's own
+        yield
+        return
+    place = (os.environ.get("RAY_ADDRESS") or _running_here()) if address == "auto" else address
+    cluster = None
+    if place is None:
+        cluster = _local_cluster()
+        place = cluster.address
+    elif not _answers(place):
+        raise RunError(
+            f"no Ray cluster answers at {place}; start one with 'ray start --head', or give --ray auto to use the "
+            "GPUs of this host alone"
+        )
+    try:
+        _join(place)
+        yield
+    finally:
+        ray.shutdown()
+        if cluster is not None:
+            cluster.shutdown()
+            file = ray_files.get_ray_address_file(None)  # type: ignore[attr-defined]
+            Path(file).unlink(missing_ok=True)  # or the next one would look for it
+
+
+def _join(address: str) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (ConnectionError, ValueError, RuntimeError) as error:  # another Ray or Python version, for example
+        raise RunError(f"the Ray cluster at {address} cannot be used: {' '.join(str(error).split())[:300]}") from None
+
+
+def _running_here() -> str | None:
+    """The address of the cluster that this host belongs to, where it answers: its file stays behind when it ends."""
+    address = ray_files.read_ray_address()
+    return address if address and _answers(address) else None
+
+
+def _answers(address: str) -> bool:
+    """Whether something listens there; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), ANSWER_SECONDS):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _local_cluster() -> Any:
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    devices = local_devices(os.environ, read_machine())
+    if devices:
+        os.environ[VISIBLE] = ",".join(devices)
+    node = {"node_ip_address": LOOPBACK, "num_cpus": os.cpu_count(), "num_gpus": len(devices)}
+    return Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+
+
+def local_devices(environ: Mapping[str, str], machine: Machine) -> list[str]:
+    """The devices of this host, as CUDA_VISIBLE_DEVICES names them: those it has already, else every GPU or slice."""
+    if (given := environ.get(VISIBLE)) is not None:
+        return [entry.strip() for entry in given.split(",") if entry.strip() not in ("", "-1", "NoDevFiles")]
+    found: list[str] = []
+    for gpu in machine.gpus:
+        found += [part.uuid for part in gpu.slices] if gpu.mig else [str(gpu.index)]
+    return found
+
+
+def needs_gpu(variant: Variant) -> bool:
+    """Whether a variant's engine would use a GPU where there is one."""
+    return variant.engine.kind in ("vllm", "transformers") and variant.engine.device != "cpu"
+
+
+def gpus_of(variant: Variant) -> int:
+    """The GPUs that one engine of a variant takes."""
+    return (variant.engine.tensor_parallel_size or 1) if needs_gpu(variant) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A place for an actor: a node, a number on it, and the resources of the node that it takes."""
+
+    node: str
+    number: int
+    gpus: int = 0
+    custom: bool = False
+
+
+def seats(nodes: Sequence[Mapping[str, Any]], gpus: int) -> list[Seat]:
+    """The places for engines that take so many GPUs each.
+
+    Without GPUs in the cluster, or for engines that need none (`gpus` 0), a node has as many as its custom resource
+    `bitparity` says, and one where no node has that resource.
+    """
+    alive = [(node["NodeID"], node.get("Resources", {})) for node in nodes if node.get("Alive")]
+    if gpus and any(resources.get("GPU") for _, resources in alive):
+        return [
+            Seat(node, number, gpus)
+            for node, resources in alive
+            for number in range(math.floor(resources.get("GPU", 0)) // gpus)
+        ]
+    if any(RESOURCE in resources for _, resources in alive):
+        return [
+            Seat(node, number, custom=True)
+            for node, resources in alive
+            for number in range(math.floor(resources.get(RESOURCE, 0)))
+        ]
+    return [Seat(node, 0) for node, _ in alive]
+
+
+@dataclass(slots=True)
+class _Actor:
+    seat: Seat
+    handle: Any
+    place: dict[str, Any] | None = None  # once it has said where it is
+    answered: bool = False  # it has loaded an engine, so what ends it later is no fault of its place
+
+
+class RayPool:
+    """The devices of the cluster that this process is connected to; see `pool.Pool`.
+
+    `identities` are the checkpoints as the driver knows them, `log` takes what an engine printed, by file name.
+    """
+
+    def __init__(
+        self,
+        variants: Mapping[str, Variant],
+        identities: Mapping[str, Mapping[str, Any]],
+        log: Callable[[str, bytes], None],
+    ) -> None:
+        self._variants = {name: without_place(variant) for name, variant in variants.items()}
+        self._identities, self._log = identities, log
+        self._gpus = max(map(gpus_of, variants.values()))
+        self._actors: dict[str, _Actor] = {}
+        self._waiting: dict[Any, str] = {}  # what an actor was asked, and its device
+        self._retry: dict[Seat, tuple[float, float]] = {}  # when a seat may be taken again, and the next delay
+        self._counts: dict[str, int] = {}
+        self._names: dict[Seat, str] = {}
+        self._looked = -math.inf
+        self._remote: Any = ray.remote(EngineActor)
+
+    def now(self) -> float:
+        """Seconds of this host's monotonic clock."""
+        return time.monotonic()
+
+    def poll(self) -> list[Event]:
+        """See `pool.Pool`."""
+        if self.now() - self._looked > NODES_SECONDS:
+            self._take_seats()
+        if not self._waiting:
+            time.sleep(WAIT_SECONDS)
+            return []
+        waiting = list(self._waiting)
+        if not ray.wait(waiting, num_returns=1, timeout=WAIT_SECONDS)[0]:
+            return []
+        ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=TOGETHER_SECONDS)
+        return [event for ref in ready for event in self._answer(ref)]
+
+    def _take_seats(self) -> None:
+        """Start an actor on every seat that has none: nodes may come late, and come back."""
+        self._looked = self.now()
+        taken = {actor.seat for actor in self._actors.values()}
+        nodes: list[dict[str, Any]] = ray.nodes()
+        hosts = {node["NodeID"]: node["NodeManagerHostname"] for node in nodes}
+        for seat in seats(nodes, self._gpus):
+            if seat not in taken and self._retry.get(seat, (0.0, 0.0))[0] <= self.now():
+                self._start(seat, hosts[seat.node])
+
+    def _start(self, seat: Seat, host: str) -> None:
+        if seat not in self._names:
+            number = self._counts[host] = self._counts.get(host, -1) + 1
+            self._names[seat] = f"{host}-{number}"
+        device = self._names[seat]
+        handle: Any = self._remote.options(
+            num_cpus=0,
+            num_gpus=seat.gpus,
+            resources={RESOURCE: 1} if seat.custom else None,
+            max_concurrency=THREADS,
+            max_restarts=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(seat.node, soft=False),
+        ).remote(device, os.environ.get("OMP_NUM_THREADS"))
+        self._actors[device] = _Actor(seat, handle)
+        self._waiting[handle.hello.remote()] = device
+
+    def _answer(self, ref: Any) -> list[Event]:
+        device = self._waiting.pop(ref)
+        actor = self._actors.get(device)
+        if actor is None:
+            return []
+        try:
+            found = ray.get(ref)
+        except RayError as error:
+            return self._lose(device, actor, _reason(error))
+        if actor.place is None:
+            if found["bitparity"] != bitparity.__version__:
+                why = f"{found['host']} has bitparity {found['bitparity']}, this host {bitparity.__version__}"
+                return self._lose(device, actor, f"{why}; install the same on all")
+            actor.place = found
+            events: list[Event] = [Joined(device)]
+        else:
+            events = [event for message in found for event in self._event(device, actor, message)]
+        self._waiting[actor.handle.poll.remote(POLL_SECONDS)] = device
+        return events
+
+    def _event(self, device: str, actor: _Actor, message: Message) -> Iterator[Event]:
+        kind, *values = message
+        if kind == "answered":
+            yield Answered(device, [sample_of(fields) for fields in values[0]])
+        elif kind == "loaded":
+            actor.answered = True
+            yield Loaded(device, *values)
+        elif kind == "died":
+            yield Died(device, *values)
+        elif kind == "refused":
+            yield Refused(device, *values)
+        else:
+            name, data = values
+            self._log(f"{name}-{device}.log", data)
+
+    def _lose(self, device: str, actor: _Actor, reason: str) -> list[Event]:
+        del self._actors[device]
+        ray.kill(actor.handle)
+        first, most = RETRY_SECONDS
+        delay = first if actor.answered else self._retry.get(actor.seat, (0.0, first))[1]
+        self._retry[actor.seat] = self.now() + delay, min(most, 2 * delay)
+        return [Lost(device, reason)] if actor.place is not None else []
+
+    def place(self, device: str) -> dict[str, Any]:
+        """Where a device is: host and visible devices."""
+        place = self._actors[device].place or {}
+        return {key: place.get(key) for key in ("host", "devices")}
+
+    def load(self, device: str, variant: str) -> None:
+        """See `pool.Pool`."""
+        asked = self._variants[variant].model_dump(mode="json")
+        self._actors[device].handle.load.remote(variant, asked, self._identities[variant])
+
+    def send(self, device: str, pieces: Sequence[Sequence[Request]]) -> None:
+        """See `pool.Pool`."""
+        self._actors[device].handle.send.remote(pieces)
+
+    def close(self) -> None:
+        """End all engines, each in its own time, and all actors."""
+        closing = [actor.handle.close.remote() for actor in self._actors.values() if actor.place is not None]
+        with contextlib.suppress(RayError):
+            ray.wait(closing, num_returns=len(closing), timeout=CLOSE_SECONDS) if closing else None
+        for actor in self._actors.values():
+            ray.kill(actor.handle)
+        self._actors.clear()
+        self._waiting.clear()
+
+
+def _reason(error: RayError) -> str:
+    """Ray's message in one line."""
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,184 @@
+"""A study's variants on the devices of a Ray cluster, recorded as on a single device."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from bitparity.afterwards import Afterwards
+from bitparity.board import GENERATING, Board
+from bitparity.cluster.driver import Driver, Reporter
+from bitparity.cluster.ray_pool import RayPool, connected, gpus_of, needs_gpu
+from bitparity.cluster.sources import Lengths, Source
+from bitparity.live_grading import usable_cores
+from bitparity.preparation import Prepared, Work
+from bitparity.progress import Task
+from bitparity.recording import Recorder
+from bitparity.records import Sample
+from bitparity.runner import record_engine, show_start
+
+DRIVER_CORES = 2  # for this process and Ray's own
+SHOWN_ISOLATED = 5
+
+
+def run_on_cluster(
+    prepared: Prepared,
+    planned: Mapping[str, Work],
+    board: Board,
+    progress: Task,
+    afterwards: Afterwards,
+    address: str,
+) -> None:
+    """Answer what is missing of several variants; what could not be is named in the run's outcome.
+
+    Variants whose engines take as many GPUs each run beside each other, the others one group after another. Raises
+    RunError where no cluster answers.
+    """
+    variants = prepared.study.variants
+    with connected(address):
+        for _, names in itertools.groupby(
+            sorted(planned, key=lambda n: -gpus_of(variants[n])), lambda n: gpus_of(variants[n])
+        ):
+            _run_group(prepared, {name: planned[name] for name in names}, board, progress, afterwards)
+
+
+def _run_group(
+    prepared: Prepared, planned: Mapping[str, Work], board: Board, progress: Task, afterwards: Afterwards
+) -> None:
+    with ExitStack() as stack:
+        recorders = {
+            name: stack.enter_context(Recorder(prepared, name, board, _idle_cores(prepared, planned)))
+            for name in planned
+        }
+        for name in planned:
+            show_start(prepared, name, board)
+        pool = stack.enter_context(_devices(prepared, planned))
+        advance = stack.enter_context(
+            progress(" + ".join(planned), sum(work.count for work in planned.values()), "samples")
+        )
+
+        session = _Session(prepared)
+
+        def record(variant: str, samples: list[Sample]) -> None:
+            recorders[variant].store(samples)
+            session.count(samples)
+            advance(len(samples))
+
+        reporter = _Reporter(prepared, board, pool, recorders, afterwards)
+        lengths = Lengths()
+        sources = {
+            name: Source(name, work.first, work.ladders, work.batches, lengths) for name, work in planned.items()
+        }
+        driver = Driver(sources, pool, record, reporter)
+        try:
+            driver.run()
+        finally:
+            for name, recorder in recorders.items():
+                recorder.add_seconds(driver.scheduler.busy_seconds(name))
+            session.note(driver)
+        _conclude(prepared, driver, board)
+
+
+class _Session:
+    """What the devices did until now, for environment.json."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._started, self._at = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._samples = self._tokens = 0
+
+    def count(self, samples: list[Sample]) -> None:
+        """Count answers."""
+        self._samples += len(samples)
+        self._tokens += sum(sample.tokens for sample in samples)
+
+    def note(self, driver: Driver) -> None:
+        """Write it down: seconds from the first device's start to the end, and those of each device."""
+        spent = driver.scheduler.spent.items()
+        devices = {
+            name: {"busy_seconds": round(s.busy, 3), "loading_seconds": round(s.loading, 3)} for name, s in spent
+        }
+        seconds = round(time.monotonic() - self._started, 3)
+        session = {"at": self._at, "seconds": seconds, "samples": self._samples, "output_tokens": self._tokens}
+        self._prepared.environment.setdefault("cluster_sessions", []).append({**session, "devices": devices})
+        self._prepared.note()
+
+
+@contextmanager
+def _devices(prepared: Prepared, planned: Mapping[str, Work]) -> Iterator[RayPool]:
+    folder = prepared.run.path / "logs"
+    folder.mkdir(exist_ok=True)
+
+    def log(name: str, data: bytes) -> None:
+        with (folder / name).open("ab") as file:
+            file.write(data)
+
+    variants = {name: prepared.study.variants[name] for name in planned}
+    pool = RayPool(variants, {name: prepared.models[name].identity for name in planned}, log)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+class _Reporter(Reporter):
+    """Notes the facts of every engine, and shows what the devices do."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        board: Board,
+        pool: RayPool,
+        recorders: Mapping[str, Recorder],
+        afterwards: Afterwards,
+    ) -> None:
+        self._prepared, self._board, self._pool = prepared, board, pool
+        self._recorders, self._afterwards = recorders, afterwards
+
+    def loaded(self, device: str, variant: str, facts: dict[str, Any], seconds: float) -> None:
+        """A device has loaded a variant."""
+        place = {"device": device, **self._pool.place(device), "uuid": facts.get("device_uuid")}
+        record_engine(self._prepared, variant, facts, place)
+        stored = self._prepared.environment["variants"][variant].setdefault("loads", {"count": 0, "seconds": 0.0})
+        stored["count"] += 1
+        stored["seconds"] = round(stored["seconds"] + seconds, 3)
+        self._board.phase(variant, GENERATING)
+
+    def state(self, device: str, text: str) -> None:
+        """What a device does now."""
+        self._board.worker(device, text)
+
+    def lost(self, device: str, reason: str) -> None:
+        """A device is gone."""
+        self._board.worker(device, None)
+        self._board.note(f"{device} is gone, what it had not finished goes to others: {reason}")
+
+    def finished(self, variant: str) -> None:
+        """All that could be answered of a variant is stored."""
+        self._afterwards.put(self._recorders[variant].keep_grading())
+        self._board.phase(variant, None)
+
+
+def _idle_cores(prepared: Prepared, planned: Mapping[str, Work]) -> int:
+    """The cores of this host that may test code for each variant; none where engines compute on them."""
+    if any(v.engine.device == "cpu" for v in prepared.study.variants.values()):
+        return 0
+    on_gpus = any(needs_gpu(prepared.study.variants[name]) for name in planned)
+    free = usable_cores() // 2 if on_gpus else usable_cores() - DRIVER_CORES
+    return max(0, free // len(planned))
+
+
+def _conclude(prepared: Prepared, driver: Driver, board: Board) -> None:
+    """Name what could not be answered, and end every variant."""
+    failures = prepared.outcome.failures
+    failures |= driver.failures
+    for name in driver.scheduler.stocks:
+        isolated = [sample for variant, sample in driver.isolated if variant == name]
+        if isolated and name not in failures:
+            shown = ", ".join(f"{s.benchmark} {s.item}#{s.sample}" for s in isolated[:SHOWN_ISOLATED])
+            more = f" and {len(isolated) - SHOWN_ISOLATED} more" if len(isolated) > SHOWN_ISOLATED else ""
+            failures[name] = f"the engine ended twice over {shown}{more}, left unscored: {isolated[0].error}"
+        board.ended(name, failures.get(name))

@@ -1,0 +1,232 @@
+"""Which device does what next: pure code without engines, processes or clocks of its own.
+
+A *device* holds one engine and so one variant at a time. The work of a variant is a *stock* of *pieces*: single
+requests, or whole batches for an engine that computes fixed ones. Rules:
+
+1. A device goes on with the variant that it has loaded while that has pieces left.
+2. It changes, once it holds nothing, only to a variant that its present devices need longer for than loading takes.
+   Of k devices, a further one that comes after L seconds ends W seconds of work after (W + L) / (k + 1) instead of
+   W / k, which is sooner exactly if W / k > L.
+3. It is taken from a variant before its end where that lets the variant that would end last end sooner, and its own
+   no later than that: so all variants end together, and few devices have to change.
+4. A device holds what its engine runs at once and what it will finish during one exchange of messages, so that it
+   never waits; but never more than its share of what is unfinished, and a range is at most half of a device's share
+   of what is left (guided self-scheduling; Polychronopoulos and Kuck 1987), so that all end together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+EXCHANGE_SECONDS = 2.0  # from an answer to the requests that follow from it, on a busy network
+GENERATIONS = 4  # how often all that runs has been replaced before a speed is worth a change of devices
+FIRST_LOAD_SECONDS = 60.0  # what a load is taken for until one was measured
+
+
+class Stock(Protocol):
+    """The work of a variant that no device holds."""
+
+    def left(self) -> int:
+        """Pieces that can be given out now."""
+
+    def work(self) -> float:
+        """The work in `left`, in expected tokens."""
+
+
+@dataclass(slots=True)
+class Spent:
+    """Where a device's time went, in seconds: `busy` with work, and `loading`."""
+
+    busy: float = 0.0
+    loading: float = 0.0
+
+
+@dataclass(slots=True)
+class Device:
+    """A device as the scheduler sees it.
+
+    `room` is how many pieces its engine runs at once, `held` how many it was given and has not ended. `barred` are
+    the variants that it cannot run.
+    """
+
+    variant: str | None = None
+    next: str | None = None  # the variant that it is to change to once it holds nothing
+    loading: bool = False
+    room: int = 1
+    held: int = 0
+    barred: set[str] = field(default_factory=set)
+    since: float = 0.0  # when it began to load, or when `busy` was last added up
+    busy: float = 0.0  # seconds with work, under the variant loaded
+    ended: int = 0  # pieces under the variant loaded
+    spent: Spent = field(default_factory=Spent)
+
+
+@dataclass(slots=True)
+class _Pace:
+    """What was measured of a variant on all devices."""
+
+    tokens: float = 0.0
+    ended: int = 0
+    busy: float = 0.0
+    loads: int = 0
+    load_seconds: float = 0.0
+
+
+class Scheduler:
+    """The state of all devices and what follows from it. Times are in seconds of any one clock."""
+
+    def __init__(self, stocks: Mapping[str, Stock]) -> None:
+        self.stocks = stocks
+        self.devices: dict[str, Device] = {}
+        self.spent: dict[str, Spent] = {}  # by device, those that are gone included
+        self._pace = {name: _Pace() for name in stocks}
+        self._on = dict.fromkeys(stocks, 0)  # devices with the variant, those that load it included
+        self._held = dict.fromkeys(stocks, 0)  # pieces that devices hold
+
+    def join(self, name: str) -> None:
+        """A device is there, with nothing loaded."""
+        self.devices[name] = Device(spent=self.spent.setdefault(name, Spent()))
+
+    def leave(self, name: str) -> None:
+        """A device is gone; whoever calls puts back into the stock what it held."""
+        self.unload(name)
+        del self.devices[name]
+
+    def bar(self, name: str, variant: str) -> None:
+        """A device cannot run a variant."""
+        self.devices[name].barred.add(variant)
+
+    def choose(self, name: str) -> str | None:
+        """The variant that a device with nothing to do should load; None where it should wait.
+
+        The first of several where nothing tells them apart.
+        """
+        device = self.devices[name]
+        if device.next is not None and self.stocks[device.next].left():
+            return device.next
+        best: tuple[float, float] | None = None
+        chosen = None
+        for variant, stock in self.stocks.items():
+            on = self._on[variant]
+            if variant in device.barred or stock.left() <= on:  # no more devices than pieces
+                continue
+            seconds = self._seconds_left(variant)
+            urgency = seconds, stock.work() / on if on else math.inf
+            if seconds > self.load_seconds(variant) and (best is None or urgency > best):
+                best, chosen = urgency, variant
+        return chosen
+
+    def reconsider(self, name: str) -> None:
+        """Have a device change its variant once it holds nothing, where that shortens the whole (rule 3).
+
+        Ending what it holds costs about as much as a load: meanwhile fewer and fewer answers share the device. What is
+        won must be more than both, and its own variant must not become the last one, so that no device goes to and fro.
+        """
+        device = self.devices[name]
+        own = device.variant
+        if own is None or device.loading or device.next is not None or self._on[own] < 2:
+            return
+        left = {v: self._seconds_left(v) for v in self.stocks if v not in device.barred and self.stocks[v].left()}
+        last = max(left, key=lambda v: left[v], default=own)
+        if last == own or own not in left or not all(self._pace[v].ended > GENERATIONS * self._held[v] for v in (own, last)):
+            return
+        on, price = self._on[last], 2 * self.load_seconds(last)
+        then = (left[last] * on + price) / (on + 1)
+        own_then = left[own] * self._on[own] / (self._on[own] - 1)
+        if own_then < then < left[last] - price:
+            device.next = last
+            self._on[own] -= 1
+            self._on[last] += 1
+
+    def load(self, name: str, variant: str, now: float) -> None:
+        """A device drops what it has loaded and begins to load a variant."""
+        self.unload(name)
+        device = self.devices[name]
+        device.variant, device.loading, device.since = variant, True, now
+        self._on[variant] += 1
+
+    def loaded(self, name: str, room: int, now: float) -> None:
+        """A device is ready for pieces, `room` of them at once."""
+        device = self.devices[name]
+        pace = self._pace[self._variant(device)]
+        pace.loads += 1
+        pace.load_seconds += now - device.since
+        device.spent.loading += now - device.since
+        device.loading, device.room, device.since = False, room, now
+
+    def unload(self, name: str) -> None:
+        """A device has nothing loaded any more, and holds nothing."""
+        device = self.devices[name]
+        if device.variant is not None:
+            self._on[device.next or device.variant] -= 1
+            self._held[device.variant] -= device.held
+        self.devices[name] = Device(barred=device.barred, spent=device.spent)
+
+    def range_size(self, name: str) -> int:
+        """How many pieces of its variant a device should be given now."""
+        device = self.devices[name]
+        if device.variant is None or device.loading or device.next is not None:
+            return 0
+        left, on = self.stocks[device.variant].left(), self._on[device.variant]
+        share = math.ceil((left + self._held[device.variant]) / on)
+        ahead = math.ceil(EXCHANGE_SECONDS * device.ended / device.busy) if device.busy else 0
+        wanted = min(device.room + max(ahead, 1), share) - device.held
+        return max(0, min(wanted, math.ceil(left / (2 * on)), left))
+
+    def give(self, name: str, pieces: int, now: float) -> None:
+        """A device was given pieces."""
+        device = self.devices[name]
+        self._clock(device, now)
+        device.held += pieces
+        self._held[self._variant(device)] += pieces
+
+    def end(self, name: str, pieces: int, tokens: float, now: float) -> None:
+        """A device ended pieces, or gave them back; `tokens` of work were done."""
+        device = self.devices[name]
+        self._clock(device, now)
+        device.held -= pieces
+        device.ended += pieces
+        variant = self._variant(device)
+        self._held[variant] -= pieces
+        self._pace[variant].tokens += tokens
+        self._pace[variant].ended += pieces
+
+    def _clock(self, device: Device, now: float) -> None:
+        if device.held:
+            device.busy += now - device.since
+            self._pace[self._variant(device)].busy += now - device.since
+            device.spent.busy += now - device.since
+        device.since = now
+
+    def load_seconds(self, variant: str) -> float:
+        """How long loading a variant takes, from what was measured of it, else of others."""
+        own = self._pace[variant]
+        known = [own] if own.loads else [p for p in self._pace.values() if p.loads]
+        loads = sum(p.loads for p in known)
+        return sum(p.load_seconds for p in known) / loads if loads else FIRST_LOAD_SECONDS
+
+    def busy_seconds(self, variant: str) -> float:
+        """Seconds that devices had work of a variant, added up."""
+        return self._pace[variant].busy
+
+    def _seconds_left(self, variant: str) -> float:
+        """How long the devices of a variant need for its stock; endless where it has none, or no speed is known."""
+        speed = self._speed(variant)
+        if not self._on[variant]:
+            return math.inf
+        return self.stocks[variant].work() / (self._on[variant] * speed) if speed else math.inf
+
+    def _speed(self, variant: str) -> float:
+        """Tokens a second on one device, of this variant or else of all."""
+        own = self._pace[variant]
+        known = [own] if own.tokens and own.busy else list(self._pace.values())
+        busy = sum(p.busy for p in known)
+        return sum(p.tokens for p in known) / busy if busy else 0.0
+
+    @staticmethod
+    def _variant(device: Device) -> str:
+        assert device.variant is not None, "this device has nothing loaded"
+        return device.variant

@@ -1,0 +1,171 @@
+"""What runs on a device: one engine at a time in a process of its own, fed and emptied by threads."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from bitparity.engines.host import EngineProcess
+from bitparity.errors import EngineError, UserInputError
+from bitparity.records import Request, Sample
+from bitparity.steps import Feed
+from bitparity.study import Variant
+
+GATHER_SECONDS = 0.05  # from the first message to the answer of `poll`
+LOG_BYTES = 1 << 18  # of an engine's log in one answer
+DEFAULT_ROOM = 256
+_SAMPLE_FIELDS = [f.name for f in fields(Sample)]
+
+Message = tuple[Any, ...]
+"""("loaded", facts, room), ("answered", [fields of a sample, ...]), ("died", reason), ("refused", reason) or
+("log", variant, bytes)."""
+
+
+class DeviceServer:
+    """Serves one device. Every method may be called from any thread; only `poll` and `close` wait."""
+
+    def __init__(self, folder: Path, device: str) -> None:
+        self._folder, self._device = folder, device
+        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._work: _Work | None = None
+        self._thread: threading.Thread | None = None
+        self._log: tuple[str, Path] | None = None
+        self._log_read: dict[Path, int] = {}
+
+    def load(self, name: str, variant: Variant, expected: Mapping[str, Any]) -> None:
+        """End the engine that is there and start one for a variant whose checkpoint must be the `expected` one."""
+        self._stop()
+        self._work = _Work(variant.engine.kind == "transformers")
+        path = self._folder / f"{name}-{self._device}.log"
+        self._log = name, path
+        arguments = (variant, expected, path, self._work, self._thread)
+        self._thread = threading.Thread(target=self._serve, args=arguments, name="engine", daemon=True)
+        self._thread.start()
+
+    def send(self, pieces: Sequence[Sequence[Request]]) -> None:
+        """More for the engine that is loaded."""
+        if self._work is not None:
+            self._work.put(pieces)
+
+    def poll(self, seconds: float) -> list[Message]:
+        """The messages since the last call; waits for the first one for at most so long."""
+        found: list[Message] = []
+        try:
+            found.append(self._messages.get(timeout=seconds))
+            time.sleep(GATHER_SECONDS)
+            while True:
+                found.append(self._messages.get_nowait())
+        except queue.Empty:
+            return [*self._new_log(), *found]
+
+    def close(self) -> None:
+        """End the engine and wait until it is gone."""
+        self._stop()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _stop(self) -> None:
+        if self._work is not None:
+            self._work.close()
+            self._work = None
+
+    def _serve(
+        self, variant: Variant, expected: Mapping[str, Any], log: Path, work: _Work, before: threading.Thread | None
+    ) -> None:
+        if before is not None:
+            before.join()  # its device memory is free then
+        try:
+            with EngineProcess(variant, log) as engine:
+                check_identity(expected, engine.facts)
+                self._messages.put(("loaded", engine.facts, room(variant, engine.facts)))
+                for requests in work.runs():
+                    for burst in engine.run(requests):
+                        self._messages.put(("answered", [_to_tuple(sample) for sample in burst]))
+        except UserInputError as error:
+            self._messages.put(("refused", str(error)))
+        except EngineError as error:
+            self._messages.put(("died", str(error).replace(str(log), f"logs/{log.name}")))
+        except Exception as error:  # it must reach the driver, which alone can say so
+            self._messages.put(("died", f"{type(error).__name__}: {error}"))
+
+    def _new_log(self) -> list[Message]:
+        """What the engine printed since the last time."""
+        if self._log is None:
+            return []
+        name, path = self._log
+        try:
+            with path.open("rb") as file:
+                file.seek(self._log_read.get(path, 0))
+                data = file.read(LOG_BYTES)
+                self._log_read[path] = file.tell()
+        except OSError:
+            return []
+        return [("log", name, data)] if data else []
+
+
+class _Work:
+    """The requests for one loaded engine: one endless run, or, for `batches`, a run for what has come at a time."""
+
+    def __init__(self, batches: bool) -> None:
+        self._batches = batches
+        self._feed = Feed()
+        self._pieces: queue.SimpleQueue[list[Request] | None] = queue.SimpleQueue()
+
+    def put(self, pieces: Sequence[Sequence[Request]]) -> None:
+        requests = [request for piece in pieces for request in piece]
+        if self._batches:
+            self._pieces.put(requests)
+        else:
+            self._feed.put(requests)
+
+    def close(self) -> None:
+        self._pieces.put(None)
+        self._feed.close()
+
+    def runs(self) -> Iterator[Iterator[Request | None] | list[Request]]:
+        if not self._batches:
+            yield iter(self._feed)
+            return
+        while (requests := self._pieces.get()) is not None:
+            yield requests
+
+
+def room(variant: Variant, facts: Mapping[str, Any]) -> int:
+    """How many pieces an engine runs at once."""
+    if variant.engine.kind == "transformers":
+        return 1  # a batch
+    return int(facts.get("max_num_seqs") or facts.get("concurrency") or DEFAULT_ROOM)
+
+
+def check_identity(expected: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Raise UserInputError where an engine has loaded another checkpoint than the study's."""
+    found = facts.get("model", {})
+    keys = (expected.keys() & found.keys()) - {"path", "revision"}  # the same files may lie elsewhere
+    if changed := sorted(key for key in keys if expected[key] != found[key]):
+        raise UserInputError(
+            f"the model at {found.get('path')} on this host is not the one that the run has ({', '.join(changed)} "
+            "differ); copy it anew from the host that runs bitparity"
+        )
+
+
+def without_place(variant: Variant) -> Variant:
+    """The variant for a device that is the only one visible: a device that the study names is another host's."""
+    device = variant.engine.device
+    if device is None or device in ("cpu", "cuda"):
+        return variant
+    return variant.model_copy(update={"engine": variant.engine.model_copy(update={"device": None})})
+
+
+def _to_tuple(sample: Sample) -> tuple[Any, ...]:
+    """Plain values travel at a fraction of the cost of objects."""
+    return tuple(getattr(sample, name) for name in _SAMPLE_FIELDS)
+
+
+def sample_of(values: tuple[Any, ...]) -> Sample:
+    """The sample of an "answered" message."""
+    return Sample(*values)

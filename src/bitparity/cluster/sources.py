@@ -1,0 +1,240 @@
+"""What a variant still has to be asked, in pieces that one device takes as a whole."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bitparity.records import Request, Sample
+from bitparity.steps import Ladder, Name, name_of, no_room
+
+PROMPT_COST = 1 / 16  # of a prompt's token, in answer tokens: prompts are computed in parallel
+ENOUGH = 20  # answers from which a mean is worth something
+
+
+def cost(sample: Sample) -> float:
+    """The work in an answer, in answer tokens."""
+    return sample.tokens + PROMPT_COST * sample.prompt_tokens
+
+
+class Lengths:
+    """How much work an answer is, by variant and benchmark, from the answers so far."""
+
+    def __init__(self) -> None:
+        self._own: dict[tuple[str, str], tuple[int, float]] = {}
+        self._all: dict[str, tuple[int, float]] = {}
+
+    def note(self, variant: str, sample: Sample) -> None:
+        """Count an answer."""
+        work = cost(sample)
+        count, total = self._own.get((variant, sample.benchmark), (0, 0.0))
+        self._own[variant, sample.benchmark] = count + 1, total + work
+        count, total = self._all.get(sample.benchmark, (0, 0.0))
+        self._all[sample.benchmark] = count + 1, total + work
+
+    def measured(self, variant: str, benchmark: str) -> float | None:
+        """The mean of this variant's answers, else of all variants'; None where there are too few."""
+        for count, total in (self._own.get((variant, benchmark), (0, 0.0)), self._all.get(benchmark, (0, 0.0))):
+            if count >= ENOUGH:
+                return total / count
+        return None
+
+
+@dataclass(slots=True, eq=False)
+class Piece:
+    """What one device takes as a whole: a request or a fixed batch of them.
+
+    `made` holds the requests where they are not made anew from `index`. `missing` counts those without an answer;
+    `deaths` and `losses` how often an engine died with it, and a device went away with it. `device` holds it now.
+    """
+
+    benchmark: str
+    missing: int
+    index: int = -1
+    made: Sequence[Request] | None = None
+    deaths: int = 0
+    losses: int = 0
+    device: str = ""
+
+
+@dataclass(slots=True)
+class _Part:
+    """The pieces of one benchmark that nobody has taken. `assumed` is the work in one until it is measured."""
+
+    fresh: Iterator[Piece]
+    left: int
+    requests: int  # in a piece, on average
+    assumed: float
+    returned: deque[Piece] = field(default_factory=deque)
+
+    def take(self, most: int) -> list[Piece]:
+        taken = [self.returned.popleft() for _ in range(min(most, len(self.returned)))]
+        taken += itertools.islice(self.fresh, most - len(taken))
+        self.left -= len(taken)
+        return taken
+
+
+class Source:
+    """The work of one variant, a `scheduling.Stock` that knows the requests.
+
+    `first` are the requests that can be asked at once, those of a benchmark in a row, and `ladders` what builds on
+    answers, by benchmark. With `batches` (an engine that computes fixed ones) a piece is a whole batch, and what
+    builds on answers is asked once all answers before it are there, as on a single device.
+    """
+
+    def __init__(
+        self,
+        variant: str,
+        first: Sequence[Request],
+        ladders: Mapping[str, Ladder],
+        batches: Callable[[Sequence[Request]], list[Request]] | None,
+        lengths: Lengths,
+    ) -> None:
+        self.variant = variant
+        self.trials: deque[list[Piece]] = deque()  # to be computed apart from all else, each after an engine's death
+        self._first, self._ladders, self._batches, self._lengths = first, ladders, batches, lengths
+        self._parts: dict[str, _Part] = {}
+        self._open: dict[Name, Piece] = {}  # the requests that devices hold
+        self._depth = 0
+        if batches is None:
+            for benchmark, start, stop in spans(first):
+                fresh = (Piece(benchmark, 1, index) for index in range(start, stop))
+                self._parts[benchmark] = _Part(fresh, stop - start, 1, _assumed([first[start]]))
+        else:
+            self._add_batches(first)
+
+    def _add_batches(self, requests: Iterable[Request]) -> None:
+        for (benchmark, _), group in itertools.groupby(requests, lambda r: (r.benchmark, r.batch)):
+            made = list(group)
+            part = self._parts.setdefault(benchmark, _Part(iter(()), 0, len(made), _assumed(made)))
+            part.returned.append(Piece(benchmark, len(made), made=made))
+            part.left += 1
+
+    def start(self) -> list[Sample]:
+        """Put in what builds on answers of an earlier run; the samples of requests that have no room any more."""
+        if self._batches is not None:
+            return []
+        requests, full = self._fitting([r for ladder in self._ladders.values() for r in ladder.ready()])
+        for request in requests:
+            self._put(_single(request))
+        return full
+
+    def left(self) -> int:
+        """Pieces that no device holds."""
+        return sum(part.left for part in self._parts.values()) + sum(map(len, self.trials))
+
+    def work(self) -> float:
+        """The work in `left`, in expected answer tokens."""
+        per_piece = {b: part.requests * self._expected(b, part) for b, part in self._parts.items() if part.left}
+        trials = sum(len(trial) for trial in self.trials)
+        mean = sum(per_piece.values()) / len(per_piece) if per_piece else 1.0
+        return sum(self._parts[b].left * each for b, each in per_piece.items()) + trials * mean
+
+    def _expected(self, benchmark: str, part: _Part) -> float:
+        found = self._lengths.measured(self.variant, benchmark)
+        return part.assumed if found is None else found
+
+    def finished(self) -> bool:
+        """Whether nothing is to be done any more, nor under way."""
+        return not self._open and not self.left()
+
+    def take(self, most: int) -> list[Piece]:
+        """At most so many pieces of one benchmark, that with the longest answers first."""
+        waiting = [(self._expected(b, part), part) for b, part in self._parts.items() if part.left]
+        return self._taken(max(waiting, key=lambda entry: entry[0])[1].take(most)) if waiting else []
+
+    def take_trial(self) -> list[Piece]:
+        """The pieces of the next trial."""
+        return self._taken(self.trials.popleft())
+
+    def _taken(self, pieces: list[Piece]) -> list[Piece]:
+        for piece in pieces:
+            requests = self.requests(piece)
+            piece.missing = len(requests)
+            self._open.update((name_of(request), piece) for request in requests)
+        return pieces
+
+    def requests(self, piece: Piece) -> Sequence[Request]:
+        """The requests of a piece, in order."""
+        return [self._first[piece.index]] if piece.made is None else piece.made
+
+    def ended(self, sample: Sample) -> Piece | None:
+        """Note an answer; its piece where that is whole now. None too for an answer that nobody waits for."""
+        piece = self._open.pop(name_of(sample), None)
+        if piece is None:
+            return None
+        self._lengths.note(self.variant, sample)
+        piece.missing -= 1
+        return None if piece.missing else piece
+
+    def give_back(self, pieces: Iterable[Piece]) -> None:
+        """Pieces whose device is gone: they come next."""
+        for piece in pieces:
+            self.close(piece)
+            self._put(piece)
+
+    def close(self, piece: Piece) -> list[Request]:
+        """Nobody works on a piece any more; its requests without an answer."""
+        return [r for r in self.requests(piece) if self._open.pop(name_of(r), None) is not None]
+
+    def _put(self, piece: Piece) -> None:
+        part = self._parts.setdefault(piece.benchmark, _Part(iter(()), 0, 1, _assumed(self.requests(piece))))
+        part.returned.append(piece)
+        part.left += 1
+
+    def follow(self, sample: Sample) -> tuple[list[Piece], list[Sample]]:
+        """What builds on a stored answer: pieces, taken for the device that gave it, and samples that have no room."""
+        ladder = self._ladders.get(sample.benchmark)
+        if ladder is None:
+            return [], []
+        if self._batches is not None:
+            ladder.note(sample)
+            return [], []
+        requests, full = self._fitting(ladder.after(sample))
+        return self._taken([_single(request) for request in requests]), full
+
+    def _fitting(self, requests: list[Request]) -> tuple[list[Request], list[Sample]]:
+        fits = [self._ladders[r.benchmark].fits(r) for r in requests]
+        return list(itertools.compress(requests, fits)), [
+            no_room(r) for r, fitting in zip(requests, fits, strict=True) if not fitting
+        ]
+
+    def deepen(self) -> list[Sample]:
+        """Once all is finished, put in the batches that build on it; the samples of requests that have no room."""
+        if self._batches is None or not self._ladders or not self.finished():
+            return []
+        self._depth += 1
+        ladders = [ladder for ladder in self._ladders.values() if self._depth < len(ladder.levels)]
+        requests, full = self._fitting([r for ladder in ladders for r in ladder.level(self._depth)])
+        self._add_batches(self._batches(requests))
+        return full
+
+    def deeper(self) -> bool:
+        """Whether `deepen` may bring more."""
+        deepest = max((len(ladder.levels) for ladder in self._ladders.values()), default=0)
+        return self._batches is not None and self._depth + 1 < deepest
+
+    def abandon(self) -> None:
+        """Drop all that no device holds."""
+        self._parts, self._depth = {}, 1 << 30
+        self.trials.clear()
+
+
+def spans(requests: Sequence[Request]) -> Iterator[tuple[str, int, int]]:
+    """(benchmark, start, stop) of each benchmark's requests in a row."""
+    start = 0
+    for benchmark, group in itertools.groupby(requests, lambda r: r.benchmark):
+        stop = start + sum(1 for _ in group)
+        yield benchmark, start, stop
+        start = stop
+
+
+def _single(request: Request) -> Piece:
+    return Piece(request.benchmark, 1, made=(request,))
+
+
+def _assumed(requests: Sequence[Request]) -> float:
+    """The work that one of these requests is taken for: its whole budget, or a scored one's prompt."""
+    return max(1.0 if r.scored is not None else float(r.sampling.max_tokens) for r in requests)

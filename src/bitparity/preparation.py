@@ -1,0 +1,320 @@
+"""What a run needs before an engine answers: models, exams, graders, and what each variant still has to do.
+
+with prepare(study, run, progress) as prepared:
+    work = plan_variant(prepared, "fp8")
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bitparity
+from bitparity import exam as exams
+from bitparity.benchmarks import load_benchmark
+from bitparity.engines.batching import fixed_batches
+from bitparity.errors import GatedDataError, ModelError, RunError, UnavailableError
+from bitparity.exam import Exam, ExamItem
+from bitparity.grades import Grader, open_graders, opens_reasoning
+from bitparity.grading import completion_of
+from bitparity.models import context_length, identity, model_type, resolve_model, resolve_tokenizer, tokenizer_identity
+from bitparity.progress import Task
+from bitparity.records import Request, Sample
+from bitparity.steps import Ladder, Name, name_of
+from bitparity.store import Keys, WritableRun
+from bitparity.study import BenchmarkSpec, Study, Variant
+
+if TYPE_CHECKING:
+    from bitparity.prompts import Renderer
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a run ended: `failures` names the variants whose engine gave up, `not_run` the benchmarks left out, why."""
+
+    run: WritableRun
+    failures: dict[str, str] = field(default_factory=dict)
+    not_run: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Model:
+    """A variant's files: where they lie, what they are, and its tokenizer (None for recorded answers)."""
+
+    folder: Path | None
+    identity: dict[str, Any]
+    renderer: Renderer | None
+
+    def loadable(self, variant: Variant) -> Variant:
+        """The variant as its engine is given it: a hub id has become the folder that was looked at."""
+        return variant if self.folder is None else variant.model_copy(update={"model": str(self.folder)})
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A study ready to run: `environment` is what environment.json will hold, `outcome` how the run ends."""
+
+    run: WritableRun
+    study: Study
+    models: dict[str, Model]
+    exams: dict[str, Exam]
+    graders: dict[str, Grader]
+    environment: dict[str, Any]
+    outcome: Outcome
+    _done: dict[tuple[str, str], Keys] = field(default_factory=dict)
+
+    def done(self, name: str, benchmark: str) -> Keys:
+        """The samples of a variant that need not be run again: read once, then kept up to date by the recorder."""
+        if (name, benchmark) not in self._done:
+            self._done[name, benchmark] = self.run.done(name, benchmark)
+        return self._done[name, benchmark]
+
+    def note(self) -> None:
+        """Write environment.json."""
+        self.run.update_environment(self.environment)
+
+    def loadable(self, name: str) -> Variant:
+        """A variant as its engine is given it."""
+        return self.models[name].loadable(self.study.variants[name])
+
+
+@dataclass(slots=True)
+class Work:
+    """What a variant still has to do: the requests that can be sent at once, and what builds on their answers.
+
+    `counts` has by benchmark the samples that are stored, and all that are asked for.
+    """
+
+    first: list[Request]
+    ladders: dict[str, Ladder]
+    batches: Callable[[Sequence[Request]], list[Request]] | None
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """How many samples are to come, as far as it is known now."""
+        return len(self.first) + sum(ladder.missing() for ladder in self.ladders.values())
+
+
+@contextmanager
+def prepare(
+    study: Study, run: WritableRun, models: dict[str, Model], progress: Task, *, unsafe_exec: bool = False
+) -> Iterator[Prepared]:
+    """Freeze the exams and open the graders of a study whose models are opened.
+
+    Raises RunError, DataError, ModelError or SandboxError where the study cannot be run as it stands.
+    """
+    environment = _checked_environment(run, study, models)
+    outcome = Outcome(run)
+    with open_graders(run, study, outcome.not_run, unsafe_exec) as graders:
+        frozen = _freeze_exams(run, study, models, outcome, progress)
+        environment["not_run"] = outcome.not_run
+        run.update_environment(environment)
+        yield Prepared(run, study, models, frozen, graders, environment, outcome)
+
+
+def open_models(study: Study) -> dict[str, Model]:
+    """Every variant's model; the control is the baseline's own, neither hashed nor loaded again.
+
+    Raises ModelError naming the variant.
+    """
+    own = [name for name in study.variants if name != study.control]
+    renderers: dict[str, Renderer] = {}
+    with ThreadPoolExecutor() as pool:  # hashing weights is most of it, and takes one core a file
+        hashed = {name: pool.submit(_open_files, name, study.variants[name]) for name in own}
+        models = {name: _with_renderer(name, study.variants[name], hashed[name].result(), renderers) for name in own}
+    if (control := study.control) is not None:
+        recorded = study.variants[control].engine.kind == "replay"  # a recording of its own
+        models[control] = _open_files(control, study.variants[control]) if recorded else models[study.baseline]
+    return {name: models[name] for name in study.variants}
+
+
+def found(name: str, variant: Variant) -> Variant:
+    """The variant with its model's folder, before anything of it is read. Raises ModelError naming the variant."""
+    if variant.engine.kind in ("replay", "openai"):
+        return variant
+    try:
+        return variant.model_copy(update={"model": str(resolve_model(variant))})
+    except ModelError as error:
+        raise ModelError(f"variant '{name}': {error}") from None
+
+
+def _open_files(name: str, variant: Variant) -> Model:
+    try:
+        if variant.engine.kind == "replay":
+            return Model(None, {"recorded": variant.model}, None)
+        if variant.engine.kind != "openai":
+            folder = resolve_model(variant)
+            return Model(folder, identity(folder), None)
+        # a model behind a server: nothing of it is here but, where the study names one, its tokenizer
+        served = {"server": variant.engine.base_url, "model": variant.model}
+        tokenizer = {} if variant.tokenizer is None else tokenizer_identity(resolve_tokenizer(variant))
+        return Model(None, {**served, **tokenizer}, None)
+    except ModelError as error:
+        raise ModelError(f"variant '{name}': {error}") from None
+
+
+def _with_renderer(name: str, variant: Variant, model: Model, known: dict[str, Renderer]) -> Model:
+    """The model with its tokenizer; checkpoints whose tokenizer files are the same share one, and its prompts."""
+    if variant.engine.kind == "replay" or (variant.engine.kind == "openai" and variant.tokenizer is None):
+        return model
+    from bitparity.prompts import Renderer
+
+    try:
+        folder = resolve_tokenizer(variant)
+        key = repr((tokenizer_identity(folder), model_type(folder), variant.engine.trust_remote_code))
+        if key not in known:
+            known[key] = Renderer(folder, trust_remote_code=variant.engine.trust_remote_code)
+        model.renderer = known[key]
+        return model
+    except ModelError as error:
+        raise ModelError(f"variant '{name}': {error}") from None
+
+
+def _checked_environment(run: WritableRun, study: Study, models: Mapping[str, Model]) -> dict[str, Any]:
+    """The run's environment record, with the models compared to those it was started with."""
+    environment = run.environment()
+    variants = environment.setdefault("variants", {})
+    for name, model in models.items():
+        stored = variants.setdefault(name, {"identity": model.identity, "engines": []})["identity"]
+        keys = {**stored, **model.identity}.keys() - {"path"}  # the same files may lie elsewhere
+        changed = sorted(k for k in keys if stored.get(k) != model.identity.get(k))
+        if changed:
+            shown = "; ".join(f"{k}: {stored.get(k)} -> {model.identity.get(k)}" for k in changed[:3])
+            raise RunError(
+                f"variant '{name}': the model at {study.variants[name].model} is no longer the one this run was "
+                f"started with ({shown}). Restore it, or start a new run with --out"
+            )
+    environment |= {
+        "bitparity": bitparity.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+    }
+    return environment
+
+
+def _freeze_exams(
+    run: WritableRun, study: Study, models: Mapping[str, Model], outcome: Outcome, progress: Task
+) -> dict[str, Exam]:
+    """The exam of each benchmark: the frozen one, or built now with the reference tokenizer."""
+    renderer = models[_reference(study, models)].renderer
+    frozen: dict[str, Exam] = {}
+    for spec in study.benchmarks:
+        exam = exams.load_if_frozen(run, spec.name)
+        if exam is None and spec.name in outcome.not_run:
+            continue
+        if exam is None:
+            try:
+                with progress(f"exam of {spec.name}", None, "items") as advance:
+                    exam = exams.save(exams.build(spec, renderer), run.exam_path(spec.name))
+                    advance(len(exam.items))
+            except (GatedDataError, UnavailableError) as error:
+                outcome.not_run[spec.name] = str(error)
+                continue
+        frozen[spec.name] = exam
+    return frozen
+
+
+def _reference(study: Study, models: Mapping[str, Model]) -> str:
+    """The variant whose tokenizer makes the exam: the baseline, or the first that has one."""
+    names = [study.baseline, *study.candidates]  # the control's tokenizer is the baseline's
+    return next((name for name in names if models[name].renderer is not None), study.baseline)
+
+
+def plan_variant(prepared: Prepared, name: str) -> Work:
+    """The requests that a variant still has to answer.
+
+    Checks that it sits the same exam and that it fits: raises ModelError otherwise.
+    """
+    study, run = prepared.study, prepared.run
+    model, variant = prepared.models[name], study.variants[name]
+    reference = prepared.models[_reference(study, prepared.models)].renderer
+    context = variant.engine.max_model_len or (context_length(model.folder) if model.folder else None)
+    how = {"control": variant.control, "served": variant.engine.kind == "openai"}
+    everything: list[Request] = []
+    done: dict[str, Keys] = {}
+    ladders: dict[str, Ladder] = {}
+    counts: dict[str, tuple[int, int]] = {}
+    for spec in study.benchmarks:
+        exam = prepared.exams.get(spec.name)
+        if exam is None:
+            continue
+        exams.check_lengths(exam, name, context)
+        everything += exams.requests(exam, spec, model.renderer, reference, name, **how)
+        done[spec.name] = prepared.done(name, spec.name)
+        counts[spec.name] = len(done[spec.name]), len(exam.items) * exams.samples_asked(exam, spec)
+        if any(entry.item.after is not None for entry in exam.items):
+            make = _follow_up(exam, spec, model.renderer, reference, name, how)
+            ladders[spec.name] = Ladder(exam, spec.samples, run.samples(name, spec.name), make, context)
+
+    def is_done(name: Name) -> bool:
+        benchmark, *key = name
+        return tuple(key) in done[benchmark]
+
+    if variant.engine.kind == "transformers":
+
+        def batches(requests: Sequence[Request]) -> list[Request]:
+            return fixed_batches(requests, variant.engine.batch_size, is_done, shifted=variant.control)
+
+        return Work(batches(everything), ladders, batches, counts)
+    return Work([r for r in everything if not is_done(name_of(r))], ladders, None, counts)
+
+
+def in_order(prepared: Prepared, name: str, work: Work) -> Work:
+    """The work with its requests in the order in which they are best sent; fixed batches have theirs already."""
+    if work.batches is not None:
+        return work
+    return replace(work, first=longest_first(work.first, work.ladders, _measured_lengths(prepared, name)))
+
+
+def longest_first(
+    requests: Sequence[Request], ladders: Mapping[str, Ladder], measured: Mapping[tuple[str, str], float]
+) -> list[Request]:
+    """The requests whose answers are expected to take longest first, so that none is still running alone at the end.
+
+    What other items build on comes before all else. An item's length, in tokens, is what another variant's took
+    (`measured`, by benchmark and item), or the token budget; its samples stay together and share their prefix.
+    """
+
+    def key(request: Request) -> tuple[bool, float]:
+        length = measured.get((request.benchmark, request.item), float(request.sampling.max_tokens))
+        return request.benchmark not in ladders, 0.0 if request.scored is not None else -length
+
+    return sorted(requests, key=key)
+
+
+def _measured_lengths(prepared: Prepared, name: str) -> dict[tuple[str, str], float]:
+    """The longest answer of each item, in tokens, in the variant that has answered most of those before this one."""
+    found: dict[tuple[str, str], float] = {}
+    others = list(prepared.study.variants)
+    for spec in prepared.study.benchmarks:
+        for other in others[: others.index(name)]:
+            for item, tokens in prepared.run.lengths(other, spec.name).items():
+                key = (spec.name, item)
+                found[key] = max(found.get(key, 0.0), tokens)
+    return found
+
+
+def _follow_up(
+    exam: Exam,
+    spec: BenchmarkSpec,
+    renderer: Renderer | None,
+    reference: Renderer | None,
+    variant: str,
+    how: Mapping[str, bool],
+) -> Callable[[ExamItem, int, Sequence[Sample]], Request]:
+    """What makes the request of an item from the answers before it."""
+    benchmark, inside = load_benchmark(spec), opens_reasoning(exam, spec)
+
+    def make(entry: ExamItem, sample: int, before: Sequence[Sample]) -> Request:
+        prompt = benchmark.follow_up(entry.item, [completion_of(s, spec.protocol, inside) for s in before])
+        return exams.follow_up(exam, entry, sample, prompt, spec, renderer, reference, variant, **how)
+
+    return make

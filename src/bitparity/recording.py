@@ -1,0 +1,115 @@
+"""What one variant's samples go through: durable before they count, counted, shown, graded beside the engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self
+
+from bitparity.board import Board
+from bitparity.errors import DiskFullError
+from bitparity.live_sheets import LiveSheets
+from bitparity.preparation import Prepared
+from bitparity.records import Sample
+from bitparity.steps import Name, name_of
+from bitparity.store import AppendLog, Patience, sample_to_row
+
+DISK_FULL_SECONDS = 5.0  # between two tries
+
+
+class Recorder:
+    """The only writer of a variant's samples; use it as a context manager.
+
+    What it stores is graded on `idle_cores` cores where there is time, also after the block has ended: `keep_grading`.
+    """
+
+    def __init__(self, prepared: Prepared, name: str, board: Board, idle_cores: int) -> None:
+        self._prepared, self._name, self._board = prepared, name, board
+        run = prepared.run
+        self._stored = {bench: prepared.done(name, bench) for bench in prepared.exams}
+        self._failed: set[Name] = set()
+        self._logs = {bench: AppendLog(run.samples_path(name, bench), run.patience) for bench in prepared.exams}
+        self._live: LiveSheets | None = LiveSheets(prepared, name, idle_cores, self._shown)
+        stored = prepared.environment["variants"][name]
+        self._total = stored.setdefault("generation", {"seconds": 0.0, "samples": 0, "output_tokens": 0})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for log in self._logs.values():
+            log.close()
+        if self._live is not None:
+            self._live.close(drop=True)
+
+    def keep_grading(self) -> Callable[[], None]:
+        """What ends the grading of the samples stored so far: to be called once, also after the block."""
+        live, self._live = self._live, None
+        assert live is not None
+        return live.close
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Adds the wall seconds inside to the variant's generation, over all sessions."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add_seconds(time.monotonic() - started)
+
+    def add_seconds(self, seconds: float) -> None:
+        """Seconds that one device has generated, added to the variant's generation over all sessions and devices."""
+        self._total["seconds"] = round(self._total["seconds"] + seconds, 3)
+        self._prepared.note()
+
+    def _shown(self, benchmark: str, item: str, sample: int, score: float | None) -> None:
+        self._board.graded(self._name, benchmark, item, sample, score)
+
+    def store(self, burst: Sequence[Sample]) -> None:
+        """Keep a burst; what was stored before is dropped. All of it is durable when this returns."""
+        fresh = [sample for sample in burst if self._is_fresh(sample)]
+        for bench, log in self._logs.items():
+            if rows := [sample_to_row(sample) for sample in fresh if sample.benchmark == bench]:
+                log.append(rows)
+        self._total["samples"] += len(fresh)
+        self._total["output_tokens"] += sum(sample.tokens for sample in fresh)
+        self._board.answered(self._name, fresh)
+        if self._live is not None:
+            self._live.take(fresh)
+
+    def _is_fresh(self, sample: Sample) -> bool:
+        stored, key = self._stored[sample.benchmark], (sample.item, sample.sample)
+        if key in stored or (sample.finish == "error" and name_of(sample) in self._failed):
+            return False
+        if sample.finish == "error":
+            self._failed.add(name_of(sample))
+        else:
+            stored.add(key)
+        return True
+
+
+class WaitForRoom(Patience):
+    """Pauses where the disk is full, says so, and tries again.
+
+    The engine meanwhile goes on until what it has finished fills its own queue, and then waits too.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._told = False
+
+    def wait(self, error: DiskFullError) -> None:
+        """Tell it once and sleep a little."""
+        if not self._told:
+            self._told = True
+            self._board.phase(None, "waiting: the disk is full")
+            self._board.note(f"{str(error).partition(';')[0]}: paused; the run goes on as soon as there is room")
+        time.sleep(DISK_FULL_SECONDS)
+
+    def over(self) -> None:
+        """Go on."""
+        if self._told:
+            self._told = False
+            self._board.phase(None, None)
+            self._board.note("there is room on the disk again: going on")

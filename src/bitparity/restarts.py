@@ -1,0 +1,55 @@
+"""What happens after an engine died: it is started again with what is left, a few times, asking for less memory."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from bitparity.board import Board
+from bitparity.errors import EngineError
+from bitparity.preparation import Prepared
+
+MOST = 3  # restarts of one variant in one session
+LEAST_AT_ONCE = 8  # sequences; an engine that runs out of memory with so few is not helped by fewer
+
+
+class Restarts:
+    """Decides whether a variant's engine is started again, and as what: `variant` is what to load."""
+
+    def __init__(self, prepared: Prepared, name: str, board: Board) -> None:
+        self.variant = prepared.loadable(name)
+        self._prepared, self._name, self._board = prepared, name, board
+        self._count = 0
+
+    def again(self, error: EngineError) -> bool:
+        """Whether to try once more after this error; it is noted in environment.json either way.
+
+        An engine that could not even load is tried again only where memory was what it lacked.
+        """
+        lowered = self._lowered() if error.out_of_memory else {}
+        hopeless = not error.loaded and not lowered
+        if self._count == MOST or hopeless:
+            return False
+        self._count += 1
+        self.variant = self.variant.model_copy(update={"engine": self.variant.engine.model_copy(update=lowered)})
+        stored = self._prepared.environment["variants"][self._name].setdefault("restarts", [])
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        stored.append({"at": at, "reason": str(error), "lowered": lowered})
+        self._prepared.note()
+        less = "".join(f", {key} {value}" for key, value in lowered.items())
+        self._board.note(f"{self._name}: engine restarted ({self._count} of {MOST}{less}): {error}")
+        return True
+
+    def _lowered(self) -> dict[str, Any]:
+        """Half as many sequences at once; {} where that cannot help."""
+        engine = self.variant.engine
+        if engine.kind == "transformers":
+            return {"batch_size": engine.batch_size // 2} if engine.batch_size > 1 else {}
+        if engine.kind != "vllm":
+            return {}
+        stored = self._prepared.environment["variants"][self._name]["engines"]
+        running = stored[-1]["facts"].get("max_num_seqs") if stored else None
+        most = engine.max_num_seqs or running
+        if most is None:
+            return {"max_num_seqs": 64}  # it never loaded, so its own default is not known
+        return {"max_num_seqs": max(LEAST_AT_ONCE, most // 2)} if most > LEAST_AT_ONCE else {}

@@ -1,0 +1,169 @@
+"""Real Ray clusters on the loopback interface, with CPU engines: the samples are those of a single device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nodes import Nodes
+from openai_double import Reply, completion, serving
+from support import replay_study, write_yaml
+
+from bitparity.store import Run, read_lines
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Nodes]:
+    """Two raylets with an engine each."""
+    pytest.importorskip("ray", reason="the package ray is not installed")
+    nodes = Nodes(1, 1)
+    yield nodes
+    nodes.close()
+
+
+def bitparity(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bitparity.cli", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+
+
+def stored(out: Path) -> dict[tuple[str, str, str, int], dict[str, Any]]:
+    """Every sample but for its seconds; none may be stored twice."""
+    found = {}
+    for path in sorted((out / "samples").rglob("*.jsonl")):
+        for row in read_lines(path):
+            key = (path.parent.name, path.stem, row["item"], row["sample"])
+            assert key not in found, f"{key} is stored twice"
+            found[key] = {k: v for k, v in row.items() if k != "seconds"}
+    return found
+
+
+def test_recorded_answers_over_two_nodes_are_those_of_one_device(two: Nodes, tmp_path: Path) -> None:
+    study = replay_study(tmp_path)
+    assert bitparity("run", study, "--out", tmp_path / "one").returncode in (0, 1, 3)
+    ended = bitparity("run", study, "--out", tmp_path / "many", "--ray", two.address)
+    assert ended.returncode in (0, 1, 3), ended.stderr
+    assert stored(tmp_path / "many") == stored(tmp_path / "one")
+    one, many = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "many"))
+    assert many["benchmarks"] == one["benchmarks"]
+    environment = Run(tmp_path / "many").environment()
+    for entry in environment["variants"].values():
+        (engine,) = entry["engines"]  # one class of devices
+        assert engine["devices"]
+    (session,) = environment["cluster_sessions"]
+    assert session["samples"] == 36
+    assert "ray" not in ended.stderr.lower()
+
+
+def test_a_model_in_fixed_batches_gives_the_same_numbers_on_four_actors(two: Nodes, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the transformers engine is not installed")
+    from tiny_model import build_model
+
+    two.order("add 1")
+    two.order("add 1")
+    model = build_model(tmp_path / "model")
+    study = write_yaml(
+        tmp_path / "study.yaml",
+        {
+            "study": "batches",
+            "variants": {
+                "full": {"model": str(model), "baseline": True},
+                "half": {"model": str(model), "engine": {"dtype": "bfloat16"}},
+            },
+            "engine": {"kind": "transformers", "device": "cpu", "batch_size": 5},
+            "benchmarks": [{"name": "smoke", "temperature": 0.8, "limit": 40}],
+        },
+    )
+    assert bitparity("run", study, "--out", tmp_path / "one").returncode in (0, 1, 3)
+    ended = bitparity("run", study, "--out", tmp_path / "many", "--ray", two.address)
+    assert ended.returncode in (0, 1, 3), ended.stderr
+    assert stored(tmp_path / "many") == stored(tmp_path / "one")
+    log = next((tmp_path / "many" / "logs").glob("full-*.log"))
+    assert log.stat().st_size >= 0
+
+
+def test_a_node_that_goes_away_costs_nothing(two: Nodes, tmp_path: Path) -> None:
+    """A server that takes its time answers; one of the nodes ends meanwhile, and another comes."""
+    with serving(slow) as server:
+        study = write_yaml(
+            tmp_path / "study.yaml",
+            {
+                "study": "served",
+                "variants": {"a": {"model": "toy", "baseline": True}, "b": {"model": "toy"}},
+                "engine": {"kind": "openai", "base_url": server.url, "concurrency": 2},
+                "benchmarks": [{"name": "smoke", "limit": 40}],
+            },
+        )
+        command = [sys.executable, "-m", "bitparity.cli", "run", str(study), "--out", str(tmp_path / "run")]
+        process = subprocess.Popen([*command, "--ray", two.address], stderr=subprocess.PIPE, text=True)
+        wait_for_rows(tmp_path / "run", 8)
+        two.order("kill 1")
+        two.order("add 1")
+        _, errors = process.communicate(timeout=240)
+    assert process.returncode in (0, 1, 3), errors
+    single = stored(tmp_path / "run")
+    assert len(single) == 2 * len({key[2] for key in single})
+    assert {key[0] for key in single} == {"a", "b"}
+    notes = json.loads((tmp_path / "run" / "progress.json").read_text())["notes"]
+    assert any("is gone" in note["text"] for note in notes)
+
+
+def slow(endpoint: str, body: dict[str, Any]) -> Reply | None:
+    """An answer that takes its time and depends on the question alone."""
+    if endpoint != "completions" or body.get("max_tokens") == 1:
+        return None
+    reply = completion(f"The answer is {hashlib.sha256(str(body['prompt']).encode()).hexdigest()[:6]}.")
+    reply.seconds = 0.4
+    return reply
+
+
+def wait_for_rows(out: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while sum(p.read_bytes().count(b"\n") for p in (out / "samples").rglob("*.jsonl")) < count:
+        assert time.monotonic() < deadline, "the run did not get going"
+        time.sleep(0.1)
+
+
+def test_mig_slices_are_shown_to_actors_one_by_one_by_their_uuid(tmp_path: Path) -> None:
+    """No sliced GPU is at hand: Ray is told of two slices, and what the actors see is looked at."""
+    pytest.importorskip("ray", reason="the package ray is not installed")
+    code = (
+        "from bitparity.cluster import ray_pool as r\n"
+        "from bitparity.study import load_study\n"
+        "from pathlib import Path\n"
+        "import sys\n"
+        "study = load_study(Path(sys.argv[1]))\n"
+        "with r.connected('auto'):\n"
+        "    pool = r.RayPool(study.variants, {n: {} for n in study.variants}, lambda name, data: None)\n"
+        "    seen = set()\n"
+        "    while len(seen) < 2:\n"
+        "        seen |= {event.device for event in pool.poll()}\n"
+        "    print(sorted(pool.place(name)['devices'] for name in seen))\n"
+        "    pool.close()\n"
+    )
+    model = tmp_path / "m"
+    model.mkdir()
+    study = write_yaml(
+        tmp_path / "study.yaml",
+        {
+            "study": "mig",
+            "variants": {"a": {"model": str(model)}},
+            "engine": {"kind": "vllm", "device": "MIG-another-host"},
+            "benchmarks": ["smoke"],
+        },
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    environment["CUDA_VISIBLE_DEVICES"] = "MIG-6f1a,MIG-77b2"
+    command = [sys.executable, "-c", code, str(study)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert ended.stdout.strip() == "['MIG-6f1a', 'MIG-77b2']", ended.stderr
