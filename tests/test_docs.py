@@ -43,14 +43,12 @@ NOT_HERE: dict[str, str] = {
     "bitparity run thinking.yaml --limit 20 --out artifacts/trial": GPU_STUDY,
     "bitparity run thinking.yaml": GPU_STUDY,
     "bitparity run non-thinking.yaml": GPU_STUDY,
+    "bitparity run study.yaml --detach": "it leaves a process behind: tests/test_detach.py",
+    "bitparity run study.yaml --ray auto": "it needs Ray, whose clusters have tests of their own",
 }
 # Commands that are written down before they are there. Each leaves this list when it parses: to NOT_HERE with its
 # reason, or, where there is none, away, and is then run.
 NOT_YET = {
-    "bitparity run study.yaml --detach": "it leaves a process behind: tests/test_detach.py",
-    "bitparity status artifacts/qwen3-32b": "",
-    "bitparity status artifacts/qwen3-32b --watch": "",
-    "bitparity run study.yaml --ray auto": "it needs Ray, which has tests of its own",
     "bitparity run study.yaml --shard 1/4 --out artifacts/part1": "",
     "bitparity merge artifacts/qwen3-32b artifacts/part1 artifacts/part2 artifacts/part3 artifacts/part4": (
         "its parts are those of four such runs: the tests of merge"
