@@ -352,10 +352,16 @@ def test_a_page_without_answers_has_no_text_of_questions_references_or_completio
     rows[5] |= {"text": "", "finish": "error", "error": "HTTP 500: Secret prompt"}
     write_jsonl(tmp_path / "fp8.jsonl", rows)
     run, _ = finished(study, tmp_path / "run")
-    assert "Secret" in (run.path / "results.json").read_text()
+    environment = json.loads((run.path / "environment.json").read_text())
+    restart = {"reason": "Secret thoughts broke it", "lowered": {}}
+    environment["variants"]["fp8"]["restarts"] = [restart]
+    (run.path / "environment.json").write_text(json.dumps(environment))
+    assert cli("report", run.path).code == 0
+    assert (run.path / "results.json").read_text().count("Secret") == 2
     before = set(run.path.rglob("*"))
     ended = cli("report", run.path, "--without-answers", "--fill", write_table(tmp_path / "table.md"))
-    written = [path for path in run.path.rglob("*") if path not in before or path.name == "results.json"]
+    made = ("results.json", "report.md", "report.html", "differences.svg", "scores.svg")
+    written = [path for path in run.path.rglob("*") if path not in before or path.name in made]
     assert {path.name for path in written} >= {"results.json", "report.md", "report.html", "differences.svg"}
     seen = Seen(page(run))
     texts = [path.read_text(encoding="utf-8") for path in [*written, tmp_path / "table.md"] if path.is_file()]
