@@ -26,6 +26,7 @@ from bitparity.grading import completion_of
 from bitparity.models import context_length, identity, model_type, resolve_model, resolve_tokenizer, tokenizer_identity
 from bitparity.progress import Task
 from bitparity.records import Request, Sample
+from bitparity.shards import Shard, claim
 from bitparity.steps import Ladder, Name, name_of
 from bitparity.store import Keys, WritableRun
 from bitparity.study import BenchmarkSpec, Study, Variant
@@ -67,6 +68,7 @@ class Prepared:
     graders: dict[str, Grader]
     environment: dict[str, Any]
     outcome: Outcome
+    shard: Shard | None = None
     _done: dict[tuple[str, str], Keys] = field(default_factory=dict)
 
     def done(self, name: str, benchmark: str) -> Keys:
@@ -104,19 +106,25 @@ class Work:
 
 @contextmanager
 def prepare(
-    study: Study, run: WritableRun, models: dict[str, Model], progress: Task, *, unsafe_exec: bool = False
+    study: Study,
+    run: WritableRun,
+    models: dict[str, Model],
+    progress: Task,
+    *,
+    unsafe_exec: bool = False,
+    shard: Shard | None = None,
 ) -> Iterator[Prepared]:
     """Freeze the exams and open the graders of a study whose models are opened.
 
     Raises RunError, DataError, ModelError or SandboxError where the study cannot be run as it stands.
     """
-    environment = _checked_environment(run, study, models)
+    environment = _checked_environment(run, study, models, shard)
     outcome = Outcome(run)
     with open_graders(run, study, outcome.not_run, unsafe_exec) as graders:
         frozen = _freeze_exams(run, study, models, outcome, progress)
         environment["not_run"] = outcome.not_run
         run.update_environment(environment)
-        yield Prepared(run, study, models, frozen, graders, environment, outcome)
+        yield Prepared(run, study, models, frozen, graders, environment, outcome, shard)
 
 
 def open_models(study: Study) -> dict[str, Model]:
@@ -177,9 +185,12 @@ def _with_renderer(name: str, variant: Variant, model: Model, known: dict[str, R
         raise ModelError(f"variant '{name}': {error}") from None
 
 
-def _checked_environment(run: WritableRun, study: Study, models: Mapping[str, Model]) -> dict[str, Any]:
-    """The run's environment record, with the models compared to those it was started with."""
+def _checked_environment(
+    run: WritableRun, study: Study, models: Mapping[str, Model], shard: Shard | None
+) -> dict[str, Any]:
+    """The run's environment record, with the models and the shard compared to those it was started with."""
     environment = run.environment()
+    claim(run, environment, shard)
     variants = environment.setdefault("variants", {})
     for name, model in models.items():
         stored = variants.setdefault(name, {"identity": model.identity, "engines": []})["identity"]
@@ -242,15 +253,22 @@ def plan_variant(prepared: Prepared, name: str) -> Work:
     done: dict[str, Keys] = {}
     ladders: dict[str, Ladder] = {}
     counts: dict[str, tuple[int, int]] = {}
-    for spec in study.benchmarks:
+    whole: dict[str, int] = {}  # benchmarks that a shard does not divide
+    shard, batched = prepared.shard, variant.engine.kind == "transformers"
+    for number, spec in enumerate(study.benchmarks):
         exam = prepared.exams.get(spec.name)
         if exam is None:
             continue
         exams.check_lengths(exam, name, context)
+        steps = any(entry.item.after is not None for entry in exam.items)
+        if shard is not None and not batched:
+            exam = shard.part(exam)
         everything += exams.requests(exam, spec, model.renderer, reference, name, **how)
         done[spec.name] = prepared.done(name, spec.name)
         counts[spec.name] = len(done[spec.name]), len(exam.items) * exams.samples_asked(exam, spec)
-        if any(entry.item.after is not None for entry in exam.items):
+        if steps and batched:
+            whole[spec.name] = number
+        if steps and not (shard and batched and not shard.has_benchmark(number)):
             make = _follow_up(exam, spec, model.renderer, reference, name, how)
             ladders[spec.name] = Ladder(exam, spec.samples, run.samples(name, spec.name), make, context)
 
@@ -258,12 +276,13 @@ def plan_variant(prepared: Prepared, name: str) -> Work:
         benchmark, *key = name
         return tuple(key) in done[benchmark]
 
-    if variant.engine.kind == "transformers":
+    if batched:
 
         def batches(requests: Sequence[Request]) -> list[Request]:
             return fixed_batches(requests, variant.engine.batch_size, is_done, shifted=variant.control)
 
-        return Work(batches(everything), ladders, batches, counts)
+        first = batches(everything)
+        return Work(first if shard is None else shard.batches(first, whole), ladders, batches, counts)
     return Work([r for r in everything if not is_done(name_of(r))], ladders, None, counts)
 
 

@@ -181,7 +181,6 @@ class Driver:
             return
         held.trial = held.trial and bool(held.pieces)
         if device.variant is not None and not held.trial:
-            self.scheduler.reconsider(name)
             source = self._sources[device.variant]
             if source.trials and not held.pieces:
                 self._send(name, source.take_trial())

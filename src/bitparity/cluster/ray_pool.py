@@ -75,7 +75,7 @@ def connected(address: str) -> Iterator[None]:
         ray.shutdown()
         if cluster is not None:
             cluster.shutdown()
-            file = ray_files.get_ray_address_file(None)  # type: ignore[attr-defined]
+            file = ray_files.get_ray_address_file(None)
             Path(file).unlink(missing_ok=True)  # or the next one would look for it
 
 
