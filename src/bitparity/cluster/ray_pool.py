@@ -287,6 +287,7 @@ class RayPool:
 
     def load(self, device: str, variant: str) -> None:
         """See `pool.Pool`."""
+        self._log(f"{variant}-{device}.log", b"")  # an engine that prints nothing has a log too
         asked = self._variants[variant].model_dump(mode="json")
         self._actors[device].handle.load.remote(variant, asked, self._identities[variant])
 
