@@ -22,6 +22,7 @@ class Nodes:
     def __init__(self, *engines: int) -> None:
         command = [sys.executable, __file__, *map(str, engines)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.pid = self._process.pid
         self.address = self._line()
 
     def _line(self) -> str:
