@@ -92,6 +92,7 @@ class SimulatedDevice:
     version: int = 0
 
     def advance(self, now: float) -> None:
+        """Write until now."""
         if self.running:
             self.written += (now - self.then) * self.rate()
         self.then = now
@@ -101,6 +102,7 @@ class SimulatedDevice:
         return self.speed / (STEP + PER_SEQUENCE * len(self.running))
 
     def next_end(self) -> float:
+        """When the next answer ends."""
         return self.then + max(0.0, self.running[0][0] - self.written) / self.rate()
 
 
@@ -119,9 +121,11 @@ class SimulatedPool:
         self._on: dict[str, str] = {}
 
     def now(self) -> float:
+        """See Pool."""
         return self._now
 
     def load(self, device: str, variant: str) -> None:
+        """See Pool."""
         self.loads += 1
         self._on[device] = variant
         state = self._devices[device]
@@ -129,6 +133,7 @@ class SimulatedPool:
         self._push(self._now + LOAD, device)
 
     def send(self, device: str, pieces: Sequence[Sequence[Request]]) -> None:
+        """See Pool."""
         state = self._devices[device]
         state.advance(self._now)
         state.waiting += [request for piece in pieces for request in piece]
@@ -152,11 +157,13 @@ class SimulatedPool:
             self._push(state.next_end(), device)
 
     def length(self, request: Request, variant: str) -> int:
+        """The tokens of an answer, the same whenever it is asked for."""
         median, sigma, budget = self._length[request.benchmark]
         draw = random.Random(f"{self._seed}{variant}{request.benchmark}{request.item}{request.sample}")
         return min(budget, max(1, round(draw.lognormvariate(math.log(median), sigma))))
 
     def poll(self) -> list[Event]:
+        """See Pool."""
         events: list[Event] = list(self._new)
         self._new = []
         if events:
@@ -186,7 +193,7 @@ class SimulatedPool:
         return events
 
     def close(self) -> None:
-        pass
+        """See Pool."""
 
 
 def finish(devices: int, scale: float, seed: int) -> dict[str, object]:
@@ -226,23 +233,27 @@ class FakePool:
         self._text = 'Let us think "step" by step: 2 + 2 = 4.\n' * 102
 
     def now(self) -> float:
+        """See Pool."""
         return time.monotonic()
 
     def load(self, device: str, variant: str) -> None:
+        """See Pool."""
         self._events.append(Loaded(device, {}, ROOM))
 
     def send(self, device: str, pieces: Sequence[Sequence[Request]]) -> None:
+        """See Pool."""
         samples = [
             Sample(r.benchmark, r.item, r.sample, self._text, "stop", 1_000, 100, 12.5) for p in pieces for r in p
         ]
         self._events.append(Answered(device, samples))
 
     def poll(self) -> list[Event]:
+        """See Pool."""
         events, self._events = self._events, []
         return events
 
     def close(self) -> None:
-        pass
+        """See Pool."""
 
 
 def peak_mib() -> float:
@@ -289,7 +300,7 @@ def through_store(samples: int, devices: int, folder: Path) -> Iterator[dict[str
         "peak_mib_at_a_tenth": round(at_tenth),
         "peak_mib": round(peak_mib()),
     }
-    del driver, stored
+    stored.clear()
     started = time.perf_counter()
     done = {v: run.done(v, "mmlu_pro") for v in variants}
     seconds = time.perf_counter() - started

@@ -134,11 +134,11 @@ def test_requests_carry_the_rendered_tokens_and_a_seed_for_each_sample(toy: type
     toy.ids = ("a", "b")
     three = spec(", samples: 3")
     exam = exams.build(three, ToyRenderer())
-    made = exams.requests(exam, three, ToyRenderer(), ToyRenderer(), "v")
+    made = list(exams.requests(exam, three, ToyRenderer(), ToyRenderer(), "v"))
     assert [(r.item, r.sample) for r in made] == [(i, k) for i in ids(exam) for k in range(3)]
     assert len({r.seed for r in made}) == 6
     assert made[0].token_ids == tuple(map(ord, f"> Say {made[0].item}"))
-    assert made == exams.requests(exam, three, ToyRenderer(), None, "other variant")
+    assert made == list(exams.requests(exam, three, ToyRenderer(), None, "other variant"))
 
 
 def test_items_asked_in_several_orders_give_sample_k_the_prompt_k(toy: type[ToyBenchmark]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,14 +20,14 @@ from bitparity import exam as exams
 from bitparity.benchmarks import load_benchmark
 from bitparity.engines.batching import fixed_batches
 from bitparity.errors import GatedDataError, ModelError, RunError, UnavailableError
-from bitparity.exam import Exam, ExamItem
+from bitparity.exam import Exam, ExamItem, Questions, Unanswered
 from bitparity.grades import Grader, open_graders, opens_reasoning
 from bitparity.grading import completion_of
 from bitparity.models import context_length, identity, model_type, resolve_model, resolve_tokenizer, tokenizer_identity
 from bitparity.progress import Task
 from bitparity.records import Request, Sample
 from bitparity.shards import Shard, claim
-from bitparity.steps import Ladder, Name, name_of
+from bitparity.steps import Ladder, Name
 from bitparity.store import Keys, WritableRun
 from bitparity.study import BenchmarkSpec, Study, Variant
 
@@ -93,7 +93,7 @@ class Work:
     `counts` has by benchmark the samples that are stored, and all that are asked for.
     """
 
-    first: list[Request]
+    first: Sequence[Request]
     ladders: dict[str, Ladder]
     batches: Callable[[Sequence[Request]], list[Request]] | None
     counts: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -239,6 +239,16 @@ def _reference(study: Study, models: Mapping[str, Model]) -> str:
     return next((name for name in names if models[name].renderer is not None), study.baseline)
 
 
+class _Done(Container[Name]):
+    """The (benchmark, item, sample) that are done."""
+
+    def __init__(self, keys: Mapping[str, Keys]) -> None:
+        self._keys = keys
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, tuple) and name[1:] in self._keys[name[0]]
+
+
 def plan_variant(prepared: Prepared, name: str) -> Work:
     """The requests that a variant still has to answer.
 
@@ -249,7 +259,7 @@ def plan_variant(prepared: Prepared, name: str) -> Work:
     reference = prepared.models[_reference(study, prepared.models)].renderer
     context = variant.engine.max_model_len or (context_length(model.folder) if model.folder else None)
     how = {"control": variant.control, "served": variant.engine.kind == "openai"}
-    everything: list[Request] = []
+    questions: dict[str, Questions] = {}
     done: dict[str, Keys] = {}
     ladders: dict[str, Ladder] = {}
     counts: dict[str, tuple[int, int]] = {}
@@ -263,7 +273,7 @@ def plan_variant(prepared: Prepared, name: str) -> Work:
         steps = any(entry.item.after is not None for entry in exam.items)
         if shard is not None and not batched:
             exam = shard.part(exam)
-        everything += exams.requests(exam, spec, model.renderer, reference, name, **how)
+        questions[spec.name] = exams.requests(exam, spec, model.renderer, reference, name, **how)
         done[spec.name] = prepared.done(name, spec.name)
         counts[spec.name] = len(done[spec.name]), len(exam.items) * exams.samples_asked(exam, spec)
         if steps and batched:
@@ -271,19 +281,14 @@ def plan_variant(prepared: Prepared, name: str) -> Work:
         if steps and not (shard and batched and not shard.has_benchmark(number)):
             make = _follow_up(exam, spec, model.renderer, reference, name, how)
             ladders[spec.name] = Ladder(exam, spec.samples, run.samples(name, spec.name), make, context)
-
-    def is_done(name: Name) -> bool:
-        benchmark, *key = name
-        return tuple(key) in done[benchmark]
-
     if batched:
 
         def batches(requests: Sequence[Request]) -> list[Request]:
-            return fixed_batches(requests, variant.engine.batch_size, is_done, shifted=variant.control)
+            return fixed_batches(requests, variant.engine.batch_size, _Done(done), shifted=variant.control)
 
-        first = batches(everything)
+        first = batches([request for asked in questions.values() for request in asked])
         return Work(first if shard is None else shard.batches(first, whole), ladders, batches, counts)
-    return Work([r for r in everything if not is_done(name_of(r))], ladders, None, counts)
+    return Work(Unanswered(questions, done), ladders, None, counts)
 
 
 def in_order(prepared: Prepared, name: str, work: Work) -> Work:

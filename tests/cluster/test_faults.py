@@ -56,12 +56,12 @@ class Cluster:
         self.alive.append(self.count)
         self.count += 1
 
-    def kill_actor(self, rng: random.Random) -> bool:
-        actors = [pid for pid in descendants(self.nodes.pid) if command(pid).startswith("ray::EngineActor")]
-        if not actors:
-            return False
+    def kill_actor(self, rng: random.Random) -> None:
+        deadline = time.monotonic() + LIMIT_S
+        while not (actors := [p for p in descendants(self.nodes.pid) if command(p).startswith("ray::EngineActor")]):
+            assert time.monotonic() < deadline, "no actor comes back"
+            time.sleep(0.1)
         os.kill(rng.choice(actors), signal.SIGKILL)
-        return True
 
 
 def descendants(root: int) -> list[int]:
@@ -136,7 +136,7 @@ def test_whatever_is_killed_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
             if kind == "raylet":
                 cluster.replace_one(rng)
             elif kind == "actor":
-                assert cluster.kill_actor(rng), "no actor is there"
+                cluster.kill_actor(rng)
             else:
                 process.kill()
                 process.wait()
