@@ -6,8 +6,8 @@
 `finish` runs the very driver and scheduler on simulated time and compares the end with the ideal: all work over all
 devices at full speed, plus one load each. A device writes STEP seconds a token plus PER_SEQUENCE for each answer
 under way, as batched decoding does, so it is slower than the ideal when few answers are left. Answer lengths are
-long-tailed (log-normal, cut at the budget), other ones for each benchmark. One device needs some days for the study of 8 devices; that of more
-devices has as many more items.
+long-tailed (log-normal, cut at the budget), other ones for each benchmark. One device needs some days for the study
+of 8 devices; that of more devices has as many more items.
 
 `store` puts 4 kB answers of fake devices through the driver into a run directory, then reads which are done, as a
 resumed run does. The process is held to one core. Prints one JSON line for each measurement.

@@ -22,15 +22,16 @@ class Recorder:
     """The only writer of a variant's samples; use it as a context manager.
 
     What it stores is graded on `idle_cores` cores where there is time, also after the block has ended: `keep_grading`.
+    With None nothing is graded here.
     """
 
-    def __init__(self, prepared: Prepared, name: str, board: Board, idle_cores: int) -> None:
+    def __init__(self, prepared: Prepared, name: str, board: Board, idle_cores: int | None) -> None:
         self._prepared, self._name, self._board = prepared, name, board
         run = prepared.run
         self._stored = {bench: prepared.done(name, bench) for bench in prepared.exams}
         self._failed: set[Name] = set()
         self._logs = {bench: AppendLog(run.samples_path(name, bench), run.patience) for bench in prepared.exams}
-        self._live: LiveSheets | None = LiveSheets(prepared, name, idle_cores, self._shown)
+        self._live = None if idle_cores is None else LiveSheets(prepared, name, idle_cores, self._shown)
         stored = prepared.environment["variants"][name]
         self._total = stored.setdefault("generation", {"seconds": 0.0, "samples": 0, "output_tokens": 0})
 
@@ -46,8 +47,7 @@ class Recorder:
     def keep_grading(self) -> Callable[[], None]:
         """What ends the grading of the samples stored so far: to be called once, also after the block."""
         live, self._live = self._live, None
-        assert live is not None
-        return live.close
+        return (lambda: None) if live is None else live.close
 
     @contextmanager
     def timed(self) -> Iterator[None]:

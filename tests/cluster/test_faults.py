@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from nodes import Nodes
-from openai_double import Reply, completion, serving
+from openai_double import Reply, message, serving
 from support import math_rows, write_jsonl, write_yaml
 
 from bitparity.store import read_lines
@@ -29,14 +29,15 @@ LIMIT_S = 240.0  # between two faults
 SECONDS = 0.3  # for one answer
 
 
-def answer(prompt: str, seed: int) -> str:
-    return f"The answer is {hashlib.sha256(f'{prompt}{seed}'.encode()).hexdigest()[:8]}."
+def answer(body: dict[str, Any]) -> str:
+    return f"The answer is {hashlib.sha256(repr((body['messages'], body['seed'])).encode()).hexdigest()[:8]}."
 
 
 def slow(endpoint: str, body: dict[str, Any]) -> Reply | None:
-    if endpoint != "completions" or body.get("max_tokens") == 1:
+    """An answer that takes its time and depends on the question alone; what only tries the server out does not."""
+    if endpoint != "chat/completions" or body.get("max_tokens") == 1:
         return None
-    reply = completion(answer(body["prompt"], body["seed"]))
+    reply = message(answer(body))
     reply.seconds = SECONDS
     return reply
 
@@ -144,11 +145,12 @@ def test_whatever_is_killed_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
             assert lines(out) >= seen, "a finished sample was lost"
             seen = lines(out)
         assert process.wait(timeout=LIMIT_S) in (0, 1, 3), errors(tmp_path)
-        asked = {(b["prompt"], b["seed"]) for b in server.asked()}
+        right = {answer(body) for body in server.asked("chat/completions")}
     cluster.nodes.close()
     found = stored(out)
     assert len(found) == total
-    assert set(found.values()) == {answer(*question) for question in asked}
+    assert set(found.values()) == right
+    assert len(right) == items * 2  # both variants are asked the same
 
 
 def start(options: list[str], folder: Path) -> subprocess.Popen[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -14,8 +13,9 @@ from typing import Any
 
 import pytest
 from nodes import Nodes
-from openai_double import Reply, completion, serving
+from openai_double import serving
 from support import math_rows, replay_study, write_jsonl, write_yaml
+from test_faults import slow
 
 from bitparity.store import Run, read_lines
 
@@ -116,15 +116,6 @@ def test_a_node_that_goes_away_costs_nothing(two: Nodes, tmp_path: Path) -> None
     assert len(single) == 2 * 20 * 2  # variants, items, samples
     notes = json.loads((tmp_path / "run" / "progress.json").read_text())["notes"]
     assert any("is gone" in note["text"] for note in notes)
-
-
-def slow(endpoint: str, body: dict[str, Any]) -> Reply | None:
-    """An answer that takes its time and depends on the question alone."""
-    if endpoint != "completions" or body.get("max_tokens") == 1:
-        return None
-    reply = completion(f"The answer is {hashlib.sha256(str(body['prompt']).encode()).hexdigest()[:6]}.")
-    reply.seconds = 0.4
-    return reply
 
 
 def wait_for_rows(out: Path, count: int) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from bitparity.afterwards import Afterwards
 from bitparity.board import GENERATING, Board
 from bitparity.cluster.driver import Driver, Reporter
-from bitparity.cluster.ray_pool import RayPool, connected, gpus_of, needs_gpu
+from bitparity.cluster.places import gpus_of, needs_gpu
+from bitparity.cluster.ray_pool import RayPool, connected
 from bitparity.cluster.sources import Lengths, Source
 from bitparity.live_grading import usable_cores
 from bitparity.preparation import Prepared, Work
@@ -22,6 +23,7 @@ from bitparity.runner import record_engine, show_start
 
 DRIVER_CORES = 2  # for this process and Ray's own
 SHOWN_ISOLATED = 5
+GRADED_BESIDE = 100_000  # answers of a variant, at most: their texts stay in memory meanwhile
 
 
 def run_on_cluster(
@@ -50,7 +52,7 @@ def _run_group(
 ) -> None:
     with ExitStack() as stack:
         recorders = {
-            name: stack.enter_context(Recorder(prepared, name, board, _idle_cores(prepared, planned)))
+            name: stack.enter_context(Recorder(prepared, name, board, _idle_cores(prepared, planned, name)))
             for name in planned
         }
         for name in planned:
@@ -162,8 +164,13 @@ class _Reporter(Reporter):
         self._board.phase(variant, None)
 
 
-def _idle_cores(prepared: Prepared, planned: Mapping[str, Work]) -> int:
-    """The cores of this host that may test code for each variant; none where engines compute on them."""
+def _idle_cores(prepared: Prepared, planned: Mapping[str, Work], name: str) -> int | None:
+    """The cores of this host that may grade a variant beside its engines: none where engines compute on them.
+
+    None for a variant with very many answers: grading holds them in memory, which it may do after the run.
+    """
+    if sum(total for _, total in planned[name].counts.values()) > GRADED_BESIDE:
+        return None
     if any(v.engine.device == "cpu" for v in prepared.study.variants.values()):
         return 0
     on_gpus = any(needs_gpu(prepared.study.variants[name]) for name in planned)

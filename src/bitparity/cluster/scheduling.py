@@ -100,14 +100,15 @@ class Scheduler:
         The first of several where nothing tells them apart.
         """
         device = self.devices[name]
-        best: tuple[float, float] | None = None
+        best: tuple[float, float, float] | None = None
         chosen = None
         for variant, stock in self.stocks.items():
             on = self._on[variant]
             if variant in device.barred or stock.left() <= on:  # no more devices than pieces
                 continue
             seconds = self._seconds_left(variant)
-            urgency = seconds, stock.work() / on if on else math.inf
+            work = stock.work()
+            urgency = seconds, work / on if on else math.inf, work
             if seconds > self.load_seconds(variant) and (best is None or urgency > best):
                 best, chosen = urgency, variant
         return chosen
