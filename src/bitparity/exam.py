@@ -338,10 +338,16 @@ class Questions(Sequence[Request]):
             raise IndexError(index)
         return self._place(index if self._order is None else self._order[index])
 
-    def name(self, index: int) -> tuple[str, int]:
-        """(item, sample) of a request."""
-        question, sample = self._find(index)
-        return question.item.id, sample
+    def unanswered(self, done: Container[tuple[str, int]]) -> array[int]:
+        """The indices of the requests whose (item, sample) is not in `done`."""
+        places = itertools.pairwise(self._starts)
+        waiting = bytearray(
+            (question.item.id, place - start) not in done
+            for question, (start, stop) in zip(self._asked, places, strict=True)
+            for place in range(start, stop)
+        )
+        order = range(len(self)) if self._order is None else self._order
+        return array("I", (index for index, place in enumerate(order) if waiting[place]))
 
     @overload
     def __getitem__(self, index: int) -> Request: ...
@@ -369,9 +375,7 @@ class Unanswered(Sequence[Request]):
     """The requests of several benchmarks that have no answer, each made when it is asked for."""
 
     def __init__(self, questions: Mapping[str, Questions], done: Mapping[str, Container[tuple[str, int]]]) -> None:
-        self._parts = [
-            (q, array("I", (i for i in range(len(q)) if q.name(i) not in done[name]))) for name, q in questions.items()
-        ]
+        self._parts = [(asked, asked.unanswered(done[name])) for name, asked in questions.items()]
         self._starts = list(itertools.accumulate((len(left) for _, left in self._parts), initial=0))
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Actors, raylets and the driver are killed at random: the samples are complete, single and right at the end.
+"""Actors, engines, raylets and the driver are killed at random: the samples are complete, single and right at the end.
 
 BITPARITY_FAULTS says how many faults (4 without it).
 """
@@ -57,12 +57,13 @@ class Cluster:
         self.alive.append(self.count)
         self.count += 1
 
-    def kill_actor(self, rng: random.Random) -> None:
+    def kill_one(self, words: str, rng: random.Random) -> None:
+        """Kill a process whose command line has these words."""
         deadline = time.monotonic() + LIMIT_S
-        while not (actors := [p for p in descendants(self.nodes.pid) if command(p).startswith("ray::EngineActor")]):
-            assert time.monotonic() < deadline, "no actor comes back"
+        while not (found := [pid for pid in descendants(self.nodes.pid) if words in command(pid)]):
+            assert time.monotonic() < deadline, f"no {words} comes back"
             time.sleep(0.1)
-        os.kill(rng.choice(actors), signal.SIGKILL)
+        os.kill(rng.choice(found), signal.SIGKILL)
 
 
 def descendants(root: int) -> list[int]:
@@ -111,7 +112,7 @@ def test_whatever_is_killed_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     items = 14 * FAULTS
     data = write_jsonl(tmp_path / "math.jsonl", math_rows(items))
     out, cluster = tmp_path / "run", Cluster()
-    kinds = [["actor", "raylet", "driver"][n % 3] for n in range(FAULTS)]
+    kinds = [["actor", "raylet", "driver", "engine"][n % 4] for n in range(FAULTS)]
     rng.shuffle(kinds)
     with serving(slow) as server:
         study = write_yaml(
@@ -137,7 +138,9 @@ def test_whatever_is_killed_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
             if kind == "raylet":
                 cluster.replace_one(rng)
             elif kind == "actor":
-                cluster.kill_actor(rng)
+                cluster.kill_one("ray::EngineActor", rng)
+            elif kind == "engine":
+                cluster.kill_one("bitparity.engines.worker", rng)
             else:
                 process.kill()
                 process.wait()

@@ -17,6 +17,8 @@ from openai_double import serving
 from support import math_rows, replay_study, write_jsonl, write_yaml
 from test_faults import slow
 
+from bitparity.errors import SandboxError
+from bitparity.sandbox import open_sandbox
 from bitparity.store import Run, read_lines
 
 pytestmark = pytest.mark.slow
@@ -72,7 +74,7 @@ def test_a_model_in_fixed_batches_gives_the_same_numbers_on_four_actors(two: Nod
 
     two.order("add 1")
     two.order("add 1")
-    model = build_model(tmp_path / "model")
+    model = os.environ.get("BITPARITY_TEST_MODEL") or build_model(tmp_path / "model")
     study = write_yaml(
         tmp_path / "study.yaml",
         {
@@ -82,7 +84,7 @@ def test_a_model_in_fixed_batches_gives_the_same_numbers_on_four_actors(two: Nod
                 "half": {"model": str(model), "engine": {"dtype": "bfloat16"}},
             },
             "engine": {"kind": "transformers", "device": "cpu", "batch_size": 5},
-            "benchmarks": [{"name": "smoke", "temperature": 0.8, "limit": 40}],
+            "benchmarks": [{"name": "smoke", "temperature": 0.8, "limit": 12, "max_tokens": 24}],
         },
     )
     assert bitparity("run", study, "--out", tmp_path / "one").returncode in (0, 1, 3)
@@ -123,6 +125,42 @@ def wait_for_rows(out: Path, count: int) -> None:
     while sum(p.read_bytes().count(b"\n") for p in (out / "samples").rglob("*.jsonl")) < count:
         assert time.monotonic() < deadline, "the run did not get going"
         time.sleep(0.1)
+
+
+def test_code_is_tested_on_other_hosts_with_the_same_verdicts(two: Nodes, tmp_path: Path) -> None:
+    rows = [
+        {
+            "task_id": f"HumanEval/{n}",
+            "prompt": "def two():\n",
+            "entry_point": "two",
+            "canonical_solution": "    return 2\n",
+            "test": "def check(candidate):\n    assert candidate() == 2\n",
+        }
+        for n in range(2)
+    ]
+    write_jsonl(tmp_path / "humaneval.jsonl", rows)
+    write_jsonl(tmp_path / "a.jsonl", [{"item": "HumanEval/0", "text": ""}])
+    study = write_yaml(
+        tmp_path / "study.yaml",
+        {
+            "study": "code",
+            "variants": {"a": {"model": "a.jsonl"}},
+            "engine": {"kind": "replay"},
+            "benchmarks": [{"name": "humaneval", "data": "humaneval.jsonl"}],
+        },
+    )
+    try:
+        with open_sandbox(unsafe=False):
+            pass
+    except SandboxError as error:
+        pytest.skip(f"no sandbox here: {error}")
+    script = Path(__file__).with_name("testing_elsewhere.py")
+    command = [sys.executable, str(script), two.address, str(study), str(tmp_path / "run")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert ended.returncode == 0, ended.stderr
+    cores, here, there = json.loads(ended.stdout.splitlines()[-1])
+    assert cores >= 1
+    assert there == here == [1.0, 0.0] * 2
 
 
 def test_mig_slices_are_shown_to_actors_one_by_one_by_their_uuid(tmp_path: Path) -> None:

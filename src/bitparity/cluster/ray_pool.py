@@ -110,6 +110,12 @@ def _local_cluster() -> Any:
     return Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
 
 
+def nodes() -> list[dict[str, Any]]:
+    """What Ray knows of the cluster's nodes, those that are gone included."""
+    found: list[dict[str, Any]] = ray.nodes()
+    return found
+
+
 @dataclass(slots=True)
 class _Actor:
     seat: Seat

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 from bitparity.afterwards import Afterwards
 from bitparity.board import GENERATING, Board
 from bitparity.cluster.driver import Driver, Reporter
 from bitparity.cluster.places import gpus_of, needs_gpu
-from bitparity.cluster.ray_pool import RayPool, connected
+from bitparity.cluster.ray_pool import RayPool, connected, nodes
+from bitparity.cluster.ray_testers import Testers
 from bitparity.cluster.sources import Lengths, Source
 from bitparity.live_grading import usable_cores
 from bitparity.preparation import Prepared, Work
@@ -51,8 +53,11 @@ def _run_group(
     prepared: Prepared, planned: Mapping[str, Work], board: Board, progress: Task, afterwards: Afterwards
 ) -> None:
     with ExitStack() as stack:
+        testers = stack.enter_context(closing(Testers(prepared, nodes(), _on_gpus(prepared, planned))))
         recorders = {
-            name: stack.enter_context(Recorder(prepared, name, board, _idle_cores(prepared, planned, name)))
+            name: stack.enter_context(
+                Recorder(prepared, name, board, _idle_cores(prepared, planned, name, testers.cores), testers.grade)
+            )
             for name in planned
         }
         for name in planned:
@@ -164,8 +169,12 @@ class _Reporter(Reporter):
         self._board.phase(variant, None)
 
 
-def _idle_cores(prepared: Prepared, planned: Mapping[str, Work], name: str) -> int | None:
-    """The cores of this host that may grade a variant beside its engines: none where engines compute on them.
+def _on_gpus(prepared: Prepared, planned: Mapping[str, Work]) -> bool:
+    return any(needs_gpu(prepared.study.variants[name]) for name in planned)
+
+
+def _idle_cores(prepared: Prepared, planned: Mapping[str, Work], name: str, others: int) -> int | None:
+    """The cores that may grade a variant beside its engines, `others` on other hosts: none that engines compute on.
 
     None for a variant with very many answers: grading holds them in memory, which it may do after the run.
     """
@@ -173,9 +182,8 @@ def _idle_cores(prepared: Prepared, planned: Mapping[str, Work], name: str) -> i
         return None
     if any(v.engine.device == "cpu" for v in prepared.study.variants.values()):
         return 0
-    on_gpus = any(needs_gpu(prepared.study.variants[name]) for name in planned)
-    free = usable_cores() // 2 if on_gpus else usable_cores() - DRIVER_CORES
-    return max(0, free // len(planned))
+    free = usable_cores() // 2 if _on_gpus(prepared, planned) else usable_cores() - DRIVER_CORES
+    return math.ceil((max(0, free) + others) / len(planned))
 
 
 def _conclude(prepared: Prepared, driver: Driver, board: Board) -> None:
