@@ -56,6 +56,10 @@ def run_study(
     judging.check(study)
     board = board or Board(study)
     with ExitStack() as stack:
+        if ray is not None:
+            from bitparity.cluster.running import connected, run_on_cluster
+
+            stack.enter_context(connected(ray))
         run = stack.enter_context(WritableRun(path, study))
         run.patience = WaitForRoom(board)
         stack.enter_context(publishing(board, path / PROGRESS_FILE))
@@ -74,9 +78,7 @@ def run_study(
         afterwards = stack.enter_context(Afterwards())
         waiting = [name for name, work in planned.items() if work.count]
         if ray is not None and waiting:
-            from bitparity.cluster.running import run_on_cluster
-
-            run_on_cluster(prepared, {name: planned[name] for name in waiting}, board, progress, afterwards, ray)
+            run_on_cluster(prepared, {name: planned[name] for name in waiting}, board, progress, afterwards)
             waiting = []
         for name in study.variants:
             if name in waiting:

@@ -57,7 +57,9 @@ def connected(address: str) -> Iterator[None]:
     if ray.is_initialized():  # the caller's own
         yield
         return
-    place = (os.environ.get("RAY_ADDRESS") or _running_here()) if address == "auto" else address
+    place: str | None = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    if place in ("auto", ""):
+        place = _running_here()
     cluster = None
     if place is None:
         cluster = _local_cluster()

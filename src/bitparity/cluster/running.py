@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -23,30 +22,25 @@ from bitparity.recording import Recorder
 from bitparity.records import Sample
 from bitparity.runner import record_engine, show_start
 
+__all__ = ["connected", "run_on_cluster"]
+
 DRIVER_CORES = 2  # for this process and Ray's own
 SHOWN_ISOLATED = 5
 GRADED_BESIDE = 100_000  # answers of a variant, at most: their texts stay in memory meanwhile
 
 
 def run_on_cluster(
-    prepared: Prepared,
-    planned: Mapping[str, Work],
-    board: Board,
-    progress: Task,
-    afterwards: Afterwards,
-    address: str,
+    prepared: Prepared, planned: Mapping[str, Work], board: Board, progress: Task, afterwards: Afterwards
 ) -> None:
-    """Answer what is missing of several variants; what could not be is named in the run's outcome.
+    """Answer what is missing of several variants on the cluster that this process is `connected` to.
 
-    Variants whose engines take as many GPUs each run beside each other, the others one group after another. Raises
-    RunError where no cluster answers.
+    What could not be answered is named in the run's outcome. Variants whose engines take as many GPUs each run beside
+    each other, the others one group after another, those with the largest engines first.
     """
     variants = prepared.study.variants
-    with connected(address):
-        for _, names in itertools.groupby(
-            sorted(planned, key=lambda n: -gpus_of(variants[n])), lambda n: gpus_of(variants[n])
-        ):
-            _run_group(prepared, {name: planned[name] for name in names}, board, progress, afterwards)
+    for gpus in sorted({gpus_of(variants[name]) for name in planned}, reverse=True):
+        group = {name: work for name, work in planned.items() if gpus_of(variants[name]) == gpus}
+        _run_group(prepared, group, board, progress, afterwards)
 
 
 def _run_group(
