@@ -133,7 +133,9 @@ def bitparity(args: argparse.Namespace, place: Path, out: Path, fresh: bool = Tr
     command += ["--limit", str(args.limit)] if args.limit else []
     command += ["--unsafe-exec"] if args.unsafe_exec else []
     with utilisation(out.with_suffix(".utilisation.jsonl")) as seen:
-        seconds, _ = timed(command, out.with_suffix(".log"), allowed=(0, 1, 3))
+        seconds, _ = timed(command, out.with_suffix(".log"), allowed=(0, 1, 3))  # a verdict may say more than 0
+    if not (out / "results.json").exists():
+        sys.exit(f"bitparity did not finish:\n{out.with_suffix('.log').read_text(errors='replace')[-3000:]}")
     variants = per_variant(out, seen)
     yield {"seconds": seconds, "device": device(out), "study": place.name, "variants": variants}
 

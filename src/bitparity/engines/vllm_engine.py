@@ -30,9 +30,6 @@ from bitparity.prompts import Renderer
 from bitparity.records import Finish, Request, Sample
 from bitparity.study import RUNTIME_KEYS, EngineSpec, Variant
 
-# a forked engine core would inherit this process's threads half-way and its socket to the host
-os.environ.setdefault("VLLM_WORKER_MULTIPROCESSING_METHOD", "spawn")
-
 try:
     import vllm
     from vllm.engine.arg_utils import AsyncEngineArgs
