@@ -9,7 +9,7 @@ under way, as batched decoding does, so it is slower than the ideal when few ans
 long-tailed (log-normal, cut at the budget), other ones for each benchmark. One device needs some days for the study
 of 8 devices; that of more devices has as many more items.
 
-`store` puts 4 kB answers of fake devices through the driver into a run directory, then reads which are done, as a
+`store` puts 4 kB answers of fake devices through the driver into a run directory, then finds out what is left, as a
 resumed run does. The process is held to one core. Prints one JSON line for each measurement.
 """
 
@@ -33,8 +33,10 @@ from typing import overload
 from bitparity.cluster.driver import Driver
 from bitparity.cluster.pool import Answered, Event, Joined, Loaded
 from bitparity.cluster.sources import Lengths, Source
-from bitparity.records import Request, Sample, Sampling
+from bitparity.exam import Exam, ExamItem, Questions, Unanswered, requests
+from bitparity.records import Item, Prompt, Request, Sample, Sampling
 from bitparity.store import AppendLog, Keys, Run, sample_to_row
+from bitparity.study import parse_study
 
 ROOM = 128  # answers under way at once on one device
 STEP, PER_SEQUENCE = 0.012, 0.0002  # seconds: 83 tokens/s alone, 3,400 with ROOM answers
@@ -267,7 +269,7 @@ def through_store(samples: int, devices: int, folder: Path) -> Iterator[dict[str
     each = samples // len(variants)
     items = min(12_000, each)
     run = Run(folder)
-    benchmarks = [("mmlu_pro", items, each // items, 32_768)]
+    asked = {"mmlu_pro": questions(items, each // items)}
     lengths = Lengths()
     logs = {v: AppendLog(run.samples_path(v, "mmlu_pro")) for v in variants}
     stored = {v: Keys() for v in variants}
@@ -286,7 +288,9 @@ def through_store(samples: int, devices: int, folder: Path) -> Iterator[dict[str
 
     started = time.perf_counter()
     driver = Driver(
-        {v: Source(v, FakeRequests(benchmarks), {}, None, lengths) for v in variants}, FakePool(devices), record
+        {v: Source(v, Unanswered(asked, {"mmlu_pro": stored[v]}), {}, None, lengths) for v in variants},
+        FakePool(devices),
+        record,
     )
     driver.run()
     seconds = time.perf_counter() - started
@@ -303,9 +307,19 @@ def through_store(samples: int, devices: int, folder: Path) -> Iterator[dict[str
     stored.clear()
     started = time.perf_counter()
     done = {v: run.done(v, "mmlu_pro") for v in variants}
+    left = [Unanswered(asked, {"mmlu_pro": keys}) for keys in done.values()]
     seconds = time.perf_counter() - started
-    assert sum(map(len, done.values())) == written
+    assert not any(map(len, left))
     yield {"measure": "resume", "samples": written, "seconds": round(seconds, 1), "peak_mib": round(peak_mib())}
+
+
+def questions(items: int, samples: int) -> Questions:
+    """The requests of so many items, as a real plan makes them."""
+    study = f"study: s\nvariants: {{a: {{model: x/y}}}}\nbenchmarks: [{{name: mmlu_pro, samples: {samples}}}]\n"
+    (spec,) = parse_study(study, "study.yaml", Path()).benchmarks
+    entries = tuple(ExamItem(Item(f"item-{n}", (Prompt(text="?"),), None)) for n in range(items))
+    exam = Exam("mmlu_pro", "accuracy", Sampling(32_768), 0, None, entries, items, {})
+    return requests(exam, spec, None, None, "a")
 
 
 def main() -> None:
