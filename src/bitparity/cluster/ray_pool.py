@@ -41,6 +41,7 @@ NODES_SECONDS = 5.0  # between two looks at which nodes there are
 WAIT_SECONDS = 0.5  # for an event
 TOGETHER_SECONDS = 0.02  # for further ones, so that they are stored together
 POLL_SECONDS = 5.0  # that an actor waits for a message
+SILENT_SECONDS = 120.0  # without any answer, after which an actor is given up
 CLOSE_SECONDS = 25.0
 LOOPBACK = "127.0.0.2"  # Ray takes 127.0.0.1 for a wish to be seen from outside
 ANSWER_SECONDS = 5.0  # for a connection to a cluster's head
@@ -123,6 +124,7 @@ class _Actor:
     seat: Seat
     handle: Any
     place: dict[str, Any] | None = None  # once it has said where it is
+    polled: float = 0.0  # when it was last asked for messages
     answered: bool = False  # it has loaded an engine, so what ends it later is no fault of its place
 
 
@@ -157,6 +159,8 @@ class RayPool:
         """See `pool.Pool`."""
         if self.now() - self._looked > NODES_SECONDS:
             self._take_seats()
+            if silent := self._lose_silent():
+                return silent
         if not self._waiting:
             time.sleep(WAIT_SECONDS)
             return []
@@ -209,7 +213,19 @@ class RayPool:
             events: list[Event] = [Joined(device)]
         else:
             events = [event for message in found for event in self._event(device, actor, message)]
+        actor.polled = self.now()
         self._waiting[actor.handle.poll.remote(POLL_SECONDS)] = device
+        return events
+
+    def _lose_silent(self) -> list[Event]:
+        """Ray notices processes and hosts that end, not those that hang."""
+        late = self.now() - SILENT_SECONDS
+        asked = {name: ref for ref, name in self._waiting.items() if self._actors[name].polled < late}
+        events: list[Event] = []
+        for name, ref in asked.items():
+            if self._actors[name].place is not None and not ray.wait([ref], timeout=0)[0]:  # else we are who is late
+                del self._waiting[ref]
+                events += self._lose(name, self._actors[name], "it does not answer any more")
         return events
 
     def _event(self, device: str, actor: _Actor, message: Message) -> Iterator[Event]:
