@@ -196,3 +196,24 @@ def test_mig_slices_are_shown_to_actors_one_by_one_by_their_uuid(tmp_path: Path)
     command = [sys.executable, "-c", code, str(study)]
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert ended.stdout.strip() == "['MIG-6f1a', 'MIG-77b2']", ended.stderr
+
+
+def test_a_cluster_that_is_not_there_is_known_before_anything_is_made(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the package ray is not installed")
+    ended = bitparity("run", replay_study(tmp_path), "--out", tmp_path / "run", "--ray", "127.0.0.1:9")
+    assert ended.returncode == 2
+    assert "no Ray cluster answers at 127.0.0.1:9" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_of_ray_is_imported_on_one_device(tmp_path: Path) -> None:
+    study = replay_study(tmp_path)
+    code = (
+        "import sys\nfrom bitparity import cli\nsys.argv = ['bitparity', *sys.argv[1:]]\n"
+        "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted(m for m in sys.modules if m.split('.')[0] == 'ray' or m.startswith('bitparity.cluster')))"
+    )
+    command = [sys.executable, "-c", code, "run", str(study), "--out", str(tmp_path / "run")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.stdout.splitlines()[-1] == "[]", ended.stderr

@@ -37,6 +37,9 @@ class Reporter:
     def lost(self, device: str, reason: str) -> None:
         """A device is gone."""
 
+    def lonely(self, reason: str) -> None:
+        """There has been no device for a while."""
+
     def finished(self, variant: str) -> None:
         """All that could be answered of a variant is stored."""
 
@@ -82,6 +85,7 @@ class Driver:
         self._idle: set[str] = set()  # devices that had nothing to do
         self._woken = self._alone_since = pool.now()
         self._last_loss = "none has come"
+        self._told = False  # that there is no device
 
     def run(self) -> None:
         """Answer everything; returns when nothing is left that could be done."""
@@ -295,7 +299,14 @@ class Driver:
         self._wake()
 
     def _give_up_without_devices(self) -> None:
-        if not self._held and self._now - self._alone_since > LONELY_SECONDS:
+        if self._held:
+            self._told = False
+            return
+        alone = self._now - self._alone_since
+        if alone > LOOK_AGAIN_SECONDS and not self._told:
+            self._told = True
+            self._reporter.lonely(self._last_loss)
+        if alone > LONELY_SECONDS:
             for variant in self._sources:
                 self._fail(variant, f"no device is left ({self._last_loss})")
 

@@ -157,6 +157,12 @@ class _Reporter(Reporter):
         self._board.worker(device, None)
         self._board.note(f"{device} is gone, what it had not finished goes to others: {reason}")
 
+    def lonely(self, reason: str) -> None:
+        """There has been no device for a while."""
+        gpus = max(gpus_of(self._prepared.study.variants[name]) for name in self._recorders)
+        needed = f"a node with {gpus} free GPU{'s' if gpus > 1 else ''}" if gpus else "a node"
+        self._board.note(f"waiting for {needed} ({reason})")
+
     def finished(self, variant: str) -> None:
         """All that could be answered of a variant is stored."""
         self._afterwards.put(self._recorders[variant].keep_grading())
