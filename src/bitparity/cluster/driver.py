@@ -22,6 +22,7 @@ LOAD_TRIES = 2  # of one variant on one device
 MOST_LOSSES = 3  # devices that may go away with a piece before it is suspected
 MOST_ISOLATED = 3  # pieces in a row that end an engine each, without an answer between: then it is the variant
 LONELY_SECONDS = 1800.0  # without any device; a host that is scaled up or restarts is there by then
+TOLD_SECONDS = 30.0  # without any device, after which people are told
 LOOK_AGAIN_SECONDS = 5.0  # for idle devices: what was measured meanwhile may make a change worth its while
 
 
@@ -303,7 +304,7 @@ class Driver:
             self._told = False
             return
         alone = self._now - self._alone_since
-        if alone > LOOK_AGAIN_SECONDS and not self._told:
+        if alone > TOLD_SECONDS and not self._told:
             self._told = True
             self._reporter.lonely(self._last_loss)
         if alone > LONELY_SECONDS:
