@@ -97,7 +97,7 @@ class _Session:
         self._tokens += sum(sample.tokens for sample in samples)
 
     def note(self, driver: Driver) -> None:
-        """Write it down: seconds from the first device's start to the end, and those of each device."""
+        """Write it down: seconds from the start of this group of variants to its end, and those of each device."""
         spent = driver.scheduler.spent.items()
         devices = {
             name: {"busy_seconds": round(s.busy, 3), "loading_seconds": round(s.loading, 3)} for name, s in spent
