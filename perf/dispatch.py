@@ -6,10 +6,10 @@
 `finish` runs the very driver and scheduler on simulated time and compares the end with the ideal: all work over all
 devices at full speed, plus one load each. A device writes STEP seconds a token plus PER_SEQUENCE for each answer
 under way, as batched decoding does, so it is slower than the ideal when few answers are left. Answer lengths are
-long-tailed (log-normal, cut at the budget), other ones for each benchmark. One device needs some days for the study of 8 devices; that of more
-devices has as many more items.
+long-tailed (log-normal, cut at the budget), other ones for each benchmark. One device needs some days for the study
+of 8 devices; that of more devices has as many more items.
 
-`store` puts 4 kB answers of fake devices through the driver into a run directory, then reads which are done, as a
+`store` puts 4 kB answers of fake devices through the driver into a run directory, then finds out what is left, as a
 resumed run does. The process is held to one core. Prints one JSON line for each measurement.
 """
 
@@ -33,8 +33,10 @@ from typing import overload
 from bitparity.cluster.driver import Driver
 from bitparity.cluster.pool import Answered, Event, Joined, Loaded
 from bitparity.cluster.sources import Lengths, Source
-from bitparity.records import Request, Sample, Sampling
+from bitparity.exam import Exam, ExamItem, Questions, Unanswered, requests
+from bitparity.records import Item, Prompt, Request, Sample, Sampling
 from bitparity.store import AppendLog, Keys, Run, sample_to_row
+from bitparity.study import parse_study
 
 ROOM = 128  # answers under way at once on one device
 STEP, PER_SEQUENCE = 0.012, 0.0002  # seconds: 83 tokens/s alone, 3,400 with ROOM answers
@@ -92,6 +94,7 @@ class SimulatedDevice:
     version: int = 0
 
     def advance(self, now: float) -> None:
+        """Write until now."""
         if self.running:
             self.written += (now - self.then) * self.rate()
         self.then = now
@@ -101,6 +104,7 @@ class SimulatedDevice:
         return self.speed / (STEP + PER_SEQUENCE * len(self.running))
 
     def next_end(self) -> float:
+        """When the next answer ends."""
         return self.then + max(0.0, self.running[0][0] - self.written) / self.rate()
 
 
@@ -119,9 +123,11 @@ class SimulatedPool:
         self._on: dict[str, str] = {}
 
     def now(self) -> float:
+        """See Pool."""
         return self._now
 
     def load(self, device: str, variant: str) -> None:
+        """See Pool."""
         self.loads += 1
         self._on[device] = variant
         state = self._devices[device]
@@ -129,6 +135,7 @@ class SimulatedPool:
         self._push(self._now + LOAD, device)
 
     def send(self, device: str, pieces: Sequence[Sequence[Request]]) -> None:
+        """See Pool."""
         state = self._devices[device]
         state.advance(self._now)
         state.waiting += [request for piece in pieces for request in piece]
@@ -152,11 +159,13 @@ class SimulatedPool:
             self._push(state.next_end(), device)
 
     def length(self, request: Request, variant: str) -> int:
+        """The tokens of an answer, the same whenever it is asked for."""
         median, sigma, budget = self._length[request.benchmark]
         draw = random.Random(f"{self._seed}{variant}{request.benchmark}{request.item}{request.sample}")
         return min(budget, max(1, round(draw.lognormvariate(math.log(median), sigma))))
 
     def poll(self) -> list[Event]:
+        """See Pool."""
         events: list[Event] = list(self._new)
         self._new = []
         if events:
@@ -186,7 +195,7 @@ class SimulatedPool:
         return events
 
     def close(self) -> None:
-        pass
+        """See Pool."""
 
 
 def finish(devices: int, scale: float, seed: int) -> dict[str, object]:
@@ -226,23 +235,27 @@ class FakePool:
         self._text = 'Let us think "step" by step: 2 + 2 = 4.\n' * 102
 
     def now(self) -> float:
+        """See Pool."""
         return time.monotonic()
 
     def load(self, device: str, variant: str) -> None:
+        """See Pool."""
         self._events.append(Loaded(device, {}, ROOM))
 
     def send(self, device: str, pieces: Sequence[Sequence[Request]]) -> None:
+        """See Pool."""
         samples = [
             Sample(r.benchmark, r.item, r.sample, self._text, "stop", 1_000, 100, 12.5) for p in pieces for r in p
         ]
         self._events.append(Answered(device, samples))
 
     def poll(self) -> list[Event]:
+        """See Pool."""
         events, self._events = self._events, []
         return events
 
     def close(self) -> None:
-        pass
+        """See Pool."""
 
 
 def peak_mib() -> float:
@@ -256,7 +269,7 @@ def through_store(samples: int, devices: int, folder: Path) -> Iterator[dict[str
     each = samples // len(variants)
     items = min(12_000, each)
     run = Run(folder)
-    benchmarks = [("mmlu_pro", items, each // items, 32_768)]
+    asked = {"mmlu_pro": questions(items, each // items)}
     lengths = Lengths()
     logs = {v: AppendLog(run.samples_path(v, "mmlu_pro")) for v in variants}
     stored = {v: Keys() for v in variants}
@@ -275,7 +288,9 @@ def through_store(samples: int, devices: int, folder: Path) -> Iterator[dict[str
 
     started = time.perf_counter()
     driver = Driver(
-        {v: Source(v, FakeRequests(benchmarks), {}, None, lengths) for v in variants}, FakePool(devices), record
+        {v: Source(v, Unanswered(asked, {"mmlu_pro": stored[v]}), {}, None, lengths) for v in variants},
+        FakePool(devices),
+        record,
     )
     driver.run()
     seconds = time.perf_counter() - started
@@ -289,12 +304,22 @@ def through_store(samples: int, devices: int, folder: Path) -> Iterator[dict[str
         "peak_mib_at_a_tenth": round(at_tenth),
         "peak_mib": round(peak_mib()),
     }
-    del driver, stored
+    stored.clear()
     started = time.perf_counter()
     done = {v: run.done(v, "mmlu_pro") for v in variants}
+    left = [Unanswered(asked, {"mmlu_pro": keys}) for keys in done.values()]
     seconds = time.perf_counter() - started
-    assert sum(map(len, done.values())) == written
+    assert not any(map(len, left))
     yield {"measure": "resume", "samples": written, "seconds": round(seconds, 1), "peak_mib": round(peak_mib())}
+
+
+def questions(items: int, samples: int) -> Questions:
+    """The requests of so many items, as a real plan makes them."""
+    study = f"study: s\nvariants: {{a: {{model: x/y}}}}\nbenchmarks: [{{name: mmlu_pro, samples: {samples}}}]\n"
+    (spec,) = parse_study(study, "study.yaml", Path()).benchmarks
+    entries = tuple(ExamItem(Item(f"item-{n}", (Prompt(text="?"),), None)) for n in range(items))
+    exam = Exam("mmlu_pro", "accuracy", Sampling(32_768), 0, None, entries, items, {})
+    return requests(exam, spec, None, None, "a")
 
 
 def main() -> None:

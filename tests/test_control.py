@@ -67,13 +67,13 @@ def made_exam() -> exams.Exam:
 
 def test_the_controls_requests_have_other_seeds_and_another_order() -> None:
     spec = parse(STUDY.replace("[math500]", "[{name: math500, samples: 2}]")).benchmarks[0]
-    plain = exams.requests(made_exam(), spec, None, None, "bf16")
-    control = exams.requests(made_exam(), spec, None, None, "again", control=True)
+    plain = list(exams.requests(made_exam(), spec, None, None, "bf16"))
+    control = list(exams.requests(made_exam(), spec, None, None, "again", control=True))
     names = [(r.item, r.sample) for r in plain]
     assert sorted((r.item, r.sample) for r in control) == sorted(names)
     assert [(r.item, r.sample) for r in control] != names
     assert not {r.seed for r in plain} & {r.seed for r in control}
-    assert control == exams.requests(made_exam(), spec, None, None, "other", control=True)
+    assert control == list(exams.requests(made_exam(), spec, None, None, "other", control=True))
 
 
 def test_the_controls_items_meet_other_neighbours_in_their_batches() -> None:

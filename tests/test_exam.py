@@ -17,6 +17,7 @@ from bitparity.benchmarks import Benchmark, Info
 from bitparity.errors import DataError, ModelError, StoreError
 from bitparity.prompts import Rendered
 from bitparity.records import Completion, Grade, Item, Prompt
+from bitparity.store import Keys
 from bitparity.study import BenchmarkSpec, Protocol, parse_study
 
 STUDY = "study: s\nvariants: {{a: {{model: x/y}}}}\nbenchmarks:\n  - {{name: smoke, max_tokens: 10{more}}}\n"
@@ -134,11 +135,11 @@ def test_requests_carry_the_rendered_tokens_and_a_seed_for_each_sample(toy: type
     toy.ids = ("a", "b")
     three = spec(", samples: 3")
     exam = exams.build(three, ToyRenderer())
-    made = exams.requests(exam, three, ToyRenderer(), ToyRenderer(), "v")
+    made = list(exams.requests(exam, three, ToyRenderer(), ToyRenderer(), "v"))
     assert [(r.item, r.sample) for r in made] == [(i, k) for i in ids(exam) for k in range(3)]
     assert len({r.seed for r in made}) == 6
     assert made[0].token_ids == tuple(map(ord, f"> Say {made[0].item}"))
-    assert made == exams.requests(exam, three, ToyRenderer(), None, "other variant")
+    assert made == list(exams.requests(exam, three, ToyRenderer(), None, "other variant"))
 
 
 def test_items_asked_in_several_orders_give_sample_k_the_prompt_k(toy: type[ToyBenchmark]) -> None:
@@ -194,3 +195,19 @@ def test_seeds_and_orders_are_the_same_in_every_process() -> None:
         for seed in ("0", "1", "2")
     }
     assert seen == {f"{exams.sample_seed(1234, 'math500', 'é', 3)}\n"}
+
+
+@pytest.mark.parametrize("control", [False, True])
+def test_what_is_unanswered_comes_in_the_order_of_all_requests(control: bool) -> None:
+    items = [Item(f"i{n}", (Prompt(text="?"),), None) for n in range(20)]
+    exam = replace(exams.build(spec(), None), items=tuple(exams.ExamItem(i) for i in items), benchmark="b")
+    three = spec().model_copy(update={"samples": 3})
+    asked = exams.requests(exam, three, None, None, "v", control=control)
+    done = Keys([("i3", 0), ("i3", 2), ("i19", 1), *(("i7", k) for k in range(3))])
+    left = exams.Unanswered({"b": asked, "c": asked}, {"b": done, "c": Keys(r for r in done)})
+    once = [r for r in asked if (r.item, r.sample) not in done]
+    assert len(once) == 60 - 6
+    assert list(left) == once * 2
+    assert left.spans() == [("b", 0, 54), ("b", 54, 108)]
+    with pytest.raises(IndexError):
+        left[108]

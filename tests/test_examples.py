@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from bitparity.cli import app
 from bitparity.report.filling import fill
 from bitparity.study import load_study
 
@@ -53,3 +58,57 @@ def test_the_document_has_a_row_for_each_benchmark_and_a_column_for_each_variant
     other = MODES[1 - MODES.index(mode)]
     table = before.split(f"<!-- bitparity: qwen3-32b-{other} -->")[1].split("##")[0]
     assert table in filled.text
+
+
+EXAMPLES = FOLDER.parent
+
+
+@pytest.mark.parametrize("script", sorted(p.name for p in (EXAMPLES / "slurm").glob("*.sbatch")))
+def test_a_slurm_script_can_be_parsed_and_calls_commands_that_are_there(script: str) -> None:
+    path = EXAMPLES / "slurm" / script
+    assert subprocess.run(["bash", "-n", str(path)]).returncode == 0
+    text = path.read_text()
+    assert text.startswith("#!/bin/bash\n")
+    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    used = set(re.findall(r"^ *(?:srun .*)?bitparity (\w+)", text, re.MULTILINE))
+    assert used
+    assert used <= known
+
+
+def test_an_array_task_runs_its_shard(tmp_path: Path) -> None:
+    """The script with a stand-in for bitparity that prints what it is asked."""
+    (tmp_path / "bitparity").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "bitparity").chmod(0o755)
+    task = {"SLURM_ARRAY_TASK_ID": "12", "SLURM_ARRAY_TASK_MIN": "10", "SLURM_ARRAY_TASK_COUNT": "4"}
+    environment = {**os.environ, **task, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["bash", str(EXAMPLES / "slurm" / "array.sbatch"), "study.yaml"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.stdout == "run study.yaml --shard 3/4\n", ended.stderr
+
+
+def pods(document: dict[str, Any]) -> list[dict[str, Any]]:
+    cluster = document["spec"].get("rayClusterSpec", document["spec"])
+    return [cluster["headGroupSpec"]["template"], *(g["template"] for g in cluster["workerGroupSpecs"])]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("rayjob", "RayJob"), ("raycluster", "RayCluster")])
+def test_a_kuberay_manifest_hangs_together(name: str, kind: str) -> None:
+    document = yaml.safe_load((EXAMPLES / "kuberay" / f"{name}.yaml").read_text())
+    assert (document["apiVersion"], document["kind"]) == ("ray.io/v1", kind)
+    for template in pods(document):
+        volumes = {volume["name"] for volume in template["spec"]["volumes"]}
+        for container in template["spec"]["containers"]:
+            assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+            assert container["resources"]["limits"] == container["resources"]["requests"]
+            assert {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"} in container["env"]
+    head, *workers = pods(document)
+    assert not any("nvidia" in key for key in head["spec"]["containers"][0]["resources"]["limits"])
+    assert all(any("nvidia" in key for key in w["spec"]["containers"][0]["resources"]["limits"]) for w in workers)
+
+
+def test_the_study_of_the_kuberay_job_is_valid(tmp_path: Path) -> None:
+    document = yaml.safe_load((EXAMPLES / "kuberay" / "study.yaml").read_text())
+    (tmp_path / "study.yaml").write_text(document["data"]["study.yaml"])
+    assert load_study(tmp_path / "study.yaml").baseline == "bf16"
+    job = yaml.safe_load((EXAMPLES / "kuberay" / "rayjob.yaml").read_text())
+    assert "bitparity run /study/study.yaml" in job["spec"]["entrypoint"]

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from bitparity.errors import RunError, StoreError
 from bitparity.records import Grade, Sample
 from bitparity.store import (
     AppendLog,
+    Keys,
     Patience,
     Run,
     WritableRun,
@@ -91,6 +93,70 @@ def test_a_failed_sample_is_not_done_and_a_later_success_counts(tmp_path: Path) 
     log.close()
     assert run.done("v", "b") == {("i", 0)}
     assert run.samples("v", "b")[("i", 0)] == good
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(samples(), max_size=12), st.data())
+def test_what_is_done_is_found_without_parsing_as_parsing_finds_it(
+    tmp_path_factory: pytest.TempPathFactory, written: list[Sample], data: st.DataObject
+) -> None:
+    run = Run(tmp_path_factory.mktemp("done"))
+    hostile = ['", "finish": "error"', '\\", "finish": "stop"}', '{"item": "x", "sample": 3, "text": "', "a\\", "\0"]
+    texts = st.sampled_from(hostile) | TEXT
+    written = [replace(s, text=data.draw(texts), item=data.draw(texts)) for s in written]
+    log = AppendLog(run.samples_path("v", "b"))
+    log.append(sample_to_row(s) for s in written)
+    log.close()
+    expected = {(s.item, s.sample) for s in written if s.finish != "error"}
+    assert run.done("v", "b") == expected
+    with run.samples_path("v", "b").open("ab") as file:
+        file.write(b'{"item": "torn", "sample": 0, "text": "", "finish": "stop"')
+    assert run.done("v", "b") == expected
+
+
+def test_lines_that_were_edited_are_parsed_whole(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    path = run.samples_path("v", "b")
+    path.parent.mkdir(parents=True)
+    path.write_text('{"sample":1,"finish":"stop","item":"i"}\n{"sample":2,"finish":"error","item":"i"}\n')
+    assert run.done("v", "b") == {("i", 1)}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\0\0\0\0",
+        b'{"item": "a", "sample": 0, "text": "\0\0", "finish": "stop", "tokens": 1}',
+        b'{"item": "a", "sample": 0, "text": "never ended',
+        b'{"item": "a", "sample": -1, "text": "", "finish": "stop"}',
+        b'{"item": "a", "sample": 99999999, "text": "", "finish": "stop"}',
+        b'{"item": 3, "sample": 0, "finish": "stop"}',
+        b"[]",
+    ],
+)
+def test_a_broken_line_is_named_when_what_is_done_is_looked_up(tmp_path: Path, line: bytes) -> None:
+    run = Run(tmp_path)
+    path = run.samples_path("v", "b")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'{"item": "i", "sample": 0, "text": "", "finish": "stop"}\n' + line + b"\n")
+    with pytest.raises(StoreError, match=r"b\.jsonl, line 2"):
+        run.done("v", "b")
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=2), st.integers(0, 70))),
+    st.lists(st.tuples(st.text(max_size=2), st.integers(0, 70))),
+)
+def test_keys_are_a_set(some: list[tuple[str, int]], others: list[tuple[str, int]]) -> None:
+    keys, plain = Keys(some), set(some)
+    assert keys == plain
+    assert sorted(keys) == sorted(plain)
+    assert len(keys) == len(plain)
+    assert all((key in keys) == (key in plain) for key in others)
+    for key in others:
+        keys.discard(key)
+    assert keys == plain - set(others)
+    assert Keys(some) | Keys(others) == plain | set(others)
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:

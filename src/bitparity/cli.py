@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bitparity.preparation import Outcome
     from bitparity.report.html.gating import Withhold
     from bitparity.report.language import Lang
+    from bitparity.shards import Shard
     from bitparity.study import Study
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app = typer.Typer(
 
 UNSAFE_HELP = "Run a model's code without a sandbox where none works here; the results say so."
 RAY_HELP = "Use all devices of a Ray cluster; auto: the one that runs, else every GPU of this host."
+SHARD_HELP = "Run part I of N alone, in a directory of its own; bitparity merge joins the parts."
 OUT_HELP = "Run directory; by default artifacts/<study>/."
 DETACH_HELP = (
     "Go on in the background, also when this terminal is lost (on hosts that end a user's processes at logout: "
@@ -74,18 +76,47 @@ def run(
     unsafe_exec: Annotated[bool, typer.Option("--unsafe-exec", help=UNSAFE_HELP)] = False,
     detach: Annotated[bool, typer.Option("--detach", help=DETACH_HELP)] = False,
     ray: Annotated[str | None, typer.Option(metavar="auto|ADDRESS", help=RAY_HELP)] = None,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help=SHARD_HELP)] = None,
 ) -> None:
     """Run a study, or go on with it: what is finished is kept. Exit code 1: a candidate is worse."""
+    from bitparity.shards import parse_shard, shard_path
     from bitparity.study import load_study
 
     resolved = load_study(study, limit, control=control)
-    place = out or Path("artifacts") / resolved.name
+    part = None if shard is None else parse_shard(shard)
+    place = out or (Path("artifacts") / resolved.name if part is None else shard_path(resolved, part))
     if detach:
         from bitparity.detach import start
 
         same = [word for word in sys.argv[sys.argv.index("run") + 1 :] if word != "--detach"]
         raise typer.Exit(start(resolved, place, same) or 0)
+    if part is not None:
+        raise typer.Exit(_run_shard(resolved, place, part, unsafe_exec=unsafe_exec, ray=ray))
     raise typer.Exit(_exit_code(*_run_and_report(resolved, place, unsafe_exec=unsafe_exec, ray=ray)))
+
+
+@app.command()
+def merge(
+    out: Annotated[Path, typer.Argument(help="The run directory of the whole: made, or added to.")],
+    shards: Annotated[list[Path], typer.Argument(help="Run directories of the same study, as run --shard left them.")],
+    unsafe_exec: Annotated[bool, typer.Option("--unsafe-exec", help=UNSAFE_HELP)] = False,
+) -> None:
+    """Join the shards of a study, grade and report. What is missing is named; bitparity run --out OUT completes it."""
+    from bitparity.grades import grade_missing
+    from bitparity.preparation import Outcome
+    from bitparity.progress import make_progress
+    from bitparity.shards import merge
+    from bitparity.store import WritableRun
+
+    merged = merge(out, shards)
+    grade_missing(out, make_progress(), unsafe_exec=unsafe_exec)
+    results = _report(out)
+    print(f"merged: {merged.taken} samples of {len(shards)} directories into {out}")
+    for (variant, benchmark), (missing, asked) in merged.missing.items():
+        _say(f"gap: {variant} on {benchmark}: {missing} of {asked} samples are missing")
+    if merged.absent:
+        _say(f"gap: nothing was given of shard {', '.join(merged.absent)}")
+    raise typer.Exit(_exit_code(Outcome(WritableRun(out)), results))
 
 
 @app.command()
@@ -269,6 +300,21 @@ def demo(
     outcome, results = _run_and_report(study, out)
     if outcome.failures or _incomplete(results):
         raise typer.Exit(EXIT_OPEN)
+
+
+def _run_shard(study: Study, out: Path, shard: Shard, *, unsafe_exec: bool, ray: str | None) -> int:
+    """Run one part of a study; it is reported once it is merged. The exit code: 3 where something is missing."""
+    from bitparity.board import Board
+    from bitparity.report.live import view
+    from bitparity.runner import run_study
+
+    board = Board(study)
+    with view(board) as progress:
+        outcome = run_study(study, out, progress, unsafe_exec=unsafe_exec, board=board, ray=ray, shard=shard)
+    for name, reason in outcome.failures.items():
+        _say(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")
+    print(f"shard {shard} is in {out}; when all are there: bitparity merge OUT {out.parent}/*")
+    return EXIT_OPEN if outcome.failures else 0
 
 
 def _run_and_report(

@@ -7,13 +7,15 @@ later process, must give the same tokens or is refused with the difference shown
 
 from __future__ import annotations
 
+import bisect
 import hashlib
+import itertools
 import json
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from bitparity.benchmarks import Benchmark, load_benchmark
 from bitparity.errors import DataError, ModelError, StoreError
@@ -299,6 +301,105 @@ def sample_seed(seed: int, benchmark: str, item: str, sample: int, salt: str = "
     return int.from_bytes(_digest(f"{salt}{seed}\0{benchmark}\0{item}\0{sample}")[:4], "big") >> 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """An item that can be asked at once, with the tokens of its prompts or the continuations to score."""
+
+    item: Item
+    tokens: tuple[tuple[int, ...], ...] | None
+    scored: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] | None
+
+
+class Questions(Sequence[Request]):
+    """The requests of a benchmark for one variant, each made when it is asked for: a study may have millions."""
+
+    def __init__(self, exam: Exam, spec: BenchmarkSpec, asked: list[_Question], *, control: bool, served: bool) -> None:
+        self._exam, self._spec, self._asked, self._served = exam, spec, asked, served
+        self._salt = CONTROL_SALT if control else ""
+        counts = [1 if question.scored is not None else spec.samples for question in asked]
+        self._starts = array("I", itertools.accumulate(counts, initial=0))
+        self._order: array[int] | None = None
+        if control:
+            self._order = array("I", sorted(range(len(self)), key=self._control_order))
+
+    def _control_order(self, place: int) -> bytes:
+        question, sample = self._place(place)
+        return _digest(f"{self._salt}\0{question.item.id}\0{sample}")
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def _place(self, place: int) -> tuple[_Question, int]:
+        number = bisect.bisect_right(self._starts, place) - 1
+        return self._asked[number], place - self._starts[number]
+
+    def _find(self, index: int) -> tuple[_Question, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self._place(index if self._order is None else self._order[index])
+
+    def unanswered(self, done: Container[tuple[str, int]]) -> array[int]:
+        """The indices of the requests whose (item, sample) is not in `done`."""
+        places = itertools.pairwise(self._starts)
+        waiting = bytearray(
+            (question.item.id, place - start) not in done
+            for question, (start, stop) in zip(self._asked, places, strict=True)
+            for place in range(start, stop)
+        )
+        order = range(len(self)) if self._order is None else self._order
+        return array("I", (index for index, place in enumerate(order) if waiting[place]))
+
+    @overload
+    def __getitem__(self, index: int) -> Request: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Request]: ...
+    def __getitem__(self, index: int | slice) -> Request | Sequence[Request]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        (question, k), exam = self._find(index), self._exam
+        prompts = question.item.prompts
+        return Request(
+            benchmark=exam.benchmark,
+            item=question.item.id,
+            sample=k,
+            sampling=exam.sampling,
+            seed=sample_seed(exam.seed, exam.benchmark, question.item.id, k, self._salt),
+            token_ids=question.tokens[k % len(question.tokens)] if question.tokens else None,
+            scored=question.scored,
+            reasoning_end=exam.reasoning_end,
+            unrendered=_unrendered(prompts[k % len(prompts)], self._spec, self._served),
+        )
+
+
+class Unanswered(Sequence[Request]):
+    """The requests of several benchmarks that have no answer, each made when it is asked for."""
+
+    def __init__(self, questions: Mapping[str, Questions], done: Mapping[str, Container[tuple[str, int]]]) -> None:
+        self._parts = [(asked, asked.unanswered(done[name])) for name, asked in questions.items()]
+        self._starts = list(itertools.accumulate((len(left) for _, left in self._parts), initial=0))
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    @overload
+    def __getitem__(self, index: int) -> Request: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Request]: ...
+    def __getitem__(self, index: int | slice) -> Request | Sequence[Request]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        part = bisect.bisect_right(self._starts, index) - 1
+        questions, left = self._parts[part]
+        return questions[left[index - self._starts[part]]]
+
+    def spans(self) -> list[tuple[str, int, int]]:
+        """(benchmark, start, stop) of each benchmark's requests."""
+        bounds = zip(self._parts, itertools.pairwise(self._starts), strict=True)
+        return [(questions[0].benchmark, start, stop) for (questions, _), (start, stop) in bounds if start < stop]
+
+
 def requests(
     exam: Exam,
     spec: BenchmarkSpec,
@@ -308,43 +409,28 @@ def requests(
     *,
     control: bool = False,
     served: bool = False,
-) -> list[Request]:
+) -> Questions:
     """All requests of a benchmark for one variant, in the exam's order, samples of an item together.
 
     For the control, the samples have other seeds and come in another order. With `served` they also hold the
     prompt as a server is asked it. Raises ModelError where the variant's rendering gives other tokens than the
     exam's, or a server would have to score continuations that nobody has turned into tokens.
     """
-    salt = CONTROL_SALT if control else ""
-    made: list[Request] = []
+    asked: list[_Question] = []
     for entry in exam.items:
-        tokens: list[tuple[int, ...]] | None = None
+        tokens: tuple[tuple[int, ...], ...] | None = None
         scored: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] | None = None
         if renderer is not None:
             rendered = [renderer.render_once(prompt, spec.protocol) for prompt in entry.item.prompts]
             _check_same(exam, entry, rendered, spec, renderer, reference, variant)
-            tokens = [r.token_ids for r in rendered]
+            tokens = tuple(r.token_ids for r in rendered)
             if any(r.scored is not None for r in rendered):
                 scored = tuple(pair for r in rendered for pair in r.scored or ())
         elif served:
             _check_generates(exam, entry, variant)
-        if entry.item.after is not None:  # asked once the answer before it is there
-            continue
-        made += [
-            Request(
-                benchmark=exam.benchmark,
-                item=entry.item.id,
-                sample=k,
-                sampling=exam.sampling,
-                seed=sample_seed(exam.seed, exam.benchmark, entry.item.id, k, salt),
-                token_ids=tokens[k % len(tokens)] if tokens else None,
-                scored=scored,
-                reasoning_end=exam.reasoning_end,
-                unrendered=_unrendered(entry.item.prompts[k % len(entry.item.prompts)], spec, served),
-            )
-            for k in range(1 if scored is not None else spec.samples)
-        ]
-    return sorted(made, key=lambda r: _digest(f"{salt}\0{r.item}\0{r.sample}")) if control else made
+        if entry.item.after is None:  # others are asked once the answer before them is there
+            asked.append(_Question(entry.item, tokens, scored))
+    return Questions(exam, spec, asked, control=control, served=served)
 
 
 def follow_up(

@@ -208,17 +208,26 @@ def _same_grader(path: Path) -> bool:
     return bool(header.get("grader") == grader_fingerprint())
 
 
+def grade_missing(path: Path, progress: Task, *, unsafe_exec: bool = False) -> None:
+    """Grade what of a run has no grade by this code."""
+    for _ in _grade_run(path, progress, unsafe_exec, again=False):
+        pass
+
+
 def regrade(path: Path, progress: Task, *, unsafe_exec: bool = False) -> dict[tuple[str, str], list[Key]]:
     """Grade a whole run again from its samples; the keys that changed by (variant, benchmark)."""
+    return dict(_grade_run(path, progress, unsafe_exec, again=True))
+
+
+def _grade_run(
+    path: Path, progress: Task, unsafe_exec: bool, *, again: bool
+) -> Iterator[tuple[tuple[str, str], list[Key]]]:
     with WritableRun(path) as run, ExitStack() as stack:
         study = run.study()
         graders = stack.enter_context(open_graders(run, study, None, unsafe_exec))
-        changed: dict[tuple[str, str], list[Key]] = {}
         for spec in study.benchmarks:
             exam = exams.load_if_frozen(run, spec.name)
             for variant in study.variants if exam else ():
                 assert exam is not None
-                changed[variant, spec.name], _ = grade_benchmark(
-                    run, spec, variant, exam, graders[spec.name], progress, again=True
-                )
-        return changed
+                changed, _ = grade_benchmark(run, spec, variant, exam, graders[spec.name], progress, again=again)
+                yield (variant, spec.name), changed

@@ -67,8 +67,8 @@ def idle_cores(variant: Variant, facts: Mapping[str, Any]) -> int:
 class Beside:
     """Graders that run beside an engine. `keep` is called from their threads, one call at a time."""
 
-    def __init__(self, workers: int, keep: Kept) -> None:
-        self._keep = keep
+    def __init__(self, workers: int, keep: Kept, grade: Callable[[Job], Grade] = grade_job) -> None:
+        self._keep, self._grade = keep, grade
         self._lock = threading.Lock()
         self._queue: queue.Queue[Job | None] = queue.Queue(maxsize=LEAD * workers)
         self._failure: BaseException | None = None
@@ -92,7 +92,7 @@ class Beside:
             if self._stopped or self._failure is not None:
                 continue
             try:
-                grade = grade_job(job)
+                grade = self._grade(job)
                 with self._lock:
                     if not self._stopped:
                         self._keep(job, grade)

@@ -23,9 +23,19 @@ Shown = Callable[[str, str, int, float | None], None]
 
 
 class LiveSheets:
-    """The grade sheets of one variant, filled beside the engine. `take` belongs to one thread."""
+    """The grade sheets of one variant, filled beside the engine. `take` belongs to one thread.
 
-    def __init__(self, prepared: Prepared, name: str, idle_cores: int, shown: Shown) -> None:
+    `test` gives the verdict on an answer whose code is run, wherever that is.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        name: str,
+        idle_cores: int,
+        shown: Shown,
+        test: Callable[[Job], Grade] = grade_job,
+    ) -> None:
         self._shown = shown
         self._sheets = {
             spec.name: GradeSheet(
@@ -38,7 +48,7 @@ class LiveSheets:
             for (item, sample), grade in sheet.grades.items():
                 shown(benchmark, item, sample, grade.score)
         self._code = {name for name, sheet in self._sheets.items() if sheet.grader.benchmark.runs_code}
-        self._crew = Beside(idle_cores if self._code else 0, self._keep_one)
+        self._crew = Beside(idle_cores if self._code else 0, self._keep_one, test)
         self._plain = _PlainGraders({n: s for n, s in self._sheets.items() if n not in self._code}, self._show)
 
     def _keep_one(self, job: Job, grade: Grade) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,13 +20,14 @@ from bitparity import exam as exams
 from bitparity.benchmarks import load_benchmark
 from bitparity.engines.batching import fixed_batches
 from bitparity.errors import GatedDataError, ModelError, RunError, UnavailableError
-from bitparity.exam import Exam, ExamItem
+from bitparity.exam import Exam, ExamItem, Questions, Unanswered
 from bitparity.grades import Grader, open_graders, opens_reasoning
 from bitparity.grading import completion_of
 from bitparity.models import context_length, identity, model_type, resolve_model, resolve_tokenizer, tokenizer_identity
 from bitparity.progress import Task
 from bitparity.records import Request, Sample
-from bitparity.steps import Ladder, Name, name_of
+from bitparity.shards import Shard, claim
+from bitparity.steps import Ladder, Name
 from bitparity.store import Keys, WritableRun
 from bitparity.study import BenchmarkSpec, Study, Variant
 
@@ -67,6 +68,7 @@ class Prepared:
     graders: dict[str, Grader]
     environment: dict[str, Any]
     outcome: Outcome
+    shard: Shard | None = None
     _done: dict[tuple[str, str], Keys] = field(default_factory=dict)
 
     def done(self, name: str, benchmark: str) -> Keys:
@@ -91,7 +93,7 @@ class Work:
     `counts` has by benchmark the samples that are stored, and all that are asked for.
     """
 
-    first: list[Request]
+    first: Sequence[Request]
     ladders: dict[str, Ladder]
     batches: Callable[[Sequence[Request]], list[Request]] | None
     counts: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -104,19 +106,25 @@ class Work:
 
 @contextmanager
 def prepare(
-    study: Study, run: WritableRun, models: dict[str, Model], progress: Task, *, unsafe_exec: bool = False
+    study: Study,
+    run: WritableRun,
+    models: dict[str, Model],
+    progress: Task,
+    *,
+    unsafe_exec: bool = False,
+    shard: Shard | None = None,
 ) -> Iterator[Prepared]:
     """Freeze the exams and open the graders of a study whose models are opened.
 
     Raises RunError, DataError, ModelError or SandboxError where the study cannot be run as it stands.
     """
-    environment = _checked_environment(run, study, models)
+    environment = _checked_environment(run, study, models, shard)
     outcome = Outcome(run)
     with open_graders(run, study, outcome.not_run, unsafe_exec) as graders:
         frozen = _freeze_exams(run, study, models, outcome, progress)
         environment["not_run"] = outcome.not_run
         run.update_environment(environment)
-        yield Prepared(run, study, models, frozen, graders, environment, outcome)
+        yield Prepared(run, study, models, frozen, graders, environment, outcome, shard)
 
 
 def open_models(study: Study) -> dict[str, Model]:
@@ -177,9 +185,12 @@ def _with_renderer(name: str, variant: Variant, model: Model, known: dict[str, R
         raise ModelError(f"variant '{name}': {error}") from None
 
 
-def _checked_environment(run: WritableRun, study: Study, models: Mapping[str, Model]) -> dict[str, Any]:
-    """The run's environment record, with the models compared to those it was started with."""
+def _checked_environment(
+    run: WritableRun, study: Study, models: Mapping[str, Model], shard: Shard | None
+) -> dict[str, Any]:
+    """The run's environment record, with the models and the shard compared to those it was started with."""
     environment = run.environment()
+    claim(run, environment, shard)
     variants = environment.setdefault("variants", {})
     for name, model in models.items():
         stored = variants.setdefault(name, {"identity": model.identity, "engines": []})["identity"]
@@ -228,6 +239,16 @@ def _reference(study: Study, models: Mapping[str, Model]) -> str:
     return next((name for name in names if models[name].renderer is not None), study.baseline)
 
 
+class _Done(Container[Name]):
+    """The (benchmark, item, sample) that are done."""
+
+    def __init__(self, keys: Mapping[str, Keys]) -> None:
+        self._keys = keys
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, tuple) and name[1:] in self._keys[name[0]]
+
+
 def plan_variant(prepared: Prepared, name: str) -> Work:
     """The requests that a variant still has to answer.
 
@@ -238,33 +259,36 @@ def plan_variant(prepared: Prepared, name: str) -> Work:
     reference = prepared.models[_reference(study, prepared.models)].renderer
     context = variant.engine.max_model_len or (context_length(model.folder) if model.folder else None)
     how = {"control": variant.control, "served": variant.engine.kind == "openai"}
-    everything: list[Request] = []
+    questions: dict[str, Questions] = {}
     done: dict[str, Keys] = {}
     ladders: dict[str, Ladder] = {}
     counts: dict[str, tuple[int, int]] = {}
-    for spec in study.benchmarks:
+    whole: dict[str, int] = {}  # benchmarks that a shard does not divide
+    shard, batched = prepared.shard, variant.engine.kind == "transformers"
+    for number, spec in enumerate(study.benchmarks):
         exam = prepared.exams.get(spec.name)
         if exam is None:
             continue
         exams.check_lengths(exam, name, context)
-        everything += exams.requests(exam, spec, model.renderer, reference, name, **how)
+        steps = any(entry.item.after is not None for entry in exam.items)
+        if shard is not None and not batched:
+            exam = shard.part(exam)
+        questions[spec.name] = exams.requests(exam, spec, model.renderer, reference, name, **how)
         done[spec.name] = prepared.done(name, spec.name)
         counts[spec.name] = len(done[spec.name]), len(exam.items) * exams.samples_asked(exam, spec)
-        if any(entry.item.after is not None for entry in exam.items):
+        if steps and batched:
+            whole[spec.name] = number
+        if steps and not (shard and batched and not shard.has_benchmark(number)):
             make = _follow_up(exam, spec, model.renderer, reference, name, how)
             ladders[spec.name] = Ladder(exam, spec.samples, run.samples(name, spec.name), make, context)
-
-    def is_done(name: Name) -> bool:
-        benchmark, *key = name
-        return tuple(key) in done[benchmark]
-
-    if variant.engine.kind == "transformers":
+    if batched:
 
         def batches(requests: Sequence[Request]) -> list[Request]:
-            return fixed_batches(requests, variant.engine.batch_size, is_done, shifted=variant.control)
+            return fixed_batches(requests, variant.engine.batch_size, _Done(done), shifted=variant.control)
 
-        return Work(batches(everything), ladders, batches, counts)
-    return Work([r for r in everything if not is_done(name_of(r))], ladders, None, counts)
+        first = batches([request for asked in questions.values() for request in asked])
+        return Work(first if shard is None else shard.batches(first, whole), ladders, batches, counts)
+    return Work(Unanswered(questions, done), ladders, None, counts)
 
 
 def in_order(prepared: Prepared, name: str, work: Work) -> Work:

@@ -9,9 +9,10 @@ from typing import Self
 
 from bitparity.board import Board
 from bitparity.errors import DiskFullError
+from bitparity.live_grading import Job, grade_job
 from bitparity.live_sheets import LiveSheets
 from bitparity.preparation import Prepared
-from bitparity.records import Sample
+from bitparity.records import Grade, Sample
 from bitparity.steps import Name, name_of
 from bitparity.store import AppendLog, Patience, sample_to_row
 
@@ -22,15 +23,23 @@ class Recorder:
     """The only writer of a variant's samples; use it as a context manager.
 
     What it stores is graded on `idle_cores` cores where there is time, also after the block has ended: `keep_grading`.
+    With None nothing is graded here. `test` gives the verdict on an answer whose code is run.
     """
 
-    def __init__(self, prepared: Prepared, name: str, board: Board, idle_cores: int) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        name: str,
+        board: Board,
+        idle_cores: int | None,
+        test: Callable[[Job], Grade] = grade_job,
+    ) -> None:
         self._prepared, self._name, self._board = prepared, name, board
         run = prepared.run
         self._stored = {bench: prepared.done(name, bench) for bench in prepared.exams}
         self._failed: set[Name] = set()
         self._logs = {bench: AppendLog(run.samples_path(name, bench), run.patience) for bench in prepared.exams}
-        self._live: LiveSheets | None = LiveSheets(prepared, name, idle_cores, self._shown)
+        self._live = None if idle_cores is None else LiveSheets(prepared, name, idle_cores, self._shown, test)
         stored = prepared.environment["variants"][name]
         self._total = stored.setdefault("generation", {"seconds": 0.0, "samples": 0, "output_tokens": 0})
 
@@ -46,8 +55,7 @@ class Recorder:
     def keep_grading(self) -> Callable[[], None]:
         """What ends the grading of the samples stored so far: to be called once, also after the block."""
         live, self._live = self._live, None
-        assert live is not None
-        return live.close
+        return (lambda: None) if live is None else live.close
 
     @contextmanager
     def timed(self) -> Iterator[None]:

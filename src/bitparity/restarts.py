@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from bitparity.board import Board
 from bitparity.errors import EngineError
 from bitparity.preparation import Prepared
+from bitparity.study import EngineSpec
 
 MOST = 3  # restarts of one variant in one session
 LEAST_AT_ONCE = 8  # sequences; an engine that runs out of memory with so few is not helped by fewer
@@ -41,15 +43,20 @@ class Restarts:
         return True
 
     def _lowered(self) -> dict[str, Any]:
-        """Half as many sequences at once; {} where that cannot help."""
-        engine = self.variant.engine
-        if engine.kind == "transformers":
-            return {"batch_size": engine.batch_size // 2} if engine.batch_size > 1 else {}
-        if engine.kind != "vllm":
-            return {}
         stored = self._prepared.environment["variants"][self._name]["engines"]
-        running = stored[-1]["facts"].get("max_num_seqs") if stored else None
-        most = engine.max_num_seqs or running
-        if most is None:
-            return {"max_num_seqs": 64}  # it never loaded, so its own default is not known
-        return {"max_num_seqs": max(LEAST_AT_ONCE, most // 2)} if most > LEAST_AT_ONCE else {}
+        return less_at_once(self.variant.engine, stored[-1]["facts"] if stored else {})
+
+
+def less_at_once(engine: EngineSpec, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with which an engine takes half as many sequences at once; {} where that cannot help.
+
+    `facts` are those of the engine that ran, empty where none loaded.
+    """
+    if engine.kind == "transformers":
+        return {"batch_size": engine.batch_size // 2} if engine.batch_size > 1 else {}
+    if engine.kind != "vllm":
+        return {}
+    most = engine.max_num_seqs or facts.get("max_num_seqs")
+    if most is None:
+        return {"max_num_seqs": 64}  # it never loaded, so its own default is not known
+    return {"max_num_seqs": max(LEAST_AT_ONCE, most // 2)} if most > LEAST_AT_ONCE else {}

@@ -6,7 +6,6 @@ run_study(load_study(Path("study.yaml")), Path("artifacts/my-study"), make_progr
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from bitparity import judging
 from bitparity.afterwards import Afterwards
 from bitparity.board import GENERATING, GRADING, LOADING, Board, publishing
+from bitparity.engine_facts import join_engine
 from bitparity.engines.spare import Engines
 from bitparity.errors import EngineError
 from bitparity.exam import groups_of, samples_asked
@@ -26,6 +26,7 @@ from bitparity.preparation import Outcome, Prepared, Work, found, in_order, open
 from bitparity.progress import Task
 from bitparity.recording import Recorder, WaitForRoom
 from bitparity.restarts import Restarts
+from bitparity.shards import Shard
 from bitparity.steps import ask
 from bitparity.store import WritableRun
 from bitparity.study import Study, Variant
@@ -42,18 +43,23 @@ def run_study(
     unsafe_exec: bool = False,
     board: Board | None = None,
     ray: str | None = None,
+    shard: Shard | None = None,
 ) -> Outcome:
     """Run what is missing of a study, grade it, and keep everything in `path`.
 
     `unsafe_exec` runs a model's code without a sandbox where none works, and the results say so; `board` is told how
     it goes, and progress.json in `path` tells others; `ray` is the address of a Ray cluster whose devices are used,
-    or "auto". Raises RunError, DataError or ModelError where the study
-    cannot be run as it stands. An engine that dies is started again a few times, then costs its variant only: the
-    others go on and `Outcome.failures` names it.
+    or "auto"; `shard` is the part that is run. Raises RunError, DataError or ModelError where the study cannot be run
+    as it stands. An engine that dies is started again a few times, then costs its variant only: the others go on and
+    `Outcome.failures` names it.
     """
     judging.check(study)
     board = board or Board(study)
     with ExitStack() as stack:
+        if ray is not None:
+            from bitparity.cluster.running import connected, run_on_cluster
+
+            stack.enter_context(connected(ray))
         run = stack.enter_context(WritableRun(path, study))
         run.patience = WaitForRoom(board)
         stack.enter_context(publishing(board, path / PROGRESS_FILE))
@@ -62,7 +68,7 @@ def run_study(
             first, variant = next(iter(study.variants.items()))  # nothing is done yet: it loads while exams are made
             engines.launch(found(first, variant), run.log_path(first))
         models = open_models(study)
-        prepared = stack.enter_context(prepare(study, run, models, progress, unsafe_exec=unsafe_exec))
+        prepared = stack.enter_context(prepare(study, run, models, progress, unsafe_exec=unsafe_exec, shard=shard))
         show_exams(prepared, board)
         planned = {name: plan_variant(prepared, name) for name in study.variants}
         for name, work in planned.items():
@@ -72,9 +78,7 @@ def run_study(
         afterwards = stack.enter_context(Afterwards())
         waiting = [name for name, work in planned.items() if work.count]
         if ray is not None and waiting:
-            from bitparity.cluster.running import run_on_cluster
-
-            run_on_cluster(prepared, {name: planned[name] for name in waiting}, board, progress, afterwards, ray)
+            run_on_cluster(prepared, {name: planned[name] for name in waiting}, board, progress, afterwards)
             waiting = []
         for name in study.variants:
             if name in waiting:
@@ -172,24 +176,10 @@ def show_start(prepared: Prepared, name: str, board: Board) -> None:
 
 def record_engine(prepared: Prepared, name: str, facts: dict[str, Any], place: dict[str, Any] | None = None) -> None:
     """Note what really runs, and at which `place` of several; a run on another kind of device has a second entry."""
-    engines = prepared.environment["variants"][name]["engines"]
-    known = next((entry for entry in engines if _without_place(entry["facts"]) == _without_place(facts)), None)
-    if known is None:
-        known = {"facts": facts, "sessions": []}
-        engines.append(known)
-    known["sessions"].append(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    if place is not None and place not in known.setdefault("devices", []):
-        known["devices"].append(place)
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    entry = {"facts": facts, "sessions": [at], "devices": [] if place is None else [place]}
+    join_engine(prepared.environment["variants"][name]["engines"], entry)
     prepared.note()
-
-
-def _without_place(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What may change a number: not which of several equal devices it is, how much room it has, or where files lie."""
-    kind = str(facts.get("device", "")).partition(":")[0]
-    model = {k: v for k, v in facts.get("model", {}).items() if k not in ("path", "revision")}
-    mig = facts.get("mig") and {k: v for k, v in facts["mig"].items() if k != "gpu_uuid"}
-    others = {k: v for k, v in facts.items() if k not in ("device_uuid", "kv_cache_tokens")}
-    return {**others, "device": kind, "model": model, "mig": mig}
 
 
 def _grade_variant(prepared: Prepared, name: str, board: Board, progress: Task) -> None:

@@ -34,6 +34,7 @@ from bitparity.study import Study
 Key = tuple[str, int]  # (item, sample)
 _SAMPLE_FIELDS = [f.name for f in fields(Sample) if f.name != "benchmark"]
 _READ_BYTES = 1 << 22
+_LINES = 1000  # handed over at once
 _MOST_SAMPLES = 10**6  # of one item; a larger number is a damaged line
 
 
@@ -155,8 +156,8 @@ _FINISH = b', "finish": "'
 _FAILED = _FINISH + b'error"'
 
 
-def _scan(path: Path) -> Iterator[tuple[bytes | str, int, bool]]:
-    """(item, sample, whether it failed) of each line of a file of samples; a torn last line is left out.
+def _scan(path: Path) -> Iterator[tuple[bytes | str, int, bool, bytes]]:
+    """(item, sample, whether it failed, line) of each line of a file of samples; a torn last line is left out.
 
     An item comes as its bytes in UTF-8 where they can be read off the line, else as text. A line that is not as
     `AppendLog` writes it is parsed whole. Raises StoreError with the line number where that fails.
@@ -169,17 +170,21 @@ def _scan(path: Path) -> Iterator[tuple[bytes | str, int, bool]]:
                 found = _START.match(line)
                 at = line.rfind(_FINISH)
                 if found and at > 0 and line.endswith(b"}\n") and b"\0" not in line:
-                    yield found[1], int(found[2]), line.startswith(_FAILED, at)
+                    yield found[1], int(found[2]), line.startswith(_FAILED, at), line
                 else:
                     row = _parsed(line, path, number)
                     item, sample = row.get("item"), row.get("sample")
                     if not isinstance(item, str) or not isinstance(sample, int) or not 0 <= sample < _MOST_SAMPLES:
                         raise _broken(path, number)
-                    yield item, sample, row.get("finish") == "error"
+                    yield item, sample, row.get("finish") == "error", line
     except FileNotFoundError:
         return
     except OSError as error:
         raise _storage_error(error, path) from None
+
+
+def _text(item: bytes | str) -> str:
+    return item if isinstance(item, str) else item.decode("utf-8", "surrogatepass")
 
 
 def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
@@ -255,8 +260,13 @@ class AppendLog:
 
     def append(self, records: Iterable[dict[str, Any]]) -> None:
         """Write records and wait until they are on disk; on failure the file is as it was before."""
-        data = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records).encode("utf-8", "surrogatepass")
-        persistently(lambda: self._append(memoryview(data)), self._patience)
+        text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records)
+        self.append_lines([text.encode("utf-8", "surrogatepass")])
+
+    def append_lines(self, lines: Iterable[bytes]) -> None:
+        """The same for records that are lines already."""
+        data = memoryview(b"".join(lines))
+        persistently(lambda: self._append(data), self._patience)
 
     def _append(self, data: memoryview) -> None:
         try:
@@ -359,14 +369,34 @@ class Run:
     def done(self, variant: str, benchmark: str) -> Keys:
         """The (item, sample) pairs that need not be run again. Reads the lines without parsing what was answered."""
         bits: dict[bytes | str, int] = {}
-        for item, sample, failed in _scan(self.samples_path(variant, benchmark)):
+        for item, sample, failed, _ in _scan(self.samples_path(variant, benchmark)):
             if not failed:
                 bits[item] = bits.get(item, 0) | 1 << sample
         keys = Keys()
         for item, found in bits.items():
-            text = item if isinstance(item, str) else item.decode("utf-8", "surrogatepass")
-            keys.merge(text, found)
+            keys.merge(_text(item), found)
         return keys
+
+    def rows(self, variant: str, benchmark: str, keys: Keys) -> Iterator[tuple[Key, dict[str, Any]]]:
+        """The stored rows of some samples, but for those that failed."""
+        path = self.samples_path(variant, benchmark)
+        for item, sample, failed, line in _scan(path):
+            if not failed and (key := (_text(item), sample)) in keys:
+                yield key, json.loads(line)
+
+    def new_lines(self, variant: str, benchmark: str, have: Keys) -> Iterator[list[bytes]]:
+        """The stored lines, some at a time, of samples that are not in `have` and did not fail; they are put in."""
+        lines: list[bytes] = []
+        for item, sample, failed, line in _scan(self.samples_path(variant, benchmark)):
+            key = (_text(item), sample)
+            if not failed and key not in have:
+                have.add(key)
+                lines.append(line)
+            if len(lines) == _LINES:
+                yield lines
+                lines = []
+        if lines:
+            yield lines
 
     def lengths(self, variant: str, benchmark: str) -> dict[str, int]:
         """The longest answer of each item, in tokens, of those that need not be run again."""

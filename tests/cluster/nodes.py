@@ -22,6 +22,7 @@ class Nodes:
     def __init__(self, *engines: int) -> None:
         command = [sys.executable, __file__, *map(str, engines)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.pid = self._process.pid
         self.address = self._line()
 
     def _line(self) -> str:
@@ -50,6 +51,7 @@ def main(engines: list[int]) -> None:
     import logging
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray._private.utils import get_ray_address_file
     from ray.cluster_utils import Cluster
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)
@@ -64,6 +66,7 @@ def main(engines: list[int]) -> None:
             "_system_config": HEALTH,
         },
     )
+    Path(get_ray_address_file(None)).unlink(missing_ok=True)  # nobody else's `--ray auto` is to find it
     nodes: list[Any] = []
 
     def add(count: int) -> None:

@@ -104,7 +104,10 @@ def test_a_variant_that_no_device_can_load_is_given_up_with_the_reason() -> None
 
 def test_a_run_without_any_device_ends_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver_module, "LONELY_SECONDS", 50.0)
+    told: list[str] = []
+    monkeypatch.setattr(driver_module.Reporter, "lonely", lambda self, reason: told.append(reason))
     driver, _ = run(ToyPool(0), {"a": requests("x", 3)})
+    assert told == ["none has come"]
     assert driver.failures == {"a": "no device is left (none has come)"}
 
 

@@ -22,6 +22,7 @@ LOAD_TRIES = 2  # of one variant on one device
 MOST_LOSSES = 3  # devices that may go away with a piece before it is suspected
 MOST_ISOLATED = 3  # pieces in a row that end an engine each, without an answer between: then it is the variant
 LONELY_SECONDS = 1800.0  # without any device; a host that is scaled up or restarts is there by then
+TOLD_SECONDS = 30.0  # without any device, after which people are told
 LOOK_AGAIN_SECONDS = 5.0  # for idle devices: what was measured meanwhile may make a change worth its while
 
 
@@ -36,6 +37,9 @@ class Reporter:
 
     def lost(self, device: str, reason: str) -> None:
         """A device is gone."""
+
+    def lonely(self, reason: str) -> None:
+        """There has been no device for a while."""
 
     def finished(self, variant: str) -> None:
         """All that could be answered of a variant is stored."""
@@ -82,6 +86,7 @@ class Driver:
         self._idle: set[str] = set()  # devices that had nothing to do
         self._woken = self._alone_since = pool.now()
         self._last_loss = "none has come"
+        self._told = False  # that there is no device
 
     def run(self) -> None:
         """Answer everything; returns when nothing is left that could be done."""
@@ -181,7 +186,6 @@ class Driver:
             return
         held.trial = held.trial and bool(held.pieces)
         if device.variant is not None and not held.trial:
-            self.scheduler.reconsider(name)
             source = self._sources[device.variant]
             if source.trials and not held.pieces:
                 self._send(name, source.take_trial())
@@ -296,7 +300,14 @@ class Driver:
         self._wake()
 
     def _give_up_without_devices(self) -> None:
-        if not self._held and self._now - self._alone_since > LONELY_SECONDS:
+        if self._held:
+            self._told = False
+            return
+        alone = self._now - self._alone_since
+        if alone > TOLD_SECONDS and not self._told:
+            self._told = True
+            self._reporter.lonely(self._last_loss)
+        if alone > LONELY_SECONDS:
             for variant in self._sources:
                 self._fail(variant, f"no device is left ({self._last_loss})")
 

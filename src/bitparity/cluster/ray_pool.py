@@ -29,19 +29,19 @@ except ImportError as missing:
     raise MissingDependencyError("ray", "ray", "running on several devices (--ray)") from missing
 
 import bitparity
+from bitparity.cluster.places import RESOURCE, VISIBLE, Seat, gpus_of, local_devices, seats
 from bitparity.cluster.pool import Answered, Died, Event, Joined, Loaded, Lost, Refused
 from bitparity.cluster.ray_actor import THREADS, EngineActor
 from bitparity.cluster.serving import Message, sample_of, without_place
-from bitparity.doctor.nvml import Machine, read_machine
+from bitparity.doctor.nvml import read_machine
 from bitparity.records import Request
 from bitparity.study import Variant
 
-RESOURCE = "bitparity"  # the custom resource that says how many engines without a GPU a node runs
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 NODES_SECONDS = 5.0  # between two looks at which nodes there are
 WAIT_SECONDS = 0.5  # for an event
 TOGETHER_SECONDS = 0.02  # for further ones, so that they are stored together
 POLL_SECONDS = 5.0  # that an actor waits for a message
+SILENT_SECONDS = 120.0  # without any answer, after which an actor is given up
 CLOSE_SECONDS = 25.0
 LOOPBACK = "127.0.0.2"  # Ray takes 127.0.0.1 for a wish to be seen from outside
 ANSWER_SECONDS = 5.0  # for a connection to a cluster's head
@@ -58,7 +58,9 @@ def connected(address: str) -> Iterator[None]:
     if ray.is_initialized():  # the caller's own
         yield
         return
-    place = (os.environ.get("RAY_ADDRESS") or _running_here()) if address == "auto" else address
+    place: str | None = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    if place in ("auto", ""):
+        place = _running_here()
     cluster = None
     if place is None:
         cluster = _local_cluster()
@@ -75,7 +77,7 @@ def connected(address: str) -> Iterator[None]:
         ray.shutdown()
         if cluster is not None:
             cluster.shutdown()
-            file = ray_files.get_ray_address_file(None)  # type: ignore[attr-defined]
+            file = ray_files.get_ray_address_file(None)
             Path(file).unlink(missing_ok=True)  # or the next one would look for it
 
 
@@ -111,56 +113,10 @@ def _local_cluster() -> Any:
     return Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
 
 
-def local_devices(environ: Mapping[str, str], machine: Machine) -> list[str]:
-    """The devices of this host, as CUDA_VISIBLE_DEVICES names them: those it has already, else every GPU or slice."""
-    if (given := environ.get(VISIBLE)) is not None:
-        return [entry.strip() for entry in given.split(",") if entry.strip() not in ("", "-1", "NoDevFiles")]
-    found: list[str] = []
-    for gpu in machine.gpus:
-        found += [part.uuid for part in gpu.slices] if gpu.mig else [str(gpu.index)]
+def nodes() -> list[dict[str, Any]]:
+    """What Ray knows of the cluster's nodes, those that are gone included."""
+    found: list[dict[str, Any]] = ray.nodes()
     return found
-
-
-def needs_gpu(variant: Variant) -> bool:
-    """Whether a variant's engine would use a GPU where there is one."""
-    return variant.engine.kind in ("vllm", "transformers") and variant.engine.device != "cpu"
-
-
-def gpus_of(variant: Variant) -> int:
-    """The GPUs that one engine of a variant takes."""
-    return (variant.engine.tensor_parallel_size or 1) if needs_gpu(variant) else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """A place for an actor: a node, a number on it, and the resources of the node that it takes."""
-
-    node: str
-    number: int
-    gpus: int = 0
-    custom: bool = False
-
-
-def seats(nodes: Sequence[Mapping[str, Any]], gpus: int) -> list[Seat]:
-    """The places for engines that take so many GPUs each.
-
-    Without GPUs in the cluster, or for engines that need none (`gpus` 0), a node has as many as its custom resource
-    `bitparity` says, and one where no node has that resource.
-    """
-    alive = [(node["NodeID"], node.get("Resources", {})) for node in nodes if node.get("Alive")]
-    if gpus and any(resources.get("GPU") for _, resources in alive):
-        return [
-            Seat(node, number, gpus)
-            for node, resources in alive
-            for number in range(math.floor(resources.get("GPU", 0)) // gpus)
-        ]
-    if any(RESOURCE in resources for _, resources in alive):
-        return [
-            Seat(node, number, custom=True)
-            for node, resources in alive
-            for number in range(math.floor(resources.get(RESOURCE, 0)))
-        ]
-    return [Seat(node, 0) for node, _ in alive]
 
 
 @dataclass(slots=True)
@@ -168,6 +124,7 @@ class _Actor:
     seat: Seat
     handle: Any
     place: dict[str, Any] | None = None  # once it has said where it is
+    polled: float = 0.0  # when it was last asked for messages
     answered: bool = False  # it has loaded an engine, so what ends it later is no fault of its place
 
 
@@ -202,6 +159,8 @@ class RayPool:
         """See `pool.Pool`."""
         if self.now() - self._looked > NODES_SECONDS:
             self._take_seats()
+            if silent := self._lose_silent():
+                return silent
         if not self._waiting:
             time.sleep(WAIT_SECONDS)
             return []
@@ -254,7 +213,19 @@ class RayPool:
             events: list[Event] = [Joined(device)]
         else:
             events = [event for message in found for event in self._event(device, actor, message)]
+        actor.polled = self.now()
         self._waiting[actor.handle.poll.remote(POLL_SECONDS)] = device
+        return events
+
+    def _lose_silent(self) -> list[Event]:
+        """Ray notices processes and hosts that end, not those that hang."""
+        late = self.now() - SILENT_SECONDS
+        asked = {name: ref for ref, name in self._waiting.items() if self._actors[name].polled < late}
+        events: list[Event] = []
+        for name, ref in asked.items():
+            if self._actors[name].place is not None and not ray.wait([ref], timeout=0)[0]:  # else we are who is late
+                del self._waiting[ref]
+                events += self._lose(name, self._actors[name], "it does not answer any more")
         return events
 
     def _event(self, device: str, actor: _Actor, message: Message) -> Iterator[Event]:
@@ -287,6 +258,7 @@ class RayPool:
 
     def load(self, device: str, variant: str) -> None:
         """See `pool.Pool`."""
+        self._log(f"{variant}-{device}.log", b"")  # an engine that prints nothing has a log too
         asked = self._variants[variant].model_dump(mode="json")
         self._actors[device].handle.load.remote(variant, asked, self._identities[variant])
 

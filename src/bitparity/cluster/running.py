@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 from bitparity.afterwards import Afterwards
 from bitparity.board import GENERATING, Board
 from bitparity.cluster.driver import Driver, Reporter
-from bitparity.cluster.ray_pool import RayPool, connected, gpus_of, needs_gpu
+from bitparity.cluster.places import gpus_of, needs_gpu
+from bitparity.cluster.ray_pool import RayPool, connected, nodes
+from bitparity.cluster.ray_testers import Testers
 from bitparity.cluster.sources import Lengths, Source
 from bitparity.live_grading import usable_cores
 from bitparity.preparation import Prepared, Work
@@ -20,37 +22,36 @@ from bitparity.recording import Recorder
 from bitparity.records import Sample
 from bitparity.runner import record_engine, show_start
 
+__all__ = ["connected", "run_on_cluster"]
+
 DRIVER_CORES = 2  # for this process and Ray's own
 SHOWN_ISOLATED = 5
+GRADED_BESIDE = 100_000  # answers of a variant, at most: their texts stay in memory meanwhile
 
 
 def run_on_cluster(
-    prepared: Prepared,
-    planned: Mapping[str, Work],
-    board: Board,
-    progress: Task,
-    afterwards: Afterwards,
-    address: str,
+    prepared: Prepared, planned: Mapping[str, Work], board: Board, progress: Task, afterwards: Afterwards
 ) -> None:
-    """Answer what is missing of several variants; what could not be is named in the run's outcome.
+    """Answer what is missing of several variants on the cluster that this process is `connected` to.
 
-    Variants whose engines take as many GPUs each run beside each other, the others one group after another. Raises
-    RunError where no cluster answers.
+    What could not be answered is named in the run's outcome. Variants whose engines take as many GPUs each run beside
+    each other, the others one group after another, those with the largest engines first.
     """
     variants = prepared.study.variants
-    with connected(address):
-        for _, names in itertools.groupby(
-            sorted(planned, key=lambda n: -gpus_of(variants[n])), lambda n: gpus_of(variants[n])
-        ):
-            _run_group(prepared, {name: planned[name] for name in names}, board, progress, afterwards)
+    for gpus in sorted({gpus_of(variants[name]) for name in planned}, reverse=True):
+        group = {name: work for name, work in planned.items() if gpus_of(variants[name]) == gpus}
+        _run_group(prepared, group, board, progress, afterwards)
 
 
 def _run_group(
     prepared: Prepared, planned: Mapping[str, Work], board: Board, progress: Task, afterwards: Afterwards
 ) -> None:
     with ExitStack() as stack:
+        testers = stack.enter_context(closing(Testers(prepared, nodes(), _on_gpus(prepared, planned))))
         recorders = {
-            name: stack.enter_context(Recorder(prepared, name, board, _idle_cores(prepared, planned)))
+            name: stack.enter_context(
+                Recorder(prepared, name, board, _idle_cores(prepared, planned, name, testers.cores), testers.grade)
+            )
             for name in planned
         }
         for name in planned:
@@ -96,7 +97,7 @@ class _Session:
         self._tokens += sum(sample.tokens for sample in samples)
 
     def note(self, driver: Driver) -> None:
-        """Write it down: seconds from the first device's start to the end, and those of each device."""
+        """Write it down: seconds from the start of this group of variants to its end, and those of each device."""
         spent = driver.scheduler.spent.items()
         devices = {
             name: {"busy_seconds": round(s.busy, 3), "loading_seconds": round(s.loading, 3)} for name, s in spent
@@ -156,19 +157,33 @@ class _Reporter(Reporter):
         self._board.worker(device, None)
         self._board.note(f"{device} is gone, what it had not finished goes to others: {reason}")
 
+    def lonely(self, reason: str) -> None:
+        """There has been no device for a while."""
+        gpus = max(gpus_of(self._prepared.study.variants[name]) for name in self._recorders)
+        needed = f"a node with {gpus} free GPU{'s' if gpus > 1 else ''}" if gpus else "a node"
+        self._board.note(f"waiting for {needed} ({reason})")
+
     def finished(self, variant: str) -> None:
         """All that could be answered of a variant is stored."""
         self._afterwards.put(self._recorders[variant].keep_grading())
         self._board.phase(variant, None)
 
 
-def _idle_cores(prepared: Prepared, planned: Mapping[str, Work]) -> int:
-    """The cores of this host that may test code for each variant; none where engines compute on them."""
+def _on_gpus(prepared: Prepared, planned: Mapping[str, Work]) -> bool:
+    return any(needs_gpu(prepared.study.variants[name]) for name in planned)
+
+
+def _idle_cores(prepared: Prepared, planned: Mapping[str, Work], name: str, others: int) -> int | None:
+    """The cores that may grade a variant beside its engines, `others` on other hosts: none that engines compute on.
+
+    None for a variant with very many answers: grading holds them in memory, which it may do after the run.
+    """
+    if sum(total for _, total in planned[name].counts.values()) > GRADED_BESIDE:
+        return None
     if any(v.engine.device == "cpu" for v in prepared.study.variants.values()):
         return 0
-    on_gpus = any(needs_gpu(prepared.study.variants[name]) for name in planned)
-    free = usable_cores() // 2 if on_gpus else usable_cores() - DRIVER_CORES
-    return max(0, free // len(planned))
+    free = usable_cores() // 2 if _on_gpus(prepared, planned) else usable_cores() - DRIVER_CORES
+    return math.ceil((max(0, free) + others) / len(planned))
 
 
 def _conclude(prepared: Prepared, driver: Driver, board: Board) -> None:

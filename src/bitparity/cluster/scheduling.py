@@ -7,9 +7,7 @@ requests, or whole batches for an engine that computes fixed ones. Rules:
 2. It changes, once it holds nothing, only to a variant that its present devices need longer for than loading takes.
    Of k devices, a further one that comes after L seconds ends W seconds of work after (W + L) / (k + 1) instead of
    W / k, which is sooner exactly if W / k > L.
-3. It is taken from a variant before its end where that lets the variant that would end last end sooner, and its own
-   no later than that: so all variants end together, and few devices have to change.
-4. A device holds what its engine runs at once and what it will finish during one exchange of messages, so that it
+3. A device holds what its engine runs at once and what it will finish during one exchange of messages, so that it
    never waits; but never more than its share of what is unfinished, and a range is at most half of a device's share
    of what is left (guided self-scheduling; Polychronopoulos and Kuck 1987), so that all end together.
 """
@@ -22,7 +20,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 EXCHANGE_SECONDS = 2.0  # from an answer to the requests that follow from it, on a busy network
-GENERATIONS = 4  # how often all that runs has been replaced before a speed is worth a change of devices
 FIRST_LOAD_SECONDS = 60.0  # what a load is taken for until one was measured
 
 
@@ -53,7 +50,6 @@ class Device:
     """
 
     variant: str | None = None
-    next: str | None = None  # the variant that it is to change to once it holds nothing
     loading: bool = False
     room: int = 1
     held: int = 0
@@ -69,7 +65,6 @@ class _Pace:
     """What was measured of a variant on all devices."""
 
     tokens: float = 0.0
-    ended: int = 0
     busy: float = 0.0
     loads: int = 0
     load_seconds: float = 0.0
@@ -105,41 +100,18 @@ class Scheduler:
         The first of several where nothing tells them apart.
         """
         device = self.devices[name]
-        if device.next is not None and self.stocks[device.next].left():
-            return device.next
-        best: tuple[float, float] | None = None
+        best: tuple[float, float, float] | None = None
         chosen = None
         for variant, stock in self.stocks.items():
             on = self._on[variant]
             if variant in device.barred or stock.left() <= on:  # no more devices than pieces
                 continue
             seconds = self._seconds_left(variant)
-            urgency = seconds, stock.work() / on if on else math.inf
+            work = stock.work()
+            urgency = seconds, work / on if on else math.inf, work
             if seconds > self.load_seconds(variant) and (best is None or urgency > best):
                 best, chosen = urgency, variant
         return chosen
-
-    def reconsider(self, name: str) -> None:
-        """Have a device change its variant once it holds nothing, where that shortens the whole (rule 3).
-
-        Ending what it holds costs about as much as a load: meanwhile fewer and fewer answers share the device. What is
-        won must be more than both, and its own variant must not become the last one, so that no device goes to and fro.
-        """
-        device = self.devices[name]
-        own = device.variant
-        if own is None or device.loading or device.next is not None or self._on[own] < 2:
-            return
-        left = {v: self._seconds_left(v) for v in self.stocks if v not in device.barred and self.stocks[v].left()}
-        last = max(left, key=lambda v: left[v], default=own)
-        if last == own or own not in left or not all(self._pace[v].ended > GENERATIONS * self._held[v] for v in (own, last)):
-            return
-        on, price = self._on[last], 2 * self.load_seconds(last)
-        then = (left[last] * on + price) / (on + 1)
-        own_then = left[own] * self._on[own] / (self._on[own] - 1)
-        if own_then < then < left[last] - price:
-            device.next = last
-            self._on[own] -= 1
-            self._on[last] += 1
 
     def load(self, name: str, variant: str, now: float) -> None:
         """A device drops what it has loaded and begins to load a variant."""
@@ -161,14 +133,14 @@ class Scheduler:
         """A device has nothing loaded any more, and holds nothing."""
         device = self.devices[name]
         if device.variant is not None:
-            self._on[device.next or device.variant] -= 1
+            self._on[device.variant] -= 1
             self._held[device.variant] -= device.held
         self.devices[name] = Device(barred=device.barred, spent=device.spent)
 
     def range_size(self, name: str) -> int:
         """How many pieces of its variant a device should be given now."""
         device = self.devices[name]
-        if device.variant is None or device.loading or device.next is not None:
+        if device.variant is None or device.loading:
             return 0
         left, on = self.stocks[device.variant].left(), self._on[device.variant]
         share = math.ceil((left + self._held[device.variant]) / on)
@@ -192,7 +164,6 @@ class Scheduler:
         variant = self._variant(device)
         self._held[variant] -= pieces
         self._pace[variant].tokens += tokens
-        self._pace[variant].ended += pieces
 
     def _clock(self, device: Device, now: float) -> None:
         if device.held:

@@ -13,6 +13,7 @@ from typing import Any
 from bitparity.engines.host import EngineProcess
 from bitparity.errors import EngineError, UserInputError
 from bitparity.records import Request, Sample
+from bitparity.restarts import less_at_once
 from bitparity.steps import Feed
 from bitparity.study import Variant
 
@@ -36,6 +37,7 @@ class DeviceServer:
         self._thread: threading.Thread | None = None
         self._log: tuple[str, Path] | None = None
         self._log_read: dict[Path, int] = {}
+        self._lowered: dict[str, dict[str, Any]] = {}  # engine settings, by variant, after memory ran out
 
     def load(self, name: str, variant: Variant, expected: Mapping[str, Any]) -> None:
         """End the engine that is there and start one for a variant whose checkpoint must be the `expected` one."""
@@ -43,7 +45,9 @@ class DeviceServer:
         self._work = _Work(variant.engine.kind == "transformers")
         path = self._folder / f"{name}-{self._device}.log"
         self._log = name, path
-        arguments = (variant, expected, path, self._work, self._thread)
+        engine = variant.engine.model_copy(update=self._lowered.get(name, {}))
+        lowered = variant.model_copy(update={"engine": engine})
+        arguments = (name, lowered, expected, path, self._work, self._thread)
         self._thread = threading.Thread(target=self._serve, args=arguments, name="engine", daemon=True)
         self._thread.start()
 
@@ -75,20 +79,30 @@ class DeviceServer:
             self._work = None
 
     def _serve(
-        self, variant: Variant, expected: Mapping[str, Any], log: Path, work: _Work, before: threading.Thread | None
+        self,
+        name: str,
+        variant: Variant,
+        expected: Mapping[str, Any],
+        log: Path,
+        work: _Work,
+        before: threading.Thread | None,
     ) -> None:
+        facts: dict[str, Any] = {}
         if before is not None:
             before.join()  # its device memory is free then
         try:
             with EngineProcess(variant, log) as engine:
-                check_identity(expected, engine.facts)
-                self._messages.put(("loaded", engine.facts, room(variant, engine.facts)))
+                facts = engine.facts
+                check_identity(expected, facts)
+                self._messages.put(("loaded", facts, room(variant, facts)))
                 for requests in work.runs():
                     for burst in engine.run(requests):
                         self._messages.put(("answered", [_to_tuple(sample) for sample in burst]))
         except UserInputError as error:
             self._messages.put(("refused", str(error)))
         except EngineError as error:
+            if error.out_of_memory and variant.engine.kind == "vllm":  # fixed batches cannot be made smaller here
+                self._lowered.setdefault(name, {}).update(less_at_once(variant.engine, facts))
             self._messages.put(("died", str(error).replace(str(log), f"logs/{log.name}")))
         except Exception as error:  # it must reach the driver, which alone can say so
             self._messages.put(("died", f"{type(error).__name__}: {error}"))

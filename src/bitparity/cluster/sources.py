@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bitparity.exam import Unanswered
 from bitparity.records import Request, Sample
 from bitparity.steps import Ladder, Name, name_of, no_room
 
@@ -224,6 +225,9 @@ class Source:
 
 def spans(requests: Sequence[Request]) -> Iterator[tuple[str, int, int]]:
     """(benchmark, start, stop) of each benchmark's requests in a row."""
+    if isinstance(requests, Unanswered):
+        yield from requests.spans()
+        return
     start = 0
     for benchmark, group in itertools.groupby(requests, lambda r: r.benchmark):
         stop = start + sum(1 for _ in group)

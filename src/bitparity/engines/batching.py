@@ -8,7 +8,7 @@ to be missing: a resumed run computes exactly what an undisturbed one would have
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from bitparity.records import Request, Sampling
@@ -20,13 +20,13 @@ _Group = tuple[str, bool, Sampling | None]
 
 
 def fixed_batches(
-    requests: Sequence[Request], batch_size: int, is_done: Callable[[Key], bool], *, shifted: bool = False
+    requests: Sequence[Request], batch_size: int, done: Container[Key], *, shifted: bool = False
 ) -> list[Request]:
     """The requests to compute, in order, each with its batch's number.
 
     Requests of one benchmark and sampling are sorted by length (longest first, so that memory fails
     early) and cut into batches of at most `batch_size` rows and MAX_PADDED_TOKENS; a scored request has
-    a row for each continuation. A batch is left out where `is_done` says so of all its
+    a row for each continuation. A batch is left out where all of it is in `done`, which holds
     (benchmark, item, sample); otherwise it comes whole, its finished members included. With `shifted` the
     first batch of each is half as large, so that a control's items meet other neighbours.
     """
@@ -37,7 +37,7 @@ def fixed_batches(
     return [
         replace(request, batch=number)
         for number, batch in enumerate(batches)
-        if any(not is_done((r.benchmark, r.item, r.sample)) for r in batch)
+        if any((r.benchmark, r.item, r.sample) not in done for r in batch)
         for request in batch
     ]
 

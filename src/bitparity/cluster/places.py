@@ -1,0 +1,66 @@
+"""Where engines can run: the GPUs and MIG slices of a host, the places for engines on the nodes of a Ray cluster."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bitparity.doctor.nvml import Machine
+from bitparity.study import Variant
+
+RESOURCE = "bitparity"  # the custom resource that says how many engines without a GPU a node runs
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def local_devices(environ: Mapping[str, str], machine: Machine) -> list[str]:
+    """The devices of this host, as CUDA_VISIBLE_DEVICES names them: those it has already, else every GPU or slice."""
+    if (given := environ.get(VISIBLE)) is not None:
+        return [entry.strip() for entry in given.split(",") if entry.strip() not in ("", "-1", "NoDevFiles")]
+    found: list[str] = []
+    for gpu in machine.gpus:
+        found += [part.uuid for part in gpu.slices] if gpu.mig else [str(gpu.index)]
+    return found
+
+
+def needs_gpu(variant: Variant) -> bool:
+    """Whether a variant's engine would use a GPU where there is one."""
+    return variant.engine.kind in ("vllm", "transformers") and variant.engine.device != "cpu"
+
+
+def gpus_of(variant: Variant) -> int:
+    """The GPUs that one engine of a variant takes."""
+    return (variant.engine.tensor_parallel_size or 1) if needs_gpu(variant) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A place for an actor: a node, a number on it, and the resources of the node that it takes."""
+
+    node: str
+    number: int
+    gpus: int = 0
+    custom: bool = False
+
+
+def seats(nodes: Sequence[Mapping[str, Any]], gpus: int) -> list[Seat]:
+    """The places for engines that take so many GPUs each.
+
+    Without GPUs in the cluster, or for engines that need none (`gpus` 0), a node has as many as its custom resource
+    `bitparity` says, and one where no node has that resource.
+    """
+    alive = [(node["NodeID"], node.get("Resources", {})) for node in nodes if node.get("Alive")]
+    if gpus and any(resources.get("GPU") for _, resources in alive):
+        return [
+            Seat(node, number, gpus)
+            for node, resources in alive
+            for number in range(math.floor(resources.get("GPU", 0)) // gpus)
+        ]
+    if any(RESOURCE in resources for _, resources in alive):
+        return [
+            Seat(node, number, custom=True)
+            for node, resources in alive
+            for number in range(math.floor(resources.get(RESOURCE, 0)))
+        ]
+    return [Seat(node, 0) for node, _ in alive]

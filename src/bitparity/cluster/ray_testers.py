@@ -1,0 +1,114 @@
+"""Code tests on the hosts of a Ray cluster, in a sandbox like the driver's; without one, on the driver's host."""
+
+from __future__ import annotations
+
+import math
+import queue
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from bitparity.benchmarks import Benchmark, load_benchmark
+from bitparity.errors import DataError, SandboxError
+from bitparity.grading import grade_sample
+from bitparity.live_grading import ENGINE_CORES, Job, grade_job, usable_cores
+from bitparity.preparation import Prepared
+from bitparity.records import Grade, Item, Sample
+from bitparity.study import BenchmarkSpec, Protocol
+
+OPEN_SECONDS = 60.0  # for the sandboxes of all hosts
+
+
+class TesterActor:
+    """The sandboxes of one host."""
+
+    def __init__(self, specs: list[dict[str, Any]]) -> None:
+        self._benchmarks: dict[str, Benchmark] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
+        for spec in map(BenchmarkSpec.model_validate, specs):
+            benchmark = load_benchmark(spec)
+            try:
+                self._facts[spec.name] = benchmark.open_grader(unsafe_exec=False)
+            except (SandboxError, DataError):  # the driver's host does it then
+                continue
+            self._benchmarks[spec.name] = benchmark
+
+    def look(self) -> tuple[int, dict[str, dict[str, Any]]]:
+        """The cores that may be used here, and how each benchmark's code is run."""
+        return usable_cores(), self._facts
+
+    def grade(
+        self, item: Item, sample: Sample, protocol: Protocol, opened: bool | None, earlier: tuple[Sample, ...]
+    ) -> Grade:
+        """The verdict on one answer."""
+        return grade_sample(self._benchmarks[sample.benchmark], item, sample, protocol, opened, earlier)
+
+
+class Testers:
+    """Gives answers whose code is to be run to the hosts that have a core free, else to this one.
+
+    Only hosts whose sandbox and Python are the driver's are used, so that it does not matter where a test ran. `cores`
+    counts theirs.
+    """
+
+    def __init__(self, prepared: Prepared, nodes: list[dict[str, Any]], gpus: bool) -> None:
+        self.cores = 0
+        self._free: queue.SimpleQueue[tuple[Any, frozenset[str]]] = queue.SimpleQueue()
+        self._actors: list[Any] = []
+        specs = [s for s in prepared.study.benchmarks if s.name in prepared.exams]
+        specs = [s for s in specs if prepared.graders[s.name].benchmark.runs_code]
+        others = [n for n in nodes if n["Alive"] and n["NodeManagerHostname"] != socket.gethostname()]
+        if not specs or not others:
+            return
+        asked = {}
+        remote: Any = ray.remote(TesterActor)
+        for node in others:
+            where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            threads = math.ceil(node["Resources"].get("CPU", 1))
+            options = remote.options(num_cpus=0, max_concurrency=max(2, threads), scheduling_strategy=where)
+            actor = options.remote([spec.model_dump(mode="json") for spec in specs])
+            self._actors.append(actor)
+            asked[actor.look.remote()] = actor, node
+        ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=OPEN_SECONDS)
+        for ref in ready:
+            self._take_in(ref, *asked[ref], {spec.name: prepared.graders[spec.name].facts for spec in specs}, gpus)
+
+    def _take_in(
+        self, ref: Any, actor: Any, node: Mapping[str, Any], own: Mapping[str, dict[str, Any]], gpus: bool
+    ) -> None:
+        try:
+            cores, facts = ray.get(ref)
+        except RayError:
+            return
+        same = frozenset(name for name, found in facts.items() if found == own[name])
+        engines = node["Resources"].get("GPU", 0)
+        idle = max(0, cores - math.ceil(engines * (ENGINE_CORES + 1))) if gpus else max(0, cores - 1)
+        for _ in range(idle if same else 0):
+            self._free.put((actor, same))
+        self.cores += idle if same else 0
+
+    def grade(self, job: Job) -> Grade:
+        """The verdict on one answer."""
+        try:
+            place = self._free.get_nowait()
+        except queue.Empty:
+            return grade_job(job)
+        actor, benchmarks = place
+        if job.sample.benchmark not in benchmarks:
+            self._free.put(place)
+            return grade_job(job)
+        try:
+            grade: Grade = ray.get(actor.grade.remote(job.item, job.sample, job.protocol, job.opened, job.earlier))
+        except RayError:  # its host is gone: its places with it
+            return grade_job(job)
+        self._free.put(place)
+        return grade
+
+    def close(self) -> None:
+        """End the actors; their sandboxes end with them."""
+        for actor in self._actors:
+            ray.kill(actor)

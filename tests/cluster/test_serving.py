@@ -1,0 +1,90 @@
+"""What runs on a device, without Ray: engines one after another, fed while they run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import answers, write_jsonl
+
+from bitparity.cluster.serving import DeviceServer, sample_of
+from bitparity.engine_facts import join_engine
+from bitparity.records import Request, Sampling
+from bitparity.study import EngineSpec, Variant
+
+SAMPLING = Sampling(10)
+
+
+def recorded(path: Path) -> Variant:
+    engine = EngineSpec(kind="replay", dtype="auto", batch_size=1, trust_remote_code=False)
+    return Variant(model=str(path), revision=None, tokenizer=None, baseline=True, engine=engine)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[DeviceServer]:
+    made = DeviceServer(tmp_path / "logs", "host-0")
+    yield made
+    made.close()
+
+
+def wait_for(server: DeviceServer, kind: str, count: int = 1) -> list[Any]:
+    """The first values of so many messages of a kind; samples count one by one."""
+    found: list[Any] = []
+    deadline = time.monotonic() + 60
+    while len(found) < count:
+        assert time.monotonic() < deadline, f"no {kind} came"
+        for got, *values in server.poll(0.2):
+            if got == kind:
+                found += values[0] if kind == "answered" else values[:1]
+            else:
+                assert got in ("log", "loaded"), values
+    return found
+
+
+def test_requests_are_answered_while_more_come_and_variants_take_turns(server: DeviceServer, tmp_path: Path) -> None:
+    one, two = (write_jsonl(tmp_path / f"{name}.jsonl", answers(6, wrong)) for name, wrong in (("a", []), ("b", [2])))
+    requests = [Request("math500", f"test/sums/{n}.json", 0, SAMPLING, n) for n in range(6)]
+    texts = []
+    for name, path in (("a", one), ("b", two)):
+        server.load(name, recorded(path), {})
+        (facts,) = wait_for(server, "loaded")
+        assert facts["model"]["samples"] == 6
+        server.send([[r] for r in requests[:4]])
+        got = wait_for(server, "answered", 4)
+        server.send([[r] for r in requests[4:]])
+        got += wait_for(server, "answered", 2)
+        samples = sorted(map(sample_of, got), key=lambda s: s.item)
+        assert [s.item for s in samples] == [r.item for r in requests]
+        texts.append([s.text for s in samples])
+    assert [a == b for a, b in zip(*texts, strict=True)] == [True, True, False, True, True, True]
+
+
+def test_another_model_or_none_is_refused(server: DeviceServer, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", answers(2))
+    server.load("a", recorded(path), {"sha256": "of another file"})
+    (reason,) = wait_for(server, "refused")
+    assert "sha256 differ" in reason
+    server.load("a", recorded(tmp_path / "absent.jsonl"), {})
+    (reason,) = wait_for(server, "refused")
+    assert "do not exist" in reason
+    server.load("a", recorded(path), {})  # it can be used for what it has
+    wait_for(server, "loaded")
+
+
+def test_equal_devices_share_an_entry_and_others_have_their_own() -> None:
+    engines: list[dict[str, Any]] = []
+
+    def add(name: str, uuid: str, host: str, at: str, device: str = "cuda:0") -> None:
+        facts = {"device": device, "device_name": name, "device_uuid": uuid, "model": {"path": f"/{host}", "sha": 1}}
+        join_engine(engines, {"facts": facts, "sessions": [at], "devices": [{"host": host, "uuid": uuid}]})
+
+    add("H100", "GPU-1", "a", "2026-01-01")
+    add("H100", "GPU-2", "b", "2026-01-02", device="cuda:1")
+    add("H100", "GPU-1", "a", "2026-01-03")
+    assert [engine["sessions"] for engine in engines] == [["2026-01-01", "2026-01-02", "2026-01-03"]]
+    assert [place["uuid"] for place in engines[0]["devices"]] == ["GPU-1", "GPU-2"]
+    add("A100", "GPU-3", "c", "2026-01-04")
+    assert [engine["facts"]["device_name"] for engine in engines] == ["H100", "A100"]
