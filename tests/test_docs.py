@@ -38,23 +38,19 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "exa
 
 DEMO = "it builds a real model, for minutes: tests/test_demo.py and CI do"
 GPU_STUDY = "the study names a 32B model for a GPU; tests/test_examples.py loads it"
+CLUSTER = "it needs a Ray cluster: tests/cluster/"
+PARTS = "its parts are those of several such runs: tests/test_shards.py"
 NOT_HERE: dict[str, str] = {
     "bitparity plan thinking.yaml --rate 1500": "it runs in the folder of the example: test_the_example_is_planned",
     "bitparity run thinking.yaml --limit 20 --out artifacts/trial": GPU_STUDY,
     "bitparity run thinking.yaml": GPU_STUDY,
     "bitparity run non-thinking.yaml": GPU_STUDY,
     "bitparity run study.yaml --detach": "it leaves a process behind: tests/test_detach.py",
-    "bitparity run study.yaml --ray auto": "it needs Ray, whose clusters have tests of their own",
+    "bitparity run study.yaml --ray auto": CLUSTER,
+    "bitparity run study.yaml --ray HEAD:6379": CLUSTER,
+    "bitparity merge artifacts/qwen3-32b artifacts/part1 artifacts/part2 artifacts/part3 artifacts/part4": PARTS,
+    "bitparity merge artifacts/STUDY artifacts/STUDY/shards/*": PARTS,
 }
-# Commands that are written down before they are there. Each leaves this list when it parses: to NOT_HERE with its
-# reason, or, where there is none, away, and is then run.
-NOT_YET = {
-    "bitparity run study.yaml --shard 1/4 --out artifacts/part1": "",
-    "bitparity merge artifacts/qwen3-32b artifacts/part1 artifacts/part2 artifacts/part3 artifacts/part4": (
-        "its parts are those of four such runs: the tests of merge"
-    ),
-}
-PAGES_NOT_YET = {"many-devices.md"}
 # Other programs, and what their commands need that a test has not.
 OTHERS = {
     "make": "sets up an environment of its own; the target is looked up in the Makefile",
@@ -65,6 +61,8 @@ OTHERS = {
     ".": "activates an environment",
     "hf": "the internet",
     "jq": "a published log",
+    "ray": "several hosts",
+    "sbatch": "Slurm",
 }
 OPEN_ENDS = ("run", "check", "compare", "doctor")  # a verdict or an error found is an outcome: exit codes 1 and 3
 
@@ -104,7 +102,7 @@ def inline() -> set[str]:
 
 COMMANDS = commands()
 OURS = [command for command in COMMANDS if command.startswith("bitparity ")]
-RUN_HERE = [command for command in OURS if command not in NOT_HERE and command not in NOT_YET]
+RUN_HERE = [command for command in OURS if command not in NOT_HERE]
 
 
 # ---------------------------------------------------------------- what commands need to run
@@ -194,7 +192,7 @@ def test_a_command_runs_word_for_word(
     assert ended.returncode in allowed, f"{COMMANDS[command]}: {ended.stderr[-2000:]}"
     assert "Traceback" not in ended.stderr
     if command.startswith("bitparity run"):
-        assert "report: " in ended.stdout
+        assert ("merge OUT" if "--shard" in command else "report: ") in ended.stdout
 
 
 def test_the_example_is_planned(environment: dict[str, str]) -> None:
@@ -228,16 +226,11 @@ def parses(command: str) -> str | None:
 
 @pytest.mark.parametrize("command", [*NOT_HERE, *sorted(inline())])
 def test_a_command_that_is_not_run_is_one_that_the_command_line_knows(command: str) -> None:
-    if command in NOT_YET or command.split()[1] in {known.split()[1] for known in NOT_YET} - {"run"}:
-        pytest.skip("not there yet")
     assert parses(command) is None
 
 
 def test_the_lists_of_exceptions_have_no_dead_entries() -> None:
-    assert {*NOT_HERE, *NOT_YET} <= set(COMMANDS)
-    arrived = [command for command in NOT_YET if parses(command) is None]
-    assert arrived == [], "these are there now: take them out of NOT_YET, as is said there"
-    assert [page for page in PAGES_NOT_YET if (ROOT / "docs" / page).exists()] == []
+    assert set(NOT_HERE) <= set(COMMANDS)
     assert {command.split()[0] for command in COMMANDS} - {"bitparity"} <= set(OTHERS)
     assert set(OTHERS) <= {command.split()[0] for command in COMMANDS}
 
@@ -370,7 +363,7 @@ def anchors(page: Path) -> set[str]:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         place, _, anchor = target.partition("#")
-        if target.startswith(("http:", "https:")) or Path(place).name in PAGES_NOT_YET:
+        if target.startswith(("http:", "https:")):
             continue
         path = (page.parent / place).resolve() if place else page
         assert path.exists(), target

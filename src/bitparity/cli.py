@@ -307,13 +307,15 @@ def _run_shard(study: Study, out: Path, shard: Shard, *, unsafe_exec: bool, ray:
     from bitparity.board import Board
     from bitparity.report.live import view
     from bitparity.runner import run_study
+    from bitparity.shards import SHARDS_FOLDER
 
     board = Board(study)
     with view(board) as progress:
         outcome = run_study(study, out, progress, unsafe_exec=unsafe_exec, board=board, ray=ray, shard=shard)
     for name, reason in outcome.failures.items():
         _say(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")
-    print(f"shard {shard} is in {out}; when all are there: bitparity merge OUT {out.parent}/*")
+    parts = f"{out.parent.parent} {out.parent}/*" if out.parent.name == SHARDS_FOLDER else "OUT SHARD ..."
+    print(f"shard {shard} is in {out}; when all are there: bitparity merge {parts}")
     return EXIT_OPEN if outcome.failures else 0
 
 
