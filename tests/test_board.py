@@ -409,3 +409,21 @@ def test_a_full_disk_breaks_nothing_and_is_tried_again(study: Study, full_disk: 
 def test_text_that_is_no_unicode_is_written_all_the_same(tmp_path: Path) -> None:
     write_progress(tmp_path / "progress.json", {"text": "broken \ud800 half"})
     assert read(tmp_path / "progress.json")["text"] == "broken ? half"
+
+
+def test_what_the_engine_has_computed_shows_before_an_answer_is_whole(study: Study) -> None:
+    clock = Clock()
+    board = Board(study, clock)
+    board.begin("bf16")
+    board.phase("bf16", GENERATING)
+    board.computed("bf16", 0)
+    clock.now += 10
+    board.computed("bf16", 5_000)
+    assert board.snapshot()["variants"]["bf16"]["tokens_per_second"] == pytest.approx(500)
+    clock.now += 5
+    board.computed("bf16", 100)  # another engine: it begins again
+    clock.now += 5
+    board.computed("bf16", 1_100)
+    assert board.snapshot()["variants"]["bf16"]["tokens_per_second"] == pytest.approx(200)
+    clock.now += 100  # silent: nothing is claimed of it any more
+    assert board.snapshot()["variants"]["bf16"]["tokens_per_second"] in (0.0, None)

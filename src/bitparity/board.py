@@ -126,6 +126,7 @@ class _Variant:
     phase: str | None = None
     since: float = 0.0  # when the phase began
     spent: dict[str, float] = field(default_factory=dict)  # seconds by phase, the present one left out
+    counts: deque[tuple[float, int]] = field(default_factory=deque)  # what the engine said it had computed, and when
 
     def seconds(self, phase: str, now: float) -> float:
         """How long a phase has lasted in this session."""
@@ -136,8 +137,25 @@ class _Variant:
             self.spent[self.phase] = self.seconds(self.phase, now)
         self.phase, self.since = phase, now
 
+    def note_count(self, now: float, count: int) -> None:
+        """Keep what the engine has computed; another engine begins again."""
+        if self.counts and count < self.counts[-1][1]:
+            self.counts.clear()
+        self.counts.append((now, count))
+        while self.counts[0][0] < now - WINDOW - 1:
+            self.counts.popleft()
+
+    def computed_speed(self, now: float) -> float | None:
+        """Units a second as the engine counts them, unfinished answers included; None where it does not tell."""
+        if self.phase != GENERATING or len(self.counts) < 2 or self.counts[-1][0] < now - WINDOW:
+            return None
+        (first, before), (last, after) = self.counts[0], self.counts[-1]
+        return (after - before) / (last - first) if last > first and after > before else None
+
     def speed(self, now: float) -> float | None:
-        """Units of work a second: of the window where it holds enough samples, else of the session."""
+        """Units of work a second: as the engine counts, else of the window with enough samples, or of the session."""
+        if (computed := self.computed_speed(now)) is not None:
+            return computed
         busy = self.seconds(GENERATING, now)
         recent = [cell.flow.recent(now) for cell in self.cells.values()]
         if busy > 0 and sum(samples for samples, _ in recent) >= ENOUGH:
@@ -228,6 +246,11 @@ class Board:
             for sample in failed:
                 found.cells[sample.benchmark].failed.add((sample.item, sample.sample))
 
+    def computed(self, variant: str, count: int) -> None:
+        """What a variant's engine has computed so far (`Engine.progress`): answers show only once they are whole."""
+        with self._changed():
+            self._variants[variant].note_count(self._clock(), count)
+
     def graded(self, variant: str, benchmark: str, item: str, sample: int, score: float | None) -> None:
         """A grade, new or kept from before; the last one of a sample counts. None is unscored.
 
@@ -308,7 +331,7 @@ class Board:
             "rate": _sum(cell["rate"] for cell in cells),
             "session_rate": _sum(cell["session_rate"] for cell in cells),
             "output_tokens": sum(cell["output_tokens"] for cell in cells),
-            "tokens_per_second": _sum(cell["tokens_per_second"] for cell in cells),
+            "tokens_per_second": variant.computed_speed(now) or _sum(cell["tokens_per_second"] for cell in cells),
             "session_tokens_per_second": _sum(cell["session_tokens_per_second"] for cell in cells),
             "seconds_left": left,
             "benchmarks": benchmarks,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,7 @@ class _Turn:
         with ExitStack() as stack:
             with self.progress(f"{name}: loading", None, "models"):
                 engine = stack.enter_context(self._engines.start(variant, prepared.run.log_path(name)))
+            engine.on_progress = partial(self.board.computed, name)
             record_engine(prepared, name, engine.facts)
             recorder = stack.enter_context(Recorder(prepared, name, self.board, idle_cores(variant, engine.facts)))
             work = in_order(prepared, name, work)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faulty import plant
 from tiny_model import variant
 
 from bitparity.engines import host
@@ -142,6 +143,15 @@ engine.start()
 print("loaded", flush=True)
 time.sleep(60)
 """
+
+
+def test_the_host_is_told_how_much_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(tmp_path, ["slow 3"], monkeypatch)
+    told: list[int] = []
+    with EngineProcess(variant(recorded(tmp_path, 2), "replay"), tmp_path / "log") as engine:
+        engine.on_progress = told.append
+        assert sum(len(burst) for burst in engine.run(requests(2))) == 2
+    assert set(told) == {7}
 
 
 def test_the_engine_dies_with_its_host(tmp_path: Path) -> None:

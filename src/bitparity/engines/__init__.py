@@ -41,10 +41,11 @@ class Engine(ABC):
         """Samples as they end, each request answered exactly once."""
 
     def progress(self) -> int | None:
-        """A number that changes while the engine computes, such as tokens so far; called from a thread of its own.
+        """How much the engine has computed: output tokens, of unfinished answers too, and one for each scored text.
 
-        Where it stands still for the study's `stall_timeout` with requests waiting, the engine is taken to hang. None:
-        it cannot tell, and is trusted to end by itself (a server's requests have time-outs of their own).
+        Called from a thread of its own. Where it stands still for the study's `stall_timeout` with requests waiting,
+        the engine is taken to hang. None: it cannot tell, and is trusted to end by itself (a server's requests have
+        time-outs of their own).
         """
         return None
 

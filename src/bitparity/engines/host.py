@@ -22,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -62,6 +62,7 @@ class EngineProcess:
     def __init__(self, variant: Variant, log: Path) -> None:
         self.facts: dict[str, Any] = {}
         self._variant = variant
+        self.on_progress: Callable[[int], None] = lambda count: None  # told now and then how much is computed
         self._stall_seconds = variant.engine.stall_timeout
         self._launched = False
         self._asked = 0  # requests sent in this run
@@ -221,6 +222,8 @@ class EngineProcess:
                         since = time.monotonic()
                     if message[0] == "alive":
                         progress = message[1]
+                        if progress is not None:
+                            self.on_progress(progress)
                     else:
                         yield message
 

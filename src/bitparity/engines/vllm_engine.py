@@ -86,7 +86,7 @@ class VllmEngine(Engine):
         self._config = config
         self._numbers = itertools.count()
         self._probe: dict[str, Any] = {}
-        self._done = 0  # tokens of the requests that ended, prompts included: one that is only scored moves it too
+        self._done = 0  # output tokens of the requests that ended, one for each that is only scored
         self._spec = variant.engine
         # statistics of every token would be made for nobody, in the process that schedules
         self._engine = AsyncLLM.from_vllm_config(config, usage_context=_USAGE, disable_log_stats=True)
@@ -181,11 +181,11 @@ class VllmEngine(Engine):
             final = output
         if final is None:
             raise EngineError("vLLM ended a request without an answer")
-        self._done += len(token_ids) + len(final.outputs[0].token_ids)
+        self._done += len(final.outputs[0].token_ids)
         return final
 
     def progress(self) -> int:
-        """Tokens so far, of the requests that ended and of those under way."""
+        """Output tokens so far, of the requests that ended and of those under way; a text that is scored counts one."""
         under_way = list(self._engine.output_processor.request_states.values())
         return self._done + sum(len(state.detokenizer.output_token_ids) for state in under_way if state.detokenizer)
 
