@@ -15,7 +15,8 @@ compiled on the disk, so without it the part that comes first pays for all the o
 
 (a) bitparity's whole time over (load + LLM.generate): `study` over `bare`. The requests are read back from the run, so
     token ids, sampling values, seeds and order are the same; the bare call's engine has the same settings, which
-    are those that vLLM's class LLM takes by itself. Its load counts from the process's start to the engine's readiness.
+    are those that vLLM's class LLM takes by itself. Its load counts from the process's start to the engine's readiness;
+    it reads its requests, made by another process, after that and outside of both times.
 (b) lm-eval's time on AIME24 over bitparity's for the same items in a study with others. Those items are one benchmark
     of `study` (same task file, prompts and budget), and their time is the whole command's (load, exams, grading and
     report included) times their share of all output tokens: in a shared pool no item has a time of its own.
@@ -43,6 +44,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from bitparity.engines import wire
 
 VARIANT = "bf16"
 AIME = "aime24"
@@ -173,7 +176,11 @@ def per_variant(out: Path, seen: list[tuple[float, int]]) -> dict[str, Any]:
 
 
 def bare(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The study's requests in one call, in a process of its own."""
+    """The study's requests in one call, in a process of its own, which finds them in a file."""
+    asked, ends = requests(args.work / "study")
+    with (args.work / "requests.jsonl").open("wb") as file:
+        file.write(json.dumps(ends).encode() + b"\n")
+        file.writelines(map(wire.encode_request, asked))
     command = [sys.executable, __file__, str(args.model), str(args.data), str(args.work), "generate"]
     command += ["--engine", json.dumps(args.engine)]
     with utilisation(args.work / "bare.utilisation.jsonl") as seen:
@@ -185,15 +192,16 @@ def bare(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def generate(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The process of `bare`."""
-    reading = time.time()
-    asked, ends = requests(args.work / "study")
-    reading = time.time() - reading  # ours, and no part of a bare call
     from vllm import LLM
     from vllm.inputs import TokensPrompt
 
+    llm = LLM(model=str(args.model), generation_config="vllm", **args.engine)
+    ready = time.time()
     from bitparity.engines.vllm_engine import sampling_params
 
-    llm = LLM(model=str(args.model), generation_config="vllm", **args.engine)
+    with (args.work / "requests.jsonl").open("rb") as file:
+        ends = json.loads(file.readline())
+        asked = [wire.decode_request(json.loads(line)) for line in file]
     prompts = [TokensPrompt(prompt_token_ids=list(request.token_ids or ())) for request in asked]
     parameters = [sampling_params(request, ends) for request in asked]
     loaded = time.time()
@@ -202,7 +210,7 @@ def generate(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
     schedule = llm.llm_engine.vllm_config.scheduler_config
     line = {
-        "load_s": round(loaded - float(os.environ[STARTED]) - reading, 2),
+        "load_s": round(ready - float(os.environ[STARTED]), 2),
         "begun": loaded,
         "generate_s": round(took, 2),
         "requests": len(asked),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bitparity.preparation import Outcome
+    from bitparity.report.html.gating import Withhold
     from bitparity.report.language import Lang
     from bitparity.shards import Shard
     from bitparity.study import Study
@@ -37,6 +38,7 @@ DETACH_HELP = (
     "loginctl enable-linger). Returns once the run has begun, with its pid, its log, and how to watch and stop it."
 )
 GATED_HELP = "Put questions and answers of gated data sets into report.html, which then must not be passed on."
+WITHOUT_HELP = "Leave every question, reference and answer out, for a report that can be published."
 EXIT_STOPPED = 128 + 2  # by SIGINT, as shells say it
 PLAIN_WIDTH = 120  # columns of the table where stdout is no terminal
 
@@ -174,7 +176,7 @@ def grade(
     for (variant, benchmark), keys in changes.items():
         names = ", ".join(f"{item}#{sample}" for item, sample in keys[:10])
         more = f" and {len(keys) - 10} more" if len(keys) > 10 else ""
-        print(f"{variant} {benchmark}: {len(keys)} changed{': ' + names + more if keys else ''}")
+        print(_clean(f"{variant} {benchmark}: {len(keys)} changed{': ' + names + more if keys else ''}"))
     _report(run)
 
 
@@ -184,18 +186,22 @@ def report(
     lang: Annotated[Literal["en", "zh"] | None, typer.Option(help="The language of the report.")] = None,
     fill: Annotated[Path | None, typer.Option(help="A Markdown document whose table to fill in place.")] = None,
     include_gated: Annotated[bool, typer.Option("--include-gated", help=GATED_HELP)] = False,
+    without_answers: Annotated[bool, typer.Option("--without-answers", help=WITHOUT_HELP)] = False,
 ) -> None:
     """Make results.json, report.md and report.html again from the files of a run, and print the table."""
+    if include_gated and without_answers:
+        raise UserInputError("--include-gated puts texts in and --without-answers leaves them out; give one of them")
+    withhold: Withhold = "everything" if without_answers else "nothing" if include_gated else "gated"
     if fill is None:
-        _report(run, lang or "en", include_gated=include_gated)
+        _report(run, lang or "en", withhold)
         return
     from bitparity.report import filling
 
     filling.read(fill)  # a document that cannot be read is known before anything is made
-    filled = filling.write(fill, _report(run, lang or "en", include_gated=include_gated), lang)
+    filled = filling.write(fill, _report(run, lang or "en", withhold), lang)
     print(f"filled: {fill}, {filled.cells} cells")
     for message in filled.messages:
-        print(f"  {message}")
+        print(_clean(f"  {message}"))
 
 
 @app.command()
@@ -253,7 +259,7 @@ def check(
 
     lines = check_run(run, require)
     for line in lines:
-        print(line)
+        print(_clean(str(line)))
     if junit is not None:
         write_junit(junit, lines, run.resolve().name)
     raise typer.Exit(exit_code(lines))
@@ -301,13 +307,15 @@ def _run_shard(study: Study, out: Path, shard: Shard, *, unsafe_exec: bool, ray:
     from bitparity.board import Board
     from bitparity.report.live import view
     from bitparity.runner import run_study
+    from bitparity.shards import SHARDS_FOLDER
 
     board = Board(study)
     with view(board) as progress:
         outcome = run_study(study, out, progress, unsafe_exec=unsafe_exec, board=board, ray=ray, shard=shard)
     for name, reason in outcome.failures.items():
         _say(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")
-    print(f"shard {shard} is in {out}; when all are there: bitparity merge OUT {out.parent}/*")
+    parts = f"{out.parent.parent} {out.parent}/*" if out.parent.name == SHARDS_FOLDER else "OUT SHARD ..."
+    print(f"shard {shard} is in {out}; when all are there: bitparity merge {parts}")
     return EXIT_OPEN if outcome.failures else 0
 
 
@@ -327,13 +335,13 @@ def _run_and_report(
     return outcome, results
 
 
-def _report(path: Path, lang: Lang = "en", *, include_gated: bool = False) -> dict[str, Any]:
+def _report(path: Path, lang: Lang = "en", withhold: Withhold = "gated") -> dict[str, Any]:
     from bitparity.report import html, markdown, results, terminal
     from bitparity.store import Run
 
-    made = results.write(Run(path))
+    made = results.write(Run(path), with_texts=withhold != "everything")
     markdown.write(Run(path), made, lang)
-    html.write(Run(path), made, lang, include_gated=include_gated)
+    html.write(Run(path), made, lang, withhold)
     terminal.show(made, _console())
     print(f"report: {path / 'report.html'} and {path / 'report.md'}\nresults: {path / 'results.json'}")
     return made
@@ -363,7 +371,14 @@ def _exit_code(outcome: Outcome, results: dict[str, Any]) -> int:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(_clean(line), file=sys.stderr, flush=True)
+
+
+def _clean(line: str) -> str:
+    """A line without control characters: names and ids come from studies and data sets."""
+    from bitparity.report.plain import clean
+
+    return clean(line)
 
 
 def _stopped() -> NoReturn:

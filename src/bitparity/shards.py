@@ -22,6 +22,8 @@ from bitparity.study import Study
 SHOWN = 3  # names in a message
 COUNTED = ("generation", "loads")  # of a variant's environment: sums
 
+SHARDS_FOLDER = "shards"
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:
@@ -67,7 +69,7 @@ def parse_shard(text: str) -> Shard:
 
 def shard_path(study: Study, shard: Shard) -> Path:
     """Where a shard lies by default."""
-    return Path("artifacts") / study.name / "shards" / f"{shard.index}-of-{shard.of}"
+    return Path("artifacts") / study.name / SHARDS_FOLDER / f"{shard.index}-of-{shard.of}"
 
 
 def claim(run: Run, environment: dict[str, Any], shard: Shard | None) -> None:

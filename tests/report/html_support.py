@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,8 +87,44 @@ def hostile_run(folder: Path) -> Run:
         {"name": HOSTILE, "variant": HOSTILE, "level": "warning", "value": None, "message": HOSTILE + "\ud800\x1b"}
     )
     found["benchmarks"]["<script>x</script>"] = {"status": "not_run", "reason": HOSTILE, "margin": 0.01}
-    html.write(run, found, include_gated=True)
+    html.write(run, found, withhold="nothing")
     return run
+
+
+def filled_out(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Results with something in every part of the page: speed, programs, platforms, many subgroups, long names."""
+    results: dict[str, Any] = json.loads(json.dumps(found))
+    for number, variant in enumerate(results["variants"].values()):
+        variant |= {
+            "model": "organisation/" + "a-rather-long-name-of-a-checkpoint-" * 4,
+            "engine": {"engine": "vllm", "version": "0.33.0", "device_name": "NVIDIA RTX PRO 6000 Blackwell Server"},
+            "identity": {"weights": {"bytes": 65_000_000_000 >> number}},
+            "generation": {"seconds": 100.0, "samples": 40, "output_tokens": 100_000 * (number + 1)},
+        }
+    (entry,) = results["benchmarks"].values()
+    names = list(results["variants"])
+    group = next(iter(entry["subgroups"].values()))
+    entry["subgroups"] = {f"a category of questions {n}": group for n in range(14)}
+    entry |= {
+        "execution": {name: {"level": "bubblewrap"} for name in names},
+        "verdicts": {name: {"pass": 30, "wrong_answer": 7, "time_limit": 3} for name in names},
+        "rates": {name: {"whole_problems": 0.25} for name in names},
+        "platforms": {"leetcode": group, "atcoder": group},
+    }
+    guard = {"name": "cut_off", "variant": names[1], "value": 0.3, "message": "30.0 % of the answers were cut off"}
+    entry["guards"] += [guard | {"level": level} for level in ("error", "warning")] * 3
+    long = "lm_eval:a_task_whose_name_is_as_long_as_some_of_them_are_in_the_harness"
+    missing = {"status": "not_run", "reason": "its data set is gated: accept its terms first", "margin": 0.02}
+    results["benchmarks"] |= {long: {**entry, "samples": 4}, "gpqa_diamond_extended": missing}
+    pooled = next(iter(entry["comparisons"].values()))
+    results["overall"] = {
+        names[1]: {
+            key: pooled[key]
+            for key in ("difference", "ci95", "p_value", "p_adjusted", "recovery", "verdict", "loss_shown")
+        }
+        | {"benchmarks": ["a", "b"], "margin": 0.03, "control": False}
+    }
+    return results
 
 
 def made_book(entries: int, size: int) -> Book:
@@ -105,5 +142,5 @@ def made_book(entries: int, size: int) -> Book:
         shown = ("11", "00")
         return Entry(0, f"item{n}", n % 3, asked[0], "42", (code,), shown, (1, 1 + n % 2), asked, ("42",), found)
 
-    bench = Bench("math500", "math500", ("a", "b", "c"), 1, False)
+    bench = Bench("math500", "math500", ("a", "b", "c"), 1, "")
     return Book(("bf16", "fp8"), 0, ((1, False),), (bench,), tuple(entry(n) for n in range(entries)), {})

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from support import Cli
+from support import SHARED_DATA, Cli
 
 from bitparity import imports
 from bitparity.exam import Exam, ExamItem
@@ -68,9 +70,34 @@ def test_samples_read_like_lm_evals_and_pair(cli: Cli, finished: Path, tmp_path:
     ours = json.loads((tmp_path / "c.json").read_text())["benchmarks"]["math500"]["comparisons"]["nvfp4"]
     for key in ("items", "lost", "gained", "difference", "p_value"):
         assert ours[key] == entry["comparisons"]["nvfp4"][key]
-    row = json.loads((tmp_path / "out" / "fp8" / "samples_math500.jsonl").read_text().splitlines()[0])
+    (path,) = (tmp_path / "out" / "fp8").iterdir()
+    row = json.loads(path.read_text().splitlines()[0])
     assert row["resps"][0][0].startswith("We add.")
     assert row["target"] in row["filtered_resps"][0] or row["math_verify"] == 0
+
+
+def test_lm_eval_and_datasets_read_the_samples(cli: Cli, finished: Path, tmp_path: Path) -> None:
+    """lm-eval's own functions find task and date in the names, and the fields are those that it writes itself."""
+    utils = pytest.importorskip("lm_eval.utils", reason="read with lm-eval's own functions")
+    datasets = pytest.importorskip("datasets", reason="read with the hub's library")
+    cli("export", finished, "--format", "lm-eval", "--out", tmp_path)
+    names = utils.get_sample_results_filenames([str(path) for path in tmp_path.rglob("*")])
+    assert len(names) == 3
+    for name in names:
+        assert utils.get_file_task_name(Path(name).name) == "math500"
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d", utils.get_file_datetime(name))
+    rows = datasets.load_dataset("json", data_files=names[0], split="train", cache_dir=str(tmp_path / "cache"))
+    assert len(rows) == 40
+    theirs = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"}
+    assert theirs | {"doc_hash", "prompt_hash", "target_hash"} <= set(rows.column_names)
+    recorded = SHARED_DATA / "recorded" / "lm_eval" / "math_samples_math500_local.jsonl.gz"
+    if recorded.exists():
+        with gzip.open(recorded, "rt") as file:
+            row = json.loads(file.readline())
+        assert set(row) - set(row["metrics"]) <= set(rows.column_names)
+        assert {key: type(row[key]) for key in theirs - {"doc", "target"}} == {
+            key: type(rows[0][key]) for key in theirs - {"doc", "target"}
+        }
 
 
 def sheet(items: list[str], scores: list[list[float]]) -> Sheet:
@@ -160,7 +187,11 @@ def test_a_model_card_is_read_by_the_hubs_own_library() -> None:
     assert name == "Qwen3-32B-NVFP4"
     assert (result.metric_value, result.metric_type) == (81.2, "accuracy")
     assert (result.dataset_type, result.dataset_revision) == ("HuggingFaceH4/MATH-500", "abc")
-    assert hub.ModelCard(f"---\n{text}---\n").data.eval_results[0].dataset_name == "MATH-500"
+    card = hub.ModelCard(f"---\n{text}---\n").data
+    assert card.eval_results[0].dataset_name == "MATH-500"
+    again = data.eval_results_to_model_index(name, card.eval_results)  # the hub's library writes back what it read
+    assert again == yaml.safe_load(text)["model-index"]
+    assert hub.ModelCardData(model_name=name, eval_results=card.eval_results).to_dict()["model-index"] == again
 
 
 @pytest.mark.parametrize(

@@ -258,3 +258,69 @@ def test_a_document_that_cannot_be_filled(
     with pytest.raises(filling.UserInputError, match=said):
         filling.write(path, results)
     assert content is None or path.read_bytes() == content
+
+
+VARIANT_HEADERS = {
+    "NVFP4": "nvfp4",
+    "**FP8**": "fp8",
+    "BF16（基线）": "bf16",
+    "Qwen3-32B-FP8": "fp8",
+    "`bf16` (基线)": "bf16",
+}
+OTHER_HEADERS = ["维度", "FP8 延迟", "Δ", "备注", "INT4", "NVFP4 − BF16", ""]
+ROW_LABELS = {
+    "MATH-500": "math500",
+    "ＭＡＴＨ－５００": "math500",
+    "**MMLU Pro**": "mmlu_pro",
+    "[MMLU-Pro](https://x.y)": "mmlu_pro",
+}
+OTHER_LABELS = ["AIME 2025", "平均", "HumanEval+", "MATH-500 latency", "a \\| b"]
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> tuple[str, list[list[str]], list[str]]:
+    """A document with a table of columns and rows in any order, and what it holds: the cells, the header."""
+    columns = draw(st.lists(st.sampled_from([*VARIANT_HEADERS, *OTHER_HEADERS]), min_size=1, max_size=6, unique=True))
+    header = draw(st.permutations(["指标", *columns]))
+    labels = draw(st.lists(st.sampled_from([*ROW_LABELS, *OTHER_LABELS]), min_size=1, max_size=6))
+    held = st.sampled_from(["", "旧", "1.0", "x \\| y", "  "])
+    rows = [[label if name == "指标" else draw(held) for name in header] for label in labels]
+    aligned = [draw(st.sampled_from(["---", ":--", "--:", ":-:"])) for _ in header]
+    end = draw(st.sampled_from(["\n", "\r\n"]))
+    before, after = (
+        draw(st.sampled_from(["", "# 标题\n\n前文 | 不是表\n\n", "- a\n\n"])),
+        draw(st.sampled_from(["", "\n后文\n"])),
+    )
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, aligned, *rows)]
+    return (before + "\n".join([*lines, ""]) + after).replace("\n", end), rows, list(header)
+
+
+@given(documents())
+@settings(max_examples=150, deadline=None)
+def test_every_cell_of_a_variant_and_a_benchmark_is_filled_and_no_other(
+    made_up: tuple[str, list[list[str]], list[str]],
+) -> None:
+    document, rows, header = made_up
+    results = made()
+    filled = fill(document, results)
+    before, after = (re.split("(\r?\n)", text) for text in (document, filled.text))
+    assert len(before) == len(after)
+    first = next(n for n, line in enumerate(before) if "指标" in line)
+    assert [line for n, line in enumerate(after) if n <= first + 2 or n > first + 2 + 2 * len(rows)] == [
+        line for n, line in enumerate(before) if n <= first + 2 or n > first + 2 + 2 * len(rows)
+    ]
+    named = {name: column for column, name in enumerate(header)}
+    twice = {v for v in VARIANT_HEADERS.values() if sum(VARIANT_HEADERS.get(name) == v for name in header) > 1}
+    for number, row in enumerate(rows):
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", after[first + 4 + 2 * number])[1:-1]]
+        benchmark = ROW_LABELS.get(row[named["指标"]])
+        for column, (name, cell) in enumerate(zip(header, cells, strict=True)):
+            variant = VARIANT_HEADERS.get(name)
+            if benchmark and variant in twice:
+                continue
+            if benchmark and variant:
+                expected = score(results["benchmarks"][benchmark]["scores"][variant], "zh")
+                assert cell == expected or cell.startswith(f"{expected}；")
+            elif name != "备注":
+                assert cell == row[column].strip()
+    assert fill(filled.text, results).text == filled.text

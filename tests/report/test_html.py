@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from html.parser import HTMLParser
@@ -15,15 +16,15 @@ import pytest
 from html_support import HOSTILE, finished, gpqa_study, hostile_run, made_book, page
 from hypothesis import given
 from hypothesis import strategies as st
-from support import Cli, replay_study
+from support import Cli, replay_study, write_jsonl
 
-from bitparity.report import html, words
+from bitparity.report import html, markdown, words
 from bitparity.report.html import book as books
 from bitparity.report.html import figures, svg
 from bitparity.report.html.book import Book, Packed, collect, cut, pack
 from bitparity.report.html.gating import is_gated
 from bitparity.report.html.page import json_in_script, render
-from bitparity.report.html.plain import clean, flat
+from bitparity.report.plain import clean, flat
 from bitparity.store import Run
 
 EMPTY = Book((), 0, (), (), (), {})
@@ -221,7 +222,7 @@ def test_flips_of_several_samples_count_items(tmp_path: Path) -> None:
         name: {n: [k < share for k in range(3)] for n, share in enumerate(shares)} for name, shares in right.items()
     }
     run, found = finished(gpqa_study(tmp_path, said), tmp_path / "run")
-    book = collect(run, found, include_gated=True)
+    book = collect(run, found, "nothing")
     kinds = [books.CHANGES[entry.changes[0]] for entry in sorted(book.entries, key=lambda entry: entry.id)]
     assert kinds == ["lost", "both_right", "gained", "both_wrong", "both_right"]
     comparison = found["benchmarks"]["gpqa_diamond"]["comparisons"]["fp8"]
@@ -241,11 +242,27 @@ def test_speed_is_shown_where_it_was_measured_and_never_for_recordings(toy: tupl
         variant["engine"] = {"engine": "vllm", "version": "1"}
         variant["identity"] = {"weights": {"bytes": size}}
         variant["generation"] = {"seconds": seconds, "samples": 40, "output_tokens": 3000}
-    text = Seen(render(measured, collect(run, found, False), Packed("", [], 0)))
-    assert "fp8 3,000 2.00 0.50 GB" in text.words()
-    label = next(a["aria-label"] for t, a in text.tags if t == "svg" and a.get("role") == "img")
-    assert label is not None
-    assert "fp8: 95.0 %, 3,000" in label
+    text = Seen(render(measured, collect(run, found, "gated"), Packed("", [], 0)))
+    assert "fp8 3,000 2.00 0.50 0.50" in text.words()
+    speed, weights = (a["aria-label"] or "" for t, a in text.tags if t == "svg" and a.get("role") == "img")
+    assert "fp8: 95.0 %, 3,000" in speed
+    assert "fp8: 95.0 %, 0.5" in weights
+    gain = "2.00 × the baseline's output tokens a second, 0.50 × the size of its weights"
+    assert gain in text.words()
+    report = markdown.render(measured)
+    assert "| fp8 | 3,000 | 2.00 | 0.50 | 0.50 |" in report
+    assert gain in report
+    assert "每秒输出 token 数为基线的 2.00 倍，权重大小为基线的 0.50 倍" in markdown.render(measured, "zh")
+    assert "tokens a second" not in markdown.render(found)
+
+
+@given(st.lists(st.integers(1, 200_000), min_size=1))
+def test_ticks_of_lengths_are_round_few_and_inside(tokens: list[int]) -> None:
+    on = figures.length_scale({"a": tokens, "b": []})
+    found = figures.length_ticks(on)
+    assert len(found) <= 6
+    assert all(min(tokens) <= tick <= max(*tokens, min(tokens) + 1) for tick in found)
+    assert all(str(tick).rstrip("0") in ("1", "2", "3", "5") for tick in found)
 
 
 def test_lengths_are_counted_on_one_scale() -> None:
@@ -328,6 +345,48 @@ def test_gated_questions_stay_out_unless_asked_for(cli: Cli, tmp_path: Path) -> 
     assert "Secret question 1?" in json.dumps([unpacked(seen.blocks[b]) for b in ("book-index", "book-0")])
 
 
+def test_a_page_without_answers_has_no_text_of_questions_references_or_completions(cli: Cli, tmp_path: Path) -> None:
+    """The secrets stand in questions, options, references, completions, a grader's details and an engine's error."""
+    study = gpqa_study(tmp_path, {"bf16": {n: [True] for n in range(6)}, "fp8": {n: [n > 1] for n in range(6)}})
+    rows = [json.loads(line) for line in (tmp_path / "fp8.jsonl").read_text().splitlines()]
+    rows[5] |= {"text": "", "finish": "error", "error": "HTTP 500: Secret prompt"}
+    write_jsonl(tmp_path / "fp8.jsonl", rows)
+    run, _ = finished(study, tmp_path / "run")
+    environment = json.loads((run.path / "environment.json").read_text())
+    restart = {"reason": "Secret thoughts broke it", "lowered": {}}
+    environment["variants"]["fp8"]["restarts"] = [restart]
+    (run.path / "environment.json").write_text(json.dumps(environment))
+    assert cli("report", run.path).code == 0
+    assert (run.path / "results.json").read_text().count("Secret") == 2
+    before = set(run.path.rglob("*"))
+    ended = cli("report", run.path, "--without-answers", "--fill", write_table(tmp_path / "table.md"))
+    made = ("results.json", "report.md", "report.html", "differences.svg", "scores.svg")
+    written = [path for path in run.path.rglob("*") if path not in before or path.name in made]
+    assert {path.name for path in written} >= {"results.json", "report.md", "report.html", "differences.svg"}
+    seen = Seen(page(run))
+    texts = [path.read_text(encoding="utf-8") for path in [*written, tmp_path / "table.md"] if path.is_file()]
+    texts += [json.dumps(unpacked(block)) for name, block in seen.blocks.items() if name.startswith("book-")]
+    secret = re.compile(r"Secret|truth \d|lie \d|The answer is|thoughts")
+    assert [found for text in (*texts, ended.out) for found in secret.findall(text)] == []
+    listed = index(seen)
+    assert sorted(listed["id"]) == [f"rec{n}" for n in range(6)]  # ids, verdicts and flips stay
+    assert listed["changes"][0].count("0") == 2
+    assert sorted(listed["short"][1]) == ["", "0.0 %", "0.0 %", "100.0 %", "100.0 %", "100.0 %"]
+    answers = [answer for item in unpacked(seen.blocks["book-0"]) for side in item[2] for answer in side]
+    assert {tuple(answer[:2]) for answer in answers} == {(None, "")}
+    assert {answer[3] for answer in answers} == {"0", "1", ""}
+
+
+def write_table(path: Path) -> Path:
+    path.write_text("| | FP8 | BF16 |\n|-|-|-|\n| GPQA Diamond | | |\n")
+    return path
+
+
+def test_texts_are_asked_in_or_out_but_not_both(cli: Cli, tmp_path: Path) -> None:
+    ended = cli("report", tmp_path, "--include-gated", "--without-answers")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("name", "tasks", "gated"),
     [
@@ -391,7 +450,7 @@ def test_the_whole_file_keeps_the_limit(
     run, found, _ = toy
     shutil.copytree(run.path, tmp_path / "run")
     small = Run(tmp_path / "run")
-    empty = len(render(found, collect(run, found, False), Packed("", [], 40)).encode())
+    empty = len(render(found, collect(run, found, "gated"), Packed("", [], 40)).encode())
     monkeypatch.setattr(html, "LIMIT", empty + 10_000 + 2_000)
     html.write(small, found)
     assert (small.path / "report.html").stat().st_size <= empty + 12_000

@@ -61,6 +61,16 @@ def test_places_follow_the_scale() -> None:
     assert places == pytest.approx([zero + per_point * value for value in expected], abs=0.3)
 
 
+def test_scores_start_at_nought_and_fill_the_width() -> None:
+    tree = ET.fromstring(plots.draw(results())["scores.svg"])
+    ticks = [e.text for e in tree.iter(f"{SVG}text") if e.get("text-anchor") == "middle"]
+    assert (ticks[0], ticks[-1]) == ("0", "80")  # the highest bound is 85: the axis ends at 90
+    low = results()
+    for each in low["benchmarks"]["math500"]["scores"].values():
+        each |= {"mean": 0.0, "ci95": [0.0, 0.0]}
+    assert ">100</text>" in plots.draw(low)["scores.svg"]
+
+
 def test_marks_differ_in_shape_or_fill_not_only_in_colour() -> None:
     tree = ET.fromstring(plots.draw(results())["differences.svg"])
     looks = [(e.get("d"), e.get("fill") == "#ffffff") for e in tree.iter(f"{SVG}path")]

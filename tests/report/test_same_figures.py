@@ -1,11 +1,19 @@
-"""One figure is the same in results.json, report.md, the plots, a filled table, the summary, CSV and the sentences."""
+"""One figure is the same in results.json, both reports and their plots, in English and Chinese, in a filled table, the
+summary, CSV and the sentences."""
 
 from __future__ import annotations
 
 import json
+import re
+from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 from support import Cli
+
+from bitparity.report.language import LANGUAGES, Lang
+from bitparity.report.words import interval, margin, percent, points, verdict_words
+from bitparity.report.words import score as shown_score
 
 TABLE = "| | nvfp4 | fp8 | bf16 | notes |\n|-|-|-|-|-|\n| MATH-500 | | | | |\n"
 
@@ -32,3 +40,40 @@ def test_every_figure_is_the_same_everywhere(cli: Cli, run: Path, tmp_path: Path
         assert f"{comparison['lost']} / {comparison['gained']}" in report
         sentence = f"{abs(100 * comparison['difference']):.1f} points"
         assert all(sentence in text for text in (terminal, report, filled))
+
+
+class Text(HTMLParser):
+    """The text of a page, plots included, scripts and styles left out."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.said, self._silent = "", False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self._silent = tag in ("script", "style")
+
+    def handle_data(self, data: str) -> None:
+        self.said += "" if self._silent else data
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_both_reports_and_their_plots_say_the_figures_of_results_json(cli: Cli, run: Path, lang: Lang) -> None:
+    cli("report", run, "--lang", lang)
+    entry = json.loads((run / "results.json").read_text())["benchmarks"]["math500"]
+    report, page = (run / "report.md").read_text(), Text((run / "report.html").read_text()).said
+    scores, differences = ((run / "plots" / f"{name}.svg").read_text() for name in ("scores", "differences"))
+    for found in entry["scores"].values():
+        assert all(shown_score(found, lang) in text for text in (report, page, scores))
+        for key in ("cut_off", "no_answer"):
+            assert percent(found[key], lang=lang) in page
+    for c in entry["comparisons"].values():
+        figures = [points(c["difference"]), interval(c["ci95"], lang=lang), verdict_words(c, lang)]
+        assert all(figure in text for figure in figures for text in (report, page, differences))
+        for shown in (percent(c["recovery"], lang=lang), margin(entry["margin"], lang), f"{c['lost']} / {c['gained']}"):
+            assert shown in report
+            assert shown in page
+    # and no figure in a plot that is nowhere else: ticks are whole numbers of points or per cent
+    plotted = re.findall(r">([^<]*[(（][^<]*)</text>", scores + differences)
+    stated = set(re.findall(r"\d+\.\d", report))
+    assert set(re.findall(r"\d+\.\d", " ".join(plotted))) <= stated

@@ -72,3 +72,40 @@ def test_an_engine_says_what_ran() -> None:
         assert part in line
     assert "not quantized" in words.engine({**facts, "quantization": None})
     assert words.engine(None) == "not run"
+
+
+def several(margins: dict[str, float], **verdicts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "benchmarks": {
+            name: {"comparisons": {"fp8": verdict}, "margin": margins.get(name, 0.02)}
+            for name, verdict in verdicts.items()
+        }
+    }
+
+
+SAME = compared("equivalent", 0.001, (-0.005, 0.006))
+OPEN = compared("inconclusive", -0.012, (-0.04, 0.016))
+LOST = compared("worse_beyond_margin", -0.21, (-0.25, -0.17), True)
+WITHIN = compared("worse_within_margin", -0.01, (-0.015, -0.005), True)
+INVALID = compared("invalid", -0.5, (-0.6, -0.4))
+
+
+def test_a_sentence_says_losses_first_and_what_is_alike_once() -> None:
+    found = several({"d": 0.01}, a=SAME, b=OPEN, c=INVALID, d=SAME, e=WITHIN, f=OPEN, g=SAME, h=LOST, i=INVALID)
+    assert words.sentence("fp8", found) == (
+        "fp8: loses 21.0 points on h (17.0 to 25.0), beyond the margin of 2 points; "
+        "loses 1.0 points on e (0.5 to 1.5), within the margin of 2 points; "
+        "cannot tell on b and f; no loss larger than 2 points on a and g; no loss larger than 1 point on d; "
+        "no valid figure on c and i (a guard says why)."
+    )
+    assert words.sentence("fp8", several({}, a=SAME, b=OPEN, c=SAME, d=SAME), "zh") == (
+        "fp8：在 b 上无法判定（差值 −1.2 个百分点，−4.0 至 +1.6；界值 2 个百分点）；"
+        "在 a、c、d 上的损失不超过 2 个百分点。"
+    )
+
+
+def test_one_thing_said_of_every_benchmark_names_none() -> None:
+    found = several({}, a=SAME, b=SAME, c=SAME)
+    assert words.sentence("fp8", found) == "fp8: no loss larger than 2 points on any of the 3 benchmarks."
+    assert words.sentence("fp8", found, "zh") == "fp8：在全部 3 个基准上的损失不超过 2 个百分点。"
+    assert words.sentence("fp8", several({}, a=OPEN, b=OPEN)) == "fp8: cannot tell on any of the 2 benchmarks."

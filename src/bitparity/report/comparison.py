@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bitparity.report.plain import cleaned
 from bitparity.report.words import candidates, interval, margin, p_value, percent, points, sentence, verdict_words
 
 _STYLES = {"equivalent": "green", "non_inferior": "green", "inconclusive": "yellow", "invalid": "red"}
@@ -18,6 +19,7 @@ LABEL = 28  # columns that a name gets at most
 
 def show(results: Mapping[str, Any], console: Console) -> None:
     """Print everything that people need of a comparison."""
+    results = cleaned(results)  # a terminal obeys control characters, wherever they come from
     for name in candidates(results):
         console.print(f"[bold]{escape(sentence(name, results))}[/bold]", highlight=False)
     console.print(_table(results))

@@ -1,9 +1,10 @@
-"""Per-item results in the form of lm-eval's `--log_samples`: VARIANT/samples_BENCHMARK.jsonl, one line an item.
+"""Per-item results in the form of lm-eval's `--log_samples`: VARIANT/samples_BENCHMARK_DATE.jsonl, one line an item.
 
-`bitparity compare` and scripts made for lm-eval 0.4.13 read them. The score of an item is the mean over its samples,
-null where one has none. Hashes are lm-eval's own for its tasks; for other benchmarks they are made in the same way of
-what bitparity asked, so such files pair with each other and not with lm-eval's. A gated data set gives ids, scores and
-hashes only; hidden tests of code benchmarks are never written.
+The date is that of the variant's last session, spelt as lm-eval spells it. `bitparity compare` and scripts made for
+lm-eval 0.4.13 read them. The score of an item is the mean over its samples, null where one has none. Hashes are
+lm-eval's own for its tasks; for other benchmarks they are made in the same way of what bitparity asked, so such files
+pair with each other and not with lm-eval's. A gated data set gives ids, scores and hashes only; hidden tests of code
+benchmarks are never written.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ INVALID = "[invalid]"  # lm-eval's word for an answer that could not be read
 
 def write_samples(run: Run, folder: Path) -> list[Path]:
     """Write the files of all variants and benchmarks that have begun below a folder; gives their paths."""
-    study = run.study()
+    study, environment = run.study(), run.environment()
     written = []
     for spec in study.benchmarks:
         exam = exams.load_if_frozen(run, spec.name)
@@ -40,10 +41,18 @@ def write_samples(run: Run, folder: Path) -> list[Path]:
         for name in study.variants:
             sheet = read_sheet(run, exam, name, samples_asked(exam, spec))
             if sheet.samples:
-                path = folder / name / f"samples_{file_stem(spec.name.removeprefix(LM_EVAL_PREFIX))}.jsonl"
+                task = file_stem(spec.name.removeprefix(LM_EVAL_PREFIX))
+                path = folder / name / f"samples_{task}{_date(environment, name)}.jsonl"
                 write_atomically(path, (json.dumps(row, allow_nan=False) + "\n" for row in rows(exam, sheet)))
                 written.append(path)
     return written
+
+
+def _date(environment: Mapping[str, Any], variant: str) -> str:
+    """When a variant last ran, as lm-eval has it in a file's name; empty where that is not known."""
+    engines = environment.get("variants", {}).get(variant, {}).get("engines", [])
+    sessions = [session for engine in engines for session in engine["sessions"]]
+    return f"_{max(sessions).removesuffix('Z').replace(':', '-')}" if sessions else ""
 
 
 def rows(exam: Exam, sheet: Sheet) -> Iterator[dict[str, Any]]:

@@ -39,6 +39,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "pause": (", ", "，"),
     "full_stop": ("{said}.", "{said}。"),
     "on": (" on {bench}", "在 {bench} 上"),
+    "on_all": (" on any of the {count} benchmarks", "在全部 {count} 个基准上"),
+    "and": (" and ", "、"),
     "nothing_compared": ("nothing was compared", "没有可比较的结果"),
     "clause.invalid": ("no valid figure{where} (a guard says why)", "{where}没有有效结论（原因见检查项）"),
     "clause.worse_within_margin": (
@@ -59,6 +61,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "cannot tell{where} (difference {difference} points, {interval}; margin {margin})",
         "{where}无法判定（差值 {difference} 个百分点，{interval}；界值 {margin}）",
     ),
+    "clause.inconclusive_several": ("cannot tell{where}", "{where}无法判定"),
     "noise.unknown": (
         "Noise floor: not measured. How many answers flip when the baseline is run again is not known here; "
         "--control runs it a second time.",
@@ -119,6 +122,23 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "problems": ("cut off / no answer / unscored", "截断 / 无答案 / 未评分"),
     "problems.of": ("{name} {cut_off} / {no_answer} / {unscored}", "{name}：{cut_off} / {no_answer} / {unscored}"),
     "none": ("none", "无"),
+    # speed and memory
+    "speed": ("Accuracy against speed and memory", "准确率与速度、显存"),
+    "speed.note": (
+        "What the smaller format gives back: output tokens a second over the whole run, and the size of the weights.",
+        "更低精度换来的收益：整个运行中每秒输出的 token 数，以及权重大小。",
+    ),
+    "speed.unknown": ("not measured", "未测量"),
+    "speed.recorded": ("recorded answers: speed not measured", "录制的回答：未测速度"),
+    "speed.none": (
+        "No speed is known: the answers were recorded elsewhere, or nothing was generated.",
+        "速度未知：回答是在别处录制的，或没有生成任何内容。",
+    ),
+    "tokens_per_second": ("output tokens a second", "每秒输出 token 数"),
+    "against_baseline": ("× baseline", "相对基线"),
+    "weights_gb": ("weights, GB", "权重大小（GB）"),
+    "gain.rate": ("{times} × the baseline's output tokens a second", "每秒输出 token 数为基线的 {times} 倍"),
+    "gain.weights": ("{times} × the size of its weights", "权重大小为基线的 {times} 倍"),
     # explanations
     "comparison_note": (
         "Differences are candidate minus baseline on the same items. *Lost* were right in the baseline and wrong in "
@@ -237,6 +257,11 @@ GUARDS: Mapping[str, tuple[str, str]] = {
         "引擎设置与基线不同；除非这正是要比较的内容，请在研究文件的 engine 一节中统一设置。",
     ),
     "mixed_engines": ("运行环境中途变化", "该版本的回答来自不止一个引擎或设备；若可能影响结果，请重新开始。"),
+    "restarted": (
+        "引擎重启过",
+        "引擎曾崩溃或停止响应，随后被重新启动；每条回答都是完整的，但会崩溃的引擎也可能算错："
+        "请抽看几条输出并查看 logs/。",
+    ),
     "recorded": ("录制的回答", "回答是在别处录制的，其提示词、采样参数、引擎与权重在此无法核实。"),
     "unproved": (
         "无法核实",

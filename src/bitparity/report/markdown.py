@@ -8,6 +8,8 @@ from typing import Any
 from bitparity.report import execution, plots
 from bitparity.report.graders import grader_rows
 from bitparity.report.language import Lang, guard_message, text
+from bitparity.report.plain import shortened
+from bitparity.report.speed import gain, speed_known, speed_rows
 from bitparity.report.words import (
     candidates,
     engine,
@@ -24,6 +26,7 @@ from bitparity.report.words import (
 from bitparity.store import Run, write_atomically
 
 PLOTS = "plots"  # the folder of the plots, beside report.md
+LONGEST = 20_000  # characters of one text
 
 
 def render(results: Mapping[str, Any], lang: Lang = "en", pictures: Iterable[str] = ()) -> str:
@@ -37,6 +40,7 @@ def render(results: Mapping[str, Any], lang: Lang = "en", pictures: Iterable[str
         _scores(results, lang),
         shown.get("scores.svg", ""),
         _comparisons(results, lang),
+        _speed(results, lang),
         _graders(results, lang),
         _subgroups(results, lang),
         execution.markdown(_measured(results), list(results["variants"]), lang, _table, escaped),
@@ -82,7 +86,7 @@ def _short_comparisons(results: Mapping[str, Any], lang: Lang) -> str:
 
 def escaped(text: object) -> str:
     """Text that cannot break out of a table cell or become markup."""
-    plain = " ".join(str(text).split())
+    plain = " ".join(shortened(str(text), LONGEST).split())
     for mark in ("\\", "|", "<", "`", "[", "*", "_"):
         plain = plain.replace(mark, f"\\{mark}")
     return plain
@@ -106,7 +110,10 @@ def _answers(results: Mapping[str, Any], lang: Lang) -> str:
     names = candidates(results)
     if not names:
         return text("one_variant", lang)
-    said = [f"- **{escaped(sentence(name, results, lang))}**" for name in names]
+    gains = {name: escaped(gain(name, results, lang)) for name in names}
+    said = [
+        f"- **{escaped(sentence(name, results, lang))}**" + (f" {gains[name]}" if gains[name] else "") for name in names
+    ]
     return "\n".join([*said, f"- {escaped(noise(results, lang))}"])
 
 
@@ -185,6 +192,14 @@ def _overall(results: Mapping[str, Any], lang: Lang) -> str:
     ]
     header = _titles("candidate|benchmarks|difference|interval|p_holm|recovery|verdict", lang)
     return f"\n\n### {text('all_benchmarks', lang)}\n\n" + _table(header, rows)
+
+
+def _speed(results: Mapping[str, Any], lang: Lang) -> str:
+    if not speed_known(results):
+        return ""
+    header = _titles("variant|tokens_per_second|against_baseline|weights_gb|against_baseline", lang)
+    table = _table(header, [map(escaped, row) for row in speed_rows(results, lang)])
+    return f"### {text('speed', lang)}\n\n{table}\n\n{text('speed.note', lang)}"
 
 
 def _graders(results: Mapping[str, Any], lang: Lang) -> str:

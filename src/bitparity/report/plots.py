@@ -6,6 +6,7 @@ result gives the same bytes everywhere, and every figure in a plot is formatted 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -86,11 +87,14 @@ def _look(comparison: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _scores(results: Mapping[str, Any], lang: Lang) -> Markup | None:
-    """A group of rows a benchmark, one row a variant."""
+    """A group of rows a benchmark, one row a variant, from 0 to the highest bound rounded up to tens."""
     measured = {name: entry for name, entry in results["benchmarks"].items() if entry["status"] == "measured"}
     if not measured:
         return None
-    on, names = Scale(0.0, 1.0), list(results["variants"])
+    found = [score for entry in measured.values() for score in entry["scores"].values() if score["mean"] is not None]
+    highest = max((max(score["ci95"] or [score["mean"]]) for score in found), default=1.0)
+    on = Scale(0.0, math.ceil(10 * highest - 1e-9) / 10 or 1.0)
+    names = list(results["variants"])
     top, parts = TOP, []
     for bench, entry in measured.items():
         parts += [_label(top + 16, bench, bold=True), _line(LEFT, top, RIGHT, top, BAND)]

@@ -34,6 +34,7 @@ from bitparity.study import BenchmarkSpec, Study
 from bitparity.validity.facts import forbids
 
 SCHEMA = "bitparity/results/1"
+NOT_TOLD = "not told"  # stands for a reason in results without texts
 Scores = NDArray[np.float64]  # (items, samples) in [0, 1]; NaN where a sample has no score
 Record = TypeVar("Record")
 
@@ -109,10 +110,14 @@ def _of_exam(found: Mapping[Key, Record], row: Mapping[str, int], k: int) -> dic
     return {key: record for key, record in found.items() if key[0] in row and key[1] < k}
 
 
-def build(run: Run) -> dict[str, Any]:
-    """All results of a run. Raises RunError or StoreError where its files cannot be used."""
+def build(run: Run, *, with_texts: bool = True) -> dict[str, Any]:
+    """All results of a run; see `write` for texts. Raises RunError or StoreError where its files cannot be used."""
     study = run.study()
     environment = run.environment()
+    if not with_texts:
+        for variant in environment.get("variants", {}).values():
+            for restart in variant.get("restarts", []):
+                restart["reason"] = NOT_TOLD
     not_run = environment.get("not_run", {})
     benchmarks: dict[str, Any] = {}
     pairs: dict[tuple[str, str], PairedScores] = {}
@@ -129,6 +134,10 @@ def build(run: Run) -> dict[str, Any]:
                 pairs[spec.name, name] = pair
         benchmarks[spec.name] = _benchmark(study, spec, exam, sheets, environment)
         benchmarks[spec.name] |= execution(run, spec, exam, {name: sheet.grades for name, sheet in sheets.items()})
+    if not with_texts:
+        for entry in benchmarks.values():
+            for score in entry.get("scores", {}).values():
+                score["errors"] = {NOT_TOLD: sum(score["errors"].values())} if score["errors"] else {}
     _compare(study, benchmarks, pairs)
     return {
         "schema": SCHEMA,
@@ -335,8 +344,12 @@ def _overall(
     }
 
 
-def write(run: Run) -> dict[str, Any]:
-    """Build results.json and write it beside the samples; returns its content."""
-    results = build(run)
+def write(run: Run, *, with_texts: bool = True) -> dict[str, Any]:
+    """Build results.json and write it beside the samples; returns its content.
+
+    Without texts the reasons of failed samples and engines stay out: a server's or a grader's message may quote
+    question or answer.
+    """
+    results = build(run, with_texts=with_texts)
     write_json(run.path / "results.json", results)
     return results

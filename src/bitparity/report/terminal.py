@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bitparity.report.graders import grader_rows
+from bitparity.report.plain import cleaned
 from bitparity.report.words import candidates, interval, noise, percent, points, sentence, verdict_words
 
 _STYLES = {"equivalent": "green", "non_inferior": "green", "inconclusive": "yellow", "invalid": "red"}
@@ -18,6 +19,7 @@ _STYLES = {"equivalent": "green", "non_inferior": "green", "inconclusive": "yell
 
 def show(results: Mapping[str, Any], console: Console) -> None:
     """Print the answers, the table, the errors among the guards, and which warnings the report has."""
+    results = cleaned(results)  # a terminal obeys control characters, wherever they come from
     for name in candidates(results):
         console.print(f"[bold]{escape(sentence(name, results))}[/bold]", highlight=False)
     if candidates(results):

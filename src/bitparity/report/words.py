@@ -50,14 +50,52 @@ def margin(value: float, lang: Lang = "en") -> str:
 
 
 def sentence(candidate: str, results: Mapping[str, Any], lang: Lang = "en") -> str:
-    """What is known of one candidate, in one plain sentence over all its benchmarks."""
+    """What is known of one candidate, in one plain sentence over all its benchmarks.
+
+    Losses come first, each with its figures. What can be said alike of several benchmarks is said once, of all of them.
+    """
+    compared = {
+        bench: (entry["comparisons"][candidate], entry["margin"])
+        for bench, entry in results["benchmarks"].items()
+        if candidate in entry.get("comparisons", {})
+    }
+    groups: dict[tuple[int, object], list[str]] = {}
+    for bench, (comparison, allowed) in compared.items():
+        groups.setdefault(_alike(bench, comparison, allowed), []).append(bench)
     said = []
-    for bench, entry in results["benchmarks"].items():
-        comparison = entry.get("comparisons", {}).get(candidate)
-        if comparison is not None:
-            said.append(clause(comparison, entry["margin"], lang, bench))
+    for (rank, _), names in sorted(groups.items(), key=lambda group: group[0][0]):
+        if len(names) == 1:
+            said.append(clause(*compared[names[0]], lang, names[0]))
+        else:
+            said.append(_clause_of_several(rank, names, compared[names[0]][1], len(compared), lang))
     whole = text("separator", lang).join(said) or text("nothing_compared", lang)
     return text("full_stop", lang, said=text("colon", lang, name=candidate, said=whole))
+
+
+_BEYOND, _UNCLEAR, _WITHIN, _OPEN, _NO_LOSS, _INVALID = range(6)  # the order in which a sentence says them
+
+
+def _alike(bench: str, comparison: Mapping[str, Any], allowed: float) -> tuple[int, object]:
+    """What a benchmark's clause is grouped by: its rank, and what else must be the same."""
+    verdict = comparison["verdict"]
+    if verdict == "invalid":
+        return _INVALID, None
+    if comparison["loss_shown"]:
+        return {"worse_beyond_margin": _BEYOND, "worse_within_margin": _WITHIN}.get(verdict, _UNCLEAR), bench
+    if verdict in ("equivalent", "non_inferior"):
+        return _NO_LOSS, allowed
+    return _OPEN, None
+
+
+def _clause_of_several(rank: int, names: Sequence[str], allowed: float, of: int, lang: Lang) -> str:
+    """What is known alike of several benchmarks; `of` is how many were compared."""
+    if len(names) == of:
+        where = text("on_all", lang, count=of)
+    else:
+        where = text("on", lang, bench=text("comma", lang).join(names[:-1]) + text("and", lang) + names[-1])
+    if rank == _NO_LOSS:
+        return text("clause.no_loss", lang, where=where, margin=margin(allowed, lang))
+    return text("clause.invalid" if rank == _INVALID else "clause.inconclusive_several", lang, where=where)
 
 
 def candidates(results: Mapping[str, Any]) -> list[str]:

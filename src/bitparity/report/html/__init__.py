@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bitparity.report.html.book import Packed, collect, pack
+from bitparity.report.html.gating import Withhold
 from bitparity.report.html.page import render
 from bitparity.report.language import Lang
 from bitparity.store import Run, write_atomically
@@ -14,13 +15,13 @@ LIMIT = 30_000_000  # bytes of the page
 _ROOM = 10_000  # bytes for what the page says about the data itself
 
 
-def write(run: Run, results: Mapping[str, Any], lang: Lang = "en", *, include_gated: bool = False) -> None:
+def write(run: Run, results: Mapping[str, Any], lang: Lang = "en", withhold: Withhold = "gated") -> None:
     """Write report.html beside results.json, at most `LIMIT` bytes.
 
-    Questions and answers of gated data sets stay out unless `include_gated`. Raises RunError or StoreError where the
-    run's files cannot be used.
+    `withhold` says whose questions and answers stay out. Raises RunError or StoreError where the run's files cannot
+    be used.
     """
-    book = collect(run, results, include_gated)
+    book = collect(run, results, withhold)
     empty = render(results, book, Packed("", [], len(book.entries)), lang)
     packed = pack(book, LIMIT - len(empty.encode()) - _ROOM)
     write_atomically(run.path / "report.html", [render(results, book, packed, lang)])

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from bitparity import exam as exams
 from bitparity.exam import Exam, samples_asked
 from bitparity.records import Grade, Item, Prompt, Sample
-from bitparity.report.html.gating import is_gated
-from bitparity.report.html.plain import clean, flat, shortened
+from bitparity.report.html.gating import Withheld, Withhold, withheld
+from bitparity.report.plain import clean, flat, shortened
 from bitparity.report.results import Sheet, read_sheet
 from bitparity.report.words import percent
 from bitparity.store import Run, file_stem
@@ -72,13 +72,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A benchmark as the browser names it. `withheld`: questions and answers stay out, its data set being gated."""
+    """A benchmark as the browser names it. `withheld`: why questions and answers stay out; "" where they are in."""
 
     name: str
     stem: str
     subgroups: tuple[str, ...]
     samples: int
-    withheld: bool
+    withheld: Withheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Packed(NamedTuple):
         return len(self.items) + sum(len(chunk) + 100 for chunk in self.chunks)
 
 
-def collect(run: Run, results: Mapping[str, Any], include_gated: bool) -> Book:
+def collect(run: Run, results: Mapping[str, Any], withhold: Withhold) -> Book:
     """Read a run's exams, samples and grades. Raises RunError or StoreError where its files cannot be used."""
     study = run.study()
     names = tuple(study.variants)
@@ -120,9 +120,9 @@ def collect(run: Run, results: Mapping[str, Any], include_gated: bool) -> Book:
             continue
         k = samples_asked(exam, spec)
         sheets = {name: read_sheet(run, exam, name, k) for name in names}
-        withheld = is_gated(spec.name, exam.provenance) and not include_gated
         subgroups = tuple(sorted({e.item.subgroup for e in exam.items if e.item.subgroup is not None}))
-        bench = Bench(spec.name, file_stem(spec.name), subgroups, k, withheld)
+        why = withheld(spec.name, exam.provenance, withhold)
+        bench = Bench(spec.name, file_stem(spec.name), subgroups, k, why)
         entries += _entries(len(benches), bench, exam, sheets, study.baseline, compared)
         benches.append(bench)
         lengths[spec.name] = {name: _lengths(sheet) for name, sheet in sheets.items()}
@@ -172,8 +172,8 @@ def _entries(
 
 
 def _short(sheet: Sheet, row: int, answers: Sequence[Sequence[Any]], bench: Bench) -> str:
-    """What the list shows of a variant: its answer, or with several samples their mean score."""
-    if bench.samples == 1:
+    """What the list shows of a variant: its answer; its mean score with several samples, or where texts stay out."""
+    if bench.samples == 1 and bench.withheld != "asked":
         return " ".join(str(answers[0][1])[:SHORT].split())
     scores = sheet.scores[row]
     return "" if (scores != scores).any() else percent(float(scores.mean()))
@@ -194,7 +194,7 @@ def _answer(sample: Sample | None, grade: Grade | None, bench: Bench, most: int)
     mark = "" if score is None else f"{score:.0f}" if score in (0, 1) else percent(score)
     extracted = "" if grade is None or grade.extracted is None else shortened(grade.extracted, EXTRACTED)
     if bench.withheld:  # the letter of an option says nothing about the question
-        kept = extracted if len(extracted) == 1 else ""
+        kept = extracted if bench.withheld == "gated" and len(extracted) == 1 else ""
         return [None, kept, STATUSES.index(status), mark, sample.tokens, sample.finish, []]
     details = [] if grade is None else flat(grade.details, most=20)
     if sample.logprobs is not None:

@@ -1,10 +1,10 @@
-"""Figures that only the page shows: speed, size, length. All others come from results.json through `words`."""
+"""The lengths of the answers, which only the page shows. All other figures come from results.json through `words`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,26 +18,6 @@ def count(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def gigabytes(size: int) -> str:
-    """Bytes as GB (10^9 bytes)."""
-    return f"{size / 1e9:.2f} GB"
-
-
-def rate(variant: Mapping[str, Any]) -> float | None:
-    """Output tokens a second over all of a variant's generation; None where none was timed, as with recordings."""
-    timed, engine = variant.get("generation"), variant.get("engine") or {}
-    if not timed or engine.get("engine") == "replay" or not timed["seconds"] or not timed["output_tokens"]:
-        return None
-    return float(timed["output_tokens"] / timed["seconds"])
-
-
-def weights_bytes(variant: Mapping[str, Any]) -> int | None:
-    """The size of a checkpoint's weight files; None where it is not known."""
-    weights = (variant.get("identity") or {}).get("weights")
-    size = weights.get("bytes") if isinstance(weights, Mapping) else None
-    return size if isinstance(size, int) and size > 0 else None
-
-
 class Lengths(NamedTuple):
     """How long a variant's completions are: counts in bins, the median's place in per cent, tokens."""
 
@@ -48,14 +28,29 @@ class Lengths(NamedTuple):
     longest: str
 
 
+def length_scale(by_variant: Mapping[str, Sequence[int]]) -> Scale:
+    """The scale of all lengths of a benchmark: from the logarithm of the shortest to that of the longest."""
+    ends = [end for tokens in by_variant.values() if len(tokens) for end in (min(tokens), max(tokens))]
+    low = max(1, min(ends, default=1))
+    return Scale(math.log(low), math.log(max([low + 1, *ends])) + 1e-9)
+
+
+def length_ticks(on: Scale) -> list[int]:
+    """Round numbers of tokens on that scale: 1, 2 and 5 times the powers of ten; at most six of them."""
+    low, high = math.exp(on.low), math.exp(on.high)
+    powers = [10**power for power in range(int(on.high / math.log(10)) + 1)]
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        found = [factor * power for power in powers for factor in factors if low <= factor * power <= high]
+        if len(found) <= 6:
+            return found
+    return found
+
+
 def length_rows(by_variant: Mapping[str, Sequence[int]]) -> dict[str, Lengths]:
     """The distribution of each variant's lengths, all on one logarithmic scale; variants without any stay out."""
     found = {name: np.asarray(tokens) for name, tokens in by_variant.items() if len(tokens)}
-    if not found:
-        return {}
-    top = max(int(tokens.max()) for tokens in found.values())
-    low = max(1, min(int(tokens.min()) for tokens in found.values()))
-    on = Scale(math.log(low), math.log(max(top, low + 1)) + 1e-9)
+    on = length_scale(by_variant)
+    low = round(math.exp(on.low))
     edges = np.linspace(on.low, on.high, BINS + 1)
     rows = {}
     for name, tokens in found.items():

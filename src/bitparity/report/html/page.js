@@ -220,7 +220,7 @@
     if (samples > 1) buttons.append(samplePicker(found[2][index.baseline], found[2][variant], sample, pair));
     buttons.append(step("previous", -1), step("next", 1));
     const parts = [make("div", { class: "detail-head" }, heading, buttons), make("p", { class: "quiet" }, about.join(" · "))];
-    if (withheld) parts.push(make("p", { class: "note" }, say("withheld")));
+    if (withheld) parts.push(make("p", { class: "note" }, say(`withheld.${withheld}`)));
     const [question, reference] = [found[0], found[1]].map((forms) => forms[sample % forms.length]);
     if (question) {
       const asked = make("details", { class: "asked", open: "" }, make("summary", {}, say("question")));
@@ -275,7 +275,7 @@
     box.append(make("h4", {}, name(variant), make("span", { class: "quiet" }, role), judged));
     const list = make("dl");
     const put = (key, value) => list.append(make("dt", {}, key), make("dd", {}, value));
-    put(say("read"), extracted ? answered(extracted, differ) : say("nothing_read"));
+    if (extracted || text !== null) put(say("read"), extracted ? answered(extracted, differ) : say("nothing_read"));
     put(say("status"), say(STATUSES[status]));
     if (finish) put(say("finish"), finish);
     put(say("tokens"), number(tokens));

@@ -7,20 +7,21 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from bitparity.report import words
+from bitparity.report import speed, words
 from bitparity.report.html import figures, svg
 from bitparity.report.html.book import Book, Packed
 from bitparity.report.html.phrases import say, script_phrases
-from bitparity.report.html.plain import finalize, flat
 from bitparity.report.language import Lang, guard_message, guard_title
+from bitparity.report.plain import finalize, flat
 
+_Quantity = Callable[[Mapping[str, Any]], float | None]  # of a variant
 MOST_ROWS = 200  # rows of one table of subgroups or guards
 
 
@@ -155,15 +156,16 @@ class _View:
         titles = [guard_title(name, self.lang) for name in names]
         return say("why_invalid", self.lang, guards=say("comma", self.lang).join(titles)) if titles else ""
 
-    def sentences(self) -> list[tuple[str, str, str]]:
-        """For each candidate its name, what is said after it, and the gravest tone among its verdicts."""
+    def sentences(self) -> list[tuple[str, str, str, str]]:
+        """For each candidate its name, what is said after it, the gravest tone among its verdicts, and its gain."""
         found = []
         for name in words.candidates(self.results):
             said = words.sentence(name, self.results, self.lang)
             rest = said.removeprefix(name)
             tones = {self.tone(e["comparisons"][name]) for e in self.measured.values() if name in e["comparisons"]}
             order = ("loss", "open", "fine", "invalid")
-            found.append((name if rest != said else "", rest, next((tone for tone in order if tone in tones), "open")))
+            tone = next((tone for tone in order if tone in tones), "open")
+            found.append((name if rest != said else "", rest, tone, self.gain(name)))
         return found
 
     def noise(self) -> str:
@@ -189,6 +191,16 @@ class _View:
     def forest_axis(self) -> Markup:
         return svg.axis(self._scale, lambda value: f"{100 * value:+g}".replace("-", "−") if value else "0")
 
+    def flips_axis(self) -> Markup:
+        """Shares of the items, to the left and to the right."""
+        both = svg.Scale(-self._most_flips, self._most_flips)
+        return svg.axis(both, lambda value: self.percent(abs(value)) if abs(value) > 1e-9 else "0")
+
+    def length_axis(self, bench: str) -> Markup:
+        """Tokens, on the logarithmic scale of a benchmark's distributions."""
+        on = figures.length_scale(self.book.lengths[bench])
+        return svg.axis(on, lambda value: figures.count(math.exp(value)), map(math.log, figures.length_ticks(on)))
+
     def flips_row(self, entry: Mapping[str, Any], comparison: Mapping[str, Any]) -> Markup:
         noise = entry["comparisons"].get(self.control)
         return svg.flips_row(comparison, noise, self._most_flips)
@@ -209,51 +221,43 @@ class _View:
         shape, class_ = svg.series(self.variants.index(name), name == self.control)
         return svg.tag("svg", svg.mark(shape, 50, 8, class_), class_="key", width=16, height=16, aria_hidden="true")
 
-    def speed_rows(self) -> list[tuple[str, str, str, str]]:
-        """Variant, tokens a second, the same against the baseline's, size of the weights."""
-        base = figures.rate(self.results["variants"][self.baseline])
-        rows = []
-        for name, variant in self.results["variants"].items():
-            rate, size = figures.rate(variant), figures.weights_bytes(variant)
-            recorded = (variant.get("engine") or {}).get("engine") == "replay"
-            unknown = say("speed.recorded" if recorded else "speed.unknown", self.lang)
-            rows.append(
-                (
-                    name,
-                    unknown if rate is None else figures.count(rate),
-                    say("dash", self.lang) if rate is None or base is None else f"{rate / base:.2f}",
-                    say("speed.unknown", self.lang) if size is None else figures.gigabytes(size),
-                )
-            )
-        return rows
+    def gain(self, name: str) -> str:
+        return speed.gain(name, self.results, self.lang)
+
+    def speed_rows(self) -> list[speed.SpeedRow]:
+        return list(speed.speed_rows(self.results, self.lang))
 
     def speed_known(self) -> bool:
-        """Whether there is anything to say of speed or memory."""
-        return any(
-            figures.rate(v) is not None or figures.weights_bytes(v) is not None
-            for v in self.results["variants"].values()
-        )
+        return speed.speed_known(self.results)
 
     def scatters(self) -> list[tuple[str, Markup]]:
-        """The plot of score against tokens a second for each benchmark, where two variants or more were timed."""
+        """For each benchmark its scores against tokens a second and against the size of the weights.
+
+        Only where two variants or more have the figure.
+        """
+        quantities: list[tuple[str, _Quantity, Callable[[float], str]]] = [
+            ("tokens_per_second", speed.rate, figures.count),
+            ("weights_gb", speed.weights_gb, lambda value: f"{value:.3g}"),
+        ]
         plots = []
         for bench, entry in self.measured.items():
-            spots = [spot for name in self.variants if (spot := self._spot(name, entry)) is not None]
-            if len(spots) > 1:
-                label = say("tokens_per_second", self.lang)
-                plots.append((bench, svg.scatter(spots, bench, label, self.percent, figures.count)))
+            for key, quantity, number in quantities:
+                spots = [spot for name in self.variants if (spot := self._spot(name, entry, quantity)) is not None]
+                if len(spots) > 1:
+                    label = say(key, self.lang)
+                    plots.append((bench, svg.scatter(spots, bench, label, self.percent, number)))
         return plots
 
-    def _spot(self, name: str, entry: Mapping[str, Any]) -> svg.Spot | None:
-        rate, score = figures.rate(self.results["variants"][name]), entry["scores"][name]
-        if rate is None or score["mean"] is None or score["ci95"] is None:
+    def _spot(self, name: str, entry: Mapping[str, Any], quantity: _Quantity) -> svg.Spot | None:
+        place, score = quantity(self.results["variants"][name]), entry["scores"][name]
+        if place is None or score["mean"] is None or score["ci95"] is None:
             return None
         comparison = entry["comparisons"].get(name)
         tone = "fine" if comparison is None else self.tone(comparison)
         shape = "square" if name == self.baseline else {"loss": "diamond", "invalid": "cross"}.get(tone, "circle")
         kind = tone if tone in ("loss", "control", "invalid") else "plain"
         low, high = score["ci95"]
-        return svg.Spot(name, rate, score["mean"], low, high, shape, kind)
+        return svg.Spot(name, place, score["mean"], low, high, shape, kind)
 
     def lengths(self, bench: str) -> list[tuple[str, figures.Lengths, Markup]]:
         """Each variant's distribution of lengths."""

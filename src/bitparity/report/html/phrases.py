@@ -33,20 +33,6 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     ),
     "plot": ("plot", "图"),
     "as_table": ("table", "表格"),
-    "speed": ("Accuracy against speed and memory", "准确率与速度、显存"),
-    "speed.note": (
-        "What the smaller format gives back: output tokens a second over the whole run, and the size of the weights.",
-        "更低精度换来的收益：整个运行中每秒输出的 token 数，以及权重大小。",
-    ),
-    "speed.unknown": ("not measured", "未测量"),
-    "speed.recorded": ("recorded answers: speed not measured", "录制的回答：未测速度"),
-    "speed.none": (
-        "No speed is known: the answers were recorded elsewhere, or nothing was generated.",
-        "速度未知：回答是在别处录制的，或没有生成任何内容。",
-    ),
-    "tokens_per_second": ("output tokens a second", "每秒输出 token 数"),
-    "against_baseline": ("× baseline", "相对基线"),
-    "weights_size": ("weights", "权重大小"),
     "flips": ("Flips", "翻转"),
     "flips.note": (
         "Items right in the baseline and wrong in the candidate (lost, to the left) and the other way round (gained, "
@@ -56,6 +42,8 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     ),
     "lost": ("lost", "由对变错"),
     "gained": ("gained", "由错变对"),
+    "flips_axis": ("share of the items", "占题数的比例"),
+    "tokens_log": ("output tokens (log)", "输出 token 数（对数）"),
     "flips_share": ("flipped", "翻转比例"),
     "rates": ("Cut off, no answer", "截断与无答案"),
     "rates.note": (
@@ -68,8 +56,10 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     "unscored": ("unscored", "未评分"),
     "lengths": ("Length of the answers", "回答长度"),
     "lengths.note": (
-        "Output tokens of each completion, the same logarithmic scale within a benchmark; the line is the median.",
-        "每条输出的 token 数，同一基准内用同一对数刻度；竖线为中位数。",
+        "Output tokens of each completion, the same logarithmic scale within a benchmark; the line is the median. "
+        "Heights are square roots of counts, so that a tower of cut-off answers does not flatten the rest.",
+        "每条输出的 token 数，同一基准内用同一对数刻度；竖线为中位数。"
+        "柱高为数量的平方根，以免截断处的高柱压平其余部分。",
     ),
     "distribution": ("distribution", "分布"),
     "median": ("median", "中位数"),
@@ -160,7 +150,11 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     "cut": ("… {count} characters left out …", "…… 略去 {count} 个字符 ……"),
     "full_text": ("Full text: {path}, item {item}, sample {sample}", "全文：{path}，题目 {item}，采样 {sample}"),
     "no_text": ("No text.", "无文本。"),
-    "withheld": (
+    "withheld.asked": (
+        "This page was made without questions and answers. They lie in the run's exam/ and samples/.",
+        "本页不含题目与回答，它们保存在运行目录的 exam/ 与 samples/ 中。",
+    ),
+    "withheld.gated": (
         "Questions and answers of a gated data set stay out of this page. bitparity report RUN --include-gated puts "
         "them in, for a page that you do not pass on.",
         "受限数据集的题目与回答不收入本页。bitparity report RUN --include-gated 可将其收入，但该页面请勿外传。",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
-from bitparity.report.html.plain import shortened
+from bitparity.report.plain import shortened
 
 ROW = 32  # pixels of a one-line plot
 SHAPES = {
@@ -127,10 +127,10 @@ def _kind(comparison: Mapping[str, Any]) -> tuple[str, str]:
     return ("loss", "diamond") if comparison["loss_shown"] else ("plain", "circle")
 
 
-def axis(on: Scale, label: Any) -> Markup:
-    """The ticks of a scale with their labels; `label` turns a value into words."""
+def axis(on: Scale, label: Any, at: Iterable[float] | None = None) -> Markup:
+    """The ticks of a scale with their labels; `label` turns a value into words, `at` are other ticks than `ticks`."""
     parts = []
-    for value in ticks(on):
+    for value in ticks(on) if at is None else at:
         x = on.at(value)
         parts += [line(x, 0, x, 5, "tick"), text(x, 18, label(value), "label", edge(x))]
     return row(line(0, 0.5, 100, 0.5, "tick"), *parts, height=22)
@@ -156,13 +156,15 @@ def bar(share: float | None, most: float = 1.0) -> Markup:
 
 
 def histogram(counts: Sequence[int], middle: float | None) -> Markup:
-    """Counts in bins of equal width, scaled to the largest; `middle` is the median's position in per cent."""
+    """Counts in bins of equal width as bars, the largest in full; `middle` is the median's position in per cent.
+
+    Heights are square roots, so that the tower of cut-off answers does not flatten all else.
+    """
     top = max(counts, default=0) or 1
     width = 100 / max(1, len(counts))
+    heights = [26 * math.sqrt(count / top) for count in counts]
     bars = [
-        rect(width * n, width * (n + 1), ROW - 2 - 26 * count / top, 26 * count / top, "bins")
-        for n, count in enumerate(counts)
-        if count
+        rect(width * n, width * (n + 1), ROW - 2 - height, height, "bins") for n, height in enumerate(heights) if height
     ]
     median = [] if middle is None else [line(middle, 2, middle, ROW, "median")]
     return row(*bars, line(0, ROW - 1.5, 100, ROW - 1.5, "tick"), *median)

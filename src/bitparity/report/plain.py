@@ -1,4 +1,4 @@
-"""Text from models, data sets and studies made fit for a page: whatever it holds, it stays text."""
+"""Text from models, data sets and studies made fit for a page or a terminal: whatever it holds, it stays text."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from markupsafe import Markup
 MOST = 4000  # characters of one value outside the flip browser
 
 # C0 and C1 controls but tab and newline, lone surrogates, and what turns the direction of writing or hides itself
+# (the joiners U+200C and U+200D stay: Persian, Indian scripts and emoji are spelt with them)
 _UNFIT = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
+    "\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
 )
 
 
@@ -31,6 +33,15 @@ def _picture(found: re.Match[str]) -> str:
 def shortened(text: str, most: int = MOST) -> str:
     """The clean text, at most so many characters of it."""
     return clean(text[: most + 1]) if len(text) <= most else clean(text[:most]) + "…"
+
+
+def cleaned(value: Any) -> Any:
+    """JSON values with every text in them clean and of bounded length, the keys too."""
+    if isinstance(value, str):
+        return shortened(value)
+    if isinstance(value, Mapping):
+        return {shortened(str(key)): cleaned(inner) for key, inner in value.items()}
+    return [cleaned(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def finalize(value: Any) -> Any:
