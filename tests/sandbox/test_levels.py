@@ -157,7 +157,7 @@ def test_a_warm_worker_ends_when_its_harness_is_killed(box: Sandbox) -> None:
 from bitparity.sandbox import WarmWorker
 from bitparity.sandbox.bubblewrap import Bubblewrap
 worker = WarmWorker(Bubblewrap())
-print(worker._worker._process.pid, flush=True)
+print(worker._idle[0]._process.pid, flush=True)
 worker.run({}, "import os, time\\nos.fork()\\ntime.sleep(60)")
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as harness:

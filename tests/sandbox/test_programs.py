@@ -183,8 +183,7 @@ def test_random_numbers_differ_between_scripts(numeric: WarmWorker) -> None:
 def test_a_worker_whose_process_is_gone_is_replaced(box: Sandbox) -> None:
     with WarmWorker(box) as warm:
         assert warm.run({}, "print(1)").stdout == b"1\n"
-        assert warm._worker is not None
-        warm._worker._process.kill()
+        warm._idle[0]._process.kill()
         time.sleep(0.1)
         ends = [warm.run({}, "print(1)").end for _ in range(2)]
         assert ends[-1] == "exit"
@@ -197,11 +196,24 @@ def test_a_module_that_cannot_be_imported_is_said_at_once(box: Sandbox) -> None:
 
 def test_the_warm_workers_processes_end_with_it(box: Sandbox) -> None:
     warm = WarmWorker(box)
-    assert warm._worker is not None
-    process = warm._worker._process
+    process = warm._idle[0]._process
     warm.close()
     assert process.returncode is not None
     assert not Path(f"/proc/{process.pid}").exists()
+
+
+def test_a_script_does_not_wait_for_another_threads(box: Sandbox) -> None:
+    with WarmWorker(box) as warm:
+        ends: list[str] = []
+        slow = threading.Thread(
+            target=lambda: ends.append(warm.run({}, "while True: pass", limits=Limits(cpu_s=8, wall_s=60)).end)
+        )
+        slow.start()
+        assert warm.run({}, "print(1)").stdout == b"1\n"
+        assert slow.is_alive()
+        slow.join()
+        assert ends == ["time_limit"]
+        assert 1 <= len(warm._idle) <= 2  # both ended, and wait for the next
 
 
 def test_a_rerun_waits_until_it_is_alone() -> None:

@@ -35,7 +35,9 @@ _ANSWER_S = 20.0
 
 
 class WarmWorker:
-    """Runs Python scripts with modules already imported, one at a time. A context manager.
+    """Runs Python scripts with modules already imported: as many at once as threads call. A context manager.
+
+    Each running script has a worker of its own; a worker whose script has ended waits for the next one.
 
     Args:
         sandbox: confines every script.
@@ -48,34 +50,41 @@ class WarmWorker:
     def __init__(self, sandbox: Sandbox, preload: Sequence[str] = ()) -> None:
         self._sandbox, self._preload = sandbox, tuple(preload)
         self._lock = threading.Lock()
-        self._worker: _Worker | None = None
+        self._idle: list[_Worker] = []
         if isinstance(sandbox, bubblewrap.Bubblewrap):
-            self._worker = _Worker(sandbox, self._preload)
+            self._idle.append(_Worker(sandbox, self._preload))
 
     def run(self, files: Mapping[str, bytes], script: str, stdin: bytes = b"", limits: Limits = DEFAULT) -> Ended:
-        """One script in a fresh, confined process; the same meaning as `Sandbox.run`. Threads take turns."""
+        """One script in a fresh, confined process; the same meaning as `Sandbox.run`."""
         files = {**files, _SCRIPT: script.encode()}
         if not isinstance(self._sandbox, bubblewrap.Bubblewrap):
             return self._sandbox.run(files, [self._sandbox.python, _SCRIPT], stdin, limits)
-        with GATE.beside_others(), self._lock:
+        with GATE.beside_others():
             started = time.monotonic()
+            worker: _Worker | None = None
             try:
-                if self._worker is None:
-                    self._worker = _Worker(self._sandbox, self._preload)
-                return self._worker.run(files, stdin, limits, started)
+                worker = self._take(self._sandbox)
+                ended = worker.run(files, stdin, limits, started)
             except (OSError, ValueError, SandboxError) as error:
-                self._end()  # the next script gets a new worker
+                if worker is not None:
+                    worker.close()  # the next script gets a new one
                 return fault(f"the warm worker failed: {error}", started)
+            with self._lock:
+                self._idle.append(worker)
+            return ended
+
+    def _take(self, sandbox: bubblewrap.Bubblewrap) -> _Worker:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return _Worker(sandbox, self._preload)
 
     def close(self) -> None:
-        """Ends the worker."""
+        """Ends the workers that wait; one that still runs a script ends with this process."""
         with self._lock:
-            self._end()
-
-    def _end(self) -> None:
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
+            idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.close()
 
     def __enter__(self) -> Self:
         return self
