@@ -90,13 +90,19 @@ def facts(
     temperature: float = 0.0,
     notes: tuple[str, ...] = (),
     rendered: bool = True,
+    steps: bool = False,
     **environment: Mapping[str, Any],
 ) -> validity.Facts:
-    """A run of two variants; `environment` gives what is stored of one of them."""
+    """A run of two variants; `environment` gives what is stored of one of them. With `steps`, each item builds on
+    the answer to the one before.
+    """
     resolved = parse_study(study, "study.yaml", Path())
     tokens = ("text",), ("hash",), 9
     items = tuple(
-        ExamItem(Item(f"q{n}", (Prompt(text="?"),), "1"), *(tokens if rendered else (None, None, None)))
+        ExamItem(
+            Item(f"q{n}", (Prompt(text="?"),), "1", after=f"q{n - 1}" if steps and n else None),
+            *(tokens if rendered else (None, None, None)),
+        )
         for n in range(ITEMS)
     )
     exam = Exam("math500", "math_verify", Sampling(100, temperature), 0, None, items, available, {}, notes, "frozen")
@@ -176,6 +182,7 @@ LOOP = WORDS + "So the answer is 4. " * 40
         (facts(notes=("the template takes no system message",)), ("prompt", None, "warning")),
         (facts(sheet(prompt_tokens=lambda n: 4 if n == 7 else 9)), ("prompt_differs", "fp8", "error")),
         (facts(sheet(prompt_tokens=lambda n: 8), rendered=False), ("prompt_differs", "fp8", "error")),
+        (facts(sheet(prompt_tokens=lambda n: 8), steps=True), ("prompt_differs", "fp8", "error")),
         (facts(sheet(cut_off=2, cut_at=60)), ("budget_differs", "fp8", "warning")),
         (facts(sheet(cut_off=15, cut_at=60)), ("budget_differs", "fp8", "error")),
         (
@@ -264,6 +271,8 @@ def test_a_planted_fault_is_named(planted: validity.Facts, expected: tuple[str, 
         (facts(sheet(text=lambda n: "ABCD"[n % 4], by=""), sheet(text=lambda n: "ABCD"[n % 4], by="")), "identical"),
         (facts(sheet(text=lambda n: "ABCD"[n % 4], by=""), sheet(text=lambda n: "ABCD"[n % 4], by="")), "same_answers"),
         (facts(sheet(prompt_tokens=lambda n: 0)), "prompt_differs"),  # an engine that does not tell
+        (facts(sheet(prompt_tokens=lambda n: 9 + n), steps=True), "prompt_differs"),  # own answers are in the prompts
+        (facts(sheet(prompt_tokens=lambda n: 9 + n), steps=True, rendered=False), "prompt_differs"),
         (facts(sheet(cut_off=10, cut_at=100)), "budget_differs"),
         (facts(fp8=sent()), "sampling_differs"),
         (facts(fp8={"exam": {"math500": "frozen"}}), "exam_differs"),

@@ -70,6 +70,8 @@ def _fits(entry: ExamItem, tokens: int) -> bool:
     """Whether a prompt of so many tokens can be the exam's; of several orders only the longest is known."""
     if entry.prompt_tokens is None or tokens == 0:  # no tokenizer saw the exam, or the engine does not tell
         return True
+    if entry.item.after is not None:  # the sample's own earlier answers are in it
+        return True
     several = len(entry.item.prompts) > 1
     return tokens <= entry.prompt_tokens if several else tokens == entry.prompt_tokens
 
@@ -79,8 +81,9 @@ def prompts_unequal(facts: Facts) -> Iterator[Guard]:
     if facts.exam.rendered:
         return
     ours = facts.baseline.samples
+    alike = {entry.item.id for entry in facts.exam.items if entry.item.after is None}  # without own answers in them
     for name, sheet in facts.started():
-        shared = [key for key in sheet.samples.keys() & ours.keys() if sheet.samples[key].prompt_tokens]
+        shared = [k for k in sheet.samples.keys() & ours.keys() if k[0] in alike and sheet.samples[k].prompt_tokens]
         shared = [key for key in shared if ours[key].prompt_tokens]
         wrong = [key for key in shared if sheet.samples[key].prompt_tokens != ours[key].prompt_tokens]
         if wrong:
