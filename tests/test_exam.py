@@ -56,6 +56,8 @@ class ToyRenderer:
         scored = tuple((ids, tuple(map(ord, c))) for c in prompt.continuations) or None
         return Rendered(text, ids, scored)
 
+    render_once = render
+
     def unused_template_args(self, protocol: Protocol) -> list[str]:
         return [name for name in protocol.chat_template_args if name != "known"]
 

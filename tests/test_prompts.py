@@ -164,3 +164,11 @@ def test_differences_in_continuations_are_shown(renderer: Renderer) -> None:
     told = difference(a, b)
     assert told is not None
     assert told.startswith("the text is the same, continuation 1 token 1 differs: baseline has no more tokens")
+
+
+def test_an_exams_prompt_is_rendered_once_for_all_variants_that_share_the_tokenizer(renderer: Renderer) -> None:
+    prompt = Prompt(messages=(USER,))
+    first = renderer.render_once(prompt, protocol())
+    assert first == renderer.render(prompt, protocol())
+    assert renderer.render_once(prompt, protocol()) is first
+    assert renderer.render_once(prompt, protocol(system="Be brief.")) != first
