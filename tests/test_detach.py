@@ -141,8 +141,9 @@ def test_it_stops_as_with_ctrl_c_even_where_the_shell_ignores_that(
     until(lambda: progress(out)["variants"]["bf16"]["done"] >= 2)
     os.kill(pid, signal.SIGHUP)  # changes nothing
     os.kill(pid, signal.SIGINT)
-    until(lambda: not locked(out))
-    assert (out / "logs" / "run.log").read_text().splitlines()[-1].startswith("stopped; what was finished is kept")
+    log = out / "logs" / "run.log"
+    until(lambda: log.read_text().splitlines()[-1].startswith("stopped; what was finished is kept"))
+    assert not locked(out)
     status = look(out)
     assert status.state == "stopped"
     assert status.snapshot["variants"]["bf16"]["done"] >= 2

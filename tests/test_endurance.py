@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from faulty import plant
-from support import Cli, replay_study
+from support import Cli, answers, replay_study, write_jsonl
 
 from bitparity.board import Board
 from bitparity.errors import DiskFullError, EngineError
@@ -249,6 +249,8 @@ def stored(out: Path) -> int:
 def test_a_run_waits_for_room_and_ends_whole(tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(tmp_path, ["slow 0.5", "none"], monkeypatch)
     study, out = one_study(tmp_path), small_disk / "run"
+    long = [{**row, "text": "We add. " * 1200 + row["text"]} for row in answers(12)]  # each needs new pages
+    write_jsonl(tmp_path / "bf16.jsonl", long)
     process = start(study, out)
     assert until(lambda: stored(out) >= 2)
     filler = fill(small_disk)

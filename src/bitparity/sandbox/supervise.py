@@ -345,7 +345,8 @@ class _Command:
             if self._first is not None:
                 signal.pidfd_send_signal(self._first, signal.SIGKILL)
             else:
-                self._process.send_signal(self._ending)
+                # not Popen.send_signal, which would take the exit status and the usage of one that has just ended
+                signal.pidfd_send_signal(self.ended, self._ending)
 
 
 def gone(pidfd: int) -> bool:
