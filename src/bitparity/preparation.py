@@ -315,7 +315,7 @@ def longest_first(
 
 
 def _measured_lengths(prepared: Prepared, name: str) -> dict[tuple[str, str], float]:
-    """The longest answer of each item, in tokens, in the variant that has answered most of those before this one."""
+    """The longest answer of each item, in tokens, that any variant before this one has given."""
     found: dict[tuple[str, str], float] = {}
     others = list(prepared.study.variants)
     for spec in prepared.study.benchmarks:

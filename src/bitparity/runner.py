@@ -85,7 +85,7 @@ def run_study(
             if name in waiting:
                 waiting.remove(name)
                 _Turn(prepared, name, engines, board, progress, afterwards, waiting[:1]).take(planned[name])
-            afterwards.put(lambda name=name: _grade_variant(prepared, name, board, progress))  # type: ignore[misc]
+            afterwards.put(partial(_grade_variant, prepared, name, board, progress))
         afterwards.finish()
         return prepared.outcome
 
