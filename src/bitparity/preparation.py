@@ -23,6 +23,7 @@ from bitparity.errors import GatedDataError, ModelError, RunError, UnavailableEr
 from bitparity.exam import Exam, ExamItem, Questions, Unanswered
 from bitparity.grades import Grader, open_graders, opens_reasoning
 from bitparity.grading import completion_of
+from bitparity.lengths import risk
 from bitparity.models import context_length, identity, model_type, resolve_model, resolve_tokenizer, tokenizer_identity
 from bitparity.progress import Task
 from bitparity.records import Request, Sample
@@ -303,12 +304,12 @@ def longest_first(
 ) -> list[Request]:
     """The requests whose answers are expected to take longest first, so that none is still running alone at the end.
 
-    What other items build on comes before all else. An item's length, in tokens, is what another variant's took
-    (`measured`, by benchmark and item), or the token budget; its samples stay together and share their prefix.
+    What other items build on comes before all else. An item's length, in tokens, follows from what another variant's
+    took (`measured`, by benchmark and item) and the token budget; its samples stay together and share their prefix.
     """
 
     def key(request: Request) -> tuple[bool, float]:
-        length = measured.get((request.benchmark, request.item), float(request.sampling.max_tokens))
+        length = risk(measured.get((request.benchmark, request.item)), request.sampling.max_tokens)
         return request.benchmark not in ladders, 0.0 if request.scored is not None else -length
 
     return sorted(requests, key=key)

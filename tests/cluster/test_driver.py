@@ -111,6 +111,13 @@ def test_a_run_without_any_device_ends_after_a_while(monkeypatch: pytest.MonkeyP
     assert driver.failures == {"a": "no device is left (none has come)"}
 
 
+def test_what_devices_compute_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: set[tuple[str, str, int]] = set()
+    monkeypatch.setattr(driver_module.Reporter, "computed", lambda self, *what: told.add(what))
+    run(ToyPool(2), {"a": requests("x", 40), "b": requests("x", 40)})
+    assert told >= {("d0", "a", 10), ("d1", "b", 10)}
+
+
 def test_a_device_that_comes_late_is_used() -> None:
     class Late(ToyPool):
         def poll(self) -> list:  # type: ignore[type-arg]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faulty import plant
 from support import answers, write_jsonl
 
 from bitparity.cluster.serving import DeviceServer, sample_of
@@ -40,7 +41,7 @@ def wait_for(server: DeviceServer, kind: str, count: int = 1) -> list[Any]:
             if got == kind:
                 found += values[0] if kind == "answered" else values[:1]
             else:
-                assert got in ("log", "loaded"), values
+                assert got in ("log", "loaded", "computed"), values
     return found
 
 
@@ -60,6 +61,19 @@ def test_requests_are_answered_while_more_come_and_variants_take_turns(server: D
         assert [s.item for s in samples] == [r.item for r in requests]
         texts.append([s.text for s in samples])
     assert [a == b for a, b in zip(*texts, strict=True)] == [True, True, False, True, True, True]
+
+
+def test_how_much_is_computed_is_told_once(
+    server: DeviceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(tmp_path, ["slow 3"], monkeypatch)
+    server.load("a", recorded(write_jsonl(tmp_path / "a.jsonl", answers(2))), {})
+    wait_for(server, "loaded")
+    server.send([[Request("math500", f"test/sums/{n}.json", 0, SAMPLING, n)] for n in range(2)])
+    messages: list[Any] = []
+    while sum(len(values[0]) for got, *values in messages if got == "answered") < 2:
+        messages += server.poll(1.0)
+    assert [message for message in messages if message[0] == "computed"] == [("computed", "a", 7)]
 
 
 def test_another_model_or_none_is_refused(server: DeviceServer, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 from bitparity.cluster.driver import Driver
-from bitparity.cluster.pool import Answered, Died, Event, Joined, Loaded, Lost, Refused
+from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Refused
 from bitparity.cluster.sources import Lengths, Source
 from bitparity.records import Request, Sample, Sampling
 from bitparity.steps import Name, name_of
@@ -45,6 +45,7 @@ class ToyPool:
         self._rng = random.Random(seed)
         self._clock = 0.0
         self._queues: dict[str, list[Piece]] = {}
+        self._loaded: dict[str, str] = {}
         self._events: list[Event] = []
         self._count = 0
         for _ in range(devices):
@@ -66,6 +67,7 @@ class ToyPool:
 
     def load(self, device: str, variant: str) -> None:
         self.loads.append((device, variant))
+        self._loaded[device] = variant
         assert not self._queues.get(device), "a device with work was told to load"
         if (device, variant) in self.refuses:
             self._events.append(Refused(device, "another model"))
@@ -101,7 +103,7 @@ class ToyPool:
                 self.deaths += 1
                 return [Answered(name, samples), Died(name, "out of memory")] if samples else [Died(name, "killed")]
             samples += map(answer, queue.pop(0))
-        return [Answered(name, samples)] if samples else []
+        return [Answered(name, samples), Computed(name, self._loaded[name], 10)] if samples else []
 
     def close(self) -> None:
         self._queues.clear()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bitparity.cluster.pool import Answered, Died, Event, Joined, Loaded, Lost, Pool, Refused
+from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Pool, Refused
 from bitparity.cluster.scheduling import Scheduler
 from bitparity.cluster.sources import Piece, Source, cost
 from bitparity.records import Request, Sample
@@ -31,6 +31,9 @@ class Reporter:
 
     def loaded(self, device: str, variant: str, facts: dict[str, Any], seconds: float) -> None:
         """A device has loaded a variant."""
+
+    def computed(self, device: str, variant: str, count: int) -> None:
+        """How much a device's engine has computed of a variant since it was loaded."""
 
     def state(self, device: str, text: str) -> None:
         """What a device does now, for people."""
@@ -210,9 +213,11 @@ class Driver:
             pieces += more
         return pieces
 
-    def _handle(self, event: Joined | Loaded | Died | Refused | Lost) -> None:
+    def _handle(self, event: Joined | Loaded | Computed | Died | Refused | Lost) -> None:
         name = event.device
-        if isinstance(event, Joined):
+        if isinstance(event, Computed):
+            self._reporter.computed(name, event.variant, event.count)
+        elif isinstance(event, Joined):
             self.scheduler.join(name)
             self._held[name] = _Held()
         elif isinstance(event, Loaded):

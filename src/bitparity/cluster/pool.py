@@ -34,6 +34,15 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Computed:
+    """What a device's engine has computed of a variant since it was loaded (`Engine.progress`)."""
+
+    device: str
+    variant: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Died:
     """An engine died, while loading or later; the device can load again."""
 
@@ -57,7 +66,7 @@ class Lost:
     reason: str
 
 
-Event = Joined | Loaded | Answered | Died | Refused | Lost
+Event = Joined | Loaded | Answered | Computed | Died | Refused | Lost
 
 
 class Pool(Protocol):

@@ -30,7 +30,7 @@ except ImportError as missing:
 
 import bitparity
 from bitparity.cluster.places import RESOURCE, VISIBLE, Seat, gpus_of, local_devices, seats
-from bitparity.cluster.pool import Answered, Died, Event, Joined, Loaded, Lost, Refused
+from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Refused
 from bitparity.cluster.ray_actor import THREADS, EngineActor
 from bitparity.cluster.serving import Message, sample_of, without_place
 from bitparity.doctor.nvml import read_machine
@@ -106,6 +106,7 @@ def _answers(address: str) -> bool:
 
 def _local_cluster() -> Any:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
+    os.environ.setdefault("RAY_worker_niceness", "0")  # by itself it gives engines less of the host than its graders
     devices = local_devices(os.environ, read_machine())
     if devices:
         os.environ[VISIBLE] = ",".join(devices)
@@ -235,6 +236,8 @@ class RayPool:
         elif kind == "loaded":
             actor.answered = True
             yield Loaded(device, *values)
+        elif kind == "computed":
+            yield Computed(device, *values)
         elif kind == "died":
             yield Died(device, *values)
         elif kind == "refused":

@@ -138,6 +138,7 @@ class _Reporter(Reporter):
     ) -> None:
         self._prepared, self._board, self._pool = prepared, board, pool
         self._recorders, self._afterwards = recorders, afterwards
+        self._counts: dict[str, dict[str, int]] = {name: {} for name in recorders}
 
     def loaded(self, device: str, variant: str, facts: dict[str, Any], seconds: float) -> None:
         """A device has loaded a variant."""
@@ -147,6 +148,11 @@ class _Reporter(Reporter):
         stored["count"] += 1
         stored["seconds"] = round(stored["seconds"] + seconds, 3)
         self._board.phase(variant, GENERATING)
+
+    def computed(self, device: str, variant: str, count: int) -> None:
+        """How much a device's engine has computed; the board is told of all devices together."""
+        self._counts[variant][device] = count
+        self._board.computed(variant, sum(self._counts[variant].values()))
 
     def state(self, device: str, text: str) -> None:
         """What a device does now."""

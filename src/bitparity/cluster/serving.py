@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ DEFAULT_ROOM = 256
 _SAMPLE_FIELDS = [f.name for f in fields(Sample)]
 
 Message = tuple[Any, ...]
-"""("loaded", facts, room), ("answered", [fields of a sample, ...]), ("died", reason), ("refused", reason) or
-("log", variant, bytes)."""
+"""("loaded", facts, room), ("answered", [fields of a sample, ...]), ("computed", variant, count), ("died", reason),
+("refused", reason) or ("log", variant, bytes)."""
 
 
 class DeviceServer:
@@ -35,6 +36,8 @@ class DeviceServer:
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._work: _Work | None = None
         self._thread: threading.Thread | None = None
+        self._computed: tuple[str, int] | None = None  # by an engine since it was loaded, as it said last
+        self._computed_told: tuple[str, int] | None = None
         self._log: tuple[str, Path] | None = None
         self._log_read: dict[Path, int] = {}
         self._lowered: dict[str, dict[str, Any]] = {}  # engine settings, by variant, after memory ran out
@@ -65,7 +68,7 @@ class DeviceServer:
             while True:
                 found.append(self._messages.get_nowait())
         except queue.Empty:
-            return [*self._new_log(), *found]
+            return [*self._new_log(), *self._new_count(), *found]
 
     def close(self) -> None:
         """End the engine and wait until it is gone."""
@@ -94,6 +97,7 @@ class DeviceServer:
             with EngineProcess(variant, log) as engine:
                 facts = engine.facts
                 check_identity(expected, facts)
+                engine.on_progress = partial(self._note_count, name)
                 self._messages.put(("loaded", facts, room(variant, facts)))
                 for requests in work.runs():
                     for burst in engine.run(requests):
@@ -106,6 +110,17 @@ class DeviceServer:
             self._messages.put(("died", str(error).replace(str(log), f"logs/{log.name}")))
         except Exception as error:  # it must reach the driver, which alone can say so
             self._messages.put(("died", f"{type(error).__name__}: {error}"))
+
+    def _note_count(self, name: str, count: int) -> None:
+        self._computed = name, count
+
+    def _new_count(self) -> list[Message]:
+        """How much is computed, where that is more than was told."""
+        found = self._computed
+        if found is None or found == self._computed_told:
+            return []
+        self._computed_told = found
+        return [("computed", *found)]
 
     def _new_log(self) -> list[Message]:
         """What the engine printed since the last time."""

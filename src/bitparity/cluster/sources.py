@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bitparity.exam import Unanswered
+from bitparity.lengths import risk
 from bitparity.records import Request, Sample
 from bitparity.steps import Ladder, Name, name_of, no_room
 
@@ -137,13 +138,16 @@ class Source:
         found = self._lengths.measured(self.variant, benchmark)
         return part.assumed if found is None else found
 
+    def _risk(self, benchmark: str, part: _Part) -> float:
+        return risk(self._lengths.measured(self.variant, benchmark), part.assumed)
+
     def finished(self) -> bool:
         """Whether nothing is to be done any more, nor under way."""
         return not self._open and not self.left()
 
     def take(self, most: int) -> list[Piece]:
-        """At most so many pieces of one benchmark, that with the longest answers first."""
-        waiting = [(self._expected(b, part), part) for b, part in self._parts.items() if part.left]
+        """At most so many pieces of one benchmark, that first whose answers may be longest."""
+        waiting = [(self._risk(b, part), part) for b, part in self._parts.items() if part.left]
         return self._taken(max(waiting, key=lambda entry: entry[0])[1].take(most)) if waiting else []
 
     def take_trial(self) -> list[Piece]:
