@@ -15,6 +15,7 @@ import yaml
 from bitparity import cli
 from bitparity.benchmarks import Benchmark
 from bitparity.errors import SandboxError
+from bitparity.store import read_lines
 
 Bench = TypeVar("Bench", bound=Benchmark)
 
@@ -112,3 +113,14 @@ def write_yaml(path: Path, value: Any) -> Path:
     """A YAML file."""
     path.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
     return path
+
+
+def stored(out: Path) -> dict[tuple[str, str, str, int], dict[str, Any]]:
+    """Every sample but for its seconds; none may be stored twice."""
+    found = {}
+    for path in sorted((out / "samples").rglob("*.jsonl")):
+        for row in read_lines(path):
+            key = (path.parent.name, path.stem, row["item"], row["sample"])
+            assert key not in found, f"{key} is stored twice"
+            found[key] = {k: v for k, v in row.items() if k != "seconds"}
+    return found

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from support import Cli, answers, replay_study, write_jsonl
 
+from bitparity.progress import silent
+from bitparity.runner import run_study
 from bitparity.store import Run, read_lines
+from bitparity.study import load_study
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -30,6 +33,16 @@ def test_a_run_leaves_every_file_of_the_layout(finished: Path) -> None:
     for variant in ("bf16", "fp8", "nvfp4"):
         assert len(list(read_lines(finished / "samples" / variant / "math500.jsonl"))) == 12
         assert len(Run(finished).grades(variant, "math500")) == 12
+
+
+def test_what_is_to_be_done_meanwhile_is_done_before_any_answer(tmp_path: Path) -> None:
+    seen: list[bool] = []
+    out = tmp_path / "run"
+    run_study(
+        load_study(replay_study(tmp_path)), out, silent, meanwhile=lambda: seen.append((out / "samples").exists())
+    )
+    assert seen == [False]
+    assert (out / "samples").exists()
 
 
 def test_the_results_hold_what_was_answered(finished: Path) -> None:

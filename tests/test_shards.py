@@ -5,27 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import Cli, replay_study, write_jsonl, write_yaml
+from support import Cli, replay_study, stored, write_jsonl, write_yaml
 
 from bitparity.exam import Exam, ExamItem
 from bitparity.records import Item, Prompt, Request, Sampling
 from bitparity.shards import Shard, parse_shard
 from bitparity.store import Run, read_lines
-
-
-def rows(out: Path) -> dict[tuple[str, str, str, int], dict[str, Any]]:
-    found = {}
-    for path in sorted((out / "samples").rglob("*.jsonl")):
-        for row in read_lines(path):
-            key = (path.parent.name, path.stem, row["item"], row["sample"])
-            assert key not in found, f"{key} is stored twice"
-            found[key] = {k: v for k, v in row.items() if k != "seconds"}
-    return found
 
 
 @pytest.fixture
@@ -76,12 +65,12 @@ def test_a_shard_that_is_none_is_refused(cli: Cli, tmp_path: Path, text: str) ->
 def test_the_shards_together_are_the_run_of_one_machine(cli: Cli, tmp_path: Path, shards: list[Path]) -> None:
     whole = tmp_path / "whole"
     assert cli("run", tmp_path / "study.yaml", "--out", whole).code in (0, 1, 3)
-    assert [len(rows(s)) for s in shards] == [12, 12, 12]
+    assert [len(stored(s)) for s in shards] == [12, 12, 12]
     merged = cli("merge", tmp_path / "merged", *shards)
     assert merged.code in (0, 1, 3)
     assert "36 samples of 3 directories" in merged.out
     assert "gap" not in merged.err
-    assert rows(tmp_path / "merged") == rows(whole)
+    assert stored(tmp_path / "merged") == stored(whole)
     ours, theirs = (json.loads((d / "results.json").read_text()) for d in (tmp_path / "merged", whole))
     for part in ("scores", "comparisons"):
         assert ours["benchmarks"]["math500"][part] == theirs["benchmarks"]["math500"][part]
@@ -98,7 +87,7 @@ def test_a_gap_is_named_and_run_completes_it(cli: Cli, tmp_path: Path, shards: l
     assert "fp8 on math500: 4 of 12 samples are missing" in merged.err
     assert "nothing was given of shard 2/3" in merged.err
     assert cli("run", tmp_path / "study.yaml", "--out", tmp_path / "merged").code in (0, 1, 3)
-    assert len(rows(tmp_path / "merged")) == 36
+    assert len(stored(tmp_path / "merged")) == 36
 
 
 def test_merging_again_adds_what_is_new_and_counts_nothing_twice(cli: Cli, tmp_path: Path, shards: list[Path]) -> None:
@@ -108,7 +97,7 @@ def test_merging_again_adds_what_is_new_and_counts_nothing_twice(cli: Cli, tmp_p
     merged = cli("merge", out, *shards)
     assert "24 samples of 3 directories" in merged.out
     assert (out / "samples/fp8/math500.jsonl").read_bytes().startswith(before)
-    assert len(rows(out)) == 36
+    assert len(stored(out)) == 36
     assert Run(out).environment()["variants"]["fp8"]["generation"]["samples"] == 12
     assert "0 samples of 3 directories" in cli("merge", out, *shards).out
     assert Run(out).environment()["variants"]["fp8"]["generation"]["samples"] == 12
@@ -123,13 +112,13 @@ def test_the_same_answer_twice_is_fine_another_one_is_refused_by_name(
     lines = list(read_lines(path))
     write_jsonl(path, [{**row, "seconds": 99.0} for row in lines])
     assert cli("merge", tmp_path / "one", *shards, double).code in (0, 1, 3)
-    assert len(rows(tmp_path / "one")) == 36
+    assert len(stored(tmp_path / "one")) == 36
 
     write_jsonl(path, [{**row, "text": "otherwise"} for row in lines])
     refused = cli("merge", tmp_path / "two", *shards, double)
     assert refused.code == 2
     assert f"fp8 on math500: different answers to the same question: {lines[0]['item']}#0" in refused.err
-    assert not rows(tmp_path / "two")
+    assert not stored(tmp_path / "two")
 
 
 def test_another_study_another_exam_and_another_checkpoint_are_refused(
@@ -159,9 +148,9 @@ def test_a_shard_goes_on_as_it_was_begun_only(cli: Cli, tmp_path: Path, shards: 
     assert ended.code == 2
     assert "holds shard 1/3" in ended.err
     assert cli("run", tmp_path / "study.yaml", "--out", shards[0], "--shard", "2/3").code == 2
-    before = rows(shards[0])
+    before = stored(shards[0])
     assert cli("run", tmp_path / "study.yaml", "--out", shards[0], "--shard", "1/3").code == 0
-    assert rows(shards[0]) == before
+    assert stored(shards[0]) == before
 
 
 def test_devices_of_two_kinds_are_warned_of(cli: Cli, tmp_path: Path, shards: list[Path]) -> None:
@@ -198,4 +187,4 @@ def test_shards_of_a_model_in_fixed_batches_have_the_same_numbers(cli: Cli, tmp_
     for number in (1, 2):
         assert cli("run", study, "--out", tmp_path / f"s{number}", "--shard", f"{number}/2").code == 0
     assert cli("merge", tmp_path / "merged", tmp_path / "s1", tmp_path / "s2").code in (0, 1, 3)
-    assert rows(tmp_path / "merged") == rows(tmp_path / "whole")
+    assert stored(tmp_path / "merged") == stored(tmp_path / "whole")

@@ -328,11 +328,18 @@ def _run_and_report(
 
     board = Board(study)
     with view(board) as progress:
-        outcome = run_study(study, out, progress, unsafe_exec=unsafe_exec, board=board, ray=ray)
+        outcome = run_study(study, out, progress, unsafe_exec=unsafe_exec, board=board, ray=ray, meanwhile=_load_report)
     results = _report(out)
     for name, reason in outcome.failures.items():
         _say(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")
     return outcome, results
+
+
+def _load_report() -> None:
+    """Everything that the report needs into memory, so that it is there at once when the run ends."""
+    from bitparity.report import html, markdown, results, terminal  # noqa: F401
+
+    html.load()
 
 
 def _report(path: Path, lang: Lang = "en", withhold: Withhold = "gated") -> dict[str, Any]:

@@ -6,6 +6,7 @@ run_study(load_study(Path("study.yaml")), Path("artifacts/my-study"), make_progr
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -45,14 +46,15 @@ def run_study(
     board: Board | None = None,
     ray: str | None = None,
     shard: Shard | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Outcome:
     """Run what is missing of a study, grade it, and keep everything in `path`.
 
     `unsafe_exec` runs a model's code without a sandbox where none works, and the results say so; `board` is told how
     it goes, and progress.json in `path` tells others; `ray` is the address of a Ray cluster whose devices are used,
-    or "auto"; `shard` is the part that is run. Raises RunError, DataError or ModelError where the study cannot be run
-    as it stands. An engine that dies is started again a few times, then costs its variant only: the others go on and
-    `Outcome.failures` names it.
+    or "auto"; `shard` is the part that is run; `meanwhile` is done while the first engine loads. Raises RunError,
+    DataError or ModelError where the study cannot be run as it stands. An engine that dies is started again a few
+    times, then costs its variant only: the others go on and `Outcome.failures` names it.
     """
     judging.check(study)
     board = board or Board(study)
@@ -71,6 +73,8 @@ def run_study(
         models = open_models(study)
         prepared = stack.enter_context(prepare(study, run, models, progress, unsafe_exec=unsafe_exec, shard=shard))
         show_exams(prepared, board)
+        if meanwhile is not None:
+            meanwhile()
         planned = {name: plan_variant(prepared, name) for name in study.variants}
         for name, work in planned.items():
             board.planned(name, work.counts)

@@ -9,17 +9,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from nodes import Nodes
 from openai_double import serving
-from support import math_rows, replay_study, write_jsonl, write_yaml
+from support import math_rows, replay_study, stored, write_jsonl, write_yaml
 from test_faults import slow
 
 from bitparity.errors import SandboxError
 from bitparity.sandbox import open_sandbox
-from bitparity.store import Run, read_lines
+from bitparity.store import Run
 
 pytestmark = pytest.mark.slow
 
@@ -37,17 +36,6 @@ def bitparity(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bitparity.cli", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-
-
-def stored(out: Path) -> dict[tuple[str, str, str, int], dict[str, Any]]:
-    """Every sample but for its seconds; none may be stored twice."""
-    found = {}
-    for path in sorted((out / "samples").rglob("*.jsonl")):
-        for row in read_lines(path):
-            key = (path.parent.name, path.stem, row["item"], row["sample"])
-            assert key not in found, f"{key} is stored twice"
-            found[key] = {k: v for k, v in row.items() if k != "seconds"}
-    return found
 
 
 def test_recorded_answers_over_two_nodes_are_those_of_one_device(two: Nodes, tmp_path: Path) -> None:

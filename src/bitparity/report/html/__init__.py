@@ -7,9 +7,11 @@ from typing import Any
 
 from bitparity.report.html.book import Packed, collect, pack
 from bitparity.report.html.gating import Withhold
-from bitparity.report.html.page import render
+from bitparity.report.html.page import load, render
 from bitparity.report.language import Lang
 from bitparity.store import Run, write_atomically
+
+__all__ = ["LIMIT", "load", "write"]
 
 LIMIT = 30_000_000  # bytes of the page
 _ROOM = 10_000  # bytes for what the page says about the data itself

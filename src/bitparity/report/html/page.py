@@ -44,6 +44,11 @@ def render(results: Mapping[str, Any], book: Book, packed: Packed, lang: Lang = 
     return page
 
 
+def load() -> None:
+    """Read and compile the template, which `render` would do otherwise."""
+    _template()
+
+
 def json_in_script(value: Any) -> Markup:
     """JSON that is safe inside a script element: no character of it can end the element or open a comment."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
