@@ -134,6 +134,9 @@ class SimulatedPool:
         state.speed, state.then = VARIANTS[variant], self._now
         self._push(self._now + LOAD, device)
 
+    def warm(self, device: str, variant: str) -> None:
+        pass
+
     def send(self, device: str, pieces: Sequence[Sequence[Request]]) -> None:
         """See Pool."""
         state = self._devices[device]
@@ -241,6 +244,9 @@ class FakePool:
     def load(self, device: str, variant: str) -> None:
         """See Pool."""
         self._events.append(Loaded(device, {}, ROOM))
+
+    def warm(self, device: str, variant: str) -> None:
+        pass
 
     def send(self, device: str, pieces: Sequence[Sequence[Request]]) -> None:
         """See Pool."""

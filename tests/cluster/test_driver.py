@@ -111,11 +111,19 @@ def test_a_run_without_any_device_ends_after_a_while(monkeypatch: pytest.MonkeyP
     assert driver.failures == {"a": "no device is left (none has come)"}
 
 
+def test_a_device_makes_ready_for_its_next_variant_once_and_beside_its_work() -> None:
+    pool = ToyPool(1)
+    run(pool, {name: requests("x", 60) for name in ("a", "b", "c")})
+    assert pool.loads == [("d0", "a"), ("d0", "b"), ("d0", "c")]
+    assert pool.warmed == [("d0", "b"), ("d0", "c")]  # each once, and nothing for the last
+
+
 def test_what_devices_compute_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told: set[tuple[str, str, int]] = set()
     monkeypatch.setattr(driver_module.Reporter, "computed", lambda self, *what: told.add(what))
     run(ToyPool(2), {"a": requests("x", 40), "b": requests("x", 40)})
-    assert told >= {("d0", "a", 10), ("d1", "b", 10)}
+    devices, variants, counts = map(set, zip(*told, strict=True))
+    assert (devices, variants, counts) == ({"d0", "d1"}, {"a", "b"}, {10})
 
 
 def test_a_device_that_comes_late_is_used() -> None:

@@ -13,6 +13,7 @@ from support import answers, write_jsonl
 
 from bitparity.cluster.serving import DeviceServer, sample_of
 from bitparity.engine_facts import join_engine
+from bitparity.engines.host import EngineProcess
 from bitparity.records import Request, Sampling
 from bitparity.study import EngineSpec, Variant
 
@@ -61,6 +62,35 @@ def test_requests_are_answered_while_more_come_and_variants_take_turns(server: D
         assert [s.item for s in samples] == [r.item for r in requests]
         texts.append([s.text for s in samples])
     assert [a == b for a, b in zip(*texts, strict=True)] == [True, True, False, True, True, True]
+
+
+def test_an_engine_that_was_made_ready_is_the_one_that_loads(
+    server: DeviceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[EngineProcess] = []
+    spawn = EngineProcess._spawn
+
+    def counted(engine: EngineProcess) -> None:
+        started.append(engine)
+        spawn(engine)
+
+    monkeypatch.setattr(EngineProcess, "_spawn", counted)
+    one, two = (recorded(write_jsonl(tmp_path / f"{name}.jsonl", answers(2))) for name in "ab")
+    server.load("a", one, {})
+    wait_for(server, "loaded")
+    server.warm("b", two)
+    server.send([[Request("math500", "test/sums/0.json", 0, SAMPLING, 0)]])
+    wait_for(server, "answered")
+    server.load("b", two, {})
+    wait_for(server, "loaded")
+    assert len(started) == 2
+    server.warm("a", one)
+    server.load("b", two, {})  # another than was made ready
+    wait_for(server, "loaded")
+    assert len(started) == 4
+    server.warm("a", one)
+    server.close()
+    assert [engine._process.poll() is not None for engine in started if engine._process] == [True] * 5
 
 
 def test_how_much_is_computed_is_told_once(

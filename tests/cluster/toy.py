@@ -41,6 +41,7 @@ class ToyPool:
         self.fails: set[tuple[str, str]] = set()
         self.deaths = 0
         self.loads: list[tuple[str, str]] = []
+        self.warmed: list[tuple[str, str]] = []
         self.asked: dict[str, list[Name]] = {}
         self._rng = random.Random(seed)
         self._clock = 0.0
@@ -75,6 +76,10 @@ class ToyPool:
             self._events.append(Died(device, "no kernel"))
         elif device in self._queues:
             self._events.append(Loaded(device, {}, self.room))
+
+    def warm(self, device: str, variant: str) -> None:
+        assert self._queues.get(device, True), "only a device with work is told to make ready"
+        self.warmed.append((device, variant))
 
     def send(self, device: str, pieces: Sequence[Piece]) -> None:
         self.asked.setdefault(device, []).extend(name_of(r) for piece in pieces for r in piece)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Pool, Refused
-from bitparity.cluster.scheduling import Scheduler
+from bitparity.cluster.scheduling import Device, Scheduler
 from bitparity.cluster.sources import Piece, Source, cost
 from bitparity.records import Request, Sample
 from bitparity.steps import name_of
@@ -87,6 +87,7 @@ class Driver:
         self._touched: set[str] = set()  # devices that may have something to do now
         self._open = list(sources)  # variants that are not through
         self._idle: set[str] = set()  # devices that had nothing to do
+        self._ready: set[str] = set()  # devices that prepare their next variant beside their present one
         self._woken = self._alone_since = pool.now()
         self._last_loss = "none has come"
         self._told = False  # that there is no device
@@ -196,15 +197,26 @@ class Driver:
             elif pieces := self._range(name, source):
                 self._send(name, pieces)
         if held.pieces:
+            self._make_ready(name, device)
             return
         variant = self.scheduler.choose(name)
         if variant is None:
             self._idle.add(name)
             self._reporter.state(name, f"{device.variant or 'nothing loaded'}: waits")
             return
+        self._ready.discard(name)
         self.scheduler.load(name, variant, self._now)
         self._reporter.state(name, f"{variant}: loading")
         self._pool.load(name, variant)
+
+    def _make_ready(self, name: str, device: Device) -> None:
+        """Have a device that gets no more of its variant prepare the one that it would load now, once."""
+        if device.variant is None or name in self._ready or self._sources[device.variant].left():
+            return
+        following = self.scheduler.choose(name)
+        if following is not None:
+            self._ready.add(name)
+            self._pool.warm(name, following)
 
     def _range(self, name: str, source: Source) -> list[Piece]:
         pieces: list[Piece] = []
@@ -290,6 +302,7 @@ class Driver:
         tried = held.trial
         self.scheduler.leave(name)
         self._idle.discard(name)
+        self._ready.discard(name)
         self._alone_since, self._last_loss = self._now, event.reason
         self._reporter.lost(name, event.reason)
         pieces = held.empty()

@@ -81,6 +81,9 @@ class Pool(Protocol):
     def load(self, device: str, variant: str) -> None:
         """Have a device drop its engine, if it has one, and load a variant."""
 
+    def warm(self, device: str, variant: str) -> None:
+        """Have a device make ready for the variant that it will load next, while its engine still works."""
+
     def send(self, device: str, pieces: Sequence[Sequence[Request]]) -> None:
         """Give a device with a loaded variant more to answer."""
 

@@ -41,6 +41,10 @@ class EngineActor:
         """See DeviceServer."""
         self._server.load(name, Variant.model_validate(variant), expected)
 
+    def warm(self, name: str, variant: dict[str, Any]) -> None:
+        """See DeviceServer."""
+        self._server.warm(name, Variant.model_validate(variant))
+
     def send(self, pieces: Sequence[Sequence[Request]]) -> None:
         """See DeviceServer."""
         self._server.send(pieces)

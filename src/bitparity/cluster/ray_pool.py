@@ -265,6 +265,10 @@ class RayPool:
         asked = self._variants[variant].model_dump(mode="json")
         self._actors[device].handle.load.remote(variant, asked, self._identities[variant])
 
+    def warm(self, device: str, variant: str) -> None:
+        """See `pool.Pool`."""
+        self._actors[device].handle.warm.remote(variant, self._variants[variant].model_dump(mode="json"))
+
     def send(self, device: str, pieces: Sequence[Sequence[Request]]) -> None:
         """See `pool.Pool`."""
         self._actors[device].handle.send.remote(pieces)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bitparity.engines.host import EngineProcess
+from bitparity.engines.spare import Engines
 from bitparity.errors import EngineError, UserInputError
 from bitparity.records import Request, Sample
 from bitparity.restarts import less_at_once
@@ -41,18 +41,30 @@ class DeviceServer:
         self._log: tuple[str, Path] | None = None
         self._log_read: dict[Path, int] = {}
         self._lowered: dict[str, dict[str, Any]] = {}  # engine settings, by variant, after memory ran out
+        self._engines = Engines()
+        self._ahead = threading.Lock()  # of `_engines`
 
     def load(self, name: str, variant: Variant, expected: Mapping[str, Any]) -> None:
         """End the engine that is there and start one for a variant whose checkpoint must be the `expected` one."""
         self._stop()
         self._work = _Work(variant.engine.kind == "transformers")
-        path = self._folder / f"{name}-{self._device}.log"
+        path = self._log_path(name)
         self._log = name, path
-        engine = variant.engine.model_copy(update=self._lowered.get(name, {}))
-        lowered = variant.model_copy(update={"engine": engine})
-        arguments = (name, lowered, expected, path, self._work, self._thread)
+        arguments = (name, self._as_it_fits(name, variant), expected, path, self._work, self._thread)
         self._thread = threading.Thread(target=self._serve, args=arguments, name="engine", daemon=True)
         self._thread.start()
+
+    def warm(self, name: str, variant: Variant) -> None:
+        """Import what the engine of the variant that comes next needs; the device is not touched."""
+        with self._ahead:
+            self._engines.warm(self._as_it_fits(name, variant), self._log_path(name))
+
+    def _as_it_fits(self, name: str, variant: Variant) -> Variant:
+        engine = variant.engine.model_copy(update=self._lowered.get(name, {}))
+        return variant.model_copy(update={"engine": engine})
+
+    def _log_path(self, name: str) -> Path:
+        return self._folder / f"{name}-{self._device}.log"
 
     def send(self, pieces: Sequence[Sequence[Request]]) -> None:
         """More for the engine that is loaded."""
@@ -75,6 +87,8 @@ class DeviceServer:
         self._stop()
         if self._thread is not None:
             self._thread.join()
+        with self._ahead:
+            self._engines.close()
 
     def _stop(self) -> None:
         if self._work is not None:
@@ -94,7 +108,9 @@ class DeviceServer:
         if before is not None:
             before.join()  # its device memory is free then
         try:
-            with EngineProcess(variant, log) as engine:
+            with self._ahead:
+                started = self._engines.start(variant, log)
+            with started as engine:
                 facts = engine.facts
                 check_identity(expected, facts)
                 engine.on_progress = partial(self._note_count, name)

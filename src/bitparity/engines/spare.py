@@ -22,7 +22,7 @@ class Engines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._drop()
+        self.close()
 
     def launch(self, variant: Variant, log: Path) -> None:
         """Begin to load a variant: the device must be free."""
@@ -37,16 +37,17 @@ class Engines:
         if self._ahead is not None and self._ahead[0] == variant:
             (_, engine), self._ahead = self._ahead, None
             return engine
-        self._drop()
+        self.close()
         return EngineProcess(variant, log)
 
     def _start_ahead(self, variant: Variant, log: Path) -> EngineProcess:
-        self._drop()
+        self.close()
         engine = EngineProcess(variant, log)
         self._ahead = (variant, engine)
         return engine
 
-    def _drop(self) -> None:
+    def close(self) -> None:
+        """End one that nobody took."""
         if self._ahead is not None:
             (_, engine), self._ahead = self._ahead, None
             engine.close(at_once=True)
