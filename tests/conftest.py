@@ -13,8 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support import Cli
 
-# a shell that started these tests in the background ignores Ctrl-C, and so would every process that they start
+# whoever started these tests in the background (a shell, nohup) has Ctrl-C or a lost terminal ignored, and so would
+# every process that they start
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
