@@ -239,7 +239,7 @@ def requests(out: Path) -> tuple[list[Any], list[int]]:
     for spec in whole.benchmarks:
         asked += exams.requests(exams.load(run.exam_path(spec.name)), spec, renderer, renderer, name)
     ends: list[int] = run.environment()["variants"][name]["engines"][-1]["facts"]["end_token_ids"]
-    return longest_first(asked, {}, {}), ends
+    return longest_first(asked, (), {}), ends
 
 
 def warm(args: argparse.Namespace) -> None:

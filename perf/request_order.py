@@ -18,10 +18,11 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from bitparity.cluster.sources import PROMPT_COST
 from bitparity.lengths import risk
 from bitparity.store import Run
 
-FIXED, EACH, PROMPT = 0.006, 24e-6, 1 / 16  # seconds a step, seconds a token, a prompt's token in answer tokens
+FIXED, EACH = 0.006, 24e-6  # seconds a step, seconds a token
 PLACES = (1024, 256, 64)
 
 
@@ -62,7 +63,7 @@ def seconds(answers: Sequence[tuple[object, int, int, int]], places: int) -> flo
     while True:
         while len(ends) < places and (answer := next(waiting, None)) is not None:
             heapq.heappush(ends, step + max(1, answer[2]))
-            took += EACH * PROMPT * answer[3]
+            took += EACH * PROMPT_COST * answer[3]
         if not ends:
             return took
         took += (ends[0] - step) * (FIXED + EACH * len(ends))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -337,7 +338,9 @@ def _run_and_report(
 
 def _load_report() -> None:
     """Everything that the report needs into memory, so that it is there at once when the run ends."""
-    from bitparity.report import html, markdown, results, terminal  # noqa: F401
+    for module in ("markdown", "results", "terminal"):
+        importlib.import_module(f"bitparity.report.{module}")
+    from bitparity.report import html
 
     html.load()
 

@@ -300,12 +300,13 @@ def in_order(prepared: Prepared, name: str, work: Work) -> Work:
 
 
 def longest_first(
-    requests: Sequence[Request], ladders: Mapping[str, Ladder], measured: Mapping[tuple[str, str], float]
+    requests: Sequence[Request], ladders: Container[str], measured: Mapping[tuple[str, str], float]
 ) -> list[Request]:
     """The requests whose answers are expected to take longest first, so that none is still running alone at the end.
 
-    What other items build on comes before all else. An item's length, in tokens, follows from what another variant's
-    took (`measured`, by benchmark and item) and the token budget; its samples stay together and share their prefix.
+    The benchmarks in `ladders`, where other items build on these, come before all else. An item's length, in tokens,
+    follows from what another variant's took (`measured`, by benchmark and item) and the token budget; its samples stay
+    together and share their prefix.
     """
 
     def key(request: Request) -> tuple[bool, float]:
