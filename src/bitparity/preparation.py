@@ -304,7 +304,7 @@ def longest_first(
 ) -> list[Request]:
     """The requests whose answers are expected to take longest first, so that none is still running alone at the end.
 
-    The benchmarks in `ladders`, where other items build on these, come before all else. An item's length, in tokens,
+    The benchmarks in `ladders`, on whose answers others build, come before all else. An item's length, in tokens,
     follows from what another variant's took (`measured`, by benchmark and item) and the token budget; its samples stay
     together and share their prefix.
     """
