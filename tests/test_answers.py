@@ -339,12 +339,12 @@ PIECES = [
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=3), st.sampled_from(sorted(EXTRACTORS)))
 def test_no_text_takes_long(pieces: list[str], name: str) -> None:
-    """200,000 characters in under 1 s, in processor time, whatever they are."""
+    """200,000 characters take 0.1 s or so; a pattern that goes back over them takes minutes to hours."""
     unit = "".join(pieces)
     text = (unit * (200_000 // len(unit) + 1))[:200_000]
     started = time.process_time()
     EXTRACTORS[name](text)
-    assert time.process_time() - started < 1.0, (name, unit)
+    assert time.process_time() - started < 10, (name, unit)
 
 
 @given(st.text(alphabet="ABcd()[]{}\\$*:. \nansweri1box,", max_size=200))

