@@ -228,6 +228,7 @@ def generate(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def requests(out: Path) -> tuple[list[Any], list[int]]:
     """A finished run's requests in the order in which they were sent, and the tokens that end an answer."""
     from bitparity import exam as exams
+    from bitparity.benchmarks import benchmark_class
     from bitparity.preparation import longest_first, open_models
     from bitparity.store import Run
 
@@ -239,7 +240,8 @@ def requests(out: Path) -> tuple[list[Any], list[int]]:
     for spec in whole.benchmarks:
         asked += exams.requests(exams.load(run.exam_path(spec.name)), spec, renderer, renderer, name)
     ends: list[int] = run.environment()["variants"][name]["engines"][-1]["facts"]["end_token_ids"]
-    return longest_first(asked, (), {}), ends
+    tested = {spec.name for spec in whole.benchmarks if benchmark_class(spec.name).runs_code}
+    return longest_first(asked, (), {}, tested), ends
 
 
 def warm(args: argparse.Namespace) -> None:

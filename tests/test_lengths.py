@@ -16,7 +16,7 @@ def request(benchmark: str, item: str, budget: int, scored: bool = False, sample
 
 
 def order(requests: list[Request], measured: dict[tuple[str, str], float]) -> list[tuple[str, int]]:
-    return [(r.item, r.sample) for r in longest_first(requests, {}, measured)]
+    return [(r.item, r.sample) for r in longest_first(requests, {}, measured, ())]
 
 
 def test_what_was_short_elsewhere_may_still_run_into_its_budget() -> None:
@@ -41,8 +41,15 @@ def test_samples_stay_together_and_texts_to_score_come_last() -> None:
 
 def test_what_others_build_on_comes_before_all_else() -> None:
     requests = [request("long", "l", 4096), request("steps", "s", 16)]
-    found = longest_first(requests, {"steps"}, {})
+    found = longest_first(requests, {"steps"}, {}, ())
     assert [r.benchmark for r in found] == ["steps", "long"]
+
+
+def test_code_does_not_come_last_for_its_tests_take_time() -> None:
+    budgets = {"long": 2048, "choice": 1024, "code": 1024}
+    requests = [request(name, name, budget) for name, budget in budgets.items()]
+    for measured in ({}, {("choice", "choice"): 400.0, ("code", "code"): 200.0}):
+        assert [r.benchmark for r in longest_first(requests, {}, measured, {"code"})] == ["long", "code", "choice"]
 
 
 @given(st.floats(1, 1e6), st.floats(1, 1e6))

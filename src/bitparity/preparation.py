@@ -78,6 +78,11 @@ class Prepared:
             self._done[name, benchmark] = self.run.done(name, benchmark)
         return self._done[name, benchmark]
 
+    @property
+    def tested(self) -> set[str]:
+        """The benchmarks whose answers are code that is run."""
+        return {name for name, grader in self.graders.items() if grader.benchmark.runs_code}
+
     def note(self) -> None:
         """Write environment.json."""
         self.run.update_environment(self.environment)
@@ -296,22 +301,27 @@ def in_order(prepared: Prepared, name: str, work: Work) -> Work:
     """The work with its requests in the order in which they are best sent; fixed batches have theirs already."""
     if work.batches is not None:
         return work
-    return replace(work, first=longest_first(work.first, work.ladders, _measured_lengths(prepared, name)))
+    lengths = _measured_lengths(prepared, name)
+    return replace(work, first=longest_first(work.first, work.ladders, lengths, prepared.tested))
 
 
 def longest_first(
-    requests: Sequence[Request], ladders: Container[str], measured: Mapping[tuple[str, str], float]
+    requests: Sequence[Request],
+    ladders: Container[str],
+    measured: Mapping[tuple[str, str], float],
+    tested: Container[str],
 ) -> list[Request]:
     """The requests whose answers are expected to take longest first, so that none is still running alone at the end.
 
     The benchmarks in `ladders`, on whose answers others build, come before all else. An item's length, in tokens,
-    follows from what another variant's took (`measured`, by benchmark and item) and the token budget; its samples stay
-    together and share their prefix.
+    follows from what another variant's took (`measured`, by benchmark and item), the token budget and whether its
+    benchmark is one of code that is `tested`; its samples stay together and share their prefix.
     """
 
     def key(request: Request) -> tuple[bool, float]:
-        length = risk(measured.get((request.benchmark, request.item)), request.sampling.max_tokens)
-        return request.benchmark not in ladders, 0.0 if request.scored is not None else -length
+        name, budget = request.benchmark, request.sampling.max_tokens
+        length = risk(measured.get((name, request.item)), budget, name in tested)
+        return name not in ladders, 0.0 if request.scored is not None else -length
 
     return sorted(requests, key=key)
 

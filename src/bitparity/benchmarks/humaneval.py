@@ -41,7 +41,7 @@ class HumanEval(CodeBenchmark):
         super().__init__(spec)
         self._provenance: dict[str, Any] = {}
         self._calls: dict[str, list[str]] = {}
-        self._recording = threading.Lock()
+        self._recording: dict[str, threading.Lock] = {}
 
     def items(self) -> Iterable[Item]:
         """The functions. The test and the reference solution stay in the reference."""
@@ -82,7 +82,7 @@ class HumanEval(CodeBenchmark):
 
     def _recorded(self, item: Item) -> list[str]:
         """The arguments of the calls that the item's tests make."""
-        with self._recording:
+        with self._recording.setdefault(item.id, threading.Lock()):  # others record theirs meanwhile
             if item.id not in self._calls:
                 self._calls[item.id] = self._said("record", _own(item.reference))
             return self._calls[item.id]

@@ -59,8 +59,7 @@ class Testers:
         self.cores = 0
         self._free: queue.SimpleQueue[tuple[Any, frozenset[str]]] = queue.SimpleQueue()
         self._actors: list[Any] = []
-        specs = [s for s in prepared.study.benchmarks if s.name in prepared.exams]
-        specs = [s for s in specs if prepared.graders[s.name].benchmark.runs_code]
+        specs = [s for s in prepared.study.benchmarks if s.name in prepared.exams and s.name in prepared.tested]
         others = [n for n in nodes if n["Alive"] and n["NodeManagerHostname"] != socket.gethostname()]
         if not specs or not others:
             return

@@ -71,7 +71,8 @@ def _run_group(
         reporter = _Reporter(prepared, board, pool, recorders, afterwards)
         lengths = Lengths()
         sources = {
-            name: Source(name, work.first, work.ladders, work.batches, lengths) for name, work in planned.items()
+            name: Source(name, work.first, work.ladders, work.batches, lengths, prepared.tested)
+            for name, work in planned.items()
         }
         driver = Driver(sources, pool, record, reporter)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bitparity.exam import Unanswered
@@ -83,7 +83,8 @@ class Source:
 
     `first` are the requests that can be asked at once, those of a benchmark in a row, and `ladders` what builds on
     answers, by benchmark. With `batches` (an engine that computes fixed ones) a piece is a whole batch, and what
-    builds on answers is asked once all answers before it are there, as on a single device.
+    builds on answers is asked once all answers before it are there, as on a single device. `tested` are the benchmarks
+    whose answers are code that is run.
     """
 
     def __init__(
@@ -93,10 +94,12 @@ class Source:
         ladders: Mapping[str, Ladder],
         batches: Callable[[Sequence[Request]], list[Request]] | None,
         lengths: Lengths,
+        tested: Container[str] = (),
     ) -> None:
         self.variant = variant
         self.trials: deque[list[Piece]] = deque()  # to be computed apart from all else, each after an engine's death
         self._first, self._ladders, self._batches, self._lengths = first, ladders, batches, lengths
+        self._tested = tested
         self._parts: dict[str, _Part] = {}
         self._open: dict[Name, Piece] = {}  # the requests that devices hold
         self._depth = 0
@@ -139,7 +142,7 @@ class Source:
         return part.assumed if found is None else found
 
     def _risk(self, benchmark: str, part: _Part) -> float:
-        return risk(self._lengths.measured(self.variant, benchmark), part.assumed)
+        return risk(self._lengths.measured(self.variant, benchmark), part.assumed, benchmark in self._tested)
 
     def finished(self) -> bool:
         """Whether nothing is to be done any more, nor under way."""

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from bitparity.records import Request, Sample
 
+LOT_COST = 1.0  # steps that taking in a lot of prompts costs; for large models, whose steps are long, less
+LOT_MOST = 8  # of the places this part at most is left free
+
 
 async def as_they_end(
-    requests: AsyncIterator[Request], answer: Callable[[Request], Awaitable[Sample]], most: int
+    requests: AsyncIterator[Request],
+    answer: Callable[[Request], Awaitable[Sample]],
+    most: int,
+    lot: Callable[[], int] = lambda: 1,
 ) -> AsyncIterator[Sample]:
     """The samples as they end, with at most `most` requests under way.
 
-    Where an answer fails the others are given up, and an ExceptionGroup is raised behind the samples that ended.
+    Once so many are, no new one begins before `lot()` places are free again; then all of these are filled. Where an
+    answer fails the others are given up, and an ExceptionGroup is raised behind the samples that ended.
     """
     finished: asyncio.Queue[Sample | None] = asyncio.Queue()
-    room = asyncio.Semaphore(most)
+    places = _Places(most, lot)
 
     async def one(request: Request) -> None:
         try:
             finished.put_nowait(await answer(request))
         finally:
-            room.release()
+            places.give_back()
 
     async def submit() -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 async for request in requests:
-                    await room.acquire()
+                    await places.take()
                     group.create_task(one(request))
         finally:
             finished.put_nowait(None)
@@ -37,3 +45,37 @@ async def as_they_end(
     while (sample := await finished.get()) is not None:
         yield sample
     await submitting
+
+
+def lot_size(places: int, tokens: float) -> int:
+    """How many of an engine's `places` are best filled together, where answers take so many `tokens` on average.
+
+    A step that takes in a prompt costs more than one that only goes on with what runs: with several hundred sequences
+    it is larger than any captured CUDA graph. Filling each place as it gets free makes nearly every step such a one.
+    Per step places / tokens answers end, so a lot of n needs its LOT_COST extra steps every n * tokens / places steps
+    and leaves n / 2 of the places empty meanwhile; the sum is least at places * sqrt(2 * LOT_COST / tokens).
+    """
+    best = places * math.sqrt(2 * LOT_COST / max(1.0, tokens))
+    return max(1, min(round(best), places // LOT_MOST))
+
+
+class _Places:
+    """Places for requests, for one taker. Once the last is taken there are none until a whole lot is free."""
+
+    def __init__(self, count: int, lot: Callable[[], int]) -> None:
+        self._free = self._count = count
+        self._lot, self._awaited = lot, 1
+        self._open = asyncio.Event()
+        self._open.set()
+
+    async def take(self) -> None:
+        await self._open.wait()
+        self._free -= 1
+        if not self._free:
+            self._awaited = min(self._lot(), self._count)
+            self._open.clear()
+
+    def give_back(self) -> None:
+        self._free += 1
+        if self._free >= self._awaited:
+            self._open.set()

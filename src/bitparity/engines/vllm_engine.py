@@ -23,7 +23,7 @@ from bitparity.engines import Engine
 from bitparity.engines.checks import failed, one_line, problem, prompt_tokens, versions
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
 from bitparity.engines.device_facts import device_facts, limits_of_slice
-from bitparity.engines.flow import as_they_end
+from bitparity.engines.flow import as_they_end, lot_size
 from bitparity.errors import EngineError, MissingDependencyError, ModelError, UserInputError
 from bitparity.models import declared_quantization, identity, resolve_model, resolve_tokenizer
 from bitparity.prompts import Renderer
@@ -86,7 +86,9 @@ class VllmEngine(Engine):
         self._config = config
         self._numbers = itertools.count()
         self._probe: dict[str, Any] = {}
+        self._places = int(config.scheduler_config.max_num_seqs)
         self._done = 0  # output tokens of the requests that ended, one for each that is only scored
+        self._ended = 0  # requests that ended
         self._spec = variant.engine
         # statistics of every token would be made for nobody, in the process that schedules
         self._engine = AsyncLLM.from_vllm_config(config, usage_context=_USAGE, disable_log_stats=True)
@@ -127,12 +129,16 @@ class VllmEngine(Engine):
         }
 
     async def stream(self, requests: AsyncIterator[Request]) -> AsyncIterator[Sample]:
-        """Samples as they end; twice as many requests as run at once are submitted, so none waits for us."""
+        """Samples as they end; as many requests as run at once are under way, and new ones begin in lots."""
         try:
-            async for sample in as_they_end(requests, self._answer, 2 * self._config.scheduler_config.max_num_seqs):
+            async for sample in as_they_end(requests, self._answer, self._places, self._lot):
                 yield sample
         except ExceptionGroup as group:
             raise EngineError(f"vLLM failed: {one_line(group.exceptions[0])}") from group.exceptions[0]
+
+    def _lot(self) -> int:
+        """How many places stay free until new requests fill them together; see `lot_size`."""
+        return lot_size(self._places, self.progress() / max(1, self._ended))
 
     async def _answer(self, request: Request) -> Sample:
         if why := problem(request, self._max_length, self._vocabulary, after_scored=1):
@@ -182,6 +188,7 @@ class VllmEngine(Engine):
         if final is None:
             raise EngineError("vLLM ended a request without an answer")
         self._done += len(final.outputs[0].token_ids)
+        self._ended += 1
         return final
 
     def progress(self) -> int:
