@@ -170,6 +170,29 @@ def test_time_left_is_unknown_where_a_benchmark_never_ran(study: Study) -> None:
     assert "aime24" not in board.snapshot()["variants"]["bf16"]["benchmarks"]
 
 
+def test_where_a_benchmark_never_ran_its_budget_bounds_the_time_left(study: Study) -> None:
+    clock = Clock()
+    board = Board(study, clock)
+    board.exam("math500", names(100), 1, budget=50)
+    board.exam("aime24", names(10), 1, budget=1000)
+    made = board.snapshot()
+    assert (made["seconds_left"], made["seconds_at_most"]) == (None, None)  # no speed yet
+    board.begin("bf16")
+    board.phase("bf16", GENERATING)
+    clock.now += 10
+    board.answered("bf16", samples(range(50), tokens=20))
+    made = board.snapshot()
+    # 1,000 tokens in 10 s: 50 answers of 20 tokens and 10 of at most 1,000; the other two variants as much and more
+    assert made["variants"]["bf16"]["seconds_left"] is None
+    assert made["variants"]["bf16"]["seconds_at_most"] == pytest.approx(10 + 100)
+    assert made["variants"]["fp8"]["seconds_at_most"] == pytest.approx(20 + 100)
+    assert made["seconds_at_most"] == pytest.approx(110 + 2 * 120)
+    board.answered("bf16", samples(range(ENOUGH // 2), "aime24", tokens=500))
+    made = board.snapshot()
+    assert made["variants"]["bf16"]["seconds_left"] is not None
+    assert made["variants"]["bf16"]["seconds_at_most"] is None
+
+
 def test_variants_not_begun_take_what_the_earlier_ones_took(study: Study) -> None:
     clock = Clock()
     board = Board(study, clock)

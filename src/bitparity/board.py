@@ -26,6 +26,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,12 @@ class _Flow:
 
 @dataclass(slots=True)
 class _Exam:
-    """The items of a benchmark by row, how many samples each is asked for, and the groups that share a problem."""
+    """The items of a benchmark by row, the samples asked of each, the groups that share a problem, the token budget."""
 
     rows: dict[str, int]
     samples: int
     groups: tuple[str, ...] | None
+    budget: int | None
 
     @property
     def total(self) -> int:
@@ -184,14 +186,21 @@ class Board:
         self.version = 0
         """Grows with everything that changes."""
 
-    def exam(self, benchmark: str, items: Iterable[str], samples: int, groups: Sequence[str] | None = None) -> None:
-        """The ids of a benchmark's items, the samples asked of each, and which group each item belongs to.
+    def exam(
+        self,
+        benchmark: str,
+        items: Iterable[str],
+        samples: int,
+        groups: Sequence[str] | None = None,
+        budget: int | None = None,
+    ) -> None:
+        """The ids of a benchmark's items, the samples asked of each, which group each belongs to, an answer's tokens.
 
         Without it, nothing is said of accuracy and flips, and the totals of variants not begun are unknown.
         """
         rows = {item: row for row, item in enumerate(items)}
         with self._changed():
-            self._exams[benchmark] = _Exam(rows, samples, tuple(groups) if groups is not None else None)
+            self._exams[benchmark] = _Exam(rows, samples, tuple(groups) if groups is not None else None, budget)
             for variant in self._variants.values():
                 cell = variant.cells[benchmark]
                 cell.scores = None
@@ -303,7 +312,7 @@ class Board:
                 "updated": time.time(),
                 "running": True,
                 "phase": self._phase,
-                "seconds_left": self._run_left(now),
+                **self._time_left(self._run_left, now),
                 "not_run": dict(self._not_run),
                 "variants": {name: self._shown(name, now) for name in self._variants},
                 "notes": list(self._notes),
@@ -320,7 +329,6 @@ class Board:
         variant = self._variants[name]
         benchmarks = {bench: self._cell(name, bench, now) for bench in variant.cells if bench not in self._not_run}
         cells = benchmarks.values()
-        left = self._seconds_left(variant, now)
         return {
             "state": LOADING if variant.state == "running" and variant.phase == LOADING else variant.state,
             "reason": variant.reason,
@@ -333,7 +341,7 @@ class Board:
             "output_tokens": sum(cell["output_tokens"] for cell in cells),
             "tokens_per_second": variant.computed_speed(now) or _sum(cell["tokens_per_second"] for cell in cells),
             "session_tokens_per_second": _sum(cell["session_tokens_per_second"] for cell in cells),
-            "seconds_left": left,
+            **self._time_left(partial(self._seconds_left, variant), now),
             "benchmarks": benchmarks,
         }
 
@@ -369,17 +377,26 @@ class Board:
             cell.figures = versions, _figures(cell.scores, other, exam.groups if exam is not None else None)
         return cell.figures[1]
 
-    def _run_left(self, now: float) -> float | None:
+    def _time_left(self, left: Callable[[float, bool], float | None], now: float) -> dict[str, float | None]:
+        """The seconds left; where they cannot be told, those with full budgets where no answer has come yet."""
+        seconds = left(now, False)
+        return {"seconds_left": seconds, "seconds_at_most": left(now, True) if seconds is None else None}
+
+    def _run_left(self, now: float, budgets: bool) -> float | None:
         """Seconds to the end of the last variant; variants that run beside each other share what is to come."""
-        left = [self._seconds_left(v, now) for v in self._variants.values() if v.state in ("waiting", "running")]
+        waiting = [v for v in self._variants.values() if v.state in ("waiting", "running")]
+        left = [self._seconds_left(variant, now, budgets) for variant in waiting]
         if any(seconds is None for seconds in left):
             return None
         known = [seconds for seconds in left if seconds is not None]
         beside = sum(v.phase == GENERATING for v in self._variants.values())
         return max([sum(known) / max(1, beside), *known], default=0.0)
 
-    def _seconds_left(self, variant: _Variant, now: float) -> float | None:
-        """Work left over speed, and the load where it is to come; None rather than a guess."""
+    def _seconds_left(self, variant: _Variant, now: float, budgets: bool) -> float | None:
+        """Work left over speed, and the load where it is to come; None rather than a guess.
+
+        With `budgets`, answers to a benchmark of which none has come are taken to be as long as they may be.
+        """
         if variant.state in ("finished", "incomplete"):
             return 0.0
         work = 0.0
@@ -387,6 +404,8 @@ class Board:
             if bench in self._not_run:
                 continue
             length = self._length(variant, bench)
+            if length is None and budgets and bench in self._exams:
+                length = self._exams[bench].budget
             if cell.total is None or (cell.left and length is None):
                 return None
             work += cell.left * (length or 0.0)

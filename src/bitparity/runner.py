@@ -99,7 +99,7 @@ def show_exams(prepared: Prepared, board: Board) -> None:
     for spec in prepared.study.benchmarks:
         if (exam := prepared.exams.get(spec.name)) is not None:
             ids = [entry.item.id for entry in exam.items]
-            board.exam(spec.name, ids, samples_asked(exam, spec), groups_of(exam))
+            board.exam(spec.name, ids, samples_asked(exam, spec), groups_of(exam), exam.sampling.max_tokens)
     for name, reason in prepared.outcome.not_run.items():
         board.not_run(name, reason)
 

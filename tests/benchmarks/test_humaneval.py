@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -104,6 +106,23 @@ def test_an_answer_without_code_is_no_answer(graded: Any, bench: HumanEval) -> N
     (item,) = list(bench.items())[:1]
     grade = bench.grade(item, Completion("I would return twice the number."))
     assert (grade.score, grade.status, grade.details["verdict"]) == (0.0, "no_answer", "no_code")
+
+
+def test_two_items_are_recorded_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calls that an item's tests make are recorded once, while others record theirs."""
+    rows = [{**TASK, "task_id": name} for name in ("x", "y")]
+    bench = load_benchmark(spec(write_jsonl(tmp_path / "rows.jsonl", rows)))
+    assert isinstance(bench, HumanEval)
+    both, made = Barrier(2, timeout=30), []
+
+    def said(part: str, asked: dict[str, Any]) -> list[str]:
+        made.append(both.wait())
+        return [part]
+
+    monkeypatch.setattr(bench, "_said", said)
+    with ThreadPoolExecutor(8) as pool:
+        assert set(map(tuple, pool.map(bench._recorded, list(bench.items()) * 4))) == {("record",)}
+    assert sorted(made) == [0, 1]
 
 
 def test_without_file_and_package_the_way_to_get_it_is_named() -> None:

@@ -112,7 +112,7 @@ def test_the_lot_that_costs_least(places: int, tokens: float) -> None:
 
 
 def test_lots_of_some_engines() -> None:
-    assert lot_size(512, 580.0) == 30
-    assert lot_size(512, 20_000.0) == 5
+    assert lot_size(512, 580.0) == 43
+    assert lot_size(512, 20_000.0) == 7
     assert lot_size(64, 8_000.0) == lot_size(1, 1.0) == lot_size(4, 0.0) == 1
     assert lot_size(512, 1.0) == 64  # texts that are only scored

@@ -19,7 +19,7 @@ from rich.console import Console
 from bitparity.board import GENERATING, LOADING, Board
 from bitparity.progress import printable
 from bitparity.records import Sample
-from bitparity.report.live import PRELIMINARY, PlainLines, Screen, SideTask, unfolded, view
+from bitparity.report.live import PRELIMINARY, PlainLines, Screen, SideTask, time_left, unfolded, view
 from bitparity.study import Study, parse_study
 
 STUDY = """
@@ -135,6 +135,18 @@ def test_a_stopped_run_says_so_and_claims_no_time_left(board: Board) -> None:
     lines = drawn({**board.snapshot(), "running": False}, said="stopped 3 s ago")
     assert lines[0] == "toy · stopped 3 s ago"
     assert "stopped" in line(lines, "fp8")
+
+
+@pytest.mark.parametrize(
+    ("left", "most", "words"),
+    [
+        (90.0, None, "about 1 min 30 s left"),
+        (None, 7200.0, "at most 2 h 0 min left"),
+        (None, None, "time left unknown"),
+    ],
+)
+def test_time_left_in_words(left: float | None, most: float | None, words: str) -> None:
+    assert time_left({"seconds_left": left, "seconds_at_most": most}) == words
 
 
 def test_devices_fill_the_room_that_is_left_and_the_rest_is_counted(board: Board) -> None:

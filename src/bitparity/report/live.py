@@ -257,7 +257,7 @@ def _under_way(variant: Snapshot) -> str:
     said = [f"{_counted(variant)} samples{share}"]
     if variant["rate"] is not None:
         said.append(_rates(variant))
-    return ", ".join([*said, time_left(variant["seconds_left"])])
+    return ", ".join([*said, time_left(variant)])
 
 
 def _rates(variant: Snapshot) -> str:
@@ -276,9 +276,12 @@ def _counted(entry: Snapshot) -> str:
     return f"{entry['done']:,}/{total}{failed}"
 
 
-def time_left(seconds: float | None) -> str:
-    """Time left in words."""
-    return "time left unknown" if seconds is None else f"about {_left(seconds)} left"
+def time_left(entry: Snapshot) -> str:
+    """Time left of a run or a variant, in words."""
+    if entry["seconds_left"] is not None:
+        return f"about {_left(entry['seconds_left'])} left"
+    most = entry.get("seconds_at_most")  # not in what an older version has left
+    return "time left unknown" if most is None else f"at most {_left(most)} left"
 
 
 def _left(seconds: float | None) -> str:
@@ -329,7 +332,7 @@ class Screen:
         snapshot = self._snapshot
         said = [snapshot["study"], self._said or f"{duration(snapshot['updated'] - snapshot['started'])} so far"]
         if snapshot["running"]:
-            said.append(time_left(snapshot["seconds_left"]))
+            said.append(time_left(snapshot))
             if snapshot["phase"]:
                 said.append(snapshot["phase"])
         return " · ".join(said)
