@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,17 @@ def test_every_step_is_asked_once_after_those_before_it(batched: bool) -> None:
         assert item[1] == "1" or (before, sample) in got[:place]
     lengths = {(r.item, r.sample): len(r.token_ids or ()) for r in engine.asked}
     assert lengths["a3", 1] == 1 + len("a1.1a2.1")  # its own sample's answers, no other's
+
+
+def test_what_follows_from_an_answer_does_not_wait_for_all_others() -> None:
+    """An engine that takes a request whenever it has given an answer: the chain is over long before the rest."""
+    frozen, engine = exam(3), Fake()
+    others = [replace(request(f"o{n}", 0), benchmark="others") for n in range(50)]
+    list(ask(engine, [*first(frozen), *others], {"steps": Ladder(frozen, 1, {}, make, None)}, None))
+    places = {r.item: place for place, r in enumerate(engine.asked)}
+    assert len(places) == 53
+    assert places["a1"] < places["a2"] < places["a3"] < 10
+    assert [r.item for r in engine.asked if r.benchmark == "others"] == [r.item for r in others]
 
 
 def test_an_engine_with_fixed_batches_gets_each_depth_whole() -> None:

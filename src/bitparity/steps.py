@@ -6,6 +6,7 @@ on as if it had not been.
 
 from __future__ import annotations
 
+import itertools
 import queue
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,18 +118,25 @@ def no_room(request: Request) -> Sample:
     return Sample(*name_of(request), "", "length", 0, len(request.token_ids or ()), 0.0)
 
 
+_SOON, _IN_TURN, _AT_LAST = range(3)
+
+
 @dataclass(slots=True)
 class Feed:
     """Requests for an engine, later ones put in while it runs. `put` and `ended` belong to one thread."""
 
     waiting: int = 0
-    _queue: queue.SimpleQueue[Request | None] = field(default_factory=queue.SimpleQueue)
+    _queue: queue.PriorityQueue[tuple[int, int, Request | None]] = field(default_factory=queue.PriorityQueue)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def put(self, requests: Iterable[Request]) -> None:
-        """More to ask."""
+    def put(self, requests: Iterable[Request], *, soon: bool = False) -> None:
+        """More to ask, behind what was put before; `soon` before all that was not."""
         for request in requests:
             self.waiting += 1
-            self._queue.put(request)
+            self._add(_SOON if soon else _IN_TURN, request)
+
+    def _add(self, rank: int, request: Request | None) -> None:
+        self._queue.put((rank, next(self._numbers), request))
 
     def ended(self, count: int) -> None:
         """So many answers came; with the last one the feed ends. Put what follows from them before."""
@@ -138,15 +146,15 @@ class Feed:
 
     def close(self) -> None:
         """Nothing more will come."""
-        self._queue.put(None)
+        self._add(_AT_LAST, None)
 
     def __iter__(self) -> Iterator[Request | None]:
         while True:
             try:
-                request = self._queue.get_nowait()
+                *_, request = self._queue.get_nowait()
             except queue.Empty:
                 yield None  # send what is there before waiting
-                request = self._queue.get()
+                *_, request = self._queue.get()
             if request is None:
                 return
             yield request
@@ -162,7 +170,8 @@ def ask(
     """The samples of `first` and of all that builds on them, in bursts; each must be stored before the next is taken.
 
     With `batches` (an engine that computes fixed batches) the items of each depth are asked together, so that
-    batches do not depend on what ends first; otherwise each request goes out as soon as its answers are there.
+    batches do not depend on what ends first; otherwise each request goes out as soon as its answers are there, before
+    those of `first` that still wait: at the end a chain would go on alone, one answer after another.
     """
     if not ladders:
         yield from engine(first)
@@ -215,7 +224,7 @@ def _following(ladders: Mapping[str, Ladder], samples: Iterable[Sample]) -> list
 def _put(feed: Feed, requests: list[Request], ladders: Mapping[str, Ladder]) -> Iterator[list[Sample]]:
     """Ask what fits; what does not ends at once, and what follows from that is asked in turn."""
     while requests:
-        feed.put(r for r in requests if ladders[r.benchmark].fits(r))
+        feed.put((r for r in requests if ladders[r.benchmark].fits(r)), soon=True)
         full = [no_room(r) for r in requests if not ladders[r.benchmark].fits(r)]
         if full:
             yield full

@@ -24,7 +24,7 @@ from bitparity.errors import BitparityError, ModelError, UserInputError
 from bitparity.records import Request
 from bitparity.study import Variant
 
-_READ_AHEAD = 4096  # requests held here at most; the host waits meanwhile
+_READ_AHEAD = 512  # requests held here at most; the host waits meanwhile, and may still put others first
 _WRITE_BEHIND = 20_000  # lines
 _HOST_CHECK_SECONDS = 0.5
 _PROGRESS_SECONDS = 5.0
