@@ -49,7 +49,8 @@ class LiveSheets:
                 shown(benchmark, item, sample, grade.score)
         self._code = {name for name, sheet in self._sheets.items() if sheet.grader.benchmark.runs_code}
         self._crew = Beside(idle_cores if self._code else 0, self._keep_one, test)
-        self._plain = _PlainGraders({n: s for n, s in self._sheets.items() if n not in self._code}, self._show)
+        plain = {name: sheet for name, sheet in self._sheets.items() if name not in self._code}
+        self._plain = _PlainGraders(plain, self._show, idle_cores)
 
     def _keep_one(self, job: Job, grade: Grade) -> None:
         self._sheets[job.sample.benchmark].keep([(job, grade)])
@@ -83,13 +84,16 @@ def _fits(benchmark: Benchmark, idle_cores: int) -> bool:
 
 
 class _PlainGraders:
-    """One thread for what runs no code; a slow grader has a process beside it, which a hanging answer cannot hold up.
+    """One thread for what runs no code; a slow grader has processes beside it, which a hanging answer cannot hold up.
 
-    A burst's grades are written together: one wait for the disk, not one for each.
+    A burst's grades are written together: one wait for the disk, not one for each. A slow grader has one process while
+    answers come in one by one, and up to `most` where many wait.
     """
 
-    def __init__(self, sheets: Mapping[str, GradeSheet], show: Callable[[list[tuple[Job, Grade]]], None]) -> None:
-        self._sheets, self._show = sheets, show
+    def __init__(
+        self, sheets: Mapping[str, GradeSheet], show: Callable[[list[tuple[Job, Grade]]], None], most: int
+    ) -> None:
+        self._sheets, self._show, self._most = sheets, show, most
         self._queue: queue.SimpleQueue[list[Sample] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._failure: BaseException | None = None
@@ -105,7 +109,8 @@ class _PlainGraders:
     def _work(self) -> None:
         try:
             with ExitStack() as stack:
-                crews = {name: stack.enter_context(_crew(s)) for name, s in self._sheets.items() if _is_slow(s)}
+                slow = {name: sheet for name, sheet in self._sheets.items() if _is_slow(sheet)}
+                crews = {name: stack.enter_context(_crew(sheet, self._most)) for name, sheet in slow.items()}
                 while (samples := self._next()) is not None:
                     for name, sheet in self._sheets.items():
                         self._grade(sheet, crews.get(name), [s for s in samples if s.benchmark == name])
@@ -148,7 +153,6 @@ def _is_slow(sheet: GradeSheet) -> bool:
     return sheet.grader.benchmark.slow_grader
 
 
-def _crew(sheet: GradeSheet) -> Crew:
-    """One process: more would start and idle, since answers come in one by one."""
+def _crew(sheet: GradeSheet, most: int) -> Crew:
     opened = opens_reasoning(sheet.exam, sheet.spec)
-    return Crew(sheet.grader.benchmark, sheet.spec.protocol, 1, GRADER_TIMEOUT, opened)
+    return Crew(sheet.grader.benchmark, sheet.spec.protocol, most, GRADER_TIMEOUT, opened)
