@@ -38,7 +38,7 @@ async def compare(args: argparse.Namespace) -> None:
     (variant,) = run.study().variants.values()
     engine = vllm_engine.VllmEngine(with_settings(variant, args.engine))
     await engine.prepare()
-    await answered(engine, [short(request) for request in asked[:200]], "ahead")
+    await answered(engine, [cut(request, 16) for request in asked[:200]], "ahead")
     first = None
     for way in WAYS * args.rounds:
         seconds, tokens = await answered(engine, asked, way)
@@ -54,10 +54,6 @@ def as_long(run: Run, asked: list[Request], shorter: int) -> list[Request]:
     (name,) = run.study().variants
     found = {bench.name: run.samples(name, bench.name) for bench in run.study().benchmarks}
     return [cut(r, found[r.benchmark][r.item, r.sample].tokens // shorter) for r in asked]
-
-
-def short(request: Request) -> Request:
-    return cut(request, 16)
 
 
 def cut(request: Request, tokens: int) -> Request:
