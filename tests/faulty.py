@@ -2,7 +2,7 @@
 
 A `sitecustomize` on PYTHONPATH changes the replay engine inside the worker process alone. The file named by the
 variable FAULTS has one fault a line; each engine that starts takes the first line off: `kill 3`, `memory 3`, `hang 3`
-(after 3 samples), `slow 0.2` (seconds before each sample), `load` (while loading) or `none`.
+(after 3 samples), `slow 0.2` (seconds before each sample), `load`, `load kill`, `load hang` (while loading) or `none`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,19 @@ if "bitparity.engines.worker" in sys.orig_argv:
 
     def load(self, variant):
         construct(self, variant)
-        if kind == "load":
+        if first == "load":
             raise RuntimeError("a kernel could not be built")
+        if first == "load kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if first == "load hang":
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     async def stream(self, requests):
         given = 0
         async for sample in inner(self, requests):
             if kind == "slow":
                 await asyncio.sleep(float(value))
-            elif kind != "none" and given == int(value):
+            elif kind not in ("none", "load") and given == int(value):
                 await asyncio.sleep(0.3)  # what was given is on its way to the host
                 if kind == "kill":
                     os.kill(os.getpid(), signal.SIGKILL)

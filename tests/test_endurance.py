@@ -17,6 +17,7 @@ from faulty import plant
 from support import Cli, answers, replay_study, write_jsonl
 
 from bitparity.board import Board
+from bitparity.engines.spare import Engines
 from bitparity.errors import DiskFullError, EngineError
 from bitparity.page_cache import available_bytes, read_ahead
 from bitparity.preparation import Model, Outcome, Prepared
@@ -92,6 +93,45 @@ def test_an_engine_that_cannot_load_is_not_tried_again(
     assert len(items(tmp_path / "run", "fp8")) == 12
 
 
+def test_an_engine_that_is_killed_or_hangs_while_loading_is_started_again(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = plant(tmp_path, ["load kill", "load hang", "none", "load kill", "none"], monkeypatch)
+    out = tmp_path / "run"
+    ended = cli("run", one_study(tmp_path, stall_timeout=1), "--out", out)
+    assert ended.code in (0, 3)
+    assert "incomplete" not in ended.err
+    assert left.read_text() == ""
+    assert [len(set(items(out, variant))) for variant in ("bf16", "fp8")] == [12, 12]
+    reasons = [r["reason"] for r in environment(out)["variants"]["bf16"]["restarts"]]
+    assert "SIGKILL" in reasons[0]
+    assert "not loaded after 4 s" in reasons[1]
+    assert "worker.py" in (out / "logs" / "bf16.log").read_text()  # where it stood, although it was stopped
+
+
+def test_an_engine_that_had_loaded_is_tried_again_where_the_next_load_fails(tmp_path: Path) -> None:
+    found = prepared(tmp_path, "vllm")
+    restarts = Restarts(found, "bf16", Board(found.study))
+    assert restarts.again(EngineError("CUDA error", again=True))
+    assert restarts.again(EngineError("the device is still in use"))
+    assert restarts.again(EngineError("the device is still in use"))
+    assert not restarts.again(EngineError("the device is still in use"))
+
+
+def test_an_engine_killed_ahead_of_its_turn_is_replaced(tmp_path: Path) -> None:
+    variant = load_study(one_study(tmp_path)).variants["fp8"]
+    with Engines() as engines:
+        engines.warm(variant, tmp_path / "log")
+        assert engines._ahead is not None
+        ahead = engines._ahead[1]
+        assert ahead._process is not None
+        ahead._process.kill()
+        ahead._process.wait()
+        with engines.start(variant, tmp_path / "log") as engine:
+            assert engine is not ahead
+            assert engine.facts["engine"] == "replay"
+
+
 def test_an_engine_that_hangs_is_dumped_and_started_again(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +157,7 @@ def prepared(tmp_path: Path, kind: str, **engine: Any) -> Prepared:
     return Prepared(run, study, {"bf16": Model(None, {}, None)}, {}, {}, facts, Outcome(run))
 
 
-OUT_OF_MEMORY = EngineError("no memory", out_of_memory=True, loaded=True)
+OUT_OF_MEMORY = EngineError("no memory", out_of_memory=True, again=True)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +194,7 @@ def test_a_lack_of_memory_while_loading_is_tried_again_only_with_less(tmp_path: 
 def test_a_fault_that_is_not_one_of_memory_lowers_nothing(tmp_path: Path) -> None:
     found = prepared(tmp_path, "vllm")
     restarts = Restarts(found, "bf16", Board(found.study))
-    assert restarts.again(EngineError("CUDA error", loaded=True))
+    assert restarts.again(EngineError("CUDA error", again=True))
     assert restarts.variant.engine.max_num_seqs is None
 
 
@@ -237,9 +277,10 @@ def until(happened: Callable[[], bool], seconds: float = 60.0) -> bool:
     return happened()
 
 
-def start(study: Path, out: Path) -> subprocess.Popen[str]:
+def start(study: Path, out: Path, **where: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "bitparity.cli", "run", str(study), "--out", str(out)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    where = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **where}
+    return subprocess.Popen(command, text=True, **where)
 
 
 def stored(out: Path) -> int:
@@ -266,6 +307,50 @@ def test_a_run_waits_for_room_and_ends_whole(tmp_path: Path, small_disk: Path, m
     for variant in ("bf16", "fp8"):
         assert len(set(items(out, variant))) == len(items(out, variant)) == 12
         assert len(Run(out).grades(variant, "math500")) == 12
+
+
+@pytest.mark.parametrize("full", ["samples", "grades"])
+def test_ctrl_c_ends_a_run_that_waits_for_room(
+    tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    plant(tmp_path, ["slow 0.5", "none"], monkeypatch)
+    study, out = one_study(tmp_path), (small_disk if full == "samples" else tmp_path) / "run"
+    write_jsonl(tmp_path / "bf16.jsonl", [{**row, "text": "We add. " * 1200 + row["text"]} for row in answers(12)])
+    if full == "grades":
+        (out / "grades").mkdir(parents=True)
+        (out / "grades" / "bf16").symlink_to(small_disk)
+        fill(small_disk)
+    process = start(study, out)
+    assert until(lambda: stored(out) >= 2)
+    fill(small_disk)
+    assert until(lambda: "waiting: the disk is full" in (out / "progress.json").read_text())
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "what was finished is kept" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_told_to_end_does_so_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    plant(tmp_path, ["slow 1", "none"], monkeypatch)
+    out = tmp_path / "run"
+    process = start(one_study(tmp_path), out)
+    assert until(lambda: stored(out) >= 1)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert json.loads((out / "progress.json").read_text())["running"] is False
+
+
+def test_a_run_whose_output_cannot_be_written_is_measured_and_reported(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with Path("/dev/full").open("w") as full:
+        process = start(one_study(tmp_path), out, stdout=full, stderr=full)
+        assert process.wait(timeout=120) in (0, 3)
+    assert len(items(out, "fp8")) == 12
+    assert (out / "report.html").exists()
 
 
 def test_ctrl_c_ends_in_seconds_and_keeps_what_was_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

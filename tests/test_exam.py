@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bitparity import exam as exams
 from bitparity.benchmarks import Benchmark, Info
-from bitparity.errors import DataError, ModelError, StoreError
+from bitparity.errors import DataError, ModelError, StoreError, StudyError
 from bitparity.prompts import Rendered
 from bitparity.records import Completion, Grade, Item, Prompt
 from bitparity.store import Keys
@@ -110,6 +110,20 @@ def test_repeated_ids_and_an_empty_benchmark_are_refused(toy: type[ToyBenchmark]
     toy.ids = ()
     with pytest.raises(DataError, match="no items"):
         exams.build(spec(), None)
+
+
+def test_several_samples_of_answers_that_repeat_exactly_beside_others_are_refused(
+    toy: type[ToyBenchmark], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generated = toy(spec()).items()
+    scored = [
+        replace(item, id=f"{item.id}s", prompts=(Prompt(text="It is", continuations=(" so",)),)) for item in generated
+    ]
+    for items, samples in ((generated, 3), (scored, 3), (generated + scored, 1)):
+        monkeypatch.setattr(toy, "items", lambda self, items=items: items)
+        exams.build(spec(f", samples: {samples}"), None)
+    with pytest.raises(StudyError, match="one sample an item; remove samples: 3"):
+        exams.build(spec(", samples: 3"), None)
 
 
 @pytest.mark.parametrize("renderer", [None, ToyRenderer()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -128,6 +129,9 @@ def test_a_run_of_this_host_runs_while_its_lock_is_held(cli: Cli, finished: Path
         assert f"pid {os.getpid()}" in ended.out
         snapshot(finished, updated=time.time() - 10 * SILENCE)  # a heart that is slow on this host changes nothing
         assert look(finished).state == "running"
+        assert look(finished).counted  # but its figures are too old
+        snapshot(finished, started=time.time() + 3600)  # the clock was set back
+        assert look(finished).said.startswith("running for 0.0 s")
         assert locked(finished)
     assert not locked(finished)
     with WritableRun(finished):  # looking took nothing away
@@ -155,6 +159,18 @@ def test_a_run_on_another_host_is_known_by_its_heartbeat(cli: Cli, finished: Pat
     assert "running for" in ended.out
     assert "on elsewhere, last heard of 12." in ended.out
     assert "6/12" in ended.out
+
+
+def test_what_a_full_disk_leaves_no_room_for_is_written_over_the_old(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = snapshot(finished, filler="x" * 4000)
+    monkeypatch.setattr(Path, "write_text", full)
+    write_progress(finished / "progress.json", {**before, "filler": "", "phase": "waiting: the disk is full"})
+    assert json.loads((finished / "progress.json").read_text())["phase"] == "waiting: the disk is full"
 
 
 def test_a_silent_run_on_another_host_shows_no_sign_of_life(cli: Cli, finished: Path) -> None:

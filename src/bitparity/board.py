@@ -465,12 +465,16 @@ def _figures(
 def write_progress(path: Path, snapshot: Mapping[str, Any]) -> None:
     """Write a snapshot so that readers find it whole. What the disk refuses is left out: a run goes on without it."""
     temporary = path.with_name(f".{path.name}.part")
+    text = json.dumps(snapshot, ensure_ascii=False, allow_nan=False) + "\n"
     try:
-        temporary.write_text(json.dumps(snapshot, ensure_ascii=False, allow_nan=False) + "\n", "utf-8", "replace")
+        temporary.write_text(text, "utf-8", "replace")
         temporary.replace(path)
     except OSError:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        with suppress(OSError), path.open("r+", encoding="utf-8", errors="replace") as file:
+            file.write(text)  # over the old one: that takes no room, and a full disk is what is to be said
+            file.truncate()
 
 
 @contextmanager

@@ -5,13 +5,17 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
+import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from bitparity.errors import EXIT_OPEN, EXIT_WORSE, BitparityError, UserInputError
+from bitparity.streams import Lenient, drop_stdout
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +45,7 @@ DETACH_HELP = (
 GATED_HELP = "Put questions and answers of gated data sets into report.html, which then must not be passed on."
 WITHOUT_HELP = "Leave every question, reference and answer out, for a report that can be published."
 EXIT_STOPPED = 128 + 2  # by SIGINT, as shells say it
+EXIT_PIPE = 128 + 13  # by SIGPIPE: who reads this has gone
 PLAIN_WIDTH = 120  # columns of the table where stdout is no terminal
 
 
@@ -352,8 +357,12 @@ def _report(path: Path, lang: Lang = "en", withhold: Withhold = "gated") -> dict
     made = results.write(Run(path), with_texts=withhold != "everything")
     markdown.write(Run(path), made, lang)
     html.write(Run(path), made, lang, withhold)
-    terminal.show(made, _console())
-    print(f"report: {path / 'report.html'} and {path / 'report.md'}\nresults: {path / 'results.json'}")
+    try:
+        terminal.show(made, _console())
+        print(f"report: {path / 'report.html'} and {path / 'report.md'}\nresults: {path / 'results.json'}", flush=True)
+    except OSError as error:  # what was measured stands, and so does the exit code that says how it ended
+        drop_stdout()
+        _say(f"the table could not be written ({error.strerror}); it is in {path / 'report.md'}")
     return made
 
 
@@ -394,12 +403,17 @@ def _clean(line: str) -> str:
 def _stopped() -> NoReturn:
     """End at once: a test of a model's code that still runs must not hold up the end."""
     _say("stopped; what was finished is kept, the same command goes on")
-    sys.stdout.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
     os._exit(EXIT_STOPPED)
 
 
 def main() -> None:
     """The entry point: errors become one line on stderr and the exit code of the design."""
+    sys.stderr = Lenient(sys.stderr)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a run that is to end does so as with Ctrl-C: in order
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         app()
     except BitparityError as error:
@@ -412,8 +426,11 @@ def main() -> None:
     except KeyboardInterrupt:
         _stopped()
     except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+        drop_stdout()
+        sys.exit(EXIT_PIPE)
+    except Exception:  # a fault of bitparity itself: with its traceback, and never with the code for "worse"
+        traceback.print_exc()
+        sys.exit(EXIT_OPEN)
 
 
 if __name__ == "__main__":

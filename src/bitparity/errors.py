@@ -78,14 +78,14 @@ class MissingDependencyError(UserInputError):
 class EngineError(BitparityError):
     """An engine could not start or died; finished samples are kept, the same command goes on.
 
-    `out_of_memory` tells that memory was what it lacked, so that asking less of it at once may help; `loaded` that
-    it died at work and not while it was loading.
+    `out_of_memory` tells that memory was what it lacked, so that asking less of it at once may help; `again` that the
+    same engine may do better at another start: it died at work, or was killed or hung while it was loading.
     """
 
-    def __init__(self, message: str, *, out_of_memory: bool = False, loaded: bool = False) -> None:
+    def __init__(self, message: str, *, out_of_memory: bool = False, again: bool = False) -> None:
         super().__init__(message)
         self.out_of_memory = out_of_memory
-        self.loaded = loaded
+        self.again = again
 
 
 class StoreError(BitparityError):

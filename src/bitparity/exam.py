@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from bitparity.benchmarks import Benchmark, load_benchmark
-from bitparity.errors import DataError, ModelError, StoreError
+from bitparity.errors import DataError, ModelError, StoreError, StudyError
 from bitparity.records import Item, Prompt, Request, Sampling, Unrendered
 from bitparity.store import Run, read_lines, write_atomically
 from bitparity.study import BenchmarkSpec, ReasoningSpec
@@ -70,11 +70,13 @@ def build(spec: BenchmarkSpec, renderer: Renderer | None) -> Exam:
 
     Items are put in the order of a hash of their ids, so that a limit is a fair subset and a prefix of the
     full run; lm-eval tasks keep lm-eval's order. Items that come one after another stay together, so that
-    a limit never takes one without those before it. Raises DataError where there is no item or an id repeats.
+    a limit never takes one without those before it. Raises DataError where there is no item or an id repeats,
+    StudyError where several samples are asked of an exam in which only some answers can differ.
     """
     benchmark = load_benchmark(spec)
     items = list(benchmark.items())
     _check_ids(items, spec.name)
+    _check_samples(items, spec)
     available = len(items)
     if not benchmark.fixed_order:
         first = _first_items(items)
@@ -129,6 +131,16 @@ def _check_ids(items: Sequence[Item], name: str) -> None:
         if item.id in seen:
             raise DataError(f"benchmark '{name}': item id '{item.id}' occurs twice; ids must be unique")
         seen.add(item.id)
+
+
+def _check_samples(items: Sequence[Item], spec: BenchmarkSpec) -> None:
+    """Several samples of one item must be able to differ, in all items or in none."""
+    scored = {any(prompt.continuations for prompt in item.prompts) for item in items}
+    if spec.samples > 1 and len(scored) > 1:
+        raise StudyError(
+            f"benchmark '{spec.name}' has generated answers and log-likelihoods, which repeat exactly, in one exam: it "
+            f"takes one sample an item; remove samples: {spec.samples}"
+        )
 
 
 def _exam_item(item: Item, spec: BenchmarkSpec, renderer: Renderer | None, notes: set[str]) -> ExamItem:

@@ -203,9 +203,12 @@ def opens_reasoning(exam: Exam, spec: BenchmarkSpec) -> bool | None:
 def _same_grader(path: Path) -> bool:
     if not path.exists():
         return False
-    with path.open(encoding="utf-8") as file:
-        header = json.loads(file.readline() or "{}")
-    return bool(header.get("grader") == grader_fingerprint())
+    try:
+        with path.open(encoding="utf-8") as file:
+            header = json.loads(file.readline() or "{}")
+    except ValueError:  # torn: grades can be made again
+        return False
+    return isinstance(header, dict) and header.get("grader") == grader_fingerprint()
 
 
 def grade_missing(path: Path, progress: Task, *, unsafe_exec: bool = False) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Self
 
 from bitparity.board import Board
@@ -46,7 +47,9 @@ class Recorder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is KeyboardInterrupt:
+            self._prepared.run.patience.give_up()  # a grader that waits for room holds up the end
         for log in self._logs.values():
             log.close()
         if self._live is not None:
@@ -63,8 +66,12 @@ class Recorder:
         started = time.monotonic()
         try:
             yield
+        except KeyboardInterrupt:
+            self._prepared.run.patience.give_up()
+            raise
         finally:
-            self.add_seconds(time.monotonic() - started)
+            with suppress(DiskFullError):  # nobody waits for room any more
+                self.add_seconds(time.monotonic() - started)
 
     def add_seconds(self, seconds: float) -> None:
         """Seconds that one device has generated, added to the variant's generation over all sessions and devices."""
@@ -106,14 +113,22 @@ class WaitForRoom(Patience):
     def __init__(self, board: Board) -> None:
         self._board = board
         self._told = False
+        self._given_up = threading.Event()
 
     def wait(self, error: DiskFullError) -> None:
         """Tell it once and sleep a little."""
+        if self._given_up.is_set():
+            raise error
         if not self._told:
             self._told = True
             self._board.phase(None, "waiting: the disk is full")
             self._board.note(f"{str(error).partition(';')[0]}: paused; the run goes on as soon as there is room")
-        time.sleep(DISK_FULL_SECONDS)
+        if self._given_up.wait(DISK_FULL_SECONDS):
+            raise error
+
+    def give_up(self) -> None:
+        """Wait no more, in any thread: the run ends."""
+        self._given_up.set()
 
     def over(self) -> None:
         """Go on."""

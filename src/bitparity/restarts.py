@@ -26,11 +26,12 @@ class Restarts:
     def again(self, error: EngineError) -> bool:
         """Whether to try once more after this error; it is noted in environment.json either way.
 
-        An engine that could not even load is tried again only where memory was what it lacked.
+        An engine that could not even load is tried again only where it was killed or hung, where memory was what it
+        lacked and less can be asked for, or where it had loaded before.
         """
         lowered = self._lowered() if error.out_of_memory else {}
-        hopeless = not error.loaded and not lowered
-        if self._count == MOST or hopeless:
+        hopeful = error.again or bool(lowered if error.out_of_memory else self._count)
+        if self._count == MOST or not hopeful:
             return False
         self._count += 1
         self.variant = self.variant.model_copy(update={"engine": self.variant.engine.model_copy(update=lowered)})

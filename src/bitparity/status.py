@@ -24,7 +24,9 @@ from bitparity.progress import duration
 from bitparity.store import Run
 from bitparity.study import Study
 
-SILENCE = 60.0  # seconds without a heartbeat, after which a run on another host shows no sign of life
+SILENCE = (
+    60.0  # seconds without a heartbeat, after which a run elsewhere shows no sign of life, and one here is counted
+)
 LOOK_SECONDS = 1.0  # between two looks of --watch
 COUNT_SECONDS = 10.0  # between two looks where every sample must be counted
 
@@ -54,7 +56,7 @@ def look(path: Path) -> Status:
     published = _published(path)
     elsewhere = published is not None and published["host"] != socket.gethostname()
     alive = _heard_of(published) if published is not None and elsewhere else locked(path)
-    if published is not None and (alive or not published["running"]):
+    if published is not None and (not published["running"] or (alive and _heard_of(published))):
         return _status({**published, "running": alive}, published, elsewhere, counted=False)
     found = _from_files(run, study)
     told = {"host": None, "pid": _holder(path) if alive else None, **_of_the_run(published)}
@@ -103,7 +105,7 @@ def _of_the_run(published: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _heard_of(published: dict[str, Any]) -> bool:
-    return bool(published["running"]) and time.time() - published["updated"] <= SILENCE
+    return bool(published["running"]) and abs(time.time() - published["updated"]) <= SILENCE
 
 
 def _holder(path: Path) -> int | None:
@@ -117,7 +119,9 @@ def _holder(path: Path) -> int | None:
 def _status(snapshot: dict[str, Any], published: dict[str, Any] | None, elsewhere: bool, *, counted: bool) -> Status:
     ago = f"{duration(max(0.0, time.time() - snapshot['updated']))} ago"
     if snapshot["running"]:
-        said = f"running for {duration(time.time() - snapshot['started'])} (pid {snapshot['pid'] or 'unknown'})"
+        said = (
+            f"running for {duration(max(0.0, time.time() - snapshot['started']))} (pid {snapshot['pid'] or 'unknown'})"
+        )
         said += f" on {snapshot['host']}, last heard of {ago}" if elsewhere else ""
         return Status("running", said, snapshot, counted)
     if complete(snapshot):

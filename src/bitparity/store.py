@@ -80,6 +80,9 @@ class Patience:
     def over(self) -> None:
         """There was room again."""
 
+    def give_up(self) -> None:
+        """Wait no more, in any thread."""
+
 
 def persistently(write: Callable[[], None], patience: Patience) -> None:
     """Write; where the disk is full, as often as `patience` allows."""

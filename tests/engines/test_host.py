@@ -209,6 +209,9 @@ def test_the_replay_worker_is_light() -> None:
         ("RuntimeError: CUDA error: an illegal memory access was encountered", "attention_backend"),
         ("OSError: [Errno 28] No space left on device", "disk is full"),
         ("ModuleNotFoundError: No module named 'vllm._C'", "reinstall"),
+        ("the engine process was killed by signal 9 (SIGKILL)", "see dmesg"),
+        ("RuntimeError: Engine core initialization failed. Failed core proc(s): {'EngineCore_0': -9}", "see dmesg"),
+        ("the engine process was killed by signal 11 (SIGSEGV)", ""),
         ("something else", ""),
     ],
 )

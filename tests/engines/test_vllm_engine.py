@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,9 @@ from pathlib import Path
 import pytest
 import tiny_model
 
+from bitparity.engines.groups import _members
 from bitparity.engines.host import EngineProcess
+from bitparity.errors import EngineError
 from bitparity.records import Prompt, Request, Sample, Sampling
 
 pytestmark = [
@@ -101,6 +105,19 @@ def test_the_seed_decides_a_draw(samples: dict[str, Sample]) -> None:
 def test_what_does_not_fit_is_an_error(samples: dict[str, Sample]) -> None:
     assert samples["long"].finish == "error"
     assert "max_tokens 512 do not fit into the model's 512 tokens" in (samples["long"].error or "")
+
+
+def test_a_core_that_the_kernel_kills_is_told_as_such(folder: Path, requests: list[Request], tmp_path: Path) -> None:
+    long = replace(requests[0], sampling=Sampling(max_tokens=400))
+    process = EngineProcess(tiny_model.variant(folder, "vllm", **ENGINE), tmp_path / "log")
+    with process:
+        group = process._process.pid if process._process is not None else 0
+        (core,) = [pid for pid in _members(group) if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        threading.Timer(1.0, os.kill, (core, signal.SIGKILL)).start()
+        with pytest.raises(EngineError, match="its process was killed by signal 9") as caught:
+            list(process.run([replace(long, item=f"long{n}") for n in range(8)]))
+    assert caught.value.out_of_memory
+    assert caught.value.again
 
 
 def test_facts_tell_what_runs(engine: EngineProcess) -> None:

@@ -205,6 +205,17 @@ def test_lines_say_starts_ends_notes_and_every_ten_seconds_the_totals(board: Boa
     assert list(lines.news(board.snapshot())) == ["writing the report ...", "fp8: incomplete: it died three times"]
 
 
+def test_a_clock_that_is_set_back_silences_nothing(board: Board) -> None:
+    lines = PlainLines()
+    list(lines.news(board.snapshot()))
+    board.note("one")
+    early = {**board.snapshot(), "updated": board.snapshot()["updated"] - 3600}
+    early["notes"] = [{**note, "time": note["time"] - 3600} for note in early["notes"]]
+    said = list(lines.news(early))
+    assert [line.split(":")[0] for line in said] == ["fp8", "one"]
+    assert list(lines.news(early)) == []
+
+
 def test_accuracy_is_said_once_all_is_graded(board: Board) -> None:
     lines = PlainLines()
     list(lines.news(board.snapshot()))

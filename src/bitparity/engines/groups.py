@@ -41,10 +41,22 @@ def dump_group(group: int, seconds: float = 5.0) -> None:
     for pid in _members(group):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGABRT)
+            os.kill(pid, signal.SIGCONT)  # one that was stopped could not write them
     end = time.monotonic() + seconds
     while _members(group) and time.monotonic() < end:
         time.sleep(0.05)
     kill_group(group)
+
+
+def how_ended(code: int) -> str:
+    """What a process's exit code says, for the middle of a sentence; negative is the signal that killed it."""
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = "unknown"
+    return f"was killed by signal {-code} ({name})"
 
 
 def _members(group: int) -> list[int]:

@@ -16,7 +16,6 @@ import contextlib
 import os
 import re
 import selectors
-import signal
 import socket
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bitparity.engines import wire
-from bitparity.engines.groups import dump_group, kill_group
+from bitparity.engines.groups import dump_group, how_ended, kill_group
 from bitparity.errors import BitparityError, EngineError, ModelError, UserInputError
 from bitparity.records import Request, Sample
 from bitparity.study import Variant
@@ -36,6 +35,7 @@ BURST = 1000  # samples handed over at once, at most
 _SEND_BYTES = 1 << 16
 _CLOSE_SECONDS = 20.0
 _LOOK_SECONDS = 1.0  # between two looks at whether the engine still produces
+_LOAD_STALLS = 4  # a load that takes so many times the study's `stall_timeout` hangs: 1 h by default
 
 # Quiet, and no telemetry: neither the libraries' nor the engines'.
 _ENVIRONMENT = {
@@ -191,8 +191,11 @@ class EngineProcess:
         """The worker's messages; with `idle` an empty one whenever nothing more is there for now.
 
         Raises EngineError where requests are waiting and the engine's own count of what it has computed stands still
-        for longer than the study's `stall_timeout`.
+        for longer than the study's `stall_timeout`, or where the load takes several times as long.
         """
+        limit = self._stall_seconds
+        if limit is not None and not idle:
+            limit *= _LOAD_STALLS
         with selectors.DefaultSelector() as selector:
             assert self._connection is not None
             selector.register(self._connection, selectors.EVENT_READ)
@@ -208,10 +211,10 @@ class EngineProcess:
                     if dead:
                         raise self._failure() from None
                     dead = any(key.fileobj is self._death for key, _ in selector.select(_LOOK_SECONDS))
-                    if not idle or self._asked <= self._given:
+                    if idle and self._asked <= self._given:
                         since = time.monotonic()
-                    elif self._stall_seconds is not None and time.monotonic() - since > self._stall_seconds:
-                        raise self._stalled() from None
+                    elif limit is not None and time.monotonic() - since > limit:
+                        raise self._stalled(limit) from None
                     continue
                 if messages is None:
                     raise self._failure()
@@ -234,15 +237,15 @@ class EngineProcess:
             return UserInputError(text)
         return self._error(text)
 
-    def _stalled(self) -> EngineError:
+    def _stalled(self, limit: float) -> EngineError:
         """An engine that computes nothing: its stacks go to the log, and it is ended."""
         assert self._process is not None
         dump_group(self._process.pid)
+        waiting = f"has produced nothing for {limit:g} s with {self._asked - self._given} requests waiting"
         return EngineError(
-            f"the engine has produced nothing for {self._stall_seconds:g} s with {self._asked - self._given} requests "
-            f"waiting, and was stopped; where it stood is in the log. If it was only slow, raise "
-            f"engine.stall_timeout. log: {self._log}",
-            loaded=True,
+            f"the engine {waiting if self.facts else f'was not loaded after {limit:g} s'}, and was stopped; where it "
+            f"stood is in the log. If it was only slow, raise engine.stall_timeout. log: {self._log}",
+            again=True,
         )
 
     def _failure(self) -> BaseException:
@@ -254,18 +257,23 @@ class EngineProcess:
             code = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             return self._error("the engine closed its connection")
-        how = f"was killed by signal {-code} ({_signal_name(-code)})" if code < 0 else f"ended with code {code}"
-        return self._error(f"the engine process {how}", code)
+        return self._error(f"the engine process {how_ended(code)}", code)
 
     def _error(self, text: str, code: int | None = None) -> EngineError:
         """The error with what the log tells of its cause, and what to do."""
         tail = _log_tail(self._log, self._log_start)
-        cause = likely_cause(text + "\n" + tail, code)
+        cause = likely_cause(text + "\n" + tail)
         unsaid = code is not None or "root cause" in text  # vLLM's own process keeps the cause to its log
         last = "; ".join(_telling_lines(tail)) if unsaid else ""
         parts = [text, f"last lines: {last}" if last else "", cause, f"log: {self._log}"]
         message = ". ".join(part.rstrip(".") for part in parts if part)
-        return EngineError(message, out_of_memory=cause in _MEMORY_CAUSES, loaded=bool(self.facts))
+        again = bool(self.facts) or _KILLED_FROM_OUTSIDE.search(text) is not None
+        return EngineError(message, out_of_memory=cause in _MEMORY_CAUSES, again=again)
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal has ended the process."""
+        return self._process is not None and (self._process.poll() or 0) < 0
 
     def close(self, at_once: bool = False) -> None:
         """End the process and everything it started.
@@ -284,13 +292,6 @@ class EngineProcess:
         self._connection.close()
         self._death.close()
         self._connection = None
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"
 
 
 def _log_tail(log: Path, start: int, size: int = 1 << 16) -> str:
@@ -354,12 +355,12 @@ _CAUSES = [
     ),
     (r"No space left on device", "A disk is full: free space in the temporary and cache folders"),
     (r"ModuleNotFoundError|ImportError", "A package is missing or does not fit the others: reinstall the engine"),
+    (r"killed by signal 9\b|Failed core proc\(s\): .*: -9\b", _KILLED),  # the second is how vLLM says it of its own
 ]
+# Not of its own accord: another start may do better. Other signals are an engine's own faults.
+_KILLED_FROM_OUTSIDE = re.compile(r"killed by signal (9|15)\b|Failed core proc\(s\): .*: -(9|15)\b")
 
 
-def likely_cause(text: str, code: int | None = None) -> str:
-    """Likely cause and remedy, from what the engine wrote and its exit code; "" where nothing is known."""
-    for pattern, cause in _CAUSES:
-        if re.search(pattern, text):
-            return cause
-    return _KILLED if code == -signal.SIGKILL else ""
+def likely_cause(text: str) -> str:
+    """Likely cause and remedy, from what the engine wrote; "" where nothing is known."""
+    return next((cause for pattern, cause in _CAUSES if re.search(pattern, text)), "")

@@ -34,7 +34,7 @@ class Engines:
 
     def start(self, variant: Variant, log: Path) -> EngineProcess:
         """The variant's engine, to be entered: the one that is ahead, or a new one."""
-        if self._ahead is not None and self._ahead[0] == variant:
+        if self._ahead is not None and self._ahead[0] == variant and not self._ahead[1].was_killed:
             (_, engine), self._ahead = self._ahead, None
             return engine
         self.close()

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import multiprocessing
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -24,6 +25,7 @@ from bitparity.engines.checks import failed, one_line, problem, prompt_tokens, v
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
 from bitparity.engines.device_facts import device_facts, limits_of_slice
 from bitparity.engines.flow import as_they_end, lot_size
+from bitparity.engines.groups import how_ended
 from bitparity.errors import EngineError, MissingDependencyError, ModelError, UserInputError
 from bitparity.models import declared_quantization, identity, resolve_model, resolve_tokenizer
 from bitparity.prompts import Renderer
@@ -92,6 +94,7 @@ class VllmEngine(Engine):
         self._spec = variant.engine
         # statistics of every token would be made for nobody, in the process that schedules
         self._engine = AsyncLLM.from_vllm_config(config, usage_context=_USAGE, disable_log_stats=True)
+        self._processes = multiprocessing.active_children()  # vLLM's own
 
     async def prepare(self) -> None:
         """Read off the loaded model what was chosen."""
@@ -134,7 +137,10 @@ class VllmEngine(Engine):
             async for sample in as_they_end(requests, self._answer, self._places, self._lot):
                 yield sample
         except ExceptionGroup as group:
-            raise EngineError(f"vLLM failed: {one_line(group.exceptions[0])}") from group.exceptions[0]
+            # vLLM only says that its process is dead, not that the kernel may have killed it for its memory
+            ends = [f"its process {how_ended(p.exitcode)}" for p in self._processes if p.exitcode]
+            why = "; ".join([one_line(group.exceptions[0]), *ends])
+            raise EngineError(f"vLLM failed: {why}") from group.exceptions[0]
 
     def _lot(self) -> int:
         """How many places stay free until new requests fill them together; see `lot_size`."""

@@ -202,7 +202,7 @@ class PlainLines:
         self._interval = interval
         self._said: dict[str, str] = {}
         self._shown: dict[str, float] = {}
-        self._noted = 0.0
+        self._noted: Any = None  # the last note that was said
 
     def news(self, snapshot: Snapshot) -> Iterator[str]:
         """The lines that this snapshot adds to those before it."""
@@ -213,10 +213,13 @@ class PlainLines:
                 yield printable(f"{bench}: not run: {reason}")
         for name, variant in snapshot["variants"].items():
             yield from self._variant(name, variant, snapshot["updated"])
-        for note in snapshot["notes"]:
-            if note["time"] > self._noted:
-                self._noted = note["time"]
-                yield printable(note["text"])
+        notes = list(snapshot["notes"])
+        for note in notes[notes.index(self._noted) + 1 if self._noted in notes else 0 :]:
+            self._noted = note
+            yield printable(note["text"])
+
+    def _is_due(self, name: str, now: float) -> bool:
+        return abs(now - self._shown.get(name, 0.0)) >= self._interval  # also where a clock was set back
 
     def _fresh(self, what: str, text: str) -> bool:
         known, self._said[what] = self._said.get(what), text
@@ -227,7 +230,7 @@ class PlainLines:
         if self._fresh(f"variant {name}", state_words(variant)) and state != "waiting":
             self._shown[name] = now
             yield printable(f"{name}: {_ended(variant) if state == 'finished' else state_words(variant)}")
-        elif variant["phase"] == GENERATING and now - self._shown.get(name, 0.0) >= self._interval:
+        elif variant["phase"] == GENERATING and self._is_due(name, now):
             self._shown[name] = now
             yield printable(f"{name}: {_under_way(variant)}")
         cells = {bench: cell for bench, cell in variant["benchmarks"].items() if cell["done"]}
