@@ -178,8 +178,8 @@ class EngineSpec(EngineOverrides):
     `batch_size` is used by the transformers engine alone, which computes fixed batches of that many
     requests. `max_model_len` is in tokens; None takes the model's own limit. `base_url` to `request_timeout` (in
     seconds) belong to the engine openai alone; `api_key_env` names the environment variable that holds the key.
-    An engine that computes nothing for `stall_timeout` seconds while requests wait is stopped and started again; one that
-    loads is given several times as long.
+    An engine that computes nothing for `stall_timeout` seconds while requests wait is stopped and started again;
+    loading may take several times as long.
     """
 
     kind: Literal["transformers", "vllm", "openai", "replay"]
