@@ -9,9 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from support import write_yaml
+
+from bitparity.doctor import Finding, examine
 from bitparity.doctor.host import Disk, Host
 from bitparity.doctor.nvml import read
-from bitparity.study import Variant
+from bitparity.study import Study, Variant, load_study
 
 GB = 10**9
 GIB = 2**30
@@ -54,6 +57,7 @@ class Device:
     used: int = 0
     capability: tuple[int, int] = (12, 0)
     slices: Sequence[tuple[str, int]] | None = None
+    instance: int = 0
 
 
 class Nvml:
@@ -104,7 +108,13 @@ class Nvml:
         if index >= len(made):
             raise NVMLError("Not Found")
         uuid, memory = made[index]
-        return Device(f"{handle.name} MIG {PROFILES.get(memory, '1g.12gb')}", uuid, memory)
+        return Device(f"{handle.name} MIG {PROFILES.get(memory, '1g.12gb')}", uuid, memory, instance=index + 1)
+
+    def nvmlDeviceGetGpuInstanceId(self, handle: Device) -> int:  # noqa: N802
+        return handle.instance
+
+    def nvmlDeviceGetComputeInstanceId(self, handle: Device) -> int:  # noqa: N802
+        return 0
 
     def nvmlSystemGetDriverVersion(self) -> bytes:  # noqa: N802
         return self.driver.encode()
@@ -182,3 +192,41 @@ def checkpoint(folder: Path, size: int, quantization: Mapping[str, Any] | None =
     with (folder / "model.safetensors").open("wb") as file:
         file.truncate(size)  # a hole: takes no room on the disk
     return folder
+
+
+BF16_SIZE, NVFP4_SIZE = 65_500_000_000, 20_000_000_000  # Qwen3-32B
+H100 = Device("NVIDIA H100 80GB HBM3", "GPU-h100", 80 * GIB, capability=(9, 0))
+TWO_SLICES = (("MIG-one", 47 * GIB), ("MIG-two", 47 * GIB))
+
+
+def study(
+    folder: Path,
+    variants: Mapping[str, str] | None = None,
+    profile: str = "qwen3-thinking",
+    benchmarks: list[Any] | None = None,
+    protocol: Mapping[str, Any] | None = None,
+    **engine: Any,
+) -> Study:
+    """A study over these models with engine vllm."""
+    named = variants or {"bf16": "bf16", "nvfp4": "nvfp4"}
+    document = {
+        "study": "s",
+        "variants": {n: {"model": m, "baseline": n == next(iter(named))} for n, m in named.items()},
+        "engine": {"kind": "vllm", "max_model_len": 40960, **engine},
+        "profile": profile,
+        "protocol": dict(protocol or {}),
+        "benchmarks": benchmarks or [{"name": "math500", "data": "math.jsonl"}],
+    }
+    return load_study(write_yaml(folder / "study.yaml", document))
+
+
+def said(given: Study, on: Host, topic: str, level: str | None = None) -> list[Finding]:
+    """What is said of a topic."""
+    found = [f for f in examine(given, on, Path("artifacts/s")) if f.topic.startswith(topic)]
+    return [f for f in found if level is None or f.level == level]
+
+
+def only(given: Study, on: Host, topic: str, level: str) -> Finding:
+    (found,) = said(given, on, topic, level)
+    assert found.level == "ok" or found.remedy
+    return found

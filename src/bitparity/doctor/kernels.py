@@ -80,12 +80,21 @@ def _four_bits(topic: str, on: str, precision: str, capability: tuple[int, int])
     return ok(topic, f"{on}: FlashInfer-CuteDSL or -CUTLASS, weights and activations in 4 bits (W4A4)")
 
 
-def check_driver(machine: Machine, torch_cuda: tuple[int, int] | None) -> Iterator[Finding]:
+def check_driver(machine: Machine, torch_cuda: tuple[int, int] | None, has_torch: bool) -> Iterator[Finding]:
     """Whether the driver runs the CUDA version that torch is built for."""
-    if machine.cuda is None:
+    if not machine.gpus:
         return
-    has = f"driver {machine.driver} runs CUDA up to {machine.cuda[0]}.{machine.cuda[1]}"
-    if torch_cuda is None:
+    if machine.cuda is None:
+        yield warning(
+            "driver",
+            "the driver does not tell which CUDA it runs, so torch's cannot be compared",
+            "compare 'CUDA Version' in nvidia-smi with torch.version.cuda",
+        )
+        return
+    has = f"driver {machine.driver or 'of unknown version'} runs CUDA up to {machine.cuda[0]}.{machine.cuda[1]}"
+    if not has_torch:
+        yield error("driver", f"{has}, but torch is not installed", "pip install 'bitparity[vllm]', or [transformers]")
+    elif torch_cuda is None:
         yield error("driver", f"{has}, but torch here is built without CUDA", "install torch's CUDA build")
     elif torch_cuda[0] > machine.cuda[0]:
         oldest = _DRIVERS.get(torch_cuda[0])

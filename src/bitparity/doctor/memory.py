@@ -20,14 +20,21 @@ def check_memory(
     """Weights, then room for sequences. `needed` is the study's longest budget in tokens."""
     spec, topic = variant.engine, f"memory of {name}"
     share = spec.gpu_memory_utilization or UTILIZATION
-    total = sum(t.memory for t in used)
-    usable = share * total if spec.kind == "vllm" else total
     weights = _loaded(checkpoint, variant)
     if weights is None:
         yield warning(
             topic, f"the size of {variant.model} is not known here", "let this host reach the hub, or give a folder"
         )
         return
+    if any(t.memory is None for t in used):
+        yield warning(
+            topic,
+            f"NVML does not tell the memory of {used[0]}: whether {gigabytes(weights)} of weights fit is not known",
+            "compare with the device's data sheet, or with free -h where GPU and host share one memory",
+        )
+        return
+    total = sum(t.memory or 0 for t in used)
+    usable = share * total if spec.kind == "vllm" else total
     where = f"{gigabytes(weights)} of weights on {gigabytes(total)}"
     if weights + OVERHEAD * len(used) > usable:
         yield error(

@@ -6,20 +6,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bitparity.doctor.devices import NoTarget, Target, targets
+from bitparity.doctor.devices import NoTarget, Target, slice_limits, targets
 from bitparity.doctor.nvml import Machine
 from bitparity.study import EngineSpec
-
-# From 70 GiB on vLLM takes other limits (get_batch_defaults in vllm/engine/arg_utils.py), but by the memory of the
-# whole GPU. A smaller slice gets those that vLLM gives to a GPU of its size.
-_LARGE = 70 << 30
-_LIMITS = {"max_num_seqs": 256, "max_num_batched_tokens": 8192}
 
 
 def limits_of_slice(spec: EngineSpec, environ: Mapping[str, str], machine: Machine) -> dict[str, int]:
     """Limits for an engine on a MIG slice below 70 GiB; none elsewhere, where vLLM's own choice holds."""
     target = _target(spec, environ, machine)
-    return dict(_LIMITS) if target and target.slice and target.memory < _LARGE else {}
+    return slice_limits(target) if target else {}
 
 
 def device_facts(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bitparity.doctor import nvml
+from bitparity.doctor.devices import VARIABLE, shown_to_vllm
 from bitparity.engines import Engine
 from bitparity.engines.checks import failed, one_line, problem, prompt_tokens, versions
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
@@ -36,6 +37,7 @@ try:
     import vllm
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.inputs import TokensPrompt
+    from vllm.platforms import current_platform
     from vllm.sampling_params import RequestOutputKind, SamplingParams
     from vllm.third_party import pynvml
     from vllm.usage.usage_lib import UsageContext
@@ -241,14 +243,9 @@ def _arguments(spec: EngineSpec) -> dict[str, Any]:
 
 def _select_device(device: str | None) -> None:
     """Show vLLM one device: "cuda:1", or the UUID of a GPU or MIG slice. Before CUDA is first used."""
-    if device is None or device in ("cpu", "cuda"):
-        return
-    if device.startswith(("GPU-", "MIG-")):
-        os.environ["CUDA_VISIBLE_DEVICES"] = device
-    elif device.startswith("cuda:") and device.removeprefix("cuda:").isdigit():
-        os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda:")
-    else:
-        raise UserInputError(f"engine.device '{device}' is no device; write cuda:1 or the UUID of a GPU or MIG slice")
+    shown = shown_to_vllm(device, cpu_build=current_platform.is_cpu())
+    if shown is not None:
+        os.environ[VARIABLE] = shown
 
 
 def _end_tokens(tokenizer: Any, model_config: Any) -> list[int]:
