@@ -103,11 +103,17 @@ def _one_line(error: Exception) -> str:
 
 def check_weights(folder: Path) -> None:
     """Raise ModelError where a folder's weights are absent or not whole."""
-    present = {p.name for p in weight_files(folder)}
-    if not present:
+    files = weight_files(folder)
+    if not files:
         raise ModelError(f"model folder {folder} has no weights (*.safetensors); is the download or copy whole?")
+    if gone := [f.name for f in files if not f.exists()]:
+        raise ModelError(
+            f"model folder {folder} has {len(gone)} weight files that are links to nothing, like {gone[0]}; "
+            "was the hub's cache copied without its folder blobs, or is its disk not mounted?"
+        )
+    present = {f.name for f in files}
     for name in _INDEXES:
-        shards = set(_read_json(folder / name).get("weight_map", {}).values())
+        shards = _indexed(folder / name)
         if shards & present and (missing := sorted(shards - present)):
             raise ModelError(
                 f"model folder {folder} lacks {len(missing)} of {len(shards)} weight files, like {missing[0]}; "
@@ -116,11 +122,30 @@ def check_weights(folder: Path) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of a folder that hold weights, in name order."""
-    for pattern in _WEIGHTS:
+    """The files of a folder that hold weights, in name order; links to nothing are among them.
+
+    Where there is an index, those that it names. A second copy in Mistral's own layout (consolidated.safetensors) is
+    not loaded and not counted. Raises ModelError where an index cannot be read.
+    """
+    for pattern, index in zip(_WEIGHTS, _INDEXES, strict=True):
         if found := sorted(folder.glob(pattern)):
-            return found
+            indexed = _indexed(folder / index)
+            plain = [f for f in found if not f.name.startswith("consolidated")]
+            return [f for f in found if f.name in indexed] or plain or found
     return []
+
+
+def weight_bytes(folder: Path) -> int:
+    """The size in bytes of those weights of a folder that are there. Raises ModelError where an index is broken."""
+    return sum(f.stat().st_size for f in weight_files(folder) if f.exists())
+
+
+def _indexed(path: Path) -> set[str]:
+    """The files that an index names; none where it is absent."""
+    weights = _read_json(path).get("weight_map", {})
+    if not isinstance(weights, dict):
+        raise ModelError(f"{path} holds no weight_map as a JSON object; is the download or copy whole?")
+    return set(map(str, weights.values()))
 
 
 def _read_json(path: Path, needed: bool = False) -> dict[str, Any]:
@@ -140,12 +165,18 @@ def _read_json(path: Path, needed: bool = False) -> dict[str, Any]:
 
 def context_length(folder: Path) -> int | None:
     """The longest sequence, in tokens, that the model's configuration allows; None where it names none."""
-    config = _read_json(folder / "config.json", needed=True)
-    for part in (config, config.get("text_config") or {}):
+    for part in _configs(folder):
         for key in _LENGTH_KEYS:
             if isinstance(part.get(key), int):
                 return int(part[key])
     return None
+
+
+def _configs(folder: Path) -> list[dict[str, Any]]:
+    """The model's configuration, and that of its language model where it is a part of its own."""
+    config = _read_json(folder / "config.json", needed=True)
+    text = config.get("text_config")
+    return [config, text] if isinstance(text, dict) else [config]
 
 
 def model_type(folder: Path) -> str | None:
@@ -194,16 +225,23 @@ def _file_hash(path: Path) -> str | None:
 
 def chat_template_hash(folder: Path) -> str | None:
     """SHA-256 of the chat template's text, wherever the checkpoint keeps it; None where it has none."""
-    template: Any = None
+    text = chat_template(folder)
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+
+
+def chat_template(folder: Path) -> str | None:
+    """The chat template, wherever the checkpoint keeps it, several as JSON; None where it has none.
+
+    Raises ModelError where its file cannot be read.
+    """
     file = folder / "chat_template.jinja"
-    if file.exists():
-        template = file.read_text(encoding="utf-8")
-    else:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
         template = _read_json(folder / "tokenizer_config.json").get("chat_template")
-    if template is None:
-        return None
-    text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{file} cannot be read as text: {_one_line(error)}") from None
+    return template if template is None or isinstance(template, str) else json.dumps(template, sort_keys=True)
 
 
 def _weights_identity(files: list[Path]) -> dict[str, Any]:
@@ -237,15 +275,22 @@ def declared_quantization(folder: Path) -> dict[str, Any] | None:
     """How the checkpoint says that it is quantized, summarised; None where it says nothing.
 
     Read from config.json (`quantization_config`, or `compression_config` of older checkpoints) and from
-    ModelOpt's hf_quant_config.json.
+    ModelOpt's hf_quant_config.json. Raises ModelError where that cannot be read.
     """
-    config = _read_json(folder / "config.json", needed=True)
-    for part in (config, config.get("text_config") or {}):
+    for part in _configs(folder):
         declared = part.get("quantization_config") or part.get("compression_config")
         if declared:
-            return _summary(declared)
+            return _summary(_an_object(declared, folder / "config.json", "quantization_config"))
     modelopt = _read_json(folder / "hf_quant_config.json").get("quantization")
-    return {"method": "modelopt", **_plain(modelopt)} if modelopt else None
+    if not modelopt:
+        return None
+    return {"method": "modelopt", **_plain(_an_object(modelopt, folder / "hf_quant_config.json", "quantization"))}
+
+
+def _an_object(value: Any, path: Path, key: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ModelError(f"{path}: {key} is no JSON object; the file is broken, or was edited by hand")
+    return value
 
 
 def _summary(declared: dict[str, Any]) -> dict[str, Any]:
