@@ -18,7 +18,6 @@ from doubles import (
     KNOWN,
     NVFP4,
     NVFP4_SIZE,
-    QWEN3_32B,
     TWO_SLICES,
     Device,
     Nvml,
@@ -31,7 +30,7 @@ from doubles import (
 )
 from support import Cli, replay_study, write_yaml
 
-from bitparity.doctor.checkpoints import Checkpoint, look
+from bitparity.doctor.checkpoints import look
 from bitparity.doctor.host import Disk, all_disks, disk_of, this_host
 from bitparity.doctor.hub import RealHub
 from bitparity.doctor.nvml import read
@@ -181,29 +180,6 @@ def test_weights_quantized_at_load_take_less(models: Path) -> None:
     small = host(Device(slices=(("MIG-one", 47 * GIB),)), environ={"CUDA_VISIBLE_DEVICES": "MIG-one"})
     found = only(study(models, {"fp8": "bf16"}, quantization="fp8"), small, "memory of fp8", "error")
     assert "36.0 GB of weights on 50.5 GB; one sequence" in found.message
-
-
-@pytest.mark.parametrize(
-    ("config", "kind", "bytes_a_token"),
-    [
-        (QWEN3_32B, None, 2 * 64 * 8 * 128 * 2),
-        (QWEN3_32B, "fp8", 2 * 64 * 8 * 128),
-        (
-            {**QWEN3_32B, "quantization_config": {**NVFP4, "kv_cache_scheme": {"type": "float", "num_bits": 8}}},
-            "auto",
-            2 * 64 * 8 * 128,
-        ),
-        ({"text_config": QWEN3_32B}, None, 2 * 64 * 8 * 128 * 2),
-        ({"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64}, None, 2 * 2 * 4 * 16 * 2),
-        ({"num_hidden_layers": 61, "kv_lora_rank": 512, "qk_rope_head_dim": 64}, None, 61 * 576 * 2),  # DeepSeek-V3
-        ({}, None, None),
-    ],
-)
-def test_the_cache_of_one_token(
-    tmp_path: Path, config: dict[str, Any], kind: str | None, bytes_a_token: int | None
-) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    assert Checkpoint(tmp_path, 1, 0).cache_bytes(kind) == bytes_a_token
 
 
 KERNELS = [

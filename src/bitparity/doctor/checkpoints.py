@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bitparity.doctor.cache import KINDS, Cache, cache_of
 from bitparity.doctor.hub import Hub
 from bitparity.errors import ModelError
-from bitparity.models import check_weights, context_length, declared_quantization, weight_files
-from bitparity.study import Variant
+from bitparity.models import chat_template, check_weights, context_length, declared_quantization, weight_bytes
+from bitparity.study import EngineSpec, Variant
 from bitparity.validity.precision import UNQUANTIZED, loaded_precision
 
-_WIDTHS = {"float32": 4, "float": 4, "float16": 2, "bfloat16": 2}
-_LOADED = {"fp8": "FP8", "modelopt": "NVFP4", "modelopt_fp4": "NVFP4", "awq": "INT4", "gptq": "INT4"}
+# What vLLM (0.32, vllm/config/quantization.py) makes of plain weights while it loads them.
+AT_LOAD = {
+    **dict.fromkeys(("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel"), "FP8"),
+    "mxfp8": "MXFP8",
+    "mxfp4": "MXFP4",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,53 +68,62 @@ class Checkpoint:
         """The weights' precision, with `asked` the study's `quantization`; None where nothing is known."""
         if self.folder is None:
             return None
-        declared = self.quantization()
+        try:
+            declared = declared_quantization(self.folder)
+        except ModelError:
+            return None
         if declared is None and asked is not None:
-            return {_LOADED.get(asked, asked.upper())}
+            older = "INT4" if "awq" in asked or "gptq" in asked else None  # declared in a file of its own
+            found = AT_LOAD.get(asked, older)
+            return {found} if found else None
         return loaded_precision({"quantization": declared})
 
     def template(self) -> str | None:
         """The chat template; None where none is known."""
-        if self.folder is None:
-            return None
         try:
-            return (self.folder / "chat_template.jinja").read_text(encoding="utf-8")
-        except OSError:
-            pass
-        try:
-            found = json.loads((self.folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
-        except (OSError, ValueError):
+            return None if self.folder is None else chat_template(self.folder)
+        except ModelError:
             return None
-        return found if isinstance(found, str) else json.dumps(found) if found else None
 
-    def cache_bytes(self, kind: str | None) -> int | None:
-        """Bytes of key-value cache for one token of one sequence; None where config.json does not tell.
+    def dtype(self, spec: EngineSpec) -> str | None:
+        """The number type that an engine computes in; None where it is not known.
 
-        Layers x 2 x key-value heads x head size x bytes of a value; with multi-head latent attention (DeepSeek)
-        layers x (latent rank + rotary part). Layers with a sliding window or no cache make it less.
+        vLLM turns float32 into 16 bits unless the study says otherwise (0.32, _resolve_auto_dtype).
         """
-        c = self.text_config()
-        layers = c.get("num_hidden_layers")
-        if not isinstance(layers, int):
-            return None
-        width = self._cache_width(kind)
-        if isinstance(c.get("kv_lora_rank"), int):
-            return layers * (int(c["kv_lora_rank"]) + int(c.get("qk_rope_head_dim") or 0)) * width
-        heads = c.get("num_attention_heads")
-        key_heads = c.get("num_key_value_heads") or heads
-        size = c.get("head_dim") or (c["hidden_size"] // heads if heads and c.get("hidden_size") else None)
-        return None if not key_heads or not size else 2 * layers * int(key_heads) * int(size) * width
+        if spec.dtype != "auto":
+            return spec.dtype
+        stored = self._stored_dtype()
+        return "bfloat16" if spec.kind == "vllm" and stored == "float32" else stored
 
-    def _cache_width(self, kind: str | None) -> int:
-        if kind is not None and kind != "auto":
-            return 1 if kind.startswith("fp8") else _WIDTHS.get(kind, 2)
-        declared = str(
-            (self.quantization() or {}).get("kv_cache") or (self.quantization() or {}).get("kv_cache_quant_algo")
-        )
-        if "8 bit" in declared or "FP8" in declared.upper():
-            return 1
-        dtype = self.text_config().get("dtype") or self.text_config().get("torch_dtype")
-        return 4 if dtype == "float32" and kind is None else _WIDTHS.get(str(dtype), 2)
+    def stored_width(self) -> int:
+        """Bytes of a plain weight in the files; two where config.json does not say."""
+        return _width(self._stored_dtype())
+
+    def loaded_width(self, spec: EngineSpec) -> int:
+        """Bytes of a plain weight, or a value of a plain cache, once it is loaded."""
+        return _width(self.dtype(spec))
+
+    def _stored_dtype(self) -> str | None:
+        config = self.text_config()
+        found = config.get("dtype") or config.get("torch_dtype")
+        return found if isinstance(found, str) else None
+
+    def cache(self, spec: EngineSpec, ranks: int = 1) -> Cache | None:
+        """The key-value cache on each of `ranks` devices; None where config.json or the study's kind does not tell."""
+        kind = spec.kv_cache_dtype or "auto"
+        if kind == "auto":
+            return cache_of(self.text_config(), 1 if self._declares_8_bits(spec) else self.loaded_width(spec), ranks)
+        return cache_of(self.text_config(), KINDS[kind], ranks) if kind in KINDS else None
+
+    def _declares_8_bits(self, spec: EngineSpec) -> bool:
+        """Whether vLLM takes an 8-bit cache because the checkpoint has scales for one."""
+        declared = self.quantization() or {}
+        said = str(declared.get("kv_cache") or declared.get("kv_cache_quant_algo"))
+        return spec.kind == "vllm" and ("8 bit" in said or "FP8" in said.upper())
+
+
+def _width(dtype: str | None) -> int:
+    return 4 if dtype in ("float32", "float") else 2
 
 
 def look(variant: Variant, hub: Hub, online: bool) -> Checkpoint:
@@ -122,18 +136,34 @@ def look(variant: Variant, hub: Hub, online: bool) -> Checkpoint:
         return whole
     folder = hub.small_files(variant.model, variant.revision) if online else cached
     size = hub.weight_bytes(variant.model, variant.revision) if online else None
-    have = sum(f.stat().st_size for f in weight_files(cached)) if cached is not None else 0
+    have = _here(cached) if cached is not None else 0
     has_config = folder is not None and (folder / "config.json").exists()
     return Checkpoint(folder if has_config else None, size, None if size is None else max(0, size - have))
+
+
+def _here(folder: Path) -> int:
+    try:
+        return weight_bytes(folder)
+    except ModelError:  # a broken index: what it belongs to is downloaded again
+        return 0
 
 
 def _local(folder: Path) -> Checkpoint:
     try:
         context_length(folder)
+        declared_quantization(folder)
+        chat_template(folder)
         check_weights(folder)
+        return Checkpoint(folder, weight_bytes(folder), 0)
     except ModelError as error:
         return Checkpoint(folder if (folder / "config.json").exists() else None, None, 0, str(error))
-    return Checkpoint(folder, sum(f.stat().st_size for f in weight_files(folder)), 0)
+
+
+def unknown_remedy(variant: Variant) -> str:
+    """What helps where a checkpoint's files do not tell."""
+    if Path(variant.model).is_absolute():
+        return "mend or copy again the model's folder; its own line says what is wrong with it"
+    return "let this host reach the hub, or give a folder"
 
 
 def unquantized(precisions: set[str] | None) -> bool:
