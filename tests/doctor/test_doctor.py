@@ -185,10 +185,10 @@ def test_weights_quantized_at_load_take_less(models: Path) -> None:
 KERNELS = [
     # variant, compute capability, level, what is said
     ("bf16", (9, 0), "ok", "plain matrix products"),
-    ("bf16", (7, 5), "error", "no bfloat16 arithmetic"),
-    ("fp8", (9, 0), "ok", "CUTLASS, weights and activations in 8 bits"),
-    ("fp8", (8, 9), "ok", "weights and activations in 8 bits"),
-    ("fp8", (12, 0), "ok", "FlashInfer or CUTLASS"),
+    ("bf16", (7, 5), "warning", "no bfloat16 arithmetic: vLLM takes float16"),
+    ("fp8", (9, 0), "ok", "blocks: DeepGEMM or CUTLASS, weights and activations in 8 bits"),
+    ("fp8", (8, 9), "warning", "blocks: Marlin, weights only"),
+    ("fp8", (12, 0), "ok", "blocks: DeepGEMM or CUTLASS"),
     ("fp8", (8, 6), "warning", "Marlin, weights only; activations stay in 16 bits (W8A16)"),
     ("fp8", (7, 0), "error", "no kernel"),
     ("nvfp4", (9, 0), "warning", "Marlin, weights only; activations stay in 16 bits (W4A16)"),

@@ -18,6 +18,7 @@ from bitparity.doctor.host import Host, this_host
 from bitparity.doctor.kernels import check_driver, check_kernels
 from bitparity.doctor.memory import check_memory
 from bitparity.doctor.nvml import Machine
+from bitparity.doctor.quantization import check_quantization
 from bitparity.errors import BitparityError
 from bitparity.study import EngineSpec, Study, Variant
 
@@ -92,6 +93,13 @@ def _check_devices(
         if key not in said:
             yield from check_targets(spec, found, machine, host.environ)
         said.add(key)
+        wrong = (
+            check_quantization(name, variant, checkpoints[name], host.version("vllm")) if spec.kind == "vllm" else None
+        )
+        if wrong is not None:
+            yield wrong
+            if wrong.level == "error":
+                continue
         used: list[Target] = found[: spec.tensor_parallel_size or 1]
         yield from check_memory(name, variant, checkpoints[name], used, exams.budget(study))
         if spec.kind == "vllm":
