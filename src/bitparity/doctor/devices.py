@@ -176,7 +176,7 @@ def _named(entry: str, source: str, spec: EngineSpec, machine: Machine) -> list[
             return _whole(gpu)
     message, remedy = f"{source} names '{entry}', which is not there", f"name one of: {_list(machine)}"
     if begun:
-        message = f"{source} names '{entry}', which is no whole UUID"
+        message = f"{source} names '{entry}', which is no whole UUID as nvidia-smi writes it"
         remedy = f"give the whole UUID: {' or '.join(begun)}"
     elif old := _OLD_NAME.fullmatch(entry):
         instance = int(old[2]), int(old[3])
