@@ -391,6 +391,38 @@ def test_a_budget_larger_than_the_context(models: Path) -> None:
     assert "in the context of 'bf16', 32,768 tokens" in found[0].message
 
 
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+
+
+@pytest.mark.parametrize(
+    ("config", "level", "asked"),
+    [
+        ({}, None, 40960),
+        ({}, "error", 40961),
+        ({"rope_parameters": {"rope_type": "default"}}, "error", 40961),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, None, 81920),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "error", 81921),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "error", 81920),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}, "model_type": "gemma3_text"}, "error", 81920),
+        ({"rope_parameters": YARN}, "warning", 131072),
+        ({"rope_parameters": YARN}, "error", 131073),
+        ({"model_max_length": 131072}, None, 131072),
+        ({"max_seq_len": 8192}, "error", 8193),
+    ],
+)
+def test_a_context_above_the_model_s_own(models: Path, config: dict[str, Any], level: str | None, asked: int) -> None:
+    checkpoint(models / "own", GB, **config)
+    given = study(models, {"own": "own"}, max_model_len=asked)
+    found = said(given, host(H100), "model own")
+    assert [f.level for f in found] == ([level] if level else [])
+    for one in found:
+        assert f"max_model_len {asked:,} is above what the model allows" in one.message
+    by_force = host(H100, environ={"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"})
+    assert not said(given, by_force, "model own", "error")
+    elsewhere = study(models, {"own": "own"}, kind="transformers", max_model_len=asked)
+    assert not said(elsewhere, host(H100), "model own")
+
+
 QWEN_TEMPLATE = "{%- if add_generation_prompt %}{%- if enable_thinking is defined and not enable_thinking %}<think>..."
 R1_TEMPLATE = "{% if add_generation_prompt %}{{'<|Assistant|><think>\\n'}}{% endif %}"
 
@@ -439,6 +471,9 @@ def test_servers_are_asked(models: Path) -> None:
     assert "serves 'here' (vllm 0.32.0, context of 16,384 tokens)" in only(given, on, "server of bf16", "ok").message
     assert "cannot be asked: refused" in only(given, on, "server of fp8", "error").message
     assert "leaves no room for a prompt in the context of 'bf16'" in only(given, on, "budget", "error").message
+    document["engine"]["max_model_len"] = 40960  # the engine takes the smaller one
+    wider = load_study(write_yaml(models / "study.yaml", document))
+    assert "in the context of 'bf16', 16,384 tokens" in said(wider, on, "budget", "error")[0].message
     assert not said(given, on, "device")
 
 

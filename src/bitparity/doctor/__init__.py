@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bitparity.doctor import exams, surroundings
+from bitparity.doctor import contexts, exams, surroundings
 from bitparity.doctor.checkpoints import Checkpoint, look
 from bitparity.doctor.devices import NoTarget, Target, check_targets, targets
 from bitparity.doctor.findings import Finding, error, ok, warning
@@ -45,9 +45,10 @@ def examine(study: Study, host: Host, out: Path) -> Iterator[Finding]:
         study.variants[n].model: c.missing for n, c in checkpoints.items() if not whole[n] and c.problem is None
     }
     yield from surroundings.check_disks(study, host, downloads, out)
-    contexts = {n: exams.context_of(v, checkpoints.get(n), served.get(n)) for n, v in study.variants.items()}
-    yield from exams.check_budgets(study, checkpoints, contexts)
-    yield from exams.check_prompts(study, _tokenizer_folder(study, checkpoints), contexts)
+    yield from contexts.check_lengths(study, checkpoints, host.environ)
+    lengths = {n: contexts.context_of(v, checkpoints.get(n), served.get(n)) for n, v in study.variants.items()}
+    yield from exams.check_budgets(study, checkpoints, lengths)
+    yield from exams.check_prompts(study, _tokenizer_folder(study, checkpoints), lengths)
     yield from exams.check_remote_code(study, checkpoints)
     yield from exams.check_sandbox(study)
 

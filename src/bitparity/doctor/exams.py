@@ -12,7 +12,7 @@ from bitparity.doctor.checkpoints import Checkpoint
 from bitparity.doctor.findings import Finding, error, ok, warning
 from bitparity.doctor.hub import Hub, Kind
 from bitparity.errors import BitparityError, GatedDataError, MissingDependencyError
-from bitparity.study import LM_EVAL_PREFIX, BenchmarkSpec, Study, Variant
+from bitparity.study import LM_EVAL_PREFIX, BenchmarkSpec, Study
 
 FAULTY_BUDGET = 4096  # tokens: a thinking model's answer seldom comes so early
 SMALL_BUDGET = 16_384
@@ -37,7 +37,7 @@ def _too_long(spec: BenchmarkSpec, contexts: Mapping[str, int | None]) -> Iterat
             yield error(
                 f"budget of {spec.name}",
                 f"max_tokens {budget:,} leaves no room for a prompt in the context of '{name}', {context:,} tokens",
-                "raise max_model_len (up to what the model allows) or lower max_tokens",
+                "raise max_model_len (up to what the model allows; a server's where it is started) or lower max_tokens",
             )
 
 
@@ -210,10 +210,3 @@ def check_remote_code(study: Study, checkpoints: Mapping[str, Checkpoint]) -> It
 def budget(study: Study) -> int:
     """The longest answer with a prompt of some length, in tokens."""
     return max(spec.protocol.max_tokens for spec in study.benchmarks) + 2048
-
-
-def context_of(variant: Variant, checkpoint: Checkpoint | None, served: Mapping[str, Any] | None) -> int | None:
-    """The longest sequence a variant can take, in tokens; None where it is not known."""
-    own = checkpoint.context() if checkpoint is not None else None
-    told = (served or {}).get("max_model_len")
-    return variant.engine.max_model_len or own or (told if isinstance(told, int) else None)
