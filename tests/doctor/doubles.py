@@ -174,6 +174,7 @@ def host(*devices: Device, nvml: Nvml | None = None, environ: Mapping[str, str] 
         "environ": environ or {},
         "machine": lambda: read(nvml or Nvml(*devices)),
         "disk": lambda path: Disk("/", 1000 * GB),
+        "is_folder": lambda path: True,
         "disks": lambda: [Disk("/", 1000 * GB)],
         "version": INSTALLED.get,
         "vllm_variables": KNOWN,
@@ -201,7 +202,7 @@ TWO_SLICES = (("MIG-one", 47 * GIB), ("MIG-two", 47 * GIB))
 
 def study(
     folder: Path,
-    variants: Mapping[str, str] | None = None,
+    variants: Mapping[str, str | Mapping[str, Any]] | None = None,
     profile: str = "qwen3-thinking",
     benchmarks: list[Any] | None = None,
     protocol: Mapping[str, Any] | None = None,
@@ -211,7 +212,10 @@ def study(
     named = variants or {"bf16": "bf16", "nvfp4": "nvfp4"}
     document = {
         "study": "s",
-        "variants": {n: {"model": m, "baseline": n == next(iter(named))} for n, m in named.items()},
+        "variants": {
+            n: {**({"model": m} if isinstance(m, str) else m), "baseline": n == next(iter(named))}
+            for n, m in named.items()
+        },
         "engine": {"kind": "vllm", "max_model_len": 40960, **engine},
         "profile": profile,
         "protocol": dict(protocol or {}),

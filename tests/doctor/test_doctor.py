@@ -278,13 +278,62 @@ def test_a_root_partition_with_5_gb_left(models: Path) -> None:
     found = only(study(models, HUB_VARIANTS), on, "disk", "error")
     assert "/ has 5.0 GB free, and needs up to 95.5 GB" in found.message
     assert "downloads 85.5 GB in /home/user/.cache/huggingface/hub" in found.message
-    assert "export HF_HOME=/data/huggingface XDG_CACHE_HOME=/data/cache TMPDIR=/data/tmp" in found.remedy
-    moved = replace(
-        on,
-        environ={"XDG_CACHE_HOME": "/data/cache", "TMPDIR": "/data/tmp"},
-        hub=replace(hub, place=Path("/data/huggingface/hub")),
-    )
-    assert {f.level for f in said(study(models, HUB_VARIANTS), moved, "disk")} == {"ok"}
+    made, _, exported = found.remedy.partition(" && export ")
+    assert made.endswith("mkdir -p /data/tmp")
+    environ = dict(pair.split("=") for pair in exported.split())
+    assert environ == {
+        "HF_HOME": "/data/huggingface",
+        "XDG_CACHE_HOME": "/data/cache",
+        "TMPDIR": "/data/tmp",
+        "FLASHINFER_WORKSPACE_BASE": "/data/flashinfer",
+    }
+    moved = replace(on, environ=environ, hub=replace(hub, place=Path("/data/huggingface/hub")))
+    done = said(study(models, HUB_VARIANTS), moved, "disk")
+    assert {f.level for f in done} == {"ok"}
+    assert "/ has 5.0 GB free, and needs up to 2.0 GB: records" in done[0].message
+    (forgotten,) = said(study(models, HUB_VARIANTS), replace(moved, is_folder=lambda path: False), "disk", "error")
+    assert "TMPDIR is /data/tmp, which is no folder: Python takes another one" in forgotten.message
+    assert forgotten.remedy == "mkdir -p /data/tmp"
+
+
+def test_variables_that_go_before_the_usual_ones(models: Path) -> None:
+    environ = {"VLLM_CACHE_ROOT": "/x/vllm", "XDG_CACHE_HOME": "/y", "HF_HUB_CACHE": "/z"}
+    on = host(Device(), environ=environ, hub=Shelf({"Qwen/Qwen3-32B": BF16_SIZE}, place=Path("/z")))
+    found = only(study(models, {"bf16": "Qwen/Qwen3-32B"}), on, "disk", "ok").message
+    assert "compiled kernels 4.0 GB in /x/vllm (VLLM_CACHE_ROOT)" in found
+    assert "downloads 65.5 GB in /z (HF_HUB_CACHE)" in found
+
+
+def test_one_disk_at_two_places(models: Path) -> None:
+    def bound(path: Path) -> Disk:
+        mount = "/data" if path.is_relative_to("/home") else "/scratch" if path.is_relative_to("/tmp") else "/"
+        return Disk(mount, 68 * GB, device=7)
+
+    hub = Shelf({"Qwen/Qwen3-32B": 60 * GB})
+    on = host(Device(), disk=bound, disks=lambda: [Disk("/other", 900 * GB, device=7)], hub=hub)
+    found = only(study(models, {"bf16": "Qwen/Qwen3-32B"}), on, "disk", "error")
+    assert "needs up to 70.0 GB" in found.message
+    assert found.remedy == "free some, or attach a larger disk"
+
+
+def test_data_sets_count_among_the_downloads(models: Path) -> None:
+    def small(path: Path) -> Disk:
+        return Disk("/home", 4 * GB) if path.is_relative_to("/home") else Disk("/", 1000 * GB)
+
+    given = study(models, benchmarks=["livecodebench", "mmlu_pro", "lm_eval:gsm8k"])
+    found = only(given, host(Device(), disk=small), "disk", "error").message
+    assert "/home has 4.0 GB free, and needs up to 4.5 GB" in found
+    assert "4.5 GB and of unknown size (TIGER-Lab/MMLU-Pro, lm_eval:gsm8k)" in found
+    assert "in /home/user/.cache/huggingface/hub (HF_HOME)" in found
+    here = Shelf(held={"livecodebench/code_generation_lite": models, "TIGER-Lab/MMLU-Pro": models})
+    left = said(given, host(Device(), disk=small, hub=here), "disk", "ok")
+    assert "downloads of unknown size (lm_eval:gsm8k) in" in left[-1].message
+
+
+def test_two_revisions_of_a_repository_are_two_downloads(models: Path) -> None:
+    given = study(models, {"a": "Qwen/Qwen3-32B", "b": {"model": "Qwen/Qwen3-32B", "revision": "abc"}})
+    on = host(Device(), hub=Shelf({"Qwen/Qwen3-32B": BF16_SIZE}))
+    assert "downloads 131.0 GB" in only(given, on, "disk", "ok").message
 
 
 def test_what_is_here_is_not_downloaded(models: Path) -> None:
@@ -335,11 +384,56 @@ def test_a_host_that_stays_offline(models: Path) -> None:
     assert "20.0 GB of weights" in only(given, on, "memory of nvfp4", "ok").message
 
 
+def test_a_tokenizer_that_comes_with_another_variant(models: Path) -> None:
+    candidate = {"model": "RedHatAI/Qwen3-32B-NVFP4", "tokenizer": "Qwen/Qwen3-32B"}
+    given = study(models, {"bf16": "Qwen/Qwen3-32B", "nvfp4": candidate})
+    held = {"Qwen/Qwen3-32B": models / "bf16", "RedHatAI/Qwen3-32B-NVFP4": models / "nvfp4"}
+    whole = host(Device(), hub=Shelf(held=held, is_offline=True))
+    assert only(given, whole, "hub", "ok").message == "nothing is needed from the hub"
+
+
+def test_a_tokenizer_named_like_the_server_s_model(models: Path) -> None:
+    same = {"a": {"model": "Qwen/Qwen3-32B", "tokenizer": "Qwen/Qwen3-32B"}}
+    given = study(models, same, kind="openai", base_url="http://127.0.0.1:9/v1")
+    answers = {"serves": lambda variant: {"max_model_len": 40960}}
+    lacks = only(given, host(hub=Shelf(is_offline=True), **answers), "hub", "error")
+    assert "model Qwen/Qwen3-32B (a) is not whole in the cache" in lacks.message
+    held = Shelf(held={"Qwen/Qwen3-32B": models / "bf16"}, is_offline=True)
+    assert "all 1 that are needed have a copy" in only(given, host(hub=held, **answers), "hub", "ok").message
+
+
+@pytest.mark.parametrize(
+    ("why", "remedy"),
+    [
+        ("the hub did not answer (ReadTimeout)", "HTTPS_PROXY"),
+        ("it is not on the hub, or is private", "check the name at https://huggingface.co/Qwen/Qwen3-32B"),
+        ("it is gated and this account has no access", "ask for access at https://huggingface.co/Qwen/Qwen3-32B"),
+    ],
+)
+def test_what_to_do_where_the_hub_gives_nothing(models: Path, why: str, remedy: str) -> None:
+    hub = Shelf({"Qwen/Qwen3-32B": BF16_SIZE}, refused={"Qwen/Qwen3-32B": why})
+    found = only(study(models, {"bf16": "Qwen/Qwen3-32B"}), host(Device(), hub=hub), "hub", "error")
+    assert remedy in found.remedy
+
+
+@pytest.mark.parametrize(("status", "reached"), [(200, True), (307, True), (404, True), (403, False), (502, False)])
+def test_what_counts_as_reaching_the_hub(monkeypatch: pytest.MonkeyPatch, status: int, reached: bool) -> None:
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(httpx, "head", lambda url, **_: httpx.Response(status))
+    why = RealHub().unreachable()
+    assert why is None if reached else str(why).endswith(f"status {status}")
+
+
 def test_a_hub_that_cannot_be_reached(models: Path) -> None:
     given = study(models, HUB_VARIANTS)
     on = host(Device(), hub=Shelf(away="https://huggingface.co: ConnectTimeout"))
     assert "cannot be reached (https://huggingface.co: ConnectTimeout)" in said(given, on, "hub", "error")[0].message
-    assert "size of Qwen/Qwen3-32B, RedHatAI/Qwen3-32B-NVFP4 is not known" in only(given, on, "disk", "warning").message
+    disk = only(given, on, "disk", "warning").message
+    assert "size of Qwen/Qwen3-32B, RedHatAI/Qwen3-32B-NVFP4 is not known" in disk
+    assert "downloads of unknown size" in disk
+    assert not said(given, on, "disk", "ok")
+    assert "HTTPS_PROXY" in said(given, on, "hub", "error")[0].remedy
     assert said(given, on, "memory of bf16", "warning")
     assert said(given, on, "kernels of nvfp4", "warning")
 
@@ -506,6 +600,37 @@ def test_disks_of_this_host(tmp_path: Path) -> None:
     assert disk.writable
     assert Path(disk.mount).is_mount()
     assert all(Path(d.mount).is_dir() for d in all_disks())
+
+
+def test_places_where_no_folder_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    (tmp_path / "dangling").symlink_to(tmp_path / "absent")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for place in ("file", "file/hub", "dangling", "dangling/hub", "loop/hub", "x" * 300):
+        assert not disk_of(tmp_path / place).writable
+    assert disk_of(tmp_path / "not" / "yet").device == tmp_path.stat().st_dev
+
+
+def test_places_that_this_user_may_not_enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, real = tmp_path / "closed", {name: getattr(Path, name) for name in ("stat", "lstat")}
+
+    def refuse(name: str) -> Any:
+        def asked(self: Path, **given: Any) -> Any:
+            if closed in self.parents:
+                raise PermissionError(13, "Permission denied", str(self))
+            return real[name](self, **given)
+
+        return asked
+
+    closed.mkdir()
+    for name in real:
+        monkeypatch.setattr(Path, name, refuse(name))
+    assert not disk_of(closed / "in" / "hub").writable
+    assert disk_of(closed).writable
+    mounts = f"/dev/x {closed / 'in'} ext4 rw 0 0\n/dev/x {closed} ext4 rw 0 0\n"
+    monkeypatch.setattr(Path, "read_text", lambda self, **_: mounts)
+    monkeypatch.setattr(Path, "is_mount", lambda self: self == closed)
+    assert [d.mount for d in all_disks()] == [str(closed)]
 
 
 def test_where_the_hub_s_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:

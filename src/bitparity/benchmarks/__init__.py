@@ -43,7 +43,7 @@ class Source:
     """Where the canonical data set lives: hub id, config, split and the pinned commit; gated or not.
 
     `rows` is how many rows the split has there, `sha256` the hash of the content (`data.content_hash`) that this
-    version was tested with; None where it is not known.
+    version was tested with, `bytes` how much there is to download at most; None where it is not known.
     """
 
     path: str
@@ -53,6 +53,7 @@ class Source:
     gated: bool = False
     rows: int | None = None
     sha256: str | None = None
+    bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bitparity.doctor import contexts, exams, surroundings
+from bitparity.doctor import contexts, disks, exams, surroundings
 from bitparity.doctor.checkpoints import Checkpoint, look
 from bitparity.doctor.devices import NoTarget, Target, check_targets, targets
 from bitparity.doctor.findings import Finding, error, ok, warning
@@ -41,10 +41,8 @@ def examine(study: Study, host: Host, out: Path) -> Iterator[Finding]:
     yield from _check_servers(study, host, served)
     whole = {name: c.missing == 0 and c.problem is None for name, c in checkpoints.items()}
     yield from exams.check_access(study, host.hub, whole, why_not)
-    downloads = {
-        study.variants[n].model: c.missing for n, c in checkpoints.items() if not whole[n] and c.problem is None
-    }
-    yield from surroundings.check_disks(study, host, downloads, out)
+    downloads = exams.downloads(study, host.hub, checkpoints, whole)
+    yield from disks.check_disks(study, host, downloads, out)
     yield from contexts.check_lengths(study, checkpoints, host.environ)
     lengths = {n: contexts.context_of(v, checkpoints.get(n), served.get(n)) for n, v in study.variants.items()}
     yield from exams.check_budgets(study, checkpoints, lengths)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bitparity import exam as exams
-from bitparity.benchmarks import benchmark_class
+from bitparity.benchmarks import Source, benchmark_class
 from bitparity.doctor.checkpoints import Checkpoint
+from bitparity.doctor.disks import Download
 from bitparity.doctor.findings import Finding, error, ok, warning
-from bitparity.doctor.hub import Hub, Kind
+from bitparity.doctor.hub import NO_ANSWER, Hub, Kind
 from bitparity.errors import BitparityError, GatedDataError, MissingDependencyError
-from bitparity.study import LM_EVAL_PREFIX, BenchmarkSpec, Study
+from bitparity.study import LM_EVAL_PREFIX, BenchmarkSpec, Study, Variant
 
 FAULTY_BUDGET = 4096  # tokens: a thinking model's answer seldom comes so early
 SMALL_BUDGET = 16_384
+NETWORK = "check the network, the proxy (HTTPS_PROXY) and HF_ENDPOINT"
 
 
 def check_budgets(
@@ -83,8 +85,7 @@ def check_prompts(study: Study, folder: Path | None, contexts: Mapping[str, int 
         yield error("prompts", str(problem), "see the message")
         return
     for spec in study.benchmarks:
-        source = None if spec.name.startswith(LM_EVAL_PREFIX) else benchmark_class(spec.name).info.source
-        if spec.name.startswith(LM_EVAL_PREFIX) or (source is not None and spec.data is None and "/" in source.path):
+        if not _data_is_here(spec):
             continue  # its data may still have to be downloaded: the run checks it before anything loads
         try:
             exam = exams.build(spec, renderer)
@@ -99,64 +100,127 @@ def check_prompts(study: Study, folder: Path | None, contexts: Mapping[str, int 
             yield warning(f"prompts of {spec.name}", note, "change the protocol if that was not meant")
 
 
+class Need(NamedTuple):
+    """What the hub must give: a repository at a revision (None: its newest), and what of the study needs it."""
+
+    repo: str
+    kind: Kind
+    revision: str | None
+    user: str
+
+
 def check_access(study: Study, hub: Hub, whole: Mapping[str, bool], why_not: str | None) -> Iterator[Finding]:
     """Whether every model and data set of the hub that is not here can be read.
 
     `whole` tells for each variant whether its checkpoint is here; `why_not` why the hub cannot be reached.
     """
     needs = list(wanted(study, whole))
-    models = {v.model for v in study.variants.values()}  # one that is needed is not here whole
-    missing = [w for w in needs if w[0] in models or hub.cached(w[0], w[1], w[2]) is None]
     if not needs:
         yield ok("hub", "nothing is needed from the hub")
-    elif hub.offline() or why_not:
-        how = (
-            "this host is told to stay offline (HF_HUB_OFFLINE)"
-            if hub.offline()
-            else f"the hub cannot be reached ({why_not})"
-        )
-        for repo, kind, _, users in missing:
-            fix = "give rows with 'data:'" if kind == "dataset" else "copy the checkpoint here and give its folder"
-            yield error(
-                "hub", f"{kind} {repo} ({users}) is not whole in the cache and {how}", f"{fix}, or let this host online"
-            )
-        if not missing:
-            yield ok("hub", f"{how}; all {len(needs)} that are needed have a copy in {hub.cache()}")
+    elif hub.offline():
+        yield from _absent(needs, study, hub, "this host is told to stay offline (HF_HUB_OFFLINE)", "unset it")
+    elif why_not:
+        yield from _absent(needs, study, hub, f"the hub cannot be reached ({why_not})", NETWORK)
     else:
         yield from _refusals(needs, hub)
 
 
-def _refusals(needs: list[tuple[str, Kind, str | None, str]], hub: Hub) -> Iterator[Finding]:
+def _absent(needs: Sequence[Need], study: Study, hub: Hub, how: str, online: str) -> Iterator[Finding]:
+    missing = _missing(needs, study, hub)
+    for need in missing:
+        fix = "give rows with 'data:'" if need.kind == "dataset" else "copy the checkpoint here and give its folder"
+        yield error(
+            "hub", f"{need.kind} {need.repo} ({need.user}) is not whole in the cache and {how}", f"{fix}, or {online}"
+        )
+    if not missing:
+        yield ok("hub", f"{how}; all {len(needs)} that are needed have a copy in {hub.cache()}")
+
+
+def _missing(needs: Iterable[Need], study: Study, hub: Hub) -> list[Need]:
+    """What is not here. A model that a variant loads is only wanted where it is not here whole."""
+    loaded = {(v.model, v.revision) for v in _loading(study).values()}
+    return [
+        need
+        for need in needs
+        if (need.kind == "model" and (need.repo, need.revision) in loaded)
+        or hub.cached(need.repo, need.kind, need.revision) is None
+    ]
+
+
+def _refusals(needs: Sequence[Need], hub: Hub) -> Iterator[Finding]:
     refused = 0
-    for repo, kind, _, users in needs:
-        why = hub.refusal(repo, kind)
+    for need in needs:
+        why = hub.refusal(need.repo, need.kind)
         if why is None:
             continue
         refused += 1
-        page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repo}"
-        remedy = f"ask for access at {page}, then log in on this host: hf auth login, or HF_TOKEN"
-        if kind == "dataset" and "gated" in why:
-            remedy = str(GatedDataError(repo)).partition("access. ")[2]
-        yield error("hub", f"{kind} {repo} ({users}): {why}", remedy)
+        yield error("hub", f"{need.kind} {need.repo} ({need.user}): {why}", _admission(need, why))
     token = "with a token" if hub.token() else "without a token"
     if not refused:
         yield ok("hub", f"reached {token}; all {len(needs)} that are needed can be read")
 
 
-def wanted(study: Study, whole: Mapping[str, bool]) -> Iterator[tuple[str, Kind, str | None, str]]:
-    """(repository, kind, revision, who needs it) of what the hub must give."""
-    seen = set()
+def _admission(need: Need, why: str) -> str:
+    """What to do where the hub refuses a repository, or says nothing."""
+    page = f"https://huggingface.co/{'datasets/' if need.kind == 'dataset' else ''}{need.repo}"
+    if why.startswith(NO_ANSWER):
+        return f"{NETWORK}; with everything in the cache set HF_HUB_OFFLINE=1"
+    if "gated" not in why:
+        return f"check the name at {page}; for a private one log in on this host: hf auth login, or HF_TOKEN"
+    if need.kind == "dataset":
+        return str(GatedDataError(need.repo)).partition("access. ")[2]
+    return f"ask for access at {page}, then log in on this host: hf auth login, or HF_TOKEN"
+
+
+def wanted(study: Study, whole: Mapping[str, bool]) -> Iterator[Need]:
+    """What the hub must give, each repository at a revision once. `whole` is as in `check_access`."""
+    here = {(v.model, v.revision) for name, v in study.variants.items() if whole.get(name)}
+    loading = _loading(study)
     for name, variant in study.variants.items():
-        for repo, revision in ((variant.model, variant.revision), (variant.tokenizer, None)):
-            here = repo == variant.model and (whole.get(name, False) or variant.engine.kind in ("openai", "replay"))
-            if repo and not here and not Path(repo).is_absolute() and repo not in seen:
-                seen.add(repo)
-                yield repo, "model", revision, name
+        asked = [(variant.model, variant.revision)] if name in loading else []
+        asked += [(variant.tokenizer, None)] if variant.tokenizer else []
+        for repo, revision in asked:
+            if (repo, revision) not in here and not Path(repo).is_absolute():
+                here.add((repo, revision))
+                yield Need(repo, "model", revision, name)
     for spec in study.benchmarks:
-        if spec.data is None and not spec.name.startswith(LM_EVAL_PREFIX):
-            source = benchmark_class(spec.name).info.source
-            if source is not None and "/" in source.path:
-                yield source.path, "dataset", source.revision, spec.name
+        source = _hub_source(spec)
+        if source is not None:
+            yield Need(source.path, "dataset", source.revision, spec.name)
+
+
+def _loading(study: Study) -> dict[str, Variant]:
+    """The variants whose checkpoints are loaded here."""
+    return {name: v for name, v in study.variants.items() if v.engine.kind in ("vllm", "transformers")}
+
+
+def _data_is_here(spec: BenchmarkSpec) -> bool:
+    return not spec.name.startswith(LM_EVAL_PREFIX) and _hub_source(spec) is None
+
+
+def _hub_source(spec: BenchmarkSpec) -> Source | None:
+    """Where a benchmark's data set lies on the hub; None where it comes from elsewhere, or is lm-eval's matter."""
+    if spec.data is not None or spec.name.startswith(LM_EVAL_PREFIX):
+        return None
+    source = benchmark_class(spec.name).info.source
+    return source if source is not None and "/" in source.path else None
+
+
+def downloads(
+    study: Study, hub: Hub, checkpoints: Mapping[str, Checkpoint], whole: Mapping[str, bool]
+) -> list[Download]:
+    """What has still to come from the hub. lm-eval loads the data of its tasks by itself: how much, nobody knows."""
+    models = {(v.model, v.revision): checkpoints[name].missing for name, v in _loading(study).items()}
+    data = {source.path: source.bytes for spec in study.benchmarks if (source := _hub_source(spec)) is not None}
+    found = []
+    for need in _missing(wanted(study, whole), study, hub):
+        weights = need.kind == "model" and (need.repo, need.revision) in models
+        size = models[need.repo, need.revision] if weights else data.get(need.repo)
+        found.append(
+            Download(f"{need.repo}@{need.revision}" if weights and need.revision else need.repo, size, weights)
+        )
+    tasks = [s.name for s in study.benchmarks if s.name.startswith(LM_EVAL_PREFIX) and s.data is None]
+    return found + [Download(name, None) for name in tasks]
 
 
 def check_sandbox(study: Study) -> Iterator[Finding]:

@@ -6,8 +6,9 @@ import importlib.util
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,23 @@ from bitparity.study import Variant
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A file system: where it is mounted, its free bytes, and whether this user may write there."""
+    """A file system: where it is mounted, its free bytes, and whether this user may write there.
+
+    `device` is its number, the same wherever it is mounted; None where it is not known.
+    """
 
     mount: str
     free: int
     writable: bool = True
+    device: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
     """Everything that an examination asks of a host.
 
-    `disk` gives the file system of a path that may not exist yet, `version` an installed package's version,
+    `disk` gives the file system of a path that may not exist yet, `is_folder` whether a path is a folder already,
+    `version` an installed package's version,
     `vllm_variables` the environment variables that the installed vLLM knows (None without vLLM), `torch_cuda` the
     CUDA version torch is built for (None: none), and `serves` what a server says of a variant.
     """
@@ -38,6 +44,7 @@ class Host:
     environ: Mapping[str, str]
     machine: Callable[[], Machine]
     disk: Callable[[Path], Disk]
+    is_folder: Callable[[Path], bool]
     disks: Callable[[], list[Disk]]
     version: Callable[[str], str | None]
     vllm_variables: frozenset[str] | None
@@ -52,6 +59,7 @@ def this_host() -> Host:
         environ=os.environ,
         machine=read_machine,
         disk=disk_of,
+        is_folder=is_folder,
         disks=all_disks,
         version=lambda package: versions(package)[package],
         vllm_variables=_vllm_variables(),
@@ -62,18 +70,60 @@ def this_host() -> Host:
 
 
 def disk_of(path: Path) -> Disk:
-    """The file system that holds a path, or would."""
-    place = path.absolute()
-    while not place.exists():
+    """The file system that holds a path, or would.
+
+    Not writable where no folder can be made at that path: below a file, a link that leads nowhere, a folder that this
+    user may not enter.
+    """
+    place, reached = path.absolute(), True
+    while _stat(place) is None:
+        reached = reached and _may_be_made(place)
         place = place.parent
+    disk = _disk_at(place)
+    return disk if reached and is_folder(place) else replace(disk, writable=False)
+
+
+def is_folder(place: Path) -> bool:
+    """Whether a path is a folder that this user may look at."""
+    found = _stat(place)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def _stat(place: Path) -> os.stat_result | None:
+    try:
+        return place.stat()
+    except OSError:
+        return None
+
+
+def _may_be_made(place: Path) -> bool:
+    """Whether a path that is not there is simply absent."""
+    try:
+        place.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:  # may not be looked at, lies below a file, or is no possible name
+        return False
+    return False  # a link that leads nowhere
+
+
+def _disk_at(place: Path) -> Disk:
+    """The file system of a path that exists; no free room where it does not answer."""
     mount = place
     while not mount.is_mount():
         mount = mount.parent
-    return Disk(str(mount), shutil.disk_usage(place).free, os.access(place, os.W_OK))
+    try:
+        free, device = shutil.disk_usage(place).free, place.stat().st_dev
+    except OSError:  # a network file system whose server is gone
+        return Disk(str(mount), 0, writable=False)
+    return Disk(str(mount), free, os.access(place, os.W_OK | os.X_OK), device)
 
 
 def all_disks() -> list[Disk]:
-    """The mounted file systems that could hold files; pseudo ones are left out. Empty where /proc tells nothing."""
+    """The mounted file systems that could hold files; pseudo ones and those this user may not enter are left out.
+
+    Empty where /proc tells nothing.
+    """
     found: dict[str, Disk] = {}
     try:
         lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
@@ -83,8 +133,8 @@ def all_disks() -> list[Disk]:
         device, mount, kind, *_ = line.split()
         if device.startswith("/dev/") or kind in ("nfs", "nfs4", "lustre", "ceph", "beegfs", "xfs", "zfs"):
             place = Path(mount.replace("\\040", " "))
-            if place.is_dir():
-                found[str(place)] = Disk(str(place), shutil.disk_usage(place).free, os.access(place, os.W_OK))
+            if is_folder(place):
+                found[str(place)] = _disk_at(place)
     return list(found.values())
 
 

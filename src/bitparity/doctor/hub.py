@@ -16,6 +16,7 @@ SMALL_FILES = (
     "chat_template.jinja",
 )
 _WEIGHTS = (".safetensors", ".bin")
+NO_ANSWER = "the hub did not answer"
 _TIMEOUT = 10.0  # seconds for one question
 
 
@@ -56,17 +57,18 @@ class RealHub:
         return any(flag.upper() in ("1", "ON", "YES", "TRUE") for flag in flags)
 
     def unreachable(self) -> str | None:
-        """One question to the hub's address."""
+        """One question to the hub's address. A server of one's own (HF_ENDPOINT) may know no page there: 401, 404."""
         try:
             import httpx
             from huggingface_hub import constants
         except ImportError:
             return "the package huggingface_hub is not installed: pip install 'bitparity[hub]'"
         try:
-            httpx.head(constants.ENDPOINT, timeout=_TIMEOUT)
-        except httpx.HTTPError as error:
+            status = httpx.head(constants.ENDPOINT, timeout=_TIMEOUT).status_code
+        except Exception as error:  # beside the network's faults, any of a wrong proxy's or endpoint's address
             return f"{constants.ENDPOINT}: {type(error).__name__}"
-        return None
+        refused = status >= 500 or status in (403, 407)  # a gateway's, or a proxy's in between
+        return f"{constants.ENDPOINT}: status {status}" if refused else None
 
     def token(self) -> bool:
         """HF_TOKEN or a stored login."""
@@ -128,7 +130,7 @@ class RealHub:
         except RepositoryNotFoundError:
             return "it is not on the hub, or is private"
         except Exception as error:  # a network's fault may come as anything
-            return f"the hub did not answer ({type(error).__name__})"
+            return f"{NO_ANSWER} ({type(error).__name__})"
         return None
 
 

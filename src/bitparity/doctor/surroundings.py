@@ -1,15 +1,13 @@
-"""Environment variables, versions and disks."""
+"""Environment variables and versions."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
 from bitparity import __version__
-from bitparity.doctor.findings import GB, Finding, error, gigabytes, ok, warning
-from bitparity.doctor.host import Disk, Host
-from bitparity.doctor.hub import cache_home
+from bitparity.doctor.findings import Finding, error, ok, warning
+from bitparity.doctor.host import Host
 from bitparity.study import Study
 
 # Variables that vLLM once read, and the key of a study's engine that does it now (None: nothing does).
@@ -23,10 +21,6 @@ REPLACED: dict[str, str | None] = {
 }
 _OURS = {"VLLM_NO_USAGE_STATS", "VLLM_DO_NOT_TRACK"}  # set by bitparity itself
 OLDEST_VLLM = (0, 20)
-COMPILED = 6 * GB  # vLLM's compiled graphs, FlashInfer's and Triton's kernels, at most about so much
-SCRATCH = 2 * GB
-RECORDS = 2 * GB
-ROOM = 1.1  # of what is needed
 
 
 def check_variables(study: Study, host: Host) -> Iterator[Finding]:
@@ -92,58 +86,3 @@ def _needed(study: Study) -> Iterator[tuple[str, str, str]]:
 def _release(version: str) -> tuple[int, int]:
     parts = [*version.split("+")[0].split("."), "0"][:2]
     return (int(parts[0]), int(parts[1])) if all(p.isdigit() for p in parts) else (999, 0)
-
-
-def check_disks(study: Study, host: Host, downloads: Mapping[str, int | None], out: Path) -> Iterator[Finding]:
-    """Whether what is still to come fits the file systems it will go to. `downloads`: bytes, None where unknown."""
-    uses = [("records", out, RECORDS, "--out")]
-    kinds = {v.engine.kind for v in study.variants.values()}
-    if kinds & {"vllm", "transformers"}:
-        uses.append(("temporary files", Path(host.environ.get("TMPDIR") or "/tmp"), SCRATCH, "TMPDIR"))
-    if "vllm" in kinds:
-        compiled = host.environ.get("VLLM_CACHE_ROOT") or cache_home(host.environ.get("XDG_CACHE_HOME"))
-        uses.append(("compiled kernels", Path(compiled), COMPILED, "XDG_CACHE_HOME"))
-    unknown = [name for name, size in downloads.items() if size is None]
-    weights = sum(size or 0 for size in downloads.values())
-    if weights or unknown:
-        uses.append(("downloads", host.hub.cache(), weights, "HF_HOME"))
-    by_mount: dict[str, list[tuple[str, Path, int, str]]] = {}
-    disks: dict[str, Disk] = {}
-    for use in uses:
-        disk = host.disk(use[1])
-        disks[disk.mount] = disk
-        by_mount.setdefault(disk.mount, []).append(use)
-        if not disk.writable:
-            yield error(
-                "disk", f"{use[0]} go to {use[1]}, which cannot be written", f"set {use[3]} to a folder of yours"
-            )
-    for mount, here in by_mount.items():
-        yield _fits(disks[mount], here, host)
-    if unknown:
-        yield warning(
-            "disk",
-            f"the size of {', '.join(unknown)} is not known (the hub does not answer)",
-            f"make sure that {host.hub.cache()} has room, or download first on a host with internet",
-        )
-
-
-def _fits(disk: Disk, uses: list[tuple[str, Path, int, str]], host: Host) -> Finding:
-    needed = sum(size for _, _, size, _ in uses)
-    what = ", ".join(f"{name} {gigabytes(size)} in {place}" for name, place, size, _ in uses)
-    said = f"{disk.mount} has {gigabytes(disk.free)} free, and needs up to {gigabytes(needed)}: {what}"
-    if disk.free >= needed * ROOM:
-        return ok("disk", said)
-    others = [d for d in host.disks() if d.mount != disk.mount and d.writable and d.free > needed * ROOM]
-    widest = max(others, key=lambda d: d.free, default=None)
-    largest = sorted(uses, key=lambda use: -use[2])
-    if widest is None:
-        remedy = "free some, or attach a larger disk"
-    else:
-        names = [f"{v}={Path(widest.mount) / _FOLDER[v]}" for _, _, _, v in largest if v in _FOLDER]
-        remedy = f"{widest.mount} has {gigabytes(widest.free)}: " + (
-            f"export {' '.join(names)}" if names else f"give --out a folder in {widest.mount}"
-        )
-    return error("disk", said, remedy)
-
-
-_FOLDER = {"HF_HOME": "huggingface", "XDG_CACHE_HOME": "cache", "TMPDIR": "tmp"}

@@ -1,0 +1,136 @@
+"""Whether what is still to come fits the file systems it will go to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from bitparity.doctor.findings import GB, Finding, error, gigabytes, ok, warning
+from bitparity.doctor.host import Disk, Host
+from bitparity.doctor.hub import cache_home
+from bitparity.study import Study
+
+COMPILED = 4 * GB  # vLLM's compiled graphs and Triton's kernels, at most about so much
+FLASHINFER = 2 * GB  # kernels that FlashInfer compiles or fetches
+SCRATCH = 2 * GB
+RECORDS = 2 * GB
+ROOM = 1.1  # of what is needed
+
+_FOLDER = {  # where a variable may point, in a file system with room
+    "HF_HOME": "huggingface",
+    "HF_HUB_CACHE": "huggingface/hub",
+    "XDG_CACHE_HOME": "cache",
+    "VLLM_CACHE_ROOT": "cache/vllm",
+    "FLASHINFER_WORKSPACE_BASE": "flashinfer",
+    "TMPDIR": "tmp",
+}
+
+
+class Download(NamedTuple):
+    """What comes from the hub: its name, bytes at most (None: not known), and whether it is a model's weights."""
+
+    name: str
+    size: int | None
+    weights: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Bytes for a folder, the option or variable that moves it, and what else goes there whose size is not known."""
+
+    name: str
+    place: Path
+    size: int
+    variable: str
+    unknown: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        where = f"in {self.place} ({self.variable})"
+        if not self.unknown:
+            return f"{self.name} {gigabytes(self.size)} {where}"
+        known = f"{gigabytes(self.size)} and " if self.size else ""
+        return f"{self.name} {known}of unknown size ({', '.join(self.unknown)}) {where}"
+
+
+def check_disks(study: Study, host: Host, downloads: Sequence[Download], out: Path) -> Iterator[Finding]:
+    """One line for each file system, and one for each folder that cannot be used."""
+    uses = [Use("records", out, RECORDS, "--out"), *_engines(study, host), *_downloads(downloads, host)]
+    by_disk: dict[int | str, tuple[Disk, list[Use]]] = {}
+    for use in uses:
+        disk = host.disk(use.place)
+        by_disk.setdefault(_key(disk), (disk, []))[1].append(use)
+        if not disk.writable:
+            yield error(
+                "disk",
+                f"{use.name} go to {use.place}, which cannot be written",
+                f"set {use.variable} to a folder of yours",
+            )
+        elif use.variable == "TMPDIR" and not host.is_folder(use.place):
+            yield error(
+                "disk",
+                f"TMPDIR is {use.place}, which is no folder: Python takes another one (/tmp) without a word",
+                f"mkdir -p {use.place}",
+            )
+    weights = [d.name for d in downloads if d.weights and d.size is None]
+    for disk, here in by_disk.values():
+        yield _fits(disk, here, weights if any(use.name == "downloads" for use in here) else [], host)
+
+
+def _key(disk: Disk) -> int | str:
+    """What tells file systems apart: one may be mounted at several places."""
+    return disk.mount if disk.device is None else disk.device
+
+
+def _engines(study: Study, host: Host) -> Iterator[Use]:
+    """What the engines that compute here write beside the records."""
+    kinds = {v.engine.kind for v in study.variants.values()}
+    if kinds & {"vllm", "transformers"}:
+        yield Use("temporary files", Path(host.environ.get("TMPDIR") or "/tmp"), SCRATCH, "TMPDIR")
+    if "vllm" in kinds:
+        own = host.environ.get("VLLM_CACHE_ROOT")  # vLLM 0.32, envs.py
+        compiled = Path(own or Path(cache_home(host.environ.get("XDG_CACHE_HOME"))) / "vllm").expanduser()
+        yield Use("compiled kernels", compiled, COMPILED, "VLLM_CACHE_ROOT" if own else "XDG_CACHE_HOME")
+        # FlashInfer at 05ce648, flashinfer/jit/env.py: XDG_CACHE_HOME does not move it
+        base = Path(host.environ.get("FLASHINFER_WORKSPACE_BASE") or Path.home())
+        yield Use("FlashInfer's kernels", base / ".cache" / "flashinfer", FLASHINFER, "FLASHINFER_WORKSPACE_BASE")
+
+
+def _downloads(downloads: Sequence[Download], host: Host) -> Iterator[Use]:
+    if downloads:
+        size, unknown = sum(d.size or 0 for d in downloads), tuple(d.name for d in downloads if d.size is None)
+        variable = "HF_HUB_CACHE" if host.environ.get("HF_HUB_CACHE") else "HF_HOME"
+        yield Use("downloads", host.hub.cache(), size, variable, unknown)
+
+
+def _fits(disk: Disk, uses: Sequence[Use], weights: Sequence[str], host: Host) -> Finding:
+    """`weights` are the models of unknown size that go there."""
+    needed = sum(use.size for use in uses)
+    said = f"{disk.mount} has {gigabytes(disk.free)} free, and needs up to {gigabytes(needed)}"
+    if weights:
+        said += f" beside what is not known (the size of {', '.join(weights)} is not known here)"
+    said += f": {', '.join(map(str, uses))}"
+    if disk.free < needed * ROOM:
+        return error("disk", said, _more_room(disk, uses, needed, host))
+    if weights:
+        return warning(
+            "disk",
+            said,
+            f"make sure that {host.hub.cache()} has room for their weights, or download first on a host with internet",
+        )
+    return ok("disk", said)
+
+
+def _more_room(disk: Disk, uses: Sequence[Use], needed: int, host: Host) -> str:
+    others = [d for d in host.disks() if _key(d) != _key(disk) and d.writable and d.free > needed * ROOM]
+    widest = max(others, key=lambda d: d.free, default=None)
+    if widest is None:
+        return "free some, or attach a larger disk"
+    largest = sorted(uses, key=lambda use: -use.size)
+    moved = {use.variable: Path(widest.mount) / _FOLDER[use.variable] for use in largest if use.variable in _FOLDER}
+    has = f"{widest.mount} has {gigabytes(widest.free)}: "
+    if not moved:
+        return f"{has}give --out a folder in {widest.mount}"
+    made = f"mkdir -p {moved['TMPDIR']} && " if "TMPDIR" in moved else ""  # the others are made by those who use them
+    return f"{has}{made}export {' '.join(f'{variable}={place}' for variable, place in moved.items())}"
