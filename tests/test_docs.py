@@ -57,6 +57,7 @@ OTHERS = {
     "pip": "packages from an index; the extras are looked up in pyproject.toml",
     "python": "downloads or a GPU; the module or file is looked up",
     "python3": "a new environment",
+    "mkdir": "a folder on a disk with room",
     "export": "a variable",
     ".": "activates an environment",
     "hf": "the internet",

@@ -246,6 +246,27 @@ def test_a_misspelt_variable(models: Path) -> None:
     assert only(study(models), on, "variables", "warning").remedy == "did you mean VLLM_LOGGING_LEVEL?"
 
 
+@pytest.mark.parametrize("name", ["VLLM_S3_ACCESS_KEY", "VLLM_HF_TOKENS", "VLLM_LOGGING_PASSWORD"])
+def test_a_secret_is_not_shown(models: Path, name: str) -> None:
+    found = only(study(models), host(H100, environ={name: "hunter2"}), "variables", "warning")
+    assert found.message == f"{name} is ignored by this vLLM"
+    assert "hunter2" not in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("VLLM_TEST_FORCE_FP8_MARLIN", "1", "unset it and set 'linear_backend: marlin' in the study's engine"),
+        ("VLLM_TEST_FORCE_FP8_MARLIN", "0", "unset it"),
+        ("VLLM_USE_TRITON_FLASH_ATTN", "False", "unset it"),
+        ("VLLM_ATTENTION_BACKEND", "", "unset it"),
+        ("VLLM_USE_V1", "1", "unset it"),
+    ],
+)
+def test_what_was_switched_off_needs_no_replacement(models: Path, name: str, value: str, remedy: str) -> None:
+    assert only(study(models), host(H100, environ={name: value}), "variables", "warning").remedy == remedy
+
+
 def test_variables_that_vllm_knows(models: Path) -> None:
     found = said(study(models), host(H100, environ={"VLLM_BATCH_INVARIANT": "1", "HOME": "/root"}), "variables")
     assert [f.level for f in found] == ["ok", "ok"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from bitparity import __version__
 from bitparity.doctor.findings import Finding, error, ok, warning
 from bitparity.doctor.host import Host
+from bitparity.engines.checks import may_be_secret
 from bitparity.study import Study
 
 # Variables that vLLM once read, and the key of a study's engine that does it now (None: nothing does).
@@ -19,6 +20,7 @@ REPLACED: dict[str, str | None] = {
     "VLLM_FLASH_ATTN_VERSION": None,
     "VLLM_USE_TRITON_FLASH_ATTN": "attention_backend: TRITON_ATTN",
 }
+_OFF = ("", "0", "false", "no", "off", "none")
 _OURS = {"VLLM_NO_USAGE_STATS", "VLLM_DO_NOT_TRACK"}  # set by bitparity itself
 OLDEST_VLLM = (0, 20)
 
@@ -42,9 +44,11 @@ def check_variables(study: Study, host: Host) -> Iterator[Finding]:
 
 
 def _ignored(name: str, value: str, known: frozenset[str] | None) -> Finding:
-    said = f"{name}={value} is ignored by this vLLM"
-    key = REPLACED.get(name)
-    if name in REPLACED and key is not None:
+    said = f"{name if may_be_secret(name) else f'{name}={value}'} is ignored by this vLLM"
+    if name in REPLACED:
+        key = REPLACED[name]
+        if key is None or value.strip().lower() in _OFF:  # nothing does it now, or it was not to be done
+            return warning("variables", said, "unset it")
         shown = key if ":" in key else f"{key}: {value}"
         return warning("variables", said, f"unset it and set '{shown}' in the study's engine")
     near = difflib.get_close_matches(name, known or (), 1, cutoff=0.85)

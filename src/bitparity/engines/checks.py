@@ -7,6 +7,8 @@ from importlib import metadata
 from bitparity.errors import ModelError
 from bitparity.records import Request, Sample
 
+_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "URL")  # parts of variables' names
+
 
 def problem(request: Request, max_length: int | None, vocabulary: int, after_scored: int) -> str | None:
     """Why a request cannot be computed, in words; nothing is ever cut to fit. None where it can.
@@ -55,6 +57,11 @@ def versions(*packages: str) -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             found[package] = None
     return found
+
+
+def may_be_secret(name: str) -> bool:
+    """Whether a variable's value is neither written down nor shown."""
+    return any(part in name.upper() for part in _SECRET)
 
 
 def one_line(error: BaseException) -> str:

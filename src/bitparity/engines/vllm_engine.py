@@ -22,7 +22,7 @@ from typing import Any
 from bitparity.doctor import nvml
 from bitparity.doctor.devices import VARIABLE, shown_to_vllm
 from bitparity.engines import Engine
-from bitparity.engines.checks import failed, one_line, problem, prompt_tokens, versions
+from bitparity.engines.checks import failed, may_be_secret, one_line, problem, prompt_tokens, versions
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
 from bitparity.engines.device_facts import device_facts, limits_of_slice
 from bitparity.engines.flow import as_they_end, lot_size
@@ -57,7 +57,6 @@ except ImportError:  # vLLM before 0.25
 _PASSED = ("dtype", "trust_remote_code", "max_model_len", *RUNTIME_KEYS)
 # vLLM's limits for work in bulk, as its class LLM has them; without a word of the use it takes 128 sequences
 _USAGE = UsageContext.LLM_CLASS
-_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "URL")  # parts of variables' names whose values are not written down
 
 
 class VllmEngine(Engine):
@@ -282,7 +281,7 @@ def _variables() -> dict[str, str]:
     return {
         name: value
         for name, value in sorted(os.environ.items())
-        if name.startswith("VLLM_") and not any(part in name for part in _SECRET)
+        if name.startswith("VLLM_") and not may_be_secret(name)
     }
 
 
