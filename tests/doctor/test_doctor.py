@@ -572,11 +572,17 @@ def test_servers_are_asked(models: Path) -> None:
     def answers(variant: Any) -> Mapping[str, Any]:
         if variant.model == "gone":
             raise EngineError(f"the server at {url} cannot be asked: refused")
+        if variant.model == "unlisted":
+            return {"unlisted": "status 404: Not Found"}
         return {"software": "vllm", "version": "0.32.0", "max_model_len": 16384}
 
     document = {
         "study": "s",
-        "variants": {"bf16": {"model": "here", "baseline": True}, "fp8": {"model": "gone"}},
+        "variants": {
+            "bf16": {"model": "here", "baseline": True},
+            "fp8": {"model": "gone"},
+            "int4": {"model": "unlisted"},
+        },
         "engine": {k: v for k, v in served.items() if v},
         "profile": "qwen3-thinking",
         "benchmarks": [{"name": "math500", "data": "math.jsonl"}],
@@ -585,6 +591,9 @@ def test_servers_are_asked(models: Path) -> None:
     on = host(nvml=Nvml(fails="none"), serves=answers)
     assert "serves 'here' (vllm 0.32.0, context of 16,384 tokens)" in only(given, on, "server of bf16", "ok").message
     assert "cannot be asked: refused" in only(given, on, "server of fp8", "error").message
+    unlisted = only(given, on, "server of int4", "warning")
+    assert "does not list its models (status 404: Not Found)" in unlisted.message
+    assert "/v1" in unlisted.remedy
     assert "leaves no room for a prompt in the context of 'bf16'" in only(given, on, "budget", "error").message
     document["engine"]["max_model_len"] = 40960  # the engine takes the smaller one
     wider = load_study(write_yaml(models / "study.yaml", document))

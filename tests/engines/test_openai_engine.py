@@ -19,7 +19,7 @@ from openai_double import EXTENSIONS, NAME, Answers, Double, Reply, completion, 
 from support import Cli, math_rows, write_jsonl
 
 from bitparity.engines import openai_http
-from bitparity.engines.openai_engine import LOST_IN_A_ROW, OpenAIEngine
+from bitparity.engines.openai_engine import LOST_IN_A_ROW, OpenAIEngine, about_server
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.grading import split_reasoning
 from bitparity.records import Request, Sample, Sampling, Unrendered
@@ -283,6 +283,20 @@ def test_no_server_at_all() -> None:
 def test_a_model_that_is_not_served() -> None:
     with serving() as double, pytest.raises(ModelError, match="has no model 'other'; it serves toy"):
         run(variant(double, model="other"), CHAT)
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [(Reply({"detail": "Not Found"}, 404), "status 404: "), (Reply({"data": []}), "its list is empty")],
+)
+def test_a_server_that_lists_no_models_is_said_to_list_none(reply: Reply, why: str) -> None:
+    with serving(lambda endpoint, body: reply if endpoint == "models" else None) as double:
+        about = asyncio.run(about_server(variant(double)))
+        assert about["unlisted"].startswith(why)
+        (sample,), _ = run(variant(double), CHAT)  # many gateways answer nevertheless
+    assert sample.finish == "stop"
+    with serving() as double:
+        assert "unlisted" not in asyncio.run(about_server(variant(double)))
 
 
 def test_the_key_goes_into_the_header_only(monkeypatch: pytest.MonkeyPatch) -> None:

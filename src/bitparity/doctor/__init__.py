@@ -135,6 +135,4 @@ def _check_servers(study: Study, host: Host, served: dict[str, Mapping[str, Any]
             yield error(topic, str(problem), "start it, or correct base_url, model or api_key_env in the study")
             continue
         served[name] = about
-        version = " ".join(str(about[k]) for k in ("software", "version") if about.get(k)) or "of unknown kind"
-        length = f", context of {about['max_model_len']:,} tokens" if about.get("max_model_len") else ""
-        yield ok(topic, f"{variant.engine.base_url} serves '{variant.model}' ({version}{length})")
+        yield exams.served_by(topic, variant, about)

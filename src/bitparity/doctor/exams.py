@@ -223,6 +223,21 @@ def downloads(
     return found + [Download(name, None) for name in tasks]
 
 
+def served_by(topic: str, variant: Variant, about: Mapping[str, Any]) -> Finding:
+    """What a server that answers says of a variant."""
+    url = variant.engine.base_url
+    if about.get("unlisted"):
+        return warning(
+            topic,
+            f"{url} answers, but does not list its models ({about['unlisted']}): nothing shows that it has "
+            f"'{variant.model}'",
+            "check that base_url ends in /v1, as most servers want it, and the model's name",
+        )
+    version = " ".join(str(about[k]) for k in ("software", "version") if about.get(k)) or "of unknown kind"
+    length = f", context of {about['max_model_len']:,} tokens" if about.get("max_model_len") else ""
+    return ok(topic, f"{url} serves '{variant.model}' ({version}{length})")
+
+
 def check_sandbox(study: Study) -> Iterator[Finding]:
     """Whether a model's code can be confined here, where a benchmark runs any."""
     names = [spec.name for spec in study.benchmarks if _runs_code(spec)]

@@ -81,6 +81,7 @@ class Server:
     async def describe(self, model: str) -> dict[str, Any]:
         """What the server says of itself and of the model: `version`, `software`, `max_model_len`, ... where it does.
 
+        `unlisted` says why nothing shows that it has the model: many gateways list none, as does a wrong address.
         Raises UserInputError where it refuses the key, ModelError where it has no such model, EngineError where it
         cannot be reached.
         """
@@ -90,6 +91,7 @@ class Server:
         except Unanswered as error:
             if not error.final:
                 raise EngineError(f"the server at {self.url} cannot be asked: {error}; is it running?") from None
+            about["unlisted"] = str(error)
         else:
             about |= _about_model(listed, model, self.url)
         root = re.sub(r"/v\d+$", "", self.url)
@@ -163,13 +165,17 @@ class Server:
 
 def _about_model(listed: Mapping[str, Any], model: str, url: str) -> dict[str, Any]:
     """What /models says of the model. Raises ModelError where it lists others only."""
-    entries = [e for e in listed.get("data") or [] if isinstance(e, dict) and isinstance(e.get("id"), str)]
+    data = listed.get("data")
+    entries = [
+        e for e in (data if isinstance(data, list) else []) if isinstance(e, dict) and isinstance(e.get("id"), str)
+    ]
     found = next((e for e in entries if e["id"] == model), None)
     if found is None and entries:
         shown = ", ".join(e["id"] for e in entries[:5]) + (", ..." if len(entries) > 5 else "")
         raise ModelError(f"the server at {url} has no model '{model}'; it serves {shown}")
-    told = found or {}
-    about = {"software": told.get("owned_by"), "root": told.get("root"), "max_model_len": told.get("max_model_len")}
+    if found is None:
+        return {"unlisted": "its list is empty"}
+    about = {"software": found.get("owned_by"), "root": found.get("root"), "max_model_len": found.get("max_model_len")}
     kinds = {"software": str, "root": str, "max_model_len": int}
     return {name: value for name, value in about.items() if isinstance(value, kinds[name])}
 
