@@ -538,17 +538,85 @@ def test_a_context_above_the_model_s_own(models: Path, config: dict[str, Any], l
     assert not said(elsewhere, host(H100), "model own")
 
 
-QWEN_TEMPLATE = "{%- if add_generation_prompt %}{%- if enable_thinking is defined and not enable_thinking %}<think>..."
-R1_TEMPLATE = "{% if add_generation_prompt %}{{'<|Assistant|><think>\\n'}}{% endif %}"
+# What follows the messages in the templates of these models
+QWEN3 = (
+    "{{ bos_token }}{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+R1 = "{% if add_generation_prompt %}{{ '<|Assistant|><think>\\n' }}{% endif %}"
+DEEPSEEK_V3_1 = (
+    "{% if not thinking is defined %}{% set thinking = false %}{% endif %}{% if add_generation_prompt %}<|Assistant|>"
+    "{% if thinking %}<think>{% else %}</think>{% endif %}{% endif %}"
+)
+OFF_BY_DEFAULT = (
+    "{% if enable_thinking is not defined %}{% set enable_thinking = false %}{% endif %}"
+    "{% if enable_thinking %}/think{% endif %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+PLAIN = "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+BROKEN = "{% if add_generation_prompt %}{% if enable_thinking is defined and not enable_thinking %}<think>"
 
 
-def test_a_model_that_thinks_without_the_protocol_s_knowing(models: Path) -> None:
-    (models / "bf16" / "chat_template.jinja").write_text(QWEN_TEMPLATE, encoding="utf-8")
-    default = study(models, profile="default")
-    assert "switches thinking on unless told not to" in only(default, host(Device()), "budget", "error").message
-    assert only(study(models, profile="qwen3-non-thinking"), host(Device()), "budget", "ok")
-    (models / "bf16" / "chat_template.jinja").write_text(R1_TEMPLATE, encoding="utf-8")
-    assert "opens a reasoning, and the protocol has none" in only(default, host(Device()), "budget", "warning").message
+@pytest.mark.parametrize(
+    ("template", "arguments", "thinks", "switch"),
+    [
+        (QWEN3, {}, True, "enable_thinking"),
+        (QWEN3, {"enable_thinking": False}, False, None),
+        (R1, {}, True, None),
+        (DEEPSEEK_V3_1, {}, False, None),
+        (DEEPSEEK_V3_1, {"thinking": True}, True, "thinking"),
+        (OFF_BY_DEFAULT, {}, False, None),
+        (OFF_BY_DEFAULT, {"enable_thinking": True}, True, "enable_thinking"),
+        (PLAIN, {}, False, None),
+        (BROKEN, {}, True, "enable_thinking"),
+        (BROKEN, {"enable_thinking": False}, False, None),
+    ],
+)
+@pytest.mark.parametrize("tokens", [4096, 32768])
+def test_a_model_that_thinks_without_the_protocol_s_knowing(
+    models: Path, template: str, arguments: dict[str, Any], thinks: bool, switch: str | None, tokens: int
+) -> None:
+    pytest.importorskip("transformers")
+    (models / "bf16" / "chat_template.jinja").write_text(template, encoding="utf-8")
+    settings = {"bos_token": {"content": "<s>"}, "chat_template": None}
+    (models / "bf16" / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    protocol = {"chat_template_args": arguments, "max_tokens": tokens}
+    found = only(
+        study(models, profile="default", protocol=protocol), host(Device()), "budget", "error" if thinks else "ok"
+    )
+    if thinks:
+        assert "leaves thinking on, and the protocol has none" in found.message
+        assert ("cut off at max_tokens 4,096" in found.message) == (tokens == 4096)
+        assert "{start: <think>, end: </think>}" in found.remedy
+        assert found.remedy.partition("chat_template_args: ")[2] == (f"{{{switch}: false}}" if switch else "")
+
+
+def test_a_protocol_with_reasoning_and_a_template_that_closes_it(models: Path) -> None:
+    pytest.importorskip("transformers")
+    (models / "bf16" / "chat_template.jinja").write_text(DEEPSEEK_V3_1, encoding="utf-8")
+    tight = {"max_tokens": 4096, "reasoning": {"start": "<think>", "end": "</think>"}}
+    assert only(study(models, profile="default", protocol=tight), host(Device()), "budget", "ok")
+    thinking = study(models, profile="default", protocol={**tight, "chat_template_args": {"thinking": True}})
+    assert "max_tokens 4,096 with a thinking model" in only(thinking, host(Device()), "budget", "error").message
+
+
+@pytest.mark.parametrize("tokenizer", ["bf16", "Qwen/Qwen3-32B"])
+def test_a_thinking_model_behind_a_server(models: Path, tokenizer: str) -> None:
+    (models / "bf16" / "chat_template.jinja").write_text(R1, encoding="utf-8")
+    variants = {"a": {"model": "served", "tokenizer": tokenizer}}
+    given = study(models, variants, profile="default", kind="openai", base_url="http://127.0.0.1:9/v1")
+    on = host(serves=lambda variant: {}, hub=Shelf(configs={"Qwen/Qwen3-32B": models / "bf16"}))
+    assert "leaves thinking on" in only(given, on, "budget", "error").message
+
+
+def test_hardly_any_room_for_a_prompt(models: Path) -> None:
+    tight = {"max_tokens": 40959}
+    away = study(models, profile="default", protocol=tight, benchmarks=["mmlu_pro"])
+    found = said(away, host(Device()), "budget", "warning")
+    assert "leaves 1 for a prompt in the context of 'bf16', 40,960 tokens" in found[0].message
+    here = study(models, profile="default", protocol=tight)  # its prompts are counted
+    assert only(here, host(Device()), "budget", "ok")
+    usual = study(models, profile="default", protocol={"max_tokens": 38912}, benchmarks=["mmlu_pro"])
+    assert only(usual, host(Device()), "budget", "ok")
 
 
 def test_prompts_that_do_not_fit(models: Path) -> None:

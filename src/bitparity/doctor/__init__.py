@@ -15,6 +15,7 @@ from bitparity.doctor.checkpoints import Checkpoint, look
 from bitparity.doctor.devices import NoTarget, Target, check_targets, targets
 from bitparity.doctor.findings import Finding, error, ok, warning
 from bitparity.doctor.host import Host, this_host
+from bitparity.doctor.hub import Hub
 from bitparity.doctor.kernels import check_driver, check_kernels
 from bitparity.doctor.memory import check_memory
 from bitparity.doctor.nvml import Machine
@@ -45,8 +46,9 @@ def examine(study: Study, host: Host, out: Path) -> Iterator[Finding]:
     yield from disks.check_disks(study, host, downloads, out)
     yield from contexts.check_lengths(study, checkpoints, host.environ)
     lengths = {n: contexts.context_of(v, checkpoints.get(n), served.get(n)) for n, v in study.variants.items()}
-    yield from exams.check_budgets(study, checkpoints, lengths)
-    yield from exams.check_prompts(study, _tokenizer_folder(study, checkpoints), lengths)
+    folder = _tokenizer_folder(study, checkpoints, host.hub, online)
+    yield from exams.check_budgets(study, folder, checkpoints, lengths)
+    yield from exams.check_prompts(study, folder, lengths)
     yield from exams.check_remote_code(study, checkpoints)
     yield from exams.check_sandbox(study)
 
@@ -55,11 +57,13 @@ def _asks_hub(study: Study) -> bool:
     return any(exams.wanted(study, {}))
 
 
-def _tokenizer_folder(study: Study, checkpoints: Mapping[str, Checkpoint]) -> Path | None:
-    """The baseline's tokenizer, where it is here."""
+def _tokenizer_folder(study: Study, checkpoints: Mapping[str, Checkpoint], hub: Hub, online: bool) -> Path | None:
+    """The baseline's tokenizer, or its configuration alone where no more is here."""
     own = study.variants[study.baseline].tokenizer
-    if own is not None:
+    if own is not None and Path(own).is_absolute():
         return Path(own) if Path(own).is_dir() else None
+    if own is not None:
+        return hub.cached(own, "model", None) or (hub.small_files(own, None) if online else None)
     checkpoint = checkpoints.get(study.baseline)
     return checkpoint.folder if checkpoint is not None else None
 

@@ -12,19 +12,25 @@ from bitparity.doctor.checkpoints import Checkpoint
 from bitparity.doctor.disks import Download
 from bitparity.doctor.findings import Finding, error, ok, warning
 from bitparity.doctor.hub import NO_ANSWER, Hub, Kind
+from bitparity.doctor.thinking import switch_off, tags_of, thinking
 from bitparity.errors import BitparityError, GatedDataError, MissingDependencyError
 from bitparity.study import LM_EVAL_PREFIX, BenchmarkSpec, Study, Variant
 
 FAULTY_BUDGET = 4096  # tokens: a thinking model's answer seldom comes so early
 SMALL_BUDGET = 16_384
+SHORT_PROMPT = 1024  # tokens: many a question with its options and instructions takes more
 NETWORK = "check the network, the proxy (HTTPS_PROXY) and HF_ENDPOINT"
 
 
 def check_budgets(
-    study: Study, checkpoints: Mapping[str, Checkpoint], contexts: Mapping[str, int | None]
+    study: Study, folder: Path | None, checkpoints: Mapping[str, Checkpoint], contexts: Mapping[str, int | None]
 ) -> Iterator[Finding]:
-    """Each benchmark's token budget against the contexts and against what a thinking model needs."""
-    template = next((t for c in checkpoints.values() if (t := c.template())), None)
+    """Each benchmark's token budget against the contexts and against what a thinking model needs.
+
+    `folder` holds the tokenizer that makes the exam's prompts, None where it is not here.
+    """
+    folders = [f for f in (folder, *(c.folder for c in checkpoints.values())) if f is not None]
+    template = next(((f, t) for f in folders if (t := Checkpoint(f, None, None).template())), None)
     for spec in study.benchmarks:
         faults = [*_too_long(spec, contexts), *_thinking(spec, template)]
         yield from faults
@@ -33,43 +39,49 @@ def check_budgets(
 
 
 def _too_long(spec: BenchmarkSpec, contexts: Mapping[str, int | None]) -> Iterator[Finding]:
-    budget = spec.protocol.max_tokens
+    budget, topic = spec.protocol.max_tokens, f"budget of {spec.name}"
+    remedy = "raise max_model_len (up to what the model allows; a server's where it is started) or lower max_tokens"
     for name, context in contexts.items():
-        if context is not None and budget >= context:
-            yield error(
-                f"budget of {spec.name}",
-                f"max_tokens {budget:,} leaves no room for a prompt in the context of '{name}', {context:,} tokens",
-                "raise max_model_len (up to what the model allows; a server's where it is started) or lower max_tokens",
-            )
+        if context is None or context - budget >= SHORT_PROMPT:
+            continue
+        where = f"in the context of '{name}', {context:,} tokens"
+        if budget >= context:
+            yield error(topic, f"max_tokens {budget:,} leaves no room for a prompt {where}", remedy)
+        elif not _data_is_here(spec):  # prompts that are here are counted
+            left = f"leaves {context - budget:,} for a prompt {where}, and a longer one is refused"
+            yield warning(topic, f"max_tokens {budget:,} {left}", remedy)
 
 
-def _thinking(spec: BenchmarkSpec, template: str | None) -> Iterator[Finding]:
-    """What goes wrong where the model thinks and the protocol does not know, or gives too little room."""
+def _thinking(spec: BenchmarkSpec, template: tuple[Path, str] | None) -> Iterator[Finding]:
+    """What goes wrong where the model thinks and the protocol does not know, or gives too little room.
+
+    `template` is the chat template with the folder it comes from.
+    """
     protocol, topic = spec.protocol, f"budget of {spec.name}"
     if spec.name.startswith(LM_EVAL_PREFIX) and not protocol.apply_chat_template:
         return
-    switch = protocol.chat_template_args.get("enable_thinking")
-    if protocol.reasoning != "none" and switch is not False:
-        budget, said = protocol.max_tokens, f"max_tokens {protocol.max_tokens:,} with a thinking model"
-        remedy = "raise max_tokens to 32,768 (profile qwen3-thinking) for every variant, and max_model_len with it"
-        if budget <= FAULTY_BUDGET:
-            yield error(topic, f"{said}: most answers would be cut off inside the reasoning and score 0", remedy)
-        elif budget < SMALL_BUDGET:
-            yield warning(topic, f"{said}: hard questions would be cut off", remedy)
-    elif protocol.reasoning == "none" and template is not None and switch is not False and protocol.apply_chat_template:
-        if "enable_thinking" in template:
-            yield error(
-                topic,
-                "this model's chat template switches thinking on unless told not to, and the protocol has none: "
-                "the reasoning would be graded as the answer",
-                "use profile qwen3-thinking, or qwen3-non-thinking (chat_template_args: {enable_thinking: false})",
-            )
-        elif "<think>" in template.rpartition("add_generation_prompt")[2]:
-            yield warning(
-                topic,
-                "this model's chat template opens a reasoning, and the protocol has none",
-                "set reasoning: {start: <think>, end: </think>} and a budget of 32,768 tokens",
-            )
+    shown = thinking(*template, protocol) if template is not None and protocol.apply_chat_template else "not shown"
+    if protocol.reasoning != "none" and shown != "off":
+        yield from _room_to_think(topic, protocol.max_tokens)
+    elif protocol.reasoning == "none" and shown == "on" and template is not None:
+        tags, switch = tags_of(protocol), switch_off(*template, protocol)
+        cut = f", cut off at max_tokens {protocol.max_tokens:,}" if protocol.max_tokens < SMALL_BUDGET else ""
+        yield error(
+            topic,
+            "this model's chat template leaves thinking on, and the protocol has none: the reasoning would be graded "
+            f"as the answer{cut}",
+            f"set reasoning: {{start: {tags.start}, end: {tags.end}}} and max_tokens 32,768 (profile qwen3-thinking)"
+            + (f", or switch it off: chat_template_args: {{{switch}: false}}" if switch else ""),
+        )
+
+
+def _room_to_think(topic: str, budget: int) -> Iterator[Finding]:
+    said = f"max_tokens {budget:,} with a thinking model"
+    remedy = "raise max_tokens to 32,768 (profile qwen3-thinking) for every variant, and max_model_len with it"
+    if budget <= FAULTY_BUDGET:
+        yield error(topic, f"{said}: most answers would be cut off inside the reasoning and score 0", remedy)
+    elif budget < SMALL_BUDGET:
+        yield warning(topic, f"{said}: hard questions would be cut off", remedy)
 
 
 def check_prompts(study: Study, folder: Path | None, contexts: Mapping[str, int | None]) -> Iterator[Finding]:
