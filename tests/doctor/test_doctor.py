@@ -455,6 +455,8 @@ def test_a_hub_that_cannot_be_reached(models: Path) -> None:
     assert "downloads of unknown size" in disk
     assert not said(given, on, "disk", "ok")
     assert "HTTPS_PROXY" in said(given, on, "hub", "error")[0].remedy
+    bare = host(Device(), hub=Shelf(away="the package huggingface_hub is not installed: pip install 'bitparity[hub]'"))
+    assert said(given, bare, "hub", "error")[0].remedy.endswith("or install that package")
     assert said(given, on, "memory of bf16", "warning")
     assert said(given, on, "kernels of nvfp4", "warning")
 
@@ -485,6 +487,7 @@ def test_half_a_download(models: Path) -> None:
     assert (found.weights, found.missing) == (BF16_SIZE, BF16_SIZE - 5 * GB)
     local = said(study(models, {"bf16": "part"}), host(H100), "model bf16", "error")
     assert "lacks 1 of 2 weight files" in local[0].message
+    assert "copy or download it again" in local[0].remedy
 
 
 # ---------------------------------------------------------------- budgets and prompts
@@ -626,8 +629,25 @@ def test_prompts_that_do_not_fit(models: Path) -> None:
     given = study(models, profile="default", max_model_len=120, protocol={"max_tokens": 40})
     found = only(given, host(Device()), "prompts of math500", "error")
     assert "3 of 3 items of math500 do not fit variant 'bf16'" in found.message
+    assert found.remedy == "raise max_model_len or lower max_tokens"
     roomy = only(study(models, profile="default"), host(Device()), "prompts of math500", "ok")
     assert roomy.message.startswith("3 items, the longest prompt has ")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "remedy"),
+    [
+        ("math.jsonl", "{", "correct the file that 'data:' names"),
+        ("bf16/tokenizer.json", "{", "copy or download the tokenizer's files again"),
+        ("bf16/chat_template.jinja", "{{ raise_exception('no') }}", "name a 'tokenizer' whose chat template takes it"),
+    ],
+)
+def test_what_to_do_where_no_prompts_can_be_made(models: Path, name: str, text: str, remedy: str) -> None:
+    tiny_model = pytest.importorskip("tiny_model")
+    pytest.importorskip("transformers")
+    tiny_model.build_tokenizer(models / "bf16")
+    (models / name).write_text(text, encoding="utf-8")
+    assert remedy in only(study(models, profile="default"), host(Device()), "prompts", "error").remedy
 
 
 # ---------------------------------------------------------------- servers, code, remote code

@@ -36,7 +36,9 @@ def examine(study: Study, host: Host, out: Path) -> Iterator[Finding]:
     checkpoints = {name: look(variant, host.hub, online) for name, variant in local.items()}
     for name, checkpoint in checkpoints.items():
         if checkpoint.problem is not None:
-            yield error(f"model {name}", checkpoint.problem, "see the message")
+            yield error(
+                f"model {name}", checkpoint.problem, "copy or download it again, or correct 'model' in the study"
+            )
     yield from _check_devices(study, host, local, checkpoints)
     served: dict[str, Mapping[str, Any]] = {}
     yield from _check_servers(study, host, served)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from bitparity import exam as exams
 from bitparity.benchmarks import Source, benchmark_class
+from bitparity.benchmarks.scicode_env import SETUP
 from bitparity.doctor.checkpoints import Checkpoint
 from bitparity.doctor.disks import Download
 from bitparity.doctor.findings import Finding, error, ok, warning
-from bitparity.doctor.hub import NO_ANSWER, Hub, Kind
+from bitparity.doctor.hub import NO_ANSWER, NOT_INSTALLED, Hub, Kind
 from bitparity.doctor.thinking import switch_off, tags_of, thinking
-from bitparity.errors import BitparityError, GatedDataError, MissingDependencyError
+from bitparity.errors import BitparityError, DataError, GatedDataError, MissingDependencyError, UnavailableError
 from bitparity.study import LM_EVAL_PREFIX, BenchmarkSpec, Study, Variant
 
 FAULTY_BUDGET = 4096  # tokens: a thinking model's answer seldom comes so early
 SMALL_BUDGET = 16_384
 SHORT_PROMPT = 1024  # tokens: many a question with its options and instructions takes more
+Part = Literal["tokenizer", "data", "length"]
+_ELSEWHERE = "run these benchmarks on a Linux host, or leave them out"
 NETWORK = "check the network, the proxy (HTTPS_PROXY) and HF_ENDPOINT"
 
 
@@ -94,22 +97,39 @@ def check_prompts(study: Study, folder: Path | None, contexts: Mapping[str, int 
         remote = study.variants[study.baseline].engine.trust_remote_code
         renderer = Renderer(folder, remote)
     except BitparityError as problem:
-        yield error("prompts", str(problem), "see the message")
+        yield error("prompts", str(problem), _mend(problem, "tokenizer"))
         return
     for spec in study.benchmarks:
         if not _data_is_here(spec):
             continue  # its data may still have to be downloaded: the run checks it before anything loads
+        what: Part = "data"
         try:
             exam = exams.build(spec, renderer)
+            what = "length"
             for name, context in contexts.items():
                 exams.check_lengths(exam, name, context)
         except BitparityError as problem:
-            yield error(f"prompts of {spec.name}", str(problem), "see the message")
+            yield error(f"prompts of {spec.name}", str(problem), _mend(problem, what))
             continue
         longest = max((e.prompt_tokens or 0 for e in exam.items), default=0)
         yield ok(f"prompts of {spec.name}", f"{len(exam.items):,} items, the longest prompt has {longest:,} tokens")
         for note in exam.notes:
             yield warning(f"prompts of {spec.name}", note, "change the protocol if that was not meant")
+
+
+def _mend(problem: BitparityError, what: Part) -> str:
+    """What to do about an error in making the prompts; `what` was being looked at."""
+    if isinstance(problem, MissingDependencyError):
+        return str(problem).partition("Install it with: ")[2]
+    if isinstance(problem, UnavailableError):
+        return f"set up what it needs ({SETUP}), or leave this benchmark out"
+    if isinstance(problem, DataError):
+        return "correct the file that 'data:' names, or leave 'data' out to take the data set from the hub"
+    return {
+        "tokenizer": "copy or download the tokenizer's files again; a newer model may need a newer transformers",
+        "data": "change the protocol, or name a 'tokenizer' whose chat template takes it",
+        "length": "raise max_model_len or lower max_tokens",
+    }[what]
 
 
 class Need(NamedTuple):
@@ -132,7 +152,8 @@ def check_access(study: Study, hub: Hub, whole: Mapping[str, bool], why_not: str
     elif hub.offline():
         yield from _absent(needs, study, hub, "this host is told to stay offline (HF_HUB_OFFLINE)", "unset it")
     elif why_not:
-        yield from _absent(needs, study, hub, f"the hub cannot be reached ({why_not})", NETWORK)
+        online = "install that package" if NOT_INSTALLED in why_not else NETWORK
+        yield from _absent(needs, study, hub, f"the hub cannot be reached ({why_not})", online)
     else:
         yield from _refusals(needs, hub)
 
@@ -261,7 +282,7 @@ def check_sandbox(study: Study) -> Iterator[Finding]:
         sandbox = open_sandbox()
     except BitparityError as problem:
         text, _, remedy = str(problem).partition(" Remedy: ")
-        yield error("sandbox", f"{', '.join(names)}: {text}", remedy or "see the message")
+        yield error("sandbox", f"{', '.join(names)}: {text}", remedy or _ELSEWHERE)
         return
     try:
         yield ok("sandbox", f"{', '.join(names)} run in it: {_level(sandbox)}")

@@ -16,6 +16,7 @@ SMALL_FILES = (
     "chat_template.jinja",
 )
 _WEIGHTS = (".safetensors", ".bin")
+NOT_INSTALLED = "the package huggingface_hub is not installed"
 NO_ANSWER = "the hub did not answer"
 _TIMEOUT = 10.0  # seconds for one question
 
@@ -62,7 +63,7 @@ class RealHub:
             import httpx
             from huggingface_hub import constants
         except ImportError:
-            return "the package huggingface_hub is not installed: pip install 'bitparity[hub]'"
+            return f"{NOT_INSTALLED}: pip install 'bitparity[hub]'"
         try:
             status = httpx.head(constants.ENDPOINT, timeout=_TIMEOUT).status_code
         except Exception as error:  # beside the network's faults, any of a wrong proxy's or endpoint's address

@@ -72,6 +72,8 @@ def _special_tokens(folder: Path) -> dict[str, str]:
         found = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    if not isinstance(found, dict):
+        return {}
     texts = {n: v.get("content") if isinstance(v, dict) else v for n, v in found.items() if n.endswith("_token")}
     return {name: text for name, text in texts.items() if isinstance(text, str)}
 
