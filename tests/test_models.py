@@ -98,6 +98,143 @@ def test_large_weights_are_sampled_and_it_says_so(tmp_path: Path, monkeypatch: p
         assert models.identity(folder)["weights"]["sampled_sha256"] != first["sampled_sha256"]
 
 
+def test_the_hashes_of_weights_can_be_made_by_hand(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "m", weights=b"abc")
+    (folder / "second.safetensors").write_bytes(b"de")
+    found = models.identity(folder)["weights"]
+    assert found["sha256_by_file"] == {
+        "model.safetensors": hashlib.sha256(b"abc").hexdigest(),
+        "second.safetensors": hashlib.sha256(b"de").hexdigest(),
+    }
+    total = b"model.safetensors\0" + b"3\0abc" + b"second.safetensors\0" + b"2\0de"
+    assert found["sha256"] == hashlib.sha256(total).hexdigest()
+
+
+def test_code_that_is_run_and_the_tokenizer_that_is_used_are_hashed(tmp_path: Path) -> None:
+    folder, own = checkpoint(tmp_path / "m"), tmp_path / "models--org--tok" / "snapshots" / ("b" * 40)
+    own.mkdir(parents=True)
+    (folder / "modeling.py").write_text("1")
+    (folder / "chat_template.jinja").write_text("model's")
+    (own / "chat_template.jinja").write_text("tokenizer's")
+    plain = models.identity_of(variant(folder), folder)
+    asked = variant(folder, trust_remote_code=True).model_copy(update={"tokenizer": str(own)})
+    found = models.identity_of(asked, folder)
+    assert "code_sha256" not in plain
+    assert found["code_sha256"] == {"modeling.py": hashlib.sha256(b"1").hexdigest()}
+    assert found["chat_template_sha256"] == hashlib.sha256(b"tokenizer's").hexdigest()
+    assert found["tokenizer"] == {"path": str(own), "revision": "b" * 40}
+    assert plain["chat_template_sha256"] == hashlib.sha256(b"model's").hexdigest()
+
+
+OLD = {"path": "/a", "revision": None, "weights": {"files": 1, "sha256": "w"}, "chat_template_sha256": "model's"}
+NEW = {"path": "/b", "revision": "c", "weights": {"sha256": "w", "bytes_by_type": {"BF16": 2}}, "code_sha256": {}}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (OLD, NEW, []),  # told by two versions, at two places
+        (OLD, NEW | {"weights": {"sha256": "v"}}, ["weights"]),
+        (NEW | {"revision": "d"}, NEW, ["revision"]),
+        (OLD, NEW | {"chat_template_sha256": "t"}, ["chat_template_sha256"]),
+        (OLD, NEW | {"chat_template_sha256": "t", "tokenizer": {"path": "/t"}}, []),  # it was never noted
+        ({"recorded": "/x.jsonl"}, {"path": "/x.jsonl", "sha256": "1"}, []),
+    ],
+)
+def test_identities_differ_in_what_both_tell(one: dict[str, Any], other: dict[str, Any], expected: list[str]) -> None:
+    assert models.differing(one, other) == models.differing(other, one) == expected
+
+
+def safetensors(**tensors: str) -> bytes:
+    """A file of matrices by name and number type; vectors where the type has a trailing 'v'."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    for number, (name, dtype) in enumerate(tensors.items()):
+        shape = [8] if dtype.endswith("v") else [2, 4]
+        header[name] = {"dtype": dtype.rstrip("v"), "shape": shape, "data_offsets": [16 * number, 16 * number + 16]}
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + b"\0" * 16 * len(tensors)
+
+
+def quantized(**declared: Any) -> dict[str, Any]:
+    return {**CONFIG, "quantization_config": declared}
+
+
+BLANK = {"embed.weight": "BF16", "q_proj.weight": "BF16", "norm.weight": "BF16v"}
+KV = {"quant_method": "compressed-tensors", "config_groups": {}, "kv_cache_scheme": {"type": "float", "num_bits": 8}}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        quantized(**FP8),
+        quantized(quant_method="fp8", activation_scheme="dynamic", weight_block_size=[128, 128]),
+        quantized(quant_method="modelopt", quant_algo="NVFP4"),
+        quantized(quant_method="gptq", bits=4),
+        quantized(quant_method="awq", bits=4),
+        quantized(quant_method="mxfp4"),
+    ],
+)
+def test_plain_weights_that_are_declared_quantized_are_refused(tmp_path: Path, config: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="its weights are all BF16 and have no scales"):
+        models.resolve_model(variant(checkpoint(tmp_path / "m", config, safetensors(**BLANK))))
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"q_proj.weight": "F8_E4M3", "q_proj.weight_scale": "BF16"},
+        {"q_proj.weight": "F8_E4M3", "q_proj.weight_scale_inv": "F32"},
+        {"q_proj.weight_packed": "U8", "q_proj.weight_scale": "F8_E4M3", "q_proj.weight_global_scale": "F32v"},
+        {"q_proj.weight": "U8", "q_proj.weight_scale": "F8_E4M3", "q_proj.weight_scale_2": "F32v"},
+        {"q_proj.qweight": "I32", "q_proj.scales": "F16", "q_proj.qzeros": "I32", "q_proj.g_idx": "I32v"},
+        {"q_proj.weight": "U8", "q_proj.weight.absmax": "F32v"},
+        {"experts.gate_up_proj_blocks": "U8", "experts.gate_up_proj_scales": "U8"},
+    ],
+)
+def test_quantized_weights_that_nothing_declares_are_refused(tmp_path: Path, tensors: dict[str, str]) -> None:
+    folder = checkpoint(tmp_path / "m", CONFIG, safetensors(**BLANK | tensors))
+    with pytest.raises(ModelError, match=r"has 1 quantized weights with scales, like .* no quantization_config"):
+        models.resolve_model(variant(folder))
+    for declared in (quantized(**FP8), {**CONFIG, "text_config": {"quantization_config": {"quant_method": "new"}}}):
+        (folder / "config.json").write_text(json.dumps(declared))
+        assert models.resolve_model(variant(folder)) == folder
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "quantize_config.json").write_text('{"bits": 4}')
+    assert models.resolve_model(variant(folder)) == folder
+
+
+@pytest.mark.parametrize(
+    ("config", "tensors", "engine"),
+    [
+        (CONFIG, BLANK, {}),
+        (CONFIG, BLANK, {"quantization": "fp8"}),
+        (quantized(**FP8), {**BLANK, "q_proj.weight": "F8_E4M3", "q_proj.weight_scale": "BF16"}, {}),
+        (quantized(**KV), BLANK, {}),
+        (quantized(**KV), {**BLANK, "attn.k_scale": "F32v"}, {}),
+        (quantized(**{**FP8, "config_groups": {"g": {"weights": None, "input_activations": {}}}}), BLANK, {}),
+        (quantized(quant_method="modelopt", kv_cache_quant_algo="FP8"), BLANK, {}),
+        (quantized(quant_method="bitsandbytes", load_in_4bit=True), BLANK, {}),
+        (quantized(quant_method="torchao"), BLANK, {}),
+        (quantized(**FP8), {**BLANK, "q_proj.weight_scale": "BF16"}, {}),  # quantized, kept as BF16 with its scales
+        (CONFIG, {**BLANK, "position_ids": "I64", "tower.logit_scale": "F32v"}, {}),
+        ({**CONFIG, "auto_map": {}}, {**BLANK, "q_proj.weight": "I8", "q_proj.weight_scale": "F16"}, {}),
+    ],
+)
+def test_weights_that_are_as_declared_are_taken(
+    tmp_path: Path, config: dict[str, Any], tensors: dict[str, str], engine: dict[str, Any]
+) -> None:
+    folder = checkpoint(tmp_path / "m", config, safetensors(**tensors))
+    assert models.resolve_model(variant(folder, "vllm", **engine)) == folder
+    assert models.identity(folder)["weights"]["bytes_by_type"]["BF16"] >= 32
+
+
+def test_of_weights_in_another_format_nothing_is_said(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "m", quantized(**FP8))
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert models.resolve_model(variant(folder)) == folder
+    assert "bytes_by_type" not in models.identity(folder)["weights"]
+
+
 def test_a_hub_snapshots_commit_is_known(tmp_path: Path) -> None:
     commit = "a" * 40
     assert models.identity(checkpoint(tmp_path / "models--org--name" / "snapshots" / commit))["revision"] == commit

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bitparity.errors import MissingDependencyError, ModelError
 from bitparity.study import Variant
+from bitparity.tensors import bytes_by_type, check_declared, check_undeclared, read_tensors
 
 FULL_HASH_BYTES = 2 << 30  # weights up to this size are hashed whole
 _BLOCK = 1 << 20
@@ -36,11 +37,13 @@ def resolve_model(variant: Variant) -> Path:
     """The folder of a variant's checkpoint; a hub id is downloaded into the hub's cache where it is not yet.
 
     HF_HOME, HF_TOKEN and HF_HUB_OFFLINE hold. Raises ModelError where the folder is not a whole
-    checkpoint, or the hub does not have or give it.
+    checkpoint, its weights are not what it declares, or the hub does not have or give it.
     """
     folder = _folder(variant.model, variant.revision, ignore=_NOT_NEEDED)
-    _read_json(folder / "config.json", needed=True)
+    config = _read_json(folder / "config.json", needed=True)
     check_weights(folder)
+    if variant.engine.quantization is None:
+        check_undeclared(folder, read_tensors(weight_files(folder)), config)
     return folder
 
 
@@ -102,7 +105,7 @@ def _one_line(error: Exception) -> str:
 
 
 def check_weights(folder: Path) -> None:
-    """Raise ModelError where a folder's weights are absent or not whole."""
+    """Raise ModelError where a folder's weights are absent, not whole, or not quantized as it declares."""
     files = weight_files(folder)
     if not files:
         raise ModelError(f"model folder {folder} has no weights (*.safetensors); is the download or copy whole?")
@@ -119,6 +122,8 @@ def check_weights(folder: Path) -> None:
                 f"model folder {folder} lacks {len(missing)} of {len(shards)} weight files, like {missing[0]}; "
                 "the download or copy is not whole"
             )
+    if declared := declared_quantization(folder):
+        check_declared(folder, read_tensors(files), declared)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -185,11 +190,13 @@ def model_type(folder: Path) -> str | None:
     return None if found is None else str(found)
 
 
-def identity(folder: Path) -> dict[str, Any]:
+def identity(folder: Path, tokenizer: Path | None = None, *, code: bool = False) -> dict[str, Any]:
     """What the checkpoint is, as JSON values: hashes (SHA-256), declared quantization, length, hub commit.
 
-    Weights up to 2 GiB are hashed whole (`sha256`); larger ones by sizes, heads, tails and evenly spaced
-    blocks only (`sampled_sha256`), which tells checkpoints apart but does not prove every byte.
+    Weights up to 2 GiB are hashed whole (`sha256` over each file's name, size and content, and
+    `sha256_by_file`); larger ones by sizes, heads, tails and evenly spaced blocks only (`sampled_sha256`),
+    which tells checkpoints apart but does not prove every byte. `tokenizer` is the folder of another tokenizer
+    than the model's own; with `code` the folder's Python files are hashed too, since they are run.
     """
     config = _read_json(folder / "config.json", needed=True)
     return {
@@ -199,10 +206,17 @@ def identity(folder: Path) -> dict[str, Any]:
         "weights": _weights_identity(weight_files(folder)),
         "config_sha256": _file_hash(folder / "config.json"),
         "generation_config_sha256": _file_hash(folder / "generation_config.json"),
-        **tokenizer_identity(folder),
+        **(tokenizer_identity(folder) if tokenizer is None else other_tokenizer(tokenizer)),
+        **({"code_sha256": _code_hashes(folder)} if code else {}),
         "quantization": declared_quantization(folder),
         "context_length": context_length(folder),
     }
+
+
+def identity_of(variant: Variant, folder: Path) -> dict[str, Any]:
+    """The identity of a variant's checkpoint in a folder, with the tokenizer that the study names for it."""
+    tokenizer = None if variant.tokenizer is None else resolve_tokenizer(variant)
+    return identity(folder, tokenizer, code=variant.engine.trust_remote_code)
 
 
 def tokenizer_identity(folder: Path) -> dict[str, Any]:
@@ -211,6 +225,36 @@ def tokenizer_identity(folder: Path) -> dict[str, Any]:
         "tokenizer_sha256": {n: _file_hash(folder / n) for n in _TOKENIZER_FILES if (folder / n).exists()},
         "chat_template_sha256": chat_template_hash(folder),
     }
+
+
+def other_tokenizer(folder: Path) -> dict[str, Any]:
+    """What a tokenizer is that is not the model's own, and where it lies."""
+    return {"tokenizer": {"path": str(folder), "revision": _hub_commit(folder)}, **tokenizer_identity(folder)}
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """What differs between two identities, as far as both tell it; where the files lie does not count.
+
+    A folder outside the hub's cache does not tell its commit.
+    Of a variant with a tokenizer of its own, runs of earlier versions noted the one in the model's folder, and not
+    where it lay: those hashes say nothing about the tokenizer that was used.
+    """
+    ignored = {"path", "named", "tokenizer"}
+    if None in (one.get("revision"), other.get("revision")):
+        ignored.add("revision")
+    if "weights" in one and ("tokenizer" in one) != ("tokenizer" in other):
+        ignored |= {"tokenizer_sha256", "chat_template_sha256"}
+    return sorted(key for key in (one.keys() & other.keys()) - ignored if _differs(key, one[key], other[key]))
+
+
+def _differs(key: str, one: Any, other: Any) -> bool:
+    if key == "weights" and isinstance(one, Mapping) and isinstance(other, Mapping):
+        return any(one[part] != other[part] for part in one.keys() & other.keys())
+    return bool(one != other)
+
+
+def _code_hashes(folder: Path) -> dict[str, str | None]:
+    return {path.relative_to(folder).as_posix(): _file_hash(path) for path in sorted(folder.rglob("*.py"))}
 
 
 def _hub_commit(folder: Path) -> str | None:
@@ -248,13 +292,23 @@ def _weights_identity(files: list[Path]) -> dict[str, Any]:
     total = sum(f.stat().st_size for f in files)
     sampled = total > FULL_HASH_BYTES
     digest = hashlib.sha256()
+    by_file: dict[str, str] = {}
     for file in files:
         size = file.stat().st_size
         digest.update(f"{file.name}\0{size}\0".encode())
+        own = hashlib.sha256()
         for block in _blocks(file, _offsets(size) if sampled else range(0, size, _BLOCK)):
             digest.update(block)
-    key = "sampled_sha256" if sampled else "sha256"
-    return {"files": len(files), "bytes": total, key: digest.hexdigest()}
+            if not sampled:
+                own.update(block)
+        by_file[file.name] = own.hexdigest()
+    found: dict[str, Any] = {"files": len(files), "bytes": total}
+    found["sampled_sha256" if sampled else "sha256"] = digest.hexdigest()
+    if not sampled:
+        found["sha256_by_file"] = by_file
+    if (tensors := read_tensors(files)) is not None:
+        found["bytes_by_type"] = bytes_by_type(tensors)
+    return found
 
 
 def _offsets(size: int) -> list[int]:
