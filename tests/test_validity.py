@@ -20,12 +20,19 @@ from bitparity.records import Grade, Item, Prompt, Sample, Sampling
 from bitparity.report.results import Sheet
 from bitparity.study import parse_study
 from bitparity.validity.completions import is_loop
-from bitparity.validity.precision import loaded_precision
+from bitparity.validity.precision import loaded_precision, promise
 
 ITEMS = 500
 STUDY = """
 study: s
 variants: {bf16: {model: x/y, baseline: true}, fp8: {model: x/z}}
+benchmarks: [{name: math500, max_tokens: 100}]
+"""
+TOKENIZER = STUDY.replace("{model: x/z}", "{model: x/z, tokenizer: x/t}")
+SERVERS = """
+study: s
+engine: {kind: openai, base_url: "http://host/v1"}
+variants: {bf16: {model: m, baseline: true}, fp8: {model: n}}
 benchmarks: [{name: math500, max_tokens: 100}]
 """
 WORDS = "We compute each part of it with care and then put the parts together, which is all there is to do. " * 3
@@ -63,6 +70,7 @@ def sheet(
     other: Callable[[int], float] | None = None,
     text: Callable[[int], str] = lambda n: f"{n}: {WORDS}",
     cut_at: int = 100,
+    stopped_at: int = 9,
     prompt_tokens: Callable[[int], int] = lambda n: 9,
     by: str = "someone",
 ) -> Sheet:
@@ -72,7 +80,7 @@ def sheet(
     for n in range(missing_first, ITEMS - missing):
         key = (f"q{n}", 0)
         long = n >= ITEMS - missing - cut_off
-        finish, tokens = ("length", cut_at) if long else ("stop", 9)
+        finish, tokens = ("length", cut_at) if long else ("stop", stopped_at)
         samples[key] = Sample("math500", key[0], 0, text(n) + by, finish, tokens, prompt_tokens(n), 0.1)
         silent = n >= ITEMS - missing - no_answer
         scores[n, 0] = score = float(n < right)
@@ -123,6 +131,13 @@ def model(weights: str = "a", **values: Any) -> dict[str, Any]:
 def engine(*sessions: Mapping[str, Any], **stored: Any) -> dict[str, Any]:
     """What is stored of a variant that ran on engines that differ from ENGINE by the values given."""
     return {"engines": [{"facts": {**ENGINE, **s}} for s in sessions or ({},)], **stored}
+
+
+def served(model: str, root: str | None = None) -> dict[str, Any]:
+    """What is stored of a variant that a server answers for."""
+    server = {"base_url": "http://host/v1", "model": model, "root": root}
+    identity = {"server": "http://host/v1", "model": model}
+    return {"identity": identity, "engines": [{"facts": {**SERVED, "server": server}, "sessions": []}]}
 
 
 def sent(**changed: Any) -> dict[str, Any]:
@@ -189,6 +204,7 @@ LOOP = WORDS + "So the answer is 4. " * 40
             facts(fp8=sent(temperature=0.6)),
             ("sampling_differs", "fp8", "error"),
         ),
+        (facts(sheet(text=lambda n: f"{n} {WORDS}", stopped_at=150)), ("budget_differs", "fp8", "error")),
         (facts(bf16=sent(max_tokens=64)), ("sampling_differs", "bf16", "error")),
         (facts(fp8={"exam": {"math500": "another"}}), ("exam_differs", "fp8", "error")),
         (facts(available=600), ("limit", None, "warning")),
@@ -208,6 +224,34 @@ LOOP = WORDS + "So the answer is 4. " * 40
         (facts(bf16=engine(), fp8=engine({"engine": "transformers"})), ("engine_difference", "fp8", "warning")),
         (facts(bf16=engine(), fp8=engine({"device_name": "A100"})), ("device_difference", "fp8", "warning")),
         (facts(bf16=engine(), fp8=engine({"end_token_ids": [2, 7]})), ("settings_difference", "fp8", "warning")),
+        (
+            facts(bf16=engine({"variables": {}}), fp8=engine({"variables": {"VLLM_USE_DEEP_GEMM": "0"}})),
+            ("settings_difference", "fp8", "warning"),
+        ),
+        *(
+            (facts(bf16=engine({key: 1}), fp8=engine({key: 2})), ("settings_difference", "fp8", "warning"))
+            for key in ("model_runner", "compilation", "chunked_prefill", "async_scheduling", "trust_remote_code")
+        ),
+        (
+            facts(bf16=engine({"mig": {"profile": "MIG 1g.10gb"}}), fp8=engine({"mig": {"profile": "MIG 2g.20gb"}})),
+            ("device_difference", "fp8", "warning"),
+        ),
+        (
+            facts(bf16=model("a"), fp8=model("b") | engine({"model": {"path": "/m", "weights": {"sha256": "a"}}})),
+            ("other_weights", "fp8", "error"),
+        ),
+        (
+            facts(bf16=model("a"), fp8=model("b") | engine({"model": {"path": "/m", "weights": {"sha256": "a"}}})),
+            ("same_weights", "fp8", "error"),
+        ),
+        (
+            facts(study=TOKENIZER, bf16=model(), fp8=model("b", tokenizer={}, chat_template_sha256="d")),
+            ("chat_template_differs", "fp8", "warning"),
+        ),
+        (facts(study=SERVERS, bf16=served("m"), fp8=served("m")), ("same_weights", "fp8", "error")),
+        (facts(study=SERVERS, bf16=served("m", "/w"), fp8=served("n", "/w")), ("same_weights", "fp8", "error")),
+        (facts(fp8=served("fp8", "org/Small-NVFP4")), ("not_as_named", "fp8", "error")),
+        (facts(bf16=engine({"quantization": None, "dtype": "float16"})), ("not_as_named", "bf16", "error")),
         (facts(bf16=engine({}, {"version": "0.34.0"})), ("mixed_engines", "bf16", "warning")),
         (
             facts(fp8={"restarts": [{"at": "now", "reason": "it was killed by signal 9", "lowered": {}}]}),
@@ -278,6 +322,22 @@ def test_a_planted_fault_is_named(planted: validity.Facts, expected: tuple[str, 
         (facts(fp8={"exam": {"math500": "frozen"}}), "exam_differs"),
         (facts(temperature=0.6, study=STUDY.replace("100}", "100, samples: 4}")), "one_sample"),
         (facts(bf16=engine(), fp8=engine()), "engine_difference"),
+        (
+            facts(
+                bf16=engine({"mig": {"profile": "1g", "gpu_uuid": "GPU-1"}}),
+                fp8=engine({"mig": {"profile": "1g", "gpu_uuid": "GPU-2"}}),
+            ),
+            "device_difference",
+        ),
+        (  # noted by an earlier version: fewer parts, and elsewhere
+            facts(
+                fp8=model("b", path="/a") | engine({"model": {"path": "/m", "weights": {"sha256": "b", "files": 1}}})
+            ),
+            "other_weights",
+        ),
+        (facts(study=SERVERS, bf16=served("m", "/v"), fp8=served("n", "/w")), "same_weights"),
+        (facts(fp8=served("fp8", "org/Small-FP8")), "not_as_named"),
+        (facts(fp8=served("fp8", "org/Small")), "not_as_named"),
         (facts(fp8=engine({"engine": "vllm"})), "recorded"),
         (facts(fp8=engine({"engine": "vllm"})), "unproved"),
         (facts(fp8=engine({"quantization": {"method": "fp8"}})), "not_as_named"),
@@ -365,6 +425,52 @@ def test_errors_come_first_and_every_message_is_a_sentence_with_figures() -> Non
 )
 def test_the_precision_that_was_loaded(quantization: dict[str, Any] | None, expected: set[str] | None) -> None:
     assert loaded_precision({"quantization": quantization}) == expected
+
+
+@pytest.mark.parametrize(
+    ("study", "stored"),
+    [
+        (STUDY.replace("x/y", "m/Small-NVFP4"), {}),
+        (STUDY.replace("x/y", "/h/models--org--Small-NVFP4/snapshots/1234"), {}),
+        (STUDY, {"identity": {"named": "links/Small-NVFP4"}}),
+        (STUDY, {"identity": {"path": "/m/Small-NVFP4"}}),
+    ],
+)
+def test_the_checkpoint_s_name_is_held_against_what_ran_too(
+    study: str, stored: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bitparity.study._model_place", lambda model, folder, what: model)
+    (found,) = validity.check(facts(study=study, bf16=engine({"quantization": None}, **stored)))
+    assert found["name"] == "not_as_named"
+    assert found["message"].startswith("'Small-NVFP4' says NVFP4, but the weights that ran are unquantized")
+
+
+def test_weights_quantized_at_load_need_not_be_what_their_checkpoint_is_called() -> None:
+    study = STUDY.replace("{model: x/z}", "{model: x/Small-BF16, engine: {kind: vllm, quantization: fp8}}")
+    assert names(facts(study=study, fp8=engine({"quantization": {"method": "fp8"}}))) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("X-W8A8-FP8", {"FP8"}),
+        ("X-W8A8", {"FP8", "INT8"}),
+        ("X-GPTQ-Int4", {"INT4"}),
+        ("X-4bit", {"INT4", "NVFP4", "MXFP4"}),
+        ("X-8-bit", {"INT8", "FP8", "MXFP8"}),
+        ("X-4bit-AWQ", {"INT4"}),
+        ("X-bnb-4bit", {"INT4"}),
+        ("X-nf4", {"INT4"}),
+        ("X-Q4_K_M.gguf", {"INT4"}),
+        ("X-IQ3_XXS", {"INT3"}),
+        ("X-Q8_0", {"INT8"}),
+        ("X-INT4-FP8", {"INT4", "FP8", "MXFP8"}),  # a mixture
+        ("Qwen3-32B-A3B", set()),
+        ("seq4_kind", set()),
+    ],
+)
+def test_what_a_name_promises(name: str, expected: set[str]) -> None:
+    assert promise(name) == expected
 
 
 def test_an_engine_that_does_not_tell_its_precision_proves_nothing() -> None:

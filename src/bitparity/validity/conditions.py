@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,7 @@ from bitparity.validity.facts import Facts, Guard, guard, level
 # What should be the same for all variants, by what differs: the key or keys of an engine's facts.
 _ENGINE_KEYS = {
     "engine": ("engine", "version", "packages", "cuda"),
-    "device": ("device_name", "compute_capability", "tensor_parallel_size", "threads"),
+    "device": ("device_name", "compute_capability", "tensor_parallel_size", "threads", "mig"),
     "settings": (
         "dtype",
         "kv_cache_dtype",
@@ -25,6 +25,12 @@ _ENGINE_KEYS = {
         "max_num_batched_tokens",
         "batch_size",
         "end_token_ids",
+        "model_runner",
+        "compilation",
+        "chunked_prefill",
+        "async_scheduling",
+        "variables",
+        "trust_remote_code",
     ),
 }
 _NAMES = {"engine": "engine_difference", "device": "device_difference", "settings": "settings_difference"}
@@ -130,21 +136,23 @@ def sampling_differs(facts: Facts) -> Iterator[Guard]:
 
 
 def budget_differs(facts: Facts) -> Iterator[Guard]:
-    """Answers that were cut off before the study's token budget."""
+    """Answers that were cut off before the study's token budget, or go beyond it."""
     budget = facts.exam.sampling.max_tokens
     for name, sheet in facts.started():
-        cut = [s for s in sheet.samples.values() if s.finish == "length" and s.logprobs is None]
-        early = [s.tokens for s in cut if 0 < s.tokens < budget]
-        if early:
-            share = len(early) / len(sheet.samples)
+        written = [s for s in sheet.samples.values() if s.logprobs is None and s.finish != "error"]
+        early = [s.tokens for s in written if s.finish == "length" and 0 < s.tokens < budget]
+        beyond = [s.tokens for s in written if s.tokens > budget]
+        said = [f"{len(early)} answers were cut off after {min(early)} to {max(early)} tokens"] if early else []
+        said += [f"{len(beyond)} answers have {min(beyond)} to {max(beyond)} tokens"] if beyond else []
+        if said:
+            share = (len(early) + len(beyond)) / len(sheet.samples)
             yield guard(
                 "budget_differs",
                 name,
                 level(share, UNEQUAL_BUDGET_ERROR),
                 share,
-                f"{len(early)} answers were cut off after {min(early)} to {max(early)} tokens, before the budget of "
-                f"{budget}: this variant had another budget than the study gives; check max_model_len, or the "
-                "settings of the recording",
+                f"{' and '.join(said)}, where the budget is {budget}: this variant had another budget than the study "
+                "gives; check max_model_len, or the settings of the server or the recording",
             )
 
 
@@ -153,8 +161,6 @@ def tokenizer_differs(facts: Facts) -> Iterator[Guard]:
     baseline = facts.identity(facts.study.baseline)
     for name in facts.study.candidates:
         own = facts.identity(name)
-        if facts.study.variants[name].tokenizer is not None:
-            continue
         if "tokenizer_sha256" not in baseline or "tokenizer_sha256" not in own:  # recorded, or behind a server
             continue
         for key, what in (("tokenizer_sha256", "tokenizer files"), ("chat_template_sha256", "chat template")):
@@ -183,10 +189,18 @@ def engine_differs(facts: Facts) -> Iterator[Guard]:
         if name == facts.study.baseline or not own or not baseline:
             continue
         for kind, keys in _ENGINE_KEYS.items():
-            one, other = ({k: side[-1][k] for k in keys if k in side[-1]} for side in (baseline, own))
+            one, other = (_kept(side[-1], keys) for side in (baseline, own))
             if differing := _differing(one, other):
                 text = f"not the baseline's {kind} ({differing}): {_MEANING[kind]}"
                 yield guard(_NAMES[kind], name, "warning", None, text)
+
+
+def _kept(engine: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """The facts of these names, less what only tells equal devices apart."""
+    found = {key: engine[key] for key in keys if key in engine}
+    if slice_ := found.get("mig"):
+        found["mig"] = {key: value for key, value in slice_.items() if key != "gpu_uuid"}
+    return found
 
 
 def mixed_engines(facts: Facts) -> Iterator[Guard]:

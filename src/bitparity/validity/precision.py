@@ -9,60 +9,123 @@ from pathlib import PurePath
 from typing import Any
 
 from bitparity.engines.vllm_probe import quantizes_activations
+from bitparity.models import differing
 from bitparity.study import Study
 from bitparity.validity.facts import Facts, Guard, guard
 
 UNQUANTIZED = "unquantized"
-# What a word in a name promises of the weights, most specific first.
+_FOUR_BITS = {"INT4", "NVFP4", "MXFP4"}
+# What a word in a name promises of the weights; the 4 bits of bitsandbytes, NF4 or FP4, count as INT4.
 _PROMISES = {
     "nvfp4": {"NVFP4"},
     "mxfp4": {"MXFP4"},
     "mxfp8": {"MXFP8"},
+    "nf4": {"INT4"},
     "fp4": {"NVFP4", "MXFP4"},
     "fp8": {"FP8", "MXFP8"},
     "int8": {"INT8"},
     "int4": {"INT4"},
     "w8a8": {"FP8", "INT8"},
     "w8a16": {"FP8", "INT8"},
-    "w4a16": {"INT4", "NVFP4", "MXFP4"},
+    "w4a16": _FOUR_BITS,
     "w4a8": {"INT4"},
     "w4a4": {"NVFP4", "MXFP4", "INT4"},
+    "4bit": _FOUR_BITS,
+    "8bit": {"INT8", "FP8", "MXFP8"},
     "awq": {"INT4", "INT8"},
     "gptq": {"INT2", "INT3", "INT4", "INT8"},
+    "bnb": {"INT4", "INT8"},
     "bf16": {UNQUANTIZED},
     "bfloat16": {UNQUANTIZED},
     "fp16": {UNQUANTIZED},
     "float16": {UNQUANTIZED},
     "fp32": {UNQUANTIZED},
 }
-_WORDS = re.compile(r"(?<![a-z0-9])(" + "|".join(_PROMISES) + r")(?![0-9])", re.IGNORECASE)
+# The number type that a word promises for what is not quantized.
+_TYPES = {"bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16", "fp32": "float32"}
+_GGUF = r"i?q([2-8])_(?:k(?:_[a-z]+)?|[01]|xx?s|[sm]|nl)"  # llama.cpp's names, like Q4_K_M, Q8_0 and IQ4_XS
+_WORDS = re.compile(r"(?<![a-z0-9])(?:" + "|".join(_PROMISES).replace("bit", "[-_]?bit") + f"|{_GGUF})(?![0-9])")
 
 
 def not_as_named(facts: Facts) -> Iterator[Guard]:
-    """A variant whose weights are not of the precision that its name or its model's name says."""
+    """A variant whose weights are not of the precision that its name or its checkpoint's name says."""
     for name in facts.sheets:
         engines = facts.engines(name)
-        promised, word = _promise(name, facts.study.variants[name].model)
-        loaded = loaded_precision(engines[-1]) if engines else None
-        if promised is None or loaded is None or promised & loaded:
-            continue
-        yield guard(
-            "not_as_named",
-            name,
-            "error",
-            " + ".join(sorted(loaded)),
-            f"'{word}' says {' or '.join(sorted(promised))}, but the weights that ran are "
-            f"{' + '.join(sorted(loaded))}: the figure is not that precision's. "
-            "Check the model path, or name the variant for what it is",
+        if engines:
+            yield from (_not_as_named(name, *fault) for fault in _contradictions(facts, name, engines[-1]))
+
+
+def _not_as_named(name: str, value: str, message: str) -> Guard:
+    return guard("not_as_named", name, "error", value, message)
+
+
+def _contradictions(facts: Facts, name: str, engine: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What ran, and in words how a name contradicts it: at most one for the weights and one for the number type."""
+    remedy = "the figure is not that precision's. Check the model path, or name the variant for what it is"
+    loaded = loaded_precision(engine)
+    root = str((engine.get("server") or {}).get("root") or "")
+    if loaded is None and (behind := promise(checkpoint_name(root))):
+        if not (said := promise(name) or behind) & behind:
+            yield (
+                root,
+                f"'{name}' says {_either(said)}, but the server serves it from '{root}', which says "
+                f"{_either(behind)}: {remedy}",
+            )
+        return
+    for said_by in _names(facts, name):
+        promised = promise(said_by)
+        if loaded is not None and promised and not promised & loaded:
+            ran = " + ".join(sorted(loaded))
+            yield ran, f"'{said_by}' says {_either(promised)}, but the weights that ran are {ran}: {remedy}"
+            break
+    types = {_TYPES[word] for word in words(name) if word in _TYPES}
+    if types and engine.get("dtype") not in (None, *types):
+        dtype = str(engine["dtype"])
+        yield (
+            dtype,
+            f"'{name}' says {_either(types)}, but the number type that ran is {dtype}: set engine.dtype to what the "
+            "name says, or name the variant for what it is",
         )
 
 
-def _promise(name: str, model: str) -> tuple[set[str] | None, str]:
-    """What the variant's name, or else its model's, says of the weights, and the name that says it."""
-    for said in (name, PurePath(model).name):
-        if found := _WORDS.findall(said):
-            return set.union(*(set(_PROMISES[word.lower()]) for word in found)), said
-    return None, name
+def _names(facts: Facts, name: str) -> list[str]:
+    """The names that speak of a variant's weights: its own, and its checkpoint's as written and as it lies there.
+
+    Weights that the study has quantized while they load are no longer what their checkpoint is called.
+    """
+    variant = facts.study.variants[name]
+    if variant.engine.quantization is not None:
+        return [name]
+    places = (facts.identity(name).get("named"), variant.model, facts.identity(name).get("path"))
+    return [name, *(checkpoint_name(str(place)) for place in places if place)]
+
+
+def checkpoint_name(model: str) -> str:
+    """The name of a folder or hub id; inside the hub's cache, models--org--name/snapshots/commit, the repository's."""
+    place = PurePath(model)
+    if place.parent.name == "snapshots" and place.parent.parent.name.startswith("models--"):
+        return place.parent.parent.name.rpartition("--")[2]
+    return place.name
+
+
+def words(name: str) -> list[str]:
+    """The words of a name that speak of a precision."""
+    return [found[0].replace("-bit", "bit").replace("_bit", "bit") for found in _WORDS.finditer(name.lower())]
+
+
+def promise(name: str) -> set[str]:
+    """What a name says of the weights, by all its words together; empty where it says nothing.
+
+    Words that exclude each other, as in a mixture of two precisions, each hold for a part.
+    """
+    promised = [_PROMISES.get(word) or {f"INT{re.sub('[^0-9]', ' ', word).split()[0]}"} for word in words(name)]
+    if not promised:
+        return set()
+    return set.intersection(*promised) or set.union(*promised)
+
+
+def _either(values: set[str]) -> str:
+    return " or ".join(sorted(values))
 
 
 def loaded_precision(facts: Mapping[str, Any]) -> set[str] | None:
@@ -143,27 +206,57 @@ def _kernels(engine: Mapping[str, Any]) -> list[str]:
     return sorted(kernel for kernel in found if not kernel.startswith("Unquantized"))
 
 
+def other_weights(facts: Facts) -> Iterator[Guard]:
+    """A variant whose engine loaded other files than those that are recorded as its checkpoint."""
+    for name in facts.sheets:
+        for engine in facts.engines(name):
+            if changed := differing(facts.identity(name), engine.get("model") or {}):
+                yield guard(
+                    "other_weights",
+                    name,
+                    "error",
+                    ", ".join(changed),
+                    f"an engine loaded other files than this variant's checkpoint has ({', '.join(changed)} differ): "
+                    "they changed while the run went on, so 1 name stands for 2 checkpoints. Run it again in a new "
+                    "directory",
+                )
+                break
+
+
 def same_weights(facts: Facts) -> Iterator[Guard]:
     """Two variants that are one model under two names."""
-    hashes: dict[str, str] = {}
+    keys: dict[str, tuple[str, ...]] = {}
     for name in (facts.study.baseline, *facts.study.candidates):
-        weights = facts.identity(name).get("weights", {})
-        if value := weights.get("sha256") or weights.get("sampled_sha256"):
-            hashes[name] = value
-    for one, other in combinations(hashes, 2):
-        if hashes[one] == hashes[other] and not _differs_by_engine(facts.study, one, other):
+        if key := _weights_key(facts, name):
+            keys[name] = key
+    for one, other in combinations(keys, 2):
+        if keys[one] == keys[other] and not _differs_by_engine(facts.study, one, other):
+            what = "weights" if len(keys[one]) == 1 else "model at the same server"
             yield guard(
                 "same_weights",
                 other,
                 "error",
-                hashes[one],
-                f"variants '{one}' and '{other}' have the same weights and the same engine settings: "
+                " ".join(keys[one]),
+                f"variants '{one}' and '{other}' have the same {what} and the same engine settings: "
                 "they are one model, so the comparison says nothing about precision",
             )
 
 
+def _weights_key(facts: Facts, name: str) -> tuple[str, ...]:
+    """What tells a variant's weights from others: their hash as last loaded, or server and model; empty if unknown."""
+    identity, engines = facts.identity(name), facts.engines(name)
+    latest: Mapping[str, Any] = engines[-1] if engines else {}
+    if "server" in identity:
+        return str(identity["server"]), str((latest.get("server") or {}).get("root") or identity["model"])
+    weights = (latest.get("model") or {}).get("weights") or identity.get("weights") or {}
+    value = weights.get("sha256") or weights.get("sampled_sha256")
+    return (value,) if value else ()
+
+
 def _differs_by_engine(study: Study, one: str, other: str) -> bool:
-    return study.variants[one].engine != study.variants[other].engine
+    """Whether engine settings make two of one model; at a server only the endpoint can."""
+    ours, theirs = study.variants[one].engine, study.variants[other].engine
+    return ours.endpoint != theirs.endpoint if ours.kind == theirs.kind == "openai" else ours != theirs
 
 
-RULES = (not_as_named, weight_only, same_weights)
+RULES = (not_as_named, weight_only, other_weights, same_weights)
