@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 from support import Cli, answers, replay_study, write_jsonl
 
+from bitparity import preparation
+from bitparity.engines.host import EngineProcess
+from bitparity.errors import EngineError
 from bitparity.progress import silent
 from bitparity.runner import run_study
 from bitparity.store import Run, read_lines
-from bitparity.study import load_study
+from bitparity.study import Variant, load_study
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -83,6 +86,53 @@ def test_a_changed_study_is_refused_and_nothing_is_lost(cli: Cli, finished: Path
     assert ended.code == 2
     assert "limit: None -> 3" in ended.err
     assert {p: p.read_bytes() for p in finished.rglob("*.json*")} == before
+
+
+def test_an_engine_that_loaded_other_files_costs_its_variant_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(name: str, variant: Variant) -> preparation.Model:
+        return preparation.Model(None, {"sha256": "as looked at"} if name == "fp8" else {"recorded": name}, None)
+
+    monkeypatch.setattr(preparation, "_open_files", opened)
+    outcome = run_study(load_study(replay_study(tmp_path)), tmp_path / "run", silent)
+    assert list(outcome.failures) == ["fp8"]
+    assert "sha256 differ between what was looked at and what the engine loaded" in outcome.failures["fp8"]
+    run = Run(tmp_path / "run")
+    assert [len(run.done(name, "math500")) for name in ("bf16", "fp8", "nvfp4")] == [12, 0, 12]
+    assert run.environment()["variants"]["fp8"]["engines"] == []
+
+
+def test_what_gave_the_earlier_answers_is_kept(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Run(finished).environment()
+    path = finished / "samples" / "fp8" / "math500.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    monkeypatch.setattr("platform.python_version", lambda: "9.9.9")
+    study = load_study(finished.parent / "study.yaml")
+    with monkeypatch.context() as failing:
+        failing.setattr(EngineProcess, "start", lambda self: (_ for _ in ()).throw(EngineError("it cannot load")))
+        assert run_study(study, finished, silent).failures
+    assert Run(finished).environment()["python"] == before["python"]
+    run_study(study, finished, silent)
+    environment = Run(finished).environment()
+    (engine,) = environment["variants"]["fp8"]["engines"]
+    assert [start["python"] for start in engine["starts"]] == [before["python"], "9.9.9"]
+    assert [start["at"] for start in engine["starts"]] == sorted(start["at"] for start in engine["starts"])
+    assert environment["python"] == "9.9.9"
+
+
+def test_a_run_of_an_earlier_version_goes_on(finished: Path) -> None:
+    place = finished / "environment.json"
+    environment = json.loads(place.read_text())
+    for stored in environment["variants"].values():
+        for engine in stored["engines"]:
+            del engine["starts"]
+    place.write_text(json.dumps(environment))
+    path = finished / "samples" / "fp8" / "math500.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    run_study(load_study(finished.parent / "study.yaml"), finished, silent)
+    (engine,) = Run(finished).environment()["variants"]["fp8"]["engines"]
+    assert len(engine["starts"]) == 1
 
 
 def test_a_torn_last_line_is_redone(cli: Cli, finished: Path) -> None:

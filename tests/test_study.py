@@ -169,3 +169,12 @@ def test_a_form_that_a_benchmark_does_not_have(tmp_path: Path) -> None:
     assert [b.form for b in parsed(text, tmp_path).benchmarks] == ["chat", "lm-eval", "lm-eval"]
     with pytest.raises(StudyError, match="hle: there is no form 'lm-eval' of it, only: chat"):
         parsed(text.replace("[hle, ", "[{name: hle, form: lm-eval}, "), tmp_path)
+
+
+def test_a_link_s_own_name_is_kept_and_decides_nothing(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "Small-NVFP4").symlink_to("folder")
+    text = "study: s\nvariants: {a: {model: %s, baseline: true}}\nbenchmarks: [smoke]\n"
+    linked, plain = (parse_study(text % name, "study.yaml", tmp_path) for name in ("Small-NVFP4", "folder"))
+    assert (linked.variants["a"].named, plain.variants["a"].named) == ("Small-NVFP4", None)
+    assert linked.fingerprint() == plain.fingerprint()

@@ -2,30 +2,73 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Mapping
 from typing import Any
 
+import bitparity
+from bitparity.models import differing
+
+_DEVICE = ("device_uuid", "mig")
+
 
 def join_engine(engines: list[dict[str, Any]], entry: Mapping[str, Any]) -> None:
-    """Add an engine to those of a variant: to the entry of its kind, or as one of its own.
+    """Add an engine to those of a variant: to the entry of its kind, or as one of its own; what ran last stands last.
 
-    An entry has the facts of the first engine of its kind, the times at which one was loaded (`sessions`) and, where
-    several devices were used, which (`devices`).
+    An entry has the facts of the first engine of its kind, the times at which one was loaded (`sessions`), under what
+    each was (`starts`) and on which devices (`devices`), where that is known.
     """
-    known = next((e for e in engines if without_place(e["facts"]) == without_place(entry["facts"])), None)
+    known = next((e for e in engines if _same_kind(e["facts"], entry["facts"])), None)
+    places = [*(_devices(known) if known else []), *_devices(entry)]
     if known is None:
         known = {"facts": entry["facts"], "sessions": []}
-        engines.append(known)
+    else:
+        engines.remove(known)
+    engines.append(known)
     known["sessions"] = sorted({*known["sessions"], *entry["sessions"]})
-    for place in entry.get("devices", []):
-        if place not in known.setdefault("devices", []):
-            known["devices"].append(place)
+    for key, values in (("starts", [*known.get("starts", []), *entry.get("starts", [])]), ("devices", places)):
+        if values:
+            known[key] = [value for number, value in enumerate(values) if value not in values[:number]]
+
+
+def _devices(entry: Mapping[str, Any]) -> list[Any]:
+    """The devices of an entry; where none was noted, the one of its facts."""
+    return list(entry.get("devices") or device_of(entry["facts"]))
+
+
+def device_of(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The device that an engine names, as one entry; none where it names none."""
+    found = {key: facts[key] for key in _DEVICE if facts.get(key) is not None}
+    return [found] if found else []
+
+
+def this_invocation() -> dict[str, Any]:
+    """What runs bitparity here: its version, the interpreter, the operating system and the number of CPUs."""
+    return {
+        "bitparity": bitparity.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def without_request(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling values that were sent, less what each request has of its own."""
+    return {key: value for key, value in sent.items() if key not in ("item", "sample", "seed")}
+
+
+def _same_kind(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    models = one.get("model", {}), other.get("model", {})
+    return without_place(one) == without_place(other) and not differing(*models)
 
 
 def without_place(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What may change a number: not which of several equal devices it is, how much room it has, or where files lie."""
+    """What may change a number: not which of several equal devices it is, nor how much room it has.
+
+    The model is left out: of what checkpoints differ in, `models.differing` decides.
+    """
     kind = str(facts.get("device", "")).partition(":")[0]
-    model = {k: v for k, v in facts.get("model", {}).items() if k not in ("path", "revision")}
     mig = facts.get("mig") and {k: v for k, v in facts["mig"].items() if k != "gpu_uuid"}
-    others = {k: v for k, v in facts.items() if k not in ("device_uuid", "kv_cache_tokens")}
-    return {**others, "device": kind, "model": model, "mig": mig}
+    others = {k: v for k, v in facts.items() if k not in ("device_uuid", "kv_cache_tokens", "model")}
+    return {**others, "device": kind, "mig": mig}

@@ -8,6 +8,7 @@ BitparityError                exit code 3
 │   │   ├── GatedDataError    a data set whose owner has not let this account in
 │   │   └── UnavailableError  what one benchmark needs is not on this machine
 │   ├── ModelError            a model folder, tokenizer or chat template
+│   │   └── ChangedModelError   its files are no longer those that the run was started with
 │   ├── RunError              the run directory: another study, another process, not writable
 │   └── MissingDependencyError  an optional package is absent
 ├── EngineError               an engine died or could not start; what was finished is kept
@@ -59,6 +60,10 @@ class UnavailableError(DataError):
 
 class ModelError(UserInputError):
     """A model folder, its tokenizer or its chat template cannot be used as the study asks."""
+
+
+class ChangedModelError(ModelError):
+    """An engine loaded other files than the run has looked at; it costs that variant only."""
 
 
 class RunError(UserInputError):

@@ -6,8 +6,6 @@ with prepare(study, run, progress) as prepared:
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,16 +13,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import bitparity
 from bitparity import exam as exams
 from bitparity.benchmarks import load_benchmark
+from bitparity.engine_facts import this_invocation
 from bitparity.engines.batching import fixed_batches
 from bitparity.errors import GatedDataError, ModelError, RunError, UnavailableError
 from bitparity.exam import Exam, ExamItem, Questions, Unanswered
 from bitparity.grades import Grader, open_graders, opens_reasoning
 from bitparity.grading import completion_of
 from bitparity.lengths import risk
-from bitparity.models import context_length, identity, model_type, resolve_model, resolve_tokenizer, tokenizer_identity
+from bitparity.models import (
+    context_length,
+    differing,
+    identity_of,
+    model_type,
+    other_tokenizer,
+    resolve_model,
+    resolve_tokenizer,
+    tokenizer_identity,
+)
 from bitparity.progress import Task
 from bitparity.records import Request, Sample
 from bitparity.shards import Shard, claim
@@ -164,14 +171,19 @@ def _open_files(name: str, variant: Variant) -> Model:
         if variant.engine.kind == "replay":
             return Model(None, {"recorded": variant.model}, None)
         if variant.engine.kind != "openai":
-            folder = resolve_model(variant)
-            return Model(folder, identity(folder), None)
+            return _local(variant)
         # a model behind a server: nothing of it is here but, where the study names one, its tokenizer
         served = {"server": variant.engine.base_url, "model": variant.model}
-        tokenizer = {} if variant.tokenizer is None else tokenizer_identity(resolve_tokenizer(variant))
+        tokenizer = {} if variant.tokenizer is None else other_tokenizer(resolve_tokenizer(variant))
         return Model(None, {**served, **tokenizer}, None)
     except ModelError as error:
         raise ModelError(f"variant '{name}': {error}") from None
+
+
+def _local(variant: Variant) -> Model:
+    folder = resolve_model(variant)
+    named = {} if variant.named is None else {"named": variant.named}
+    return Model(folder, {**identity_of(variant, folder), **named}, None)
 
 
 def _with_renderer(name: str, variant: Variant, model: Model, known: dict[str, Renderer]) -> Model:
@@ -199,21 +211,17 @@ def _checked_environment(
     claim(run, environment, shard)
     variants = environment.setdefault("variants", {})
     for name, model in models.items():
-        stored = variants.setdefault(name, {"identity": model.identity, "engines": []})["identity"]
-        keys = {**stored, **model.identity}.keys() - {"path"}  # the same files may lie elsewhere
-        changed = sorted(k for k in keys if stored.get(k) != model.identity.get(k))
-        if changed:
-            shown = "; ".join(f"{k}: {stored.get(k)} -> {model.identity.get(k)}" for k in changed[:3])
+        entry = variants.setdefault(name, {"identity": model.identity, "engines": []})
+        stored, now = entry["identity"], model.identity
+        if changed := differing(stored, now):
+            shown = "; ".join(f"{k}: {stored.get(k)} -> {now.get(k)}" for k in changed[:3])
             raise RunError(
                 f"variant '{name}': the model at {study.variants[name].model} is no longer the one this run was "
                 f"started with ({shown}). Restore it, or start a new run with --out"
             )
-    environment |= {
-        "bitparity": bitparity.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-    }
+        entry["identity"] = stored | {k: v for k, v in now.items() if k != "path"}  # more than an earlier version noted
+    for key, value in this_invocation().items():
+        environment.setdefault(key, value)
     return environment
 
 

@@ -5,8 +5,9 @@ run_study(load_study(Path("study.yaml")), Path("artifacts/my-study"), make_progr
 
 from __future__ import annotations
 
+import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -16,13 +17,13 @@ from typing import Any
 from bitparity import judging
 from bitparity.afterwards import Afterwards
 from bitparity.board import GENERATING, GRADING, LOADING, Board, publishing
-from bitparity.engine_facts import join_engine
+from bitparity.engine_facts import device_of, join_engine, this_invocation, without_request
 from bitparity.engines.spare import Engines
-from bitparity.errors import EngineError
+from bitparity.errors import ChangedModelError, EngineError
 from bitparity.exam import groups_of, samples_asked
 from bitparity.grades import grade_benchmark
 from bitparity.live_grading import idle_cores
-from bitparity.models import weight_files
+from bitparity.models import differing, weight_files
 from bitparity.page_cache import read_ahead
 from bitparity.preparation import Outcome, Prepared, Work, found, in_order, open_models, plan_variant, prepare
 from bitparity.progress import Task
@@ -134,6 +135,10 @@ class _Turn:
                     self.prepared.outcome.failures[self.name] = str(error)
                     self.board.ended(self.name, str(error))
                     return
+            except ChangedModelError as error:
+                self.prepared.outcome.failures[self.name] = str(error)
+                self.board.ended(self.name, str(error))
+                return
             work = plan_variant(self.prepared, self.name)
 
     def _answer(self, work: Work, variant: Variant) -> None:
@@ -143,6 +148,7 @@ class _Turn:
             with self.progress(f"{name}: loading", None, "models"):
                 engine = stack.enter_context(self._engines.start(variant, prepared.run.log_path(name)))
             engine.on_progress = partial(self.board.computed, name)
+            engine.on_sent = partial(_record_sent, prepared, name)
             record_engine(prepared, name, engine.facts)
             recorder = stack.enter_context(Recorder(prepared, name, self.board, idle_cores(variant, engine.facts)))
             work = in_order(prepared, name, work)
@@ -181,11 +187,36 @@ def show_start(prepared: Prepared, name: str, board: Board) -> None:
 
 
 def record_engine(prepared: Prepared, name: str, facts: dict[str, Any], place: dict[str, Any] | None = None) -> None:
-    """Note what really runs, and at which `place` of several; a run on another kind of device has a second entry."""
+    """Note what really runs, and at which `place` of several; a run on another kind of device has a second entry.
+
+    Raises ChangedModelError where the engine has loaded other files than those that were looked at before.
+    """
+    _check_loaded(name, prepared.models[name].identity, facts.get("model", {}))
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    entry = {"facts": facts, "sessions": [at], "devices": [] if place is None else [place]}
+    devices = device_of(facts) if place is None else [place]
+    here = this_invocation()
+    prepared.environment |= here
+    start = {"at": at, "host": platform.node(), **here, **(devices[0] if devices else {})}
+    entry = {"facts": facts, "sessions": [at], "starts": [start], "devices": devices}
     join_engine(prepared.environment["variants"][name]["engines"], entry)
     prepared.note()
+
+
+def _record_sent(prepared: Prepared, name: str, benchmark: str, values: dict[str, Any]) -> None:
+    """Note the sampling values of a benchmark's first request, again where another session sends others."""
+    known = prepared.environment["variants"][name].setdefault("sent", {}).setdefault(benchmark, [])
+    if without_request(values) not in map(without_request, known):
+        known.append(values)
+        prepared.note()
+
+
+def _check_loaded(name: str, seen: Mapping[str, Any], loaded: Mapping[str, Any]) -> None:
+    if changed := differing(seen, loaded):
+        raise ChangedModelError(
+            f"variant '{name}': the files in {loaded.get('path')} changed while the run went on ({', '.join(changed)} "
+            "differ between what was looked at and what the engine loaded), so no answer was taken from it. Put back "
+            "the files that the run was started with and run the same command, or start a new run with --out"
+        )
 
 
 def _grade_variant(prepared: Prepared, name: str, board: Board, progress: Task) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from bitparity import exam as exams
-from bitparity.engine_facts import join_engine
+from bitparity.engine_facts import join_engine, without_request
 from bitparity.errors import RunError, UserInputError
 from bitparity.exam import Exam
+from bitparity.models import differing
 from bitparity.records import Request
 from bitparity.store import AppendLog, Key, Keys, Run, WritableRun, study_difference, write_atomically
 from bitparity.study import Study
@@ -219,6 +220,9 @@ def _joined(target: Run, runs: Sequence[Run]) -> dict[str, Any]:
                 join_engine(joined["engines"], engine)
             for key in ("exam", "sampling"):
                 joined.setdefault(key, {}).update(stored.get(key, {}))
+            for benchmark, values in stored.get("sent", {}).items():
+                known = joined.setdefault("sent", {}).setdefault(benchmark, [])
+                known += [v for v in values if without_request(v) not in map(without_request, known)]
             before = entry["counts"].get(name, {})
             entry["counts"][name] = {key: stored[key] for key in COUNTED if key in stored}
             for key, values in entry["counts"][name].items():
@@ -232,8 +236,7 @@ def _joined(target: Run, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _check_identity(name: str, one: Mapping[str, Any], other: Mapping[str, Any], run: Run) -> None:
-    keys = (one.keys() & other.keys()) - {"path"}
-    if changed := sorted(key for key in keys if one[key] != other[key]):
+    if changed := differing(one, other):
         raise RunError(
             f"variant '{name}' of {run.path} is another checkpoint than that of the other directories "
             f"({', '.join(changed)} differ); its answers do not belong to this run"

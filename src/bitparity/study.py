@@ -230,7 +230,9 @@ class Variant(Strict):
 
     `model` is a hub id or an absolute path; with engine openai the model's name at the server.
 
-    `control` marks the baseline's second run, with other seeds and in another order: the noise floor.
+    `control` marks the baseline's second run, with other seeds and in another order: the noise floor. `named` is the
+    model as the study file writes it, where that is a link with another name than what it leads to. It decides no
+    figure, so it is no part of the resolved study.
     """
 
     model: str
@@ -239,6 +241,7 @@ class Variant(Strict):
     baseline: bool
     engine: EngineSpec
     control: bool = False
+    named: str | None = Field(default=None, exclude=True)
 
 
 class BenchmarkFile(ProtocolOverrides):
@@ -501,8 +504,10 @@ def resolve(file: StudyFile, folder: Path, limit: int | None = None, *, control:
 
 def _variant(name: str, given: VariantFile, model: str, engine: EngineSpec, folder: Path) -> Variant:
     served = engine.kind == "openai"  # the model's name is the server's own affair
+    place = model if served else _model_place(model, folder, f"variants.{name}.model")
     return Variant(
-        model=model if served else _model_place(model, folder, f"variants.{name}.model"),
+        model=place,
+        named=model if Path(model).name != Path(place).name else None,
         revision=given.revision,
         tokenizer=_model_place(given.tokenizer, folder, f"variants.{name}.tokenizer") if given.tokenizer else None,
         baseline=given.baseline,

@@ -132,3 +132,13 @@ def test_equal_devices_share_an_entry_and_others_have_their_own() -> None:
     assert [place["uuid"] for place in engines[0]["devices"]] == ["GPU-1", "GPU-2"]
     add("A100", "GPU-3", "c", "2026-01-04")
     assert [engine["facts"]["device_name"] for engine in engines] == ["H100", "A100"]
+    add("H100", "GPU-1", "a", "2026-01-05")
+    assert [engine["facts"]["device_name"] for engine in engines] == ["A100", "H100"]  # what ran last stands last
+
+
+def test_every_device_of_a_kind_is_kept_also_where_an_earlier_version_noted_none() -> None:
+    engines: list[dict[str, Any]] = []
+    for number in (1, 2):
+        facts = {"device": "cuda:0", "device_uuid": f"GPU-{number}", "mig": None}
+        join_engine(engines, {"facts": facts, "sessions": [f"2026-01-0{number}"]})
+    assert [engine["devices"] for engine in engines] == [[{"device_uuid": "GPU-1"}, {"device_uuid": "GPU-2"}]]

@@ -13,6 +13,7 @@ from typing import Any
 
 from bitparity.engines.spare import Engines
 from bitparity.errors import EngineError, UserInputError
+from bitparity.models import differing
 from bitparity.records import Request, Sample
 from bitparity.restarts import less_at_once
 from bitparity.steps import Feed
@@ -190,8 +191,7 @@ def room(variant: Variant, facts: Mapping[str, Any]) -> int:
 def check_identity(expected: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Raise UserInputError where an engine has loaded another checkpoint than the study's."""
     found = facts.get("model", {})
-    keys = (expected.keys() & found.keys()) - {"path", "revision"}  # the same files may lie elsewhere
-    if changed := sorted(key for key in keys if expected[key] != found[key]):
+    if changed := differing(expected, found):
         raise UserInputError(
             f"the model at {found.get('path')} on this host is not the one that the run has ({', '.join(changed)} "
             "differ); copy it anew from the host that runs bitparity"

@@ -18,7 +18,7 @@ from bitparity.engines import Engine
 from bitparity.engines.checks import failed, problem, prompt_tokens, versions
 from bitparity.engines.decoding import Decoder, end_token_ids
 from bitparity.errors import EngineError, MissingDependencyError, UserInputError
-from bitparity.models import context_length, declared_quantization, identity, resolve_model, resolve_tokenizer
+from bitparity.models import context_length, declared_quantization, identity_of, resolve_model, resolve_tokenizer
 from bitparity.prompts import Renderer
 from bitparity.records import Request, Sample
 from bitparity.study import Variant
@@ -58,6 +58,7 @@ class TransformersEngine(Engine):
         self._rows: Rows | None = None
         self._spec = spec
         self._vocabulary = self._model.get_input_embeddings().weight.shape[0]
+        self._variant = variant
         self._keeps_logits = "logits_to_keep" in inspect.signature(self._model.forward).parameters
         self._quantization = quantization_facts(self._model, declared_quantization(self._folder))
 
@@ -80,7 +81,7 @@ class TransformersEngine(Engine):
             "end_token_ids": self._ends,
             "trust_remote_code": self._spec.trust_remote_code,
             **self._loading,
-            "model": identity(self._folder),
+            "model": identity_of(self._variant, self._folder),
         }
 
     def progress(self) -> int:

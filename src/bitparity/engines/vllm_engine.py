@@ -28,7 +28,7 @@ from bitparity.engines.device_facts import device_facts, limits_of_slice
 from bitparity.engines.flow import as_they_end, lot_size
 from bitparity.engines.groups import how_ended
 from bitparity.errors import EngineError, MissingDependencyError, ModelError, UserInputError
-from bitparity.models import declared_quantization, identity, resolve_model, resolve_tokenizer
+from bitparity.models import declared_quantization, identity_of, resolve_model, resolve_tokenizer
 from bitparity.prompts import Renderer
 from bitparity.records import Finish, Request, Sample
 from bitparity.study import RUNTIME_KEYS, EngineSpec, Variant
@@ -69,7 +69,7 @@ class VllmEngine(Engine):
         self._machine = nvml.read(pynvml)
         limits = limits_of_slice(variant.engine, os.environ, self._machine)
         arguments = limits | _arguments(variant.engine)
-        self._identity = _beside(identity, self._folder)  # hashes gigabytes, while the engine loads
+        self._identity = _beside(identity_of, variant, self._folder)  # hashes gigabytes, while the engine loads
         try:
             args = AsyncEngineArgs(
                 model=str(self._folder),
@@ -285,10 +285,10 @@ def _variables() -> dict[str, str]:
     }
 
 
-def _beside(work: Callable[[Path], dict[str, Any]], folder: Path) -> Future[dict[str, Any]]:
+def _beside(work: Callable[[Variant, Path], dict[str, Any]], variant: Variant, folder: Path) -> Future[dict[str, Any]]:
     """Work begun in a thread of its own."""
     pool = ThreadPoolExecutor(1)
-    future = pool.submit(work, folder)
+    future = pool.submit(work, variant, folder)
     pool.shutdown(wait=False)
     return future
 
