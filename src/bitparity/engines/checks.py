@@ -7,7 +7,7 @@ from importlib import metadata
 from bitparity.errors import ModelError
 from bitparity.records import Request, Sample
 
-_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "URL")  # parts of variables' names
+_SECRET = ("KEY", "TOKEN", "SECRET", "PASS", "URL", "AUTH", "CRED", "PROXY")  # parts of variables' names
 
 
 def problem(request: Request, max_length: int | None, vocabulary: int, after_scored: int) -> str | None:

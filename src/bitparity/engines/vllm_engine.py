@@ -35,6 +35,7 @@ from bitparity.study import RUNTIME_KEYS, EngineSpec, Variant
 
 try:
     import vllm
+    from vllm import envs
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.inputs import TokensPrompt
     from vllm.platforms import current_platform
@@ -276,12 +277,15 @@ def _cuda_versions(machine: nvml.Machine) -> dict[str, str | None] | None:
     return {"cuda": torch.version.cuda, "driver": machine.driver} if torch.version.cuda is not None else None
 
 
-def _variables() -> dict[str, str]:
-    """vLLM's environment variables that are set; some choose kernels."""
+def _variables() -> dict[str, str | None]:
+    """vLLM's environment variables that are set; some choose kernels.
+
+    Of one that vLLM does not know, or that may be a secret, the name alone (None): who knows what is in it.
+    """
     return {
-        name: value
+        name: value if name in envs.environment_variables and not may_be_secret(name) else None
         for name, value in sorted(os.environ.items())
-        if name.startswith("VLLM_") and not may_be_secret(name)
+        if name.startswith("VLLM_")
     }
 
 
