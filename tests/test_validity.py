@@ -145,6 +145,12 @@ def sent(**changed: Any) -> dict[str, Any]:
     return {"sampling": {"math500": json.loads(json.dumps({**asdict(Sampling(100)), **changed}))}}
 
 
+def built(**changed: Any) -> dict[str, Any]:
+    """The sampling that an engine says it built, as environment.json holds it."""
+    (values,) = sent()["sampling"].values()
+    return {"sent": {"math500": [{"item": "q0", "sample": 0, **values, **changed}]}}
+
+
 def spoken(found: validity.Facts) -> set[tuple[str, str | None, str]]:
     return {(guard["name"], guard["variant"], guard["level"]) for guard in validity.check(found)}
 
@@ -205,6 +211,8 @@ LOOP = WORDS + "So the answer is 4. " * 40
             ("sampling_differs", "fp8", "error"),
         ),
         (facts(sheet(text=lambda n: f"{n} {WORDS}", stopped_at=150)), ("budget_differs", "fp8", "error")),
+        (facts(temperature=0.6, fp8=built(top_p=0.9)), ("sampling_differs", "fp8", "error")),
+        (facts(fp8=built(max_tokens=64)), ("sampling_differs", "fp8", "error")),
         (facts(bf16=sent(max_tokens=64)), ("sampling_differs", "bf16", "error")),
         (facts(fp8={"exam": {"math500": "another"}}), ("exam_differs", "fp8", "error")),
         (facts(available=600), ("limit", None, "warning")),
@@ -319,6 +327,9 @@ def test_a_planted_fault_is_named(planted: validity.Facts, expected: tuple[str, 
         (facts(sheet(prompt_tokens=lambda n: 9 + n), steps=True, rendered=False), "prompt_differs"),
         (facts(sheet(cut_off=10, cut_at=100)), "budget_differs"),
         (facts(fp8=sent()), "sampling_differs"),
+        (facts(fp8=built(top_p=0.5, top_k=-1, seed=None, n=1)), "sampling_differs"),  # of no effect without temperature
+        (facts(fp8=built(temperature=0.0, max_tokens=1, prompt_logprobs=0)), "sampling_differs"),
+        (facts(temperature=0.6, fp8=built(temperature=0.6, top_k=-1, seed=7)), "sampling_differs"),
         (facts(fp8={"exam": {"math500": "frozen"}}), "exam_differs"),
         (facts(temperature=0.6, study=STUDY.replace("100}", "100, samples: 4}")), "one_sample"),
         (facts(bf16=engine(), fp8=engine()), "engine_difference"),

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faulty import plant
@@ -152,6 +153,22 @@ def test_the_host_is_told_how_much_is_computed(tmp_path: Path, monkeypatch: pyte
         engine.on_progress = told.append
         assert sum(len(burst) for burst in engine.run(requests(2))) == 2
     assert set(told) == {7}
+
+
+def test_the_host_is_told_once_a_benchmark_what_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        'if "bitparity.engines.worker" in sys.orig_argv:\n'
+        "    import bitparity.engines.replay as replay\n"
+        '    replay.ReplayEngine.sent = lambda self, request: {"max_tokens": request.sampling.max_tokens}\n'
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    told: list[tuple[str, dict[str, Any]]] = []
+    with EngineProcess(variant(recorded(tmp_path, 2), "replay"), tmp_path / "log") as engine:
+        engine.on_sent = lambda benchmark, values: told.append((benchmark, values))
+        for _ in range(2):
+            assert sum(len(burst) for burst in engine.run(requests(2))) == 2
+    assert told == [("b", {"item": "q0", "sample": 0, "max_tokens": 8})]
 
 
 def test_the_engine_dies_with_its_host(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import shutil
 from collections.abc import AsyncIterator, Iterable
@@ -117,6 +118,23 @@ def test_budgets_and_stop_strings_are_each_rows_own(engine: TransformersEngine, 
     for n, text in enumerate(TEXTS[3:]):
         assert (found[text, 0].finish, found[text, 0].tokens) == ("length", n + 2)
         assert whole[text, 0].text.startswith(found[text, 0].text.rstrip("\ufffd"))
+
+
+def test_what_is_sent_is_told_whole(engine: TransformersEngine, renderer: Renderer) -> None:
+    asked = request(renderer, TEXTS[0], replace(GREEDY, temperature=0.5, stop=("x",)), seed=5)
+    sent = engine.sent(asked)
+    assert sent is not None
+    assert (sent["seed"], sent["n"], sent["stop"], sent["frequency_penalty"]) == (5, 1, ("x",), 0.0)
+    assert sent["stop_token_ids"] == engine.facts()["end_token_ids"]
+    assert engine.sent(replace(asked, scored=(((1,), (2,)),))) is None
+
+
+def test_the_tokenizer_that_is_used_is_the_one_that_is_told(tiny: Path, tmp_path: Path) -> None:
+    own = tiny_model.build_tokenizer(tmp_path / "tok", template="another")
+    asked = tiny_model.variant(tiny).model_copy(update={"tokenizer": str(own)})
+    told = TransformersEngine(asked).facts()["model"]
+    assert told["chat_template_sha256"] == hashlib.sha256(b"another").hexdigest()
+    assert told["tokenizer"]["path"] == str(own)
 
 
 def test_no_stop_string_inside_the_reasoning(engine: TransformersEngine, renderer: Renderer) -> None:

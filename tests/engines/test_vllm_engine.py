@@ -129,6 +129,34 @@ def test_facts_tell_what_runs(engine: EngineProcess) -> None:
     assert facts["kv_cache_dtype"] != "auto"
 
 
+def test_only_variables_that_vllm_knows_are_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bitparity.engines.vllm_engine import _variables
+
+    monkeypatch.setenv("VLLM_S3_PASS", "hidden")
+    monkeypatch.setenv("VLLM_API_KEY", "hidden")
+    monkeypatch.setenv("VLLM_USE_DEEP_GEMM", "0")
+    found = _variables()
+    assert (found["VLLM_S3_PASS"], found["VLLM_API_KEY"], found["VLLM_USE_DEEP_GEMM"]) == (None, None, "0")
+
+
+def test_what_is_sent_is_told_whole(requests: list[Request]) -> None:
+    from bitparity.engines.vllm_engine import VllmEngine
+
+    engine = VllmEngine.__new__(VllmEngine)
+    engine._ends = [2]
+    by_item = {request.item: request for request in requests}
+    warm = engine.sent(by_item["warm3"])
+    assert {key: warm[key] for key in ("n", "seed", "top_k", "frequency_penalty", "stop_token_ids")} == {
+        "n": 1,
+        "seed": 1,
+        "top_k": 50,
+        "frequency_penalty": 0.0,
+        "stop_token_ids": [2],
+    }
+    assert engine.sent(by_item["reasoning"])["stop"] == []
+    assert engine.sent(by_item["scored"])["prompt_logprobs"] == 0
+
+
 def test_log_likelihoods_agree_with_transformers(
     samples: dict[str, Sample], requests: list[Request], folder: Path, tmp_path: Path
 ) -> None:

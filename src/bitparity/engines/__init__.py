@@ -40,6 +40,13 @@ class Engine(ABC):
     def stream(self, requests: AsyncIterator[Request]) -> AsyncIterator[Sample]:
         """Samples as they end, each request answered exactly once."""
 
+    def sent(self, request: Request) -> dict[str, Any] | None:
+        """The sampling values with which a request is computed, as the engine builds them (JSON values).
+
+        Asked for the first request of each benchmark, to be written down; None: the engine does not tell.
+        """
+        return None
+
     def progress(self) -> int | None:
         """How much the engine has computed: output tokens, of unfinished answers too, and one for each scored text.
 

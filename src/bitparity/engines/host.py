@@ -63,6 +63,7 @@ class EngineProcess:
         self.facts: dict[str, Any] = {}
         self._variant = variant
         self.on_progress: Callable[[int], None] = lambda count: None  # told now and then how much is computed
+        self.on_sent: Callable[[str, dict[str, Any]], None] = lambda benchmark, values: None  # see `Engine.sent`
         self._stall_seconds = variant.engine.stall_timeout
         self._launched = False
         self._asked = 0  # requests sent in this run
@@ -154,6 +155,8 @@ class EngineProcess:
             if message and message[0] == "sample":
                 self._given += 1
                 burst.append(wire.decode_sample(message))
+            elif message and message[0] == "sent":
+                self.on_sent(message[1], message[2])
             done = bool(message) and message[0] == "done"
             if burst and (not message or done or len(burst) >= BURST):
                 yield burst

@@ -11,6 +11,7 @@ import inspect
 import platform
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,8 @@ class TransformersEngine(Engine):
         self._ended = 0  # tokens of batches that have ended, and batches scored
         self._rows: Rows | None = None
         self._spec = spec
-        self._vocabulary = self._model.get_input_embeddings().weight.shape[0]
         self._variant = variant
+        self._vocabulary = self._model.get_input_embeddings().weight.shape[0]
         self._keeps_logits = "logits_to_keep" in inspect.signature(self._model.forward).parameters
         self._quantization = quantization_facts(self._model, declared_quantization(self._folder))
 
@@ -88,6 +89,14 @@ class TransformersEngine(Engine):
         """Tokens written so far, and groups of continuations scored."""
         rows = self._rows
         return self._ended + (0 if rows is None else sum(len(row.ids) for row in rows.rows))
+
+    def sent(self, request: Request) -> dict[str, Any] | None:
+        """What the sampler goes by; a text that is scored is not sampled."""
+        if request.scored is not None:
+            return None
+        seed = request.seed if request.sampling.temperature > 0 else None
+        own = {"n": 1, "frequency_penalty": 0.0, "seed": seed, "stop_token_ids": self._ends}
+        return {**asdict(request.sampling), **own}
 
     async def stream(self, requests: AsyncIterator[Request]) -> AsyncIterator[Sample]:
         """Samples, batch by batch; requests without a batch are computed in the order of their arrival."""

@@ -56,6 +56,10 @@ except ImportError:  # vLLM before 0.25
 
 
 _PASSED = ("dtype", "trust_remote_code", "max_model_len", *RUNTIME_KEYS)
+_SENT = (
+    *("n", "max_tokens", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty"),
+    *("repetition_penalty", "seed", "stop", "stop_token_ids", "prompt_logprobs"),
+)
 # vLLM's limits for work in bulk, as its class LLM has them; without a word of the use it takes 128 sequences
 _USAGE = UsageContext.LLM_CLASS
 
@@ -133,6 +137,11 @@ class VllmEngine(Engine):
             "model": self._identity.result(),
         }
 
+    def sent(self, request: Request) -> dict[str, Any]:
+        """What vLLM is asked, by SamplingParams' own names and after its own changes."""
+        made = sampling_params(request, self._ends) if request.scored is None else _scoring_params()
+        return {name: getattr(made, name) for name in _SENT}
+
     async def stream(self, requests: AsyncIterator[Request]) -> AsyncIterator[Sample]:
         """Samples as they end; as many requests as run at once are under way, and new ones begin in lots."""
         try:
@@ -174,14 +183,7 @@ class VllmEngine(Engine):
 
     async def _log_likelihood(self, context: tuple[int, ...], continuation: tuple[int, ...]) -> tuple[float, bool]:
         """(sum of log-probabilities, whether each token had rank 1) from the prompt's log-probabilities."""
-        parameters = SamplingParams(
-            max_tokens=1,
-            temperature=0.0,
-            prompt_logprobs=0,  # the prompt's own tokens, no others
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-        output = await self._final(context + continuation, parameters)
+        output = await self._final(context + continuation, _scoring_params())
         if output.prompt_logprobs is None:
             raise EngineError("vLLM gave no log-probabilities of the prompt")
         tail = output.prompt_logprobs[len(context) :]
@@ -228,6 +230,16 @@ def sampling_params(request: Request, ends: list[int]) -> Any:
         stop_token_ids=ends,
         detokenize=bool(stop),  # vLLM needs its own text only to find them
         skip_special_tokens=True,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _scoring_params() -> Any:
+    return SamplingParams(
+        max_tokens=1,
+        temperature=0.0,
+        prompt_logprobs=0,  # the prompt's own tokens, no others
+        detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 

@@ -157,10 +157,24 @@ def report_progress(engine: Engine, outbox: Outbox) -> None:
 
 
 async def _answer(engine: Engine, inbox: Inbox, outbox: Outbox) -> None:
+    told: set[str] = set()
     while (first := await inbox.message())[0] != "close":
-        async for sample in engine.stream(inbox.requests(first)):
+        async for sample in engine.stream(_telling(engine, inbox.requests(first), outbox, told)):
             outbox.put(wire.encode_sample(sample))
         outbox.put(wire.encode("done"))
+
+
+async def _telling(
+    engine: Engine, requests: AsyncIterator[Request], outbox: Outbox, told: set[str]
+) -> AsyncIterator[Request]:
+    """The requests; of each benchmark's first one the host is told what is sent."""
+    async for request in requests:
+        if request.benchmark not in told:
+            told.add(request.benchmark)
+            if (values := engine.sent(request)) is not None:
+                values = {"item": request.item, "sample": request.sample, **values}
+                outbox.put(wire.encode("sent", request.benchmark, values))
+        yield request
 
 
 def describe(error: Exception) -> tuple[str, str]:

@@ -123,8 +123,8 @@ def sampling_differs(facts: Facts) -> Iterator[Guard]:
     """Sampling values or a token budget that are not the exam's."""
     asked = json.loads(json.dumps(asdict(facts.exam.sampling)))
     for name, _ in facts.started():
-        sent = facts.sent(name)
-        if sent is not None and (differing := _differing(asked, sent)):
+        noted = [facts.asked(name) or asked, *(_as_asked(asked, sent) for sent in facts.sent(name))]
+        if differing := next(filter(None, (_differing(asked, values) for values in noted)), ""):
             yield guard(
                 "sampling_differs",
                 name,
@@ -133,6 +133,19 @@ def sampling_differs(facts: Facts) -> Iterator[Guard]:
                 f"this variant was sampled otherwise than the exam says ({differing}): the difference may come from "
                 "that alone. Run it again in a new directory",
             )
+
+
+def _as_asked(asked: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
+    """What an engine sent, in the exam's terms: what has no effect, or is done otherwise, counts as asked for.
+
+    Without a temperature vLLM drops what narrows the choice; stop strings may be looked for in the finished text; a
+    text that is scored is not sampled at all.
+    """
+    if sent.get("prompt_logprobs") is not None:
+        return dict(asked)
+    idle = {"top_p", "top_k", "min_p"} if asked["temperature"] == 0 else set()
+    found = {key: value if key in idle else sent.get(key, value) for key, value in asked.items()}
+    return {**found, "top_k": max(0, found["top_k"]), "stop": found["stop"] or asked["stop"]}
 
 
 def budget_differs(facts: Facts) -> Iterator[Guard]:

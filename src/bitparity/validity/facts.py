@@ -46,10 +46,14 @@ class Facts:
         """Each time a variant's engine was started again: when, why, and what was lowered."""
         return list(self._stored(variant).get("restarts", []))
 
-    def sent(self, variant: str) -> Mapping[str, Any] | None:
-        """The sampling values that were sent to a variant's engine; None where it was not noted."""
+    def asked(self, variant: str) -> Mapping[str, Any] | None:
+        """The sampling values of the exam that a variant sat; None where it was not noted."""
         found: Mapping[str, Any] | None = self._stored(variant).get("sampling", {}).get(self.spec.name)
         return found
+
+    def sent(self, variant: str) -> list[Mapping[str, Any]]:
+        """The sampling values that a variant's engine built, one entry for each way; empty where it did not tell."""
+        return list(self._stored(variant).get("sent", {}).get(self.spec.name, []))
 
     def sat(self, variant: str) -> str | None:
         """The hash of the exam that a variant sat; None where it was not noted."""
