@@ -332,9 +332,9 @@ def test_missing_weights_are_not_made_up(tiny: Path, tmp_path: Path) -> None:
 def test_an_unknown_quantization_is_not_skipped(tiny: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny, tmp_path / "m")
     config = json.loads((folder / "config.json").read_text())
-    config["quantization_config"] = {"quant_method": "modelopt", "quant_algo": "NVFP4"}
+    config["quantization_config"] = {"quant_method": "of tomorrow"}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=r"quantized by 'modelopt'.*use engine kind vllm"):
+    with pytest.raises(ModelError, match=r"quantized by 'of tomorrow'.*use engine kind vllm"):
         TransformersEngine(tiny_model.variant(folder))
 
 
