@@ -1,4 +1,4 @@
-"""What holds for every OpenAI-compatible endpoint: which failures pass, and how long it asks to be left alone."""
+"""What holds for every OpenAI-compatible endpoint: its key, which failures pass, how long it asks to be left alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ import time
 from email.utils import parsedate_to_datetime
 
 _PASSING = {408, 409, 425, 429}
+
+
+def sendable(key: str) -> bool:
+    """Whether a key can stand in a header, as visible ASCII and spaces (RFC 9110, 5.5).
+
+    Any other is refused before it is sent: the HTTP libraries show the header in their own messages.
+    """
+    return key.isascii() and key.isprintable()
 
 
 def passes(status: int) -> bool:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from bitparity.benchmarks import Benchmark, load_benchmark
 from bitparity.benchmarks._judge import JudgeSettings, Judgment, read_reply
-from bitparity.endpoints import passes, retry_after
+from bitparity.endpoints import passes, retry_after, sendable
 from bitparity.errors import StudyError
 from bitparity.grading import completion_of
 from bitparity.progress import Task
@@ -61,17 +61,22 @@ class _RequestError(Exception):
 
 
 def key_of(settings: JudgeSettings) -> str | None:
-    """The key of the endpoint. Raises StudyError where the variable named in the study is not set."""
+    """The key of the endpoint. Raises StudyError where the variable named in the study has none that can be sent."""
     if settings.api_key_env is None:
         return None
     key = os.environ.get(settings.api_key_env, "").strip()
     if not key:
         raise StudyError(f"judge: the environment variable {settings.api_key_env} is not set; it must hold the key")
+    if not sendable(key):
+        raise StudyError(
+            f"judge: the environment variable {settings.api_key_env} holds a line break or a character beyond ASCII, "
+            "which no key has; export it again with the key alone"
+        )
     return key
 
 
 def check(study: Study) -> None:
-    """Raises StudyError before anything runs where the key of a judge is not set."""
+    """Raises StudyError before anything runs where the key of a judge is not set or cannot be sent."""
     for spec in study.benchmarks:
         if (settings := load_benchmark(spec).judge if spec.settings.get("judge") else None) is not None:
             key_of(settings)
@@ -235,7 +240,9 @@ class Judge:
     def _failure(self, error: urllib.error.HTTPError) -> Exception:
         with error:
             said = " ".join(error.read(2000).decode("utf-8", "replace").split())
-        reason = self._clean(f"{self._settings.base_url} answered {error.code}: {said[:200]}")
+        reason = (
+            f"{self._settings.base_url} answered {error.code}: {self._clean(said)[:200]}"  # cut last: no half a key
+        )
         if passes(error.code):
             return _PassingError(reason, retry_after(error.headers.get("Retry-After")) or 0.0)
         if error.code in _REFUSALS or error.code < 400:

@@ -486,6 +486,16 @@ def test_a_key_that_is_not_set_stops_before_anything_runs(cli: Cli, endpoint: st
     assert not (tmp_path / "run" / "samples").exists()
 
 
+def test_a_key_that_no_header_can_hold_stops_before_anything_runs(
+    cli: Cli, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWO_KEYS", f"{KEY}\n{KEY}")
+    ended = cli("run", judged_study(tmp_path, endpoint, api_key_env="TWO_KEYS"), "--out", tmp_path / "run")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "TWO_KEYS holds a line break" in ended.err
+    assert KEY not in ended.err
+
+
 @pytest.mark.usefixtures("in_process")
 def test_no_question_is_in_the_report(cli: Cli, endpoint: str, tmp_path: Path) -> None:
     run = tmp_path / "run"

@@ -324,6 +324,30 @@ def test_the_variable_with_the_key_is_not_set(monkeypatch: pytest.MonkeyPatch) -
         run(variant(double, api_key_env="TOY_KEY"), CHAT)
 
 
+@pytest.mark.parametrize("key", [f"{KEY}\n{KEY}", f"{KEY}\u00e9", f"{KEY}\x7f"])
+def test_a_key_that_no_header_can_hold_is_refused_without_saying_it(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("TOY_KEY", key)
+    with serving() as double, pytest.raises(UserInputError, match="TOY_KEY.* holds a line break or") as raised:
+        run(variant(double, api_key_env="TOY_KEY"), CHAT)
+    assert not double.headers
+    assert KEY not in str(raised.value)
+
+
+def test_a_key_with_the_line_break_of_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOY_KEY", f"{KEY}\n")
+    with serving() as double:
+        run(variant(double, api_key_env="TOY_KEY"), CHAT)
+    assert {h["authorization"] for h in double.headers} == {f"Bearer {KEY}"}
+
+
+def test_a_long_message_does_not_end_in_half_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOY_KEY", KEY)
+    refusal = Reply({"error": {"message": "x" * (openai_http._TOLD - 5) + KEY}}, 400)
+    with serving(by_turns([refusal])) as double:
+        (sample,), _ = run(variant(double, api_key_env="TOY_KEY"), CHAT)
+    assert KEY[:5] not in (sample.error or "")
+
+
 def refuses_extensions(endpoint: str, body: dict[str, Any]) -> Reply | None:
     unknown = EXTENSIONS & body.keys()
     return Reply({"error": {"message": f"Unrecognized argument: {sorted(unknown)}"}}, 400) if unknown else None

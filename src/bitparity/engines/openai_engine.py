@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bitparity.endpoints import sendable
 from bitparity.engines import Engine
 from bitparity.engines.checks import failed, one_line, problem, prompt_tokens
 from bitparity.engines.decoding import cut_at_stop, end_token_ids
@@ -297,12 +298,17 @@ async def about_server(variant: Variant) -> dict[str, Any]:
 
 
 def _key(name: str | None) -> str | None:
-    """The key from the variable that the study names. Raises UserInputError where it is not set."""
+    """The key from the variable that the study names. Raises UserInputError where it is not set or cannot be sent."""
     if name is None:
         return None
     key = os.environ.get(name, "").strip()
     if not key:
         raise UserInputError(f"the variable {name}, named by api_key_env, is not set; export it with the server's key")
+    if not sendable(key):
+        raise UserInputError(
+            f"the variable {name}, named by api_key_env, holds a line break or a character beyond ASCII, which no key "
+            "has; export it again with the key alone"
+        )
     return key
 
 

@@ -150,14 +150,14 @@ class Server:
         return value
 
     def _told(self, response: httpx.Response) -> str:
-        """The server's own words, in one line."""
+        """The server's own words, in one line; cut last, so that no half a key is left."""
         try:
             value = response.json()
             error = value.get("error", value) if isinstance(value, dict) else value
             text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
         except ValueError:
             text = re.sub(r"<[^>]*>", " ", response.text)
-        return self._redacted(" ".join(text.split())[:_TOLD]) or "no reason given"
+        return self._redacted(" ".join(text.split()))[:_TOLD] or "no reason given"
 
     def _redacted(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
