@@ -68,7 +68,7 @@ def completion(text: str = "4", tokens: int = 3, prompt: int = 9, finish: str = 
     return Reply({"choices": [{"text": text, "finish_reason": finish}], "usage": usage})
 
 
-def message(content: str | None, finish: str = "stop", prompt: int = 9, **more: Any) -> Reply:
+def message(content: Any, finish: str = "stop", prompt: int = 9, **more: Any) -> Reply:
     """The answer of /v1/chat/completions."""
     usage = {"prompt_tokens": prompt, "completion_tokens": 3}
     choice = {"message": {"role": "assistant", "content": content, **more}, "finish_reason": finish}

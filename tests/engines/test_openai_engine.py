@@ -175,6 +175,10 @@ FAULTS = {
     "503 in HTML": Reply(status=503, raw=b"<html><h1>Bad Gateway</h1></html>"),
     "broken JSON": Reply(raw=b'{"choices": [{"te'),
     "no choice": Reply({"choices": []}),
+    "no text and no message": Reply({"choices": [{"finish_reason": "stop"}]}),
+    "a message that is no object": Reply({"choices": [{"message": "4", "finish_reason": "stop"}]}),
+    "a content that is no text": Reply({"choices": [{"message": {"content": {"4": 4}}, "finish_reason": "stop"}]}),
+    "a part that is no text": message([{"type": "text", "text": "4"}, {"type": "thinking", "thinking": []}]),
     "an error with status 200": Reply({"error": {"message": "upstream died"}}),
     "dropped connection": Reply({"choices": [{"text": "never whole" * 500}]}, drop=True),
     "too slow": Reply({"choices": []}, seconds=1.0),
@@ -399,6 +403,13 @@ def test_no_stop_string_inside_the_reasoning(tokenizer: Path) -> None:
     assert (sample.text, sample.finish) == ("A B</think>C ", "stop")
 
 
+def test_a_text_in_parts_is_joined() -> None:
+    parts = [{"type": "text", "text": "It is "}, {"type": "text", "text": "4."}]
+    with serving(by_turns([message(parts), message([])])) as double:
+        samples, _ = run(variant(double, concurrency=1), CHAT, CHAT)
+    assert [(s.text, s.finish) for s in samples] == [("It is 4.", "stop"), ("", "stop")]
+
+
 @pytest.mark.parametrize(("told", "finish"), [("length", "length"), ("content_filter", "error"), (None, "error")])
 def test_why_it_ended(told: Any, finish: str) -> None:
     with serving(by_turns([message("4", told)])) as double:
@@ -416,7 +427,7 @@ def test_log_likelihoods_of_echoed_tokens(tokenizer: Path) -> None:
     assert sample.prompt_tokens == 4
 
 
-@pytest.mark.parametrize("how", ["refuses", "wrong length", "nothing", "null"])
+@pytest.mark.parametrize("how", ["refuses", "wrong length", "nothing", "null", "a list", "words"])
 def test_a_server_without_log_probabilities_is_refused_for_such_tasks(tokenizer: Path, how: str) -> None:
     def answers(endpoint: str, body: dict[str, Any]) -> Reply | None:
         if not body.get("echo"):
@@ -428,6 +439,10 @@ def test_a_server_without_log_probabilities_is_refused_for_such_tasks(tokenizer:
             reply.value["choices"][0]["logprobs"] = None
         if how == "null":
             reply.value["choices"][0]["logprobs"]["token_logprobs"][2] = None
+        if how == "a list":
+            reply.value["choices"][0]["logprobs"] = [1]
+        if how == "words":
+            reply.value["choices"][0]["logprobs"]["top_logprobs"][2] = {"x": "likely"}
         return Reply({"error": "echo is not supported"}, 400) if how == "refuses" else reply
 
     with serving(answers) as double:

@@ -275,12 +275,13 @@ class OpenAIEngine(Engine):
             "logprobs": 1,
         }
         answer = await self._server.post("completions", body, patience)
-        given = answer.choice.get("logprobs") or {}
-        chosen, best = given.get("token_logprobs") or [], given.get("top_logprobs") or []
+        given = answer.choice.get("logprobs")
+        told = [given.get(name) if isinstance(given, Mapping) else None for name in ("token_logprobs", "top_logprobs")]
+        chosen, best = (value if isinstance(value, list) else [] for value in told)
         if not len(ids) <= len(chosen) <= len(ids) + 1 or len(best) != len(chosen):
             raise Unanswered(f"asked to echo {len(ids)} tokens it gave {len(chosen)} log-probabilities", final=True)
         pairs = list(zip(chosen, best, strict=True))[len(context) : len(ids)]
-        if any(not _is_number(value) or not top for value, top in pairs):
+        if any(not _is_number(value) or not _are_numbers(top) for value, top in pairs):
             raise Unanswered("a log-probability of the prompt is missing", final=True)
         return math.fsum(value for value, _ in pairs), all(value >= max(top.values()) for value, top in pairs)
 
@@ -327,10 +328,7 @@ def _chat_modes() -> Iterator[Mode]:
 
 def _text(answer: Answer, request: Request) -> str:
     """The raw text; a reasoning that the server parted off stands before the answer again, in its tags."""
-    message = answer.choice.get("message")
-    if not isinstance(message, Mapping):
-        return str(answer.choice.get("text") or "")
-    content = str(message.get("content") or "")
+    content, message = answer.text, answer.choice.get("message") or {}
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     if not isinstance(reasoning, str) or not reasoning:
         return content
@@ -346,6 +344,10 @@ def _finish(reason: Any) -> Finish:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_numbers(top: Any) -> bool:
+    return isinstance(top, Mapping) and bool(top) and all(map(_is_number, top.values()))
 
 
 def _first_error(group: BaseExceptionGroup[Exception]) -> Exception:

@@ -1,8 +1,8 @@
 """Requests to an OpenAI-compatible server, tried again where that may help.
 
 What may pass is tried again after a growing pause: no connection, a connection that drops, time-outs, status 408,
-409, 425, 429 and 5xx, an answer that is no JSON. `Retry-After` is honoured. What the server refuses for what it is
-(other 4xx) is not tried again. The key goes into one header and nowhere else.
+409, 425, 429 and 5xx, an answer that is no JSON or holds no text. `Retry-After` is honoured. What the server refuses
+for what it is (other 4xx) is not tried again. The key goes into one header and nowhere else.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Unanswered(Exception):  # noqa: N818 - an outcome, not a fault of this pro
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A server's answer with exactly one choice."""
+    """A server's answer with exactly one choice, which holds a text."""
 
     body: Mapping[str, Any]
 
@@ -54,10 +54,16 @@ class Answer:
         found: Mapping[str, Any] = self.body["choices"][0]
         return found
 
+    @property
+    def text(self) -> str:
+        """What was written, a reasoning that the server parted off left out."""
+        return _written(self.choice)
+
     def usage(self, name: str) -> int | None:
-        """A count of tokens, None where the server does not tell."""
-        value = (self.body.get("usage") or {}).get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
+        """A count of tokens, None where the server does not tell one that can be."""
+        usage = self.body.get("usage")
+        value = usage.get(name) if isinstance(usage, Mapping) else None
+        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 class Server:
@@ -147,6 +153,7 @@ class Server:
                 error = value.get("error")
                 said = f": {self._redacted(str(error))[:_TOLD]}" if error else ""
                 raise Unanswered(f"the answer does not hold one choice{said}", final=False)
+            _written(choices[0])
         return value
 
     def _told(self, response: httpx.Response) -> str:
@@ -161,6 +168,19 @@ class Server:
 
     def _redacted(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
+
+
+def _written(choice: Mapping[str, Any]) -> str:
+    """The text of a choice, "" for a message that has none. Raises Unanswered where it holds neither."""
+    message = choice.get("message")
+    content = message.get("content") or "" if isinstance(message, Mapping) else choice.get("text")
+    if isinstance(content, list):  # of parts, as a message of a request may have them
+        parts = [part for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
+        content = [part.get("text") for part in parts] if len(parts) == len(content) else [None]
+        content = "".join(content) if all(isinstance(text, str) for text in content) else None
+    if not isinstance(content, str):
+        raise Unanswered("the answer holds no text", final=False)
+    return content
 
 
 def _about_model(listed: Mapping[str, Any], model: str, url: str) -> dict[str, Any]:
