@@ -17,13 +17,17 @@ EXTENSIONS = {"top_k", "min_p", "repetition_penalty", "stop_token_ids"}
 
 @dataclass
 class Reply:
-    """What goes back: a JSON value, or raw bytes. `drop` closes the connection in the middle of it."""
+    """What goes back: a JSON value, or raw bytes.
+
+    `drop` closes the connection in the middle of it; `drip` are the seconds before each byte.
+    """
 
     value: Any = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
     drop: bool = False
+    drip: float = 0.0
     seconds: float = 0.0
 
 
@@ -131,7 +135,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(raw[: len(raw) // 2])
             self.close_connection = True
             return
-        self.wfile.write(raw)
+        for part in (raw[n : n + 1] for n in range(len(raw))) if reply.drip else (raw,):
+            time.sleep(reply.drip)
+            self.wfile.write(part)
 
 
 @contextmanager

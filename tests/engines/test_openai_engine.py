@@ -182,6 +182,7 @@ FAULTS = {
     "an error with status 200": Reply({"error": {"message": "upstream died"}}),
     "dropped connection": Reply({"choices": [{"text": "never whole" * 500}]}, drop=True),
     "too slow": Reply({"choices": []}, seconds=1.0),
+    "byte by byte": replace(message("never in time"), drip=0.02),
 }
 
 

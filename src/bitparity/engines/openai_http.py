@@ -74,9 +74,10 @@ class Server:
         self.url = spec.base_url
         self.retries = RETRIES if spec.retries is None else spec.retries
         self._key = key
+        self._seconds = spec.request_timeout or REQUEST_TIMEOUT
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(spec.request_timeout or REQUEST_TIMEOUT, connect=_CONNECT_TIMEOUT, pool=None),
+            timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT),  # its others are between bytes, not for the whole
             limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
         )
 
@@ -124,7 +125,10 @@ class Server:
 
     async def _once(self, method: str, url: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         try:
-            response = await self._client.request(method, url, json=body)
+            async with asyncio.timeout(self._seconds):
+                response = await self._client.request(method, url, json=body)
+        except TimeoutError:
+            raise Unanswered(f"no whole answer within {self._seconds:g} s", final=False) from None
         except httpx.TimeoutException as error:
             raise Unanswered(f"no answer in time ({type(error).__name__})", final=False) from None
         except httpx.RequestError as error:
