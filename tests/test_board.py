@@ -46,7 +46,9 @@ class Clock:
         return self.now
 
 
-def sample(item: object, benchmark: str = "math500", k: int = 0, tokens: int = 10, error: bool = False) -> Sample:
+def sample(
+    item: object, benchmark: str = "math500", k: int = 0, tokens: int | None = 10, error: bool = False
+) -> Sample:
     return Sample(benchmark, str(item), k, "", "error" if error else "stop", tokens, 5, 1.0)
 
 
@@ -237,6 +239,21 @@ def test_a_log_likelihood_counts_as_work(study: Study) -> None:
     clock.now += 10
     board.answered("bf16", samples(range(40), tokens=0))
     assert board.snapshot()["variants"]["bf16"]["seconds_left"] == pytest.approx(10)
+
+
+def test_tokens_that_nobody_counted_are_unknown_and_the_time_left_goes_by_samples(study: Study) -> None:
+    clock = Clock()
+    board = Board(study, clock)
+    board.begin("bf16", {"math500": (0, 80), "aime24": (0, 30)})
+    board.phase("bf16", GENERATING)
+    clock.now += 10
+    board.answered("bf16", [*samples(range(39), tokens=0), sample(39, tokens=None)])
+    board.answered("bf16", samples(range(30), "aime24", tokens=0))
+    found = board.snapshot()["variants"]["bf16"]
+    for entry in (found, found["benchmarks"]["math500"]):
+        assert (entry["output_tokens"], entry["tokens_per_second"], entry["session_tokens_per_second"]) == (None,) * 3
+    assert found["benchmarks"]["aime24"]["output_tokens"] == 0
+    assert found["seconds_left"] == pytest.approx(40 / 7)
 
 
 def test_states_follow_what_is_told(study: Study) -> None:

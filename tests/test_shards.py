@@ -14,7 +14,7 @@ from support import Cli, replay_study, stored, write_jsonl, write_yaml
 from bitparity.exam import Exam, ExamItem
 from bitparity.records import Item, Prompt, Request, Sampling
 from bitparity.shards import Shard, parse_shard
-from bitparity.store import Run, read_lines
+from bitparity.store import Run, WritableRun, read_lines
 
 
 @pytest.fixture
@@ -101,6 +101,20 @@ def test_merging_again_adds_what_is_new_and_counts_nothing_twice(cli: Cli, tmp_p
     assert Run(out).environment()["variants"]["fp8"]["generation"]["samples"] == 12
     assert "0 samples of 3 directories" in cli("merge", out, *shards).out
     assert Run(out).environment()["variants"]["fp8"]["generation"]["samples"] == 12
+
+
+def test_a_sum_of_tokens_is_unknown_where_that_of_one_shard_is(
+    cli: Cli, tmp_path: Path, shards: list[Path]
+) -> None:
+    with WritableRun(shards[0]) as run:
+        environment = run.environment()
+        environment["variants"]["fp8"]["generation"]["output_tokens"] = None
+        run.update_environment(environment)
+    for _ in range(2):
+        cli("merge", tmp_path / "merged", *shards)
+        found = Run(tmp_path / "merged").environment()["variants"]
+        assert found["fp8"]["generation"]["output_tokens"] is None
+        assert found["bf16"]["generation"]["output_tokens"] == 12 * 12
 
 
 def test_the_same_answer_twice_is_fine_another_one_is_refused_by_name(

@@ -51,12 +51,14 @@ class _Flow:
 
     def __init__(self) -> None:
         self.samples = 0
-        self.tokens = 0
+        self.tokens = 0  # of those that were counted
+        self.counted = True  # all of them
         self._seconds: deque[tuple[int, int, int]] = deque()
 
-    def add(self, now: float, samples: int, tokens: int) -> None:
+    def add(self, now: float, samples: int, tokens: int, counted: bool) -> None:
         self.samples += samples
         self.tokens += tokens
+        self.counted &= counted
         second = int(now)
         if self._seconds and self._seconds[-1][0] == second:
             _, before, tokens_before = self._seconds.pop()
@@ -235,21 +237,20 @@ class Board:
 
     def answered(self, variant: str, samples: Sequence[Sample]) -> None:
         """Samples that are stored, each once. One whose `finish` is "error" is failed, not done."""
-        counts: dict[str, list[int]] = {}
+        ended: dict[str, list[Sample]] = {}
         failed: list[Sample] = []
         for sample in samples:
             if sample.finish == "error":
                 failed.append(sample)
-                continue
-            count = counts.setdefault(sample.benchmark, [0, 0])
-            count[0] += 1
-            count[1] += sample.tokens
+            else:
+                ended.setdefault(sample.benchmark, []).append(sample)
         with self._changed():
             found, now = self._variants[variant], self._clock()
             if found.phase != GENERATING:  # what answers is at work
                 found.enter(GENERATING, now)
-            for benchmark, (number, tokens) in counts.items():
-                found.cells[benchmark].flow.add(now, number, tokens)
+            for benchmark, own in ended.items():
+                tokens = [s.tokens for s in own if s.tokens is not None]
+                found.cells[benchmark].flow.add(now, len(own), sum(tokens), len(tokens) == len(own))
             for sample in samples if any(cell.failed for cell in found.cells.values()) else ():
                 found.cells[sample.benchmark].failed.discard((sample.item, sample.sample))
             for sample in failed:
@@ -338,7 +339,7 @@ class Board:
             "failed": sum(cell["failed"] for cell in cells),
             "rate": _sum(cell["rate"] for cell in cells),
             "session_rate": _sum(cell["session_rate"] for cell in cells),
-            "output_tokens": sum(cell["output_tokens"] for cell in cells),
+            "output_tokens": _sum(cell["output_tokens"] for cell in cells),
             "tokens_per_second": variant.computed_speed(now) or _sum(cell["tokens_per_second"] for cell in cells),
             "session_tokens_per_second": _sum(cell["session_tokens_per_second"] for cell in cells),
             **self._time_left(partial(self._seconds_left, variant), now),
@@ -350,6 +351,7 @@ class Board:
         variant = self._variants[name]
         cell, busy = variant.cells[bench], variant.seconds(GENERATING, now)
         samples, tokens = cell.flow.recent(now)
+        counted = cell.flow.counted
         works = variant.phase == GENERATING and busy > 0
         rate = samples / min(busy, WINDOW) if works else None
         session = cell.flow.samples / busy if busy > 0 else None
@@ -360,9 +362,9 @@ class Board:
             "failed": len(cell.failed),
             "rate": rate,
             "session_rate": session,
-            "output_tokens": cell.flow.tokens,
-            "tokens_per_second": tokens / min(busy, WINDOW) if works else None,
-            "session_tokens_per_second": cell.flow.tokens / busy if busy > 0 else None,
+            "output_tokens": cell.flow.tokens if counted else None,
+            "tokens_per_second": tokens / min(busy, WINDOW) if works and counted else None,
+            "session_tokens_per_second": cell.flow.tokens / busy if busy > 0 and counted else None,
             "seconds_left": cell.left / speed if works and speed else None,
             **self._figures(name, bench),
         }

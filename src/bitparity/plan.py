@@ -256,7 +256,7 @@ def _output(spec: BenchmarkSpec, size: Size, run: Run | None, budget: int) -> tu
             sample.tokens
             for variant in run.study().variants
             for sample in run.samples(variant, spec.name).values()
-            if sample.finish != "error"
+            if sample.finish != "error" and sample.tokens is not None
         ]
         if lengths:
             return sum(lengths) / len(lengths), "measured"

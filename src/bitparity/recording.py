@@ -13,7 +13,7 @@ from bitparity.errors import DiskFullError
 from bitparity.live_grading import Job, grade_job
 from bitparity.live_sheets import LiveSheets
 from bitparity.preparation import Prepared
-from bitparity.records import Grade, Sample
+from bitparity.records import Grade, Sample, output_tokens
 from bitparity.steps import Name, name_of
 from bitparity.store import AppendLog, Patience, sample_to_row
 
@@ -88,7 +88,8 @@ class Recorder:
             if rows := [sample_to_row(sample) for sample in fresh if sample.benchmark == bench]:
                 log.append(rows)
         self._total["samples"] += len(fresh)
-        self._total["output_tokens"] += sum(sample.tokens for sample in fresh)
+        before, tokens = self._total["output_tokens"], output_tokens(fresh)
+        self._total["output_tokens"] = None if before is None or tokens is None else before + tokens
         self._board.answered(self._name, fresh)
         if self._live is not None:
             self._live.take(fresh)

@@ -6,6 +6,7 @@ here can be written as one JSON line and read back unchanged.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -104,7 +105,8 @@ class Request:
 class Sample:
     """What an engine gave for a request. `text` is raw and never altered afterwards.
 
-    `tokens` and `prompt_tokens` are counts; `seconds` is from submission to end inside the engine.
+    `tokens` and `prompt_tokens` are counts, None where the engine does not tell; `seconds` is from submission to end
+    inside the engine.
     `logprobs` holds (sum of log-probabilities in nats, whether each token was the most likely one) for
     each scored continuation. `error` says why there is no completion, with `finish` "error".
     """
@@ -114,11 +116,21 @@ class Sample:
     sample: int
     text: str
     finish: Finish
-    tokens: int
-    prompt_tokens: int
+    tokens: int | None
+    prompt_tokens: int | None
     seconds: float
     logprobs: tuple[tuple[float, bool], ...] | None = None
     error: str | None = None
+
+
+def output_tokens(samples: Iterable[Sample]) -> int | None:
+    """The tokens of all completions; None where one of them was not counted."""
+    total = 0
+    for sample in samples:
+        if sample.tokens is None:
+            return None
+        total += sample.tokens
+    return total
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,7 +228,8 @@ def _joined(target: Run, runs: Sequence[Run]) -> dict[str, Any]:
             for key, values in entry["counts"][name].items():
                 total = joined.setdefault(key, dict.fromkeys(values, 0))
                 for unit, value in values.items():
-                    total[unit] = round(total.get(unit, 0) + value - before.get(key, {}).get(unit, 0), 3)
+                    parts = (total.get(unit, 0), value, before.get(key, {}).get(unit, 0))
+                    total[unit] = None if None in parts else round(parts[0] + parts[1] - parts[2], 3)
         for key in ("bitparity", "python", "platform", "cpus"):
             environment.setdefault(key, own.get(key))
         environment["not_run"] = {**own.get("not_run", {}), **environment.get("not_run", {})}

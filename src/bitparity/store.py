@@ -405,7 +405,7 @@ class Run:
         """The longest answer of each item, in tokens, of those that need not be run again."""
         found: dict[str, int] = {}
         for row in read_lines(self.samples_path(variant, benchmark)):
-            if row["finish"] != "error":
+            if row["finish"] != "error" and row["tokens"] is not None:
                 found[row["item"]] = max(found.get(row["item"], 0), row["tokens"])
         return found
 

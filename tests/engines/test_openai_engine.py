@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -476,7 +477,16 @@ def test_a_server_that_counts_nothing() -> None:
     silent = Reply({"choices": [{"message": {"content": "4"}, "finish_reason": "stop"}]})
     with serving(lambda endpoint, body: silent if endpoint == "chat/completions" else None) as double:
         (sample,), facts = run(variant(double, endpoint="chat"), CHAT)
-    assert (sample.text, sample.tokens, facts["usage_reported"]) == ("4", 0, False)
+    assert (sample.text, sample.tokens, sample.prompt_tokens, facts["usage_reported"]) == ("4", None, None, False)
+
+
+@pytest.mark.parametrize("usage", [[1], "many", {}, *({"completion_tokens": n} for n in (math.nan, 3.0, -5, True))])
+def test_a_count_that_is_none_is_unknown(usage: Any) -> None:
+    reply = message("4")
+    reply.value["usage"] = usage
+    with serving(by_turns([reply])) as double:
+        (sample,), _ = run(variant(double), CHAT)
+    assert (sample.text, sample.tokens) == ("4", None)
 
 
 STUDY = """
@@ -519,6 +529,33 @@ def test_a_study_over_two_servers_models(cli: Cli, tmp_path: Path, monkeypatch: 
     assert [g["variant"] for g in guards] == ["bf16", "fp8"]
     assert "chat template" in guards[0]["message"]
     assert not [p for p in run_folder.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
+
+
+def test_tokens_that_a_server_did_not_count_are_nowhere_zero(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the second variant one answer has no count, so its sums are unknown; all the others are whole."""
+    monkeypatch.setenv("TOY_KEY", KEY)
+
+    def answers(endpoint: str, body: dict[str, Any]) -> Reply | None:
+        if endpoint == "models":
+            return Reply({"data": [{"id": "toy"}, {"id": "toy-fp8"}]})
+        reply = message("It is \\boxed{4}.")
+        if body.get("model") == "toy-fp8" and "What is 7 " in body["messages"][-1]["content"]:
+            del reply.value["usage"]
+        return reply
+
+    run_folder = tmp_path / "run"
+    with serving(answers) as double:
+        cli("run", served_study(tmp_path, double.url, STUDY + "protocol: {max_tokens: 64}\n"), "--out", run_folder)
+    results = json.loads((run_folder / "results.json").read_text(encoding="utf-8"))
+    entry = results["benchmarks"]["math500"]
+    for name, tokens in (("bf16", 36), ("fp8", None)):
+        assert entry["scores"][name]["output_tokens"] == tokens
+        assert results["variants"][name]["generation"]["output_tokens"] == tokens
+    said = {g["variant"]: g["message"] for g in entry["guards"] if g["name"] == "unproved"}
+    assert "no count of tokens for 1 of 12 answers" in said["fp8"]
+    assert "count" not in said["bf16"]
 
 
 def test_continuations_cannot_be_scored_without_tokens(

@@ -198,6 +198,10 @@ def test_lines_say_starts_ends_notes_and_every_ten_seconds_the_totals(board: Boa
         "fp8: 12,200/12,726 samples (96 %), 10.0 samples/s, 1,000 tokens/s, time left unknown",
         "the engine died; started again (1 of 3)",
     ]
+    later = board.snapshot()
+    later["updated"] += 22
+    later["variants"]["fp8"]["tokens_per_second"] = None  # a server that does not count them
+    assert list(lines.news(later)) == ["fp8: 12,200/12,726 samples (96 %), 10.0 samples/s, time left unknown"]
     board.phase("fp8", "restarting the engine (2 of 3)")
     assert list(lines.news(board.snapshot())) == ["fp8: restarting the engine (2 of 3)"]
     board.ended("fp8", "it died three times")

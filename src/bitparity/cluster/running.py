@@ -19,7 +19,7 @@ from bitparity.live_grading import usable_cores
 from bitparity.preparation import Prepared, Work
 from bitparity.progress import Task
 from bitparity.recording import Recorder
-from bitparity.records import Sample
+from bitparity.records import Sample, output_tokens
 from bitparity.runner import record_engine, show_start
 
 __all__ = ["connected", "run_on_cluster"]
@@ -90,12 +90,14 @@ class _Session:
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
         self._started, self._at = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self._samples = self._tokens = 0
+        self._samples = 0
+        self._tokens: int | None = 0
 
     def count(self, samples: list[Sample]) -> None:
         """Count answers."""
         self._samples += len(samples)
-        self._tokens += sum(sample.tokens for sample in samples)
+        tokens = output_tokens(samples)
+        self._tokens = None if self._tokens is None or tokens is None else self._tokens + tokens
 
     def note(self, driver: Driver) -> None:
         """Write it down: seconds from the start of this group of variants to its end, and those of each device."""

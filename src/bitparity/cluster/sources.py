@@ -17,8 +17,8 @@ ENOUGH = 20  # answers from which a mean is worth something
 
 
 def cost(sample: Sample) -> float:
-    """The work in an answer, in answer tokens."""
-    return sample.tokens + PROMPT_COST * sample.prompt_tokens
+    """The work in an answer, in answer tokens; what was not counted is left out."""
+    return (sample.tokens or 0) + PROMPT_COST * (sample.prompt_tokens or 0)
 
 
 class Lengths:

@@ -189,8 +189,8 @@ class OpenAIEngine(Engine):
         why = f"the server ended it with '{answer.choice.get('finish_reason')}'" if finish == "error" else None
         counted = answer.usage("prompt_tokens")
         key = (request.benchmark, request.item, request.sample)
-        given = prompt_tokens(request) if mode.form == "token ids" and counted is None else counted or 0
-        return Sample(*key, text, finish, answer.usage("completion_tokens") or 0, given, seconds, error=why)
+        given = prompt_tokens(request) if mode.form == "token ids" and counted is None else counted
+        return Sample(*key, text, finish, answer.usage("completion_tokens"), given, seconds, error=why)
 
     def _mode(self, request: Request) -> Mode:
         """How to ask this: with the exam's tokens where that goes, else as the server renders it by itself."""

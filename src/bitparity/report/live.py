@@ -264,7 +264,8 @@ def _under_way(variant: Snapshot) -> str:
 
 
 def _rates(variant: Snapshot) -> str:
-    return f"{variant['rate']:.1f} samples/s, {variant['tokens_per_second']:,.0f} tokens/s"
+    tokens = variant["tokens_per_second"]
+    return f"{variant['rate']:.1f} samples/s" + ("" if tokens is None else f", {tokens:,.0f} tokens/s")
 
 
 def _ended(variant: Snapshot) -> str:

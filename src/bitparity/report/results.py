@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bitparity import exam as exams
 from bitparity import validity
 from bitparity.exam import Exam, groups_of, samples_asked
-from bitparity.records import Grade, Sample
+from bitparity.records import Grade, Sample, output_tokens
 from bitparity.report.execution import execution
 from bitparity.stats import (
     Comparison,
@@ -251,7 +251,7 @@ def _score(sheet: Sheet, groups: Sequence[str] | None) -> dict[str, Any]:
         "cut_off": sheet.cut_off(),
         "unscored": sheet.unscored,
         "errors": _errors(sheet),
-        "output_tokens": sum(s.tokens for s in ended),
+        "output_tokens": output_tokens(ended),
         "seconds": round(sum(s.seconds for s in ended) / len(ended), 3) if ended else None,
         "metrics": {name: sheet.metric(name) for name in names},
     }

@@ -72,9 +72,9 @@ def prompt_differs(facts: Facts) -> Iterator[Guard]:
             )
 
 
-def _fits(entry: ExamItem, tokens: int) -> bool:
+def _fits(entry: ExamItem, tokens: int | None) -> bool:
     """Whether a prompt of so many tokens can be the exam's; of several orders only the longest is known."""
-    if entry.prompt_tokens is None or tokens == 0:  # no tokenizer saw the exam, or the engine does not tell
+    if entry.prompt_tokens is None or not tokens:  # no tokenizer saw the exam, or the engine does not tell
         return True
     if entry.item.after is not None:  # the sample's own earlier answers are in it
         return True
@@ -153,8 +153,8 @@ def budget_differs(facts: Facts) -> Iterator[Guard]:
     budget = facts.exam.sampling.max_tokens
     for name, sheet in facts.started():
         written = [s for s in sheet.samples.values() if s.logprobs is None and s.finish != "error"]
-        early = [s.tokens for s in written if s.finish == "length" and 0 < s.tokens < budget]
-        beyond = [s.tokens for s in written if s.tokens > budget]
+        early = [s.tokens for s in written if s.finish == "length" and s.tokens and s.tokens < budget]
+        beyond = [s.tokens for s in written if s.tokens is not None and s.tokens > budget]
         said = [f"{len(early)} answers were cut off after {min(early)} to {max(early)} tokens"] if early else []
         said += [f"{len(beyond)} answers have {min(beyond)} to {max(beyond)} tokens"] if beyond else []
         if said:
@@ -266,7 +266,9 @@ def recorded(facts: Facts) -> Iterator[Guard]:
 
 def unproved(facts: Facts) -> Iterator[Guard]:
     """Answers of a server, which alone knows what it runs."""
-    for name in facts.sheets:
+    for name, sheet in facts.sheets.items():
+        ended = [s for s in sheet.samples.values() if s.finish != "error"]
+        uncounted = sum(s.tokens is None for s in ended)
         for engine in [e for e in facts.engines(name) if e.get("engine") == "openai"][-1:]:
             said = [
                 f"{', '.join(engine['unproved'])} are what the server at {engine['server']['base_url']} says or hides"
@@ -277,7 +279,9 @@ def unproved(facts: Facts) -> Iterator[Guard]:
                 said.append("its own tokenizer made the prompts' tokens")
             if not engine["sampling_extensions"]:
                 said.append("it refuses top_k, min_p and repetition_penalty, and may apply its own")
-            if not engine["usage_reported"]:
+            if uncounted:
+                said.append(f"it gave no count of tokens for {uncounted} of {len(ended)} answers")
+            elif not engine["usage_reported"]:
                 said.append("it does not count tokens")
             yield guard(
                 "unproved",

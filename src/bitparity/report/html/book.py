@@ -131,8 +131,9 @@ def collect(run: Run, results: Mapping[str, Any], withhold: Withhold) -> Book:
 
 
 def _lengths(sheet: Sheet) -> list[int]:
-    """The tokens of each completion that was written and ended."""
-    return [s.tokens for s in sheet.samples.values() if s.finish != "error" and s.logprobs is None]
+    """The tokens of each completion that was written, ended and counted."""
+    written = (s for s in sheet.samples.values() if s.finish != "error" and s.logprobs is None)
+    return [s.tokens for s in written if s.tokens is not None]
 
 
 def changes(baseline: Sheet, candidate: Sheet) -> list[int]:
@@ -188,7 +189,7 @@ def _answers(sheet: Sheet, item: str, bench: Bench, most: int) -> list[list[Any]
 def _answer(sample: Sample | None, grade: Grade | None, bench: Bench, most: int) -> list[Any]:
     """[text, extracted, status, mark, tokens, finish, details]; the mark is "1", "0", a percentage, or "" unscored."""
     if sample is None:
-        return [None, "", STATUSES.index("missing"), "", 0, "", []]
+        return [None, "", STATUSES.index("missing"), "", None, "", []]
     status = "infrastructure_error" if grade is None else grade.status
     score = None if grade is None else grade.score
     mark = "" if score is None else f"{score:.0f}" if score in (0, 1) else percent(score)

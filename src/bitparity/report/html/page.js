@@ -278,7 +278,7 @@
     if (extracted || text !== null) put(say("read"), extracted ? answered(extracted, differ) : say("nothing_read"));
     put(say("status"), say(STATUSES[status]));
     if (finish) put(say("finish"), finish);
-    put(say("tokens"), number(tokens));
+    if (tokens !== null) put(say("tokens"), number(tokens));
     for (const [key, value] of details) put(key, value);
     box.append(list);
     if (text !== null) box.append(block(text, `${say("completion")}: ${name(variant)}`, differ ? extracted : "", same));
