@@ -248,4 +248,10 @@ def test_the_root_cause_is_told_from_what_was_passed_on() -> None:
     assert line.startswith("ValueError: Available memory")
     assert "lower gpu_memory_utilization" in likely_cause(log)
     assert host._telling_lines("loading\nKilled") == ["Killed"]
+    log = (
+        "(Worker pid=1) WARNING 11-22 [utils.py:7] RuntimeError: could not create a primitive descriptor\n"
+        "INFO 11-22 [platform.py:3] ImportError: no such plugin\n"
+        "(Worker pid=1) ERROR 11-22 [executor.py:9] NotImplementedError: FP8 KV cache on CPU requires AVX-512\n"
+    )
+    assert host._telling_lines(log) == ["NotImplementedError: FP8 KV cache on CPU requires AVX-512"]
     assert host._telling_lines("one\ntwo\nthree") == ["two", "three"]

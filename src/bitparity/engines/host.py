@@ -309,12 +309,14 @@ def _log_tail(log: Path, start: int, size: int = 1 << 16) -> str:
 
 _TELLING = re.compile(r"\b\w*(Error|Exception|Killed|Aborted|Fatal|Segmentation)\b", re.IGNORECASE)
 _RAISED = re.compile(r"(?:^|\s)(\w*(?:Error|Exception): .+)")
+_HARMLESS = re.compile(r"^(?:\([^)]*\) ?)?(?:DEBUG|INFO|WARNING)\b")  # vLLM puts its process before the level
 _HEARSAY = re.compile(r"See (?:root cause|stack trace)|initialization failed", re.IGNORECASE)
 
 
 def _telling_lines(text: str, count: int = 2) -> list[str]:
     """The first error that was raised and not only passed on; else the last lines that name one, else the last."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not _HARMLESS.search(line)] or lines
     raised = [match[1] for line in lines if not _HEARSAY.search(line) and (match := _RAISED.search(line))]
     found = raised[:1] or [line for line in lines if _TELLING.search(line)] or lines
     return [line[:300] for line in found[-count:]]
