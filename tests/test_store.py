@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -21,14 +22,19 @@ from bitparity.store import (
     WritableRun,
     grade_from_row,
     grade_to_row,
+    read_json,
     read_lines,
     sample_from_row,
     sample_to_row,
     study_difference,
+    write_json,
 )
 from bitparity.study import Study, parse_study
 
-TEXT = st.text(st.characters(codec=None), max_size=40)  # any code point, lone surrogates too
+# any code point, lone surrogates too; two that make a pair are one code point, as wherever JSON is read
+TEXT = st.text(st.characters(codec=None), max_size=40).map(
+    lambda text: text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+)
 
 
 def a_study(**changes: str) -> Study:
@@ -53,6 +59,22 @@ def samples(draw: st.DrawFn) -> Sample:
         logprobs=draw(st.none() | st.lists(st.tuples(st.floats(-1e4, 0), st.booleans()), max_size=4).map(tuple)),
         error="why" if finish == "error" else None,
     )
+
+
+@pytest.mark.parametrize("item", ["q", "\ud83d"])
+def test_a_lone_surrogate_is_stored_as_utf_8_and_comes_back(tmp_path: Path, item: str) -> None:
+    run, given = Run(tmp_path), Sample("b", item, 0, "half \ud83d of it", "stop", 3, 9, 0.1)
+    path = run.samples_path("v", "b")
+    log = AppendLog(path)
+    log.append([sample_to_row(given)])
+    log.close()
+    assert path.read_bytes().decode("utf-8").count("\\ud83d") == (1 if item == "q" else 2)
+    assert run.samples("v", "b") == {(item, 0): given}
+    old = json.dumps(sample_to_row(given) | {"sample": 1}, ensure_ascii=False) + "\n"
+    path.write_bytes(path.read_bytes() + old.encode("utf-8", "surrogatepass"))  # as it was written before
+    assert set(run.done("v", "b")) == set(run.samples("v", "b")) == {(item, 0), (item, 1)}
+    write_json(tmp_path / "one.json", {"text": given.text})
+    assert read_json(tmp_path / "one.json") == {"text": given.text}
 
 
 @settings(max_examples=60, deadline=None)

@@ -33,6 +33,7 @@ from bitparity.study import Study
 
 Key = tuple[str, int]  # (item, sample)
 _SAMPLE_FIELDS = [f.name for f in fields(Sample) if f.name != "benchmark"]
+_LONE = "backslashreplace"  # a lone surrogate, which UTF-8 cannot hold: \\udXXX, as JSON spells it
 _READ_BYTES = 1 << 22
 _LINES = 1000  # handed over at once
 _MOST_SAMPLES = 10**6  # of one item; a larger number is a damaged line
@@ -108,7 +109,7 @@ def write_atomically(path: Path, chunks: Iterable[str]) -> None:
     temporary = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", errors="surrogatepass") as file:
+        with temporary.open("w", encoding="utf-8", errors=_LONE) as file:
             file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())
@@ -264,7 +265,7 @@ class AppendLog:
     def append(self, records: Iterable[dict[str, Any]]) -> None:
         """Write records and wait until they are on disk; on failure the file is as it was before."""
         text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records)
-        self.append_lines([text.encode("utf-8", "surrogatepass")])
+        self.append_lines([text.encode("utf-8", _LONE)])
 
     def append_lines(self, lines: Iterable[bytes]) -> None:
         """The same for records that are lines already."""
