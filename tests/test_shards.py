@@ -103,9 +103,7 @@ def test_merging_again_adds_what_is_new_and_counts_nothing_twice(cli: Cli, tmp_p
     assert Run(out).environment()["variants"]["fp8"]["generation"]["samples"] == 12
 
 
-def test_a_sum_of_tokens_is_unknown_where_that_of_one_shard_is(
-    cli: Cli, tmp_path: Path, shards: list[Path]
-) -> None:
+def test_a_sum_of_tokens_is_unknown_where_that_of_one_shard_is(cli: Cli, tmp_path: Path, shards: list[Path]) -> None:
     with WritableRun(shards[0]) as run:
         environment = run.environment()
         environment["variants"]["fp8"]["generation"]["output_tokens"] = None

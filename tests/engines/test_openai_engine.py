@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -328,6 +329,22 @@ def test_the_variable_with_the_key_is_not_set(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("TOY_KEY", raising=False)
     with serving() as double, pytest.raises(UserInputError, match="TOY_KEY, named by api_key_env, is not set"):
         run(variant(double, api_key_env="TOY_KEY"), CHAT)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [
+        ("socks5://me:secret@127.0.0.1:9", r"a SOCKS proxy is set \(.*ALL_PROXY.*pip install 'httpx\[socks\]'"),
+        ("http://me:secret@127.0.0.1:port", r"no address that can be used \(.*ALL_PROXY.*http://host:port"),
+        ("gopher://me:secret@127.0.0.1:9", r"no address that can be used \(.*ALL_PROXY"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, proxy: str, said: str) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with serving() as double, pytest.raises(EngineError, match=said) as raised:
+        run(variant(double), CHAT)
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("key", [f"{KEY}\n{KEY}", f"{KEY}\u00e9", f"{KEY}\x7f"])

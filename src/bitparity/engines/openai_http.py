@@ -8,6 +8,7 @@ for what it is (other 4xx) is not tried again. The key goes into one header and 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 from collections.abc import Mapping
@@ -67,7 +68,10 @@ class Answer:
 
 
 class Server:
-    """One server. `concurrency` is how many requests it is sent at once."""
+    """One server. `concurrency` is how many requests it is sent at once.
+
+    Raises EngineError where the environment names a proxy that cannot be used.
+    """
 
     def __init__(self, spec: EngineSpec, key: str | None, concurrency: int) -> None:
         assert spec.base_url is not None
@@ -75,11 +79,22 @@ class Server:
         self.retries = RETRIES if spec.retries is None else spec.retries
         self._key = key
         self._seconds = spec.request_timeout or REQUEST_TIMEOUT
-        self._client = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT),  # its others are between bytes, not for the whole
-            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
-        )
+        try:
+            self._client = httpx.AsyncClient(
+                headers={"Authorization": f"Bearer {key}"} if key else {},
+                timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT),  # its others are between bytes, not for all
+                limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
+            )
+        except ImportError:
+            raise EngineError(
+                f"a SOCKS proxy is set ({_proxy_variables()}), which needs the package 'socksio'; install it with: "
+                "pip install 'httpx[socks]', or unset the variable, or name the server in NO_PROXY"
+            ) from None
+        except (httpx.InvalidURL, ValueError):  # its message may hold the proxy's password
+            raise EngineError(
+                f"a proxy that is set is no address that can be used ({_proxy_variables()}); write it as "
+                "http://host:port, or unset the variable"
+            ) from None
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -202,6 +217,11 @@ def _about_model(listed: Mapping[str, Any], model: str, url: str) -> dict[str, A
     about = {"software": found.get("owned_by"), "root": found.get("root"), "max_model_len": found.get("max_model_len")}
     kinds = {"software": str, "root": str, "max_model_len": int}
     return {name: value for name, value in about.items() if isinstance(value, kinds[name])}
+
+
+def _proxy_variables() -> str:
+    """The names of the variables that set a proxy; their values may hold a password."""
+    return ", ".join(sorted(name for name, value in os.environ.items() if name.lower().endswith("_proxy") and value))
 
 
 def _pause(tried: int, asked: float | None) -> float:
