@@ -58,6 +58,7 @@ def samples(draw: st.DrawFn) -> Sample:
         seconds=draw(st.floats(0, 1e6)),
         logprobs=draw(st.none() | st.lists(st.tuples(st.floats(-1e4, 0), st.booleans()), max_size=4).map(tuple)),
         error="why" if finish == "error" else None,
+        served_model=draw(st.none() | TEXT),
     )
 
 

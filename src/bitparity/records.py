@@ -108,7 +108,8 @@ class Sample:
     `tokens` and `prompt_tokens` are counts, None where the engine does not tell; `seconds` is from submission to end
     inside the engine.
     `logprobs` holds (sum of log-probabilities in nats, whether each token was the most likely one) for
-    each scored continuation. `error` says why there is no completion, with `finish` "error".
+    each scored continuation. `error` says why there is no completion, with `finish` "error". `served_model` is the
+    model that a server says it answered with, where that is not the one it was asked for.
     """
 
     benchmark: str
@@ -121,6 +122,7 @@ class Sample:
     seconds: float
     logprobs: tuple[tuple[float, bool], ...] | None = None
     error: str | None = None
+    served_model: str | None = None
 
 
 def output_tokens(samples: Iterable[Sample]) -> int | None:

@@ -32,7 +32,7 @@ from bitparity.records import Grade, Sample
 from bitparity.study import Study
 
 Key = tuple[str, int]  # (item, sample)
-_SAMPLE_FIELDS = [f.name for f in fields(Sample) if f.name != "benchmark"]
+_SAMPLE_FIELDS = [f.name for f in fields(Sample) if f.name not in ("benchmark", "served_model")]  # of every line
 _LONE = "backslashreplace"  # a lone surrogate, which UTF-8 cannot hold: \\udXXX, as JSON spells it
 _READ_BYTES = 1 << 22
 _LINES = 1000  # handed over at once
@@ -291,7 +291,8 @@ class AppendLog:
 
 def sample_to_row(sample: Sample) -> dict[str, Any]:
     """The stored form of a sample; the benchmark is the file's name."""
-    return {name: getattr(sample, name) for name in _SAMPLE_FIELDS}
+    row = {name: getattr(sample, name) for name in _SAMPLE_FIELDS}
+    return row if sample.served_model is None else {**row, "served_model": sample.served_model}
 
 
 def sample_from_row(row: dict[str, Any], benchmark: str) -> Sample:
@@ -299,7 +300,7 @@ def sample_from_row(row: dict[str, Any], benchmark: str) -> Sample:
     logprobs = row["logprobs"]
     pairs = None if logprobs is None else tuple((float(value), bool(greedy)) for value, greedy in logprobs)
     values = {name: row[name] for name in _SAMPLE_FIELDS if name != "logprobs"}
-    return Sample(benchmark=benchmark, logprobs=pairs, **values)
+    return Sample(benchmark=benchmark, logprobs=pairs, served_model=row.get("served_model"), **values)
 
 
 def grade_to_row(key: Key, grade: Grade) -> dict[str, Any]:

@@ -422,6 +422,21 @@ def test_no_stop_string_inside_the_reasoning(tokenizer: Path) -> None:
     assert (sample.text, sample.finish) == ("A B</think>C ", "stop")
 
 
+@pytest.mark.parametrize(("told", "kept"), [("toy-2026-01-01", "toy-2026-01-01"), (NAME, None), ("", None), (7, None)])
+def test_another_model_s_name_is_kept(tokenizer: Path, told: Any, kept: str | None) -> None:
+    def answers(endpoint: str, body: dict[str, Any]) -> Reply | None:
+        if endpoint != "completions":
+            return None
+        reply = echo(body["prompt"]) if body.get("echo") else completion(prompt=len(body["prompt"]))
+        reply.value["model"] = told
+        return reply
+
+    scored = replace(CHAT, item="scored", scored=(((5,), (6,)),), unrendered=None)
+    with serving(answers) as double:
+        samples, _ = run(variant(double, tokenizer), rendered(), scored)
+    assert {s.item: s.served_model for s in samples} == {"q": kept, "scored": kept}
+
+
 def test_a_text_in_parts_is_joined() -> None:
     parts = [{"type": "text", "text": "It is "}, {"type": "text", "text": "4."}]
     with serving(by_turns([message(parts), message([])])) as double:
@@ -548,10 +563,10 @@ def test_a_study_over_two_servers_models(cli: Cli, tmp_path: Path, monkeypatch: 
     assert not [p for p in run_folder.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
 
 
-def test_tokens_that_a_server_did_not_count_are_nowhere_zero(
+def test_what_a_server_does_not_count_and_another_model_are_told(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the second variant one answer has no count, so its sums are unknown; all the others are whole."""
+    """Of the second variant one answer has no count and is another model's; its sums are unknown, never less."""
     monkeypatch.setenv("TOY_KEY", KEY)
 
     def answers(endpoint: str, body: dict[str, Any]) -> Reply | None:
@@ -560,6 +575,7 @@ def test_tokens_that_a_server_did_not_count_are_nowhere_zero(
         reply = message("It is \\boxed{4}.")
         if body.get("model") == "toy-fp8" and "What is 7 " in body["messages"][-1]["content"]:
             del reply.value["usage"]
+            reply.value["model"] = "cheap-mini"
         return reply
 
     run_folder = tmp_path / "run"
@@ -572,7 +588,10 @@ def test_tokens_that_a_server_did_not_count_are_nowhere_zero(
         assert results["variants"][name]["generation"]["output_tokens"] == tokens
     said = {g["variant"]: g["message"] for g in entry["guards"] if g["name"] == "unproved"}
     assert "no count of tokens for 1 of 12 answers" in said["fp8"]
+    assert "asked for 'toy-fp8' it names cheap-mini as the model of 1 of 12 answers" in said["fp8"]
+    assert {g["level"] for g in entry["guards"] if g["name"] == "unproved"} == {"warning"}
     assert "count" not in said["bf16"]
+    assert "names" not in said["bf16"]
 
 
 def test_continuations_cannot_be_scored_without_tokens(

@@ -190,7 +190,9 @@ class OpenAIEngine(Engine):
         counted = answer.usage("prompt_tokens")
         key = (request.benchmark, request.item, request.sample)
         given = prompt_tokens(request) if mode.form == "token ids" and counted is None else counted
-        return Sample(*key, text, finish, answer.usage("completion_tokens"), given, seconds, error=why)
+        counts = (answer.usage("completion_tokens"), given)
+        other = answer.model_but(self._name)
+        return Sample(*key, text, finish, *counts, seconds, error=why, served_model=other)
 
     def _mode(self, request: Request) -> Mode:
         """How to ask this: with the exam's tokens where that goes, else as the server renders it by itself."""
@@ -259,12 +261,15 @@ class OpenAIEngine(Engine):
         found = [await self._log_likelihood(*pair) for pair in request.scored or ()]
         key = (request.benchmark, request.item, request.sample)
         seconds = time.perf_counter() - started
-        return Sample(*key, "", "stop", 0, prompt_tokens(request), seconds, logprobs=tuple(found))
+        pairs = tuple((total, likeliest) for total, likeliest, _ in found)
+        other = next((name for *_, name in found if name is not None), None)
+        given = prompt_tokens(request)
+        return Sample(*key, "", "stop", 0, given, seconds, logprobs=pairs, served_model=other)
 
     async def _log_likelihood(
         self, context: tuple[int, ...], continuation: tuple[int, ...], patience: int | None = None
-    ) -> tuple[float, bool]:
-        """(sum of log-probabilities, whether each token was the most likely) of the echoed prompt."""
+    ) -> tuple[float, bool, str | None]:
+        """(sum of log-probabilities, whether each token was the most likely, other model) of the echoed prompt."""
         ids = context + continuation
         body = {
             "model": self._name,
@@ -283,7 +288,8 @@ class OpenAIEngine(Engine):
         pairs = list(zip(chosen, best, strict=True))[len(context) : len(ids)]
         if any(not _is_number(value) or not _are_numbers(top) for value, top in pairs):
             raise Unanswered("a log-probability of the prompt is missing", final=True)
-        return math.fsum(value for value, _ in pairs), all(value >= max(top.values()) for value, top in pairs)
+        likeliest = all(value >= max(top.values()) for value, top in pairs)
+        return math.fsum(value for value, _ in pairs), likeliest, answer.model_but(self._name)
 
     def close(self) -> None:
         """Nothing to free: connections end with the process."""

@@ -60,6 +60,11 @@ class Answer:
         """What was written, a reasoning that the server parted off left out."""
         return _written(self.choice)
 
+    def model_but(self, asked: str) -> str | None:
+        """The model that it names as its own; None where it names none, or the one that was asked."""
+        value = self.body.get("model")
+        return value[:_TOLD] if isinstance(value, str) and value not in ("", asked) else None
+
     def usage(self, name: str) -> int | None:
         """A count of tokens, None where the server does not tell one that can be."""
         usage = self.body.get("usage")

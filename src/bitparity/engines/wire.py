@@ -102,14 +102,15 @@ def encode_sample(s: Sample) -> bytes:
         s.seconds,
         s.logprobs,
         s.error,
+        s.served_model,
     )
 
 
 def decode_sample(message: list[Any]) -> Sample:
     """The sample of a decoded message."""
-    *values, logprobs, error = message[1:]
+    *values, logprobs, error, served_model = message[1:]
     pairs = None if logprobs is None else tuple((total, greedy) for total, greedy in logprobs)
-    return Sample(*(*values, pairs, error))
+    return Sample(*(*values, pairs, error, served_model))
 
 
 class Lines:

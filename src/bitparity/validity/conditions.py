@@ -41,6 +41,7 @@ _MEANING = {
     "compared; run all variants on the same device",
     "settings": "unless that is what you compare, set it alike for all variants in the study's engine section",
 }
+SHOWN_MODELS = 3
 UNEQUAL_BUDGET_ERROR = 0.01  # share of answers cut off before the study's budget
 
 
@@ -283,6 +284,13 @@ def unproved(facts: Facts) -> Iterator[Guard]:
                 said.append(f"it gave no count of tokens for {uncounted} of {len(ended)} answers")
             elif not engine["usage_reported"]:
                 said.append("it does not count tokens")
+            if others := sorted({s.served_model for s in ended if s.served_model is not None}):
+                share = sum(s.served_model is not None for s in ended)
+                more = ", ..." if len(others) > SHOWN_MODELS else ""
+                said.append(
+                    f"asked for '{facts.study.variants[name].model}' it names {', '.join(others[:SHOWN_MODELS])}{more} "
+                    f"as the model of {share} of {len(ended)} answers: the same one's other name, or another model"
+                )
             yield guard(
                 "unproved",
                 name,
