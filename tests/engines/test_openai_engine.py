@@ -572,6 +572,8 @@ def test_what_a_server_does_not_count_and_another_model_are_told(
     def answers(endpoint: str, body: dict[str, Any]) -> Reply | None:
         if endpoint == "models":
             return Reply({"data": [{"id": "toy"}, {"id": "toy-fp8"}]})
+        if endpoint != "chat/completions":
+            return None
         reply = message("It is \\boxed{4}.")
         if body.get("model") == "toy-fp8" and "What is 7 " in body["messages"][-1]["content"]:
             del reply.value["usage"]
