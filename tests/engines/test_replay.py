@@ -34,7 +34,7 @@ def ask(place: Path, *wanted: tuple[str, str, int]) -> list[Sample]:
 
 def test_a_single_file_serves_any_benchmark(tmp_path: Path) -> None:
     file = write(tmp_path / "x.jsonl", {"item": "a", "text": "A", "tokens": 3, "finish": "length"})
-    assert ask(file, ("m", "a", 0)) == [Sample("m", "a", 0, "A", "length", 3, 0, 0.0)]
+    assert ask(file, ("m", "a", 0)) == [Sample("m", "a", 0, "A", "length", 3, None, 0.0)]
 
 
 def test_a_folder_divides_by_file_name(tmp_path: Path) -> None:
