@@ -476,6 +476,8 @@ def test_weights_quantized_at_load_need_not_be_what_their_checkpoint_is_called()
         ("X-IQ3_XXS", {"INT3"}),
         ("X-Q8_0", {"INT8"}),
         ("X-INT4-FP8", {"INT4", "FP8", "MXFP8"}),  # a mixture
+        ("bf16-kv-cache-fp8", {"unquantized"}),
+        ("X-fp8-kv", set()),
         ("Qwen3-32B-A3B", set()),
         ("seq4_kind", set()),
     ],

@@ -234,8 +234,11 @@ class Judge:
             text = answer["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError):
             raise _PassingError(f"{self._settings.base_url} gave no chat completion") from None
-        usage = answer.get("usage") or {}
-        return {"text": str(text or ""), "model": answer.get("model"), "tokens": usage.get("completion_tokens")}
+        if not isinstance(text, str | None):
+            raise _PassingError(f"{self._settings.base_url} gave an answer that is no text")
+        usage = answer.get("usage")
+        tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+        return {"text": text or "", "model": answer.get("model"), "tokens": tokens}
 
     def _failure(self, error: urllib.error.HTTPError) -> Exception:
         with error:

@@ -281,7 +281,7 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
     script: ClassVar[list[tuple[int, dict[str, str]]]] = []
     asked: ClassVar[list[dict[str, Any]]] = []
     keys: ClassVar[list[str | None]] = []
-    reply: ClassVar[str] = ""
+    reply: ClassVar[Any] = ""
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -370,6 +370,13 @@ def test_a_refusal_stops_the_asking(endpoint: str, status: int) -> None:
     Endpoint.script += [(status, {"Location": "http://127.0.0.1:9/"})]
     with pytest.raises(judging.RefusedError, match=f"answered {status}"):
         ask(endpoint)
+
+
+def test_a_reply_that_is_no_text_is_no_verdict(endpoint: str) -> None:
+    Endpoint.reply = [{"type": "text", "text": "correct: yes"}]
+    row = ask(endpoint)
+    assert (row["correct"], row["attempts"]) == (None, judging.ATTEMPTS)
+    assert "an answer that is no text" in row["error"]
 
 
 def test_other_failures(endpoint: str) -> None:

@@ -44,6 +44,8 @@ _PROMISES = {
 # The number type that a word promises for what is not quantized.
 _TYPES = {"bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16", "fp32": "float32"}
 _GGUF = r"i?q([2-8])_(?:k(?:_[a-z]+)?|[01]|xx?s|[sm]|nl)"  # llama.cpp's names, like Q4_K_M, Q8_0 and IQ4_XS
+# `fp8-kv` and `kv-cache-fp8` speak of the key-value cache.
+_CACHE = re.compile(r"(?:fp8|int8|nvfp4|fp4)[-_]?kv(?:[-_]?cache)?|kv(?:[-_]?cache)?[-_]?(?:fp8|int8|nvfp4|fp4)")
 _WORDS = re.compile(r"(?<![a-z0-9])(?:" + "|".join(_PROMISES).replace("bit", "[-_]?bit") + f"|{_GGUF})(?![0-9])")
 
 
@@ -110,7 +112,8 @@ def checkpoint_name(model: str) -> str:
 
 def words(name: str) -> list[str]:
     """The words of a name that speak of a precision."""
-    return [found[0].replace("-bit", "bit").replace("_bit", "bit") for found in _WORDS.finditer(name.lower())]
+    of_weights = _CACHE.sub(" ", name.lower())
+    return [found[0].replace("-bit", "bit").replace("_bit", "bit") for found in _WORDS.finditer(of_weights)]
 
 
 def promise(name: str) -> set[str]:
