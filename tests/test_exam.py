@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bitparity import exam as exams
 from bitparity.benchmarks import Benchmark, Info
-from bitparity.errors import DataError, ModelError, StoreError, StudyError
+from bitparity.errors import DataError, ModelError, StoreError
 from bitparity.prompts import Rendered
 from bitparity.records import Completion, Grade, Item, Prompt
 from bitparity.store import Keys
@@ -112,20 +112,6 @@ def test_repeated_ids_and_an_empty_benchmark_are_refused(toy: type[ToyBenchmark]
         exams.build(spec(), None)
 
 
-def test_several_samples_of_answers_that_repeat_exactly_beside_others_are_refused(
-    toy: type[ToyBenchmark], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    generated = toy(spec()).items()
-    scored = [
-        replace(item, id=f"{item.id}s", prompts=(Prompt(text="It is", continuations=(" so",)),)) for item in generated
-    ]
-    for items, samples in ((generated, 3), (scored, 3), (generated + scored, 1)):
-        monkeypatch.setattr(toy, "items", lambda self, items=items: items)
-        exams.build(spec(f", samples: {samples}"), None)
-    with pytest.raises(StudyError, match="one sample an item; remove samples: 3"):
-        exams.build(spec(", samples: 3"), None)
-
-
 @pytest.mark.parametrize("renderer", [None, ToyRenderer()])
 def test_a_frozen_exam_comes_back_as_it_was(toy: type[ToyBenchmark], renderer: Any, tmp_path: Path) -> None:
     toy.ids = ("a", "ä\u2028", "\ud800")
@@ -168,12 +154,24 @@ def test_items_asked_in_several_orders_give_sample_k_the_prompt_k(toy: type[ToyB
     assert ["".join(map(chr, r.token_ids or ())) for r in made] == ["first", "second", "first"]
 
 
-def test_log_likelihood_items_are_asked_once_whatever_the_samples(toy: type[ToyBenchmark]) -> None:
-    toy.ids = ("a",)
+def test_an_exam_of_log_likelihoods_is_asked_once_whatever_the_samples(toy: type[ToyBenchmark]) -> None:
     three = spec(", samples: 3")
     exam = exams.build(three, None)
-    item = replace(exam.items[0].item, prompts=(Prompt(text="x", continuations=("y", "z")),))
-    (request,) = exams.requests(replace(exam, items=(exams.ExamItem(item),)), three, ToyRenderer(""), None, "v")
+    written = exam.items[0]
+    scored = exams.ExamItem(replace(written.item, prompts=(Prompt(text="x", continuations=("y", "z")),)))
+    asked = {
+        n: exams.samples_asked(replace(exam, items=items), three)
+        for n, items in enumerate(
+            [
+                (scored, scored),
+                (written, written),
+                (scored, written),
+                (written, scored),
+            ]
+        )
+    }
+    assert asked == {0: 1, 1: 3, 2: 3, 3: 3}
+    (request,) = exams.requests(replace(exam, items=(scored,)), spec(), ToyRenderer(""), None, "v")
     assert request.scored == (((120,), (121,)), ((120,), (122,)))
 
 

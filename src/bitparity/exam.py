@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from bitparity.benchmarks import Benchmark, load_benchmark
-from bitparity.errors import DataError, ModelError, StoreError, StudyError
+from bitparity.errors import DataError, ModelError, StoreError
 from bitparity.records import Item, Prompt, Request, Sampling, Unrendered
 from bitparity.store import Run, read_lines, write_atomically
 from bitparity.study import BenchmarkSpec, ReasoningSpec
@@ -70,13 +70,11 @@ def build(spec: BenchmarkSpec, renderer: Renderer | None) -> Exam:
 
     Items are put in the order of a hash of their ids, so that a limit is a fair subset and a prefix of the
     full run; lm-eval tasks keep lm-eval's order. Items that come one after another stay together, so that
-    a limit never takes one without those before it. Raises DataError where there is no item or an id repeats,
-    StudyError where several samples are asked of an exam in which only some answers can differ.
+    a limit never takes one without those before it. Raises DataError where there is no item or an id repeats.
     """
     benchmark = load_benchmark(spec)
     items = list(benchmark.items())
     _check_ids(items, spec.name)
-    _check_samples(items, spec)
     available = len(items)
     if not benchmark.fixed_order:
         first = _first_items(items)
@@ -131,16 +129,6 @@ def _check_ids(items: Sequence[Item], name: str) -> None:
         if item.id in seen:
             raise DataError(f"benchmark '{name}': item id '{item.id}' occurs twice; ids must be unique")
         seen.add(item.id)
-
-
-def _check_samples(items: Sequence[Item], spec: BenchmarkSpec) -> None:
-    """Several samples of one item must be able to differ, in all items or in none."""
-    scored = {any(prompt.continuations for prompt in item.prompts) for item in items}
-    if spec.samples > 1 and len(scored) > 1:
-        raise StudyError(
-            f"benchmark '{spec.name}' has generated answers and log-likelihoods, which repeat exactly, in one exam: it "
-            f"takes one sample an item; remove samples: {spec.samples}"
-        )
 
 
 def _exam_item(item: Item, spec: BenchmarkSpec, renderer: Renderer | None, notes: set[str]) -> ExamItem:
@@ -237,8 +225,8 @@ def load_if_frozen(run: Run, benchmark: str) -> Exam | None:
 
 
 def samples_asked(exam: Exam, spec: BenchmarkSpec) -> int:
-    """Samples an item: one where the answer is a log-likelihood, which repeats exactly."""
-    scored = any(prompt.continuations for prompt in exam.items[0].item.prompts)
+    """Samples of each item: one where every answer is a log-likelihood, which repeats exactly."""
+    scored = all(any(prompt.continuations for prompt in entry.item.prompts) for entry in exam.items)
     return 1 if scored else spec.samples
 
 
@@ -328,8 +316,6 @@ class Questions(Sequence[Request]):
     def __init__(self, exam: Exam, spec: BenchmarkSpec, asked: list[_Question], *, control: bool, served: bool) -> None:
         self._exam, self._spec, self._asked, self._served = exam, spec, asked, served
         self._salt = CONTROL_SALT if control else ""
-        counts = [1 if question.scored is not None else spec.samples for question in asked]
-        self._starts = array("I", itertools.accumulate(counts, initial=0))
         self._order: array[int] | None = None
         if control:
             self._order = array("I", sorted(range(len(self)), key=self._control_order))
@@ -339,11 +325,11 @@ class Questions(Sequence[Request]):
         return _digest(f"{self._salt}\0{question.item.id}\0{sample}")
 
     def __len__(self) -> int:
-        return self._starts[-1]
+        return len(self._asked) * self._spec.samples
 
     def _place(self, place: int) -> tuple[_Question, int]:
-        number = bisect.bisect_right(self._starts, place) - 1
-        return self._asked[number], place - self._starts[number]
+        number, sample = divmod(place, self._spec.samples)
+        return self._asked[number], sample
 
     def _find(self, index: int) -> tuple[_Question, int]:
         if not 0 <= index < len(self):
@@ -352,11 +338,8 @@ class Questions(Sequence[Request]):
 
     def unanswered(self, done: Container[tuple[str, int]]) -> array[int]:
         """The indices of the requests whose (item, sample) is not in `done`."""
-        places = itertools.pairwise(self._starts)
         waiting = bytearray(
-            (question.item.id, place - start) not in done
-            for question, (start, stop) in zip(self._asked, places, strict=True)
-            for place in range(start, stop)
+            (question.item.id, sample) not in done for question in self._asked for sample in range(self._spec.samples)
         )
         order = range(len(self)) if self._order is None else self._order
         return array("I", (index for index, place in enumerate(order) if waiting[place]))
@@ -422,7 +405,7 @@ def requests(
     control: bool = False,
     served: bool = False,
 ) -> Questions:
-    """All requests of a benchmark for one variant, in the exam's order, samples of an item together.
+    """All requests of a benchmark for one variant, in the exam's order, the spec's samples of each item together.
 
     For the control, the samples have other seeds and come in another order. With `served` they also hold the
     prompt as a server is asked it. Raises ModelError where the variant's rendering gives other tokens than the

@@ -284,12 +284,15 @@ def plan_variant(prepared: Prepared, name: str) -> Work:
         if exam is None:
             continue
         exams.check_lengths(exam, name, context)
+        samples = exams.samples_asked(exam, spec)
         steps = any(entry.item.after is not None for entry in exam.items)
         if shard is not None and not batched:
             exam = shard.part(exam)
-        questions[spec.name] = exams.requests(exam, spec, model.renderer, reference, name, **how)
+        questions[spec.name] = exams.requests(
+            exam, spec.model_copy(update={"samples": samples}), model.renderer, reference, name, **how
+        )
         done[spec.name] = prepared.done(name, spec.name)
-        counts[spec.name] = len(done[spec.name]), len(exam.items) * exams.samples_asked(exam, spec)
+        counts[spec.name] = len(done[spec.name]), len(exam.items) * samples
         if steps and batched:
             whole[spec.name] = number
         if steps and not (shard and batched and not shard.has_benchmark(number)):
