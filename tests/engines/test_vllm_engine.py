@@ -129,6 +129,10 @@ def test_facts_tell_what_runs(engine: EngineProcess) -> None:
     assert facts["kv_cache_dtype"] != "auto"
 
 
+OTHERS_WARNINGS = pytest.mark.filterwarnings("ignore")  # what vLLM's import says of torch, in this process
+
+
+@OTHERS_WARNINGS
 def test_only_variables_that_vllm_knows_are_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
     from bitparity.engines.vllm_engine import _variables
 
@@ -139,6 +143,7 @@ def test_only_variables_that_vllm_knows_are_written_down(monkeypatch: pytest.Mon
     assert (found["VLLM_S3_PASS"], found["VLLM_API_KEY"], found["VLLM_USE_DEEP_GEMM"]) == (None, None, "0")
 
 
+@OTHERS_WARNINGS
 def test_what_is_sent_is_told_whole(requests: list[Request]) -> None:
     from bitparity.engines.vllm_engine import VllmEngine
 
