@@ -91,6 +91,16 @@ def test_the_exam_tells_the_totals_of_variants_to_come(study: Study) -> None:
     assert shown(board, "fp8")["done"] == 10
 
 
+def generating(study: Study, counts: dict[str, tuple[int, int]], seconds: float = 10) -> Board:
+    """A board whose baseline has generated for so many seconds; nothing has come yet."""
+    clock = Clock()
+    board = Board(study, clock)
+    board.begin("bf16", counts)
+    board.phase("bf16", GENERATING)
+    clock.now += seconds
+    return board
+
+
 @settings(deadline=None)
 @given(st.lists(st.lists(st.tuples(st.sampled_from(["math500", "aime24"]), st.integers(0, 500)), max_size=30)))
 def test_counts_and_tokens_are_the_sums_of_what_came(study: Study, bursts: list[list[tuple[str, int]]]) -> None:
@@ -146,11 +156,7 @@ def test_time_in_other_phases_counts_for_no_rate(study: Study) -> None:
 
 
 def test_time_left_weighs_benchmarks_by_their_lengths(study: Study) -> None:
-    clock = Clock()
-    board = Board(study, clock)
-    board.begin("bf16", {"math500": (0, 2 * ENOUGH), "aime24": (0, 2 * ENOUGH)})
-    board.phase("bf16", GENERATING)
-    clock.now += WINDOW
+    board = generating(study, {"math500": (0, 2 * ENOUGH), "aime24": (0, 2 * ENOUGH)}, WINDOW)
     board.answered("bf16", samples(range(ENOUGH), tokens=10))
     board.answered("bf16", samples(range(ENOUGH), "aime24", tokens=90))
     board.answered("bf16", samples(range(ENOUGH, 2 * ENOUGH), tokens=10))
@@ -159,11 +165,7 @@ def test_time_left_weighs_benchmarks_by_their_lengths(study: Study) -> None:
 
 
 def test_time_left_is_unknown_where_a_benchmark_never_ran(study: Study) -> None:
-    clock = Clock()
-    board = Board(study, clock)
-    board.begin("bf16", {"math500": (0, 100), "aime24": (0, 100)})
-    board.phase("bf16", GENERATING)
-    clock.now += 10
+    board = generating(study, {"math500": (0, 100), "aime24": (0, 100)})
     board.answered("bf16", samples(range(50)))
     assert board.snapshot()["variants"]["bf16"]["seconds_left"] is None
     assert board.snapshot()["seconds_left"] is None
@@ -232,21 +234,13 @@ def test_variants_beside_each_other_share_what_is_to_come(study: Study) -> None:
 
 
 def test_a_log_likelihood_counts_as_work(study: Study) -> None:
-    clock = Clock()
-    board = Board(study, clock)
-    board.begin("bf16", {"math500": (0, 80), "aime24": (0, 0)})
-    board.phase("bf16", GENERATING)
-    clock.now += 10
+    board = generating(study, {"math500": (0, 80), "aime24": (0, 0)})
     board.answered("bf16", samples(range(40), tokens=0))
     assert board.snapshot()["variants"]["bf16"]["seconds_left"] == pytest.approx(10)
 
 
 def test_tokens_that_nobody_counted_are_unknown_and_the_time_left_goes_by_samples(study: Study) -> None:
-    clock = Clock()
-    board = Board(study, clock)
-    board.begin("bf16", {"math500": (0, 80), "aime24": (0, 30)})
-    board.phase("bf16", GENERATING)
-    clock.now += 10
+    board = generating(study, {"math500": (0, 80), "aime24": (0, 30)})
     board.answered("bf16", [*samples(range(39), tokens=0), sample(39, tokens=None)])
     board.answered("bf16", samples(range(30), "aime24", tokens=0))
     found = board.snapshot()["variants"]["bf16"]

@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from email.utils import formatdate
@@ -538,21 +538,28 @@ def served_study(folder: Path, url: str, text: str = STUDY) -> Path:
     return study
 
 
-def test_a_study_over_two_servers_models(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any tokenizer: the exam is asked in chat, the report says what nobody can prove, no file has the key."""
-    monkeypatch.setenv("TOY_KEY", KEY)
+def two_models(chat: Callable[[dict[str, Any]], Reply]) -> Callable[[str, dict[str, Any]], Reply | None]:
+    """A server with the two models of `STUDY` that can only be asked in chat."""
 
     def answers(endpoint: str, body: dict[str, Any]) -> Reply | None:
         if endpoint == "models":
             return Reply({"data": [{"id": "toy"}, {"id": "toy-fp8"}]})
-        if endpoint != "chat/completions":
-            return None
+        return chat(body) if endpoint == "chat/completions" else None
+
+    return answers
+
+
+def test_a_study_over_two_servers_models(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any tokenizer: the exam is asked in chat, the report says what nobody can prove, no file has the key."""
+    monkeypatch.setenv("TOY_KEY", KEY)
+
+    def chat(body: dict[str, Any]) -> Reply:
         number = body["messages"][-1]["content"].partition("What is ")[2].partition(" ")[0] or "0"
         wrong = body["model"] == "toy-fp8" and number in ("3", "4", "5")
         return message(f"It is \\boxed{{{2 * int(number) + wrong}}}.")
 
     run_folder = tmp_path / "run"
-    with serving(answers) as double:
+    with serving(two_models(chat)) as double:
         cli("run", served_study(tmp_path, double.url), "--out", run_folder)
     results = json.loads((run_folder / "results.json").read_text(encoding="utf-8"))
     entry = results["benchmarks"]["math500"]
@@ -569,11 +576,7 @@ def test_what_a_server_does_not_count_and_another_model_are_told(
     """Of the second variant one answer has no count and is another model's; its sums are unknown, never less."""
     monkeypatch.setenv("TOY_KEY", KEY)
 
-    def answers(endpoint: str, body: dict[str, Any]) -> Reply | None:
-        if endpoint == "models":
-            return Reply({"data": [{"id": "toy"}, {"id": "toy-fp8"}]})
-        if endpoint != "chat/completions":
-            return None
+    def chat(body: dict[str, Any]) -> Reply:
         reply = message("It is \\boxed{4}.")
         if body.get("model") == "toy-fp8" and "What is 7 " in body["messages"][-1]["content"]:
             del reply.value["usage"]
@@ -581,7 +584,7 @@ def test_what_a_server_does_not_count_and_another_model_are_told(
         return reply
 
     run_folder = tmp_path / "run"
-    with serving(answers) as double:
+    with serving(two_models(chat)) as double:
         cli("run", served_study(tmp_path, double.url, STUDY + "protocol: {max_tokens: 64}\n"), "--out", run_folder)
     results = json.loads((run_folder / "results.json").read_text(encoding="utf-8"))
     entry = results["benchmarks"]["math500"]
