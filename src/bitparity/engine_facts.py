@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import bitparity
@@ -53,8 +53,17 @@ def this_invocation() -> dict[str, Any]:
     }
 
 
-def without_request(sent: Mapping[str, Any]) -> dict[str, Any]:
-    """The sampling values that were sent, less what each request has of its own."""
+def join_sent(known: list[dict[str, Any]], sent: Iterable[dict[str, Any]]) -> bool:
+    """Add the sampling values that were sent otherwise than any known before; whether there were such."""
+    before = len(known)
+    for values in sent:
+        if _without_request(values) not in map(_without_request, known):
+            known.append(values)
+    return len(known) > before
+
+
+def _without_request(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling values, less what each request has of its own."""
     return {key: value for key, value in sent.items() if key not in ("item", "sample", "seed")}
 
 
@@ -69,6 +78,10 @@ def without_place(facts: Mapping[str, Any]) -> dict[str, Any]:
     The model is left out: of what checkpoints differ in, `models.differing` decides.
     """
     kind = str(facts.get("device", "")).partition(":")[0]
-    mig = facts.get("mig") and {k: v for k, v in facts["mig"].items() if k != "gpu_uuid"}
     others = {k: v for k, v in facts.items() if k not in ("device_uuid", "kv_cache_tokens", "model")}
-    return {**others, "device": kind, "mig": mig}
+    return {**others, "device": kind, "mig": slice_kind(facts.get("mig"))}
+
+
+def slice_kind(mig: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What an engine says of its MIG slice, less which of several equal GPUs it is on."""
+    return None if mig is None else {key: value for key, value in mig.items() if key != "gpu_uuid"}

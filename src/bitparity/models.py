@@ -43,7 +43,7 @@ def resolve_model(variant: Variant) -> Path:
     config = _read_json(folder / "config.json", needed=True)
     check_weights(folder)
     if variant.engine.quantization is None:
-        check_undeclared(folder, read_tensors(weight_files(folder)), config)
+        check_undeclared(folder, weight_files(folder), config)
     return folder
 
 
@@ -122,8 +122,7 @@ def check_weights(folder: Path) -> None:
                 f"model folder {folder} lacks {len(missing)} of {len(shards)} weight files, like {missing[0]}; "
                 "the download or copy is not whole"
             )
-    if declared := declared_quantization(folder):
-        check_declared(folder, read_tensors(files), declared)
+    check_declared(folder, files, declared_quantization(folder))
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -88,8 +88,7 @@ class Recorder:
             if rows := [sample_to_row(sample) for sample in fresh if sample.benchmark == bench]:
                 log.append(rows)
         self._total["samples"] += len(fresh)
-        before, tokens = self._total["output_tokens"], output_tokens(fresh)
-        self._total["output_tokens"] = None if before is None or tokens is None else before + tokens
+        self._total["output_tokens"] = output_tokens(fresh, self._total["output_tokens"])
         self._board.answered(self._name, fresh)
         if self._live is not None:
             self._live.take(fresh)

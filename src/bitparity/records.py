@@ -125,14 +125,13 @@ class Sample:
     served_model: str | None = None
 
 
-def output_tokens(samples: Iterable[Sample]) -> int | None:
-    """The tokens of all completions; None where one of them was not counted."""
-    total = 0
+def output_tokens(samples: Iterable[Sample], before: int | None = 0) -> int | None:
+    """The tokens of all completions, on top of those `before`; None where any of them was not counted."""
     for sample in samples:
-        if sample.tokens is None:
+        if before is None or sample.tokens is None:
             return None
-        total += sample.tokens
-    return total
+        before += sample.tokens
+    return before
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any
 from bitparity import judging
 from bitparity.afterwards import Afterwards
 from bitparity.board import GENERATING, GRADING, LOADING, Board, publishing
-from bitparity.engine_facts import device_of, join_engine, this_invocation, without_request
+from bitparity.engine_facts import device_of, join_engine, join_sent, this_invocation
 from bitparity.engines.spare import Engines
 from bitparity.errors import ChangedModelError, EngineError
 from bitparity.exam import groups_of, samples_asked
@@ -130,15 +130,11 @@ class _Turn:
                 self._answer(work, restarts.variant)
                 self.board.ended(self.name)
                 return
-            except EngineError as error:
-                if not restarts.again(error):
+            except (EngineError, ChangedModelError) as error:
+                if isinstance(error, ChangedModelError) or not restarts.again(error):
                     self.prepared.outcome.failures[self.name] = str(error)
                     self.board.ended(self.name, str(error))
                     return
-            except ChangedModelError as error:
-                self.prepared.outcome.failures[self.name] = str(error)
-                self.board.ended(self.name, str(error))
-                return
             work = plan_variant(self.prepared, self.name)
 
     def _answer(self, work: Work, variant: Variant) -> None:
@@ -205,8 +201,7 @@ def record_engine(prepared: Prepared, name: str, facts: dict[str, Any], place: d
 def _record_sent(prepared: Prepared, name: str, benchmark: str, values: dict[str, Any]) -> None:
     """Note the sampling values of a benchmark's first request, again where another session sends others."""
     known = prepared.environment["variants"][name].setdefault("sent", {}).setdefault(benchmark, [])
-    if without_request(values) not in map(without_request, known):
-        known.append(values)
+    if join_sent(known, [values]):
         prepared.note()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bitparity import exam as exams
-from bitparity.engine_facts import join_engine, without_request
+from bitparity.engine_facts import join_engine, join_sent
 from bitparity.errors import RunError, UserInputError
 from bitparity.exam import Exam
 from bitparity.models import differing
@@ -221,8 +221,7 @@ def _joined(target: Run, runs: Sequence[Run]) -> dict[str, Any]:
             for key in ("exam", "sampling"):
                 joined.setdefault(key, {}).update(stored.get(key, {}))
             for benchmark, values in stored.get("sent", {}).items():
-                known = joined.setdefault("sent", {}).setdefault(benchmark, [])
-                known += [v for v in values if without_request(v) not in map(without_request, known)]
+                join_sent(joined.setdefault("sent", {}).setdefault(benchmark, []), values)
             before = entry["counts"].get(name, {})
             entry["counts"][name] = {key: stored[key] for key in COUNTED if key in stored}
             for key, values in entry["counts"][name].items():

@@ -74,13 +74,13 @@ def bytes_by_type(tensors: Tensors) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def check_declared(folder: Path, tensors: Tensors | None, declared: Mapping[str, Any] | None) -> None:
+def check_declared(folder: Path, files: Sequence[Path], declared: Mapping[str, Any] | None) -> None:
     """Raise ModelError where a checkpoint declares quantized weights and its files hold none.
 
     An engine would load such files without a word: vLLM copies the plain values over and multiplies by scales that
     were never read. Where anything speaks for quantized weights, nothing is said.
     """
-    if tensors is None or declared is None or not _declares_stored_weights(declared):
+    if declared is None or not _declares_stored_weights(declared) or (tensors := read_tensors(files)) is None:
         return
     plain = all(dtype in _PLAIN for dtype, _, _ in tensors.values())
     matrices = any(dimensions >= 2 for _, dimensions, _ in tensors.values())
@@ -105,15 +105,14 @@ def _declares_stored_weights(declared: Mapping[str, Any]) -> bool:
     return not method.startswith("modelopt") or str(declared.get("quant_algo", "none")).lower() != "none"
 
 
-def check_undeclared(folder: Path, tensors: Tensors | None, config: Mapping[str, Any]) -> None:
+def check_undeclared(folder: Path, files: Sequence[Path], config: Mapping[str, Any]) -> None:
     """Raise ModelError where files hold quantized weights with scales and nothing in the folder says so.
 
     A model with code of its own may quantize in its own way and is left alone.
     """
-    if tensors is None or "auto_map" in config or _says_quantized(config):
+    if "auto_map" in config or _says_quantized(config) or any((folder / name).exists() for name in _DECLARING):
         return
-    if any((folder / name).exists() for name in _DECLARING):
-        return
+    tensors = read_tensors(files) or {}
     packed = sorted(name for name in tensors if _is_packed(name, tensors))
     if packed:
         raise ModelError(

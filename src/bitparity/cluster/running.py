@@ -96,8 +96,7 @@ class _Session:
     def count(self, samples: list[Sample]) -> None:
         """Count answers."""
         self._samples += len(samples)
-        tokens = output_tokens(samples)
-        self._tokens = None if self._tokens is None or tokens is None else self._tokens + tokens
+        self._tokens = output_tokens(samples, self._tokens)
 
     def note(self, driver: Driver) -> None:
         """Write it down: seconds from the start of this group of variants to its end, and those of each device."""

@@ -7,7 +7,7 @@ One answer that is refused hides nothing else: inside a container the GPU of a M
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,19 +100,22 @@ def _none(problem: str, error: Exception) -> Machine:
     return Machine(problem=problem)
 
 
-def _driver(nvml: Any) -> str | None:
+def _told(nvml: Any, query: Callable[..., Any], *of: Any) -> Any:
+    """What NVML answers; None where it refuses."""
     try:
-        return _text(nvml.nvmlSystemGetDriverVersion())
+        return query(*of)
     except nvml.NVMLError:
         return None
+
+
+def _driver(nvml: Any) -> str | None:
+    version = _told(nvml, nvml.nvmlSystemGetDriverVersion)
+    return None if version is None else _text(version)
 
 
 def _cuda(nvml: Any) -> tuple[int, int] | None:
-    try:
-        cuda = int(nvml.nvmlSystemGetCudaDriverVersion())  # 13000 is CUDA 13.0
-    except nvml.NVMLError:
-        return None
-    return cuda // 1000, cuda % 1000 // 10
+    version = _told(nvml, nvml.nvmlSystemGetCudaDriverVersion)  # 13000 is CUDA 13.0
+    return None if version is None else (int(version) // 1000, int(version) % 1000 // 10)
 
 
 def _gpu(nvml: Any, index: int, unread: list[str]) -> Iterator[Gpu]:
@@ -124,10 +127,8 @@ def _gpu(nvml: Any, index: int, unread: list[str]) -> Iterator[Gpu]:
     except nvml.NVMLError as error:
         unread.append(f"GPU {index} ({error})")
         return
-    try:
-        mig = nvml.nvmlDeviceGetMigMode(handle)[0] == 1
-    except nvml.NVMLError:  # a GPU without MIG
-        mig = False
+    mode = _told(nvml, nvml.nvmlDeviceGetMigMode, handle)  # None: a GPU without MIG
+    mig = mode is not None and mode[0] == 1
     slices = tuple(_slices(nvml, handle, index, unread)) if mig else ()
     yield Gpu(index, name, uuid, *_memory(nvml, handle), (major, minor), mig, slices)
 
@@ -139,9 +140,8 @@ def _slices(nvml: Any, gpu: Any, of: int, unread: list[str]) -> Iterator[Slice]:
         unread.append(f"the slices of GPU {of} ({error})")
         return
     for index in range(places):
-        try:
-            handle = nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, index)
-        except nvml.NVMLError:  # no slice at this place
+        handle = _told(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, gpu, index)
+        if handle is None:  # no slice at this place
             continue
         try:
             name, uuid = _text(nvml.nvmlDeviceGetName(handle)), _text(nvml.nvmlDeviceGetUUID(handle))
@@ -153,18 +153,14 @@ def _slices(nvml: Any, gpu: Any, of: int, unread: list[str]) -> Iterator[Slice]:
 
 def _memory(nvml: Any, handle: Any) -> tuple[int | None, int | None]:
     """(all, free) in bytes."""
-    try:
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    except nvml.NVMLError:
-        return None, None
-    return int(memory.total), int(memory.free)
+    memory = _told(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+    return (None, None) if memory is None else (int(memory.total), int(memory.free))
 
 
 def _instance(nvml: Any, handle: Any) -> tuple[int, int] | None:
-    try:
-        return int(nvml.nvmlDeviceGetGpuInstanceId(handle)), int(nvml.nvmlDeviceGetComputeInstanceId(handle))
-    except nvml.NVMLError:
-        return None
+    gpu = _told(nvml, nvml.nvmlDeviceGetGpuInstanceId, handle)
+    compute = _told(nvml, nvml.nvmlDeviceGetComputeInstanceId, handle)
+    return None if gpu is None or compute is None else (int(gpu), int(compute))
 
 
 def _text(value: str | bytes) -> str:

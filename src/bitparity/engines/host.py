@@ -333,6 +333,7 @@ _KILLED = (
 )
 _MEMORY_CAUSES = (_DEVICE_MEMORY, _MAIN_MEMORY, _KILLED)
 
+_BY_SIGNAL = r"killed by signal {0}\b|Failed core proc\(s\): .*: -{0}\b"  # the second is how vLLM says it of its own
 # (pattern in the log, likely cause and remedy); the first match holds
 _CAUSES = [
     (
@@ -360,10 +361,10 @@ _CAUSES = [
     ),
     (r"No space left on device", "A disk is full: free space in the temporary and cache folders"),
     (r"ModuleNotFoundError|ImportError", "A package is missing or does not fit the others: reinstall the engine"),
-    (r"killed by signal 9\b|Failed core proc\(s\): .*: -9\b", _KILLED),  # the second is how vLLM says it of its own
+    (_BY_SIGNAL.format("9"), _KILLED),
 ]
 # Not of its own accord: another start may do better. Other signals are an engine's own faults.
-_KILLED_FROM_OUTSIDE = re.compile(r"killed by signal (9|15)\b|Failed core proc\(s\): .*: -(9|15)\b")
+_KILLED_FROM_OUTSIDE = re.compile(_BY_SIGNAL.format("(9|15)"))
 
 
 def likely_cause(text: str) -> str:

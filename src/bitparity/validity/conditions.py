@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from bitparity.engine_facts import slice_kind
 from bitparity.exam import ExamItem
 from bitparity.validity.facts import Facts, Guard, guard, level
 
@@ -212,9 +213,7 @@ def engine_differs(facts: Facts) -> Iterator[Guard]:
 def _kept(engine: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     """The facts of these names, less what only tells equal devices apart."""
     found = {key: engine[key] for key in keys if key in engine}
-    if slice_ := found.get("mig"):
-        found["mig"] = {key: value for key, value in slice_.items() if key != "gpu_uuid"}
-    return found
+    return {**found, "mig": slice_kind(found["mig"])} if "mig" in found else found
 
 
 def mixed_engines(facts: Facts) -> Iterator[Guard]:
