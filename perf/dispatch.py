@@ -33,10 +33,12 @@ from typing import overload
 from bitparity.cluster.driver import Driver
 from bitparity.cluster.pool import Answered, Event, Joined, Loaded
 from bitparity.cluster.sources import Lengths, Source
-from bitparity.exam import Exam, ExamItem, Questions, Unanswered, requests
-from bitparity.records import Item, Prompt, Request, Sample, Sampling
-from bitparity.store import AppendLog, Keys, Run, sample_to_row
-from bitparity.study import parse_study
+from bitparity.exam.frozen import Exam, ExamItem
+from bitparity.exam.requests import Questions, Unanswered, exam_requests
+from bitparity.records import Item, Keys, Prompt, Request, Sample, Sampling
+from bitparity.store.jsonl import AppendLog
+from bitparity.store.run import Run, sample_to_row
+from bitparity.study.resolve import parse_study
 
 ROOM = 128  # answers under way at once on one device
 STEP, PER_SEQUENCE = 0.012, 0.0002  # seconds: 83 tokens/s alone, 3,400 with ROOM answers
@@ -325,7 +327,7 @@ def questions(items: int, samples: int) -> Questions:
     (spec,) = parse_study(study, "study.yaml", Path()).benchmarks
     entries = tuple(ExamItem(Item(f"item-{n}", (Prompt(text="?"),), None)) for n in range(items))
     exam = Exam("mmlu_pro", "accuracy", Sampling(32_768), 0, None, entries, items, {})
-    return requests(exam, spec, None, None, "a")
+    return exam_requests(exam, spec, None, None, "a")
 
 
 def main() -> None:

@@ -134,7 +134,7 @@ def bitparity(args: argparse.Namespace, place: Path, out: Path, fresh: bool = Tr
     """Run a study; one line for the command, with what each variant did."""
     if fresh and out.exists():
         sys.exit(f"{out} exists; this is measured on a fresh run")
-    command = [sys.executable, "-m", "bitparity.cli", "run", str(place), "--out", str(out)]
+    command = [sys.executable, "-m", "bitparity", "run", str(place), "--out", str(out)]
     command += ["--limit", str(args.limit)] if args.limit else []
     command += ["--unsafe-exec"] if args.unsafe_exec else []
     with utilisation(out.with_suffix(".utilisation.jsonl")) as seen:
@@ -147,7 +147,7 @@ def bitparity(args: argparse.Namespace, place: Path, out: Path, fresh: bool = Tr
 
 def per_variant(out: Path, seen: list[tuple[float, int]]) -> dict[str, Any]:
     """(d) for every variant of a run, from its records and what NVML said meanwhile."""
-    from bitparity.store import Run
+    from bitparity.store.run import Run
 
     run = Run(out)
     found = {}
@@ -227,10 +227,12 @@ def generate(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def requests(out: Path) -> tuple[list[Any], list[int]]:
     """A finished run's requests in the order in which they were sent, and the tokens that end an answer."""
-    from bitparity import exam as exams
-    from bitparity.benchmarks import benchmark_class
-    from bitparity.preparation import longest_first, open_models
-    from bitparity.store import Run
+    from bitparity.benchmarks.registry import benchmark_class
+    from bitparity.exam.frozen import load_exam
+    from bitparity.exam.requests import exam_requests
+    from bitparity.generation.plan import longest_first
+    from bitparity.generation.prepare import open_models
+    from bitparity.store.run import Run
 
     run = Run(out)
     whole = run.study()
@@ -238,7 +240,7 @@ def requests(out: Path) -> tuple[list[Any], list[int]]:
     renderer = open_models(whole)[name].renderer
     asked: list[Any] = []
     for spec in whole.benchmarks:
-        asked += exams.requests(exams.load(run.exam_path(spec.name)), spec, renderer, renderer, name)
+        asked += exam_requests(load_exam(run.exam_path(spec.name)), spec, renderer, renderer, name)
     ends: list[int] = run.environment()["variants"][name]["engines"][-1]["facts"]["end_token_ids"]
     tested = {spec.name for spec in whole.benchmarks if benchmark_class(spec.name).runs_code}
     return longest_first(asked, (), {}, tested), ends

@@ -17,10 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bitparity.benchmarks import Benchmark, load_benchmark
+from bitparity.benchmarks.contract import Benchmark
 from bitparity.benchmarks.mmlu_pro import LM_EVAL_ANSWER
+from bitparity.benchmarks.registry import load_benchmark
 from bitparity.records import Completion, Item
-from bitparity.study import parse_study
+from bitparity.study.resolve import parse_study
 
 
 def main() -> None:

@@ -136,7 +136,7 @@ def main() -> None:
         lm_eval = lm_eval_command(folder, data)
         for number in range(args.rounds):
             for count, study in studies.items():
-                command = [sys.executable, "-m", "bitparity.cli", "run", str(study), "--out", f"run{count}-{number}"]
+                command = [sys.executable, "-m", "bitparity", "run", str(study), "--out", f"run{count}-{number}"]
                 ours[count].append(measure(command, folder))
             theirs.append(measure(lm_eval, folder))
 

@@ -23,11 +23,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bitparity.progress import silent
-from bitparity.report import html, results
+from bitparity.progress.tasks import silent
+from bitparity.report import html
+from bitparity.results import build as results
 from bitparity.runner import run_study
-from bitparity.store import Run
-from bitparity.study import load_study
+from bitparity.store.run import Run
+from bitparity.study.resolve import load_study
 
 WORDS = [
     "the",

@@ -26,8 +26,8 @@ from gpu_throughput import requests
 from bitparity.engines import flow, vllm_engine
 from bitparity.engines.vllm_engine import sampling_params
 from bitparity.records import Request, Sample
-from bitparity.store import Run
-from bitparity.study import Variant
+from bitparity.schema import Variant
+from bitparity.store.run import Run
 
 WAYS = ("ahead", "lots", "1", "4")
 

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bitparity.cluster.sources import PROMPT_COST
-from bitparity.lengths import risk
-from bitparity.store import Run
+from bitparity.generation.plan import risk
+from bitparity.store.run import Run
 
 FIXED, EACH = 0.006, 24e-6  # seconds a step, seconds a token
 PLACES = (1024, 256, 64)

@@ -22,8 +22,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bitparity.sandbox import Ended, Limits, Sandbox, WarmWorker, open_sandbox
+from bitparity.sandbox.contract import Ended, Limits, Sandbox
+from bitparity.sandbox.levels import open_sandbox
 from bitparity.sandbox.tree import Tree
+from bitparity.sandbox.warm import WarmWorker
 
 STDIN_TEST = "import sys\nprint(sum(int(line) for line in sys.stdin))"
 STDIN = b"".join(b"%d\n" % n for n in range(1000))

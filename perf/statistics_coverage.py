@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 
-from bitparity.stats import PairedScores, pair_scores
+from bitparity.stats.arrays import PairedScores, pair_scores
 from bitparity.stats.paired import ENOUGH_FOR_STUDENT, difference_intervals, is_simple
 from bitparity.stats.pooled import average_interval, stratified_sign_flip_test
 from bitparity.stats.score_interval import score_excess

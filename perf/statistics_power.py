@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from statistics_coverage import Cell, draw, feasible
 
-from bitparity.stats import pair_scores, power
+from bitparity.stats import power
+from bitparity.stats.arrays import pair_scores
 from bitparity.stats.paired import difference_intervals
 from bitparity.stats.score_interval import tango_interval
 from bitparity.stats.significance import mcnemar_exact, sign_flip_test

@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from bitparity.stats import compare_scores
+from bitparity.stats.paired import compare_scores
 
 ITEMS = 12_032
 KINDS = (

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, TypeVar
 import pytest
 import yaml
 
-from bitparity import cli
-from bitparity.benchmarks import Benchmark
+from bitparity.benchmarks.contract import Benchmark
+from bitparity.cli import app as cli
 from bitparity.errors import SandboxError
-from bitparity.store import read_lines
+from bitparity.store.jsonl import read_lines
 
 Bench = TypeVar("Bench", bound=Benchmark)
 

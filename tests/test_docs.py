@@ -25,13 +25,13 @@ import typer.main
 import yaml
 from support import answers, math_rows, replay_study, write_jsonl, write_yaml
 
-from bitparity import cli
-from bitparity.progress import silent
-from bitparity.report import results
+from bitparity.cli import app as cli
+from bitparity.progress.tasks import silent
 from bitparity.report.export import export
+from bitparity.results import build as results
 from bitparity.runner import run_study
-from bitparity.store import Run
-from bitparity.study import load_study, parse_study
+from bitparity.store.run import Run
+from bitparity.study.resolve import load_study, parse_study
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*/*.md")])
@@ -164,7 +164,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Variables of a shell in which `bitparity` is this checkout's, with a home of its own and no hub."""
     folder = tmp_path_factory.mktemp("bin")
     shim = folder / "bitparity"
-    program = "import sys; sys.argv[0] = 'bitparity'; from bitparity.cli import main; main()"
+    program = "import sys; sys.argv[0] = 'bitparity'; from bitparity.cli.app import main; main()"
     shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{program}" "$@"\n')
     shim.chmod(0o755)
     source = {"PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
@@ -412,7 +412,7 @@ def test_the_fields_of_results_json_are_those_of_the_page(prepared: Path) -> Non
     # these come only where something is missing, limited, invalid, failed, or there are two benchmarks or rounds
     rare = {"study.limit.*", "benchmarks.*.scores.*.errors.*", "benchmarks.*.comparisons.*.invalid_by"}
     assert known - made - code - rare == set()
-    from bitparity.report import execution
+    from bitparity.results import execution
 
     assert {re.split(r"\.", name)[2] for name in code} == {"execution", "verdicts", "rates", "platforms"}
     source = Path(execution.__file__).read_text()

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from bitparity.cli import app
+from bitparity.cli.app import app
 from bitparity.report.filling import fill
-from bitparity.study import load_study
+from bitparity.study.resolve import load_study
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples" / "qwen3-32b-rtx-pro-6000"
 MODES = ("thinking", "non-thinking")

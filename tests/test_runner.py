@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from support import Cli, answers, replay_study, write_jsonl
 
-from bitparity import preparation
 from bitparity.engines.host import EngineProcess
 from bitparity.errors import EngineError
-from bitparity.progress import silent
+from bitparity.generation import prepare as preparation
+from bitparity.progress.tasks import silent
 from bitparity.runner import run_study
-from bitparity.store import Run, read_lines
-from bitparity.study import Variant, load_study
+from bitparity.schema import Variant
+from bitparity.store.jsonl import read_lines
+from bitparity.store.run import Run
+from bitparity.study.resolve import load_study
 
 
 def results(folder: Path) -> dict[str, Any]:

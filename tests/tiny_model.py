@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bitparity.study import EngineSpec, Protocol, Variant
+from bitparity.schema import EngineSpec, Protocol, Variant
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<|end|>", "<think-end>"]
 TEMPLATE = (

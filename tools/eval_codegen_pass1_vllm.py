@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
 
 def benchmark(args: argparse.Namespace) -> dict[str, Any]:
     """The benchmark's entry of the study."""
-    from bitparity.data import first_row
+    from bitparity.benchmarks.dataset import first_row
     from bitparity.errors import UserInputError
 
     entry: dict[str, Any] = {"settings": {}}
@@ -84,7 +84,8 @@ def split(name: str, given: str) -> dict[str, str]:
 
 def study(args: argparse.Namespace) -> Any:
     """One variant on one benchmark."""
-    from bitparity.study import StudyFile, resolve
+    from bitparity.study.files import StudyFile
+    from bitparity.study.resolve import resolve
 
     engine: dict[str, Any] = {"kind": "vllm", "max_model_len": args.max_model_len}
     engine["gpu_memory_utilization"] = args.gpu_memory_utilization
@@ -102,7 +103,7 @@ def study(args: argparse.Namespace) -> Any:
 def summary(run: Any, args: argparse.Namespace) -> dict[str, Any]:
     """The JSON: pass@1, every verdict counted, every item, and what ran."""
     import bitparity
-    from bitparity.report import results
+    from bitparity.results import build as results
 
     made = results.build(run)
     ((name, entry),) = made["benchmarks"].items()
@@ -149,7 +150,7 @@ def main() -> int:
     from pydantic import ValidationError
 
     from bitparity.errors import BitparityError
-    from bitparity.progress import make_progress
+    from bitparity.progress.tasks import make_progress
     from bitparity.runner import run_study
 
     try:

@@ -6,7 +6,7 @@ here can be written as one JSON line and read back unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, MutableSet
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -164,3 +164,38 @@ class Grade:
     extracted: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+
+
+Key = tuple[str, int]  # (item, sample)
+
+
+class Keys(MutableSet[Key]):
+    """A set of (item, sample), one bit each: millions of samples of some thousand items take some megabytes."""
+
+    def __init__(self, keys: Iterable[Key] = ()) -> None:
+        self._bits: dict[str, int] = {}
+        for key in keys:
+            self.add(key)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, tuple) and bool(self._bits.get(key[0], 0) >> key[1] & 1)
+
+    def __iter__(self) -> Iterator[Key]:
+        for item, bits in self._bits.items():
+            yield from ((item, k) for k in range(bits.bit_length()) if bits >> k & 1)
+
+    def __len__(self) -> int:
+        return sum(bits.bit_count() for bits in self._bits.values())
+
+    def add(self, key: Key) -> None:
+        """Put a key in."""
+        self.merge(key[0], 1 << key[1])
+
+    def merge(self, item: str, bits: int) -> None:
+        """Put in (item, k) for each bit k that is set."""
+        self._bits[item] = self._bits.get(item, 0) | bits
+
+    def discard(self, key: Key) -> None:
+        """Take a key out, where it is in."""
+        if key in self:
+            self._bits[key[0]] ^= 1 << key[1]

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from support import write_jsonl
 
-from bitparity import exam as exams
-from bitparity.benchmarks import load_benchmark
 from bitparity.benchmarks.gpqa_diamond import CHOICES, option_order, preprocessed
+from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError
+from bitparity.exam.build import build_exam
+from bitparity.exam.frozen import load_exam, save_exam
 from bitparity.records import Completion
-from bitparity.study import BenchmarkSpec, parse_study
+from bitparity.schema import BenchmarkSpec
+from bitparity.study.resolve import parse_study
 
 
 def spec(chat: bool = True, **entry: Any) -> BenchmarkSpec:
@@ -181,8 +183,8 @@ def last_content(messages: list[dict[str, str]], add_generation_prompt: bool) ->
 
 def test_orders_are_the_same_under_a_limit_and_when_a_run_goes_on(tmp_path: Path) -> None:
     data = str(write_jsonl(tmp_path / "gpqa.jsonl", rows(12)))
-    whole, limited = (exams.build(spec(data=data, samples=4, **limit), None) for limit in ({}, {"limit": 5}))
+    whole, limited = (build_exam(spec(data=data, samples=4, **limit), None) for limit in ({}, {"limit": 5}))
     assert [e.item for e in limited.items] == [e.item for e in whole.items][:5]
-    exams.save(limited, tmp_path / "exam.jsonl")
-    assert [e.item for e in exams.load(tmp_path / "exam.jsonl").items] == [e.item for e in limited.items]
+    save_exam(limited, tmp_path / "exam.jsonl")
+    assert [e.item for e in load_exam(tmp_path / "exam.jsonl").items] == [e.item for e in limited.items]
     assert [len(e.item.prompts) for e in limited.items] == [4] * 5

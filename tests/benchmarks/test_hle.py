@@ -14,16 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import Cli, write_jsonl, write_yaml
 
-from bitparity import judging
-from bitparity.benchmarks import load_benchmark
-from bitparity.benchmarks._judge import JudgeSettings, Judgment, judge_prompt, judged, read_reply
+from bitparity.benchmarks._judge import Judgment, judge_prompt, judged, read_reply
+from bitparity.benchmarks.contract import JudgeSettings
 from bitparity.benchmarks.hle import SYSTEM_PROMPT, Hle, is_mathematical, text_key
+from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError, StudyError
-from bitparity.grading import grade_sample
-from bitparity.progress import silent
+from bitparity.grading import judge as judging
+from bitparity.grading.rules import grade_sample
+from bitparity.progress.tasks import silent
 from bitparity.records import Completion, Grade, Item, Sample
-from bitparity.store import Run
-from bitparity.study import BenchmarkSpec, parse_study
+from bitparity.schema import BenchmarkSpec
+from bitparity.store.run import Run
+from bitparity.study.resolve import parse_study
 
 KEY = "sk-secretsecret"
 QUESTIONS = (

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from support import SHARED_DATA, grading, write_jsonl
 
-from bitparity.benchmarks import load_benchmark
 from bitparity.benchmarks.humaneval import HumanEval
+from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError
-from bitparity.live_grading import Job, grade_jobs
+from bitparity.grading.live import Job, grade_jobs
 from bitparity.records import Completion, Grade, Sample
-from bitparity.study import BenchmarkSpec, parse_study
+from bitparity.schema import BenchmarkSpec
+from bitparity.study.resolve import parse_study
 
 DATA = SHARED_DATA / "humaneval.jsonl"
 RECORDED = SHARED_DATA / "recorded"

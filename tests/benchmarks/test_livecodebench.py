@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from support import SHARED_DATA, grading, write_jsonl
 
-from bitparity.benchmarks import load_benchmark
 from bitparity.benchmarks._code import Case, Judged
 from bitparity.benchmarks.livecodebench import KNOWN_BAD, SYSTEM, LiveCodeBench
+from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError
-from bitparity.grading import grade_sample
+from bitparity.grading.rules import grade_sample
 from bitparity.records import Completion, Item, Sample
-from bitparity.study import BenchmarkSpec, parse_study
+from bitparity.schema import BenchmarkSpec
+from bitparity.study.resolve import parse_study
 
 ROWS = SHARED_DATA / "livecodebench"
 EVERY = 6  # of the 139 published verdicts, so many are left out between two that are tested

@@ -15,14 +15,17 @@ import pytest
 import yaml
 from support import SHARED_DATA
 
-from bitparity.benchmarks import Benchmark, load_benchmark
-from bitparity.engines import load_engine
-from bitparity.exam import Exam, build
-from bitparity.exam import requests as requests_of
-from bitparity.grading import grade_sample
-from bitparity.prompts import Renderer
+from bitparity.benchmarks.contract import Benchmark
+from bitparity.benchmarks.registry import load_benchmark
+from bitparity.engines.contract import load_engine
+from bitparity.exam.build import build_exam
+from bitparity.exam.frozen import Exam
+from bitparity.exam.rendering import Renderer
+from bitparity.exam.requests import exam_requests as requests_of
+from bitparity.grading.rules import grade_sample
 from bitparity.records import Completion, Item, Message, Prompt, Request, Sample
-from bitparity.study import BenchmarkSpec, parse_study
+from bitparity.schema import BenchmarkSpec
+from bitparity.study.resolve import parse_study
 
 lm_eval = pytest.importorskip("lm_eval", reason="lm-eval is not installed")
 
@@ -477,7 +480,7 @@ def run_ourselves(entry: BenchmarkSpec) -> tuple[Benchmark, Exam, list[Sample]]:
         Path.cwd(),
     )
     renderer = Renderer(Path(MODEL or ""))
-    exam = build(entry, renderer)
+    exam = build_exam(entry, renderer)
     engine = load_engine(study.variants["bf16"])
 
     async def collect() -> list[Sample]:

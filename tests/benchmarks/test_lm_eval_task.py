@@ -16,11 +16,14 @@ import pytest
 import yaml
 from support import SHARED_DATA, math_rows, write_jsonl
 
-from bitparity.benchmarks import Benchmark, load_benchmark
+from bitparity.benchmarks.contract import Benchmark
+from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError, MissingDependencyError, StudyError
-from bitparity.exam import build, load, save
+from bitparity.exam.build import build_exam
+from bitparity.exam.frozen import load_exam, save_exam
 from bitparity.records import Completion
-from bitparity.study import BenchmarkSpec, parse_study
+from bitparity.schema import BenchmarkSpec
+from bitparity.study.resolve import parse_study
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed")
 
@@ -164,18 +167,18 @@ def test_the_answer_behind_a_reasoning_loses_its_leading_white_space_as_in_lm_ev
 
 def test_a_frozen_exam_is_graded_alike_by_another_process(tmp_path: Path) -> None:
     entry = spec(f"lm_eval:{write_task(tmp_path)}")
-    save(build(entry, None), tmp_path / "exam.jsonl")
+    save_exam(build_exam(entry, None), tmp_path / "exam.jsonl")
     code = (
-        "import sys; from pathlib import Path; from bitparity.benchmarks import load_benchmark;"
-        "from bitparity.exam import load; from bitparity.records import Completion;"
-        "from bitparity.study import BenchmarkSpec;"
+        "import sys; from pathlib import Path; from bitparity.benchmarks.registry import load_benchmark;"
+        "from bitparity.exam.frozen import load_exam as load; from bitparity.records import Completion;"
+        "from bitparity.schema import BenchmarkSpec;"
         "entry = BenchmarkSpec.model_validate_json(sys.argv[1]); benchmark = load_benchmark(entry);"
-        "print([benchmark.grade(e.item, Completion('4')).score for e in load(Path(sys.argv[2])).items])"
+        "print([benchmark.grade(e.item, Completion('4')).score for e in load_exam(Path(sys.argv[2])).items])"
     )
     command = [sys.executable, "-c", code, entry.model_dump_json(), str(tmp_path / "exam.jsonl")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "[0.0, 0.0, 1.0, 0.0, 0.0]\n"
-    assert load(tmp_path / "exam.jsonl").metric == "exact_match,digits"
+    assert load_exam(tmp_path / "exam.jsonl").metric == "exact_match,digits"
 
 
 # Surroundings
@@ -372,7 +375,7 @@ def test_a_group_limits_each_task_and_names_it(tmp_path: Path) -> None:
 def test_a_group_of_unlike_tasks_is_refused(tmp_path: Path, second: dict[str, Any], message: str) -> None:
     benchmark = load_benchmark(spec(group(tmp_path, **second)))
     with pytest.raises(DataError, match=message):
-        build(benchmark.spec, None)
+        build_exam(benchmark.spec, None)
 
 
 def test_without_lm_eval_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

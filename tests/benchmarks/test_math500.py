@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 from support import SHARED_DATA, math_rows, write_jsonl
 
-from bitparity.answers import final_answer
-from bitparity.benchmarks import load_benchmark
 from bitparity.benchmarks._lm_eval_math import aime_score, equivalent, hendrycks_score
 from bitparity.benchmarks._math import equal, states
+from bitparity.benchmarks.answers import final_answer
+from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError
-from bitparity.grading import grade_all, grade_sample
+from bitparity.grading.process_pool import grade_all
+from bitparity.grading.rules import grade_sample
 from bitparity.records import Completion, Grade, Item, Sample
-from bitparity.study import BenchmarkSpec, parse_study
+from bitparity.schema import BenchmarkSpec
+from bitparity.study.resolve import parse_study
 
 needs_shared = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=f"no shared data at {SHARED_DATA}")
 

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from support import SHARED_DATA, write_jsonl
 
-from bitparity.benchmarks import Benchmark, load_benchmark
+from bitparity.benchmarks.contract import Benchmark
+from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError
 from bitparity.records import Completion, Grade, Item
-from bitparity.study import BenchmarkSpec, parse_study
+from bitparity.schema import BenchmarkSpec
+from bitparity.study.resolve import parse_study
 
 needs_shared = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=f"no shared data at {SHARED_DATA}")
 

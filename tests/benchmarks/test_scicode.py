@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from support import SHARED_DATA, grading, write_jsonl
 
-from bitparity.benchmarks import load_benchmark, scicode_env
+from bitparity.benchmarks import scicode_env
 from bitparity.benchmarks._scicode_tests import split_test
+from bitparity.benchmarks.registry import load_benchmark
 from bitparity.benchmarks.scicode import SciCode
 from bitparity.errors import DataError, UnavailableError
-from bitparity.exam import build
+from bitparity.exam.build import build_exam
 from bitparity.records import Completion, Grade, Item
-from bitparity.study import BenchmarkSpec, parse_study
+from bitparity.schema import BenchmarkSpec
+from bitparity.study.resolve import parse_study
 
 DATA = SHARED_DATA / "scicode"
 DEV, TARGETS = DATA / "problems_dev.jsonl", DATA / "dev_test_data.selfmade.h5"
@@ -131,9 +133,9 @@ def test_a_limit_keeps_what_a_step_is_built_on(tmp_path: Path, targets: Path) ->
     data = write_jsonl(tmp_path / "rows.jsonl", [problem(str(n), 4) for n in range(5)])
     for limit in (1, 2, 6, 11):
         limited = spec(data, targets=str(targets)).model_copy(update={"limit": limit})
-        ids = [entry.item.id for entry in build(limited, None).items]
+        ids = [entry.item.id for entry in build_exam(limited, None).items]
         assert len(ids) == limit
-        assert all(entry.item.after in (None, *ids) for entry in build(limited, None).items)
+        assert all(entry.item.after in (None, *ids) for entry in build_exam(limited, None).items)
 
 
 # ---------------------------------------------------------------- what is missing

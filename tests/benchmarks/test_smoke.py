@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitparity.benchmarks import load_benchmark
+from bitparity.benchmarks.registry import load_benchmark
 from bitparity.benchmarks.smoke import CATEGORIES, Smoke, stated_number, stated_string
-from bitparity.grading import grade_sample
+from bitparity.grading.rules import grade_sample
 from bitparity.records import Completion, Item, Sample
-from bitparity.study import BenchmarkSpec, parse_study
+from bitparity.schema import BenchmarkSpec
+from bitparity.study.resolve import parse_study
 
 STUDY = "{study: s, variants: {a: {model: some/model}}, benchmarks: [smoke]}"
 SPEC: BenchmarkSpec = parse_study(STUDY, "test", Path.cwd()).benchmarks[0]

@@ -13,9 +13,10 @@ from bitparity.cluster import driver as driver_module
 from bitparity.cluster.driver import Driver
 from bitparity.cluster.pool import Lost
 from bitparity.cluster.sources import Lengths, Source
-from bitparity.exam import Exam, ExamItem
+from bitparity.exam.chains import name_of
+from bitparity.exam.frozen import Exam, ExamItem
+from bitparity.generation.chains import Ladder
 from bitparity.records import Item, Prompt, Request, Sample, Sampling
-from bitparity.steps import Ladder, name_of
 
 
 def expected(work: list[Request]) -> dict[tuple[str, str, int], Sample]:

@@ -20,7 +20,7 @@ from nodes import Nodes
 from openai_double import Reply, message, serving
 from support import math_rows, write_jsonl, write_yaml
 
-from bitparity.store import read_lines
+from bitparity.store.jsonl import read_lines
 
 pytestmark = pytest.mark.slow
 
@@ -158,7 +158,7 @@ def test_whatever_is_killed_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
 
 def start(options: list[str], folder: Path) -> subprocess.Popen[bytes]:
     with (folder / "errors.txt").open("ab") as log:
-        return subprocess.Popen([sys.executable, "-m", "bitparity.cli", *options], stdout=log, stderr=log)
+        return subprocess.Popen([sys.executable, "-m", "bitparity", *options], stdout=log, stderr=log)
 
 
 def errors(folder: Path) -> str:

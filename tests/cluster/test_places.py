@@ -8,9 +8,9 @@ import pytest
 
 from bitparity.cluster.places import Seat, gpus_of, local_devices, needs_gpu, seats
 from bitparity.cluster.serving import check_identity, room, without_place
-from bitparity.doctor.nvml import Gpu, Machine, Slice
 from bitparity.errors import UserInputError
-from bitparity.study import EngineSpec, Variant
+from bitparity.hardware.nvml import Gpu, Machine, Slice
+from bitparity.schema import EngineSpec, Variant
 
 GB = 1 << 30
 

@@ -17,8 +17,8 @@ from support import math_rows, replay_study, stored, write_jsonl, write_yaml
 from test_faults import slow
 
 from bitparity.errors import SandboxError
-from bitparity.sandbox import open_sandbox
-from bitparity.store import Run
+from bitparity.sandbox.levels import open_sandbox
+from bitparity.store.run import Run
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ def two() -> Iterator[Nodes]:
 
 
 def bitparity(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bitparity.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "bitparity", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
 
@@ -95,7 +95,7 @@ def test_a_node_that_goes_away_costs_nothing(two: Nodes, tmp_path: Path) -> None
                 "benchmarks": [{"name": "math500", "data": data.name, "samples": 2, "temperature": 0.8}],
             },
         )
-        command = [sys.executable, "-m", "bitparity.cli", "run", str(study), "--out", str(tmp_path / "run")]
+        command = [sys.executable, "-m", "bitparity", "run", str(study), "--out", str(tmp_path / "run")]
         process = subprocess.Popen([*command, "--ray", two.address], stderr=subprocess.PIPE, text=True)
         wait_for_rows(tmp_path / "run", 8)
         two.order("kill 1")
@@ -156,7 +156,7 @@ def test_mig_slices_are_shown_to_actors_one_by_one_by_their_uuid(tmp_path: Path)
     pytest.importorskip("ray", reason="the package ray is not installed")
     code = (
         "from bitparity.cluster import ray_pool as r\n"
-        "from bitparity.study import load_study\n"
+        "from bitparity.study.resolve import load_study\n"
         "from pathlib import Path\n"
         "import sys\n"
         "study = load_study(Path(sys.argv[1]))\n"

@@ -12,10 +12,10 @@ from faulty import plant
 from support import answers, write_jsonl
 
 from bitparity.cluster.serving import DeviceServer, sample_of
-from bitparity.engine_facts import join_engine
 from bitparity.engines.host import EngineProcess
 from bitparity.records import Request, Sampling
-from bitparity.study import EngineSpec, Variant
+from bitparity.schema import EngineSpec, Variant
+from bitparity.store.environment import join_engine
 
 SAMPLING = Sampling(10)
 

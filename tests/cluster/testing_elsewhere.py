@@ -8,12 +8,12 @@ from pathlib import Path
 
 from bitparity.cluster import ray_testers
 from bitparity.cluster.ray_pool import connected, nodes
-from bitparity.live_grading import Job, grade_job
-from bitparity.preparation import open_models, prepare
-from bitparity.progress import silent
+from bitparity.generation.prepare import open_models, prepare
+from bitparity.grading.live import Job, grade_job
+from bitparity.progress.tasks import silent
 from bitparity.records import Grade, Sample
-from bitparity.store import WritableRun
-from bitparity.study import load_study
+from bitparity.store.run import WritableRun
+from bitparity.study.resolve import load_study
 
 
 def not_here(job: Job) -> Grade:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from bitparity.cluster.driver import Driver
 from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Refused
 from bitparity.cluster.sources import Lengths, Source
+from bitparity.exam.chains import Name, name_of
 from bitparity.records import Request, Sample, Sampling
-from bitparity.steps import Name, name_of
 
 Piece = Sequence[Request]
 

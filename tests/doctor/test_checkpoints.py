@@ -10,7 +10,7 @@ from doubles import GB, H100, Shelf, checkpoint, host, said, study
 
 from bitparity.doctor.checkpoints import look
 from bitparity.errors import ModelError
-from bitparity.models import check_weights, weight_files
+from bitparity.models.checkpoint import check_weights, weight_files
 
 BROKEN = {
     "config.json": [

@@ -33,9 +33,9 @@ from support import Cli, replay_study, write_yaml
 from bitparity.doctor.checkpoints import look
 from bitparity.doctor.host import Disk, all_disks, disk_of, this_host
 from bitparity.doctor.hub import RealHub
-from bitparity.doctor.nvml import read
 from bitparity.errors import EngineError
-from bitparity.study import load_study
+from bitparity.hardware.nvml import read
+from bitparity.study.resolve import load_study
 
 # ---------------------------------------------------------------- the device
 

@@ -20,12 +20,13 @@ import tiny_model
 from openai_double import EXTENSIONS, NAME, Answers, Double, Reply, completion, echo, message, serving
 from support import Cli, math_rows, write_jsonl
 
-from bitparity.engines import openai_http
+from bitparity.engines import openai_client as openai_http
 from bitparity.engines.openai_engine import LOST_IN_A_ROW, OpenAIEngine, about_server
 from bitparity.errors import EngineError, ModelError, UserInputError
-from bitparity.grading import split_reasoning
+from bitparity.grading.rules import split_reasoning
 from bitparity.records import Request, Sample, Sampling, Unrendered
-from bitparity.study import EngineSpec, ReasoningSpec, Variant, load_study
+from bitparity.schema import EngineSpec, ReasoningSpec, Variant
+from bitparity.study.resolve import load_study
 
 KEY = "sk-very-secret"
 GREEDY = Sampling(max_tokens=16)

@@ -26,9 +26,9 @@ import pytest
 import tiny_model
 
 from bitparity.errors import ModelError
-from bitparity.prompts import Renderer
+from bitparity.exam.rendering import Renderer
 from bitparity.records import Prompt, Request, Sample, Sampling, Unrendered
-from bitparity.study import EngineSpec, Variant
+from bitparity.schema import EngineSpec, Variant
 
 pytestmark = [
     pytest.mark.vllm,

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from bitparity.engines.vllm_probe import ModelProbe, layer_facts, quantizes_activations
+from bitparity.engines.vllm_probe import ModelProbe, layer_facts
+from bitparity.models.precision import quantizes_activations
 
 
 def instance(kind: str, **attributes: Any) -> Any:

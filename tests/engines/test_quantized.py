@@ -14,7 +14,7 @@ import tiny_model
 
 from bitparity.engines.host import EngineProcess
 from bitparity.errors import ModelError
-from bitparity.prompts import Renderer
+from bitparity.exam.rendering import Renderer
 from bitparity.records import Request, Sample, Sampling
 
 pytest.importorskip("llmcompressor")

@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from bitparity.engines.transformers_engine import TransformersEngine
-from bitparity.prompts import Renderer
+from bitparity.exam.rendering import Renderer
 from bitparity.records import Prompt, Request, Sample, Sampling
 
 pytestmark = [

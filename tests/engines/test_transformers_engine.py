@@ -22,7 +22,7 @@ import torch
 from bitparity.engines.batching import fixed_batches
 from bitparity.engines.transformers_engine import TransformersEngine
 from bitparity.errors import ModelError, UserInputError
-from bitparity.prompts import Renderer
+from bitparity.exam.rendering import Renderer
 from bitparity.records import Request, Sample, Sampling
 
 GREEDY = Sampling(max_tokens=12)

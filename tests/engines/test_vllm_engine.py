@@ -47,7 +47,7 @@ def folder() -> Path:
 
 @pytest.fixture(scope="module")
 def requests(folder: Path) -> list[Request]:
-    from bitparity.prompts import Renderer
+    from bitparity.exam.rendering import Renderer
 
     renderer = Renderer(folder)
     question = Prompt(messages=({"role": "user", "content": "Write the numbers from 1 to 9, separated by commas."},))

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from support import replay_study
 
-from bitparity.progress import silent
-from bitparity.report import results
+from bitparity.progress.tasks import silent
+from bitparity.results import build as results
 from bitparity.runner import run_study
-from bitparity.study import load_study
+from bitparity.study.resolve import load_study
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,13 @@ from typing import Any
 from support import write_jsonl, write_yaml
 
 from bitparity.benchmarks.gpqa_diamond import LETTERS, option_order
-from bitparity.progress import silent
-from bitparity.report import html, results
+from bitparity.progress.tasks import silent
+from bitparity.report import html
 from bitparity.report.html.book import Bench, Book, Entry
+from bitparity.results import build as results
 from bitparity.runner import run_study
-from bitparity.store import Run
-from bitparity.study import load_study
+from bitparity.store.run import Run
+from bitparity.study.resolve import load_study
 
 HOSTILE = (
     "</script></style><script>window.pwned=1</script><img src=x onerror=window.pwned=1> "

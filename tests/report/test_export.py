@@ -12,13 +12,13 @@ import pytest
 import yaml
 from support import SHARED_DATA, Cli
 
-from bitparity import imports
-from bitparity.exam import Exam, ExamItem
+from bitparity.compare import readers as imports
+from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.records import Grade, Item, Prompt, Sample, Sampling
 from bitparity.report import export_samples
 from bitparity.report.export import COLUMNS
 from bitparity.report.model_card import model_cards
-from bitparity.report.results import Sheet
+from bitparity.results.sheet import Sheet
 
 
 def found(run: Path) -> dict[str, Any]:

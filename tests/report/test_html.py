@@ -25,7 +25,7 @@ from bitparity.report.html.book import Book, Packed, collect, cut, pack
 from bitparity.report.html.gating import is_gated
 from bitparity.report.html.page import json_in_script, render
 from bitparity.report.plain import clean, flat
-from bitparity.store import Run
+from bitparity.store.run import Run
 
 EMPTY = Book((), 0, (), (), (), {})
 

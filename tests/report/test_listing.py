@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from bitparity.benchmarks import benchmark_class, benchmark_names
+from bitparity.benchmarks.registry import benchmark_class, benchmark_names
 from bitparity.report.listing import show_benchmarks
-from bitparity.study import profile_names
+from bitparity.study.files import profile_names
 
 
 @pytest.fixture(scope="module")

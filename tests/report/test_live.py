@@ -16,11 +16,12 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from bitparity.board import GENERATING, LOADING, Board
-from bitparity.progress import printable
+from bitparity.progress.board import GENERATING, LOADING, Board
+from bitparity.progress.tasks import printable
 from bitparity.records import Sample
 from bitparity.report.live import PRELIMINARY, PlainLines, Screen, SideTask, time_left, unfolded, view
-from bitparity.study import Study, parse_study
+from bitparity.schema import Study
+from bitparity.study.resolve import parse_study
 
 STUDY = """
 study: toy

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from bitparity.errors import SandboxError
-from bitparity.sandbox import Ended, Limits, Sandbox, WarmWorker
 from bitparity.sandbox.bubblewrap import Bubblewrap
+from bitparity.sandbox.contract import Ended, Limits, Sandbox
 from bitparity.sandbox.tree import Tree
+from bitparity.sandbox.warm import WarmWorker
 
 SHORT = Limits(cpu_s=0.5, wall_s=3.0, memory_mb=192, output_bytes=1 << 16, file_mb=8, processes=24)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bitparity.sandbox import Ended, Limits, Sandbox
+from bitparity.sandbox.contract import Ended, Limits, Sandbox
 from tests.sandbox.conftest import Attack
 
 PRELUDE = """

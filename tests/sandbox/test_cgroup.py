@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bitparity.sandbox import Limits, Sandbox, cgroup
+from bitparity.sandbox import cgroup
 from bitparity.sandbox.bubblewrap import Bubblewrap
+from bitparity.sandbox.contract import Limits, Sandbox
 
 
 def laid_out(folder: Path, controllers: str, enabled: str, processes: str) -> Path:

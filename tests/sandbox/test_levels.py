@@ -16,10 +16,13 @@ from pathlib import Path
 import pytest
 
 from bitparity.errors import SandboxError
-from bitparity.sandbox import Ended, Limits, Sandbox, WarmWorker, _confine, interpreter, levels, open_sandbox, seccomp
+from bitparity.sandbox import _confine, interpreter, levels, seccomp
 from bitparity.sandbox.container import Container
+from bitparity.sandbox.contract import Ended, Limits, Sandbox
 from bitparity.sandbox.landlock import Landlock, Unsafe
+from bitparity.sandbox.levels import open_sandbox
 from bitparity.sandbox.tree import Tree
+from bitparity.sandbox.warm import WarmWorker
 from tests.sandbox.conftest import wait_until
 
 QUICK = Limits(cpu_s=0.5, wall_s=5, memory_mb=192, output_bytes=1 << 16, file_mb=8, processes=24)

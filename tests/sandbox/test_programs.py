@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from bitparity.errors import SandboxError
-from bitparity.sandbox import Ended, Limits, Sandbox, WarmWorker, rerun_alone
-from bitparity.sandbox.gate import Gate
+from bitparity.sandbox.contract import Ended, Limits, Sandbox
+from bitparity.sandbox.gate import Gate, rerun_alone
+from bitparity.sandbox.warm import WarmWorker
 from tests.sandbox.conftest import SHORT, Attack
 
 HONEST = {

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitparity.stats import compare_scores
+from bitparity.stats.paired import compare_scores
 from bitparity.stats.verdicts import WITHIN
 
 

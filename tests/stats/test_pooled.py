@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from bitparity.stats import compare_pairs, pair_scores, pool
-from bitparity.stats.pooled import average_interval, stratified_sign_flip_test
+from bitparity.stats.arrays import pair_scores
+from bitparity.stats.paired import compare_pairs
+from bitparity.stats.pooled import average_interval, pool, stratified_sign_flip_test
 
 
 def benchmark(seed: int, items: int, loss: float, samples: int = 1):

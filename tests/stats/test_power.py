@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestPower
 
-from bitparity.stats import pair_scores, power
+from bitparity.stats import power
+from bitparity.stats.arrays import pair_scores
 from bitparity.stats.paired import difference_intervals
 from bitparity.stats.score_interval import tango_interval
 from bitparity.stats.significance import mcnemar_exact

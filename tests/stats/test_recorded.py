@@ -9,7 +9,7 @@ import re
 import pytest
 from support import SHARED_DATA
 
-from bitparity.stats import compare_scores
+from bitparity.stats.paired import compare_scores
 
 RECORDED = SHARED_DATA / "recorded"
 pytestmark = pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded runs (../shared/data) are not here")

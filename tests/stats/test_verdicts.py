@@ -10,8 +10,9 @@ from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
-from bitparity.stats import adjust_holm, compare_scores, within_margin_on_all
-from bitparity.stats.verdicts import WITHIN, decide, is_worse
+from bitparity.stats.multiple import adjust_holm
+from bitparity.stats.paired import compare_scores
+from bitparity.stats.verdicts import WITHIN, decide, is_worse, within_margin_on_all
 
 MARGIN = 0.02
 

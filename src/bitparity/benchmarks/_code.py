@@ -21,14 +21,16 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
-from bitparity.benchmarks import Benchmark
 from bitparity.benchmarks._inside import codec
+from bitparity.benchmarks.contract import Benchmark
 from bitparity.errors import DataError
 from bitparity.records import Completion, Grade, Item, Status
-from bitparity.sandbox import Ended, Limits, Sandbox, Verdict, open_sandbox, rerun_alone
+from bitparity.sandbox.contract import Ended, Limits, Sandbox, Verdict
+from bitparity.sandbox.gate import rerun_alone
+from bitparity.sandbox.levels import open_sandbox
 
 if TYPE_CHECKING:
-    from bitparity.study import BenchmarkSpec
+    from bitparity.schema import BenchmarkSpec
 
 MAX_TESTS_BYTES = 1 << 29  # of one problem's tests, unpacked; the largest published are far smaller
 STATUS: dict[Verdict, Status] = {"no_code": "no_answer", "infrastructure_error": "infrastructure_error"}

@@ -10,15 +10,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
-from urllib.parse import urlsplit
-
-from pydantic import Field, field_validator
+from typing import Any
 
 from bitparity.records import Grade
-from bitparity.study import Strict
 
 METRIC = "judge"
+
 
 JUDGE_PROMPT = r"""Judge whether the following [response] to [question] is correct or not based on the precise and unambiguous [correct_answer] below.
 
@@ -40,30 +37,6 @@ correct: Answer 'yes' if extracted_final_answer matches the [correct_answer] giv
 confidence: The extracted confidence score between 0|\%| and 100|\%| from [response]. Put 100 if there is no confidence score available."""  # noqa: E501
 
 
-class JudgeSettings(Strict):
-    """`judge:` in a benchmark's settings: any OpenAI-compatible endpoint.
-
-    `api_key_env` names the environment variable with the key, which is never stored; None sends none. `max_tokens` is
-    CAIS's own; a `temperature` is sent only where one is given, as CAIS sends none.
-    """
-
-    base_url: str
-    model: Annotated[str, Field(min_length=1)]
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] = 4096
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-
-    @field_validator("base_url")
-    @classmethod
-    def _plain_address(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("base_url must be an address like https://api.openai.com/v1")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("base_url must hold no user, password or query; name the key's variable in api_key_env")
-        return value.rstrip("/")
-
-
 @dataclass(frozen=True, slots=True)
 class Judgment:
     """What a judge said of one sample. `correct` is None where there is no verdict, and `error` says why."""
@@ -79,8 +52,14 @@ def judge_prompt(question: str, response: str, correct_answer: str) -> str:
 
 
 _LINE = r"(?im)^[^\w\n]{{0,8}}{name}[\"'*_`\s]{{0,4}}:[\"'*_`\s]{{0,6}}{value}"
+
+
 _CORRECT = re.compile(_LINE.format(name="correct", value=r"(yes|no)\b"))
+
+
 _EXTRACTED = re.compile(_LINE.format(name="extracted_final_answer", value=r"([^\n]{1,2000})"))
+
+
 _THOUGHT_END = "</think>"
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bitparity.benchmarks import Benchmark, Source
-from bitparity.data import Row, load_rows
+from bitparity.benchmarks.contract import Benchmark, Source
+from bitparity.benchmarks.dataset import Row, load_rows
 
 if TYPE_CHECKING:
-    from bitparity.study import BenchmarkSpec
+    from bitparity.schema import BenchmarkSpec
 
 
 class RowsBenchmark(Benchmark):

@@ -18,13 +18,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bitparity.benchmarks import Info, Source
 from bitparity.benchmarks._code import CodeBenchmark, Judged, last_code, verdict_of
 from bitparity.benchmarks._inside import source as inside
-from bitparity.data import Row, load_rows
+from bitparity.benchmarks.contract import Info, Source
+from bitparity.benchmarks.dataset import Row, load_rows
 from bitparity.errors import DataError
 from bitparity.records import Completion, Item, Prompt
-from bitparity.sandbox import Ended, Limits
+from bitparity.sandbox.contract import Ended, Limits
 
 QUESTION = "Complete the following Python function. Reply with the full function in one ```python code block.\n"
 LIMITS = Limits(cpu_s=10.0, wall_s=60.0, memory_mb=4096, output_bytes=16 << 20)

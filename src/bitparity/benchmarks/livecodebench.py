@@ -22,7 +22,6 @@ from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from bitparity.benchmarks import Info, Settings, Source
 from bitparity.benchmarks._code import (
     Case,
     CodeBenchmark,
@@ -37,10 +36,11 @@ from bitparity.benchmarks._code import (
     verdict_of,
 )
 from bitparity.benchmarks._inside import source as inside
-from bitparity.data import hub_file
+from bitparity.benchmarks.contract import Info, Settings, Source
+from bitparity.benchmarks.dataset import hub_file
 from bitparity.errors import DataError
 from bitparity.records import Completion, Item, Prompt
-from bitparity.sandbox import Limits, Verdict
+from bitparity.sandbox.contract import Limits, Verdict
 
 # file, problems in it; release vN is the first N
 FILES = (("test.jsonl", 400), *((f"test{n}.jsonl", rows) for n, rows in enumerate((111, 101, 101, 167, 175), 2)))

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bitparity.data import read_jsonl
+from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.errors import DataError, GatedDataError, MissingDependencyError, StudyError, UserInputError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from bitparity.benchmarks.lm_eval_data import quiet
 from bitparity.errors import DataError, StudyError
 from bitparity.records import Message, Prompt
-from bitparity.study import Protocol
+from bitparity.schema import Protocol
 
 _CAPTURED = "\x00messages:"  # opens a context that holds messages as JSON instead of a rendered prompt
 _SETTINGS = {

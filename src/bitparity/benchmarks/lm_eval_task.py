@@ -24,12 +24,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bitparity.benchmarks import Benchmark, Info
 from bitparity.benchmarks import lm_eval_data as source
 from bitparity.benchmarks import lm_eval_prompts as asked
+from bitparity.benchmarks.contract import Benchmark, Info
 from bitparity.errors import DataError, StudyError
 from bitparity.records import Completion, Grade, Item
-from bitparity.study import LM_EVAL_PREFIX, BenchmarkSpec
+from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec
 
 INVALID = "[invalid]"  # what lm-eval's regex filters give where nothing matches
 

@@ -26,15 +26,17 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from bitparity.benchmarks import Info, Settings, Source
 from bitparity.benchmarks import scicode_env as env
 from bitparity.benchmarks._code import CodeBenchmark, Judged, code_blocks, counted, grade_of, last_code, verdict_of
 from bitparity.benchmarks._inside import source as inside
 from bitparity.benchmarks._scicode_tests import Halves, split_test
-from bitparity.data import Row, content_hash, hub_rows, read_jsonl
+from bitparity.benchmarks.contract import Info, Settings, Source
+from bitparity.benchmarks.dataset import Row, content_hash, hub_rows, read_jsonl
 from bitparity.errors import DataError
 from bitparity.records import Completion, Grade, Item, Prompt
-from bitparity.sandbox import Ended, Limits, WarmWorker, open_sandbox
+from bitparity.sandbox.contract import Ended, Limits
+from bitparity.sandbox.levels import open_sandbox
+from bitparity.sandbox.warm import WarmWorker
 
 GIVEN = ("13.6", "62.1", "76.3")
 SIZES = {"test": (65, 288), "validation": (15, 50)}  # problems, scored steps

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bitparity.benchmarks import Source
-from bitparity.data import hub_file
+from bitparity.benchmarks.contract import Source
+from bitparity.benchmarks.dataset import hub_file
 from bitparity.errors import DataError, MissingDependencyError, UnavailableError
 
 # the versions of upstream's time: scipy.integrate.simps, which tests of two problems use, went away in scipy 1.14

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from bitparity.benchmarks import Benchmark, Info
+from bitparity.benchmarks.contract import Benchmark, Info
 from bitparity.records import Completion, Grade, Item, Prompt
 
 VERSION = "1"  # part of every seed: raise it when items change

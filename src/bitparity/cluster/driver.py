@@ -15,8 +15,8 @@ from typing import Any
 from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Pool, Refused
 from bitparity.cluster.scheduling import Device, Scheduler
 from bitparity.cluster.sources import Piece, Source, cost
+from bitparity.exam.chains import name_of
 from bitparity.records import Request, Sample
-from bitparity.steps import name_of
 
 LOAD_TRIES = 2  # of one variant on one device
 MOST_LOSSES = 3  # devices that may go away with a piece before it is suspected

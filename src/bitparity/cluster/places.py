@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bitparity.doctor.nvml import Machine
-from bitparity.study import Variant
+from bitparity.hardware.nvml import Machine
+from bitparity.schema import Variant
 
 RESOURCE = "bitparity"  # the custom resource that says how many engines without a GPU a node runs
 VISIBLE = "CUDA_VISIBLE_DEVICES"

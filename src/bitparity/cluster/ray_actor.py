@@ -12,7 +12,7 @@ from typing import Any
 import bitparity
 from bitparity.cluster.serving import DeviceServer, Message
 from bitparity.records import Request
-from bitparity.study import Variant
+from bitparity.schema import Variant
 
 THREADS = 4  # a long `poll` beside `load` and `send`
 

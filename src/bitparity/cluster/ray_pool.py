@@ -33,9 +33,9 @@ from bitparity.cluster.places import RESOURCE, VISIBLE, Seat, gpus_of, local_dev
 from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Refused
 from bitparity.cluster.ray_actor import THREADS, EngineActor
 from bitparity.cluster.serving import Message, sample_of, without_place
-from bitparity.doctor.nvml import read_machine
+from bitparity.hardware.nvml import read_machine
 from bitparity.records import Request
-from bitparity.study import Variant
+from bitparity.schema import Variant
 
 NODES_SECONDS = 5.0  # between two looks at which nodes there are
 WAIT_SECONDS = 0.5  # for an event

@@ -12,13 +12,14 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from bitparity.benchmarks import Benchmark, load_benchmark
+from bitparity.benchmarks.contract import Benchmark
+from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError, SandboxError
-from bitparity.grading import grade_sample
-from bitparity.live_grading import ENGINE_CORES, Job, grade_job, usable_cores
-from bitparity.preparation import Prepared
+from bitparity.generation.prepare import Prepared
+from bitparity.grading.live import ENGINE_CORES, Job, grade_job, usable_cores
+from bitparity.grading.rules import grade_sample
 from bitparity.records import Grade, Item, Sample
-from bitparity.study import BenchmarkSpec, Protocol
+from bitparity.schema import BenchmarkSpec, Protocol
 
 OPEN_SECONDS = 60.0  # for the sandboxes of all hosts
 

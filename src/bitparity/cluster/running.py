@@ -8,19 +8,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
-from bitparity.afterwards import Afterwards
-from bitparity.board import GENERATING, Board
 from bitparity.cluster.driver import Driver, Reporter
 from bitparity.cluster.places import gpus_of, needs_gpu
 from bitparity.cluster.ray_pool import RayPool, connected, nodes
 from bitparity.cluster.ray_testers import Testers
 from bitparity.cluster.sources import Lengths, Source
-from bitparity.live_grading import usable_cores
-from bitparity.preparation import Prepared, Work
-from bitparity.progress import Task
-from bitparity.recording import Recorder
+from bitparity.generation.background import Afterwards
+from bitparity.generation.plan import Work
+from bitparity.generation.prepare import Prepared
+from bitparity.generation.recorder import Recorder
+from bitparity.generation.session import record_engine, show_start
+from bitparity.grading.live import usable_cores
+from bitparity.progress.board import GENERATING, Board
+from bitparity.progress.tasks import Task
 from bitparity.records import Sample, output_tokens
-from bitparity.runner import record_engine, show_start
 
 __all__ = ["connected", "run_on_cluster"]
 

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bitparity.engines.spare import Engines
 from bitparity.errors import EngineError, UserInputError
-from bitparity.models import differing
+from bitparity.generation.chains import Feed
+from bitparity.generation.engines import Engines
+from bitparity.generation.restarts import less_at_once
+from bitparity.models.checkpoint import differing
 from bitparity.records import Request, Sample
-from bitparity.restarts import less_at_once
-from bitparity.steps import Feed
-from bitparity.study import Variant
+from bitparity.schema import Variant
 
 GATHER_SECONDS = 0.05  # from the first message to the answer of `poll`
 LOG_BYTES = 1 << 18  # of an engine's log in one answer

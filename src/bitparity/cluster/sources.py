@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bitparity.exam import Unanswered
-from bitparity.lengths import risk
+from bitparity.exam.chains import Name, name_of
+from bitparity.exam.requests import Unanswered
+from bitparity.generation.chains import Ladder, no_room
+from bitparity.generation.plan import risk
 from bitparity.records import Request, Sample
-from bitparity.steps import Ladder, Name, name_of, no_room
 
 PROMPT_COST = 1 / 16  # of a prompt's token, in answer tokens: prompts are computed in parallel
 ENOUGH = 20  # answers from which a mean is worth something

@@ -11,9 +11,15 @@ from typing import Any
 from bitparity.doctor.cache import KINDS, Cache, cache_of
 from bitparity.doctor.hub import Hub
 from bitparity.errors import ModelError
-from bitparity.models import chat_template, check_weights, context_length, declared_quantization, weight_bytes
-from bitparity.study import EngineSpec, Variant
-from bitparity.validity.precision import UNQUANTIZED, loaded_precision
+from bitparity.models.checkpoint import (
+    chat_template,
+    check_weights,
+    context_length,
+    declared_quantization,
+    weight_bytes,
+)
+from bitparity.models.precision import UNQUANTIZED, loaded_precision
+from bitparity.schema import EngineSpec, Variant
 
 # What vLLM (0.32, vllm/config/quantization.py) makes of plain weights while it loads them.
 AT_LOAD = {

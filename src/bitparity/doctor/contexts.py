@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bitparity.doctor.checkpoints import Checkpoint
-from bitparity.doctor.findings import Finding, error, warning
-from bitparity.study import Study, Variant
+from bitparity.hardware.findings import Finding, error, warning
+from bitparity.schema import Study, Variant
 
 _ALLOWS = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 # vLLM 0.32, transformers_utils/model_arch_config_convertor.py, derive_max_model_len_and_key: the smallest of these

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bitparity.doctor.findings import GB, Finding, error, gigabytes, ok, warning
 from bitparity.doctor.host import Disk, Host
 from bitparity.doctor.hub import cache_home
-from bitparity.study import Study
+from bitparity.hardware.findings import GB, Finding, error, gigabytes, ok, warning
+from bitparity.schema import Study
 
 COMPILED = 4 * GB  # vLLM's compiled graphs and Triton's kernels, at most about so much
 FLASHINFER = 2 * GB  # kernels that FlashInfer compiles or fetches

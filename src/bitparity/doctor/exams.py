@@ -6,16 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from bitparity import exam as exams
-from bitparity.benchmarks import Source, benchmark_class
+from bitparity.benchmarks.contract import Source
+from bitparity.benchmarks.registry import benchmark_class
 from bitparity.benchmarks.scicode_env import SETUP
 from bitparity.doctor.checkpoints import Checkpoint
 from bitparity.doctor.disks import Download
-from bitparity.doctor.findings import Finding, error, ok, warning
 from bitparity.doctor.hub import NO_ANSWER, NOT_INSTALLED, Hub, Kind
 from bitparity.doctor.thinking import switch_off, tags_of, thinking
 from bitparity.errors import BitparityError, DataError, GatedDataError, MissingDependencyError, UnavailableError
-from bitparity.study import LM_EVAL_PREFIX, BenchmarkSpec, Study, Variant
+from bitparity.exam.build import build_exam
+from bitparity.exam.requests import check_lengths
+from bitparity.hardware.findings import Finding, error, ok, warning
+from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, Study, Variant
 
 FAULTY_BUDGET = 4096  # tokens: a thinking model's answer seldom comes so early
 SMALL_BUDGET = 16_384
@@ -91,7 +93,7 @@ def check_prompts(study: Study, folder: Path | None, contexts: Mapping[str, int 
     """The prompts of each benchmark whose data is here, in the baseline's tokens, with their budget."""
     if folder is None or not any((folder / n).exists() for n in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         return
-    from bitparity.prompts import Renderer
+    from bitparity.exam.rendering import Renderer
 
     try:
         remote = study.variants[study.baseline].engine.trust_remote_code
@@ -104,10 +106,10 @@ def check_prompts(study: Study, folder: Path | None, contexts: Mapping[str, int 
             continue  # its data may still have to be downloaded: the run checks it before anything loads
         what: Part = "data"
         try:
-            exam = exams.build(spec, renderer)
+            exam = build_exam(spec, renderer)
             what = "length"
             for name, context in contexts.items():
-                exams.check_lengths(exam, name, context)
+                check_lengths(exam, name, context)
         except BitparityError as problem:
             yield error(f"prompts of {spec.name}", str(problem), _mend(problem, what))
             continue
@@ -276,7 +278,7 @@ def check_sandbox(study: Study) -> Iterator[Finding]:
     names = [spec.name for spec in study.benchmarks if _runs_code(spec)]
     if not names:
         return
-    from bitparity.sandbox import open_sandbox
+    from bitparity.sandbox.levels import open_sandbox
 
     try:
         sandbox = open_sandbox()

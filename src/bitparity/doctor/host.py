@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from bitparity.doctor.hub import Hub, RealHub
-from bitparity.doctor.nvml import Machine, read_machine
 from bitparity.engines.checks import versions
-from bitparity.study import Variant
+from bitparity.hardware.nvml import Machine, read_machine
+from bitparity.schema import Variant
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bitparity.doctor.checkpoints import Checkpoint, unknown_remedy
-from bitparity.doctor.devices import Target
-from bitparity.doctor.findings import Finding, error, ok, warning
-from bitparity.doctor.nvml import Machine
-from bitparity.study import EngineSpec, Variant
-from bitparity.validity.precision import UNQUANTIZED
+from bitparity.hardware.devices import Target
+from bitparity.hardware.findings import Finding, error, ok, warning
+from bitparity.hardware.nvml import Machine
+from bitparity.models.precision import UNQUANTIZED
+from bitparity.schema import EngineSpec, Variant
 
 MARLIN = (7, 5)
 FP8_UNITS = (8, 9)

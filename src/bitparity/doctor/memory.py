@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from bitparity.doctor.cache import KINDS, Cache, count
 from bitparity.doctor.checkpoints import AT_LOAD, Checkpoint, unknown_remedy, unquantized
-from bitparity.doctor.devices import UTILIZATION, Target
-from bitparity.doctor.findings import Finding, error, gigabytes, ok, warning
-from bitparity.study import Variant
+from bitparity.hardware.devices import UTILIZATION, Target
+from bitparity.hardware.findings import Finding, error, gigabytes, ok, warning
+from bitparity.schema import Variant
 
 OVERHEAD = 3 * 10**9  # bytes a device: CUDA context, activations, CUDA graphs; about what vLLM reports for 32B models
 FEW = 2  # of the study's longest answers at once; below, one long answer holds up all others

@@ -8,8 +8,8 @@ Read in vLLM 0.32: QUANTIZATION_METHODS in `vllm/model_executor/layers/quantizat
 from __future__ import annotations
 
 from bitparity.doctor.checkpoints import AT_LOAD, Checkpoint
-from bitparity.doctor.findings import Finding, error, warning
-from bitparity.study import Variant
+from bitparity.hardware.findings import Finding, error, warning
+from bitparity.schema import Variant
 
 _READ = ("0.32", "0.33")  # the versions whose list this is
 # (methods, what a checkpoint may declare for them); those that vLLM refuses as deprecated are left out.

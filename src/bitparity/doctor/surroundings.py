@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Iterator
 
 from bitparity import __version__
-from bitparity.doctor.findings import Finding, error, ok, warning
 from bitparity.doctor.host import Host
 from bitparity.engines.checks import may_be_secret
-from bitparity.study import Study
+from bitparity.hardware.findings import Finding, error, ok, warning
+from bitparity.schema import Study
 
 # Variables that vLLM once read, and the key of a study's engine that does it now (None: nothing does).
 REPLACED: dict[str, str | None] = {

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from bitparity.grading import ends_in_reasoning
-from bitparity.study import Protocol, ReasoningSpec
+from bitparity.grading.rules import ends_in_reasoning
+from bitparity.schema import Protocol, ReasoningSpec
 
 Thinking = Literal["on", "off", "not shown"]
 

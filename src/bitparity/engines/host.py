@@ -29,7 +29,7 @@ from bitparity.engines import wire
 from bitparity.engines.groups import dump_group, how_ended, kill_group
 from bitparity.errors import BitparityError, EngineError, ModelError, UserInputError
 from bitparity.records import Request, Sample
-from bitparity.study import Variant
+from bitparity.schema import Variant
 
 BURST = 1000  # samples handed over at once, at most
 _SEND_BYTES = 1 << 16

@@ -17,17 +17,16 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bitparity.endpoints import sendable
-from bitparity.engines import Engine
 from bitparity.engines.checks import failed, one_line, problem, prompt_tokens
+from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import cut_at_stop, end_token_ids
 from bitparity.engines.flow import as_they_end
-from bitparity.engines.openai_http import Answer, Server, Unanswered
+from bitparity.engines.openai_client import Answer, Server, Unanswered, sendable
 from bitparity.errors import EngineError, ModelError, UserInputError
-from bitparity.models import resolve_tokenizer
-from bitparity.prompts import Renderer
+from bitparity.exam.rendering import Renderer
+from bitparity.models.checkpoint import resolve_tokenizer
 from bitparity.records import Finish, Request, Sample, Sampling
-from bitparity.study import Variant
+from bitparity.schema import Variant
 
 CONCURRENCY = 32  # requests at once, where the study names no number
 TRIES = 4  # after the first, while it is tried out what the server takes

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from bitparity import __version__
-from bitparity.engines import Engine
+from bitparity.engines.contract import Engine
 from bitparity.errors import ModelError
 from bitparity.records import Finish, Request, Sample
-from bitparity.study import Variant
+from bitparity.schema import Variant
 
 _SUFFIXES = (".jsonl", ".jsonl.gz")
 _FINISHES = get_args(Finish)

@@ -15,14 +15,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bitparity.engines import Engine
 from bitparity.engines.checks import failed, problem, prompt_tokens, versions
+from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder, end_token_ids
 from bitparity.errors import EngineError, MissingDependencyError, UserInputError
-from bitparity.models import context_length, declared_quantization, identity_of, resolve_model, resolve_tokenizer
-from bitparity.prompts import Renderer
+from bitparity.exam.rendering import Renderer
+from bitparity.models.checkpoint import (
+    context_length,
+    declared_quantization,
+    identity_of,
+    resolve_model,
+    resolve_tokenizer,
+)
 from bitparity.records import Request, Sample
-from bitparity.study import Variant
+from bitparity.schema import Variant
 
 try:
     import torch

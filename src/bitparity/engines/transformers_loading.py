@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from bitparity.engines.checks import one_line
 from bitparity.errors import EngineError, ModelError, UserInputError
-from bitparity.models import declared_quantization
-from bitparity.study import EngineSpec
+from bitparity.models.checkpoint import declared_quantization
+from bitparity.schema import EngineSpec
 
 
 def choose_device(wanted: str | None) -> torch.device:

@@ -19,19 +19,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from bitparity.doctor import nvml
-from bitparity.doctor.devices import VARIABLE, shown_to_vllm
-from bitparity.engines import Engine
 from bitparity.engines.checks import failed, may_be_secret, one_line, problem, prompt_tokens, versions
+from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
-from bitparity.engines.device_facts import device_facts, limits_of_slice
 from bitparity.engines.flow import as_they_end, lot_size
 from bitparity.engines.groups import how_ended
 from bitparity.errors import EngineError, MissingDependencyError, ModelError, UserInputError
-from bitparity.models import declared_quantization, identity_of, resolve_model, resolve_tokenizer
-from bitparity.prompts import Renderer
+from bitparity.exam.rendering import Renderer
+from bitparity.hardware import nvml
+from bitparity.hardware.devices import VARIABLE, shown_to_vllm
+from bitparity.hardware.facts import device_facts, limits_of_slice
+from bitparity.models.checkpoint import declared_quantization, identity_of, resolve_model, resolve_tokenizer
 from bitparity.records import Finish, Request, Sample
-from bitparity.study import RUNTIME_KEYS, EngineSpec, Variant
+from bitparity.schema import RUNTIME_KEYS, EngineSpec, Variant
 
 try:
     import vllm

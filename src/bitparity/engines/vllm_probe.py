@@ -6,22 +6,13 @@ function travels between the processes, so insecure serialization stays off.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from bitparity.models.precision import quantizes_activations
+
 _KERNEL_ATTRIBUTES = ("kernel", "fp8_linear", "linear_kernel", "moe_kernel")
-# Kernels and schemes by what they multiply with: unquantized activations first, since such a kernel under a scheme
-# that quantizes them (Marlin under W4A4) leaves them as they are.
-WEIGHT_ONLY = re.compile(
-    r"marlin|w[n48]+a16|wfp8a16|weight_?only|machete|exllama|conch|allspark|awq|gptq|bitsandbytes|gguf|unquantized",
-    re.IGNORECASE,
-)
-_EITHER = re.compile(r"humming", re.IGNORECASE)  # its name is the same with and without
-_BOTH = re.compile(
-    r"ScaledMM|(Nv|Mx)Fp4LinearKernel|Mxfp8LinearKernel|W4A8|W8A8|W4A4|Fp8MoE|NvFp4|Mxfp4", re.IGNORECASE
-)
 
 
 class ModelProbe:
@@ -91,14 +82,6 @@ def describe_layer(module: Any) -> str:
                 inner = getattr(kernel, "fused_experts", None)
                 return f"{first} / {type(kernel if inner is None else inner).__name__}"
     return first
-
-
-def quantizes_activations(described: str) -> bool | None:
-    """Whether a layer's kernel multiplies with quantized activations; None where its name does not tell."""
-    kernel = described.rpartition(" / ")[2]
-    if WEIGHT_ONLY.search(kernel) or WEIGHT_ONLY.search(described):
-        return False
-    return True if _BOTH.search(described) and not _EITHER.search(kernel) else None
 
 
 def _all_alike(described: Iterable[str]) -> bool | None:

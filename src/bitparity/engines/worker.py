@@ -18,11 +18,12 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-from bitparity.engines import Engine, import_engine, load_engine, wire
+from bitparity.engines import wire
+from bitparity.engines.contract import Engine, import_engine, load_engine
 from bitparity.engines.groups import kill_group
 from bitparity.errors import BitparityError, ModelError, UserInputError
 from bitparity.records import Request
-from bitparity.study import Variant
+from bitparity.schema import Variant
 
 _READ_AHEAD = 512  # requests held here at most; the host waits meanwhile, and may still put others first
 _WRITE_BEHIND = 20_000  # lines

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from bitparity.errors import MissingDependencyError, RunError
-from bitparity.report import markdown, results
+from bitparity.report import markdown
 from bitparity.report.export_samples import write_samples
 from bitparity.report.model_card import model_cards
-from bitparity.store import Run, write_atomically
+from bitparity.results import build as results
+from bitparity.store.jsonl import write_atomically
+from bitparity.store.run import Run
 
 # the columns of CSV and Parquet, with their types: one row a benchmark and variant
 COLUMNS: Mapping[str, type] = {

@@ -17,14 +17,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bitparity import exam as exams
-from bitparity.benchmarks import benchmark_class
-from bitparity.exam import Exam, ExamItem, samples_asked
+from bitparity.benchmarks.registry import benchmark_class
+from bitparity.exam.frozen import Exam, ExamItem, load_if_frozen, samples_asked
 from bitparity.records import Grade, Item, Prompt, Sample
 from bitparity.report.html.gating import is_gated
-from bitparity.report.results import Sheet, read_sheet
-from bitparity.store import Run, file_stem, write_atomically
-from bitparity.study import LM_EVAL_PREFIX
+from bitparity.results.sheet import Sheet, read_sheet
+from bitparity.schema import LM_EVAL_PREFIX
+from bitparity.store.jsonl import file_stem, write_atomically
+from bitparity.store.run import Run
 
 FILTER = "bitparity"
 INVALID = "[invalid]"  # lm-eval's word for an answer that could not be read
@@ -35,7 +35,7 @@ def write_samples(run: Run, folder: Path) -> list[Path]:
     study, environment = run.study(), run.environment()
     written = []
     for spec in study.benchmarks:
-        exam = exams.load_if_frozen(run, spec.name)
+        exam = load_if_frozen(run, spec.name)
         if exam is None:
             continue
         for name in study.variants:

@@ -20,7 +20,7 @@ from bitparity.report.language import Lang, guard_title, text
 from bitparity.report.markdown import escaped
 from bitparity.report.pipe_tables import Document, Table
 from bitparity.report.words import clause, score
-from bitparity.store import write_atomically
+from bitparity.store.jsonl import write_atomically
 
 OPEN, CLOSE = "<!-- bitparity -->", "<!-- /bitparity -->"
 _OURS = re.compile(rf"\s*{re.escape(OPEN)}.*?(?:{re.escape(CLOSE)}|$)")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bitparity.study import LM_EVAL_PREFIX
+from bitparity.schema import LM_EVAL_PREFIX
 
 
 def _set(words: str) -> frozenset[str]:

@@ -8,8 +8,11 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bitparity.benchmarks import Source, benchmark_class, benchmark_names
-from bitparity.study import BenchmarkSpec, parse_study, profile_names
+from bitparity.benchmarks.contract import Source
+from bitparity.benchmarks.registry import benchmark_class, benchmark_names
+from bitparity.schema import BenchmarkSpec
+from bitparity.study.files import profile_names
+from bitparity.study.resolve import parse_study
 
 TITLES = ("name", "items", "form", "metric", "samples", "margin", "gated")
 NUMBERS = ("items", "samples", "margin")

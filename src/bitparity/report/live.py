@@ -25,8 +25,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from bitparity.board import GENERATING, LOADING, Board
-from bitparity.progress import (
+from bitparity.progress.board import GENERATING, LOADING, Board
+from bitparity.progress.tasks import (
     PLAIN_INTERVAL,
     Advance,
     Task,
@@ -40,7 +40,7 @@ from bitparity.progress import (
 from bitparity.report.words import percent, score
 
 if TYPE_CHECKING:
-    from bitparity.status import Status
+    from bitparity.progress.status import Status
 
 Snapshot = Mapping[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bitparity.report import execution, plots
+from bitparity.report import code_execution, plots
 from bitparity.report.graders import grader_rows
 from bitparity.report.language import Lang, guard_message, text
 from bitparity.report.plain import shortened
@@ -23,7 +23,8 @@ from bitparity.report.words import (
     sentence,
     verdict_words,
 )
-from bitparity.store import Run, write_atomically
+from bitparity.store.jsonl import write_atomically
+from bitparity.store.run import Run
 
 PLOTS = "plots"  # the folder of the plots, beside report.md
 LONGEST = 20_000  # characters of one text
@@ -43,7 +44,7 @@ def render(results: Mapping[str, Any], lang: Lang = "en", pictures: Iterable[str
         _speed(results, lang),
         _graders(results, lang),
         _subgroups(results, lang),
-        execution.markdown(_measured(results), list(results["variants"]), lang, _table, escaped),
+        code_execution.markdown(_measured(results), list(results["variants"]), lang, _table, escaped),
         _guards(results, lang),
         f"## {text('what_ran', lang)}",
         _variants(results, lang),

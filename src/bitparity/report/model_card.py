@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from bitparity.benchmarks import benchmark_class
+from bitparity.benchmarks.registry import benchmark_class
 from bitparity.report.words import candidates, interval, verdict_words
-from bitparity.study import LM_EVAL_PREFIX
-from bitparity.validity.facts import forbids
+from bitparity.results.guards.facts import forbids
+from bitparity.schema import LM_EVAL_PREFIX
 
 
 def model_cards(results: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bitparity.plan import RANGE, BenchmarkPlan, Plan, Rates
+from bitparity.doctor.plan import RANGE, BenchmarkPlan, Plan, Rates
 from bitparity.report.words import margin
 
 

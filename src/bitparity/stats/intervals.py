@@ -9,14 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri, stdtrit
 
-from bitparity.stats.arrays import (
-    Floats,
-    PairedScores,
-    cluster_codes,
-    effective_degrees,
-    is_binary,
-    score_matrix,
-)
+from bitparity.stats.arrays import Floats, PairedScores, cluster_codes, effective_degrees, is_binary, score_matrix
 
 _CHUNK = 1 << 16  # draws held at once: few enough for the cache
 _TIE = 1e-12  # differences of means closer than this are equal

@@ -9,7 +9,8 @@ from bitparity.report.html.book import Packed, collect, pack
 from bitparity.report.html.gating import Withhold
 from bitparity.report.html.page import load, render
 from bitparity.report.language import Lang
-from bitparity.store import Run, write_atomically
+from bitparity.store.jsonl import write_atomically
+from bitparity.store.run import Run
 
 __all__ = ["LIMIT", "load", "write"]
 

@@ -14,14 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bitparity import exam as exams
-from bitparity.exam import Exam, samples_asked
+from bitparity.exam.frozen import Exam, load_if_frozen, samples_asked
 from bitparity.records import Grade, Item, Prompt, Sample
 from bitparity.report.html.gating import Withheld, Withhold, withheld
 from bitparity.report.plain import clean, flat, shortened
-from bitparity.report.results import Sheet, read_sheet
 from bitparity.report.words import percent
-from bitparity.store import Run, file_stem
+from bitparity.results.sheet import Sheet, read_sheet
+from bitparity.store.jsonl import file_stem
+from bitparity.store.run import Run
 
 Text = str | list[Any]  # whole, or [head, characters left out, tail]
 
@@ -115,7 +115,7 @@ def collect(run: Run, results: Mapping[str, Any], withhold: Withhold) -> Book:
     entries: list[Entry] = []
     lengths: dict[str, dict[str, list[int]]] = {}
     for spec in study.benchmarks:
-        exam = exams.load_if_frozen(run, spec.name)
+        exam = load_if_frozen(run, spec.name)
         if exam is None or results["benchmarks"][spec.name]["status"] != "measured":
             continue
         k = samples_asked(exam, spec)

@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from bitparity.benchmarks import benchmark_class, benchmark_names
-from bitparity.study import LM_EVAL_PREFIX
+from bitparity.benchmarks.registry import benchmark_class, benchmark_names
+from bitparity.schema import LM_EVAL_PREFIX
 
 Withhold = Literal["nothing", "gated", "everything"]  # whose questions and answers stay out of a page
 Withheld = Literal["", "gated", "asked"]  # why those of a benchmark do; "" where they do not

@@ -1,0 +1,164 @@
+"""Benchmarks: the contract and the registry. One file a benchmark.
+
+A benchmark turns a data set into items and grades completions. `grade` is pure: it sees the item and
+the answer part of one completion, never the reasoning, and decides nothing about cut-offs inside the
+reasoning or engine failures; `bitparity.grading` does that for all.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from bitparity.records import Completion, Grade, Item, Prompt
+from bitparity.schema import Strict
+
+if TYPE_CHECKING:
+    from bitparity.schema import BenchmarkSpec
+
+
+class Settings(Strict):
+    """The settings of one benchmark, `settings:` in its entry of a study; most have none. Defaults: the profiles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the canonical data set lives: hub id, config, split and the pinned commit; gated or not.
+
+    `rows` is how many rows the split has there, `sha256` the hash of the content (`data.content_hash`) that this
+    version was tested with, `bytes` how much there is to download at most; None where it is not known.
+    """
+
+    path: str
+    split: str
+    revision: str
+    config: str | None = None
+    gated: bool = False
+    rows: int | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What a benchmark is, known without loading its data.
+
+    `chance` is the score of guessing, a fraction, None where it depends on the items.
+    """
+
+    title: str
+    items: int
+    forms: tuple[str, ...]
+    metric: str
+    source: Source | None
+    chance: float | None = 0.0
+
+
+class Benchmark(ABC):
+    """The contract. `spec` is the study's entry, `info` what the benchmark is.
+
+    Class attribute `fixed_order`: items keep the data set's own order and `limit` is applied by the
+    benchmark (lm-eval tasks); otherwise the exam shuffles by item id and limits.
+    Class attribute `slow_grader`: `grade` may take seconds or hang, so it runs in processes with a timeout.
+    Class attribute `runs_code`: `grade` runs a model's code in the sandbox; it is called from several threads,
+    between `open_grader` and `close_grader`.
+    """
+
+    info: ClassVar[Info]
+    fixed_order: ClassVar[bool] = False
+    slow_grader: ClassVar[bool] = False
+    runs_code: ClassVar[bool] = False
+    settings_type: ClassVar[type[Settings]] = Settings
+
+    def __init__(self, spec: BenchmarkSpec) -> None:
+        self.spec = spec
+        self.settings = self.settings_type.model_validate(spec.settings)
+
+    @property
+    def metric(self) -> str:
+        """The name of the primary metric: the key in `Grade.metrics` that equals `Grade.score`."""
+        return self.spec.metric or self.info.metric
+
+    @abstractmethod
+    def items(self) -> Iterable[Item]:
+        """All items, ids unique. Raises DataError where the data set is missing or broken."""
+
+    @abstractmethod
+    def grade(self, item: Item, completion: Completion) -> Grade:
+        """The verdict on one completion."""
+
+    def follow_up(self, item: Item, earlier: Sequence[Completion]) -> Prompt:
+        """The prompt of an item that comes after others (`Item.after`).
+
+        `earlier` holds the same sample's completions of the items before it, the first one first. Only benchmarks
+        with such items have one.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has items that come after others and no follow_up")
+
+    def open_grader(self, unsafe_exec: bool) -> dict[str, Any]:
+        """Get ready to grade; what is recorded of it (a sandbox's level). Raises BitparityError where it cannot."""
+        return {}
+
+    def close_grader(self) -> None:
+        """Free what `open_grader` made."""
+
+    @property
+    def judge(self) -> JudgeSettings | None:
+        """The model that judges the answers beside `grade`; None where there is none."""
+        return None
+
+    def judge_prompt(self, item: Item, answer: str, sample: int) -> str:
+        """What the judge is asked about one answer. Only benchmarks with a `judge` have one."""
+        raise NotImplementedError(f"{type(self).__name__} has a judge and no judge_prompt")
+
+    def rates(self, items: Sequence[Item], grades: Mapping[tuple[str, int], Grade]) -> dict[str, float]:
+        """Figures over several items, such as the share of problems solved whole, by name; fractions."""
+        return {}
+
+    def load_grader(self) -> None:
+        """Import what `grade` needs, where that takes long; a slow grader's deadlines run only after it."""
+
+    def chance(self, items: Sequence[Item]) -> float | None:
+        """The expected score of guessing on these items, a fraction; None where there is no such thing."""
+        return self.info.chance
+
+    def task_settings(self) -> dict[str, Any]:
+        """Sampling values that belong to the task itself (keys of `Sampling`): its stops, its budget."""
+        return {}
+
+    def notes(self) -> list[str]:
+        """What a reader of the results must know of the data that `items` read; shown with the results."""
+        return []
+
+    def provenance(self) -> dict[str, Any]:
+        """What the data was: path or hub id and revision, SHA-256 of the rows' content, versions."""
+        return {}
+
+
+class JudgeSettings(Strict):
+    """`judge:` in a benchmark's settings: any OpenAI-compatible endpoint.
+
+    `api_key_env` names the environment variable with the key, which is never stored; None sends none. `max_tokens` is
+    CAIS's own; a `temperature` is sent only where one is given, as CAIS sends none.
+    """
+
+    base_url: str
+    model: Annotated[str, Field(min_length=1)]
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] = 4096
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("base_url must be an address like https://api.openai.com/v1")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("base_url must hold no user, password or query; name the key's variable in api_key_env")
+        return value.rstrip("/")

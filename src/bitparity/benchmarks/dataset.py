@@ -1,0 +1,216 @@
+"""The rows of a benchmark: a local JSONL file in the canonical schema, or the hub at the pinned commit.
+
+Every row is checked before it is used, so that a wrong file is named here and not by a strange score later.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bitparity.errors import DataError, GatedDataError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from bitparity.benchmarks.contract import Source
+
+Row = dict[str, Any]
+
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+TYPE_NAMES = {str: "text", int: "an integer", list: "a list of texts"}
+
+
+class Rows(NamedTuple):
+    """Checked rows and what they were: path or hub id and commit, number, SHA-256 of their content."""
+
+    rows: list[Row]
+    provenance: dict[str, Any]
+
+
+def load_rows(
+    path: str | None,
+    source: Source,
+    fields: Mapping[str, tuple[type, ...]],
+    item_id: Callable[[Row], str] | None = None,
+) -> Rows:
+    """The rows of the file `path`, or of `source` on the hub where `path` is None.
+
+    `fields` names the required fields with the types each may have: str, int, and list for a list of
+    texts. `item_id` gives a row's item id, refused where it comes twice; None where rows are no items.
+    The SHA-256 is over the required fields alone, so one data set has
+    one hash wherever it came from. Raises DataError, GatedDataError or MissingDependencyError.
+    """
+    if path is None:
+        rows = hub_rows(source)
+        _check_count(rows, source)
+        origin, unit = f"data set {source.path} ({source.split})", "row"
+        place = {"hub": source.path, "config": source.config, "split": source.split, "revision": source.revision}
+    else:
+        rows = read_jsonl(Path(path))
+        origin, unit = str(path), "line"
+        place = {"path": str(path)}
+    if not rows:
+        raise DataError(f"{origin} holds no rows; give a file with one JSON object a line")
+    for number, row in enumerate(rows, 1):
+        _check_fields(row, fields, f"{origin}, {unit} {number}")
+    if item_id:
+        _check_unique(map(item_id, rows), origin, unit)
+    return Rows(rows, {**place, "rows": len(rows), "sha256": content_hash(rows, fields)})
+
+
+def first_row(path: Path) -> Row:
+    """The first object of a JSONL file, plain or gzip, whatever its size. Raises DataError."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == GZIP_MAGIC
+        with gzip.open(path, "rb") if packed else path.open("rb") as lines:
+            line = lines.readline().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"data file {path} does not exist; check the path") from None
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DataError(f"data file {path} cannot be read: {error}") from None
+    return _parse_line(line.rstrip(), path, 1)
+
+
+def read_jsonl(path: Path) -> list[Row]:
+    """The objects of a JSONL file, plain or gzip, UTF-8. Raises DataError naming file and line."""
+    try:
+        text = _file_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}, line {line}: not UTF-8; save the file as UTF-8 JSONL") from None
+    # not str.splitlines: a JSON text may hold U+2028 and the like as they are
+    lines = text.rstrip().split("\n")
+    if lines == [""]:
+        raise DataError(f"{path} is empty; give a file with one JSON object a line")
+    return [_parse_line(line, path, number) for number, line in enumerate(lines, 1)]
+
+
+def _file_bytes(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"data file {path} does not exist; check the path in the study") from None
+    except OSError as error:
+        raise DataError(f"data file {path} cannot be read: {error.strerror}") from None
+    if not raw.startswith(GZIP_MAGIC):
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is not a whole gzip file ({error}); copy or download it again") from None
+
+
+def _parse_line(line: str, path: Path, number: int) -> Row:
+    where = f"{path}, line {number}"
+    if not line.strip():
+        raise DataError(f"{where}: the line is empty; each line must hold one JSON object, was a row lost?")
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        raise DataError(f"{where}: broken JSON ({reason}); each line must hold one JSON object") from None
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: {type(row).__name__} instead of an object; is this JSON and not JSONL?")
+    return row
+
+
+def _check_fields(row: Row, fields: Mapping[str, tuple[type, ...]], where: str) -> None:
+    missing = [name for name in fields if name not in row]
+    if missing:
+        hint = "; is this a file of another benchmark?" if 2 * len(missing) > len(fields) else ""
+        needed = "s" if len(missing) > 1 else ""
+        raise DataError(f"{where}: field{needed} {', '.join(missing)} missing{hint}")
+    for name, types in fields.items():
+        if not _is_one_of(row[name], types):
+            wanted = " or ".join(TYPE_NAMES[t] for t in types)
+            raise DataError(f"{where}: field {name} must be {wanted}, not {json.dumps(row[name])[:60]}")
+
+
+def _is_one_of(value: Any, types: tuple[type, ...]) -> bool:
+    if isinstance(value, list):
+        return list in types and bool(value) and all(isinstance(v, str) for v in value)
+    if isinstance(value, str):
+        return str in types and bool(value.strip())
+    return isinstance(value, types) and not isinstance(value, bool)
+
+
+def _check_unique(ids: Iterable[str], origin: str, unit: str) -> None:
+    seen: dict[str, int] = {}
+    for number, name in enumerate(ids, 1):
+        first = seen.setdefault(name, number)
+        if first != number:
+            where = f"{unit}s {first} and {number}"
+            raise DataError(f"{origin}: item id '{name}' stands twice, in {where}; keep one")
+
+
+def content_hash(rows: Iterable[Row], fields: Iterable[str]) -> str:
+    """SHA-256 over the named fields of the rows, as canonical JSON in the rows' order, hex."""
+    names = sorted(fields)
+    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+    text = "\n".join(encode([row[name] for name in names]) for row in rows)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def hub_rows(source: Source) -> list[Row]:
+    """All rows of a data set on the hub at the pinned commit. Raises DataError and its kinds."""
+    try:
+        import datasets
+    except ImportError:
+        raise MissingDependencyError("datasets", "hub", f"reading {source.path} from the hub") from None
+    try:
+        loaded = datasets.load_dataset(source.path, source.config, split=source.split, revision=source.revision)
+    except Exception as error:  # the hub's libraries raise anything, from OSError to bare Exception
+        raise _hub_error(source, error) from None
+    # pictures would be decoded, one by one, for nobody
+    pictures = [name for name, kind in loaded.features.items() if isinstance(kind, datasets.Image)]
+    return [dict(row) for row in loaded.remove_columns(pictures)]
+
+
+def _check_count(rows: Sequence[Row], source: Source) -> None:
+    """A download that lost rows would otherwise be a smaller benchmark."""
+    if source.rows is not None and len(rows) != source.rows:
+        raise DataError(
+            f"data set {source.path} ({source.split}) at {source.revision} has {source.rows:,} rows, but {len(rows):,} "
+            "came from the hub or its cache; remove it from the cache in HF_HOME and run again"
+        )
+
+
+def hub_file(source: Source, name: str) -> Path:
+    """A file of a data set on the hub at the pinned commit, downloaded once. Raises DataError and its kinds."""
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError:
+        raise MissingDependencyError("huggingface_hub", "hub", f"reading {source.path} from the hub") from None
+    try:
+        return Path(hf_hub_download(source.path, name, repo_type="dataset", revision=source.revision))
+    except Exception as error:  # the hub's library raises anything, from OSError to bare Exception
+        raise _hub_error(source, error) from None
+
+
+def _hub_error(source: Source, error: BaseException) -> DataError:
+    """What a failed download means, read from the chain of causes."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    names = {type(e).__name__ for e in chain}
+    statuses = {getattr(getattr(e, "response", None), "status_code", None) for e in chain}
+    if "GatedRepoError" in names or "gated dataset" in str(error) or (source.gated and statuses & {401, 403}):
+        return GatedDataError(source.path)
+    what = f"data set {source.path} at {source.revision}"
+    if names & {"RepositoryNotFoundError", "RevisionNotFoundError", "DatasetNotFoundError"}:
+        return DataError(f"{what} was not found on the hub; give the rows with 'data:' in the study")
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return DataError(
+        f"{what} could not be read from the hub ({reason[:200]}); check the network and HF_HUB_OFFLINE, "
+        "or give a local file with 'data:' in the study"
+    )

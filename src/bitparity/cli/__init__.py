@@ -1,0 +1,1 @@
+"""Command line: the commands, detached runs, and output streams."""

@@ -1,0 +1,308 @@
+"""Compares per-item results from anywhere: pairing, statistics, verdicts, guards; `bitparity compare`.
+
+The outcome (schema `bitparity/comparison/1`) has the shape of results.json: fractions throughout.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitparity.compare import guards
+from bitparity.compare.pairing import Pairing, pair_up
+from bitparity.compare.records import ItemResult, Results, Source
+from bitparity.errors import EXIT_OPEN, EXIT_WORSE, DataError, UserInputError
+from bitparity.results.guards.facts import Guard
+from bitparity.schema import LM_EVAL_PREFIX
+from bitparity.stats.arrays import PairedScores, pair_scores
+from bitparity.stats.intervals import mean_interval
+from bitparity.stats.multiple import adjust_holm_by_key
+from bitparity.stats.paired import RESAMPLES, SEED, compare_pairs, difference_intervals
+from bitparity.stats.pooled import adjusted, pool_candidates
+from bitparity.stats.verdicts import WITHIN
+from bitparity.study.files import load_profile
+
+SCHEMA = "bitparity/comparison/1"
+
+
+ALPHA = 0.05
+
+
+CATEGORIES = "mmlu_pro_"  # how lm-eval names the 14 tasks of its group mmlu_pro
+
+
+Key = tuple[str, str]  # (benchmark, candidate)
+
+
+def compare(baseline: Source, candidates: Sequence[Source], margin: float | None = None) -> dict[str, Any]:
+    """Compare each candidate with the baseline, benchmark by benchmark. `margin` is a fraction, None the defaults.
+
+    Raises DataError where nothing can be compared or where the variants were not asked the same.
+    """
+    if margin is not None and not 0 < margin <= 1:
+        raise UserInputError(f"margin is {100 * margin:g}; it must be above 0 and at most 100 points")
+    groups = _groups([baseline, *candidates])
+    first, *others = _labelled([_regrouped(source, groups) for source in (baseline, *candidates)])
+    benchmarks = {name: _entry(results, margin) for name, results in first.benchmarks.items()}
+    pairings: dict[Key, Pairing] = {}
+    failed: dict[Key, list[str]] = {}
+    for source in others:
+        for name, results in first.benchmarks.items():
+            theirs = _counterpart(name, first, source)
+            entry = benchmarks[name]
+            if theirs is None:
+                entry["not_compared"][source.label] = f"'{source.label}' has no results of it"
+                continue
+            pairing = pair_up(results, theirs, (first.label, source.label))
+            entry["pairing"][source.label] = {
+                "baseline": pairing.baseline.report(),
+                "candidate": pairing.candidate.report(),
+            }
+            found = _guards(first, source, name, results, theirs, pairing, entry["margin"])
+            entry["guards"] += [guard for guard in found if guard not in entry["guards"]]
+            failed[name, source.label] = sorted({guard["name"] for guard in found if guard["level"] == "error"})
+            if pairing.scores is None:
+                entry["not_compared"][source.label] = "no item has a score in both"
+            else:
+                pairings[name, source.label] = pairing
+    if not pairings:
+        raise DataError(_nothing(first, others, benchmarks))
+    _fill(benchmarks, pairings, failed)
+    return {
+        "schema": SCHEMA,
+        "variants": {
+            source.label: {"source": source.given, "kind": source.kind, "baseline": source is first}
+            for source in (first, *others)
+        },
+        "benchmarks": benchmarks,
+        "only_in_candidates": _extra(first, others),
+        "overall": _overall(benchmarks, pairings),
+    }
+
+
+def _labelled(sources: Sequence[Source]) -> list[Source]:
+    """Sources with labels of their own: the argument as it was given, where two would be called the same."""
+    named = [source if _alone(source, sources) else replace(source, label=source.given) for source in sources]
+    seen: list[str] = []
+    for index, source in enumerate(named):
+        again = sum(label == source.label for label in seen)
+        seen.append(source.label)
+        if again:
+            named[index] = replace(source, label=f"{source.label} ({again + 1})")
+    return named
+
+
+def _groups(sources: Sequence[Source]) -> dict[str, str]:
+    """task -> group: what the sources tell, and the categories of MMLU-Pro wherever several are named."""
+    told = {task: group for source in sources for task, group in source.groups.items()}
+    categories = {name for source in sources for name in source.benchmarks if name.startswith(CATEGORIES)}
+    return (dict.fromkeys(categories, CATEGORIES.rstrip("_")) if len(categories) > 1 else {}) | told
+
+
+def _alone(source: Source, sources: Sequence[Source]) -> bool:
+    return len({other.given for other in sources if other.label == source.label}) == 1
+
+
+def _regrouped(source: Source, groups: Mapping[str, str]) -> Source:
+    """The source with the subtasks of a group as one benchmark, each a subgroup of it."""
+    found: dict[str, Results] = {}
+    for name, results in source.benchmarks.items():
+        group = groups.get(name)
+        if group is None:
+            found[name] = results
+            continue
+        part = name.removeprefix(f"{group}_")
+        items: dict[str, ItemResult] = {
+            f"{name}/{key}": replace(item, name=f"{part}/{item.name}", subgroup=part)
+            for key, item in results.items.items()
+        }
+        whole = found.get(group)
+        if whole is None:
+            found[group] = replace(results, benchmark=group, items=items)
+        elif whole.metric != results.metric:
+            raise DataError(
+                f"{source.given}: the tasks of group '{group}' are scored by {whole.metric} and {results.metric}; "
+                "give their files one by one, or choose with --metric and --filter"
+            )
+        else:
+            found[group] = replace(whole, items={**whole.items, **items})
+    return replace(source, benchmarks=found)
+
+
+def _counterpart(name: str, baseline: Source, candidate: Source) -> Results | None:
+    """The candidate's results of a benchmark: by name, or the only one on either side."""
+    theirs = candidate.benchmarks
+    if len(baseline.benchmarks) == len(theirs) == 1:
+        return next(iter(theirs.values()))
+    bare = name.removeprefix(LM_EVAL_PREFIX)
+    return theirs.get(name) or theirs.get(bare) or theirs.get(LM_EVAL_PREFIX + bare)
+
+
+def _extra(baseline: Source, candidates: Sequence[Source]) -> dict[str, list[str]]:
+    """The benchmarks that only a candidate has."""
+    found = {
+        source.label: [name for name in source.benchmarks if _counterpart(name, source, baseline) is None]
+        for source in candidates
+    }
+    return {label: names for label, names in found.items() if names}
+
+
+def _nothing(baseline: Source, candidates: Sequence[Source], benchmarks: Mapping[str, Any]) -> str:
+    reasons = [f"{name}: {reason}" for name, entry in benchmarks.items() for reason in entry["not_compared"].values()]
+    theirs = "; ".join(f"'{source.label}' has {', '.join(source.benchmarks)}" for source in candidates)
+    return (
+        f"nothing can be compared ({'; '.join(reasons[:3])}). '{baseline.label}' has {', '.join(benchmarks)}; {theirs}"
+    )
+
+
+@functools.cache
+def _defaults() -> tuple[dict[str, float], float]:
+    """Margins as fractions: by benchmark, and for any other, from the default profile."""
+    profile = load_profile("default")
+    own = {name: entry["margin"] / 100 for name, entry in profile.benchmarks.items() if "margin" in entry}
+    return own, profile.benchmark["margin"] / 100
+
+
+def known_benchmark(name: str) -> str | None:
+    """The benchmark of ours that a task's name contains as whole words: `hendrycks_math500` is math500."""
+    words = "_" + "".join(c if c.isalnum() else "_" for c in name.casefold()) + "_"
+    found = [known for known in _defaults()[0] if f"_{known}_" in words]
+    return max(found, key=len, default=None)
+
+
+def _entry(results: Results, margin: float | None) -> dict[str, Any]:
+    known = known_benchmark(results.benchmark)
+    own, general = _defaults()
+    if margin is not None:
+        used, origin = margin, "given"
+    elif results.margin is not None:
+        used, origin = results.margin, "the baseline's study"
+    elif known is not None:
+        used, origin = own[known], f"the default of {known}"
+    else:
+        used, origin = general, "the default where a benchmark has none of its own; set yours with --margin"
+    return {
+        "status": "measured",
+        "metric": results.metric,
+        "items": len(results.items),
+        "margin": used,
+        "margin_from": origin,
+        "pairing": {},
+        "not_compared": {},
+        "comparisons": {},
+        "subgroups": {},
+        "guards": [],
+    }
+
+
+def _guards(
+    first: Source, source: Source, name: str, ours: Results, theirs: Results, pairing: Pairing, margin: float
+) -> list[Guard]:
+    names = (first.label, source.label)
+    found = guards.find(pairing, (ours, theirs), names, margin, known_benchmark(name))
+    if (same := guards.same_source(first, source)) is not None:
+        found.insert(0, same)
+    runs = [(each.label, each.run, part) for each, part in ((first, ours), (source, theirs)) if each.run is not None]
+    if runs:
+        from bitparity.compare.run_guards import run_guards
+
+        said = {(each["name"], each["variant"]) for each in found}
+        more = run_guards([(label, run, part.benchmark) for label, run, part in runs])
+        found += [each for each in more if (each["name"], each["variant"]) not in said]
+    return found
+
+
+def _fill(benchmarks: Mapping[str, Any], pairings: Mapping[Key, Pairing], failed: Mapping[Key, Sequence[str]]) -> None:
+    """The comparisons, p adjusted by Holm over benchmark x candidate; `failed` are the guards that forbid each."""
+    scores = {key: _scored(pairing) for key, pairing in pairings.items()}
+    found = {key: compare_pairs(pairs, margin=benchmarks[key[0]]["margin"]) for key, pairs in scores.items()}
+    # of what a guard forbids nothing is claimed, so it is no member of the family
+    p_values = adjust_holm_by_key({key: result.p_value for key, result in found.items() if not failed[key]})
+    for (bench, name), result in found.items():
+        p_adjusted = p_values.get((bench, name))
+        entry, pairs = benchmarks[bench], scores[bench, name]
+        groups = [str(code) for code in pairs.cluster] if pairs.clustered else None
+        comparison = {
+            "items": pairs.items,
+            "baseline": float(pairs.baseline.mean()),
+            "candidate": float(pairs.candidate.mean()),
+            "baseline_ci95": list(mean_interval(pairs.baseline, groups=groups)),
+            "candidate_ci95": list(mean_interval(pairs.candidate, groups=groups)),
+            **asdict(result if p_adjusted is None else adjusted(result, p_adjusted)),
+            "p_adjusted": p_adjusted,
+        }
+        invalid = {"verdict": "invalid", "invalid_by": failed[bench, name], "loss_shown": False}
+        entry["comparisons"][name] = comparison | (invalid if p_adjusted is None else {})
+        entry["subgroups"][name] = _subgroups(pairings[bench, name])
+
+
+def _scored(pairing: Pairing) -> PairedScores:
+    assert pairing.scores is not None
+    return pairing.scores
+
+
+def _subgroups(pairing: Pairing) -> dict[str, Any]:
+    """Each subgroup's difference with its interval; no verdict, since the margin is for the whole."""
+    if pairing.subgroups is None:
+        return {}
+    pairs, labels = _scored(pairing), np.asarray(pairing.subgroups, dtype=object)
+    found = {}
+    for name in sorted(set(pairing.subgroups)):
+        mask = labels == name
+        groups = [str(code) for code in pairs.cluster[mask]]
+        part = pair_scores(pairs.baseline[mask], pairs.candidate[mask], groups if len(set(groups)) > 1 else None)
+        _, ci95, _ = difference_intervals(part, ALPHA, SEED, RESAMPLES)
+        lost, gained = part.flips
+        found[name] = {
+            "items": part.items,
+            "baseline": float(part.baseline.mean()),
+            "candidate": float(part.candidate.mean()),
+            "difference": part.difference,
+            "ci95": list(ci95),
+            "lost": lost,
+            "gained": gained,
+        }
+    return found
+
+
+def _overall(benchmarks: Mapping[str, Any], pairings: Mapping[Key, Pairing]) -> dict[str, Any]:
+    """Each candidate's valid benchmarks pooled, where there are two or more, against the mean of their margins."""
+    used: dict[str, list[str]] = {}
+    for bench, name in pairings:
+        if benchmarks[bench]["comparisons"][name]["verdict"] != "invalid":
+            used.setdefault(name, []).append(bench)
+    found = pool_candidates(
+        {key: _scored(pairing) for key, pairing in pairings.items()},
+        {bench: entry["margin"] for bench, entry in benchmarks.items()},
+        {name: valid for name, valid in used.items() if len(valid) > 1},
+    )
+    p_values = adjust_holm_by_key({name: pooled.p_value for name, pooled in found.items()})
+    return {
+        name: asdict(adjusted(pooled, p_values[name])) | {"benchmarks": used[name], "p_adjusted": p_values[name]}
+        for name, pooled in found.items()
+    }
+
+
+def exit_code(results: Mapping[str, Any]) -> int:
+    """0 fine, 1 a candidate is worse beyond its margin, 3 inconclusive, invalid or not compared everywhere."""
+    entries = results["benchmarks"].values()
+    verdicts = {c["verdict"] for entry in entries for c in entry["comparisons"].values()}
+    if "worse_beyond_margin" in verdicts:
+        return EXIT_WORSE
+    missing = any(entry["not_compared"] for entry in entries)
+    return 0 if verdicts <= WITHIN and not missing else EXIT_OPEN
+
+
+def write(path: Path, results: Mapping[str, Any]) -> None:
+    """Write an outcome as JSON. Raises UserInputError where it cannot be written."""
+    text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserInputError(f"{path} cannot be written ({error.strerror}); give another path with --json") from None

@@ -1,0 +1,221 @@
+"""Sample logs of lm-eval 0.4.13: `samples_<task>_<date>.jsonl`, written by its `--log_samples`.
+
+One row a document and filter, with the metrics' values and three hashes (evaluator.py): `doc_hash` of the document,
+`prompt_hash` of the prompt as the model got it, `target_hash` of the reference. Items are paired by the document's
+hash, never by its position; the other two must agree. A `results_*.json` beside the logs tells which tasks form a
+group and which metrics are better when lower.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bitparity.benchmarks._lm_eval_math import box_content, equivalent, last_box
+from bitparity.benchmarks.dataset import read_jsonl
+from bitparity.compare.records import ItemResult, Results, Source, unit_score
+from bitparity.errors import DataError
+
+Row = dict[str, Any]
+
+
+INVALID = "[invalid]"  # what lm-eval's regex filters give where nothing matches
+
+
+_FILE = re.compile(r"(?:^|_)samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d.-]+)?\.jsonl(?:\.gz)?$")
+
+
+_HASHES = ("doc_hash", "prompt_hash", "target_hash")
+
+
+def is_sample_row(row: Mapping[str, Any]) -> bool:
+    """Whether a row is one of lm-eval's."""
+    return "doc_id" in row and ("filter" in row or "filtered_resps" in row)
+
+
+def sample_files(folder: Path) -> list[Path]:
+    """The sample logs below a folder, which must lie side by side. Raises DataError where there are none."""
+    files = sorted(path for path in folder.rglob("*samples_*.jsonl*") if _FILE.search(path.name))
+    if not files:
+        raise DataError(
+            f"{folder} holds neither a run (study.yaml) nor sample logs of lm-eval (samples_*.jsonl); "
+            "run lm-eval with --log_samples, or give a file"
+        )
+    folders = sorted({str(path.parent) for path in files})
+    if len(folders) > 1:
+        raise DataError(f"{folder} holds the logs of {len(folders)} models ({', '.join(folders[:3])}); give one folder")
+    return files
+
+
+def read_logs(given: str, path: Path, files: Iterable[Path], filter_name: str | None, metric: str | None) -> Source:
+    """Raises DataError where a file is broken, holds a document twice, or leaves a choice open."""
+    listed = list(files)
+    about = [] if path.is_file() else list(_summaries(path if listed[0].parent == path else listed[0].parent))
+    found: dict[str, Results] = {}
+    choice = _Choice(filter_name, metric)
+    origin: dict[str, Path] = {}
+    for file in listed:
+        task = _task(file)
+        if task in found:
+            raise DataError(
+                f"{path} holds two logs of task '{task}' ({origin[task].name} and {file.name}); "
+                "give the file of the one you mean, or keep each run in a folder of its own"
+            )
+        origin[task] = file
+        found[task] = _read_log(file, task, choice)
+        _check_direction(file, found[task], about)
+    choice.check_used(path)
+    name = path.name if path.is_dir() else re.sub(r"\.jsonl(\.gz)?$", "", path.name)
+    return Source(name or str(path.resolve()), given, "lm-eval", found, _groups(found, about))
+
+
+def _task(file: Path) -> str:
+    match = _FILE.search(file.name)
+    return match["task"] if match else re.sub(r"\.jsonl?(\.gz)?$", "", file.name)
+
+
+class _Choice:
+    """Which filter and metric of each log is read: the one asked for, or the only one there is."""
+
+    def __init__(self, filter_name: str | None, metric: str | None) -> None:
+        self._asked = {"filter": filter_name, "metric": metric}
+        self._seen: dict[str, list[str]] = {"filter": [], "metric": []}
+
+    def __call__(self, what: str, names: list[str], file: Path) -> str:
+        asked = self._asked[what]
+        self._seen[what] += names
+        if asked in names:
+            return str(asked)
+        if len(names) == 1:
+            return names[0]
+        hint = f"has no {what} '{asked}' but" if asked else "has"
+        raise DataError(f"{file} {hint} {len(names)} {what}s; choose one with --{what} {'|'.join(names)}")
+
+    def check_used(self, path: Path) -> None:
+        for what, asked in self._asked.items():
+            if asked is not None and asked not in self._seen[what]:
+                names = ", ".join(dict.fromkeys(self._seen[what]))
+                raise DataError(f"{path} has no {what} '{asked}'; there is: {names}")
+
+
+def _read_log(file: Path, task: str, choice: _Choice) -> Results:
+    rows = read_jsonl(file)
+    for number, row in enumerate(rows, 1):
+        _check_row(row, f"{file}, line {number}")
+    filter_name = choice("filter", list(dict.fromkeys(row["filter"] for row in rows)), file)
+    kept = [(number, row) for number, row in enumerate(rows, 1) if row["filter"] == filter_name]
+    metric = choice("metric", list(dict.fromkeys(name for _, row in kept for name in row["metrics"])), file)
+    items: dict[str, ItemResult] = {}
+    seen: dict[Any, int] = {}
+    repeated: Counter[str] = Counter()
+    for number, row in sorted(kept, key=lambda pair: (str(pair[1]["doc_id"]).zfill(12), pair[0])):
+        first = seen.setdefault(row["doc_id"], number)
+        if first != number:
+            raise DataError(
+                f"{file}: document {row['doc_id']} stands twice, in lines {first} and {number}: "
+                "the logs of two runs in one file? Keep one"
+            )
+        if metric not in row:
+            raise DataError(f"{file}, line {number}: no value of metric '{metric}'; the other lines have one")
+        document = row["doc_hash"]
+        items[f"{document}#{repeated[document]}"] = _item(row, metric, f"{file}, line {number}: {metric}")
+        repeated[document] += 1
+    return Results(task, items, f"{metric},{filter_name}", None, _settings(kept[0][1]))
+
+
+def _check_row(row: Row, where: str) -> None:
+    missing = [name for name in ("doc_id", "filter", "metrics", *_HASHES) if name not in row]
+    if missing:
+        raise DataError(
+            f"{where}: no field {', '.join(missing)}, so it is no sample of lm-eval 0.4.13; without lm-eval's hashes "
+            "nothing proves that both answered the same. Run lm-eval again with --log_samples"
+        )
+    if not isinstance(row["metrics"], list) or not all(isinstance(name, str) for name in row["metrics"]):
+        raise DataError(f"{where}: metrics must be a list of names; is this a sample log of lm-eval?")
+    if not all(isinstance(row[name], str) for name in ("filter", *_HASHES)):
+        raise DataError(f"{where}: filter and hashes must be texts; is this a sample log of lm-eval?")
+
+
+def _item(row: Row, metric: str, where: str) -> ItemResult:
+    text, box = _response(row), None
+    if text is not None and "\\boxed" in text:
+        boxed = last_box(text)
+        content = box_content(boxed) if boxed else None
+        box = content is not None and equivalent(content, str(row.get("target")))
+    return ItemResult(
+        name=str(row["doc_id"]),
+        scores={0: unit_score(row[metric], where)},
+        checks={"prompt": row["prompt_hash"], "target": row["target_hash"]},
+        text=text,
+        no_answer=None if text is None else _no_answer(row.get("filtered_resps")),
+        boxed=box,
+        chance=_chance(row),
+    )
+
+
+def _response(row: Row) -> str | None:
+    """The generated text; None for log-likelihoods."""
+    value = row.get("resps")
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return value if isinstance(value, str) else None
+
+
+def _no_answer(filtered: Any) -> bool:
+    while isinstance(filtered, list) and len(filtered) == 1:
+        filtered = filtered[0]
+    return isinstance(filtered, str) and filtered.strip() in ("", INVALID)
+
+
+def _chance(row: Row) -> float | None:
+    """The score of guessing: among several requests of a document (log-likelihoods of its choices), or its options."""
+    arguments, doc = row.get("arguments"), row.get("doc")
+    if isinstance(arguments, list | dict) and len(arguments) > 1:
+        return 1 / len(arguments)
+    options = doc.get("options") if isinstance(doc, dict) else None
+    return 1 / len(options) if isinstance(options, list) and len(options) > 1 else None
+
+
+def _settings(row: Row) -> dict[str, Any] | None:
+    """The generation settings of a row, None for log-likelihoods."""
+    arguments = row.get("arguments")
+    first = arguments.get("gen_args_0") if isinstance(arguments, dict) else None
+    settings = first.get("arg_1") if isinstance(first, dict) else None
+    return settings if isinstance(settings, dict) else None
+
+
+def _summaries(folder: Path) -> Iterator[dict[str, Any]]:
+    """The `results_*.json` beside the logs that can be read."""
+    for path in sorted(folder.glob("*results*.json*")):
+        try:
+            raw = path.read_bytes()
+            value = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
+        except (OSError, ValueError, EOFError):
+            continue  # only a help: the logs say everything else
+        if isinstance(value, dict):
+            yield value
+
+
+def _check_direction(file: Path, results: Results, about: Iterable[Mapping[str, Any]]) -> None:
+    metric = (results.metric or "").partition(",")[0]
+    for summary in about:
+        higher = summary.get("higher_is_better") or {}
+        if (higher.get(results.benchmark) or {}).get(metric) is False:
+            raise DataError(f"{file}: metric '{metric}' is better when lower; choose another with --metric")
+
+
+def _groups(tasks: Iterable[str], about: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """task -> group, for the groups that lm-eval gives a score of their own and whose members are all tasks."""
+    found: dict[str, str] = {}
+    for summary in about:
+        members, scored = summary.get("group_subtasks") or {}, summary.get("groups") or {}
+        for group, names in members.items():
+            if group in scored and names and not any(members.get(name) for name in names):
+                found |= dict.fromkeys(names, group)
+    listed = set(tasks)
+    return {task: group for task, group in found.items() if task in listed}

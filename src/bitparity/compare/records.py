@@ -1,0 +1,94 @@
+"""What the readers give: per-item results of one variant, benchmark by benchmark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bitparity.errors import DataError
+from bitparity.exam.frozen import Exam
+from bitparity.results.sheet import Sheet
+from bitparity.schema import BenchmarkSpec, Study
+from bitparity.store.run import Run
+
+
+@dataclass(slots=True)
+class ItemResult:
+    """One item of one variant. `scores` has one entry a sample, in [0, 1]; None where it is unscored.
+
+    `checks` holds what must not differ between variants, by name ("prompt", "target"), as hashes. What the
+    guards look at, each None where the source does not tell: the response's `text`; `no_answer`, whether the
+    grader found none; `boxed`, whether the text's last LaTeX box holds the reference answer (None: no box);
+    `chance`, the score of guessing.
+    """
+
+    name: str
+    scores: dict[int, float | None]
+    checks: Mapping[str, str] = field(default_factory=dict)
+    group: str | None = None
+    subgroup: str | None = None
+    text: str | None = None
+    no_answer: bool | None = None
+    boxed: bool | None = None
+    chance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """One variant's results of one benchmark, by item key.
+
+    `metric` names what the scores are, None where the source does not tell; `margin` is a fraction, where the
+    source is a run whose study fixed one; `settings` are the sampling values that the source notes.
+    """
+
+    benchmark: str
+    items: Mapping[str, ItemResult]
+    metric: str | None = None
+    margin: float | None = None
+    settings: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One variant's results. `given` is the argument as the user wrote it, `label` what people read.
+
+    `groups` tells which benchmarks are subtasks of a group, as task -> group; `run` is set where the source is a run
+    directory.
+    """
+
+    label: str
+    given: str
+    kind: str
+    benchmarks: Mapping[str, Results]
+    groups: Mapping[str, str] = field(default_factory=dict)
+    run: RunVariant | None = None
+
+
+def unit_score(value: Any, where: str) -> float | None:
+    """A score as a fraction; None where it is null or NaN. Raises DataError for anything outside [0, 1]."""
+    if value is None:
+        return None
+    if not isinstance(value, bool | int | float):
+        raise DataError(f"{where} is {str(value)[:40]!r}, no number; give a score in [0, 1], true or false, or null")
+    if math.isnan(value):
+        return None
+    if not 0 <= value <= 1:
+        raise DataError(f"{where} is {value:g}, outside [0, 1]; give fractions (percentages divided by 100)")
+    return float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class RunVariant:
+    """A variant of a run as it was read: its study, and the exam and the sheet of each benchmark by name."""
+
+    run: Run
+    study: Study
+    name: str
+    exams: Mapping[str, Exam]
+    sheets: Mapping[str, Sheet]
+
+    def spec(self, benchmark: str) -> BenchmarkSpec:
+        """The study's entry of a benchmark."""
+        return next(spec for spec in self.study.benchmarks if spec.name == benchmark)

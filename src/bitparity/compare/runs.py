@@ -1,0 +1,77 @@
+"""A variant of a run directory as a source of per-item results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from bitparity.compare.records import ItemResult, Results, RunVariant, Source
+from bitparity.errors import RunError
+from bitparity.exam.frozen import Exam, ExamItem, load_if_frozen, samples_asked
+from bitparity.results.sheet import Sheet, read_sheet
+from bitparity.schema import BenchmarkSpec
+from bitparity.store.run import Run
+
+
+def read_run(given: str, path: Path, variant: str | None) -> Source:
+    """Raises RunError where the run has no such variant, or several and none is chosen."""
+    run = Run(path)
+    study = run.study()
+    names = list(study.variants)
+    if variant is None and len(names) > 1:
+        raise RunError(f"{path} has {len(names)} variants; choose one: {' or '.join(f'{path}:{n}' for n in names)}")
+    chosen = variant if variant is not None else names[0]
+    if chosen not in names:
+        raise RunError(f"{path} has no variant '{chosen}'; there is: {', '.join(names)}")
+    found = {spec.name: load_if_frozen(run, spec.name) for spec in study.benchmarks}
+    frozen = {name: exam for name, exam in found.items() if exam is not None}
+    if not frozen:
+        raise RunError(f"{path} holds no exam yet: the run has not begun; run it first")
+    specs = {spec.name: spec for spec in study.benchmarks}
+    sheets = {name: read_sheet(run, exam, chosen, samples_asked(exam, specs[name])) for name, exam in frozen.items()}
+    benchmarks = {name: results_of_exam(specs[name], exam, sheets[name]) for name, exam in frozen.items()}
+    return Source(chosen, given, "run", benchmarks, run=RunVariant(run, study, chosen, frozen, sheets))
+
+
+def results_of_exam(spec: BenchmarkSpec, exam: Exam, sheet: Sheet) -> Results:
+    """One benchmark's results from its exam and a variant's sheet."""
+    items: dict[str, ItemResult] = {}
+    for entry, row in zip(exam.items, sheet.scores.tolist(), strict=True):
+        item = entry.item
+        items[_key(entry, items)] = ItemResult(
+            name=item.id,
+            scores={k: None if math.isnan(score) else score for k, score in enumerate(row)},
+            checks=_checks(entry),
+            group=item.group,
+            subgroup=item.subgroup,
+        )
+    return Results(spec.name, items, exam.metric, spec.margin / 100)
+
+
+def _key(entry: ExamItem, taken: dict[str, ItemResult]) -> str:
+    """The item's id; for tasks of lm-eval the document's hash, as its own logs are keyed."""
+    document = entry.item.metadata.get("doc_hash")
+    if document is None:
+        return entry.item.id
+    number = 0
+    while f"{document}#{number}" in taken:
+        number += 1
+    return f"{document}#{number}"
+
+
+def _checks(entry: ExamItem) -> dict[str, str]:
+    """Hashes of what was asked: the messages, the rendered prompt (as lm-eval hashes it), the reference."""
+    item = entry.item
+    asked = [(p.messages, p.text, p.continuations) for p in item.prompts]
+    target = item.metadata.get("target_hash") or _hash(json.dumps(item.reference, ensure_ascii=False, sort_keys=True))
+    checks = {"question": _hash(json.dumps(asked, ensure_ascii=False)), "target": target}
+    if entry.texts is not None:
+        checks["prompt"] = _hash("\0".join(entry.texts))
+    return checks
+
+
+def _hash(text: Any) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

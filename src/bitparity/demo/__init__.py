@@ -1,0 +1,1 @@
+"""Demo: a real small model in three precisions, compared on this machine."""

@@ -1,0 +1,255 @@
+"""Builds the demo's checkpoints; `bitparity.demo.study` runs it in a process of its own.
+
+    python -m bitparity.demo.build MODEL.gguf FOLDER STAGE bf16 fp8 nvfp4
+
+Each checkpoint is built under STAGE, a folder of the same file system, and renamed to `FOLDER/<variant>`.
+Progress goes to stdout, one JSON value a line: `[what, total, unit]` begins a step, a number says that so many
+more units of it are done. What the libraries print goes to stderr.
+
+GGUF is read here rather than by transformers: checked against transformers 5.17.0, whose weights are the same bit
+for bit, its loader makes `<|im_start|>` the end of sequence and forgets that this tokenizer splits digits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+# llama.cpp's names of the parts of a layer, and those of Hugging Face's LlamaForCausalLM
+LAYER_PARTS = {
+    "attn_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+
+
+WHOLE_PARTS = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
+
+
+CONTROL_TOKEN = 3  # GGUF's token type of <|im_start|> and its kind
+
+
+SCHEMES = {"fp8": "FP8_DYNAMIC", "nvfp4": "NVFP4"}
+
+
+CALIBRATION_TOKENS = 256
+
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
+
+
+class Steps:
+    """Reports progress to the process that started this one."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+
+    def begin(self, what: str, total: int | None = None, unit: str = "") -> None:
+        """A step begins, and the one before it is finished."""
+        self._say([what, total, unit])
+
+    def advance(self, count: int = 1) -> None:
+        """So many more units of the step are done."""
+        self._say(count)
+
+    def _say(self, value: Any) -> None:
+        print(json.dumps(value), file=self._out, flush=True)
+
+
+def build_bf16(gguf: Path, out: Path, steps: Steps) -> None:
+    """Unpack a Llama GGUF into a plain BF16 Hugging Face checkpoint, its chat template and tokenizer with it."""
+    from gguf import GGUFReader
+
+    steps.begin("read the GGUF")
+    reader = GGUFReader(gguf)
+    _write_json(out / "config.json", llama_config(reader))
+    _write_tokenizer(reader, out)
+    _write_weights(reader, out, steps)
+
+
+def _field(reader: Any, key: str) -> Any:
+    return reader.fields[key].contents()
+
+
+def llama_config(reader: Any) -> dict[str, Any]:
+    """The `config.json` that belongs to a Llama GGUF."""
+    heads = _field(reader, "llama.attention.head_count")
+    hidden = _field(reader, "llama.embedding_length")
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "dtype": "bfloat16",
+        "hidden_size": hidden,
+        "intermediate_size": _field(reader, "llama.feed_forward_length"),
+        "num_hidden_layers": _field(reader, "llama.block_count"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": _field(reader, "llama.attention.head_count_kv"),
+        "head_dim": hidden // heads,
+        "hidden_act": "silu",
+        "max_position_embeddings": _field(reader, "llama.context_length"),
+        "rms_norm_eps": float(f"{_field(reader, 'llama.attention.layer_norm_rms_epsilon'):.6g}"),  # was a float32
+        "rope_theta": _field(reader, "llama.rope.freq_base"),
+        "vocab_size": _field(reader, "llama.vocab_size"),
+        "tie_word_embeddings": True,
+        **_token_ids(reader),
+    }
+
+
+def _token_ids(reader: Any) -> dict[str, int]:
+    keys = {"bos_token_id": "bos", "eos_token_id": "eos", "pad_token_id": "padding"}
+    return {name: _field(reader, f"tokenizer.ggml.{key}_token_id") for name, key in keys.items()}
+
+
+def _write_tokenizer(reader: Any, out: Path) -> None:
+    """The byte-level BPE tokenizer; llama.cpp's pre-tokenizer "smollm" is single digits, then GPT-2's pattern."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    tokens = _field(reader, "tokenizer.ggml.tokens")
+    merges = [tuple(merge.split(" ")) for merge in _field(reader, "tokenizer.ggml.merges")]
+    tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges))
+    pieces = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(pieces)
+    tokenizer.decoder = decoders.ByteLevel()
+    types = _field(reader, "tokenizer.ggml.token_type")
+    control = [token for token, kind in zip(tokens, types, strict=True) if kind == CONTROL_TOKEN]
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
+    tokenizer.save(str(out / "tokenizer.json"))
+    ids = _token_ids(reader)
+    special = {name.removesuffix("_id"): tokens[number] for name, number in ids.items()}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    limit = {"model_max_length": _field(reader, "llama.context_length")}
+    _write_json(out / "tokenizer_config.json", settings | limit | special)
+    _write_json(out / "generation_config.json", ids)
+    template = _field(reader, "tokenizer.chat_template")
+    (out / "chat_template.jinja").write_text(template, encoding="utf-8", newline="")
+
+
+def _write_weights(reader: Any, out: Path, steps: Steps) -> None:
+    import torch
+    from gguf.quants import dequantize
+    from safetensors.torch import save_file
+
+    query, key = (_field(reader, f"llama.attention.head_count{suffix}") for suffix in ("", "_kv"))
+    heads = {"attn_q": query, "attn_k": key}
+    weights = {}
+    steps.begin("unpack to BF16", len(reader.tensors), "tensors")
+    for tensor in reader.tensors:
+        values = torch.tensor(dequantize(tensor.data, tensor.tensor_type))
+        part = tensor.name.split(".")[-2]
+        if part in heads:
+            values = _half_split_rope(values, heads[part])
+        weights[tensor_name(tensor.name)] = values.to(torch.bfloat16).contiguous()
+        steps.advance()
+    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+
+
+def tensor_name(name: str) -> str:
+    """The name in a Hugging Face Llama checkpoint of a GGUF tensor. Raises KeyError for an unknown one."""
+    if name in WHOLE_PARTS:
+        return WHOLE_PARTS[name]
+    _, layer, part, _ = name.split(".")
+    return f"model.layers.{layer}.{LAYER_PARTS[part]}.weight"
+
+
+def _half_split_rope(weight: Any, heads: int) -> Any:
+    """Undo llama.cpp's row order for interleaved RoPE (`permute` in its convert_hf_to_gguf.py)."""
+    return weight.reshape(heads, weight.shape[0] // heads // 2, 2, -1).swapaxes(1, 2).reshape(weight.shape)
+
+
+def quantize(bf16: Path, out: Path, scheme: str, steps: Steps) -> None:
+    """Quantize every linear layer but `lm_head` with llm-compressor, in the compressed-tensors format."""
+    steps.begin(f"load the model for {scheme}")
+    import torch
+    from llmcompressor import oneshot
+    from llmcompressor.modifiers.quantization import QuantizationModifier
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(bf16, dtype=torch.bfloat16)
+    calibration = _calibration(bf16, model, steps) if scheme == "NVFP4" else {}  # FP8_DYNAMIC needs no data
+    oneshot(
+        model=model, recipe=QuantizationModifier(targets="Linear", scheme=scheme, ignore=["lm_head"]), **calibration
+    )
+    steps.begin(f"pack {scheme}")
+    model.save_pretrained(out, save_compressed=True)
+    for name in TOKENIZER_FILES:
+        shutil.copyfile(bf16 / name, out / name)
+
+
+def _calibration(bf16: Path, model: Any, steps: Steps) -> dict[str, Any]:
+    """Arguments of `oneshot` for the NVFP4 activations' global scales, which are minima and maxima.
+
+    One packed sequence in one forward pass: the time goes into the passes (each calibrates all layers), and the
+    global scales move by 4 % between 128 and 256 tokens, less than one step of the E4M3 scales under them.
+    """
+    import torch
+    from torch.utils.data import DataLoader
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(bf16)
+    ids = tokenizer(calibration_text(tokenizer), add_special_tokens=False)["input_ids"][:CALIBRATION_TOKENS]
+    layers = model.model.layers
+    steps.begin("calibrate NVFP4", len(layers), "layers")
+    for layer in layers:
+        layer.register_forward_hook(lambda *_: steps.advance())
+    batch = {"input_ids": torch.tensor(ids), "attention_mask": torch.ones(len(ids), dtype=torch.long)}
+    return {"dataset": DataLoader([batch]), "tokenizer": tokenizer, "pipeline": "basic"}
+
+
+def calibration_text(tokenizer: Any) -> str:
+    """Short chats of our own, by a fixed seed; none is an item of the benchmark `smoke`."""
+    draw = random.Random("bitparity/demo/calibration")
+    chats = []
+    for _ in range(12):
+        a, b = draw.randint(20, 99), draw.randint(1, 19)
+        animal, place = (
+            draw.choice(["heron", "badger", "otter"]),
+            draw.choice(["the harbour", "a hill", "the old mill"]),
+        )
+        chats += [
+            _chat(f"What is {a} minus {b}?", f"{a} minus {b} is {a - b}."),
+            _chat(f"Write a sentence about a {animal}.", f"The {animal} waited near {place} until the rain stopped."),
+        ]
+    return "".join(tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats)
+
+
+def _chat(question: str, answer: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def build(gguf: Path, folder: Path, stage: Path, missing: list[str], steps: Steps) -> None:
+    """Build the missing checkpoints, BF16 first, and rename each into place when it is complete."""
+    for name in missing:
+        out = stage / name
+        out.mkdir()
+        if name == "bf16":
+            build_bf16(gguf, out, steps)
+        else:
+            quantize(folder / "bf16", out, SCHEMES[name], steps)
+        out.rename(folder / name)
+
+
+def main() -> None:
+    """Build what the command line names, with everything but progress kept away from stdout."""
+    steps = Steps(os.fdopen(os.dup(1), "w"))
+    os.dup2(2, 1)
+    gguf, folder, stage, *missing = sys.argv[1:]
+    build(Path(gguf), Path(folder), Path(stage), missing, steps)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The exam: the frozen items of a benchmark with their final prompts. Every variant sits the same one.
+
+The first run builds it with the baseline's tokenizer and chat template and stores, for each item, the
+messages, the prompt's text and the hash of its tokens. Any later rendering, by another variant or by a
+later process, must give the same tokens or is refused with the difference shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bitparity.benchmarks.contract import Benchmark
+from bitparity.benchmarks.registry import load_benchmark
+from bitparity.errors import DataError
+from bitparity.exam.frozen import Exam, ExamItem
+from bitparity.records import Item
+from bitparity.schema import BenchmarkSpec, ReasoningSpec
+
+if TYPE_CHECKING:
+    from bitparity.exam.rendering import Rendered, Renderer
+
+
+def build_exam(spec: BenchmarkSpec, renderer: Renderer | None) -> Exam:
+    """Build one exam from the benchmark's data.
+
+    Items are put in the order of a hash of their ids, so that a limit is a fair subset and a prefix of the
+    full run; lm-eval tasks keep lm-eval's order. Items that come one after another stay together, so that
+    a limit never takes one without those before it. Raises DataError where there is no item or an id repeats.
+    """
+    benchmark = load_benchmark(spec)
+    items = list(benchmark.items())
+    _check_ids(items, spec.name)
+    available = len(items)
+    if not benchmark.fixed_order:
+        first = _first_items(items)
+        items = sorted(items, key=lambda item: _digest(f"{spec.name}\0{first[item.id]}"))
+        items = items[: spec.limit]
+    reasoning = spec.protocol.reasoning
+    notes = set() if renderer is None else _unused(spec, renderer)
+    notes |= set(benchmark.notes())
+    entries = tuple(_exam_item(item, spec, renderer, notes) for item in items)
+    return Exam(
+        benchmark=spec.name,
+        metric=benchmark.metric,
+        sampling=spec.protocol.sampling(benchmark.task_settings()),
+        seed=spec.protocol.seed,
+        reasoning_end=reasoning.end if isinstance(reasoning, ReasoningSpec) else None,
+        items=entries,
+        available=_available(benchmark, available),
+        provenance=benchmark.provenance(),
+        notes=tuple(sorted(notes)),
+    )
+
+
+def _first_items(items: Sequence[Item]) -> dict[str, str]:
+    """For each item the first of those that it comes after, by id; itself where it comes after none."""
+    first: dict[str, str] = {}
+    for item in items:
+        if item.after is not None and item.after not in first:
+            raise DataError(f"item '{item.id}' comes after '{item.after}', which does not come before it")
+        first[item.id] = item.id if item.after is None else first[item.after]
+    return first
+
+
+def _unused(spec: BenchmarkSpec, renderer: Renderer) -> set[str]:
+    if not spec.protocol.apply_chat_template:
+        return set()
+    return {
+        f"the chat template never looks at '{name}' of chat_template_args: setting it changes nothing"
+        for name in renderer.unused_template_args(spec.protocol)
+    }
+
+
+def _available(benchmark: Benchmark, seen: int) -> int:
+    """A benchmark that limits by itself tells how many items there were."""
+    return int(benchmark.provenance().get("available", seen))
+
+
+def _check_ids(items: Sequence[Item], name: str) -> None:
+    if not items:
+        raise DataError(f"benchmark '{name}' has no items; check its data file")
+    seen: set[str] = set()
+    for item in items:
+        if item.id in seen:
+            raise DataError(f"benchmark '{name}': item id '{item.id}' occurs twice; ids must be unique")
+        seen.add(item.id)
+
+
+def _exam_item(item: Item, spec: BenchmarkSpec, renderer: Renderer | None, notes: set[str]) -> ExamItem:
+    if renderer is None:
+        return ExamItem(item)
+    rendered = [renderer.render_once(prompt, spec.protocol) for prompt in item.prompts]
+    if any(r.system_dropped for r in rendered):
+        notes.add("the chat template takes no system message, so the benchmark's own was left out")
+    return ExamItem(
+        item,
+        tuple(r.text for r in rendered),
+        tuple(token_hash(r) for r in rendered),
+        max(_longest(r) for r in rendered),
+    )
+
+
+def _longest(rendered: Rendered) -> int:
+    """Tokens of the longest input that the prompt makes, continuations included."""
+    scored = rendered.scored or ()
+    return max([len(rendered.token_ids), *(len(context) + len(rest) for context, rest in scored)])
+
+
+def token_hash(rendered: Rendered) -> str:
+    """SHA-256 over the token ids of a prompt and of its continuations, 32 hex digits."""
+    digest = hashlib.sha256(array("q", rendered.token_ids).tobytes())
+    for context, continuation in rendered.scored or ():
+        digest.update(b"|" + array("q", context).tobytes() + b">" + array("q", continuation).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,34 @@
+"""Items that are asked one after another, each prompt built on the same sample's earlier answers (`Item.after`).
+
+What is to be asked next follows from the exam and the stored samples alone, so a run that was killed anywhere goes
+on as if it had not been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bitparity.records import Item, Key, Request, Sample
+
+Name = tuple[str, str, int]  # benchmark, item, sample
+
+
+def name_of(record: Request | Sample) -> Name:
+    """What a request and its sample have in common."""
+    return record.benchmark, record.item, record.sample
+
+
+def chain(items: Mapping[str, Item], item: Item) -> list[str]:
+    """The ids of the items before an item, the first one first."""
+    before: list[str] = []
+    while item.after is not None:
+        before.insert(0, item.after)
+        item = items[item.after]
+    return before
+
+
+def earlier(items: Mapping[str, Item], samples: Mapping[Key, Sample], item: Item, sample: int) -> list[Sample] | None:
+    """The samples that an item's sample is built on; None where one of them is missing or failed."""
+    found = [samples.get((before, sample)) for before in chain(items, item)]
+    whole = [s for s in found if s is not None and s.finish != "error"]
+    return whole if len(whole) == len(found) else None

@@ -1,0 +1,53 @@
+"""Engine processes that are started before they are needed: loading, or only importing their libraries.
+
+Importing vLLM takes ten seconds and more, and touches no device: it can be done while another engine still runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from bitparity.engines.host import EngineProcess
+from bitparity.schema import Variant
+
+
+class Engines:
+    """At most one engine ahead of its turn; use it as a context manager, which ends one that nobody took."""
+
+    def __init__(self) -> None:
+        self._ahead: tuple[Variant, EngineProcess] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def launch(self, variant: Variant, log: Path) -> None:
+        """Begin to load a variant: the device must be free."""
+        self._start_ahead(variant, log).launch()
+
+    def warm(self, variant: Variant, log: Path) -> None:
+        """Import what a variant's engine needs; no device is touched."""
+        self._start_ahead(variant, log).warm()
+
+    def start(self, variant: Variant, log: Path) -> EngineProcess:
+        """The variant's engine, to be entered: the one that is ahead, or a new one."""
+        if self._ahead is not None and self._ahead[0] == variant and not self._ahead[1].was_killed:
+            (_, engine), self._ahead = self._ahead, None
+            return engine
+        self.close()
+        return EngineProcess(variant, log)
+
+    def _start_ahead(self, variant: Variant, log: Path) -> EngineProcess:
+        self.close()
+        engine = EngineProcess(variant, log)
+        self._ahead = (variant, engine)
+        return engine
+
+    def close(self) -> None:
+        """End one that nobody took."""
+        if self._ahead is not None:
+            (_, engine), self._ahead = self._ahead, None
+            engine.close(at_once=True)

@@ -1,0 +1,102 @@
+"""Runs a study: what is missing -> engine -> store -> grades. The same call continues an unfinished run.
+
+run_study(load_study(Path("study.yaml")), Path("artifacts/my-study"), make_progress())
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from bitparity.errors import ChangedModelError, EngineError
+from bitparity.generation.background import Afterwards
+from bitparity.generation.chains import ask
+from bitparity.generation.engines import Engines
+from bitparity.generation.plan import Work, in_order, plan_variant
+from bitparity.generation.prepare import Prepared
+from bitparity.generation.recorder import Recorder
+from bitparity.generation.restarts import Restarts
+from bitparity.generation.session import record_engine, show_start
+from bitparity.grading.live import idle_cores
+from bitparity.models.checkpoint import weight_files
+from bitparity.models.prefetch import read_ahead
+from bitparity.progress.board import GENERATING, Board
+from bitparity.progress.tasks import Task
+from bitparity.schema import Variant
+from bitparity.store.environment import join_sent
+
+NEARLY_DONE = 0.1  # share of a variant's samples at whose rest the next variant is made ready
+
+
+class _Turn:
+    """One variant's turn at the device. `following` is the variant that comes next, if any."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        name: str,
+        engines: Engines,
+        board: Board,
+        progress: Task,
+        afterwards: Afterwards,
+        following: list[str],
+    ) -> None:
+        self.prepared, self.name, self.board, self.progress = prepared, name, board, progress
+        self._engines, self._afterwards = engines, afterwards
+        self._following = following
+
+    def take(self, work: Work) -> None:
+        """Answer what is missing; an engine that dies is started again with what is left."""
+        restarts = Restarts(self.prepared, self.name, self.board)
+        while True:
+            try:
+                self._answer(work, restarts.variant)
+                self.board.ended(self.name)
+                return
+            except (EngineError, ChangedModelError) as error:
+                if isinstance(error, ChangedModelError) or not restarts.again(error):
+                    self.prepared.outcome.failures[self.name] = str(error)
+                    self.board.ended(self.name, str(error))
+                    return
+            work = plan_variant(self.prepared, self.name)
+
+    def _answer(self, work: Work, variant: Variant) -> None:
+        name, prepared = self.name, self.prepared
+        show_start(prepared, name, self.board)
+        with ExitStack() as stack:
+            with self.progress(f"{name}: loading", None, "models"):
+                engine = stack.enter_context(self._engines.start(variant, prepared.run.log_path(name)))
+            engine.on_progress = partial(self.board.computed, name)
+            engine.on_sent = partial(_record_sent, prepared, name)
+            record_engine(prepared, name, engine.facts)
+            recorder = stack.enter_context(Recorder(prepared, name, self.board, idle_cores(variant, engine.facts)))
+            work = in_order(prepared, name, work)
+            left = total = work.count
+            ready = False
+            self.board.phase(name, GENERATING)
+            with self.progress(name, total, "samples") as advance, recorder.timed():
+                for burst in ask(engine.run, work.first, work.ladders, work.batches):
+                    recorder.store(burst)
+                    advance(len(burst))
+                    left -= len(burst)
+                    if not ready and left <= NEARLY_DONE * total:
+                        ready = True
+                        self._make_ready()
+            self._afterwards.put(recorder.keep_grading())
+            engine.close(at_once=True)  # all it gave is stored, and the next one waits for the device
+
+    def _make_ready(self) -> None:
+        """The next variant's weights into the page cache, and its engine's libraries into memory."""
+        for name in self._following:
+            model, variant = self.prepared.models[name], self.prepared.study.variants[name]
+            self._engines.warm(model.loadable(variant), self.prepared.run.log_path(name))
+            if model.folder is not None:
+                read_ahead(weight_files(model.folder))
+
+
+def _record_sent(prepared: Prepared, name: str, benchmark: str, values: dict[str, Any]) -> None:
+    """Note the sampling values of a benchmark's first request, again where another session sends others."""
+    known = prepared.environment["variants"][name].setdefault("sent", {}).setdefault(benchmark, [])
+    if join_sent(known, [values]):
+        prepared.note()

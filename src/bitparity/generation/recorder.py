@@ -1,0 +1,139 @@
+"""What one variant's samples go through: durable before they count, counted, shown, graded beside the engine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Self
+
+from bitparity.errors import DiskFullError
+from bitparity.exam.chains import Name, name_of
+from bitparity.generation.live_grading import LiveSheets
+from bitparity.generation.prepare import Prepared
+from bitparity.grading.live import Job, grade_job
+from bitparity.progress.board import Board
+from bitparity.records import Grade, Sample, output_tokens
+from bitparity.store.jsonl import AppendLog, Patience
+from bitparity.store.run import sample_to_row
+
+DISK_FULL_SECONDS = 5.0  # between two tries
+
+
+class Recorder:
+    """The only writer of a variant's samples; use it as a context manager.
+
+    What it stores is graded on `idle_cores` cores where there is time, also after the block has ended: `keep_grading`.
+    With None nothing is graded here. `test` gives the verdict on an answer whose code is run.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        name: str,
+        board: Board,
+        idle_cores: int | None,
+        test: Callable[[Job], Grade] = grade_job,
+    ) -> None:
+        self._prepared, self._name, self._board = prepared, name, board
+        run = prepared.run
+        self._stored = {bench: prepared.done(name, bench) for bench in prepared.exams}
+        self._failed: set[Name] = set()
+        self._logs = {bench: AppendLog(run.samples_path(name, bench), run.patience) for bench in prepared.exams}
+        self._live = None if idle_cores is None else LiveSheets(prepared, name, idle_cores, self._shown, test)
+        stored = prepared.environment["variants"][name]
+        self._total = stored.setdefault("generation", {"seconds": 0.0, "samples": 0, "output_tokens": 0})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is KeyboardInterrupt:
+            self._prepared.run.patience.give_up()  # a grader that waits for room holds up the end
+        for log in self._logs.values():
+            log.close()
+        if self._live is not None:
+            self._live.close(drop=True)
+
+    def keep_grading(self) -> Callable[[], None]:
+        """What ends the grading of the samples stored so far: to be called once, also after the block."""
+        live, self._live = self._live, None
+        return (lambda: None) if live is None else live.close
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Adds the wall seconds inside to the variant's generation, over all sessions."""
+        started = time.monotonic()
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._prepared.run.patience.give_up()
+            raise
+        finally:
+            with suppress(DiskFullError):  # nobody waits for room any more
+                self.add_seconds(time.monotonic() - started)
+
+    def add_seconds(self, seconds: float) -> None:
+        """Seconds that one device has generated, added to the variant's generation over all sessions and devices."""
+        self._total["seconds"] = round(self._total["seconds"] + seconds, 3)
+        self._prepared.note()
+
+    def _shown(self, benchmark: str, item: str, sample: int, score: float | None) -> None:
+        self._board.graded(self._name, benchmark, item, sample, score)
+
+    def store(self, burst: Sequence[Sample]) -> None:
+        """Keep a burst; what was stored before is dropped. All of it is durable when this returns."""
+        fresh = [sample for sample in burst if self._is_fresh(sample)]
+        for bench, log in self._logs.items():
+            if rows := [sample_to_row(sample) for sample in fresh if sample.benchmark == bench]:
+                log.append(rows)
+        self._total["samples"] += len(fresh)
+        self._total["output_tokens"] = output_tokens(fresh, self._total["output_tokens"])
+        self._board.answered(self._name, fresh)
+        if self._live is not None:
+            self._live.take(fresh)
+
+    def _is_fresh(self, sample: Sample) -> bool:
+        stored, key = self._stored[sample.benchmark], (sample.item, sample.sample)
+        if key in stored or (sample.finish == "error" and name_of(sample) in self._failed):
+            return False
+        if sample.finish == "error":
+            self._failed.add(name_of(sample))
+        else:
+            stored.add(key)
+        return True
+
+
+class WaitForRoom(Patience):
+    """Pauses where the disk is full, says so, and tries again.
+
+    The engine meanwhile goes on until what it has finished fills its own queue, and then waits too.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._told = False
+        self._given_up = threading.Event()
+
+    def wait(self, error: DiskFullError) -> None:
+        """Tell it once and sleep a little."""
+        if self._given_up.is_set():
+            raise error
+        if not self._told:
+            self._told = True
+            self._board.phase(None, "waiting: the disk is full")
+            self._board.note(f"{str(error).partition(';')[0]}: paused; the run goes on as soon as there is room")
+        if self._given_up.wait(DISK_FULL_SECONDS):
+            raise error
+
+    def give_up(self) -> None:
+        """Wait no more, in any thread: the run ends."""
+        self._given_up.set()
+
+    def over(self) -> None:
+        """Go on."""
+        if self._told:
+            self._told = False
+            self._board.phase(None, None)
+            self._board.note("there is room on the disk again: going on")

@@ -1,0 +1,65 @@
+"""Runs a study: what is missing -> engine -> store -> grades. The same call continues an unfinished run.
+
+run_study(load_study(Path("study.yaml")), Path("artifacts/my-study"), make_progress())
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from bitparity.errors import ChangedModelError
+from bitparity.exam.frozen import groups_of, samples_asked
+from bitparity.generation.prepare import Prepared
+from bitparity.models.checkpoint import differing
+from bitparity.progress.board import LOADING, Board
+from bitparity.store.environment import device_of, join_engine, this_invocation
+
+
+def show_exams(prepared: Prepared, board: Board) -> None:
+    """Tell the board what is asked."""
+    for spec in prepared.study.benchmarks:
+        if (exam := prepared.exams.get(spec.name)) is not None:
+            ids = [entry.item.id for entry in exam.items]
+            board.exam(spec.name, ids, samples_asked(exam, spec), groups_of(exam), exam.sampling.max_tokens)
+    for name, reason in prepared.outcome.not_run.items():
+        board.not_run(name, reason)
+
+
+def show_start(prepared: Prepared, name: str, board: Board) -> None:
+    """Tell the board that a variant begins, and note which exams it sits with which sampling values."""
+    stored = prepared.environment["variants"][name]
+    for spec in prepared.study.benchmarks:
+        if (exam := prepared.exams.get(spec.name)) is not None:
+            stored.setdefault("exam", {}).setdefault(spec.name, exam.sha256)
+            stored.setdefault("sampling", {}).setdefault(spec.name, asdict(exam.sampling))
+    board.begin(name)
+    board.phase(name, LOADING)
+
+
+def record_engine(prepared: Prepared, name: str, facts: dict[str, Any], place: dict[str, Any] | None = None) -> None:
+    """Note what really runs, and at which `place` of several; a run on another kind of device has a second entry.
+
+    Raises ChangedModelError where the engine has loaded other files than those that were looked at before.
+    """
+    _check_loaded(name, prepared.models[name].identity, facts.get("model", {}))
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    devices = device_of(facts) if place is None else [place]
+    here = this_invocation()
+    prepared.environment |= here
+    start = {"at": at, "host": platform.node(), **here, **(devices[0] if devices else {})}
+    entry = {"facts": facts, "sessions": [at], "starts": [start], "devices": devices}
+    join_engine(prepared.environment["variants"][name]["engines"], entry)
+    prepared.note()
+
+
+def _check_loaded(name: str, seen: Mapping[str, Any], loaded: Mapping[str, Any]) -> None:
+    if changed := differing(seen, loaded):
+        raise ChangedModelError(
+            f"variant '{name}': the files in {loaded.get('path')} changed while the run went on ({', '.join(changed)} "
+            "differ between what was looked at and what the engine loaded), so no answer was taken from it. Put back "
+            "the files that the run was started with and run the same command, or start a new run with --out"
+        )

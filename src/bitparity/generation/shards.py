@@ -1,0 +1,252 @@
+"""Shards: one study on machines that do not know of each other, such as the tasks of a Slurm array, and their union.
+
+Each shard is a run directory of its own with the whole exam and every Nth part of the answers; `merge` joins them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bitparity.errors import RunError, UserInputError
+from bitparity.exam.frozen import Exam, load_if_frozen, samples_asked
+from bitparity.models.checkpoint import differing
+from bitparity.records import Key, Keys, Request
+from bitparity.schema import Study
+from bitparity.store.environment import join_engine, join_sent
+from bitparity.store.jsonl import AppendLog, write_atomically
+from bitparity.store.run import Run, WritableRun, study_difference
+
+SHOWN = 3  # names in a message
+
+
+COUNTED = ("generation", "loads")  # of a variant's environment: sums
+
+
+SHARDS_FOLDER = "shards"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Part `index` (1 to `of`) of a study's answers."""
+
+    index: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.of}"
+
+    def part(self, exam: Exam) -> Exam:
+        """The exam with this shard's items only: every Nth chain of items that build on one another."""
+        first: dict[str, str] = {}
+        for entry in exam.items:
+            first[entry.item.id] = entry.item.id if entry.item.after is None else first[entry.item.after]
+        chains = {item: number for number, item in enumerate(dict.fromkeys(first.values()))}
+        return replace(exam, items=tuple(e for e in exam.items if self._has(chains[first[e.item.id]])))
+
+    def batches(self, requests: Iterable[Request], whole: Mapping[str, int]) -> list[Request]:
+        """This shard's requests of those that an engine computes in fixed batches: every Nth batch.
+
+        Batches of items that build on others mix their chains, so such a benchmark is not divided: `whole` has its
+        number in the study, and every Nth of them is this shard's.
+        """
+        return [r for r in requests if self._has(whole.get(r.benchmark, r.batch or 0))]
+
+    def has_benchmark(self, number: int) -> bool:
+        """Whether a benchmark that is not divided, by its number in the study, is this shard's."""
+        return self._has(number)
+
+    def _has(self, number: int) -> bool:
+        return number % self.of == self.index - 1
+
+
+def parse_shard(text: str) -> Shard:
+    """The shard that "I/N" names. Raises UserInputError."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UserInputError(f"--shard '{text}' is no part of a whole; write 1/8 to 8/8 for eight shards")
+    return Shard(int(found[1]), int(found[2]))
+
+
+def shard_path(study: Study, shard: Shard) -> Path:
+    """Where a shard lies by default."""
+    return Path("artifacts") / study.name / SHARDS_FOLDER / f"{shard.index}-of-{shard.of}"
+
+
+def claim(run: Run, environment: dict[str, Any], shard: Shard | None) -> None:
+    """Note which shard a run directory holds. Raises RunError where it holds another, or is none."""
+    asked = None if shard is None else asdict(shard)
+    if "variants" in environment and environment.get("shard") != asked:
+        held = environment.get("shard")
+        what = "all of the study" if held is None else f"shard {held['index']}/{held['of']}"
+        raise RunError(f"{run.path} holds {what}; go on with it as it was begun, or give another folder with --out")
+    if asked is not None:
+        environment["shard"] = asked
+
+
+@dataclass(slots=True)
+class Merged:
+    """What a merge did: samples taken over, and by (variant, benchmark) those that are still missing and all."""
+
+    taken: int = 0
+    missing: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    absent: list[str] = field(default_factory=list)
+    """The shards, like "3/8", that none of the directories holds."""
+
+
+def merge(out: Path, shards: Sequence[Path]) -> Merged:
+    """Join run directories of one study in `out`, which is made or added to; nothing of it is ever rewritten.
+
+    A sample that several hold must be the same in all but its seconds. Raises RunError, before anything is written,
+    where studies, exams, checkpoints or samples differ, by name.
+    """
+    runs = [Run(path) for path in shards]
+    study = _one_study(runs)
+    with WritableRun(out, study) as target:
+        sources: list[Run] = [target, *runs]
+        environment = _joined(target, runs)
+        frozen = {spec.name: _one_exam(sources, spec.name) for spec in study.benchmarks}
+        asked = {
+            (variant, spec.name): len(exam.items) * samples_asked(exam, spec)
+            for variant in study.variants
+            for spec in study.benchmarks
+            if (exam := frozen[spec.name]) is not None
+        }
+        for variant, benchmark in asked:
+            _check_doubles(sources, variant, benchmark)
+        for _, benchmark in asked:
+            _copy_exam(target, runs, benchmark)
+        merged = Merged()
+        for (variant, benchmark), count in asked.items():
+            merged.taken += _take_over(target, runs, variant, benchmark)
+            if missing := count - len(target.done(variant, benchmark)):
+                merged.missing[variant, benchmark] = missing, count
+        target.update_environment(environment)
+        merged.absent = _absent(environment["merged"])
+        return merged
+
+
+def _one_study(runs: Sequence[Run]) -> Study:
+    first, *others = [(run, run.study()) for run in runs]
+    for run, study in others:
+        if study.fingerprint() != first[1].fingerprint():
+            raise RunError(
+                f"{run.path} is a run of another study than {first[0].path} ({study_difference(first[1], study)}); "
+                "only shards of one study can be merged"
+            )
+    return first[1]
+
+
+def _one_exam(runs: Sequence[Run], benchmark: str) -> Exam | None:
+    """The exam that all have; None where none has one."""
+    found: tuple[Run, Exam] | None = None
+    for run in runs:
+        exam = load_if_frozen(run, benchmark)
+        if exam is None:
+            continue
+        if found is not None and exam.sha256 != found[1].sha256:
+            raise RunError(
+                f"{run.path} and {found[0].path} have different exams of {benchmark}: their data or chat templates "
+                "differ, so their answers do not belong together; run one of them anew with the other's files"
+            )
+        found = found or (run, exam)
+    return None if found is None else found[1]
+
+
+def _copy_exam(target: Run, runs: Sequence[Run], benchmark: str) -> None:
+    place = target.exam_path(benchmark)
+    if not place.exists():
+        source = next(run.exam_path(benchmark) for run in runs if run.exam_path(benchmark).exists())
+        write_atomically(place, [source.read_text(encoding="utf-8", errors="surrogatepass")])
+
+
+def _check_doubles(runs: Sequence[Run], variant: str, benchmark: str) -> None:
+    """Raise RunError where two runs hold different samples of the same item."""
+    seen, doubled = Keys(), Keys()
+    for run in runs:
+        for key in (own := run.done(variant, benchmark)):
+            if key in seen:
+                doubled.add(key)
+        seen |= own
+    known: dict[Key, tuple[Run, dict[str, Any]]] = {}
+    differing = []
+    for run in runs if doubled else ():
+        for key, row in run.rows(variant, benchmark, doubled):
+            content = {name: value for name, value in row.items() if name != "seconds"}
+            other, before = known.setdefault(key, (run, content))
+            if before != content:
+                differing.append(f"{key[0]}#{key[1]} in {other.path} and {run.path}")
+    if differing:
+        more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+        raise RunError(
+            f"{variant} on {benchmark}: different answers to the same question: {'; '.join(differing[:SHOWN])}{more}. "
+            "Leave one of the two directories out: which answer counts must not be decided by chance"
+        )
+
+
+def _take_over(target: WritableRun, runs: Sequence[Run], variant: str, benchmark: str) -> int:
+    """Append what the target has not; the number of samples."""
+    have, taken = target.done(variant, benchmark), 0
+    log = AppendLog(target.samples_path(variant, benchmark))
+    try:
+        for run in runs:
+            for lines in run.new_lines(variant, benchmark, have):
+                log.append_lines(lines)
+                taken += len(lines)
+    finally:
+        log.close()
+    return taken
+
+
+def _joined(target: Run, runs: Sequence[Run]) -> dict[str, Any]:
+    """The environment of the whole: every engine's facts, summed times, and what was merged.
+
+    What a directory brought the last time is subtracted, so that merging it again, grown or not, counts it once.
+    """
+    environment = target.environment()
+    variants = environment.setdefault("variants", {})
+    merged: list[dict[str, Any]] = environment.setdefault("merged", [])
+    for run in runs:
+        own = run.environment()
+        source = own.get("shard") or {"path": str(run.path.resolve())}
+        entry = next((e for e in merged if e["source"] == source), None)
+        if entry is None:
+            entry = {"source": source, "counts": {}}
+            merged.append(entry)
+        for name, stored in own.get("variants", {}).items():
+            joined = variants.setdefault(name, {"identity": stored["identity"], "engines": []})
+            _check_identity(name, joined["identity"], stored["identity"], run)
+            for engine in stored["engines"]:
+                join_engine(joined["engines"], engine)
+            for key in ("exam", "sampling"):
+                joined.setdefault(key, {}).update(stored.get(key, {}))
+            for benchmark, values in stored.get("sent", {}).items():
+                join_sent(joined.setdefault("sent", {}).setdefault(benchmark, []), values)
+            before = entry["counts"].get(name, {})
+            entry["counts"][name] = {key: stored[key] for key in COUNTED if key in stored}
+            for key, values in entry["counts"][name].items():
+                total = joined.setdefault(key, dict.fromkeys(values, 0))
+                for unit, value in values.items():
+                    parts = (total.get(unit, 0), value, before.get(key, {}).get(unit, 0))
+                    total[unit] = None if None in parts else round(parts[0] + parts[1] - parts[2], 3)
+        for key in ("bitparity", "python", "platform", "cpus"):
+            environment.setdefault(key, own.get(key))
+        environment["not_run"] = {**own.get("not_run", {}), **environment.get("not_run", {})}
+    return environment
+
+
+def _check_identity(name: str, one: Mapping[str, Any], other: Mapping[str, Any], run: Run) -> None:
+    if changed := differing(one, other):
+        raise RunError(
+            f"variant '{name}' of {run.path} is another checkpoint than that of the other directories "
+            f"({', '.join(changed)} differ); its answers do not belong to this run"
+        )
+
+
+def _absent(merged: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The shards that nothing was merged of."""
+    held = {(e["source"]["index"], e["source"]["of"]) for e in merged if "of" in e["source"]}
+    return [f"{i}/{of}" for of in sorted({of for _, of in held}) for i in range(1, of + 1) if (i, of) not in held]

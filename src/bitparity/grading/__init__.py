@@ -1,0 +1,1 @@
+"""Grading: verdicts on stored answers, in processes that can be killed."""

@@ -1,0 +1,1 @@
+"""Hardware: GPUs, MIG slices, and what a driver says of them."""

@@ -1,0 +1,178 @@
+"""A run as a gate for CI: one line a candidate and benchmark, an exit code, JUnit XML; `bitparity check`."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from xml.etree import ElementTree
+
+from bitparity.errors import EXIT_OPEN, EXIT_WORSE, RunError, UserInputError
+from bitparity.report.words import candidates, interval, margin, points, verdict_words
+from bitparity.results.guards.facts import forbids
+from bitparity.stats.verdicts import WITHIN
+
+Outcome = Literal["passed", "failed", "open", "skipped"]
+
+
+Require = Literal["overall", "every"]
+
+
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is known of one candidate on one benchmark, or on all together (`benchmark` "overall").
+
+    `outcome`: passed (no loss beyond the margin), failed (a loss beyond it), open (inconclusive, invalid or
+    incomplete) or skipped (not run). `kind` is the verdict, or "incomplete" or "not_run"; `words` says why.
+    """
+
+    candidate: str
+    benchmark: str
+    outcome: Outcome
+    kind: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.outcome:<7} {self.candidate} {self.benchmark}: {self.words}"
+
+
+def check_run(path: Path, require: Require = "every") -> list[Line]:
+    """The lines of a run, from its samples and grades as they are now; a stored results.json is not believed.
+
+    Raises RunError where the folder is no run or has no candidate.
+    """
+    from bitparity.results import build as results
+    from bitparity.store.run import Run
+
+    return judge(results.build(Run(path)), require)
+
+
+def judge(results: Mapping[str, Any], require: Require = "every") -> list[Line]:
+    """The lines of a results.json. Raises RunError where it has no candidate."""
+    names = candidates(results)
+    if not names:
+        raise RunError("the run has one variant only: there is no candidate to check; add one to the study")
+    if require == "overall":
+        return [_overall(name, results) for name in names]
+    return [_single(name, bench, entry, results) for name in names for bench, entry in results["benchmarks"].items()]
+
+
+def exit_code(lines: Sequence[Line]) -> int:
+    """0 where all passed, 1 where a candidate is worse beyond its margin, else 3."""
+    outcomes = {line.outcome for line in lines}
+    return EXIT_WORSE if "failed" in outcomes else 0 if outcomes <= {"passed"} else EXIT_OPEN
+
+
+def _single(name: str, bench: str, entry: Mapping[str, Any], results: Mapping[str, Any]) -> Line:
+    if entry["status"] != "measured":
+        return Line(name, bench, "skipped", "not_run", f"not run: {entry['reason']}")
+    comparison = entry["comparisons"].get(name)
+    unscored = _unscored(name, entry, results)
+    if comparison is None:
+        return Line(name, bench, "open", "incomplete", f"nothing to compare yet: {unscored} samples have no score")
+    words = _words(comparison, entry["margin"])
+    if invalid := comparison.get("invalid_by"):
+        words = f"{words}; {'; '.join(_messages(name, entry, results)) or ', '.join(invalid)}"
+    return _line(name, bench, comparison["verdict"], words, unscored)
+
+
+def _line(name: str, bench: str, verdict: str, words: str, unscored: int) -> Line:
+    if verdict == "worse_beyond_margin":
+        return Line(name, bench, "failed", verdict, words)
+    if verdict not in WITHIN:
+        return Line(name, bench, "open", verdict, words)
+    if unscored:
+        return Line(name, bench, "open", "incomplete", f"incomplete: {unscored} samples have no score; so far {words}")
+    return Line(name, bench, "passed", verdict, words)
+
+
+def _overall(name: str, results: Mapping[str, Any]) -> Line:
+    """The pooled verdict; it stands only once every benchmark of the study has been run whole."""
+    pooled = results["overall"].get(name)
+    entries = results["benchmarks"]
+    if pooled is None:
+        return Line(name, "overall", "open", "invalid", "no benchmark has a valid comparison to pool")
+    words = f"{_words(pooled, pooled['margin'])}, over {', '.join(pooled['benchmarks'])}"
+    invalid = [b for b, e in entries.items() if e["status"] == "measured" and b not in pooled["benchmarks"]]
+    if invalid:
+        words += f" (left out as invalid or without scores: {', '.join(invalid)})"
+    missing = [bench for bench, entry in entries.items() if entry["status"] != "measured"]
+    if missing and pooled["verdict"] in WITHIN:
+        return Line(name, "overall", "open", "incomplete", f"incomplete: {', '.join(missing)} not run; so far {words}")
+    unscored = sum(_unscored(name, entry, results) for entry in entries.values() if entry["status"] == "measured")
+    return _line(name, "overall", pooled["verdict"], words, unscored)
+
+
+def _words(comparison: Mapping[str, Any], allowed: float) -> str:
+    return (
+        f"{verdict_words(comparison)} ({points(comparison['difference'])} points, "
+        f"{interval(comparison['ci95'])}; margin {margin(allowed)})"
+    )
+
+
+def _unscored(name: str, entry: Mapping[str, Any], results: Mapping[str, Any]) -> int:
+    """Samples without a score, of the candidate and of the baseline."""
+    pair = [variant for variant, about in results["variants"].items() if about["baseline"] or variant == name]
+    return sum(entry["scores"][variant]["unscored"] for variant in pair)
+
+
+def _messages(name: str, entry: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[str]:
+    """What the guards say that make the candidate's verdict invalid."""
+    baseline = next(variant for variant, about in results["variants"].items() if about["baseline"])
+    for guard in entry["guards"]:
+        if forbids(guard, name, baseline):
+            yield f"{guard['name']}: {guard['message']}"
+
+
+def junit(lines: Sequence[Line], suite: str) -> str:
+    """The lines as JUnit XML: worse is a failure, open an error, not run a skip. `suite` is the run's name."""
+    counts = {outcome: sum(line.outcome == outcome for line in lines) for outcome in ("failed", "open", "skipped")}
+    root = ElementTree.Element("testsuites")
+    element = ElementTree.SubElement(
+        root,
+        "testsuite",
+        id="0",
+        package="bitparity",
+        name=_text(suite),
+        timestamp=time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()),
+        hostname="localhost",
+        tests=str(len(lines)),
+        failures=str(counts["failed"]),
+        errors=str(counts["open"]),
+        skipped=str(counts["skipped"]),
+        time="0",
+    )
+    ElementTree.SubElement(element, "properties")
+    for line in lines:
+        case = ElementTree.SubElement(
+            element, "testcase", name=_text(line.benchmark), classname=_text(line.candidate), time="0"
+        )
+        if line.outcome == "skipped":
+            ElementTree.SubElement(case, "skipped", message=_text(line.words))
+        elif line.outcome != "passed":
+            tag = "failure" if line.outcome == "failed" else "error"
+            ElementTree.SubElement(case, tag, type=line.kind, message=_text(line.words)).text = _text(str(line))
+    ElementTree.SubElement(element, "system-out").text = _text("\n".join(map(str, lines)))
+    ElementTree.SubElement(element, "system-err")
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
+
+
+def write_junit(path: Path, lines: Sequence[Line], suite: str) -> None:
+    """Write `junit` to a file. Raises UserInputError where it cannot be written."""
+    text = '<?xml version="1.0" encoding="UTF-8"?>\n' + junit(lines, suite)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserInputError(f"{path} cannot be written ({error.strerror}); give another path with --junit") from None
+
+
+def _text(value: str) -> str:
+    """Text without the characters that XML cannot hold."""
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", value)

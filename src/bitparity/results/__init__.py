@@ -1,0 +1,1 @@
+"""Results: scores, comparisons, guards and verdicts computed from the stored grades."""

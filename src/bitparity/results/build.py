@@ -1,0 +1,279 @@
+"""results.json (schema `bitparity/results/1`): scores, paired comparisons, guards. Fractions throughout.
+
+Built from the files of a run alone, so it can be made again without a GPU.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitparity.exam.frozen import Exam, groups_of, load_if_frozen, samples_asked
+from bitparity.records import output_tokens
+from bitparity.results.execution import execution
+from bitparity.results.guards import check as validity
+from bitparity.results.guards.facts import forbids
+from bitparity.results.sheet import Scores, Sheet, read_sheet
+from bitparity.schema import BenchmarkSpec, Study
+from bitparity.stats.arrays import PairedScores, pair_scores
+from bitparity.stats.intervals import mean_interval
+from bitparity.stats.multiple import adjust_holm_by_key
+from bitparity.stats.paired import Comparison, compare_pairs
+from bitparity.stats.pooled import adjusted, pool_candidates
+from bitparity.stats.verdicts import within_margin_on_all
+from bitparity.store.jsonl import write_json
+from bitparity.store.run import Run
+
+SCHEMA = "bitparity/results/1"
+
+
+NOT_TOLD = "not told"  # stands for a reason in results without texts
+
+
+def build(run: Run, *, with_texts: bool = True) -> dict[str, Any]:
+    """All results of a run; see `write` for texts. Raises RunError or StoreError where its files cannot be used."""
+    study = run.study()
+    environment = run.environment()
+    if not with_texts:
+        for variant in environment.get("variants", {}).values():
+            for restart in variant.get("restarts", []):
+                restart["reason"] = NOT_TOLD
+    not_run = environment.get("not_run", {})
+    benchmarks: dict[str, Any] = {}
+    pairs: dict[tuple[str, str], PairedScores] = {}
+    for spec in study.benchmarks:
+        exam = load_if_frozen(run, spec.name)
+        if exam is None:
+            reason = not_run.get(spec.name, "the run has not come to it yet")
+            benchmarks[spec.name] = {"status": "not_run", "reason": reason, "margin": spec.margin / 100}
+            continue
+        k = samples_asked(exam, spec)
+        sheets = {name: read_sheet(run, exam, name, k) for name in study.variants}
+        for name in _compared(study):
+            if (pair := _pair(exam, sheets, study, name)) is not None:
+                pairs[spec.name, name] = pair
+        benchmarks[spec.name] = _benchmark(study, spec, exam, sheets, environment)
+        benchmarks[spec.name] |= execution(run, spec, exam, {name: sheet.grades for name, sheet in sheets.items()})
+    if not with_texts:
+        for entry in benchmarks.values():
+            for score in entry.get("scores", {}).values():
+                score["errors"] = {NOT_TOLD: sum(score["errors"].values())} if score["errors"] else {}
+    _compare(study, benchmarks, pairs)
+    return {
+        "schema": SCHEMA,
+        "study": {
+            "name": study.name,
+            "fingerprint": study.fingerprint(),
+            "profile": study.profile,
+            "limit": {spec.name: spec.limit for spec in study.benchmarks if spec.limit is not None},
+        },
+        "variants": {name: _variant(study, environment, name) for name in study.variants},
+        "benchmarks": benchmarks,
+        "overall": _overall(study, benchmarks, pairs),
+    }
+
+
+def _compared(study: Study) -> list[str]:
+    """The candidates and, last, the control."""
+    return [*study.candidates, *([study.control] if study.control else [])]
+
+
+def _variant(study: Study, environment: Mapping[str, Any], name: str) -> dict[str, Any]:
+    stored = environment.get("variants", {}).get(name, {})
+    engines = [entry["facts"] for entry in stored.get("engines", [])]
+    return {
+        "model": study.variants[name].model,
+        "revision": study.variants[name].revision,
+        "baseline": name == study.baseline,
+        "control": study.variants[name].control,
+        "identity": stored.get("identity"),
+        "engine": engines[-1] if engines else None,
+        "generation": stored.get("generation"),
+        "earlier_engines": engines[:-1],
+    }
+
+
+def _pair(exam: Exam, sheets: Mapping[str, Sheet], study: Study, candidate: str) -> PairedScores | None:
+    """The items of which every sample of baseline and candidate has a score; None where there is none."""
+    ours, theirs = sheets[study.baseline], sheets[candidate]
+    whole = ours.whole() & theirs.whole()
+    if not whole.any():
+        return None
+    return pair_scores(ours.scores[whole], theirs.scores[whole], _picked(groups_of(exam), whole))
+
+
+def _benchmark(
+    study: Study, spec: BenchmarkSpec, exam: Exam, sheets: Mapping[str, Sheet], environment: Mapping[str, Any]
+) -> dict[str, Any]:
+    groups = groups_of(exam)
+    measured = any(sheet.graded for sheet in sheets.values())
+    return {
+        "status": "measured" if measured else "not_run",
+        "reason": None if measured else "no variant has answered yet",
+        "metric": exam.metric,
+        "items": len(exam.items),
+        "available": exam.available,
+        "samples": samples_asked(exam, spec),
+        "margin": spec.margin / 100,
+        "data": exam.provenance,
+        "scores": {name: _score(sheet, groups) for name, sheet in sheets.items()},
+        "comparisons": {},
+        "subgroups": _subgroups(exam, sheets),
+        "guards": validity.check(validity.Facts(study, spec, exam, sheets, environment)),
+    }
+
+
+def _compare(study: Study, benchmarks: Mapping[str, Any], pairs: Mapping[tuple[str, str], PairedScores]) -> None:
+    """Fill in the comparisons; the p-values are adjusted by Holm over benchmark x candidate, the control apart.
+
+    A guard of level "error" on the baseline, on the candidate or on all makes the verdict invalid. Nothing is
+    claimed of such a comparison, so it has no adjusted p-value and does not count in the family.
+    """
+    found = {key: compare_pairs(pair, margin=benchmarks[key[0]]["margin"]) for key, pair in pairs.items()}
+    failed = {(bench, name): _failed(benchmarks[bench]["guards"], name, study.baseline) for bench, name in found}
+    values = _holm({key: c.p_value for key, c in found.items() if not failed[key]}, study.control)
+    for (bench, name), comparison in found.items():
+        p_adjusted = values.get((bench, name))
+        benchmarks[bench]["comparisons"][name] = {
+            **_comparison(comparison if p_adjusted is None else adjusted(comparison, p_adjusted), p_adjusted),
+            "control": name == study.control,
+            **(
+                {"verdict": "invalid", "invalid_by": failed[bench, name], "loss_shown": False}
+                if p_adjusted is None
+                else {}
+            ),
+        }
+
+
+def _failed(guards: Sequence[validity.Guard], *variants: str) -> list[str]:
+    """The names of the guards that make a comparison of these variants invalid."""
+    return [guard["name"] for guard in guards if forbids(guard, *variants)]
+
+
+def _holm(p_values: Mapping[tuple[str, str], float], control: str | None) -> dict[tuple[str, str], float]:
+    """The adjusted p-values by (benchmark, variant). The control asks another question and is a family of its own."""
+    values: dict[tuple[str, str], float] = {}
+    for family in (False, True):
+        values |= adjust_holm_by_key({key: p for key, p in p_values.items() if (key[1] == control) == family})
+    return {key: values[key] for key in p_values}
+
+
+def _score(sheet: Sheet, groups: Sequence[str] | None) -> dict[str, Any]:
+    whole = sheet.whole()
+    scored = sheet.scores[whole]
+    low_high = mean_interval(scored, groups=_picked(groups, whole)) if len(scored) else None
+    ended = [s for s in sheet.samples.values() if s.finish != "error"]
+    names = sorted({name for grade in sheet.grades.values() for name in grade.metrics})
+    return {
+        "mean": sheet.mean(),
+        "ci95": list(low_high) if low_high else None,
+        "no_answer": sheet.status("no_answer"),
+        "cut_off": sheet.cut_off(),
+        "unscored": sheet.unscored,
+        "errors": _errors(sheet),
+        "output_tokens": output_tokens(ended),
+        "seconds": round(sum(s.seconds for s in ended) / len(ended), 3) if ended else None,
+        "metrics": {name: sheet.metric(name) for name in names},
+    }
+
+
+def _errors(sheet: Sheet) -> dict[str, int]:
+    """Why samples have no score, most frequent first, at most five reasons."""
+    reasons = Counter(s.error or "unknown" for s in sheet.samples.values() if s.finish == "error")
+    reasons += Counter(
+        str(g.details.get("error", "unscored"))
+        for key, g in sheet.grades.items()
+        if g.score is None and key in sheet.samples and sheet.samples[key].finish != "error"
+    )
+    if sheet.missing:
+        reasons["not answered yet"] = sheet.missing
+    return dict(reasons.most_common(5))
+
+
+def _picked(groups: Sequence[str] | None, mask: NDArray[np.bool_]) -> list[str] | None:
+    return None if groups is None else [group for group, keep in zip(groups, mask, strict=True) if keep]
+
+
+def _comparison(result: Comparison, p_adjusted: float | None) -> dict[str, Any]:
+    return {
+        "items": result.items,
+        "difference": result.difference,
+        "ci95": list(result.ci95),
+        "interval": result.interval,
+        "rerun_ci95": result.rerun_ci95 and list(result.rerun_ci95),
+        "p_value": result.p_value,
+        "p_adjusted": p_adjusted,
+        "test": result.test,
+        "lost": result.lost,
+        "gained": result.gained,
+        "flips": (result.lost + result.gained) / result.items,
+        "recovery": result.recovery,
+        "recovery_ci95": result.recovery_ci95 and list(result.recovery_ci95),
+        "mde": result.mde,
+        "provable_margin": result.provable_margin,
+        "loss_shown": result.loss_shown,
+        "verdict": result.verdict,
+    }
+
+
+def _subgroups(exam: Exam, sheets: Mapping[str, Sheet]) -> dict[str, Any]:
+    names = sorted({entry.item.subgroup for entry in exam.items if entry.item.subgroup is not None})
+    labels = np.array([entry.item.subgroup or "" for entry in exam.items])
+    return {
+        name: {
+            "items": int((labels == name).sum()),
+            "means": {variant: _mean(sheet.scores[labels == name]) for variant, sheet in sheets.items()},
+        }
+        for name in names
+    }
+
+
+def _mean(scores: Scores) -> float | None:
+    return None if np.isnan(scores).all() else float(np.nanmean(scores))
+
+
+def _overall(
+    study: Study, benchmarks: Mapping[str, Any], pairs: Mapping[tuple[str, str], PairedScores]
+) -> dict[str, Any]:
+    """Per candidate, its valid benchmarks pooled, against the mean of their margins; Holm over the candidates."""
+    used = {
+        name: [b for b, n in pairs if n == name and benchmarks[b]["comparisons"][n]["verdict"] != "invalid"]
+        for name in _compared(study)
+    }
+    found = pool_candidates(pairs, {bench: entry["margin"] for bench, entry in benchmarks.items()}, used)
+    values = _holm({("overall", name): pooled.p_value for name, pooled in found.items()}, study.control)
+    verdicts = {name: adjusted(pooled, values["overall", name]) for name, pooled in found.items()}
+    return {
+        name: {
+            "benchmarks": used[name],
+            "control": name == study.control,
+            "difference": pooled.difference,
+            "ci95": list(pooled.ci95),
+            "p_value": pooled.p_value,
+            "p_adjusted": values["overall", name],
+            "recovery": pooled.recovery,
+            "recovery_ci95": pooled.recovery_ci95 and list(pooled.recovery_ci95),
+            "margin": pooled.margin,
+            "loss_shown": pooled.loss_shown,
+            "verdict": pooled.verdict,
+            "within_margin_on_all": within_margin_on_all(
+                benchmarks[b]["comparisons"][name]["verdict"] for b in used[name]
+            ),
+        }
+        for name, pooled in verdicts.items()
+    }
+
+
+def write(run: Run, *, with_texts: bool = True) -> dict[str, Any]:
+    """Build results.json and write it beside the samples; returns its content.
+
+    Without texts the reasons of failed samples and engines stay out: a server's or a grader's message may quote
+    question or answer.
+    """
+    results = build(run, with_texts=with_texts)
+    write_json(run.path / "results.json", results)
+    return results

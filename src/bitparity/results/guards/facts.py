@@ -1,0 +1,85 @@
+"""What guards look at and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bitparity.exam.frozen import Exam
+from bitparity.schema import BenchmarkSpec, Study
+
+if TYPE_CHECKING:
+    from bitparity.results.sheet import Sheet
+
+Guard = dict[str, Any]  # {"name", "variant", "level", "value", "message"}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the guards of one benchmark look at; `environment` is the run's environment.json."""
+
+    study: Study
+    spec: BenchmarkSpec
+    exam: Exam
+    sheets: Mapping[str, Sheet]
+    environment: Mapping[str, Any]
+
+    def started(self) -> Iterator[tuple[str, Sheet]]:
+        """The variants that have answered something."""
+        return ((name, sheet) for name, sheet in self.sheets.items() if sheet.samples)
+
+    @property
+    def baseline(self) -> Sheet:
+        """The baseline's answers."""
+        return self.sheets[self.study.baseline]
+
+    def identity(self, variant: str) -> Mapping[str, Any]:
+        """What the variant's checkpoint is; empty where it is not known."""
+        return self._stored(variant).get("identity") or {}
+
+    def engines(self, variant: str) -> list[Mapping[str, Any]]:
+        """The facts of every engine that has answered for a variant, the latest last."""
+        return [entry["facts"] for entry in self._stored(variant).get("engines", [])]
+
+    def restarts(self, variant: str) -> list[Mapping[str, Any]]:
+        """Each time a variant's engine was started again: when, why, and what was lowered."""
+        return list(self._stored(variant).get("restarts", []))
+
+    def asked(self, variant: str) -> Mapping[str, Any] | None:
+        """The sampling values of the exam that a variant sat; None where it was not noted."""
+        found: Mapping[str, Any] | None = self._stored(variant).get("sampling", {}).get(self.spec.name)
+        return found
+
+    def sent(self, variant: str) -> list[Mapping[str, Any]]:
+        """The sampling values that a variant's engine built, one entry for each way; empty where it did not tell."""
+        return list(self._stored(variant).get("sent", {}).get(self.spec.name, []))
+
+    def sat(self, variant: str) -> str | None:
+        """The hash of the exam that a variant sat; None where it was not noted."""
+        found: str | None = self._stored(variant).get("exam", {}).get(self.spec.name)
+        return found
+
+    def _stored(self, variant: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.environment.get("variants", {}).get(variant, {})
+        return found
+
+
+def guard(name: str, variant: str | None, level: str, value: float | str | None, message: str) -> Guard:
+    """One thing a guard says. `variant` None concerns all of them; `value` is what was found, a fraction if a share."""
+    return {"name": name, "variant": variant, "level": level, "value": value, "message": message}
+
+
+def level(value: float, error: float) -> str:
+    """ "error" above a threshold, "warning" up to it."""
+    return "error" if value > error else "warning"
+
+
+def forbids(spoken: Guard, *variants: str) -> bool:
+    """Whether a guard makes figures of one of these variants invalid."""
+    return spoken["level"] == "error" and (spoken["variant"] is None or spoken["variant"] in variants)
+
+
+def shown(share: float) -> str:
+    """A share as a percentage."""
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,93 @@
+"""results.json (schema `bitparity/results/1`): scores, paired comparisons, guards. Fractions throughout.
+
+Built from the files of a run alone, so it can be made again without a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitparity.exam.frozen import Exam
+from bitparity.records import Grade, Key, Sample
+from bitparity.store.run import Run
+
+Scores = NDArray[np.float64]  # (items, samples) in [0, 1]; NaN where a sample has no score
+
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One variant's samples and grades of one benchmark, as a matrix in the exam's order."""
+
+    scores: Scores
+    samples: Mapping[Key, Sample]
+    grades: Mapping[Key, Grade]
+
+    @property
+    def expected(self) -> int:
+        """How many samples the exam asks for."""
+        return int(self.scores.size)
+
+    @property
+    def missing(self) -> int:
+        """Samples that were never written."""
+        return self.expected - len(self.samples)
+
+    @property
+    def unscored(self) -> int:
+        """Samples without a score, the missing ones included."""
+        return int(np.isnan(self.scores).sum())
+
+    @property
+    def graded(self) -> int:
+        """How many samples have a score."""
+        return self.expected - self.unscored
+
+    def whole(self) -> NDArray[np.bool_]:
+        """Which items have a score for every sample."""
+        return np.asarray(~np.isnan(self.scores).any(axis=1))
+
+    def mean(self) -> float | None:
+        """Mean of the scores; None where there is none."""
+        return float(np.nanmean(self.scores)) if self.graded else None
+
+    def cut_off(self) -> float | None:
+        """Share of the finished samples that ended at the token cap."""
+        return _share(s.finish == "length" for s in self.samples.values() if s.finish != "error")
+
+    def status(self, name: str) -> float | None:
+        """Share of the scored samples whose grade has this status."""
+        return _share(g.status == name for g in self.grades.values() if g.score is not None)
+
+    def metric(self, name: str) -> float | None:
+        """Mean of one grader's scores over the samples that it scored."""
+        values = [g.metrics[name] for g in self.grades.values() if name in g.metrics]
+        return sum(values) / len(values) if values else None
+
+
+def _share(flags: Any) -> float | None:
+    values = list(flags)
+    return sum(values) / len(values) if values else None
+
+
+def read_sheet(run: Run, exam: Exam, variant: str, samples_per_item: int) -> Sheet:
+    """Read one variant's samples and grades of one benchmark."""
+    row = {entry.item.id: index for index, entry in enumerate(exam.items)}
+    scores = np.full((len(exam.items), samples_per_item), np.nan)
+    samples = _of_exam(run.samples(variant, exam.benchmark), row, samples_per_item)
+    grades = _of_exam(run.grades(variant, exam.benchmark), row, samples_per_item)
+    for (item, sample), grade in grades.items():
+        if grade.score is not None:
+            scores[row[item], sample] = grade.score
+    return Sheet(scores, samples, grades)
+
+
+def _of_exam(found: Mapping[Key, Record], row: Mapping[str, int], k: int) -> dict[Key, Record]:
+    return {key: record for key, record in found.items() if key[0] in row and key[1] < k}

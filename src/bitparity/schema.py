@@ -1,0 +1,272 @@
+"""The study: variants x benchmarks under a protocol. Load a YAML file, resolve it, fingerprint it.
+
+What the user writes is a `StudyFile`; `resolve` fills in every default from `profiles/` and gives a
+`Study`, in which nothing is left implicit. The resolved study is stored with the run and its
+fingerprint decides whether a run directory may be continued.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from bitparity.records import Sampling
+
+LM_EVAL_PREFIX = "lm_eval:"
+
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """A model that refuses unknown keys and names the nearest known one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            known = list(cls.model_fields)
+            for key in value:
+                if key not in known:
+                    near = difflib.get_close_matches(str(key), known, 1, cutoff=0.5)
+                    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+                    raise ValueError(f"unknown key '{key}'; {hint}")
+        return value
+
+
+class ReasoningSpec(Strict):
+    """The texts that open and close a reasoning. The opening one may be supplied by the chat template."""
+
+    start: Annotated[str, Field(min_length=1)] = "<think>"
+    end: Annotated[str, Field(min_length=1)] = "</think>"
+
+
+class Protocol(Strict):
+    """Prompt style, sampling and token budget of one benchmark, nothing left implicit."""
+
+    apply_chat_template: bool
+    chat_template_args: dict[str, Any]
+    system: str
+    reasoning: ReasoningSpec | Literal["none"]
+    max_tokens: Positive
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    presence_penalty: float
+    repetition_penalty: float
+    stop: list[str]
+    seed: int
+    explicit: list[str] = []
+    """Names of the values that a named profile or the study set; they win over a task's own settings."""
+
+    def sampling(self, task_settings: dict[str, Any] | None = None) -> Sampling:
+        """The sampling of one benchmark: explicit values, then the task's own, then the defaults."""
+        own = {k: v for k, v in (task_settings or {}).items() if k not in self.explicit}
+        names = [f for f in Sampling.__dataclass_fields__ if f != "stop"]
+        values = {name: own.get(name, getattr(self, name)) for name in names}
+        return Sampling(stop=tuple(own.get("stop", self.stop)), **values)
+
+
+class EngineOverrides(Strict):
+    """Engine values that a study or a variant sets."""
+
+    kind: Literal["transformers", "vllm", "openai", "replay"] | None = None
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = None
+    device: str | None = None
+    batch_size: Positive | None = None
+    max_model_len: Positive | None = None
+    trust_remote_code: bool | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    kv_cache_dtype: str | None = None
+    quantization: str | None = None
+    tensor_parallel_size: Positive | None = None
+    enforce_eager: bool | None = None
+    attention_backend: str | None = None
+    linear_backend: str | None = None
+    max_num_seqs: Positive | None = None
+    max_num_batched_tokens: Positive | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+    endpoint: Literal["completions", "chat"] | None = None
+    concurrency: Positive | None = None
+    retries: Annotated[int, Field(ge=0)] | None = None
+    request_timeout: Annotated[float, Field(gt=0)] | None = None
+    stall_timeout: Annotated[float, Field(gt=0)] | None = None
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_name_no_key(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", value):
+            raise ValueError(
+                "this is no variable's name; give the name of the variable that holds the key, not the key"
+            )
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_url(cls, value: str | None) -> str | None:
+        """No secret can hide in what is written down: no user, password, query or fragment."""
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            whole = False
+        if not whole:
+            raise ValueError("this is no http address; write one like http://localhost:8000/v1")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("it may hold neither user nor key; put the key into a variable and name that: api_key_env")
+        return value.rstrip("/")
+
+
+# What is decided where the model runs: passed on to vLLM, and a server's own affair.
+RUNTIME_KEYS = (
+    "gpu_memory_utilization",
+    "kv_cache_dtype",
+    "quantization",
+    "tensor_parallel_size",
+    "enforce_eager",
+    "attention_backend",
+    "linear_backend",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+)
+
+
+_OF_THE_SERVER = ("device", *RUNTIME_KEYS)  # a study cannot set it there
+
+
+_FOR_A_SERVER = ("base_url", "api_key_env", "endpoint", "concurrency", "retries", "request_timeout")
+
+
+class EngineSpec(EngineOverrides):
+    """The engine of one variant, resolved. None means that the engine's own choice holds and is recorded.
+
+    `batch_size` is used by the transformers engine alone, which computes fixed batches of that many
+    requests. `max_model_len` is in tokens; None takes the model's own limit. `base_url` to `request_timeout` (in
+    seconds) belong to the engine openai alone; `api_key_env` names the environment variable that holds the key.
+    An engine that computes nothing for `stall_timeout` seconds while requests wait is stopped and started again;
+    loading may take several times as long.
+    """
+
+    kind: Literal["transformers", "vllm", "openai", "replay"]
+    dtype: Literal["auto", "bfloat16", "float16", "float32"]
+    batch_size: Positive
+    trust_remote_code: bool
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.kind == "openai":
+            if self.base_url is None:
+                raise ValueError("engine openai needs the server's address: base_url: http://localhost:8000/v1")
+            given = [key for key in _OF_THE_SERVER if getattr(self, key) is not None]
+            given += ["dtype"] if self.dtype != "auto" else []
+            if given:
+                raise ValueError(
+                    f"engine openai cannot set {', '.join(given)}: the server decides that; remove it from this "
+                    "variant's engine, or from the study's and set it where other engines need it"
+                )
+        elif self.kind != "replay" and (given := [k for k in _FOR_A_SERVER if getattr(self, k) is not None]):
+            raise ValueError(f"engine {self.kind} takes no {', '.join(given)}; that is for a server (kind: openai)")
+        return self
+
+
+class Variant(Strict):
+    """A checkpoint at a precision, with the engine that runs it.
+
+    `model` is a hub id or an absolute path; with engine openai the model's name at the server.
+
+    `control` marks the baseline's second run, with other seeds and in another order: the noise floor. `named` is the
+    model as the study file writes it, where that is a link with another name than what it leads to. It decides no
+    figure, so it is no part of the resolved study.
+    """
+
+    model: str
+    revision: str | None
+    tokenizer: str | None
+    baseline: bool
+    engine: EngineSpec
+    control: bool = False
+    named: str | None = Field(default=None, exclude=True)
+
+
+class BenchmarkSpec(Strict):
+    """A benchmark of a study, resolved. `margin` is in points, `limit` in items, `data` an absolute path."""
+
+    name: str
+    form: Literal["chat", "lm-eval"]
+    samples: Positive
+    margin: float
+    limit: Positive | None
+    data: str | None
+    fewshot_data: str | None
+    metric: str | None
+    settings: dict[str, Any] = {}
+    """What only this benchmark knows, such as a release or a split; see its `settings_type`."""
+    protocol: Protocol
+
+
+class Study(Strict):
+    """A resolved study: every default filled in."""
+
+    name: str
+    profile: str
+    variants: dict[str, Variant]
+    benchmarks: list[BenchmarkSpec]
+
+    @property
+    def baseline(self) -> str:
+        """The baseline's name; the only variant's where there is one."""
+        return baseline_name(self.variants)
+
+    @property
+    def candidates(self) -> list[str]:
+        """The names of the variants that are compared with the baseline; the control is none of them."""
+        return [name for name, v in self.variants.items() if name != self.baseline and not v.control]
+
+    @property
+    def control(self) -> str | None:
+        """The name of the baseline's second run, where the study has one."""
+        return next((name for name, v in self.variants.items() if v.control), None)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the canonical JSON of the resolved study, 16 hex digits.
+
+        The control is left out: it can be added to a run that has begun without it.
+        """
+        document = self.model_dump(mode="json")
+        document["variants"] = {
+            name: {k: v for k, v in variant.items() if k != "control"}
+            for name, variant in document["variants"].items()
+            if not variant["control"]
+        }
+        text = json.dumps(document, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class MayBeBaseline(typing.Protocol):
+    """A variant, as the user writes it or resolved."""
+
+    @property
+    def baseline(self) -> bool:
+        """Whether the variant is flagged as the baseline."""
+
+
+def baseline_name(variants: Mapping[str, MayBeBaseline]) -> str:
+    """The variant that is flagged as the baseline, or the only one."""
+    return next((name for name, v in variants.items() if v.baseline), next(iter(variants)))

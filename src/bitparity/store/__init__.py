@@ -1,0 +1,1 @@
+"""Run directory: the files of one run, and how they are read and written."""

@@ -1,0 +1,275 @@
+"""The run directory: append-only records, crash-safe, written by one process at a time.
+
+```
+study.yaml  environment.json  exam/<benchmark>.jsonl
+samples/<variant>/<benchmark>.jsonl     raw, append-only, never rewritten
+grades/<variant>/<benchmark>.jsonl      made again at will
+results.json  report.md
+```
+A sample counts as done once its line is complete on disk (fsync). A last line without its newline was
+in flight when the process died: it is cut off and its sample is done again. A sample whose `finish` is
+"error" is not done: the next run tries it again and the newer record counts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from bitparity.errors import RunError
+from bitparity.records import Grade, Key, Keys, Sample
+from bitparity.schema import Study
+from bitparity.store.jsonl import (
+    _LINES,
+    Patience,
+    _scan,
+    _storage_error,
+    _text,
+    file_stem,
+    persistently,
+    read_json,
+    read_lines,
+    write_atomically,
+    write_json,
+)
+
+_SAMPLE_FIELDS = [f.name for f in fields(Sample) if f.name not in ("benchmark", "served_model")]  # of every line
+
+
+def sample_to_row(sample: Sample) -> dict[str, Any]:
+    """The stored form of a sample; the benchmark is the file's name."""
+    row = {name: getattr(sample, name) for name in _SAMPLE_FIELDS}
+    return row if sample.served_model is None else {**row, "served_model": sample.served_model}
+
+
+def sample_from_row(row: dict[str, Any], benchmark: str) -> Sample:
+    """A sample from its stored form."""
+    logprobs = row["logprobs"]
+    pairs = None if logprobs is None else tuple((float(value), bool(greedy)) for value, greedy in logprobs)
+    values = {name: row[name] for name in _SAMPLE_FIELDS if name != "logprobs"}
+    return Sample(benchmark=benchmark, logprobs=pairs, served_model=row.get("served_model"), **values)
+
+
+def grade_to_row(key: Key, grade: Grade) -> dict[str, Any]:
+    """The stored form of a grade."""
+    return {"item": key[0], "sample": key[1], **asdict(grade)}
+
+
+def grade_from_row(row: dict[str, Any]) -> tuple[Key, Grade]:
+    """A grade from its stored form."""
+    values = {f.name: row[f.name] for f in fields(Grade)}
+    return (row["item"], row["sample"]), Grade(**values)
+
+
+class Run:
+    """A run directory. Readers use it as it is; a writer opens it with `with open_run(...)`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.patience = Patience()
+
+    @property
+    def environment_path(self) -> Path:
+        """What ran: versions, devices, engine facts."""
+        return self.path / "environment.json"
+
+    def exam_path(self, benchmark: str) -> Path:
+        """The frozen exam of a benchmark."""
+        return self.path / "exam" / f"{file_stem(benchmark)}.jsonl"
+
+    def samples_path(self, variant: str, benchmark: str) -> Path:
+        """The raw samples of a variant."""
+        return self.path / "samples" / variant / f"{file_stem(benchmark)}.jsonl"
+
+    def grades_path(self, variant: str, benchmark: str) -> Path:
+        """The grades of a variant."""
+        return self.path / "grades" / variant / f"{file_stem(benchmark)}.jsonl"
+
+    def log_path(self, variant: str) -> Path:
+        """What the engine's process printed."""
+        return self.path / "logs" / f"{variant}.log"
+
+    def study(self) -> Study:
+        """The resolved study of the run. Raises RunError where the folder holds none."""
+        path = self.path / "study.yaml"
+        if not path.is_file():
+            raise RunError(f"{self.path} is not a run directory: it has no study.yaml")
+        try:
+            document = yaml.safe_load(path.read_text(encoding="utf-8"))
+            return Study.model_validate(document["study"])
+        except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RunError(f"{path} is not the study of a run of this bitparity: {reason}") from None
+
+    def environment(self) -> dict[str, Any]:
+        """What is recorded of the environment so far; empty where nothing is."""
+        if not self.environment_path.exists():
+            return {}
+        environment: dict[str, Any] = read_json(self.environment_path)
+        return environment
+
+    def samples(self, variant: str, benchmark: str) -> dict[Key, Sample]:
+        """The samples of a variant by (item, sample): the first complete one, else the last failed one."""
+        found: dict[Key, Sample] = {}
+        for row in read_lines(self.samples_path(variant, benchmark)):
+            sample = sample_from_row(row, benchmark)
+            key = (sample.item, sample.sample)
+            if key not in found or found[key].finish == "error":
+                found[key] = sample
+        return found
+
+    def done(self, variant: str, benchmark: str) -> Keys:
+        """The (item, sample) pairs that need not be run again. Reads the lines without parsing what was answered."""
+        bits: dict[bytes | str, int] = {}
+        for item, sample, failed, _ in _scan(self.samples_path(variant, benchmark)):
+            if not failed:
+                bits[item] = bits.get(item, 0) | 1 << sample
+        keys = Keys()
+        for item, found in bits.items():
+            keys.merge(_text(item), found)
+        return keys
+
+    def rows(self, variant: str, benchmark: str, keys: Keys) -> Iterator[tuple[Key, dict[str, Any]]]:
+        """The stored rows of some samples, but for those that failed."""
+        path = self.samples_path(variant, benchmark)
+        for item, sample, failed, line in _scan(path):
+            if not failed and (key := (_text(item), sample)) in keys:
+                yield key, json.loads(line)
+
+    def new_lines(self, variant: str, benchmark: str, have: Keys) -> Iterator[list[bytes]]:
+        """The stored lines, some at a time, of samples that are not in `have` and did not fail; they are put in."""
+        lines: list[bytes] = []
+        for item, sample, failed, line in _scan(self.samples_path(variant, benchmark)):
+            key = (_text(item), sample)
+            if not failed and key not in have:
+                have.add(key)
+                lines.append(line)
+            if len(lines) == _LINES:
+                yield lines
+                lines = []
+        if lines:
+            yield lines
+
+    def lengths(self, variant: str, benchmark: str) -> dict[str, int]:
+        """The longest answer of each item, in tokens, of those that need not be run again."""
+        found: dict[str, int] = {}
+        for row in read_lines(self.samples_path(variant, benchmark)):
+            if row["finish"] != "error" and row["tokens"] is not None:
+                found[row["item"]] = max(found.get(row["item"], 0), row["tokens"])
+        return found
+
+    def grades(self, variant: str, benchmark: str) -> dict[Key, Grade]:
+        """The grades of a variant by (item, sample)."""
+        rows = read_lines(self.grades_path(variant, benchmark))
+        return dict(grade_from_row(row) for row in rows if "schema" not in row)
+
+
+def study_difference(old: Study, new: Study, most: int = 6) -> str:
+    """What differs between two studies, one `key: old -> new` each, readable in one line."""
+    before, after = (_flattened(study.model_dump(mode="json")) for study in (old, new))
+    changed = [k for k in {**before, **after} if before.get(k, "absent") != after.get(k, "absent")]
+    shown = [f"{k}: {before.get(k, 'absent')} -> {after.get(k, 'absent')}" for k in changed[:most]]
+    return "; ".join(shown) + (f"; and {len(changed) - most} more" if len(changed) > most else "")
+
+
+def _flattened(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        parts = [_flattened(v, f"{prefix}.{k}" if prefix else str(k)) for k, v in value.items()]
+    elif isinstance(value, list) and value and all(isinstance(v, dict) and "name" in v for v in value):
+        parts = [_flattened(v, f"{prefix}.{v['name']}") for v in value]
+    else:
+        return {prefix: value}
+    return {k: v for part in parts for k, v in part.items()}
+
+
+class WritableRun(Run):
+    """A run directory that this process alone may write, until the `with` block ends.
+
+    Raises RunError where another process holds it, where it belongs to another study, or where it
+    cannot be written.
+    """
+
+    def __init__(self, path: Path, study: Study | None = None) -> None:
+        super().__init__(path)
+        self._expected = study
+        self._lock: int | None = None
+
+    def __enter__(self) -> Self:
+        self._take_lock()
+        try:
+            if self._expected is not None:
+                self._claim(self._expected)
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
+
+    def _take_lock(self) -> None:
+        if self._expected is None and not (self.path / "study.yaml").is_file():
+            raise RunError(f"{self.path} is not a run directory: it has no study.yaml")
+        lock = self.path / ".lock"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise _storage_error(error, lock) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
+            self._release()
+            raise RunError(
+                f"{self.path} is in use by another bitparity process (pid {holder or 'unknown'}); "
+                "wait for it or give another folder with --out"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _claim(self, study: Study) -> None:
+        """Store the study in a fresh directory; in an old one it must be the same, but for a control added."""
+        path = self.path / "study.yaml"
+        if not path.exists():
+            self._store_study(study)
+            return
+        stored = self.study()
+        if stored.fingerprint() != study.fingerprint():
+            raise RunError(
+                f"{self.path} holds a run of another study ({study_difference(stored, study)}). "
+                "Nothing was changed; give the new study its own folder with --out"
+            )
+        if study.control is not None:
+            self._check_control(stored, study)
+            self._store_study(study)
+
+    def _check_control(self, stored: Study, study: Study) -> None:
+        if stored.control not in (None, study.control):
+            raise RunError(
+                f"{self.path} has the control '{stored.control}' already, not '{study.control}'; keep its name"
+            )
+
+    def _store_study(self, study: Study) -> None:
+        document = {"fingerprint": study.fingerprint(), "study": study.model_dump(mode="json")}
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+        write_atomically(self.path / "study.yaml", [text])
+
+    def update_environment(self, environment: dict[str, Any]) -> None:
+        """Replace environment.json."""
+        persistently(lambda: write_json(self.environment_path, environment), self.patience)

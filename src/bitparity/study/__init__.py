@@ -1,0 +1,1 @@
+"""Study files: reading, defaults, and the resolved study."""

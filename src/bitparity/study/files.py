@@ -1,0 +1,198 @@
+"""The study: variants x benchmarks under a protocol. Load a YAML file, resolve it, fingerprint it.
+
+What the user writes is a `StudyFile`; `resolve` fills in every default from `profiles/` and gives a
+`Study`, in which nothing is left implicit. The resolved study is stored with the run and its
+fingerprint decides whether a run directory may be continued.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib import resources
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from bitparity.errors import StudyError
+from bitparity.schema import NAME_PATTERN, EngineOverrides, Positive, ReasoningSpec, Strict
+
+
+class ProtocolOverrides(Strict):
+    """Protocol values that a profile or a study sets; what is absent comes from further down."""
+
+    apply_chat_template: bool | None = None
+    chat_template_args: dict[str, Any] | None = None
+    system: str | None = None
+    reasoning: ReasoningSpec | Literal["none"] | None = None
+    max_tokens: Positive | None = None
+    temperature: Annotated[float, Field(ge=0, le=5)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    min_p: Annotated[float, Field(ge=0, lt=1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    stop: list[Annotated[str, Field(min_length=1)]] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+
+    def explicit(self) -> dict[str, Any]:
+        """The values that were set, by name."""
+        return {k: getattr(self, k) for k in ProtocolOverrides.model_fields if getattr(self, k) is not None}
+
+
+class VariantFile(Strict):
+    """A variant as the user writes it.
+
+    With `control` it is the baseline once more and takes the baseline's model and engine; only a recording
+    (engine kind replay) has a model of its own. On the baseline itself, `control` adds such a variant.
+    """
+
+    model: Annotated[str, Field(min_length=1)] | None = None
+    revision: str | None = None
+    tokenizer: str | None = None
+    baseline: bool = False
+    control: bool = False
+    engine: EngineOverrides | None = None
+
+    @model_validator(mode="after")
+    def _has_a_model(self) -> Self:
+        if self.model is None and (self.baseline or not self.control):
+            raise ValueError("key 'model' is missing; give a model folder or a hub id like Qwen/Qwen3-32B")
+        return self
+
+
+class BenchmarkFile(ProtocolOverrides):
+    """A benchmark as the user writes it: any protocol value may be overridden in place."""
+
+    name: Annotated[str, Field(min_length=1)]
+    form: Literal["chat", "lm-eval"] | None = None
+    samples: Positive | None = None
+    margin: Annotated[float, Field(gt=0, le=100)] | None = None
+    limit: Positive | None = None
+    data: str | None = None
+    fewshot_data: str | None = None
+    metric: str | None = None
+    settings: dict[str, Any] | None = None
+
+
+class StudyFile(Strict):
+    """The study file as the user writes it."""
+
+    study: str
+    variants: dict[str, VariantFile]
+    engine: EngineOverrides = EngineOverrides()
+    profile: str = "default"
+    protocol: ProtocolOverrides = ProtocolOverrides()
+    benchmarks: list[BenchmarkFile]
+
+    @field_validator("benchmarks", mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return [{"name": entry} if isinstance(entry, str) else entry for entry in value]
+        return value
+
+    @field_validator("study")
+    @classmethod
+    def _study_name(cls, value: str) -> str:
+        return checked_name(value, "study")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.variants:
+            raise ValueError("'variants' is empty; give a baseline and at least one candidate")
+        folded: dict[str, str] = {}
+        for name in self.variants:
+            checked_name(name, "variant")
+            if name.casefold() in folded:
+                raise ValueError(f"variants '{folded[name.casefold()]}' and '{name}' differ only in case")
+            folded[name.casefold()] = name
+        baselines = [name for name, v in self.variants.items() if v.baseline]
+        if len(self.variants) > 1 and not baselines:
+            raise ValueError("no variant is the baseline; add 'baseline: true' to the one to compare with")
+        if len(baselines) > 1:
+            raise ValueError(f"{len(baselines)} baselines ({', '.join(baselines)}); exactly one is needed")
+        self._check_control()
+        if not self.benchmarks:
+            raise ValueError("'benchmarks' is empty; name at least one (see: bitparity benchmarks)")
+        seen: set[str] = set()
+        for bench in self.benchmarks:
+            if bench.name in seen:
+                raise ValueError(f"benchmark '{bench.name}' is listed twice; keep one entry")
+            seen.add(bench.name)
+        return self
+
+    def _check_control(self) -> None:
+        controls = [name for name, v in self.variants.items() if v.control]
+        if len(controls) > 1:
+            raise ValueError(
+                f"{len(controls)} controls ({', '.join(controls)}); one second run of the baseline is enough"
+            )
+        if controls and not any(v.baseline for v in self.variants.values()):
+            raise ValueError("a control needs a baseline to repeat; add 'baseline: true' to a variant")
+
+
+def checked_name(value: str, what: str) -> str:
+    """A name of a study or variant as it was given. Raises ValueError where it cannot be a file name."""
+    if not NAME_PATTERN.fullmatch(value):
+        raise ValueError(
+            f"{what} name '{value}' cannot be a file name; use letters, digits, '.', '_' and '-', "
+            "at most 64, starting with a letter or digit"
+        )
+    return value
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML with duplicate keys refused: the last one would win silently."""
+
+
+def _construct_unique(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)
+        if isinstance(key, str | int | float | bool) and key in seen:
+            raise yaml.MarkedYAMLError(problem=f"key '{key}' is given twice", problem_mark=key_node.start_mark)
+        if isinstance(key, str | int | float | bool):
+            seen.add(key)
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+def read_yaml(text: str, origin: str) -> Any:
+    """Parse YAML with duplicate keys refused. Raises StudyError naming line and column."""
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise StudyError(f"{origin} is not valid YAML{where}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise StudyError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def profile_names() -> list[str]:
+    """The names of the profiles that ship with bitparity."""
+    folder = resources.files(__package__) / "profiles"
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+class _ProfileFile(Strict):
+    """A profile file: protocol values for all benchmarks and for single ones."""
+
+    description: str
+    source: str
+    engine: EngineOverrides = EngineOverrides()
+    protocol: ProtocolOverrides = ProtocolOverrides()
+    benchmark: dict[str, Any] = Field(default_factory=dict)
+    benchmarks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+def load_profile(name: str) -> _ProfileFile:
+    """Read one profile. Raises StudyError where there is none of that name."""
+    known = profile_names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise StudyError(f"profile '{name}' does not exist{hint} (profiles: {', '.join(known)})")
+    text = (resources.files(__package__) / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
+    return _ProfileFile.model_validate(read_yaml(text, f"profile {name}"))

@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bitparity.benchmarks._lm_eval_math import aime_score, hendrycks_score
+from bitparity.benchmarks._math import normalised, number
+from bitparity.benchmarks.answers import Stated, final_answer, final_letter
+from bitparity.benchmarks.mmlu_pro import stated_letter
+from bitparity.grading.rules import split_reasoning
+from bitparity.records import Item, Prompt
+from bitparity.schema import ReasoningSpec
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("The answer is (C).", "C"),
+        ("the answer is **C**.", "C"),
+        ("The answer is **(C)**", "C"),
+        ("Answer: C", "C"),
+        ("ANSWER: C", "C"),
+        ("**Answer:** C", "C"),
+        ("Final Answer:\n\nC) because of this", "C"),
+        ("**Final Answer**: `C. 50 units`.", "C"),
+        ("The correct answer is option C: the third", "C"),
+        ("the answer to this question would be: C", "C"),
+        ("so the answer is $\\boxed{C}$", "C"),
+        ("\\boxed{\\text{C}}", "C"),
+        ("\\boxed{\\text{(C) 5 m}}", "C"),
+        ("\\[\n\\boxed{\\mathbf{C}}\n\\]", "C"),
+        ('The answer is "C"', "C"),
+        ("The answer is (c).", "C"),
+        ("The answer is A because it is.", "A"),
+        ("The answer is I.", "I"),
+        ("C", "C"),
+        ("(C)", "C"),
+        ("C.", "C"),
+        ("**C**", "C"),
+        ("C. 5 m", "C"),
+        ("Let me think.\n\n(C)\n", "C"),
+        ("Is the answer A: no.\n\n**C**", "C"),
+        ("Of all, the correct option is (C), I think.", "C"),
+        ("It follows that C is the correct answer", "C"),
+        ("Therefore the best description is (C).", "C"),
+        # the last statement decides
+        ("The answer is (A). Wait, that is wrong. The answer is (B).", "B"),
+        ("Answer: A\n\nHmm, no.\n\n\\boxed{B}", "B"),
+        ("\\boxed{A} was hasty; the answer is B", "B"),
+        ("The answer is (B) or (F). The answer is (F).", "F"),
+        ('Finish with "The answer is (X)". The answer is (D)', "D"),
+        # no statement, no guess
+        ("", None),
+        ("I cannot say.", None),
+        ("Options A, B and C look right. Option D does not", None),
+        ("The answer is (None of the above)", None),
+        ("The answer is (Cannot be determined).", None),
+        ("The answer is Better insulation", None),
+        ("The answer is A number between 1 and 2", None),
+        ("The answer is I think 5", None),
+        ("The answer is not (A)", None),
+        ("The answer is (A + B)/2", None),
+        ("The answer is A + B", None),
+        ("The answer is $3,760", None),
+        ("So the answers are (a) 112 volts, (b) 110 volts.", None),
+        ("(G) is false.\n(H) is correct, so is (I), but not (J)", None),
+        # several options are no answer to a question with one
+        ("The answer is (A) and (B).", None),
+        ("The answer is (A, G).", None),
+        ("The answer is (B), (C), and (D).", None),
+        ("Answer: A or C", None),
+        ("The answer is C, and I am sure", "C"),
+    ],
+)
+def test_letters(text: str, letter: str | None) -> None:
+    assert final_letter(text, "ABCDEFGHIJ") == letter
+
+
+WAYS_TO_SAY_IT = [
+    ("**Final Answer: (B) 5 m**", "B"),
+    ("The answer is: B) 5 m", "B"),
+    ("Answer\n\nB", "B"),
+    ("Final Answer\nB", "B"),
+    ("The answer is therefore B", "B"),
+    ("The final answer is: $\\boxed{\\text{B}}$.", "B"),
+    ("The correct answer is **B: 5 m**", "B"),
+    ("The correct answer is B: 5 m.", "B"),
+    ('The correct answer is "B. 5 m"', "B"),
+    ("Answer: $B$", "B"),
+    ("Answer: \\text{B}", "B"),
+    ("ANSWER: **B**", "B"),
+    ("answer is: b)", "B"),
+    ("The answer is **option B**", "B"),
+    ("The answer is Option B: foo", "B"),
+    ("**Answer**: B", "B"),
+    ("**Answer**\n\nB", "B"),
+    ("*Answer*: **B**", "B"),
+    ("The answer is:\n\nB. 5 m", "B"),
+    ("The answer is:\n\n- B. 5 m", "B"),
+    ("The answer is:\n\n$$\\boxed{B}$$", "B"),
+    ("Therefore, (B) is the correct answer.", "B"),
+    ("So the correct option is:\n\n**B. 5 m**", "B"),
+    ("...so the answer is B.\n\nLet me double-check: A would give 5. Yes.", "B"),
+    ("The answer is B, since A is wrong.", "B"),
+    ("The answer is B and not A.", "B"),
+    ("The answer is B rather than A", "B"),
+    ("The answer is B (not A).", "B"),
+    ("The answer is (B), not (A).", "B"),
+    ("The answer is B; A and C are wrong", "B"),
+    ("The answer is B. A and C are wrong.", "B"),
+    ("The answer is **B** or equivalently 5 m", "B"),
+    ("The answer is A, B", None),
+    ("The answer is both A and B", None),
+    ("The answer is neither", None),
+    ("**Answer: C**", "C"),
+    ("Answer: (C)", "C"),
+    ("the answer is option C", "C"),
+    ("\\boxed{\\text{C}}", "C"),
+    ("\\boxed{C. foo}", "C"),
+    ("\\boxed{C: foo}", "C"),
+    ("\\boxed{(C)}", "C"),
+    ("\\boxed{\\textbf{(C) } 5}", "C"),
+    ("$\\boxed{\\textbf{C}}$", "C"),
+    ("\\boxed{\\text{C. foo bar}}", "C"),
+    ("\\boxed{\\text{Answer: C}}", "C"),
+    ("\\boxed{Option C}", "C"),
+    ("\\boxed{C) foo}", "C"),
+    ("\\boxed{\\mathrm{C}}", "C"),
+    ("\\boxed{C }", "C"),
+    ("答案：C", "C"),
+    ("答案是 C", "C"),
+    ("正确答案是 C。", "C"),
+    ("因此，答案为（C）。", "C"),
+    ("故选C", "C"),
+    ("所以正确选项是 C", "C"),
+    ("答案：**C**", "C"),
+    ("答案是选项C。", "C"),
+    ("因此选 (C)", "C"),
+    ("**答案：C. 五米**", "C"),
+    ("The answer is （C）.", "C"),
+    ("Answer： C", "C"),
+    ("The answer is 【C】", "C"),
+    ("The answer is [C].", "C"),
+    ("The answer is Ｃ.", "C"),
+    ("answer: c", "C"),
+    ("the answer is c.", "C"),
+    ("the answer is c", "C"),
+    ("Answer: c)", "C"),
+    ("ANSWER IS C", "C"),
+    ("The Answer Is: C", "C"),
+    ("### Answer\nC", "C"),
+    ("### Final Answer\n**C**", "C"),
+    ("## Answer:\n\n**C) 5 m**", "C"),
+    ("**Final answer**: C", "C"),
+    ("Final Answer: The final answer is (C). I hope it is correct.", "C"),
+    ("The correct answer is therefore:\n\n**(C)** 5 m", "C"),
+    ("Thus, the answer must be C.", "C"),
+    ("So C is correct.", "C"),
+    ("Option C is correct.", "C"),
+    ("Hence option C.", "C"),
+    ("I choose C.", "C"),
+    ("I'd go with C.", "C"),
+    ("My answer: C", "C"),
+    ("The best choice is C.", "C"),
+    ("the correct choice is: C", "C"),
+    ("The answer is thus (C) 5 m", "C"),
+    ("The answer to the question is C) 5 m.", "C"),
+    ("The answer is (A). Wait, actually the answer is (C).", "C"),
+    ("Answer: A\n\nActually, Answer: C", "C"),
+    ("The answer is A. Hmm, let me recheck. No, it should be C.", "C"),
+    ("Answer: C (because ...)", "C"),
+    ("Answer: C - foo", "C"),
+    ("Answer: C – foo", "C"),
+    ("Answer: C, foo", "C"),
+    ("Answer: C\nExplanation: the answer A is wrong since ...", "C"),
+    ("The answer is $\\text{C}$", "C"),
+    ("The answer is $C$", "C"),
+    ("The answer is \\(C\\).", "C"),
+    ("The answer is *C*.", "C"),
+    ("The answer is __C__.", "C"),
+    ("The answer is `C`", "C"),
+    ("The answer is: <C>", "C"),
+    ("<answer>C</answer>", "C"),
+    ("<answer>(C)</answer>", "C"),
+    ("The answer is 'C'.", "C"),
+    ("The answer is “C”.", "C"),
+    ("The answer is C!", "C"),
+    ("Answer:C", "C"),
+    ("Answer is:C.", "C"),
+    ("answer=C", "C"),
+    ('{"answer": "C"}', "C"),
+    ("'answer': 'C'", "C"),
+    ("The correct answer is C.\n\nOption A is wrong because the answer would be negative.", "C"),
+    ("Final answer: $$\\boxed{C}$$", "C"),
+    ("The answer is (C)\n\nQ: Is it true? A: yes", "C"),
+    ("The answer is (J).", "J"),
+    ("Answer - C", "C"),
+    ("The answer is – C", "C"),
+    ("The answer is: \\(\\boxed{C}\\)", "C"),
+    ("The answer would be (C).", "C"),
+    ("So the answer should be C", "C"),
+    ("So the final answer is:\n\nC", "C"),
+    ("Answer: Option (C)", "C"),
+    ("Correct answer: C", "C"),
+    ("Correct option: C", "C"),
+    ("Choice: C", "C"),
+    ("Option: C", "C"),
+    ("The answer is none of these", None),
+    ("The answer is between A and C", None),
+    ("A, B and C are possible", None),
+    ("The answer is A or C", None),
+    ("The answer isn't C", None),
+    ("The answer cannot be C", None),
+    ("The answer is not C", None),
+    ("I think the answer is a good one", None),
+    ("The answer is a", None),
+    ("The answer is a matter of taste", None),
+    ("Answer: A car moves", None),
+    ("The answer is I don't know", None),
+    ("答案不是C", None),
+    ("The answer is A/B", None),
+    ("the answer is either A or B", None),
+]
+
+
+@pytest.mark.parametrize(("text", "letter"), WAYS_TO_SAY_IT)
+def test_ways_to_state_a_letter(text: str, letter: str | None) -> None:
+    assert final_letter(text, "ABCDEFGHIJ") == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("The answer is (B).\n\n答案：D", "B"),  # a statement in the question's language weighs more
+        ("The answer is (CDF).", None),
+        ("The answer is (B). No, the answer is BD.", None),
+        ("所以选项（I）不符合", None),
+        ("Option B is correct about heat, but C fits better.", None),
+    ],
+)
+def test_what_weighs_more(text: str, letter: str | None) -> None:
+    assert final_letter(text, "ABCDEFGHIJ") == letter
+
+
+def test_more_than_ten_options() -> None:
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    assert final_letter("Answer: (R)", letters) == "R"
+    assert final_letter("Answer: R\nConfidence: 90%", letters) == "R"
+    assert final_letter("Answer: R", "ABCDEFGHIJ") is None
+
+
+def test_a_letter_beyond_the_options_is_no_answer() -> None:
+    assert final_letter("The answer is (E).", "ABCD") is None
+    assert final_letter("The answer is (A). No: the answer is (E).", "ABCD") is None
+    assert final_letter("The answer is (D).", "ABCD") == "D"
+
+
+def test_a_last_line_counts_only_where_the_text_ended() -> None:
+    assert final_letter("I add up.\nB", "ABCD") == "B"
+    assert final_letter("I add up.\nB", "ABCD", ended=False) is None
+    assert final_letter("Options:\nA. one\nB", "ABCD") is None
+    assert final_letter("The answer is (C) since\nB", "ABCD", ended=False) == "C"
+
+
+def box(content: str) -> Stated:
+    return Stated("box", (content,))
+
+
+@pytest.mark.parametrize(
+    ("text", "stated"),
+    [
+        ("It is $\\boxed{5}$.", box("5")),
+        ("\\boxed{3} then \\boxed{4}", box("4")),
+        ("\\boxed{\\frac{1}{\\sqrt{2}}}", box("\\frac{1}{\\sqrt{2}}")),
+        ("\\boxed{\\{1, 2\\}}", box("\\{1, 2\\}")),
+        ("\\boxed{\\left\\{1\\right.}", box("\\left\\{1\\right.")),
+        ("\\boxed{\\boxed{5}}", box("5")),
+        ("\\fbox{5}", box("5")),
+        ("\\boxed 5.", box("5")),
+        ("Put it in \\boxed{}. \\boxed{7} as asked, in \\boxed{}", box("7")),
+        ("$\\boxed{2}$ and $\\boxed{3}$", box("2, 3")),
+        ("$\\boxed{2}$, $\\boxed{3}$ or $\\boxed{4}$", box("2, 3, 4")),
+        ("\\boxed{5}, \\boxed{5}, \\boxed{5}", box("5")),
+        ("\\boxed{2}\n\nNo.\n\n\\boxed{3}", box("3")),
+        # a later statement decides only where it gives an expression
+        ("\\boxed{5}. Wait: the answer is 7.", Stated("statement", ("7",))),
+        ("\\boxed{5}. The answer is $x = 7$", Stated("statement", ("$x = 7$",))),
+        ("\\boxed{5}. This answer is in lowest terms.", box("5")),
+        ("The answer is 7. So \\boxed{5}", box("5")),
+        # without a box
+        ("The answer is 12 apples.", Stated("statement", ("12 apples", "12"))),
+        ("The answer is $\\frac{1}{2}$, since $2 > 1$", Stated("statement", ("$\\frac{1}{2}$",))),
+        ("The answer is: $1$ and $2$", Stated("statement", ("$1$ and $2$",))),
+        ("**Final Answer**\n\n42", Stated("statement", ("42",))),
+        ("The answer is 5 million.", Stated("statement", ("5 million",))),
+        ("The final answer is Evelyn.", Stated("statement", ("Evelyn",))),
+        ("We add.\nSo there are 42 ways.", Stated("conclusion", ("So there are 42 ways.",))),
+        ("Thus\n\\[\nx = 5\n\\]", Stated("conclusion", ("\\[\nx = 5\n\\]",))),
+        ("I do not know.", None),
+        ("", None),
+        # a box that never closes: the final answer is not there
+        ("\\boxed{3} no, it is \\boxed{12", None),
+    ],
+)
+def test_mathematical_statements(text: str, stated: Stated | None) -> None:
+    assert final_answer(text) == stated
+
+
+def test_a_cut_off_text_has_no_conclusion() -> None:
+    assert final_answer("We add 3 + 5 = 8", ended=False) is None
+    assert final_answer("\\boxed{8}, to check: 3 + 5 =", ended=False) == box("8")
+    assert final_answer("the answer is 8. To check: 3 +", ended=False) == Stated("statement", ("8",))
+
+
+ITEM = Item("1", (Prompt(text="Question: What?"),), "A", metadata={"letters": "ABCD"})
+EXTRACTORS = {
+    "final_answer": final_answer,
+    "final_letter": lambda text: final_letter(text, "ABCDEFGHIJ"),
+    "stated_letter": lambda text: stated_letter(text, ITEM, True),
+    "hendrycks_score": lambda text: hendrycks_score(text, "5"),
+    "aime_score": lambda text: aime_score(text, "5"),
+    "split_reasoning": lambda text: split_reasoning(text, ReasoningSpec()),
+    "normalised": normalised,
+    "number": number,
+}
+PIECES = [
+    "9", "{", "}", "\\", "answer ", "1,answer ", "answer is ", "answer is (", "answer is **", "answer: the the the ",
+    "final answer  ", "$", "$x$ and ", "\\boxed{", "\\boxed{}", "\\boxed{5} and ", "\\boxed ", "\\frac", "\\sqrt2",
+    "\\text{ ", "((A) is ", "the correct option is ", "\nQuestion: What?", "\n", " ", "=", "1/", "111,", "\\[", "\\]\n",
+    "<think>", "</think>", "A\n", " .", "\\left(", "é", "\u2028", "{}{}", "is (A) ",
+    "no ", "it is ", "(B) ", "so ", "option ", "选", "答案", "是", "：", "choose ", "<answer>",
+    "_", "*", "wait, that ", "~",
+]  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=3), st.sampled_from(sorted(EXTRACTORS)))
+def test_no_text_takes_long(pieces: list[str], name: str) -> None:
+    """200,000 characters take 0.1 s or so; a pattern that goes back over all of them takes far longer than 10 s."""
+    unit = "".join(pieces)
+    text = (unit * (200_000 // len(unit) + 1))[:200_000]
+    started = time.process_time()
+    EXTRACTORS[name](text)
+    assert time.process_time() - started < 10, (name, unit)
+
+
+@given(st.text(alphabet="ABcd()[]{}\\$*:. \nansweri1box,", max_size=200))
+def test_extractors_take_any_text(text: str) -> None:
+    for extract in EXTRACTORS.values():
+        extract(text)

@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bitparity.benchmarks.contract import Benchmark, Info
+from bitparity.errors import BitparityError
+from bitparity.grading.process_pool import grade_all
+from bitparity.grading.rules import ends_in_reasoning, grade_sample, split_reasoning
+from bitparity.records import Completion, Finish, Grade, Item, Prompt, Sample
+from bitparity.schema import BenchmarkSpec, Protocol, ReasoningSpec
+from bitparity.study.resolve import parse_study
+
+THINK = ReasoningSpec()
+ITEM = Item("1", (Prompt(text="2 + 2?"),), "4")
+
+
+class Sums(Benchmark):
+    """Right where the reference is the text's last word; some texts are orders."""
+
+    info = Info("Sums", 1, ("chat",), "last_word", None)
+
+    def items(self) -> Iterable[Item]:
+        return [ITEM]
+
+    def grade(self, item: Item, completion: Completion) -> Grade:
+        words = completion.text.split()
+        self.obey(words[-1] if words else "")
+        right = float(words[-1:] == [item.reference])
+        said = "answered" if words and words[-1].isdigit() else "no_answer"
+        return Grade(right, said, words[-1] if words else None, {"last_word": right, "anywhere": float("4" in words)})
+
+    def obey(self, order: str) -> None:
+        if order == "raise":
+            raise RuntimeError("tripped")
+
+
+class SlowSums(Sums):
+    """The same behind a process."""
+
+    slow_grader: ClassVar[bool] = True
+
+    def obey(self, order: str) -> None:
+        super().obey(order)
+        if order == "sleep":
+            time.sleep(600)
+        if order == "c":  # never leaves C code, so that no Python signal handler runs
+            9 ** (9**9)
+        if order == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if order == "torch?":
+            raise RuntimeError(f"torch imported: {'torch' in sys.modules}")
+        if order == "pid":
+            raise RuntimeError(f"pid {os.getpid()}")
+
+
+class Broken(SlowSums):
+    """A grader that cannot be loaded."""
+
+    def load_grader(self) -> None:
+        raise ImportError("no such package")
+
+
+def spec(reasoning: str = "none") -> BenchmarkSpec:
+    study = {
+        "study": "s",
+        "variants": {"a": {"model": "some/model"}},
+        "protocol": {"reasoning": json.loads(reasoning) if reasoning.startswith("{") else reasoning},
+        "benchmarks": [{"name": "math500"}],
+    }
+    return parse_study(json.dumps(study), "test", Path.cwd()).benchmarks[0]
+
+
+def protocol(thinking: bool = False) -> Protocol:
+    return spec('{"start": "<think>", "end": "</think>"}' if thinking else "none").protocol
+
+
+def sample(text: str, finish: Finish = "stop", error: str | None = None) -> Sample:
+    return Sample("sums", "1", 0, text, finish, 5, 5, 0.1, error=error)
+
+
+def graded(text: str, finish: Finish = "stop", thinking: bool = False) -> Grade:
+    return grade_sample(Sums(spec()), ITEM, sample(text, finish), protocol(thinking))
+
+
+# ---------------------------------------------------------------- reasoning
+
+
+@pytest.mark.parametrize(
+    ("text", "reasoning", "answer", "ended"),
+    [
+        ("<think>a</think>b", "a", "b", True),
+        ("a</think>b", "a", "b", True),  # the template supplied the opening tag
+        ("<think>\n\n</think>\n\nb", "\n\n", "\n\nb", True),
+        ("<think>a </think>b </think>c", "a ", "b </think>c", True),
+        ("<think>a</think>b<think>c</think>d", "ac", "bd", True),
+        ("<think>a</think>b<think>c", "ac", "", False),
+        ("<think>a", "a", "", False),
+        ("a", "a", "", False),
+        ("", "", "", False),
+        ("</think>b", "", "b", True),
+    ],
+)
+def test_splitting(text: str, reasoning: str, answer: str, ended: bool) -> None:
+    assert split_reasoning(text, THINK) == (reasoning, answer, ended)
+
+
+def test_without_reasoning_all_is_answer() -> None:
+    assert split_reasoning("<think>a</think>b", "none") == (None, "<think>a</think>b", True)
+
+
+def test_other_tags() -> None:
+    assert split_reasoning("[[a]]b", ReasoningSpec(start="[[", end="]]")) == ("a", "b", True)
+
+
+@given(st.lists(st.sampled_from(["<think>", "</think>", "a", "b "])))
+def test_nothing_is_invented_and_no_open_block_is_answer(pieces: list[str]) -> None:
+    parts = split_reasoning("".join(pieces), THINK)
+    assert parts.ended == ("</think>" in pieces and "<think>" not in after_last(pieces, "</think>"))
+    assert parts.ended or parts.answer == ""
+    letters = [p for p in pieces if p in ("a", "b ")]
+    assert parts.ended is False or len(letters) == sum((parts.reasoning or "").count(x[0]) for x in "ab") + sum(
+        parts.answer.count(x) for x in "ab"
+    )
+
+
+def after_last(pieces: list[str], tag: str) -> list[str]:
+    return pieces[len(pieces) - pieces[::-1].index(tag) :] if tag in pieces else pieces
+
+
+# ---------------------------------------------------------------- one sample
+
+
+def test_nothing_inside_the_reasoning_is_graded() -> None:
+    assert graded("<think>it is 4</think>so 5", thinking=True).score == 0
+    assert graded("<think>it is 5</think>so 4", thinking=True).score == 1
+
+
+@pytest.mark.parametrize(("finish", "status"), [("length", "cut_off"), ("stop", "no_answer")])
+@pytest.mark.parametrize("text", ["<think>surely 4", "surely 4", "<think>x</think>y <think>4"])
+def test_a_reasoning_that_never_ends(text: str, finish: Finish, status: str) -> None:
+    grade = graded(text, finish, thinking=True)
+    assert (grade.score, grade.status, grade.extracted) == (0, status, None)
+    assert grade.metrics == {"last_word": 0, "anywhere": 0}
+    assert "</think>" in grade.details["reason"]
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "opened", "score", "status"),
+    [
+        ("so 4", "stop", False, 1, "answered"),  # asked to think, and answered at once
+        ("so 4", "stop", True, 0, "no_answer"),  # the template opened the reasoning, which ended nowhere
+        ("so 4", "stop", None, 0, "no_answer"),  # a recording: nothing shows which of the two it is
+        ("so 4", "length", False, 0, "cut_off"),
+        ("<think>so 4", "stop", False, 0, "no_answer"),
+        ("<think>5</think>so 4", "stop", False, 1, "answered"),
+        ("5</think>so 4", "stop", True, 1, "answered"),
+    ],
+)
+def test_a_text_without_tags_is_an_answer_only_where_the_prompt_opened_no_reasoning(
+    text: str, finish: Finish, opened: bool | None, score: float, status: str
+) -> None:
+    grade = grade_sample(Sums(spec()), ITEM, sample(text, finish), protocol(thinking=True), opened)
+    assert (grade.score, grade.status) == (score, status)
+    assert (grade.details.get("reason") == "answered without a reasoning") == (text == "so 4" and score == 1)
+
+
+def test_whether_a_prompt_ends_in_a_reasoning() -> None:
+    assert ends_in_reasoning("<|assistant|><think>\n", THINK)
+    assert not ends_in_reasoning("<|assistant|>", THINK)
+    assert not ends_in_reasoning("<|assistant|><think>\n\n</think>\n\n", THINK)  # Qwen3 with thinking off
+    assert not ends_in_reasoning("<think>", "none")
+
+
+def test_workers_know_how_the_prompt_ended() -> None:
+    pairs = [(ITEM, sample("so 4"))]
+    for opened, score in ((False, 1), (True, 0)):
+        (grade,) = grade_all(SlowSums(spec()), pairs, protocol(thinking=True), 1, 20, opened)
+        assert grade.score == score
+
+
+def test_a_cut_off_answer() -> None:
+    grade = graded("4 or else", "length")
+    assert (grade.score, grade.status) == (0, "cut_off")
+    assert grade.metrics["anywhere"] == 1  # what that grader gives for this text, as its own tool would
+    assert graded("so 4", "length").status == "answered"
+    assert graded("4 or else").status == "no_answer"
+
+
+def test_failures_are_unscored() -> None:
+    protocol_ = protocol()
+    for bad in (sample("4", "error"), sample("4", error="out of memory")):
+        grade = grade_sample(Sums(spec()), ITEM, bad, protocol_)
+        assert (grade.score, grade.status, grade.metrics) == (None, "infrastructure_error", {})
+    assert grade_sample(Sums(spec()), ITEM, sample("4", error="no memory"), protocol_).details["error"] == "no memory"
+    tripped = graded("raise")
+    assert tripped.score is None
+    assert "RuntimeError: tripped" in tripped.details["error"]
+
+
+# ---------------------------------------------------------------- many samples
+
+TEXTS = ["so 4", "so 5", "none", "raise", "", "4"]
+
+
+def verdicts(benchmark: Benchmark, texts: Iterable[str], workers: int = 2, timeout_s: float = 20) -> list[Grade]:
+    pairs = [(ITEM, sample(text)) for text in texts]
+    return list(grade_all(benchmark, pairs, protocol(), workers, timeout_s))
+
+
+def test_verdicts_do_not_depend_on_processes() -> None:
+    texts = TEXTS * 7
+    expected = verdicts(Sums(spec()), texts)
+    for workers in (1, 3):
+        assert verdicts(SlowSums(spec()), texts, workers) == expected
+
+
+def test_no_pairs() -> None:
+    assert verdicts(SlowSums(spec()), []) == []
+
+
+def test_it_is_lazy() -> None:
+    running = grade_all(SlowSums(spec()), [(ITEM, sample("so 4"))] * 50 + [(ITEM, sample("sleep"))], protocol(), 1, 60)
+    started = time.monotonic()
+    assert next(running).score == 1
+    running.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("order", ["sleep", "c"])
+def test_a_grader_that_hangs_is_stopped(order: str) -> None:
+    started = time.monotonic()
+    before, hung, after = verdicts(SlowSums(spec()), ["so 4", order, "so 4"], workers=1, timeout_s=0.5)
+    assert time.monotonic() - started < 60
+    assert (hung.score, hung.status) == (None, "infrastructure_error")
+    assert hung.details == {"error": "the grader took over 0.5 s and was stopped"}
+    assert before.score == after.score == 1
+
+
+def test_a_grader_that_dies_costs_one_pair() -> None:
+    died, after = verdicts(SlowSums(spec()), ["die", "so 4"], workers=1)
+    assert died.score is None
+    assert died.details == {"error": "the grader's process ended with code -9"}
+    assert after.score == 1
+
+
+def test_a_grader_that_cannot_be_loaded_ends_the_grading(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BitparityError, match="the grader of math500 ended with code 1"):
+        verdicts(Broken(spec()), ["so 4"])
+    assert "no such package" in capfd.readouterr().err
+
+
+def test_workers_do_not_import_torch() -> None:
+    (grade,) = verdicts(SlowSums(spec()), ["torch?"])
+    assert "torch imported: False" in grade.details["error"]
+
+
+PARENT = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_grading import *
+pairs = [(ITEM, sample("pid")), (ITEM, sample("c"))]
+for grade in grade_all(SlowSums(spec()), pairs, protocol(), 1, 3.0):
+    print(grade.details["error"], flush=True)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
+def test_a_killed_parent_leaves_no_worker() -> None:
+    """Not even one that is in C code: its own timer ends it soon after the deadline."""
+    code = PARENT.format(tests=str(Path(__file__).parents[1]))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline().split()[-1])
+        time.sleep(1)  # by then it is in C code, and has two more seconds
+        assert Path(f"/proc/{worker}").is_dir()
+        parent.kill()
+    for _ in range(300):
+        if not Path(f"/proc/{worker}").is_dir():
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived its parent by 30 s")
