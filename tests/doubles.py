@@ -9,7 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from support import write_yaml
+import pytest
+from support import math_rows, write_jsonl, write_yaml
 
 from bitparity.doctor.examine import examine
 from bitparity.doctor.host import Disk, Host
@@ -200,6 +201,16 @@ def checkpoint(folder: Path, size: int, quantization: Mapping[str, Any] | None =
 BF16_SIZE, NVFP4_SIZE = 65_500_000_000, 20_000_000_000  # Qwen3-32B
 H100 = Device("NVIDIA H100 80GB HBM3", "GPU-h100", 80 * GIB, capability=(9, 0))
 TWO_SLICES = (("MIG-one", 47 * GIB), ("MIG-two", 47 * GIB))
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """Qwen3-32B in BF16, FP8 and NVFP4, as far as a doctor looks, and three rows of MATH-500."""
+    checkpoint(tmp_path / "bf16", BF16_SIZE)
+    checkpoint(tmp_path / "fp8", BF16_SIZE // 2, FP8)
+    checkpoint(tmp_path / "nvfp4", NVFP4_SIZE, NVFP4)
+    write_jsonl(tmp_path / "math.jsonl", math_rows(3))
+    return tmp_path
 
 
 def study(

@@ -690,13 +690,13 @@ def test_servers_are_asked(models: Path) -> None:
 
 
 def test_the_sandbox_where_code_is_run(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bitparity import sandbox
     from bitparity.errors import SandboxError
+    from bitparity.sandbox import levels
 
     def refuse(**_: Any) -> Any:
         raise SandboxError("model-written code cannot be confined here, so none is run. Remedy: install bubblewrap")
 
-    monkeypatch.setattr(sandbox, "open_sandbox", refuse)
+    monkeypatch.setattr(levels, "open_sandbox", refuse)
     found = only(study(models, benchmarks=["humaneval"]), host(Device()), "sandbox", "error")
     assert (found.message.startswith("humaneval: model-written code"), found.remedy) == (True, "install bubblewrap")
     assert not said(study(models), host(Device()), "sandbox")

@@ -1,0 +1,5 @@
+"""What the tests of hardware share."""
+
+from doubles import models
+
+__all__ = ["models"]
