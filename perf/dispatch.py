@@ -35,7 +35,7 @@ from bitparity.cluster.pool import Answered, Event, Joined, Loaded
 from bitparity.cluster.sources import Lengths, Source
 from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.exam.requests import Questions, Unanswered, exam_requests
-from bitparity.records import Item, Keys, Prompt, Request, Sample, Sampling
+from bitparity.records import Item, Prompt, Request, Sample, SampleKeys, Sampling
 from bitparity.store.jsonl import AppendLog
 from bitparity.store.run import Run, sample_to_row
 from bitparity.study.resolve import parse_study
@@ -280,7 +280,7 @@ def through_store(samples: int, devices: int, folder: Path) -> Iterator[dict[str
     asked = {"mmlu_pro": questions(items, each // items)}
     lengths = Lengths()
     logs = {v: AppendLog(run.samples_path(v, "mmlu_pro")) for v in variants}
-    stored = {v: Keys() for v in variants}
+    stored = {v: SampleKeys() for v in variants}
     written, at_tenth = 0, 0.0
     total = items * (each // items) * len(variants)
 

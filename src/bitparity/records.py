@@ -166,13 +166,19 @@ class Grade:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-Key = tuple[str, int]  # (item, sample)
+SampleKey = tuple[str, int]  # (item, sample) within one benchmark
+RequestKey = tuple[str, str, int]  # (benchmark, item, sample)
 
 
-class Keys(MutableSet[Key]):
+def request_key(record: Request | Sample) -> RequestKey:
+    """The key of a request, and of the sample that answers it."""
+    return record.benchmark, record.item, record.sample
+
+
+class SampleKeys(MutableSet[SampleKey]):
     """A set of (item, sample), one bit each: millions of samples of some thousand items take some megabytes."""
 
-    def __init__(self, keys: Iterable[Key] = ()) -> None:
+    def __init__(self, keys: Iterable[SampleKey] = ()) -> None:
         self._bits: dict[str, int] = {}
         for key in keys:
             self.add(key)
@@ -180,14 +186,14 @@ class Keys(MutableSet[Key]):
     def __contains__(self, key: object) -> bool:
         return isinstance(key, tuple) and bool(self._bits.get(key[0], 0) >> key[1] & 1)
 
-    def __iter__(self) -> Iterator[Key]:
+    def __iter__(self) -> Iterator[SampleKey]:
         for item, bits in self._bits.items():
             yield from ((item, k) for k in range(bits.bit_length()) if bits >> k & 1)
 
     def __len__(self) -> int:
         return sum(bits.bit_count() for bits in self._bits.values())
 
-    def add(self, key: Key) -> None:
+    def add(self, key: SampleKey) -> None:
         """Put a key in."""
         self.merge(key[0], 1 << key[1])
 
@@ -195,7 +201,7 @@ class Keys(MutableSet[Key]):
         """Put in (item, k) for each bit k that is set."""
         self._bits[item] = self._bits.get(item, 0) | bits
 
-    def discard(self, key: Key) -> None:
+    def discard(self, key: SampleKey) -> None:
         """Take a key out, where it is in."""
         if key in self:
             self._bits[key[0]] ^= 1 << key[1]

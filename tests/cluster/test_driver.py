@@ -13,14 +13,13 @@ from bitparity.cluster import driver as driver_module
 from bitparity.cluster.driver import Driver
 from bitparity.cluster.pool import Lost
 from bitparity.cluster.sources import Lengths, Source
-from bitparity.exam.chains import name_of
 from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.generation.chains import Ladder
-from bitparity.records import Item, Prompt, Request, Sample, Sampling
+from bitparity.records import Item, Prompt, Request, Sample, Sampling, request_key
 
 
 def expected(work: list[Request]) -> dict[tuple[str, str, int], Sample]:
-    return {name_of(r): answer(r) for r in work}
+    return {request_key(r): answer(r) for r in work}
 
 
 @settings(max_examples=60, deadline=None)

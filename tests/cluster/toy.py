@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from bitparity.cluster.driver import Driver
 from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Refused
 from bitparity.cluster.sources import Lengths, Source
-from bitparity.exam.chains import Name, name_of
-from bitparity.records import Request, Sample, Sampling
+from bitparity.records import Request, RequestKey, Sample, Sampling, request_key
 
 Piece = Sequence[Request]
 
@@ -24,7 +23,7 @@ def requests(benchmark: str, count: int, batch_size: int | None = None) -> list[
 
 
 def answer(request: Request) -> Sample:
-    return Sample(*name_of(request), f"answer to {request.seed}", "stop", 10, 5, 0.1)
+    return Sample(*request_key(request), f"answer to {request.seed}", "stop", 10, 5, 0.1)
 
 
 class ToyPool:
@@ -42,7 +41,7 @@ class ToyPool:
         self.deaths = 0
         self.loads: list[tuple[str, str]] = []
         self.warmed: list[tuple[str, str]] = []
-        self.asked: dict[str, list[Name]] = {}
+        self.asked: dict[str, list[RequestKey]] = {}
         self._rng = random.Random(seed)
         self._clock = 0.0
         self._queues: dict[str, list[Piece]] = {}
@@ -82,7 +81,7 @@ class ToyPool:
         self.warmed.append((device, variant))
 
     def send(self, device: str, pieces: Sequence[Piece]) -> None:
-        self.asked.setdefault(device, []).extend(name_of(r) for piece in pieces for r in piece)
+        self.asked.setdefault(device, []).extend(request_key(r) for piece in pieces for r in piece)
         if device in self._queues:
             self._queues[device] += pieces
 
@@ -118,11 +117,11 @@ class Recorded:
     """What was recorded, by variant; nothing may be recorded twice."""
 
     def __init__(self) -> None:
-        self.samples: dict[str, dict[Name, Sample]] = {}
+        self.samples: dict[str, dict[RequestKey, Sample]] = {}
 
     def __call__(self, variant: str, samples: list[Sample]) -> None:
         for sample in samples:
-            known = self.samples.setdefault(variant, {}).setdefault(name_of(sample), sample)
+            known = self.samples.setdefault(variant, {}).setdefault(request_key(sample), sample)
             assert known == sample
 
 

@@ -18,7 +18,7 @@ from bitparity.exam.build import build_exam
 from bitparity.exam.frozen import Exam, ExamItem, load_exam, samples_asked, save_exam
 from bitparity.exam.rendering import Rendered
 from bitparity.exam.requests import Unanswered, check_lengths, exam_requests, sample_seed
-from bitparity.records import Completion, Grade, Item, Keys, Prompt
+from bitparity.records import Completion, Grade, Item, Prompt, SampleKeys
 from bitparity.schema import BenchmarkSpec, Protocol
 from bitparity.study.resolve import parse_study
 
@@ -219,8 +219,8 @@ def test_what_is_unanswered_comes_in_the_order_of_all_requests(control: bool) ->
     exam = replace(build_exam(spec(), None), items=tuple(ExamItem(i) for i in items), benchmark="b")
     three = spec().model_copy(update={"samples": 3})
     asked = exam_requests(exam, three, None, None, "v", control=control)
-    done = Keys([("i3", 0), ("i3", 2), ("i19", 1), *(("i7", k) for k in range(3))])
-    left = Unanswered({"b": asked, "c": asked}, {"b": done, "c": Keys(r for r in done)})
+    done = SampleKeys([("i3", 0), ("i3", 2), ("i19", 1), *(("i7", k) for k in range(3))])
+    left = Unanswered({"b": asked, "c": asked}, {"b": done, "c": SampleKeys(r for r in done)})
     once = [r for r in asked if (r.item, r.sample) not in done]
     assert len(once) == 60 - 6
     assert list(left) == once * 2

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitparity.errors import RunError, StoreError
-from bitparity.records import Grade, Keys, Sample
+from bitparity.records import Grade, Sample, SampleKeys
 from bitparity.schema import Study
 from bitparity.store.jsonl import AppendLog, Patience, read_json, read_lines, write_json
 from bitparity.store.run import (
@@ -167,7 +167,7 @@ def test_a_broken_line_is_named_when_what_is_done_is_looked_up(tmp_path: Path, l
     st.lists(st.tuples(st.text(max_size=2), st.integers(0, 70))),
 )
 def test_keys_are_a_set(some: list[tuple[str, int]], others: list[tuple[str, int]]) -> None:
-    keys, plain = Keys(some), set(some)
+    keys, plain = SampleKeys(some), set(some)
     assert keys == plain
     assert sorted(keys) == sorted(plain)
     assert len(keys) == len(plain)
@@ -175,7 +175,7 @@ def test_keys_are_a_set(some: list[tuple[str, int]], others: list[tuple[str, int
     for key in others:
         keys.discard(key)
     assert keys == plain - set(others)
-    assert Keys(some) | Keys(others) == plain | set(others)
+    assert SampleKeys(some) | SampleKeys(others) == plain | set(others)
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:

@@ -15,8 +15,7 @@ from typing import Any
 from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Pool, Refused
 from bitparity.cluster.scheduling import Device, Scheduler
 from bitparity.cluster.sources import Piece, Source, cost
-from bitparity.exam.chains import name_of
-from bitparity.records import Request, Sample
+from bitparity.records import Request, Sample, request_key
 
 LOAD_TRIES = 2  # of one variant on one device
 MOST_LOSSES = 3  # devices that may go away with a piece before it is suspected
@@ -285,7 +284,7 @@ class Driver:
         """Record that a piece ends its engine."""
         why = f"its engine ended whenever it was asked: {reason}"
         samples = [
-            Sample(*name_of(r), "", "error", 0, _prompt_tokens(r), 0.0, error=why)
+            Sample(*request_key(r), "", "error", 0, _prompt_tokens(r), 0.0, error=why)
             for r in self._sources[variant].close(piece)
         ]
         self._record(variant, samples)

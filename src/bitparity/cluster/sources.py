@@ -7,11 +7,10 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bitparity.exam.chains import Name, name_of
 from bitparity.exam.requests import Unanswered
 from bitparity.generation.chains import Ladder, no_room
 from bitparity.generation.plan import risk
-from bitparity.records import Request, Sample
+from bitparity.records import Request, RequestKey, Sample, request_key
 
 PROMPT_COST = 1 / 16  # of a prompt's token, in answer tokens: prompts are computed in parallel
 ENOUGH = 20  # answers from which a mean is worth something
@@ -102,7 +101,7 @@ class Source:
         self._first, self._ladders, self._batches, self._lengths = first, ladders, batches, lengths
         self._tested = tested
         self._parts: dict[str, _Part] = {}
-        self._open: dict[Name, Piece] = {}  # the requests that devices hold
+        self._open: dict[RequestKey, Piece] = {}  # the requests that devices hold
         self._depth = 0
         if batches is None:
             for benchmark, start, stop in spans(first):
@@ -162,7 +161,7 @@ class Source:
         for piece in pieces:
             requests = self.requests(piece)
             piece.missing = len(requests)
-            self._open.update((name_of(request), piece) for request in requests)
+            self._open.update((request_key(request), piece) for request in requests)
         return pieces
 
     def requests(self, piece: Piece) -> Sequence[Request]:
@@ -171,7 +170,7 @@ class Source:
 
     def ended(self, sample: Sample) -> Piece | None:
         """Note an answer; its piece where that is whole now. None too for an answer that nobody waits for."""
-        piece = self._open.pop(name_of(sample), None)
+        piece = self._open.pop(request_key(sample), None)
         if piece is None:
             return None
         self._lengths.note(self.variant, sample)
@@ -186,7 +185,7 @@ class Source:
 
     def close(self, piece: Piece) -> list[Request]:
         """Nobody works on a piece any more; its requests without an answer."""
-        return [r for r in self.requests(piece) if self._open.pop(name_of(r), None) is not None]
+        return [r for r in self.requests(piece) if self._open.pop(request_key(r), None) is not None]
 
     def _put(self, piece: Piece) -> None:
         part = self._parts.setdefault(piece.benchmark, _Part(iter(()), 0, 1, _assumed(self.requests(piece))))

@@ -37,7 +37,7 @@ ALPHA = 0.05
 CATEGORIES = "mmlu_pro_"  # how lm-eval names the 14 tasks of its group mmlu_pro
 
 
-Key = tuple[str, str]  # (benchmark, candidate)
+ComparisonKey = tuple[str, str]  # (benchmark, candidate)
 
 
 def compare(baseline: Source, candidates: Sequence[Source], margin: float | None = None) -> dict[str, Any]:
@@ -50,8 +50,8 @@ def compare(baseline: Source, candidates: Sequence[Source], margin: float | None
     groups = _groups([baseline, *candidates])
     first, *others = _labelled([_regrouped(source, groups) for source in (baseline, *candidates)])
     benchmarks = {name: _entry(results, margin) for name, results in first.benchmarks.items()}
-    pairings: dict[Key, Pairing] = {}
-    failed: dict[Key, list[str]] = {}
+    pairings: dict[ComparisonKey, Pairing] = {}
+    failed: dict[ComparisonKey, list[str]] = {}
     for source in others:
         for name, results in first.benchmarks.items():
             theirs = _counterpart(name, first, source)
@@ -218,7 +218,11 @@ def _guards(
     return found
 
 
-def _fill(benchmarks: Mapping[str, Any], pairings: Mapping[Key, Pairing], failed: Mapping[Key, Sequence[str]]) -> None:
+def _fill(
+    benchmarks: Mapping[str, Any],
+    pairings: Mapping[ComparisonKey, Pairing],
+    failed: Mapping[ComparisonKey, Sequence[str]],
+) -> None:
     """The comparisons, p adjusted by Holm over benchmark x candidate; `failed` are the guards that forbid each."""
     scores = {key: _scored(pairing) for key, pairing in pairings.items()}
     found = {key: compare_pairs(pairs, margin=benchmarks[key[0]]["margin"]) for key, pairs in scores.items()}
@@ -271,7 +275,7 @@ def _subgroups(pairing: Pairing) -> dict[str, Any]:
     return found
 
 
-def _overall(benchmarks: Mapping[str, Any], pairings: Mapping[Key, Pairing]) -> dict[str, Any]:
+def _overall(benchmarks: Mapping[str, Any], pairings: Mapping[ComparisonKey, Pairing]) -> dict[str, Any]:
     """Each candidate's valid benchmarks pooled, where there are two or more, against the mean of their margins."""
     used: dict[str, list[str]] = {}
     for bench, name in pairings:

@@ -11,16 +11,15 @@ import itertools
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from bitparity.records import Request, Sampling
+from bitparity.records import Request, RequestKey, Sampling, request_key
 
 MAX_PADDED_TOKENS = 65_536  # prompt tokens of one batch, padding included: bounds memory at long prompts
 
-Key = tuple[str, str, int]
 _Group = tuple[str, bool, Sampling | None]
 
 
 def fixed_batches(
-    requests: Sequence[Request], batch_size: int, done: Container[Key], *, shifted: bool = False
+    requests: Sequence[Request], batch_size: int, done: Container[RequestKey], *, shifted: bool = False
 ) -> list[Request]:
     """The requests to compute, in order, each with its batch's number.
 
@@ -37,7 +36,7 @@ def fixed_batches(
     return [
         replace(request, batch=number)
         for number, batch in enumerate(batches)
-        if any((r.benchmark, r.item, r.sample) not in done for r in batch)
+        if any(request_key(r) not in done for r in batch)
         for request in batch
     ]
 

@@ -24,7 +24,7 @@ from bitparity.schema import Variant
 _SUFFIXES = (".jsonl", ".jsonl.gz")
 _FINISHES = get_args(Finish)
 
-Key = tuple[str | None, str, int]  # benchmark (None: any), item, sample
+RecordedKey = tuple[str | None, str, int]  # benchmark (None: any), item, sample
 
 
 class ReplayEngine(Engine):
@@ -35,7 +35,7 @@ class ReplayEngine(Engine):
 
     def __init__(self, variant: Variant) -> None:
         self._place = Path(variant.model)
-        self._rows: dict[Key, dict[str, Any]] = {}
+        self._rows: dict[RecordedKey, dict[str, Any]] = {}
         digest = hashlib.sha256()
         for path in _files(self._place):
             content = _content(path)

@@ -8,14 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bitparity.records import Item, Key, Request, Sample
-
-Name = tuple[str, str, int]  # benchmark, item, sample
-
-
-def name_of(record: Request | Sample) -> Name:
-    """What a request and its sample have in common."""
-    return record.benchmark, record.item, record.sample
+from bitparity.records import Item, Sample, SampleKey
 
 
 def chain(items: Mapping[str, Item], item: Item) -> list[str]:
@@ -27,7 +20,9 @@ def chain(items: Mapping[str, Item], item: Item) -> list[str]:
     return before
 
 
-def earlier(items: Mapping[str, Item], samples: Mapping[Key, Sample], item: Item, sample: int) -> list[Sample] | None:
+def earlier(
+    items: Mapping[str, Item], samples: Mapping[SampleKey, Sample], item: Item, sample: int
+) -> list[Sample] | None:
     """The samples that an item's sample is built on; None where one of them is missing or failed."""
     found = [samples.get((before, sample)) for before in chain(items, item)]
     whole = [s for s in found if s is not None and s.finish != "error"]

@@ -11,9 +11,9 @@ import queue
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bitparity.exam.chains import chain, earlier, name_of
+from bitparity.exam.chains import chain, earlier
 from bitparity.exam.frozen import Exam, ExamItem
-from bitparity.records import Item, Key, Request, Sample
+from bitparity.records import Item, Request, Sample, SampleKey, request_key
 
 Make = Callable[[ExamItem, int, Sequence[Sample]], Request]
 """`make(entry, k, earlier)`: the request of sample k of an item, after the samples `earlier` of the items before it."""
@@ -22,7 +22,9 @@ Make = Callable[[ExamItem, int, Sequence[Sample]], Request]
 class Ladder:
     """The items of one exam that come after others, and the answers so far. `room` is the context left, in tokens."""
 
-    def __init__(self, exam: Exam, samples: int, known: Mapping[Key, Sample], make: Make, context: int | None) -> None:
+    def __init__(
+        self, exam: Exam, samples: int, known: Mapping[SampleKey, Sample], make: Make, context: int | None
+    ) -> None:
         self.exam, self.samples, self.make, self.context = exam, samples, make, context
         self.known = dict(known)
         self.items = {entry.item.id: entry.item for entry in exam.items}
@@ -93,7 +95,7 @@ def _levels(exam: Exam, items: Mapping[str, Item]) -> list[list[ExamItem]]:
 
 def no_room(request: Request) -> Sample:
     """The sample of a request whose prompt leaves no room for an answer: cut off before its first token."""
-    return Sample(*name_of(request), "", "length", 0, len(request.token_ids or ()), 0.0)
+    return Sample(*request_key(request), "", "length", 0, len(request.token_ids or ()), 0.0)
 
 
 _SOON, _IN_TURN, _AT_LAST = range(3)

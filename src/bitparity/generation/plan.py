@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.engines.batching import fixed_batches
-from bitparity.exam.chains import Name
 from bitparity.exam.frozen import Exam, ExamItem, samples_asked
 from bitparity.exam.requests import Questions, Unanswered, check_lengths, exam_requests, follow_up
 from bitparity.generation.chains import Ladder
@@ -16,7 +15,7 @@ from bitparity.generation.prepare import Prepared, _reference
 from bitparity.grading.passes import opens_reasoning
 from bitparity.grading.rules import completion_of
 from bitparity.models.checkpoint import context_length
-from bitparity.records import Keys, Request, Sample
+from bitparity.records import Request, RequestKey, Sample, SampleKeys
 from bitparity.schema import BenchmarkSpec
 
 if TYPE_CHECKING:
@@ -65,10 +64,10 @@ class Work:
         return len(self.first) + sum(ladder.missing() for ladder in self.ladders.values())
 
 
-class _Done(Container[Name]):
+class _Done(Container[RequestKey]):
     """The (benchmark, item, sample) that are done."""
 
-    def __init__(self, keys: Mapping[str, Keys]) -> None:
+    def __init__(self, keys: Mapping[str, SampleKeys]) -> None:
         self._keys = keys
 
     def __contains__(self, name: object) -> bool:
@@ -86,7 +85,7 @@ def plan_variant(prepared: Prepared, name: str) -> Work:
     context = variant.engine.max_model_len or (context_length(model.folder) if model.folder else None)
     how = {"control": variant.control, "served": variant.engine.kind == "openai"}
     questions: dict[str, Questions] = {}
-    done: dict[str, Keys] = {}
+    done: dict[str, SampleKeys] = {}
     ladders: dict[str, Ladder] = {}
     counts: dict[str, tuple[int, int]] = {}
     whole: dict[str, int] = {}  # benchmarks that a shard does not divide

@@ -28,7 +28,7 @@ from bitparity.models.checkpoint import (
     tokenizer_identity,
 )
 from bitparity.progress.tasks import Task
-from bitparity.records import Keys
+from bitparity.records import SampleKeys
 from bitparity.schema import Study, Variant
 from bitparity.store.environment import this_invocation
 from bitparity.store.run import WritableRun
@@ -71,9 +71,9 @@ class Prepared:
     environment: dict[str, Any]
     outcome: Outcome
     shard: Shard | None = None
-    _done: dict[tuple[str, str], Keys] = field(default_factory=dict)
+    _done: dict[tuple[str, str], SampleKeys] = field(default_factory=dict)
 
-    def done(self, name: str, benchmark: str) -> Keys:
+    def done(self, name: str, benchmark: str) -> SampleKeys:
         """The samples of a variant that need not be run again: read once, then kept up to date by the recorder."""
         if (name, benchmark) not in self._done:
             self._done[name, benchmark] = self.run.done(name, benchmark)

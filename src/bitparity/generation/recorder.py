@@ -9,12 +9,11 @@ from contextlib import contextmanager, suppress
 from typing import Self
 
 from bitparity.errors import DiskFullError
-from bitparity.exam.chains import Name, name_of
 from bitparity.generation.live_grading import LiveSheets
 from bitparity.generation.prepare import Prepared
 from bitparity.grading.live import Job, grade_job
 from bitparity.progress.board import Board
-from bitparity.records import Grade, Sample, output_tokens
+from bitparity.records import Grade, RequestKey, Sample, output_tokens, request_key
 from bitparity.store.jsonl import AppendLog, Patience
 from bitparity.store.run import sample_to_row
 
@@ -39,7 +38,7 @@ class Recorder:
         self._prepared, self._name, self._board = prepared, name, board
         run = prepared.run
         self._stored = {bench: prepared.done(name, bench) for bench in prepared.exams}
-        self._failed: set[Name] = set()
+        self._failed: set[RequestKey] = set()
         self._logs = {bench: AppendLog(run.samples_path(name, bench), run.patience) for bench in prepared.exams}
         self._live = None if idle_cores is None else LiveSheets(prepared, name, idle_cores, self._shown, test)
         stored = prepared.environment["variants"][name]
@@ -96,10 +95,10 @@ class Recorder:
 
     def _is_fresh(self, sample: Sample) -> bool:
         stored, key = self._stored[sample.benchmark], (sample.item, sample.sample)
-        if key in stored or (sample.finish == "error" and name_of(sample) in self._failed):
+        if key in stored or (sample.finish == "error" and request_key(sample) in self._failed):
             return False
         if sample.finish == "error":
-            self._failed.add(name_of(sample))
+            self._failed.add(request_key(sample))
         else:
             stored.add(key)
         return True

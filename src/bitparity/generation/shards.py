@@ -14,7 +14,7 @@ from typing import Any
 from bitparity.errors import RunError, UserInputError
 from bitparity.exam.frozen import Exam, load_if_frozen, samples_asked
 from bitparity.models.checkpoint import differing
-from bitparity.records import Key, Keys, Request
+from bitparity.records import Request, SampleKey, SampleKeys
 from bitparity.schema import Study
 from bitparity.store.environment import join_engine, join_sent
 from bitparity.store.jsonl import AppendLog, write_atomically
@@ -165,13 +165,13 @@ def _copy_exam(target: Run, runs: Sequence[Run], benchmark: str) -> None:
 
 def _check_doubles(runs: Sequence[Run], variant: str, benchmark: str) -> None:
     """Raise RunError where two runs hold different samples of the same item."""
-    seen, doubled = Keys(), Keys()
+    seen, doubled = SampleKeys(), SampleKeys()
     for run in runs:
         for key in (own := run.done(variant, benchmark)):
             if key in seen:
                 doubled.add(key)
         seen |= own
-    known: dict[Key, tuple[Run, dict[str, Any]]] = {}
+    known: dict[SampleKey, tuple[Run, dict[str, Any]]] = {}
     differing = []
     for run in runs if doubled else ():
         for key, row in run.rows(variant, benchmark, doubled):

@@ -27,7 +27,7 @@ from bitparity.engines.openai_client import passes, retry_after, sendable
 from bitparity.errors import StudyError
 from bitparity.grading.rules import completion_of
 from bitparity.progress.tasks import Task
-from bitparity.records import Item, Key, Sample
+from bitparity.records import Item, Sample, SampleKey
 from bitparity.schema import Study
 from bitparity.store.jsonl import AppendLog, file_stem, read_lines
 from bitparity.store.run import Run
@@ -50,7 +50,7 @@ _REFUSALS = {401, 403, 404}  # the next sample would fare no better
 class Question(NamedTuple):
     """One sample to judge and the prompt about it."""
 
-    key: Key
+    key: SampleKey
     prompt: str
 
 
@@ -97,9 +97,9 @@ def judgments_path(run: Run, variant: str, benchmark: str) -> Path:
     return run.path / "judgments" / variant / f"{file_stem(benchmark)}.jsonl"
 
 
-def stored(path: Path) -> dict[Key, Judgment]:
+def stored(path: Path) -> dict[SampleKey, Judgment]:
     """The judgments by (item, sample): the first with a verdict, else the last failure."""
-    found: dict[Key, Judgment] = {}
+    found: dict[SampleKey, Judgment] = {}
     for row in read_lines(path):
         key = (row["item"], row["sample"])
         if key not in found or found[key].correct is None:
@@ -112,12 +112,12 @@ def verdicts(
     benchmark: Benchmark,
     variant: str,
     items: Mapping[str, Item],
-    samples: Mapping[Key, Sample],
+    samples: Mapping[SampleKey, Sample],
     progress: Task,
     *,
     ask: bool,
     opened: bool | None = None,
-) -> dict[Key, Judgment]:
+) -> dict[SampleKey, Judgment]:
     """The judgments on all samples that have an answer; those without one are wrong and not shown to the judge.
 
     The judge sees the answer, never the reasoning; `opened` as in `grading.split_reasoning`.
@@ -144,8 +144,10 @@ def verdicts(
     return known
 
 
-def _ask_all(judge: Judge, questions: Sequence[Question], path: Path, what: str, progress: Task) -> dict[Key, Judgment]:
-    found: dict[Key, Judgment] = {}
+def _ask_all(
+    judge: Judge, questions: Sequence[Question], path: Path, what: str, progress: Task
+) -> dict[SampleKey, Judgment]:
+    found: dict[SampleKey, Judgment] = {}
     log = AppendLog(path)
     pool = ThreadPoolExecutor(PARALLEL)
     try:
@@ -164,8 +166,8 @@ def _ask_all(judge: Judge, questions: Sequence[Question], path: Path, what: str,
 
 def _answers(
     pool: ThreadPoolExecutor, judge: Judge, questions: Sequence[Question]
-) -> Iterator[tuple[Key, dict[str, Any]]]:
-    asked: dict[Future[dict[str, Any]], Key] = {pool.submit(judge.ask, q): q.key for q in questions}
+) -> Iterator[tuple[SampleKey, dict[str, Any]]]:
+    asked: dict[Future[dict[str, Any]], SampleKey] = {pool.submit(judge.ask, q): q.key for q in questions}
     for future in as_completed(asked):
         yield asked[future], future.result()
 

@@ -23,7 +23,7 @@ from bitparity.grading.live import Job, grade_job, grade_jobs, usable_cores
 from bitparity.grading.process_pool import grade_all
 from bitparity.grading.rules import ends_in_reasoning
 from bitparity.progress.tasks import Task
-from bitparity.records import Grade, Key, Sample
+from bitparity.records import Grade, Sample, SampleKey
 from bitparity.schema import BenchmarkSpec, Study
 from bitparity.store.jsonl import AppendLog, persistently, write_atomically
 from bitparity.store.run import Run, WritableRun, grade_to_row
@@ -102,11 +102,11 @@ class GradeSheet:
         self._log: AppendLog | None = None
 
     @property
-    def missing(self) -> list[Key]:
+    def missing(self) -> list[SampleKey]:
         """The samples without a grade."""
         return [key for key in self.samples if key not in self.grades]
 
-    def job(self, key: Key) -> Job:
+    def job(self, key: SampleKey) -> Job:
         """One answer to grade."""
         sample = self.samples[key]
         item = self.items[sample.item]
@@ -147,7 +147,7 @@ class GradeSheet:
             self._log.close()
             self._log = None
 
-    def write(self) -> list[Key]:
+    def write(self) -> list[SampleKey]:
         """Write all grades in the samples' order; the keys whose grade changed."""
         self.close()
         rows = [self._header(), *(grade_to_row(key, self.grades[key]) for key in self.samples)]
@@ -157,7 +157,7 @@ class GradeSheet:
 
 def grade_benchmark(
     run: Run, spec: BenchmarkSpec, variant: str, exam: Exam, grader: Grader, progress: Task, *, again: bool
-) -> tuple[list[Key], dict[Key, Grade]]:
+) -> tuple[list[SampleKey], dict[SampleKey, Grade]]:
     """Grade the samples of one variant and benchmark: the keys whose grade changed, and all grades.
 
     With `again` false, grades made before by the same code are kept.
@@ -183,7 +183,7 @@ def grade_benchmark(
     return sheet.write(), sheet.grades
 
 
-def _plain_grades(sheet: GradeSheet, missing: Sequence[Key]) -> Iterator[Grade]:
+def _plain_grades(sheet: GradeSheet, missing: Sequence[SampleKey]) -> Iterator[Grade]:
     jobs = [sheet.job(key) for key in missing]
     if not sheet.grader.benchmark.slow_grader:
         return map(grade_job, jobs)
@@ -221,14 +221,14 @@ def grade_missing(path: Path, progress: Task, *, unsafe_exec: bool = False) -> N
         pass
 
 
-def regrade(path: Path, progress: Task, *, unsafe_exec: bool = False) -> dict[tuple[str, str], list[Key]]:
+def regrade(path: Path, progress: Task, *, unsafe_exec: bool = False) -> dict[tuple[str, str], list[SampleKey]]:
     """Grade a whole run again from its samples; the keys that changed by (variant, benchmark)."""
     return dict(_grade_run(path, progress, unsafe_exec, again=True))
 
 
 def _grade_run(
     path: Path, progress: Task, unsafe_exec: bool, *, again: bool
-) -> Iterator[tuple[tuple[str, str], list[Key]]]:
+) -> Iterator[tuple[tuple[str, str], list[SampleKey]]]:
     with WritableRun(path) as run, ExitStack() as stack:
         study = run.study()
         graders = stack.enter_context(open_graders(run, study, None, unsafe_exec))

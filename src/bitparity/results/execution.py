@@ -9,7 +9,7 @@ from typing import Any
 
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.exam.frozen import Exam
-from bitparity.records import Grade, Key
+from bitparity.records import Grade, SampleKey
 from bitparity.schema import BenchmarkSpec
 from bitparity.store.run import Run
 
@@ -19,7 +19,9 @@ VERDICTS = (
 )
 
 
-def execution(run: Run, spec: BenchmarkSpec, exam: Exam, grades: Mapping[str, Mapping[Key, Grade]]) -> dict[str, Any]:
+def execution(
+    run: Run, spec: BenchmarkSpec, exam: Exam, grades: Mapping[str, Mapping[SampleKey, Grade]]
+) -> dict[str, Any]:
     """For results.json, by variant: the sandbox, the counts of each verdict, rates over several items.
 
     And the scores by platform, where items have one. Empty for a benchmark that runs no code.
@@ -60,6 +62,6 @@ def verdict_counts(grades: Iterable[Grade]) -> dict[str, int]:
     return {name: found[name] for name in [*VERDICTS, *sorted(found.keys() - set(VERDICTS))] if found[name]}
 
 
-def _mean(grades: Mapping[Key, Grade], platform: Mapping[str, str], place: str) -> float | None:
+def _mean(grades: Mapping[SampleKey, Grade], platform: Mapping[str, str], place: str) -> float | None:
     scores = [g.score for (item, _), g in grades.items() if platform.get(item) == place and g.score is not None]
     return sum(scores) / len(scores) if scores else None

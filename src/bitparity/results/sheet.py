@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitparity.exam.frozen import Exam
-from bitparity.records import Grade, Key, Sample
+from bitparity.records import Grade, Sample, SampleKey
 from bitparity.store.run import Run
 
 Scores = NDArray[np.float64]  # (items, samples) in [0, 1]; NaN where a sample has no score
@@ -27,8 +27,8 @@ class Sheet:
     """One variant's samples and grades of one benchmark, as a matrix in the exam's order."""
 
     scores: Scores
-    samples: Mapping[Key, Sample]
-    grades: Mapping[Key, Grade]
+    samples: Mapping[SampleKey, Sample]
+    grades: Mapping[SampleKey, Grade]
 
     @property
     def expected(self) -> int:
@@ -89,5 +89,5 @@ def read_sheet(run: Run, exam: Exam, variant: str, samples_per_item: int) -> She
     return Sheet(scores, samples, grades)
 
 
-def _of_exam(found: Mapping[Key, Record], row: Mapping[str, int], k: int) -> dict[Key, Record]:
+def _of_exam(found: Mapping[SampleKey, Record], row: Mapping[str, int], k: int) -> dict[SampleKey, Record]:
     return {key: record for key, record in found.items() if key[0] in row and key[1] < k}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
-Key = TypeVar("Key", bound=Hashable)
+Hypothesis = TypeVar("Hypothesis", bound=Hashable)
 
 
 def adjust_holm(p_values: Sequence[float]) -> list[float]:
@@ -24,6 +24,6 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def adjust_holm_by_key(p_values: Mapping[Key, float]) -> dict[Key, float]:
+def adjust_holm_by_key(p_values: Mapping[Hypothesis, float]) -> dict[Hypothesis, float]:
     """`adjust_holm` for named tests, all of them one family."""
     return dict(zip(p_values, adjust_holm(list(p_values.values())), strict=True))

@@ -25,7 +25,7 @@ from typing import Any, Self
 import yaml
 
 from bitparity.errors import RunError
-from bitparity.records import Grade, Key, Keys, Sample
+from bitparity.records import Grade, Sample, SampleKey, SampleKeys
 from bitparity.schema import Study
 from bitparity.store.jsonl import (
     _LINES,
@@ -58,12 +58,12 @@ def sample_from_row(row: dict[str, Any], benchmark: str) -> Sample:
     return Sample(benchmark=benchmark, logprobs=pairs, served_model=row.get("served_model"), **values)
 
 
-def grade_to_row(key: Key, grade: Grade) -> dict[str, Any]:
+def grade_to_row(key: SampleKey, grade: Grade) -> dict[str, Any]:
     """The stored form of a grade."""
     return {"item": key[0], "sample": key[1], **asdict(grade)}
 
 
-def grade_from_row(row: dict[str, Any]) -> tuple[Key, Grade]:
+def grade_from_row(row: dict[str, Any]) -> tuple[SampleKey, Grade]:
     """A grade from its stored form."""
     values = {f.name: row[f.name] for f in fields(Grade)}
     return (row["item"], row["sample"]), Grade(**values)
@@ -116,9 +116,9 @@ class Run:
         environment: dict[str, Any] = read_json(self.environment_path)
         return environment
 
-    def samples(self, variant: str, benchmark: str) -> dict[Key, Sample]:
+    def samples(self, variant: str, benchmark: str) -> dict[SampleKey, Sample]:
         """The samples of a variant by (item, sample): the first complete one, else the last failed one."""
-        found: dict[Key, Sample] = {}
+        found: dict[SampleKey, Sample] = {}
         for row in read_lines(self.samples_path(variant, benchmark)):
             sample = sample_from_row(row, benchmark)
             key = (sample.item, sample.sample)
@@ -126,25 +126,25 @@ class Run:
                 found[key] = sample
         return found
 
-    def done(self, variant: str, benchmark: str) -> Keys:
+    def done(self, variant: str, benchmark: str) -> SampleKeys:
         """The (item, sample) pairs that need not be run again. Reads the lines without parsing what was answered."""
         bits: dict[bytes | str, int] = {}
         for item, sample, failed, _ in _scan(self.samples_path(variant, benchmark)):
             if not failed:
                 bits[item] = bits.get(item, 0) | 1 << sample
-        keys = Keys()
+        keys = SampleKeys()
         for item, found in bits.items():
             keys.merge(_text(item), found)
         return keys
 
-    def rows(self, variant: str, benchmark: str, keys: Keys) -> Iterator[tuple[Key, dict[str, Any]]]:
+    def rows(self, variant: str, benchmark: str, keys: SampleKeys) -> Iterator[tuple[SampleKey, dict[str, Any]]]:
         """The stored rows of some samples, but for those that failed."""
         path = self.samples_path(variant, benchmark)
         for item, sample, failed, line in _scan(path):
             if not failed and (key := (_text(item), sample)) in keys:
                 yield key, json.loads(line)
 
-    def new_lines(self, variant: str, benchmark: str, have: Keys) -> Iterator[list[bytes]]:
+    def new_lines(self, variant: str, benchmark: str, have: SampleKeys) -> Iterator[list[bytes]]:
         """The stored lines, some at a time, of samples that are not in `have` and did not fail; they are put in."""
         lines: list[bytes] = []
         for item, sample, failed, line in _scan(self.samples_path(variant, benchmark)):
@@ -166,7 +166,7 @@ class Run:
                 found[row["item"]] = max(found.get(row["item"], 0), row["tokens"])
         return found
 
-    def grades(self, variant: str, benchmark: str) -> dict[Key, Grade]:
+    def grades(self, variant: str, benchmark: str) -> dict[SampleKey, Grade]:
         """The grades of a variant by (item, sample)."""
         rows = read_lines(self.grades_path(variant, benchmark))
         return dict(grade_from_row(row) for row in rows if "schema" not in row)
