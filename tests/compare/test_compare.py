@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import SHARED_DATA, Cli, Ended, replay_study, write_jsonl
 
-from bitparity.compare.compare import compare, known_benchmark
+from bitparity.benchmarks.registry import known_benchmark
+from bitparity.compare.compare import compare
 from bitparity.compare.pairing import pair_up
 from bitparity.compare.readers import read
 from bitparity.compare.runs import results_of_exam

@@ -48,7 +48,12 @@ class Source:
 class Info:
     """What a benchmark is, known without loading its data.
 
-    `chance` is the score of guessing, a fraction, None where it depends on the items.
+    `chance` is the score of guessing, a fraction, None where it depends on the items. `scored_forms` are the forms in
+    which the given options are scored by log-likelihood and nothing is generated.
+
+    For plans made without the data: `question_tokens` is the mean length of a question with its options, at four
+    characters a token; `fewshot_factor` says how many times longer the prompt of form `lm-eval` is, with its examples;
+    `subtasks` is the number of lm-eval's tasks that this benchmark is split into there, each limited by itself.
     """
 
     title: str
@@ -57,6 +62,10 @@ class Info:
     metric: str
     source: Source | None
     chance: float | None = 0.0
+    scored_forms: tuple[str, ...] = ()
+    question_tokens: int = 150
+    fewshot_factor: int = 1
+    subtasks: int = 1
 
 
 class Benchmark(ABC):

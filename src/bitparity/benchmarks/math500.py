@@ -34,6 +34,7 @@ class Math500(MathBenchmark):
         forms=("chat", "lm-eval"),
         metric="math_verify",
         source=source,
+        question_tokens=49,
     )
     # lm_eval/tasks/hendrycks_math/hendrycks_math_algebra.yaml, which hendrycks_math500.yaml includes
     lm_eval_prompt = "Problem: {}\nAnswer:"

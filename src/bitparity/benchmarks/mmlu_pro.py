@@ -69,6 +69,9 @@ class MmluPro(RowsBenchmark):
         metric="exact_match",
         source=source,
         chance=None,
+        question_tokens=163,
+        fewshot_factor=6,  # five shots
+        subtasks=14,  # one for each category
     )
 
     def items(self) -> Iterable[Item]:

@@ -34,6 +34,12 @@ def benchmark_names() -> list[str]:
     return list(_MODULES)
 
 
+def known_benchmark(name: str) -> str | None:
+    """The benchmark of ours that a task's name contains as whole words: `hendrycks_math500` is math500."""
+    words = "_" + "".join(c if c.isalnum() else "_" for c in name.casefold()) + "_"
+    return max((known for known in benchmark_names() if f"_{known}_" in words), key=len, default=None)
+
+
 def benchmark_class(name: str) -> type[Benchmark]:
     """The class of a benchmark; any name that starts with `lm_eval:` is a task of lm-eval."""
     module = _MODULES.get(name, "bitparity.benchmarks.lm_eval_task")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from bitparity.benchmarks.registry import known_benchmark
 from bitparity.compare import guards
 from bitparity.compare.pairing import Pairing, pair_up
 from bitparity.compare.records import ItemResult, Results, Source
@@ -167,13 +168,6 @@ def _defaults() -> tuple[dict[str, float], float]:
     profile = load_profile("default")
     own = {name: entry["margin"] / 100 for name, entry in profile.benchmarks.items() if "margin" in entry}
     return own, profile.benchmark["margin"] / 100
-
-
-def known_benchmark(name: str) -> str | None:
-    """The benchmark of ours that a task's name contains as whole words: `hendrycks_math500` is math500."""
-    words = "_" + "".join(c if c.isalnum() else "_" for c in name.casefold()) + "_"
-    found = [known for known in _defaults()[0] if f"_{known}_" in words]
-    return max(found, key=len, default=None)
 
 
 def _entry(results: Results, margin: float | None) -> dict[str, Any]:

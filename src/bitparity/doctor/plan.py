@@ -18,6 +18,7 @@ from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, ReasoningSpec, Study
 from bitparity.stats import power
 
 if TYPE_CHECKING:
+    from bitparity.benchmarks.contract import Info
     from bitparity.exam.frozen import Exam
     from bitparity.records import Item, Prompt
     from bitparity.store.run import Run
@@ -41,23 +42,10 @@ RANGE = (0.5, 1.0, 2.0)  # the assumption halved, as it stands, doubled
 OUTPUT_PLAIN, OUTPUT_REASONING = 500, 6000
 
 
-# Tokens of a question: the mean length of the data set's questions and options at four characters a token
-QUESTION_TOKENS = {"mmlu_pro": 163, "math500": 49, "aime24": 94, "livecodebench": 380}
-
-
-QUESTION_TOKENS_ELSE = 150
-
-
 TEMPLATE_TOKENS = 40  # what a prompt and a chat template add
 
 
-FEWSHOT = 6  # a five-shot prompt has about six times the length
-
-
 CHARACTERS_PER_TOKEN = 4
-
-
-SUBTASKS = {"mmlu_pro": 14}  # lm-eval's limit takes the first items of each
 
 
 ROUNDING = 1e-4  # to which margins are computed
@@ -206,8 +194,8 @@ def _size(spec: BenchmarkSpec, exam: Exam | None) -> Size:
         return _size_of_items(spec, list(load_benchmark(spec).items()))
     available = info.items if spec.data is None else len(read_jsonl(Path(spec.data)))
     source = "the published number of items" if spec.data is None else "the data file"
-    writes = (spec.name, spec.form) != ("gpqa_diamond", "lm-eval")
-    return Size(_limited(available, spec.limit), available, _assumed_prompt(spec.name, spec.form), writes, source)
+    writes = spec.form not in info.scored_forms
+    return Size(_limited(available, spec.limit), available, _assumed_prompt(info, spec.form), writes, source)
 
 
 def _limited(available: int, limit: int | None) -> int:
@@ -250,26 +238,26 @@ def _mean_tokens(prompts: Sequence[Sequence[Prompt]]) -> float:
 def _size_of_task(spec: BenchmarkSpec) -> Size:
     """A task of lm-eval, without loading it: its data file, the benchmark of ours that it asks, or the limit."""
     from bitparity.benchmarks.dataset import read_jsonl
-    from bitparity.benchmarks.registry import benchmark_class
-    from bitparity.compare.compare import known_benchmark
+    from bitparity.benchmarks.registry import benchmark_class, known_benchmark
 
     task = spec.name.removeprefix(LM_EVAL_PREFIX)
     known = known_benchmark(task)
-    limit = None if spec.limit is None else spec.limit * SUBTASKS.get(task, 1)
-    prompt = _assumed_prompt(known or "", "lm-eval")
+    info = benchmark_class(known or spec.name).info
+    limit = spec.limit and spec.limit * (info.subtasks if task == known else 1)
+    prompt = _assumed_prompt(info, "lm-eval")
     if spec.data is not None:
         available = len(read_jsonl(Path(spec.data)))
         return Size(_limited(available, limit), available, prompt, True, "the data file")
-    if known is not None and not task.startswith("mmlu_pro_"):
-        available = benchmark_class(known).info.items
-        return Size(_limited(available, limit), available, prompt, True, "the published number of items")
+    is_subtask = info.subtasks > 1 and task.startswith(f"{known}_")
+    if known is not None and not is_subtask:
+        return Size(_limited(info.items, limit), info.items, prompt, True, "the published number of items")
     unknown = "lm-eval tells it once it loads the task; give data: or limit: in the study, or --run"
     return Size(limit, None, prompt, True, "the limit" if limit else unknown)
 
 
-def _assumed_prompt(name: str, form: str) -> float:
-    shots = FEWSHOT if form == "lm-eval" and name == "mmlu_pro" else 1
-    return QUESTION_TOKENS.get(name, QUESTION_TOKENS_ELSE) * shots + TEMPLATE_TOKENS
+def _assumed_prompt(info: Info, form: str) -> float:
+    examples = info.fewshot_factor if form == "lm-eval" else 1
+    return info.question_tokens * examples + TEMPLATE_TOKENS
 
 
 def _output(spec: BenchmarkSpec, size: Size, run: Run | None, budget: int) -> tuple[float, str]:
