@@ -27,7 +27,7 @@ from support import answers, math_rows, replay_study, write_jsonl, write_yaml
 
 from bitparity.cli import app as cli
 from bitparity.progress.tasks import silent
-from bitparity.report.export import export
+from bitparity.report.exports import export
 from bitparity.results import build as results
 from bitparity.runner import run_study
 from bitparity.store.run import Run

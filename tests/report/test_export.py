@@ -15,9 +15,10 @@ from support import SHARED_DATA, Cli
 from bitparity.compare import readers as imports
 from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.records import Grade, Item, Prompt, Sample, Sampling
-from bitparity.report import export_samples
-from bitparity.report.export import COLUMNS
-from bitparity.report.model_card import model_cards
+from bitparity.report import exports
+from bitparity.report.exports import lm_eval
+from bitparity.report.exports.csv import COLUMNS
+from bitparity.report.exports.model_card import model_cards
 from bitparity.results.sheet import Sheet
 
 
@@ -127,14 +128,14 @@ def exam(benchmark: str, **provenance: Any) -> Exam:
     ],
 )
 def test_nothing_of_a_gated_question_is_exported(made: Exam) -> None:
-    rows = list(export_samples.rows(made, sheet(["q0", "q1"], [[1.0], [0.0]])))
+    rows = list(lm_eval.rows(made, sheet(["q0", "q1"], [[1.0], [0.0]])))
     assert [row["exact_match"] for row in rows] == [1.0, 0.0]
     assert "SECRET" not in json.dumps(rows)
     assert "B" not in {row["target"] for row in rows}
 
 
 def test_several_samples_give_one_row_and_a_missing_score_none() -> None:
-    rows = list(export_samples.rows(exam("math500"), sheet(["q0", "q1"], [[1.0, 0.0], [1.0, float("nan")]])))
+    rows = list(lm_eval.rows(exam("math500"), sheet(["q0", "q1"], [[1.0, 0.0], [1.0, float("nan")]])))
     assert [row["exact_match"] for row in rows] == [0.5, None]
     assert rows[0]["resps"] == [["SECRET q0", "SECRET q0"]]
     assert rows[0]["other_metrics"] == {"other": 0.5}
@@ -148,12 +149,12 @@ def test_several_samples_give_one_row_and_a_missing_score_none() -> None:
 def test_a_cut_off_is_no_missing_answer(status: Any, extracted: str | None, shown: str) -> None:
     made = sheet(["q0", "q1"], [[1.0], [0.0]])
     grades = {key: Grade(0.0, status, extracted) for key in made.grades}
-    rows = export_samples.rows(exam("math500"), Sheet(made.scores, made.samples, grades))
+    rows = lm_eval.rows(exam("math500"), Sheet(made.scores, made.samples, grades))
     assert [row["filtered_resps"] for row in rows] == [[shown]] * 2
 
 
 def test_hidden_tests_of_code_are_not_exported() -> None:
-    rows = list(export_samples.rows(exam("livecodebench"), sheet(["q0", "q1"], [[1.0], [0.0]])))
+    rows = list(lm_eval.rows(exam("livecodebench"), sheet(["q0", "q1"], [[1.0], [0.0]])))
     assert [row["target"] for row in rows] == [None, None]
 
 
@@ -216,6 +217,13 @@ def test_the_summary_says_the_answers_and_counts_the_guards(cli: Cli, finished: 
     assert "**nvfp4: loses 42.5 points on math500" in text
     assert "| math500 | nvfp4 | −42.5 |" in text
     assert "Guards: errors 0, warnings" in text
+
+
+def test_another_export_is_one_file(cli: Cli, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "name_only.py").write_text("def make(run, out):\n    return f'{run.study().name}\\n'\n")
+    monkeypatch.setattr(exports, "__path__", [*exports.__path__, str(tmp_path)])
+    assert "name-only" in exports.formats()
+    assert cli("export", finished, "--format", "name-only").out == "toy\n"
 
 
 def test_an_unknown_format_or_run_is_bad_input(cli: Cli, finished: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import typer
 
 from bitparity.cli.streams import Lenient, drop_stdout
 from bitparity.errors import EXIT_OPEN, EXIT_WORSE, BitparityError, UserInputError
+from bitparity.report.exports import formats
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -234,12 +235,12 @@ def report(
 def export(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     form: Annotated[
-        Literal["csv", "parquet", "lm-eval", "model-card", "summary"], typer.Option("--format", help="What to make.")
-    ],
+        str, typer.Option("--format", help=f"One of: {', '.join(formats())}.", autocompletion=formats)
+    ] = "",
     out: Annotated[Path | None, typer.Option(help="Where to write it; csv, model-card, summary: stdout.")] = None,
 ) -> None:
     """Results for other programs: tables, per-item results as lm-eval's, a model card's figures, a CI summary."""
-    from bitparity.report.export import export
+    from bitparity.report.exports import export
     from bitparity.store.run import Run
 
     made = export(Run(run), form, out)

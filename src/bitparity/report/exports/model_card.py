@@ -1,4 +1,4 @@
-"""The figures of a checkpoint for its model card: `model-index` metadata as the Hugging Face Hub reads it.
+"""Figures of a checkpoint for its model card: `model-index` metadata as the Hugging Face Hub reads it.
 
 One YAML block for each candidate, to be put into the front matter of its README.md. Only figures that stand for the
 whole benchmark are in it; what is left out, and why, stands in comments.
@@ -7,14 +7,22 @@ whole benchmark are in it; what is left out, and why, stands in comments.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from bitparity.benchmarks.registry import benchmark_class
 from bitparity.report.words import candidates, interval, verdict_words
+from bitparity.results.build import build
 from bitparity.results.guards.facts import forbids
 from bitparity.schema import LM_EVAL_PREFIX
+from bitparity.store.run import Run
+
+
+def make(run: Run, out: Path | None) -> str:
+    """The blocks of a run."""
+    return model_cards(build(run))
 
 
 def model_cards(results: Mapping[str, Any]) -> str:

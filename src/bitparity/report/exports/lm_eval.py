@@ -1,4 +1,4 @@
-"""Per-item results in the form of lm-eval's `--log_samples`: VARIANT/samples_BENCHMARK_DATE.jsonl, one line an item.
+"""Results by item as lm-eval's `--log_samples` writes them: VARIANT/samples_BENCHMARK_DATE.jsonl, one line an item.
 
 The date is that of the variant's last session, spelt as lm-eval spells it. `bitparity compare` and scripts made for
 lm-eval 0.4.13 read them. The score of an item is the mean over its samples, null where one has none. Hashes are
@@ -30,8 +30,9 @@ FILTER = "bitparity"
 INVALID = "[invalid]"  # lm-eval's word for an answer that could not be read
 
 
-def write_samples(run: Run, folder: Path) -> list[Path]:
-    """Write the files of all variants and benchmarks that have begun below a folder; gives their paths."""
+def make(run: Run, out: Path | None) -> list[Path]:
+    """Write the files of all variants and benchmarks that have begun."""
+    folder = out or run.path / "export" / "lm-eval"
     study, environment = run.study(), run.environment()
     written = []
     for spec in study.benchmarks:

@@ -1,0 +1,34 @@
+"""Results as Parquet: the rows and columns of the CSV, with types."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from bitparity.errors import MissingDependencyError, RunError
+from bitparity.report.exports.csv import COLUMNS, rows
+from bitparity.results.build import build
+from bitparity.store.run import Run
+
+
+def make(run: Run, out: Path | None) -> list[Path]:
+    """Write the rows. Raises MissingDependencyError without pyarrow, RunError where `out` cannot be written."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingDependencyError("pyarrow", "hub", "the export as Parquet") from None
+    kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
+    schema = pyarrow.schema([(column, kinds[kind]) for column, kind in COLUMNS.items()])
+    table = pyarrow.Table.from_pylist(list(rows(build(run))), schema=schema)
+    path = out or run.path / "export" / "results.parquet"
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pyarrow.parquet.write_table(table, part)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise RunError(f"{path} cannot be written ({error.strerror}); give another place with --out") from None
+    return [path]
