@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bitparity.progress.tasks import silent
+from bitparity.progress.events import Events
 from bitparity.report import html
 from bitparity.results import build as results
 from bitparity.runner import run_study
@@ -108,7 +108,7 @@ def made_run(folder: Path, items: int, variants: int) -> Run:
         "variants": {name: {"model": f"{name}.jsonl", "baseline": name == "v0"} for name in names},
         "benchmarks": [{"name": "mmlu_pro", "data": "mmlu_pro.jsonl"}],
     }
-    return run_study(load_study(write_yaml(folder / "study.yaml", study)), folder / "run", silent).run
+    return run_study(load_study(write_yaml(folder / "study.yaml", study)), folder / "run", Events()).run
 
 
 def measure(browser: Any, page: Path, rounds: int) -> dict[str, Any]:

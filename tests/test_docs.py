@@ -26,7 +26,7 @@ import yaml
 from support import answers, math_rows, replay_study, write_jsonl, write_yaml
 
 from bitparity.cli import app as cli
-from bitparity.progress.tasks import silent
+from bitparity.progress.events import Events
 from bitparity.report.exports import export
 from bitparity.results import build as results
 from bitparity.runner import run_study
@@ -121,7 +121,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     study = yaml.safe_load(replay_study(folder, 30).read_text())
     write_yaml(folder / "study.yaml", study | {"study": "qwen3-32b"})
-    done = run_study(load_study(folder / "study.yaml"), folder / "run", silent).run
+    done = run_study(load_study(folder / "study.yaml"), folder / "run", Events()).run
     results.write(done)
     for name in PLACES:
         shutil.copytree(done.path, folder / name)

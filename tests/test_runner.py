@@ -12,7 +12,7 @@ from support import Cli, answers, replay_study, write_jsonl
 from bitparity.engines.host import EngineProcess
 from bitparity.errors import EngineError
 from bitparity.generation import prepare as preparation
-from bitparity.progress.tasks import silent
+from bitparity.progress.events import Events
 from bitparity.runner import run_study
 from bitparity.schema import Variant
 from bitparity.store.jsonl import read_lines
@@ -44,7 +44,7 @@ def test_what_is_to_be_done_meanwhile_is_done_before_any_answer(tmp_path: Path) 
     seen: list[bool] = []
     out = tmp_path / "run"
     run_study(
-        load_study(replay_study(tmp_path)), out, silent, meanwhile=lambda: seen.append((out / "samples").exists())
+        load_study(replay_study(tmp_path)), out, Events(), meanwhile=lambda: seen.append((out / "samples").exists())
     )
     assert seen == [False]
     assert (out / "samples").exists()
@@ -97,7 +97,7 @@ def test_an_engine_that_loaded_other_files_costs_its_variant_only(
         return preparation.Model(None, {"sha256": "as looked at"} if name == "fp8" else {"recorded": name}, None)
 
     monkeypatch.setattr(preparation, "_open_files", opened)
-    outcome = run_study(load_study(replay_study(tmp_path)), tmp_path / "run", silent)
+    outcome = run_study(load_study(replay_study(tmp_path)), tmp_path / "run", Events())
     assert list(outcome.failures) == ["fp8"]
     assert "sha256 differ between what was looked at and what the engine loaded" in outcome.failures["fp8"]
     run = Run(tmp_path / "run")
@@ -113,9 +113,9 @@ def test_what_gave_the_earlier_answers_is_kept(finished: Path, monkeypatch: pyte
     study = load_study(finished.parent / "study.yaml")
     with monkeypatch.context() as failing:
         failing.setattr(EngineProcess, "start", lambda self: (_ for _ in ()).throw(EngineError("it cannot load")))
-        assert run_study(study, finished, silent).failures
+        assert run_study(study, finished, Events()).failures
     assert Run(finished).environment()["python"] == before["python"]
-    run_study(study, finished, silent)
+    run_study(study, finished, Events())
     environment = Run(finished).environment()
     (engine,) = environment["variants"]["fp8"]["engines"]
     assert [start["python"] for start in engine["starts"]] == [before["python"], "9.9.9"]
@@ -132,7 +132,7 @@ def test_a_run_of_an_earlier_version_goes_on(finished: Path) -> None:
     place.write_text(json.dumps(environment))
     path = finished / "samples" / "fp8" / "math500.jsonl"
     path.write_bytes(path.read_bytes()[:-30])
-    run_study(load_study(finished.parent / "study.yaml"), finished, silent)
+    run_study(load_study(finished.parent / "study.yaml"), finished, Events())
     (engine,) = Run(finished).environment()["variants"]["fp8"]["engines"]
     assert len(engine["starts"]) == 1
 

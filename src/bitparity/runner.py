@@ -1,6 +1,6 @@
 """Runs a study: what is missing -> engine -> store -> grades. The same call continues an unfinished run.
 
-run_study(load_study(Path("study.yaml")), Path("artifacts/my-study"), make_progress())
+run_study(load_study(Path("study.yaml")), Path("artifacts/my-study"), Events())
 """
 
 from __future__ import annotations
@@ -20,35 +20,30 @@ from bitparity.generation.session import show_exams
 from bitparity.generation.shards import Shard
 from bitparity.grading import judge as judging
 from bitparity.grading.passes import grade_benchmark
-from bitparity.progress.board import GRADING, Board, publishing
-from bitparity.progress.tasks import Task
+from bitparity.progress.events import GRADING, Events, PhaseChanged, SampleGraded, VariantEnded, VariantPlanned
 from bitparity.schema import Study
 from bitparity.store.run import WritableRun
-
-PROGRESS_FILE = "progress.json"
 
 
 def run_study(
     study: Study,
     path: Path,
-    progress: Task,
+    events: Events,
     *,
     unsafe_exec: bool = False,
-    board: Board | None = None,
     ray: str | None = None,
     shard: Shard | None = None,
     meanwhile: Callable[[], None] | None = None,
 ) -> Outcome:
     """Run what is missing of a study, grade it, and keep everything in `path`.
 
-    `unsafe_exec` runs a model's code without a sandbox where none works, and the results say so; `board` is told how
-    it goes, and progress.json in `path` tells others; `ray` is the address of a Ray cluster whose devices are used,
+    `unsafe_exec` runs a model's code without a sandbox where none works, and the results say so; the listeners of
+    `events` are told how it goes; `ray` is the address of a Ray cluster whose devices are used,
     or "auto"; `shard` is the part that is run; `meanwhile` is done while the first engine loads. Raises RunError,
     DataError or ModelError where the study cannot be run as it stands. An engine that dies is started again a few
     times, then costs its variant only: the others go on and `Outcome.failures` names it.
     """
     judging.check(study)
-    board = board or Board(study)
     with ExitStack() as stack:
         if ray is not None:
             from bitparity.cluster.ray_pool import connected
@@ -56,42 +51,42 @@ def run_study(
 
             stack.enter_context(connected(ray))
         run = stack.enter_context(WritableRun(path, study))
-        run.patience = WaitForRoom(board)
-        stack.enter_context(publishing(board, path / PROGRESS_FILE))
+        run.patience = WaitForRoom(events)
+        stack.enter_context(events.run(path))
         engines = stack.enter_context(Engines())
         if ray is None and not any(run.exam_path(spec.name).exists() for spec in study.benchmarks):
             first, variant = next(iter(study.variants.items()))  # nothing is done yet: it loads while exams are made
             engines.launch(found(first, variant), run.log_path(first))
         models = open_models(study)
-        prepared = stack.enter_context(prepare(study, run, models, progress, unsafe_exec=unsafe_exec, shard=shard))
-        show_exams(prepared, board)
+        prepared = stack.enter_context(prepare(study, run, models, events, unsafe_exec=unsafe_exec, shard=shard))
+        show_exams(prepared, events)
         if meanwhile is not None:
             meanwhile()
         planned = {name: plan_variant(prepared, name) for name in study.variants}
         for name, work in planned.items():
-            board.planned(name, work.counts)
+            events.emit(VariantPlanned(name, work.counts))
             if not work.count:
-                board.ended(name)
+                events.emit(VariantEnded(name))
         afterwards = stack.enter_context(Afterwards())
         waiting = [name for name, work in planned.items() if work.count]
         if ray is not None and waiting:
-            run_on_cluster(prepared, {name: planned[name] for name in waiting}, board, progress, afterwards)
+            run_on_cluster(prepared, {name: planned[name] for name in waiting}, events, afterwards)
             waiting = []
         for name in study.variants:
             if name in waiting:
                 waiting.remove(name)
-                _Turn(prepared, name, engines, board, progress, afterwards, waiting[:1]).take(planned[name])
-            afterwards.put(partial(_grade_variant, prepared, name, board, progress))
+                _Turn(prepared, name, engines, events, afterwards, waiting[:1]).take(planned[name])
+            afterwards.put(partial(_grade_variant, prepared, name, events))
         afterwards.finish()
         return prepared.outcome
 
 
-def _grade_variant(prepared: Prepared, name: str, board: Board, progress: Task) -> None:
-    board.phase(None, f"{GRADING} {name}")
+def _grade_variant(prepared: Prepared, name: str, events: Events) -> None:
+    events.emit(PhaseChanged(None, f"{GRADING} {name}"))
     for spec in prepared.study.benchmarks:
         if spec.name in prepared.exams:
             exam, grader = prepared.exams[spec.name], prepared.graders[spec.name]
-            _, grades = grade_benchmark(prepared.run, spec, name, exam, grader, progress, again=False)
+            _, grades = grade_benchmark(prepared.run, spec, name, exam, grader, events, again=False)
             for (item, sample), grade in grades.items():
-                board.graded(name, spec.name, item, sample, grade.score)
-    board.phase(None, None)
+                events.emit(SampleGraded(name, spec.name, item, sample, grade.score))
+    events.emit(PhaseChanged(None, None))

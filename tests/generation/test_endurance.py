@@ -23,6 +23,7 @@ from bitparity.generation.recorder import WaitForRoom
 from bitparity.generation.restarts import MOST, Restarts
 from bitparity.models.prefetch import available_bytes, read_ahead
 from bitparity.progress.board import Board
+from bitparity.progress.events import Events
 from bitparity.store.jsonl import AppendLog, Patience, read_lines
 from bitparity.store.run import Run, WritableRun
 from bitparity.study.resolve import load_study
@@ -112,7 +113,7 @@ def test_an_engine_that_is_killed_or_hangs_while_loading_is_started_again(
 
 def test_an_engine_that_had_loaded_is_tried_again_where_the_next_load_fails(tmp_path: Path) -> None:
     found = prepared(tmp_path, "vllm")
-    restarts = Restarts(found, "bf16", Board(found.study))
+    restarts = Restarts(found, "bf16", Events())
     assert restarts.again(EngineError("CUDA error", again=True))
     assert restarts.again(EngineError("the device is still in use"))
     assert restarts.again(EngineError("the device is still in use"))
@@ -174,7 +175,7 @@ def test_after_running_out_of_memory_less_is_asked_for_at_once(
     tmp_path: Path, kind: str, engine: dict[str, Any], steps: list[int | None]
 ) -> None:
     found = prepared(tmp_path, kind, **engine)
-    restarts = Restarts(found, "bf16", Board(found.study))
+    restarts = Restarts(found, "bf16", Events())
     key = "batch_size" if kind == "transformers" else "max_num_seqs"
     for step in steps:
         assert restarts.again(OUT_OF_MEMORY)
@@ -186,7 +187,7 @@ def test_after_running_out_of_memory_less_is_asked_for_at_once(
 
 def test_a_lack_of_memory_while_loading_is_tried_again_only_with_less(tmp_path: Path) -> None:
     found = prepared(tmp_path, "transformers", batch_size=2)
-    restarts = Restarts(found, "bf16", Board(found.study))
+    restarts = Restarts(found, "bf16", Events())
     error = EngineError("no memory", out_of_memory=True)
     assert restarts.again(error)
     assert not restarts.again(error)
@@ -194,7 +195,7 @@ def test_a_lack_of_memory_while_loading_is_tried_again_only_with_less(tmp_path: 
 
 def test_a_fault_that_is_not_one_of_memory_lowers_nothing(tmp_path: Path) -> None:
     found = prepared(tmp_path, "vllm")
-    restarts = Restarts(found, "bf16", Board(found.study))
+    restarts = Restarts(found, "bf16", Events())
     assert restarts.again(EngineError("CUDA error", again=True))
     assert restarts.variant.engine.max_num_seqs is None
 
@@ -256,7 +257,7 @@ def test_a_record_that_finds_the_disk_full_is_written_once_there_is_room(small_d
 def test_a_full_disk_is_told_once_and_so_is_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bitparity.generation.recorder.DISK_FULL_SECONDS", 0.0)
     board = Board(load_study(replay_study(tmp_path)))
-    patience = WaitForRoom(board)
+    patience = WaitForRoom(Events(board))
     for _ in range(3):
         patience.wait(DiskFullError("the disk is full: x could not be written; everything is kept"))
     assert board.snapshot()["phase"] == "waiting: the disk is full"

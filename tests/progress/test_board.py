@@ -15,17 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitparity.progress.board import (
-    ENOUGH,
-    GENERATING,
-    GRADING,
-    LOADING,
-    NOTES,
-    WINDOW,
-    Board,
-    publishing,
-    write_progress,
-)
+from bitparity.progress.board import ENOUGH, NOTES, WINDOW, Board
+from bitparity.progress.events import GENERATING, GRADING, LOADING
+from bitparity.progress.file import publishing, write_progress
 from bitparity.records import Sample
 from bitparity.schema import Study
 from bitparity.stats.arrays import pair_scores

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from support import Cli, replay_study
 
-from bitparity.progress.board import Board, write_progress
+from bitparity.progress.board import Board
+from bitparity.progress.events import Events
+from bitparity.progress.file import ProgressFile, write_progress
 from bitparity.progress.status import SILENCE, locked, look
-from bitparity.progress.tasks import silent
 from bitparity.records import Sample
 from bitparity.results import build as results
 from bitparity.runner import run_study
@@ -31,7 +32,9 @@ from bitparity.study.resolve import load_study
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("toy")
-    outcome = run_study(load_study(replay_study(folder)), folder / "run", silent)
+    study = load_study(replay_study(folder))
+    board = Board(study)
+    outcome = run_study(study, folder / "run", Events(board, ProgressFile(board)))
     assert not outcome.failures
     return folder / "run"
 
@@ -75,7 +78,7 @@ def test_a_resumed_run_knows_what_earlier_sessions_finished(once: Path, finished
     without_the_last(finished / "samples" / "nvfp4" / "math500.jsonl", 5)
     study = Run(finished).study()
     board = Board(study)
-    run_study(study, finished, silent, board=board)
+    run_study(study, finished, Events(board))
     variants = board.snapshot()["variants"]
     assert [(v["state"], v["done"], v["total"]) for v in variants.values()] == [("finished", 12, 12)] * 3
     assert [v["output_tokens"] for v in variants.values()] == [0, 0, 5 * 12]  # of this session

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import replay_study
 
-from bitparity.progress.tasks import silent
+from bitparity.progress.events import Events
 from bitparity.results import build as results
 from bitparity.runner import run_study
 from bitparity.study.resolve import load_study
@@ -17,7 +17,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of bf16, fp8 and nvfp4 over 40 recorded answers; look at it, but do not change it."""
     folder = tmp_path_factory.mktemp("finished")
     study = replay_study(folder, count=40, wrong={"bf16": [1], "fp8": [1, 2], "nvfp4": range(2, 20)})
-    done = run_study(load_study(study), folder / "run", silent).run
+    done = run_study(load_study(study), folder / "run", Events()).run
     results.write(done)
     return done.path
 

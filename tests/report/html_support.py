@@ -12,7 +12,7 @@ from typing import Any
 from support import write_jsonl, write_yaml
 
 from bitparity.benchmarks.gpqa_diamond import LETTERS, option_order
-from bitparity.progress.tasks import silent
+from bitparity.progress.events import Events
 from bitparity.report import html
 from bitparity.report.html.book import Bench, Book, Entry
 from bitparity.results import build as results
@@ -28,7 +28,7 @@ HOSTILE = (
 
 def finished(study: Path, folder: Path) -> tuple[Run, dict[str, Any]]:
     """A finished run with its results."""
-    run = run_study(load_study(study), folder, silent).run
+    run = run_study(load_study(study), folder, Events()).run
     return run, results.write(run)
 
 

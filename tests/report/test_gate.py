@@ -12,7 +12,7 @@ import pytest
 from support import Cli, replay_study
 
 from bitparity.errors import RunError
-from bitparity.progress.tasks import silent
+from bitparity.progress.events import Events
 from bitparity.report.gate import Line, check_run, exit_code, judge, junit
 from bitparity.results.build import write
 from bitparity.runner import run_study
@@ -22,7 +22,7 @@ from bitparity.study.resolve import load_study
 
 def run(folder: Path, count: int, wrong: dict[str, Any]) -> Path:
     folder.mkdir(exist_ok=True)
-    run_study(load_study(replay_study(folder, count, wrong)), folder / "run", silent)
+    run_study(load_study(replay_study(folder, count, wrong)), folder / "run", Events())
     return folder / "run"
 
 

@@ -16,7 +16,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from bitparity.progress.board import GENERATING, LOADING, Board
+from bitparity.progress.board import Board
+from bitparity.progress.events import GENERATING, LOADING
 from bitparity.progress.tasks import printable
 from bitparity.records import Sample
 from bitparity.report.live import PRELIMINARY, PlainLines, Screen, SideTask, time_left, unfolded, view
@@ -239,10 +240,8 @@ def test_a_pipe_gets_lines_without_escapes_and_its_tasks(
     board: Board, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with view(board) as task:
-        with task("bf16: loading", None, "models"), task("bf16", 500, "samples") as advance:
-            advance(1)  # both are the board's affair
-        with task("exam of math500", 500, "items") as advance:
+    with view(board) as events:
+        with events.task("exam of math500", 500, "items") as advance:
             advance(500)
         board.ended("fp8")
     out, err = capsys.readouterr()
@@ -256,11 +255,11 @@ def test_a_pipe_gets_lines_without_escapes_and_its_tasks(
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from bitparity.board import Board
+from bitparity.progress.board import Board
 from bitparity.report.live import view
-from bitparity.study import parse_study
+from bitparity.study.resolve import parse_study
 board = Board(parse_study({study!r}, "study", Path.cwd()))
-with view(board) as task, task("exam of math500", None, "items"):
+with view(board) as events, events.task("exam of math500", None, "items"):
     board.begin("bf16", {{"math500": (3, 500)}})
     time.sleep(1.2)
     {then}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support import SHARED_DATA, write_jsonl, write_yaml
 
-from bitparity.progress.tasks import silent
+from bitparity.progress.events import Events
 from bitparity.results import build as results
 from bitparity.runner import run_study
 from bitparity.study.resolve import load_study
@@ -61,7 +61,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         ],
     }
     path = write_yaml(folder / "study.yaml", study)
-    return results.build(run_study(load_study(path), folder / "run", silent).run)
+    return results.build(run_study(load_study(path), folder / "run", Events()).run)
 
 
 def named(found: dict[str, Any], bench: str, level: str) -> set[str]:

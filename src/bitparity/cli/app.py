@@ -131,11 +131,11 @@ def merge(
     from bitparity.generation.prepare import Outcome
     from bitparity.generation.shards import merge
     from bitparity.grading.passes import grade_missing
-    from bitparity.progress.tasks import make_progress
+    from bitparity.progress.tasks import show_tasks
     from bitparity.store.run import WritableRun
 
     merged = merge(out, shards)
-    grade_missing(out, make_progress(), unsafe_exec=unsafe_exec)
+    grade_missing(out, show_tasks(), unsafe_exec=unsafe_exec)
     results = _report(out)
     print(f"merged: {merged.taken} samples of {len(shards)} directories into {out}")
     for (variant, benchmark), (missing, asked) in merged.missing.items():
@@ -197,9 +197,9 @@ def grade(
 ) -> None:
     """Grade all samples of a run again, and say which verdicts changed."""
     from bitparity.grading.passes import regrade
-    from bitparity.progress.tasks import make_progress
+    from bitparity.progress.tasks import show_tasks
 
-    changes = regrade(run, make_progress(), unsafe_exec=unsafe_exec)
+    changes = regrade(run, show_tasks(), unsafe_exec=unsafe_exec)
     for (variant, benchmark), keys in changes.items():
         names = ", ".join(f"{item}#{sample}" for item, sample in keys[:10])
         more = f" and {len(keys) - 10} more" if len(keys) > 10 else ""
@@ -321,9 +321,9 @@ def demo(
 ) -> None:
     """Compare a real 135M model in BF16, FP8 and NVFP4 on this machine; no GPU, no account."""
     from bitparity.demo.study import demo_study
-    from bitparity.progress.tasks import make_progress
+    from bitparity.progress.tasks import show_tasks
 
-    study = demo_study(make_progress())
+    study = demo_study(show_tasks())
     outcome, results = _run_and_report(study, out)
     if outcome.failures or _incomplete(results):
         raise typer.Exit(EXIT_OPEN)
@@ -336,9 +336,8 @@ def _run_shard(study: Study, out: Path, shard: Shard, *, unsafe_exec: bool, ray:
     from bitparity.report.live import view
     from bitparity.runner import run_study
 
-    board = Board(study)
-    with view(board) as progress:
-        outcome = run_study(study, out, progress, unsafe_exec=unsafe_exec, board=board, ray=ray, shard=shard)
+    with view(Board(study)) as events:
+        outcome = run_study(study, out, events, unsafe_exec=unsafe_exec, ray=ray, shard=shard)
     for name, reason in outcome.failures.items():
         _say(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")
     parts = f"{out.parent.parent} {out.parent}/*" if out.parent.name == SHARDS_FOLDER else "OUT SHARD ..."
@@ -353,9 +352,8 @@ def _run_and_report(
     from bitparity.report.live import view
     from bitparity.runner import run_study
 
-    board = Board(study)
-    with view(board) as progress:
-        outcome = run_study(study, out, progress, unsafe_exec=unsafe_exec, board=board, ray=ray, meanwhile=_load_report)
+    with view(Board(study)) as events:
+        outcome = run_study(study, out, events, unsafe_exec=unsafe_exec, ray=ray, meanwhile=_load_report)
     results = _report(out)
     for name, reason in outcome.failures.items():
         _say(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")

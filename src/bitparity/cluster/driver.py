@@ -15,6 +15,7 @@ from typing import Any
 from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Pool, Refused
 from bitparity.cluster.scheduling import Device, Scheduler
 from bitparity.cluster.sources import Piece, Source, cost
+from bitparity.progress.events import DeviceChanged, Events, Noted, TokensComputed
 from bitparity.records import Request, Sample, request_key
 
 LOAD_TRIES = 2  # of one variant on one device
@@ -25,23 +26,14 @@ TOLD_SECONDS = 30.0  # without any device, after which people are told
 LOOK_AGAIN_SECONDS = 5.0  # for idle devices: what was measured meanwhile may make a change worth its while
 
 
-class Reporter:
-    """What the driver tells of its devices; by default nobody listens."""
+class Hooks:
+    """What the owner of the driver does at these moments; by default nothing."""
+
+    needed = "a device"
+    """What the driver waits for where there is no device, in words."""
 
     def loaded(self, device: str, variant: str, facts: dict[str, Any], seconds: float) -> None:
         """A device has loaded a variant."""
-
-    def computed(self, device: str, variant: str, count: int) -> None:
-        """How much a device's engine has computed of a variant since it was loaded."""
-
-    def state(self, device: str, text: str) -> None:
-        """What a device does now, for people."""
-
-    def lost(self, device: str, reason: str) -> None:
-        """A device is gone."""
-
-    def lonely(self, reason: str) -> None:
-        """There has been no device for a while."""
 
     def finished(self, variant: str) -> None:
         """All that could be answered of a variant is stored."""
@@ -73,13 +65,14 @@ class Driver:
         sources: Mapping[str, Source],
         pool: Pool,
         record: Callable[[str, list[Sample]], None],
-        reporter: Reporter | None = None,
+        hooks: Hooks | None = None,
+        events: Events | None = None,
     ) -> None:
         self.failures: dict[str, str] = {}
         self.isolated: list[tuple[str, Sample]] = []
         self.scheduler = Scheduler(sources)
         self._sources, self._pool, self._record = sources, pool, record
-        self._reporter = reporter or Reporter()
+        self._hooks, self._events = hooks or Hooks(), events or Events()
         self._held: dict[str, _Held] = {}
         self._load_failures: dict[tuple[str, str], int] = {}
         self._isolated_in_a_row = dict.fromkeys(sources, 0)
@@ -116,7 +109,7 @@ class Driver:
         """Whether there is anything left to do; tells of the variants that are through."""
         for variant in [v for v in self._open if self._finished(v)]:
             self._open.remove(variant)
-            self._reporter.finished(variant)
+            self._hooks.finished(variant)
         return bool(self._open)
 
     def _finished(self, variant: str) -> bool:
@@ -201,11 +194,11 @@ class Driver:
         variant = self.scheduler.choose(name)
         if variant is None:
             self._idle.add(name)
-            self._reporter.state(name, f"{device.variant or 'nothing loaded'}: waits")
+            self._events.emit(DeviceChanged(name, f"{device.variant or 'nothing loaded'}: waits"))
             return
         self._ready.discard(name)
         self.scheduler.load(name, variant, self._now)
-        self._reporter.state(name, f"{variant}: loading")
+        self._events.emit(DeviceChanged(name, f"{variant}: loading"))
         self._pool.load(name, variant)
 
     def _make_ready(self, name: str, device: Device) -> None:
@@ -227,15 +220,15 @@ class Driver:
     def _handle(self, event: Joined | Loaded | Computed | Died | Refused | Lost) -> None:
         name = event.device
         if isinstance(event, Computed):
-            self._reporter.computed(name, event.variant, event.count)
+            self._events.emit(TokensComputed(event.variant, event.count, name))
         elif isinstance(event, Joined):
             self.scheduler.join(name)
             self._held[name] = _Held()
         elif isinstance(event, Loaded):
             variant, began = self._variant_of(name), self.scheduler.devices[name].since
             self.scheduler.loaded(name, event.room, self._now)
-            self._reporter.loaded(name, variant, event.facts, self._now - began)
-            self._reporter.state(name, f"{variant}: running")
+            self._hooks.loaded(name, variant, event.facts, self._now - began)
+            self._events.emit(DeviceChanged(name, f"{variant}: running"))
         elif isinstance(event, Lost):
             self._lost(event)
         elif isinstance(event, Refused) or self.scheduler.devices[name].loading:
@@ -247,7 +240,7 @@ class Driver:
         """A device that cannot load a variant, or failed to twice, is given others; without any device it is over."""
         name, variant = event.device, self._variant_of(event.device)
         self.scheduler.unload(name)
-        self._reporter.state(name, f"{variant}: did not load")
+        self._events.emit(DeviceChanged(name, f"{variant}: did not load"))
         failures = self._load_failures[name, variant] = self._load_failures.get((name, variant), 0) + weight
         if failures >= LOAD_TRIES:
             self.scheduler.bar(name, variant)
@@ -264,7 +257,7 @@ class Driver:
         name, variant = event.device, self._variant_of(event.device)
         pieces = self._held[name].empty()
         self.scheduler.unload(name)
-        self._reporter.state(name, f"{variant}: its engine died")
+        self._events.emit(DeviceChanged(name, f"{variant}: its engine died"))
         for piece in pieces:
             piece.deaths += 1
         self._suspect(variant, pieces, event.reason)
@@ -303,7 +296,9 @@ class Driver:
         self._idle.discard(name)
         self._ready.discard(name)
         self._alone_since, self._last_loss = self._now, event.reason
-        self._reporter.lost(name, event.reason)
+        self._events.emit(DeviceChanged(name, None))
+        gone = f"{name} is gone, what it had not finished goes to others: {event.reason}"
+        self._events.emit(Noted(gone))
         pieces = held.empty()
         if variant is None or not pieces:
             return
@@ -323,7 +318,7 @@ class Driver:
         alone = self._now - self._alone_since
         if alone > TOLD_SECONDS and not self._told:
             self._told = True
-            self._reporter.lonely(self._last_loss)
+            self._events.emit(Noted(f"waiting for {self._hooks.needed} ({self._last_loss})"))
         if alone > LONELY_SECONDS:
             for variant in self._sources:
                 self._fail(variant, f"no device is left ({self._last_loss})")

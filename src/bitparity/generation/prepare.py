@@ -1,6 +1,6 @@
 """What a run needs before an engine answers: models, exams, graders, and what each variant still has to do.
 
-with prepare(study, run, progress) as prepared:
+with prepare(study, run, models, events) as prepared:
     work = plan_variant(prepared, "fp8")
 """
 
@@ -27,7 +27,7 @@ from bitparity.models.checkpoint import (
     resolve_tokenizer,
     tokenizer_identity,
 )
-from bitparity.progress.tasks import Task
+from bitparity.progress.events import Events
 from bitparity.records import SampleKeys
 from bitparity.schema import Study, Variant
 from bitparity.store.environment import this_invocation
@@ -98,7 +98,7 @@ def prepare(
     study: Study,
     run: WritableRun,
     models: dict[str, Model],
-    progress: Task,
+    events: Events,
     *,
     unsafe_exec: bool = False,
     shard: Shard | None = None,
@@ -110,7 +110,7 @@ def prepare(
     environment = _checked_environment(run, study, models, shard)
     outcome = Outcome(run)
     with open_graders(run, study, outcome.not_run, unsafe_exec) as graders:
-        frozen = _freeze_exams(run, study, models, outcome, progress)
+        frozen = _freeze_exams(run, study, models, outcome, events)
         environment["not_run"] = outcome.not_run
         run.update_environment(environment)
         yield Prepared(run, study, models, frozen, graders, environment, outcome, shard)
@@ -202,7 +202,7 @@ def _checked_environment(
 
 
 def _freeze_exams(
-    run: WritableRun, study: Study, models: Mapping[str, Model], outcome: Outcome, progress: Task
+    run: WritableRun, study: Study, models: Mapping[str, Model], outcome: Outcome, events: Events
 ) -> dict[str, Exam]:
     """The exam of each benchmark: the frozen one, or built now with the reference tokenizer."""
     renderer = models[_reference(study, models)].renderer
@@ -213,7 +213,7 @@ def _freeze_exams(
             continue
         if exam is None:
             try:
-                with progress(f"exam of {spec.name}", None, "items") as advance:
+                with events.task(f"exam of {spec.name}", None, "items") as advance:
                     exam = save_exam(build_exam(spec, renderer), run.exam_path(spec.name))
                     advance(len(exam.items))
             except (GatedDataError, UnavailableError) as error:

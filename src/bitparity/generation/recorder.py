@@ -12,7 +12,7 @@ from bitparity.errors import DiskFullError
 from bitparity.generation.live_grading import LiveSheets
 from bitparity.generation.prepare import Prepared
 from bitparity.grading.live import Job, grade_job
-from bitparity.progress.board import Board
+from bitparity.progress.events import Events, Noted, PhaseChanged, SampleGraded, SamplesStored
 from bitparity.records import Grade, RequestKey, Sample, output_tokens, request_key
 from bitparity.store.jsonl import AppendLog, Patience
 from bitparity.store.run import sample_to_row
@@ -31,11 +31,11 @@ class Recorder:
         self,
         prepared: Prepared,
         name: str,
-        board: Board,
+        events: Events,
         idle_cores: int | None,
         test: Callable[[Job], Grade] = grade_job,
     ) -> None:
-        self._prepared, self._name, self._board = prepared, name, board
+        self._prepared, self._name, self._events = prepared, name, events
         run = prepared.run
         self._stored = {bench: prepared.done(name, bench) for bench in prepared.exams}
         self._failed: set[RequestKey] = set()
@@ -79,7 +79,7 @@ class Recorder:
         self._prepared.note()
 
     def _shown(self, benchmark: str, item: str, sample: int, score: float | None) -> None:
-        self._board.graded(self._name, benchmark, item, sample, score)
+        self._events.emit(SampleGraded(self._name, benchmark, item, sample, score))
 
     def store(self, burst: Sequence[Sample]) -> None:
         """Keep a burst; what was stored before is dropped. All of it is durable when this returns."""
@@ -89,7 +89,7 @@ class Recorder:
                 log.append(rows)
         self._total["samples"] += len(fresh)
         self._total["output_tokens"] = output_tokens(fresh, self._total["output_tokens"])
-        self._board.answered(self._name, fresh)
+        self._events.emit(SamplesStored(self._name, fresh))
         if self._live is not None:
             self._live.take(fresh)
 
@@ -110,8 +110,8 @@ class WaitForRoom(Patience):
     The engine meanwhile goes on until what it has finished fills its own queue, and then waits too.
     """
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, events: Events) -> None:
+        self._events = events
         self._told = False
         self._given_up = threading.Event()
 
@@ -121,8 +121,9 @@ class WaitForRoom(Patience):
             raise error
         if not self._told:
             self._told = True
-            self._board.phase(None, "waiting: the disk is full")
-            self._board.note(f"{str(error).partition(';')[0]}: paused; the run goes on as soon as there is room")
+            self._events.emit(PhaseChanged(None, "waiting: the disk is full"))
+            full = str(error).partition(";")[0]
+            self._events.emit(Noted(f"{full}: paused; the run goes on as soon as there is room"))
         if self._given_up.wait(DISK_FULL_SECONDS):
             raise error
 
@@ -134,5 +135,5 @@ class WaitForRoom(Patience):
         """Go on."""
         if self._told:
             self._told = False
-            self._board.phase(None, None)
-            self._board.note("there is room on the disk again: going on")
+            self._events.emit(PhaseChanged(None, None))
+            self._events.emit(Noted("there is room on the disk again: going on"))

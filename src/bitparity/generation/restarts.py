@@ -8,7 +8,7 @@ from typing import Any
 
 from bitparity.errors import EngineError
 from bitparity.generation.prepare import Prepared
-from bitparity.progress.board import Board
+from bitparity.progress.events import Events, Noted
 from bitparity.schema import EngineSpec
 
 MOST = 3  # restarts of one variant in one session
@@ -20,9 +20,9 @@ LEAST_AT_ONCE = 8  # sequences; an engine that runs out of memory with so few is
 class Restarts:
     """Decides whether a variant's engine is started again, and as what: `variant` is what to load."""
 
-    def __init__(self, prepared: Prepared, name: str, board: Board) -> None:
+    def __init__(self, prepared: Prepared, name: str, events: Events) -> None:
         self.variant = prepared.loadable(name)
-        self._prepared, self._name, self._board = prepared, name, board
+        self._prepared, self._name, self._events = prepared, name, events
         self._count = 0
 
     def again(self, error: EngineError) -> bool:
@@ -42,7 +42,7 @@ class Restarts:
         stored.append({"at": at, "reason": str(error), "lowered": lowered})
         self._prepared.note()
         less = "".join(f", {key} {value}" for key, value in lowered.items())
-        self._board.note(f"{self._name}: engine restarted ({self._count} of {MOST}{less}): {error}")
+        self._events.emit(Noted(f"{self._name}: engine restarted ({self._count} of {MOST}{less}): {error}"))
         return True
 
     def _lowered(self) -> dict[str, Any]:

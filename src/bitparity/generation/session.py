@@ -15,29 +15,30 @@ from bitparity.errors import ChangedModelError
 from bitparity.exam.frozen import groups_of, samples_asked
 from bitparity.generation.prepare import Prepared
 from bitparity.models.checkpoint import differing
-from bitparity.progress.board import LOADING, Board
+from bitparity.progress.events import LOADING, BenchmarkSkipped, Events, ExamFrozen, PhaseChanged, VariantStarted
 from bitparity.store.environment import device_of, join_engine, this_invocation
 
 
-def show_exams(prepared: Prepared, board: Board) -> None:
-    """Tell the board what is asked."""
+def show_exams(prepared: Prepared, events: Events) -> None:
+    """Tell what is asked."""
     for spec in prepared.study.benchmarks:
         if (exam := prepared.exams.get(spec.name)) is not None:
             ids = [entry.item.id for entry in exam.items]
-            board.exam(spec.name, ids, samples_asked(exam, spec), groups_of(exam), exam.sampling.max_tokens)
+            samples, budget = samples_asked(exam, spec), exam.sampling.max_tokens
+            events.emit(ExamFrozen(spec.name, ids, samples, groups_of(exam), budget))
     for name, reason in prepared.outcome.not_run.items():
-        board.not_run(name, reason)
+        events.emit(BenchmarkSkipped(name, reason))
 
 
-def show_start(prepared: Prepared, name: str, board: Board) -> None:
-    """Tell the board that a variant begins, and note which exams it sits with which sampling values."""
+def show_start(prepared: Prepared, name: str, events: Events) -> None:
+    """Tell that a variant begins, and note which exams it sits with which sampling values."""
     stored = prepared.environment["variants"][name]
     for spec in prepared.study.benchmarks:
         if (exam := prepared.exams.get(spec.name)) is not None:
             stored.setdefault("exam", {}).setdefault(spec.name, exam.sha256)
             stored.setdefault("sampling", {}).setdefault(spec.name, asdict(exam.sampling))
-    board.begin(name)
-    board.phase(name, LOADING)
+    events.emit(VariantStarted(name))
+    events.emit(PhaseChanged(name, LOADING))
 
 
 def record_engine(prepared: Prepared, name: str, facts: dict[str, Any], place: dict[str, Any] | None = None) -> None:

@@ -26,7 +26,7 @@ from bitparity.benchmarks.registry import load_benchmark
 from bitparity.engines.openai_client import passes, retry_after, sendable
 from bitparity.errors import StudyError
 from bitparity.grading.rules import completion_of
-from bitparity.progress.tasks import Task
+from bitparity.progress.events import Events
 from bitparity.records import Item, Sample, SampleKey
 from bitparity.schema import Study
 from bitparity.store.jsonl import AppendLog, file_stem, read_lines
@@ -113,7 +113,7 @@ def verdicts(
     variant: str,
     items: Mapping[str, Item],
     samples: Mapping[SampleKey, Sample],
-    progress: Task,
+    events: Events,
     *,
     ask: bool,
     opened: bool | None = None,
@@ -140,18 +140,18 @@ def verdicts(
         else:
             questions.append(Question(key, benchmark.judge_prompt(items[sample.item], answer, sample.sample)))
     if ask and questions:
-        known |= _ask_all(Judge(settings), questions, path, f"{variant}: judging {benchmark.spec.name}", progress)
+        known |= _ask_all(Judge(settings), questions, path, f"{variant}: judging {benchmark.spec.name}", events)
     return known
 
 
 def _ask_all(
-    judge: Judge, questions: Sequence[Question], path: Path, what: str, progress: Task
+    judge: Judge, questions: Sequence[Question], path: Path, what: str, events: Events
 ) -> dict[SampleKey, Judgment]:
     found: dict[SampleKey, Judgment] = {}
     log = AppendLog(path)
     pool = ThreadPoolExecutor(PARALLEL)
     try:
-        with progress(what, len(questions), "answers") as advance:
+        with events.task(what, len(questions), "answers") as advance:
             for key, row in _answers(pool, judge, questions):
                 log.append([row])
                 found[key] = Judgment(row["correct"], row["extracted"], row["error"])

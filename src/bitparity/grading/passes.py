@@ -22,7 +22,7 @@ from bitparity.grading import judge as judging
 from bitparity.grading.live import Job, grade_job, grade_jobs, usable_cores
 from bitparity.grading.process_pool import grade_all
 from bitparity.grading.rules import ends_in_reasoning
-from bitparity.progress.tasks import Task
+from bitparity.progress.events import Events
 from bitparity.records import Grade, Sample, SampleKey
 from bitparity.schema import BenchmarkSpec, Study
 from bitparity.store.jsonl import AppendLog, persistently, write_atomically
@@ -156,7 +156,7 @@ class GradeSheet:
 
 
 def grade_benchmark(
-    run: Run, spec: BenchmarkSpec, variant: str, exam: Exam, grader: Grader, progress: Task, *, again: bool
+    run: Run, spec: BenchmarkSpec, variant: str, exam: Exam, grader: Grader, events: Events, *, again: bool
 ) -> tuple[list[SampleKey], dict[SampleKey, Grade]]:
     """Grade the samples of one variant and benchmark: the keys whose grade changed, and all grades.
 
@@ -167,10 +167,10 @@ def grade_benchmark(
     benchmark = grader.benchmark
     asked = {key: sheet.samples[key] for key in missing} if benchmark.judge else {}
     inside = opens_reasoning(exam, spec)
-    judgments = judging.verdicts(run, benchmark, variant, sheet.items, asked, progress, ask=not again, opened=inside)
+    judgments = judging.verdicts(run, benchmark, variant, sheet.items, asked, events, ask=not again, opened=inside)
     if not missing and sheet.path.exists() and list(sheet.old) == list(sheet.samples):
         return [], sheet.grades
-    with progress(f"{variant}: grading {spec.name}", len(missing), "answers") as advance:
+    with events.task(f"{variant}: grading {spec.name}", len(missing), "answers") as advance:
         if benchmark.runs_code:
             for job, grade in grade_jobs((sheet.job(key) for key in missing), usable_cores()):
                 sheet.keep([(job, grade)])
@@ -215,19 +215,19 @@ def _same_grader(path: Path) -> bool:
     return isinstance(header, dict) and header.get("grader") == grader_fingerprint()
 
 
-def grade_missing(path: Path, progress: Task, *, unsafe_exec: bool = False) -> None:
+def grade_missing(path: Path, events: Events, *, unsafe_exec: bool = False) -> None:
     """Grade what of a run has no grade by this code."""
-    for _ in _grade_run(path, progress, unsafe_exec, again=False):
+    for _ in _grade_run(path, events, unsafe_exec, again=False):
         pass
 
 
-def regrade(path: Path, progress: Task, *, unsafe_exec: bool = False) -> dict[tuple[str, str], list[SampleKey]]:
+def regrade(path: Path, events: Events, *, unsafe_exec: bool = False) -> dict[tuple[str, str], list[SampleKey]]:
     """Grade a whole run again from its samples; the keys that changed by (variant, benchmark)."""
-    return dict(_grade_run(path, progress, unsafe_exec, again=True))
+    return dict(_grade_run(path, events, unsafe_exec, again=True))
 
 
 def _grade_run(
-    path: Path, progress: Task, unsafe_exec: bool, *, again: bool
+    path: Path, events: Events, unsafe_exec: bool, *, again: bool
 ) -> Iterator[tuple[tuple[str, str], list[SampleKey]]]:
     with WritableRun(path) as run, ExitStack() as stack:
         study = run.study()
@@ -236,5 +236,5 @@ def _grade_run(
             exam = load_if_frozen(run, spec.name)
             for variant in study.variants if exam else ():
                 assert exam is not None
-                changed, _ = grade_benchmark(run, spec, variant, exam, graders[spec.name], progress, again=again)
+                changed, _ = grade_benchmark(run, spec, variant, exam, graders[spec.name], events, again=again)
                 yield (variant, spec.name), changed

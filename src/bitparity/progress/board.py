@@ -2,46 +2,39 @@
 
 ```
 board = Board(study)
-with publishing(board, run.path / "progress.json"):
-    board.exam("math500", ids, samples=1)
-    board.begin("fp8", {"math500": (0, 500)})
-    board.phase("fp8", GENERATING)
-    board.answered("fp8", samples)
-    board.graded("fp8", "math500", item, sample, score)
-    board.ended("fp8")
+events = Events(board)
+events.emit(VariantStarted("fp8"))
+board.snapshot()
 ```
-The runner tells it what happens, from any thread; `snapshot` gives everything as one JSON document (schema
+It listens to the run's events, from any thread; `snapshot` gives everything as one JSON document (schema
 `bitparity/progress/1`). What it says of accuracy is preliminary: the verdicts are made from the files, at the end.
 Memory: one number a sample and one row an item; the rest does not grow with the run.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bitparity.progress import events as ev
+from bitparity.progress.events import GENERATING, LOADING
 from bitparity.records import Sample
 from bitparity.schema import Study
 from bitparity.stats.arrays import pair_scores
 from bitparity.stats.intervals import mean_interval
 
 SCHEMA = "bitparity/progress/1"
-
-
-LOADING, GENERATING, GRADING = "loading", "generating", "grading"  # phases that the board knows; others are words only
 
 
 WINDOW = 30  # seconds that a present rate is taken over
@@ -51,12 +44,6 @@ ENOUGH = 20  # samples, below which a rate or a length says little
 
 
 NOTES = 20  # the last ones are kept
-
-
-PUBLISH_SECONDS = 1.0  # between two files where something changed
-
-
-HEARTBEAT = 5.0  # seconds between two files where nothing did
 
 
 class _Flow:
@@ -143,7 +130,8 @@ class _Variant:
     phase: str | None = None
     since: float = 0.0  # when the phase began
     spent: dict[str, float] = field(default_factory=dict)  # seconds by phase, the present one left out
-    counts: deque[tuple[float, int]] = field(default_factory=deque)  # what the engine said it had computed, and when
+    by_device: dict[str, int] = field(default_factory=dict)  # what each engine said last that it had computed
+    counts: deque[tuple[float, int]] = field(default_factory=deque)  # what the engines said they had computed, and when
 
     def seconds(self, phase: str, now: float) -> float:
         """How long a phase has lasted in this session."""
@@ -182,7 +170,7 @@ class _Variant:
 
 
 class Board:
-    """What happens in a run, told by the runner and read by the live view and by `bitparity status`.
+    """The state of a run: a listener to its events, read by the live view and by `bitparity status`.
 
     Every method may be called from any thread. `clock` gives seconds that only go forward.
     """
@@ -200,6 +188,32 @@ class Board:
         self._started = time.time()
         self.version = 0
         """Grows with everything that changes."""
+
+    def __call__(self, event: ev.Event) -> None:
+        """Take an event in; tasks are no part of the state."""
+        match event:
+            case ev.ExamFrozen():
+                self.exam(event.benchmark, event.items, event.samples, event.groups, event.budget)
+            case ev.BenchmarkSkipped():
+                self.not_run(event.benchmark, event.reason)
+            case ev.VariantPlanned():
+                self.planned(event.variant, event.samples)
+            case ev.VariantStarted():
+                self.begin(event.variant)
+            case ev.PhaseChanged():
+                self.phase(event.variant, event.phase)
+            case ev.SamplesStored():
+                self.answered(event.variant, event.samples)
+            case ev.TokensComputed():
+                self.computed(event.variant, event.count, event.device)
+            case ev.SampleGraded():
+                self.graded(event.variant, event.benchmark, event.item, event.sample, event.score)
+            case ev.VariantEnded():
+                self.ended(event.variant, event.reason)
+            case ev.DeviceChanged():
+                self.worker(event.device, event.state)
+            case ev.Noted():
+                self.note(event.text)
 
     def exam(
         self,
@@ -269,10 +283,12 @@ class Board:
             for sample in failed:
                 found.cells[sample.benchmark].failed.add((sample.item, sample.sample))
 
-    def computed(self, variant: str, count: int) -> None:
-        """What a variant's engine has computed so far (`Engine.progress`): answers show only once they are whole."""
+    def computed(self, variant: str, count: int, device: str = "") -> None:
+        """What a variant's engines have computed so far (`Engine.progress`): answers show only once they are whole."""
         with self._changed():
-            self._variants[variant].note_count(self._clock(), count)
+            found = self._variants[variant]
+            found.by_device[device] = count
+            found.note_count(self._clock(), sum(found.by_device.values()))
 
     def graded(self, variant: str, benchmark: str, item: str, sample: int, score: float | None) -> None:
         """A grade, new or kept from before; the last one of a sample counts. None is unscored.
@@ -475,41 +491,3 @@ def _figures(
     if baseline is not None and (both := whole & ~np.isnan(baseline).any(axis=1)).any():
         figures["lost"], figures["gained"] = pair_scores(baseline[both], scores[both]).flips
     return figures
-
-
-def write_progress(path: Path, snapshot: Mapping[str, Any]) -> None:
-    """Write a snapshot so that readers find it whole. What the disk refuses is left out: a run goes on without it."""
-    temporary = path.with_name(f".{path.name}.part")
-    text = json.dumps(snapshot, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        temporary.write_text(text, "utf-8", "replace")
-        temporary.replace(path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        with suppress(OSError), path.open("r+", encoding="utf-8", errors="replace") as file:
-            file.write(text)  # over the old one: that takes no room, and a full disk is what is to be said
-            file.truncate()
-
-
-@contextmanager
-def publishing(board: Board, path: Path, interval: float = PUBLISH_SECONDS) -> Iterator[None]:
-    """Keep `path` up to date from a thread of its own; at the end it says that nothing runs any more."""
-    stop = threading.Event()
-
-    def publish() -> None:
-        written, at = -1, -HEARTBEAT
-        while not stop.is_set():
-            if board.version != written or time.monotonic() - at >= HEARTBEAT:
-                written, at = board.version, time.monotonic()
-                write_progress(path, board.snapshot())
-            stop.wait(interval)
-
-    thread = threading.Thread(target=publish, name="progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        write_progress(path, {**board.snapshot(), "running": False})

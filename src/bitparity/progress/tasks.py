@@ -12,20 +12,37 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import IO, Any
 
-Advance = Callable[[int], None]
-"""Says that so many more units are finished."""
+from bitparity.progress.events import Advance, Event, Events, Task, TaskAdvanced, TaskEnded, TaskStarted
 
-
-Task = Callable[[str, int | None, str], AbstractContextManager[Advance]]
-"""`task(what, total, unit)`: one bar; total None where it is not known; unit "B" counts bytes."""
+TaskShower = Callable[[str, int | None, str], AbstractContextManager[Advance]]
+"""`show(name, total, unit)`: one task, shown while the block lasts."""
 
 
 PLAIN_INTERVAL = 10.0  # seconds between two plain lines of one task
 
 
-def make_progress() -> Task:
-    """The kind of progress that fits stderr."""
-    return _rich_task if redraws(sys.stderr) else plain_task
+def show_tasks() -> Events:
+    """Events whose tasks are shown on stderr, as it fits there."""
+    return Events(TaskListener(_rich_task if redraws(sys.stderr) else plain_task))
+
+
+class TaskListener:
+    """Shows the tasks of a run; all other events are nothing to it."""
+
+    def __init__(self, show: TaskShower) -> None:
+        self._show = show
+        self._shown: dict[Task, tuple[AbstractContextManager[Advance], Advance]] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Show a task's begin, progress and end."""
+        match event:
+            case TaskStarted(task):
+                shown = self._show(task.name, task.total, task.unit)
+                self._shown[task] = shown, shown.__enter__()
+            case TaskAdvanced(task, count):
+                self._shown[task][1](count)
+            case TaskEnded(task):
+                self._shown.pop(task)[0].__exit__(None, None, None)
 
 
 def redraws(stream: IO[str]) -> bool:
@@ -36,12 +53,6 @@ def redraws(stream: IO[str]) -> bool:
 def printable(text: str) -> str:
     """A text of any origin in one line, without what a terminal would act on."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
-
-
-@contextmanager
-def silent(what: str, total: int | None, unit: str) -> Iterator[Advance]:
-    """No progress at all."""
-    yield lambda _: None
 
 
 _shared: list[Any] = []  # the bars on the screen, and how many tasks show in them

@@ -1,8 +1,8 @@
 """A run on the terminal while it goes: variants x benchmarks, what is done, how fast, and the answers so far.
 
 ```
-with view(board) as task:
-    run_study(study, path, task, board=board)
+with view(Board(study)) as events:
+    run_study(study, path, events)
 ```
 A terminal shows one table that is drawn again in place; a pipe gets plain lines. Both are made from the snapshots of a
 `Board` (schema `bitparity/progress/1`), so `bitparity status` shows another process's run in the same words.
@@ -25,16 +25,17 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from bitparity.progress.board import GENERATING, LOADING, Board
+from bitparity.progress.board import Board
+from bitparity.progress.events import GENERATING, LOADING, Advance, Events
+from bitparity.progress.file import ProgressFile
 from bitparity.progress.tasks import (
     PLAIN_INTERVAL,
-    Advance,
-    Task,
+    TaskListener,
+    TaskShower,
     duration,
     plain_task,
     printable,
     redraws,
-    silent,
     task_line,
 )
 from bitparity.report.words import percent, score
@@ -95,21 +96,17 @@ class SideTask:
 
 
 @contextmanager
-def view(board: Board, console: Console | None = None) -> Iterator[Task]:
-    """Show a run on stderr while the block lasts; gives what its other tasks are shown with."""
+def view(board: Board, console: Console | None = None) -> Iterator[Events]:
+    """Show a run on stderr while the block lasts, and keep its progress.json; gives the events to tell of it."""
+    published = ProgressFile(board)
     console = console or Console(stderr=True)
     if not redraws(console.file):
         with _lines(board):
-            yield _but_samples(plain_task)
+            yield Events(board, published, TaskListener(plain_task))
         return
     tasks: list[SideTask] = []
     with _redrawn(console, lambda: Screen(board.snapshot(), tasks=tuple(tasks))):
-        yield _but_samples(_side_tasks(tasks))
-
-
-def _but_samples(task: Task) -> Task:
-    """Tasks but for those that the board shows: a variant that loads, and its samples."""
-    return lambda what, total, unit: (silent if unit in ("models", "samples") else task)(what, total, unit)
+        yield Events(board, published, TaskListener(_side_tasks(tasks)))
 
 
 @contextmanager
@@ -152,7 +149,7 @@ def _follow_in_lines(statuses: Iterable[Status], stream: IO[str]) -> None:
             say([f"{status.snapshot['study']}: {status.said}"], stream)
 
 
-def _side_tasks(tasks: list[SideTask]) -> Task:
+def _side_tasks(tasks: list[SideTask]) -> TaskShower:
     @contextmanager
     def task(what: str, total: int | None, unit: str) -> Iterator[Advance]:
         shown = SideTask(printable(what), total, unit)

@@ -1,0 +1,215 @@
+"""Events of a run: what happens, and the listeners that it is told to.
+
+```
+events = Events(Board(study))           # a listener is any function of one event
+events.emit(PhaseChanged("fp8", LOADING))
+with events.task("exam of math500", None, "items") as advance:
+    advance(500)
+```
+Whoever works emits events and knows no listener. `Events()` tells nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bitparity.records import Sample
+
+LOADING, GENERATING, GRADING = "loading", "generating", "grading"  # phases with a meaning; all others are only shown
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The run directory is there and locked by this process."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """Nothing runs any more, whether the run is complete or broken off."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExamFrozen:
+    """A benchmark's item ids, the samples asked of each, the group of each item, and the token budget of an answer."""
+
+    benchmark: str
+    items: Sequence[str]
+    samples: int
+    groups: Sequence[str] | None = None
+    budget: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkSkipped:
+    """A benchmark that this run leaves out."""
+
+    benchmark: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VariantPlanned:
+    """By benchmark the samples of a variant that are stored already, and all of them."""
+
+    variant: str
+    samples: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class VariantStarted:
+    """The work on a variant begins, or begins again after its engine ended."""
+
+    variant: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseChanged:
+    """What a variant, or with None the whole run, does now. Rates count the time of phase GENERATING only."""
+
+    variant: str | None
+    phase: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesStored:
+    """Samples of a variant that are durable, each told once. One whose `finish` is "error" is failed, not done."""
+
+    variant: str
+    samples: Sequence[Sample]
+
+
+@dataclass(frozen=True, slots=True)
+class TokensComputed:
+    """The tokens that an engine of a variant has computed since it was loaded, unfinished answers included."""
+
+    variant: str
+    count: int
+    device: str = ""
+    """Tells several engines of one variant apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleGraded:
+    """A grade, new or kept from before; the last one of a sample counts. None is unscored."""
+
+    variant: str
+    benchmark: str
+    item: str
+    sample: int
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class VariantEnded:
+    """A variant is finished or, with a reason, incomplete."""
+
+    variant: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChanged:
+    """What one of several devices does now; None where it is gone."""
+
+    device: str
+    state: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that people should know of, such as an engine's restart."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """Work beside the samples, such as an exam that is built. `total` is None where unknown; unit "B" counts bytes."""
+
+    name: str
+    total: int | None
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStarted:
+    """A task begins."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAdvanced:
+    """So many more units of a task are done."""
+
+    task: Task
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnded:
+    """A task is over, done or broken off."""
+
+    task: Task
+
+
+Event = (
+    RunStarted
+    | RunEnded
+    | ExamFrozen
+    | BenchmarkSkipped
+    | VariantPlanned
+    | VariantStarted
+    | PhaseChanged
+    | SamplesStored
+    | TokensComputed
+    | SampleGraded
+    | VariantEnded
+    | DeviceChanged
+    | Noted
+    | TaskStarted
+    | TaskAdvanced
+    | TaskEnded
+)
+
+Listener = Callable[[Event], None]
+"""Called with every event, in the thread that emits it: from several threads at once."""
+
+Advance = Callable[[int], None]
+"""Tells that so many more units of a task are done."""
+
+
+class Events:
+    """Hands each event to all listeners, in their order. `emit` may be called from any thread."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def emit(self, event: Event) -> None:
+        """Tell all listeners."""
+        for listener in self._listeners:
+            listener(event)
+
+    @contextmanager
+    def run(self, path: Path) -> Iterator[None]:
+        """A run in this directory while the block lasts."""
+        self.emit(RunStarted(path))
+        try:
+            yield
+        finally:
+            self.emit(RunEnded())
+
+    @contextmanager
+    def task(self, name: str, total: int | None, unit: str) -> Iterator[Advance]:
+        """A task while the block lasts; gives the function that tells its progress."""
+        task = Task(name, total, unit)
+        self.emit(TaskStarted(task))
+        try:
+            yield lambda count: self.emit(TaskAdvanced(task, count))
+        finally:
+            self.emit(TaskEnded(task))
