@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support import Cli, write_jsonl, write_yaml
 
-from bitparity.benchmarks import contract as benchmarks
+from bitparity.benchmarks import registry as benchmarks
 from bitparity.benchmarks.contract import Benchmark, Info
 from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.generation.chains import Ladder, ask
@@ -168,7 +168,7 @@ class Story(Benchmark):
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(benchmarks._MODULES, "smoke", __name__)
+    monkeypatch.setitem(benchmarks.built_in(), "smoke", __name__)
     texts = {"1": "{0}1", "2": "{0}1{0}2", "3": "{0}1{0}1{0}2{0}3"}
     rows = [{"item": f"{x}{n}", "text": texts[n].format(x), "tokens": 1} for x in "ab" for n in "123"]
     write_jsonl(tmp_path / "full.jsonl", rows)

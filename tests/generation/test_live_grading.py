@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support import Cli, write_jsonl, write_yaml
 
-from bitparity.benchmarks import contract as benchmarks
+from bitparity.benchmarks import registry as benchmarks
 from bitparity.benchmarks.contract import Benchmark, Info
 from bitparity.errors import SandboxError
 from bitparity.grading import live as live_grading
@@ -55,7 +55,7 @@ BENCHMARK = Coding
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(benchmarks._MODULES, "smoke", __name__)
+    monkeypatch.setitem(benchmarks.built_in(), "smoke", __name__)
     monkeypatch.setattr(Coding, "graded", [])
     monkeypatch.setattr(Coding, "opened", [])
     for name, wrong in (("full", 1), ("half", 10)):

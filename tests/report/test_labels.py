@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitparity.report.labels import ALIASES, is_notes, match_columns, match_row, units
+from bitparity.report.labels import is_notes, match_columns, match_row, units
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "nvfp4": {"model": "RedHatAI/Qwen3-32B-NVFP4", "baseline": False},
@@ -127,7 +127,7 @@ def test_a_column_for_notes(label: str) -> None:
     ],
 )
 def test_a_label_names_its_benchmark(label: str, benchmark: str) -> None:
-    assert match_row(["能力", label], BENCHMARKS, ALIASES).benchmark == benchmark
+    assert match_row(["能力", label], BENCHMARKS).benchmark == benchmark
 
 
 @pytest.mark.parametrize(
@@ -155,23 +155,23 @@ def test_a_label_names_its_benchmark(label: str, benchmark: str) -> None:
     ],
 )
 def test_a_label_that_says_something_else_names_no_benchmark(labels: list[str]) -> None:
-    match = match_row(labels, BENCHMARKS, ALIASES)
+    match = match_row(labels, BENCHMARKS)
     assert match.benchmark is None
     assert match.reason
 
 
 def test_an_empty_label_is_no_fault() -> None:
-    assert match_row(["", " "], BENCHMARKS, ALIASES).reason is None
+    assert match_row(["", " "], BENCHMARKS).reason is None
 
 
 def test_our_own_benchmark_stands_before_a_task_of_the_same_name() -> None:
     both = {"lm_eval:mmlu_pro": {}, "mmlu_pro": {}}
-    assert match_row(["MMLU-Pro"], both, ALIASES).benchmark == "mmlu_pro"
-    assert match_row(["MMLU-Pro"], {"lm_eval:mmlu_pro": {}}, ALIASES).benchmark == "lm_eval:mmlu_pro"
+    assert match_row(["MMLU-Pro"], both).benchmark == "mmlu_pro"
+    assert match_row(["MMLU-Pro"], {"lm_eval:mmlu_pro": {}}).benchmark == "lm_eval:mmlu_pro"
 
 
 @given(st.text(max_size=40))
 def test_any_text_has_units_and_matches_or_not(label: str) -> None:
     assert units(" ".join(units(label))) == units(label) or "@" in label
     match_columns([label], VARIANTS)
-    match_row([label], BENCHMARKS, ALIASES)
+    match_row([label], BENCHMARKS)

@@ -35,6 +35,7 @@ class Aime24(MathBenchmark):
         forms=("chat", "lm-eval"),
         metric="math_verify",
         source=source,
+        aliases=("AIME 2024",),
         question_tokens=94,
     )
     lm_eval_prompt = "Question: {}\nAnswer:"  # lm_eval/tasks/aime/aime24.yaml

@@ -1,4 +1,4 @@
-"""Benchmarks: the contract and the registry. One file a benchmark.
+"""Contract of a benchmark: what each one must offer.
 
 A benchmark turns a data set into items and grades completions. `grade` is pure: it sees the item and
 the answer part of one completion, never the reasoning, and decides nothing about cut-offs inside the
@@ -31,7 +31,8 @@ class Source:
     """Where the canonical data set lives: hub id, config, split and the pinned commit; gated or not.
 
     `rows` is how many rows the split has there, `sha256` the hash of the content (`data.content_hash`) that this
-    version was tested with, `bytes` how much there is to download at most; None where it is not known.
+    version was tested with, `bytes` how much there is to download at most; None where it is not known. `task_names` is
+    a pattern for the names, in lower case, of lm-eval's tasks that ask the same questions.
     """
 
     path: str
@@ -42,18 +43,24 @@ class Source:
     rows: int | None = None
     sha256: str | None = None
     bytes: int | None = None
+    task_names: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What a benchmark is, known without loading its data.
+    """What a benchmark is, known without loading its data: all that the rest of the program knows of it.
 
-    `chance` is the score of guessing, a fraction, None where it depends on the items. `scored_forms` are the forms in
-    which the given options are scored by log-likelihood and nothing is generated.
-
-    For plans made without the data: `question_tokens` is the mean length of a question with its options, at four
-    characters a token; `fewshot_factor` says how many times longer the prompt of form `lm-eval` is, with its examples;
-    `subtasks` is the number of lm-eval's tasks that this benchmark is split into there, each limited by itself.
+    items: number of items of the published data set.
+    forms: the prompt styles that it has, the default one first.
+    metric: the primary metric.
+    chance: score of guessing, a fraction, the least one where it depends on the items; None where there is none.
+    aliases: other names under which tables list it, besides its own; spelling and punctuation do not matter.
+    label_words: words, parted by blanks, that may follow its name in a table and change nothing.
+    question_tokens: mean tokens of a question with its options, at four characters a token.
+    fewshot_factor: how many times longer the prompt of the form `lm-eval` is, with its worked examples.
+    scored_forms: the forms in which options are scored by log-likelihood, so that no answer is written.
+    subtasks: number of tasks of lm-eval's group of this name, each called `<name>_<subject>`.
+    setup: command that sets up what its grader needs; None where it needs nothing.
     """
 
     title: str
@@ -62,10 +69,13 @@ class Info:
     metric: str
     source: Source | None
     chance: float | None = 0.0
-    scored_forms: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    label_words: str = ""
     question_tokens: int = 150
     fewshot_factor: int = 1
+    scored_forms: tuple[str, ...] = ()
     subtasks: int = 1
+    setup: str | None = None
 
 
 class Benchmark(ABC):

@@ -45,7 +45,13 @@ class GpqaDiamond(RowsBenchmark):
     """GPQA Diamond."""
 
     source = Source(
-        "Idavidrein/gpqa", "train", "633f5ee89ab8ad4522a9f850766b73f62147ffdd", "gpqa_diamond", gated=True, rows=198
+        "Idavidrein/gpqa",
+        "train",
+        "633f5ee89ab8ad4522a9f850766b73f62147ffdd",
+        "gpqa_diamond",
+        gated=True,
+        rows=198,
+        task_names="gpqa",
     )
     fields: ClassVar = dict.fromkeys(("Question", *CHOICES), (str,))
     info = Info(
@@ -55,7 +61,6 @@ class GpqaDiamond(RowsBenchmark):
         metric="exact_match",
         source=source,
         chance=0.25,
-        scored_forms=("lm-eval",),
     )
 
     @property

@@ -53,7 +53,14 @@ class Hle(RowsBenchmark):
     """The text-only part of Humanity's Last Exam."""
 
     # the commit that inspect_evals 0.26.0 pins (hle/dataset.py): 2,500 questions, 342 of them with an image
-    source = Source("cais/hle", "test", "5a81a4c7271a2a2a312b9a690f0c2fde837e4c29", gated=True, rows=2500)
+    source = Source(
+        "cais/hle",
+        "test",
+        "5a81a4c7271a2a2a312b9a690f0c2fde837e4c29",
+        gated=True,
+        rows=2500,
+        task_names=r"(?<![a-z])hle(?![a-z])",
+    )
     fields: ClassVar = {"id": (str,), "question": (str,), "answer": (str,), "answer_type": (str,)}
     info = Info(
         title="Humanity's Last Exam, text only",
@@ -61,6 +68,8 @@ class Hle(RowsBenchmark):
         forms=("chat",),
         metric="exact_match",
         source=source,
+        aliases=("Humanity's Last Exam", "人类最后的考试", "人类终极考试"),
+        label_words="text only 纯文本 文本",
     )
     slow_grader: ClassVar[bool] = True
     settings_type = HleSettings

@@ -112,7 +112,15 @@ class LiveCodeBench(CodeBenchmark):
     source = Source(
         "livecodebench/code_generation_lite", "test", "0fe84c3912ea0c4d4a78037083943e8f0c4dd505", bytes=4_490_000_000
     )
-    info = Info("LiveCodeBench", sum(rows for _, rows in FILES), ("chat",), "pass@1", source, question_tokens=380)
+    info = Info(
+        "LiveCodeBench",
+        sum(rows for _, rows in FILES),
+        ("chat",),
+        "pass@1",
+        source,
+        aliases=("LCB",),
+        question_tokens=380,
+    )
     settings_type: ClassVar = LiveCodeBenchSettings
     settings: LiveCodeBenchSettings
 

@@ -297,6 +297,3 @@ def _chosen(item: Item, completion: Completion) -> str | None:
     """The choice with the highest log-likelihood; None where the task has no choices."""
     choices, logprobs = item.metadata["choices"], completion.logprobs or ()
     return choices[max(range(len(choices)), key=lambda n: logprobs[n][0])] if choices else None
-
-
-BENCHMARK = LmEvalTask

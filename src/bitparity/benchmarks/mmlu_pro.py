@@ -68,10 +68,10 @@ class MmluPro(RowsBenchmark):
         forms=("chat", "lm-eval"),
         metric="exact_match",
         source=source,
-        chance=None,
+        chance=0.1,
         question_tokens=163,
-        fewshot_factor=6,  # five shots
-        subtasks=14,  # one for each category
+        fewshot_factor=1 + SHOTS,
+        subtasks=14,
     )
 
     def items(self) -> Iterable[Item]:

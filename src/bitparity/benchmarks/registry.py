@@ -1,52 +1,137 @@
-"""Benchmarks: the contract and the registry. One file a benchmark.
+"""List of all benchmarks: the files of this folder, other packages' entry points, and any task of lm-eval.
 
-A benchmark turns a data set into items and grades completions. `grade` is pure: it sees the item and
-the answer part of one completion, never the reasoning, and decides nothing about cut-offs inside the
-reasoning or engine failures; `bitparity.grading` does that for all.
+A file of this folder that assigns `BENCHMARK` is a benchmark, under the file's name. Another package offers one with
+an entry point of the group `bitparity.benchmarks`. A benchmark is imported only when it is asked for.
 """
 
 from __future__ import annotations
 
+import difflib
+import functools
 import importlib
+import re
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitparity.benchmarks.contract import Benchmark
+from bitparity.benchmarks.contract import Benchmark, Info
+from bitparity.errors import BitparityError, StudyError
+from bitparity.schema import LM_EVAL_PREFIX
 
 if TYPE_CHECKING:
     from bitparity.schema import BenchmarkSpec
 
-# name -> module with a class `BENCHMARK`; imported only when used
-_MODULES = {
-    "smoke": "bitparity.benchmarks.smoke",
-    "mmlu_pro": "bitparity.benchmarks.mmlu_pro",
-    "math500": "bitparity.benchmarks.math500",
-    "aime24": "bitparity.benchmarks.aime24",
-    "gpqa_diamond": "bitparity.benchmarks.gpqa_diamond",
-    "hle": "bitparity.benchmarks.hle",
-    "livecodebench": "bitparity.benchmarks.livecodebench",
-    "scicode": "bitparity.benchmarks.scicode",
-    "humaneval": "bitparity.benchmarks.humaneval",
-}
+GROUP = "bitparity.benchmarks"
+_ASSIGNMENT = re.compile(r"^BENCHMARK = ", re.MULTILINE)
+
+
+@functools.cache
+def built_in() -> dict[str, str]:
+    """The modules of bitparity's own benchmarks by name. The files are read, not imported: that would take long."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return {f.stem: f"{__package__}.{f.stem}" for f in files if _ASSIGNMENT.search(f.read_text(encoding="utf-8"))}
+
+
+@functools.cache
+def _of_packages() -> dict[str, list[EntryPoint]]:
+    """The entry points of other packages by name; two packages may have taken the same one."""
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=GROUP):
+        found.setdefault(point.name, []).append(point)
+    return found
 
 
 def benchmark_names() -> list[str]:
-    """The names of bitparity's own benchmarks."""
-    return list(_MODULES)
+    """The names of all benchmarks but lm-eval's tasks, bitparity's own first."""
+    return [*built_in(), *(name for name in sorted(_of_packages()) if not _is_reserved(name))]
 
 
-def known_benchmark(name: str) -> str | None:
-    """The benchmark of ours that a task's name contains as whole words: `hendrycks_math500` is math500."""
-    words = "_" + "".join(c if c.isalnum() else "_" for c in name.casefold()) + "_"
-    return max((known for known in benchmark_names() if f"_{known}_" in words), key=len, default=None)
+def _is_reserved(name: str) -> bool:
+    return name in built_in() or name.startswith(LM_EVAL_PREFIX)
+
+
+def check_name(name: str) -> None:
+    """Raises StudyError where there is no benchmark of this name, or where it is not clear which is meant."""
+    points = _of_packages().get(name, [])
+    packages = " and ".join(f"'{_package(point)}'" for point in points)
+    if points and _is_reserved(name):
+        raise StudyError(
+            f"benchmark '{name}' is bitparity's own, but package {packages} has an entry point of that name too; "
+            f"uninstall the package, or rename its entry point in the group {GROUP}"
+        )
+    if len(points) > 1:
+        raise StudyError(f"packages {packages} both offer a benchmark '{name}'; uninstall one of them")
+    if name == LM_EVAL_PREFIX:
+        raise StudyError(f"benchmark '{name}' names no task; write lm_eval:<task>, like lm_eval:gsm8k")
+    if not points and not _is_reserved(name):
+        known = benchmark_names()
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise StudyError(
+            f"benchmark '{name}' does not exist{hint} (known: {', '.join(known)}; any lm-eval task as lm_eval:<task>)"
+        )
 
 
 def benchmark_class(name: str) -> type[Benchmark]:
-    """The class of a benchmark; any name that starts with `lm_eval:` is a task of lm-eval."""
-    module = _MODULES.get(name, "bitparity.benchmarks.lm_eval_task")
-    found: type[Benchmark] = importlib.import_module(module).BENCHMARK
-    return found
+    """The class of a benchmark; any name that starts with `lm_eval:` is a task of lm-eval.
+
+    Raises StudyError for a name that does not exist or a package whose benchmark cannot be loaded.
+    """
+    if name.startswith(LM_EVAL_PREFIX):
+        from bitparity.benchmarks.lm_eval_task import LmEvalTask
+
+        return LmEvalTask
+    if name in built_in():
+        found: type[Benchmark] = importlib.import_module(built_in()[name]).BENCHMARK
+        return found
+    check_name(name)
+    return _loaded(_of_packages()[name][0])
+
+
+def _loaded(point: EntryPoint) -> type[Benchmark]:
+    try:
+        found = point.load()
+    except Exception as error:  # a package's own code raises anything when it is imported
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        if isinstance(found, type) and issubclass(found, Benchmark) and isinstance(getattr(found, "info", None), Info):
+            return found
+        reason = f"{point.value} is no subclass of Benchmark with an `info`"
+    raise StudyError(
+        f"benchmark '{point.name}' of package '{_package(point)}' cannot be loaded ({reason}); update or reinstall the "
+        "package, or correct its entry point if it is yours"
+    )
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
 
 
 def load_benchmark(spec: BenchmarkSpec) -> Benchmark:
     """The benchmark of a study's entry."""
     return benchmark_class(spec.name)(spec)
+
+
+def infos() -> dict[str, Info]:
+    """What every benchmark is, by name. One that cannot be loaded is left out: nobody asked for it."""
+    found: dict[str, Info] = {}
+    for name in benchmark_names():
+        try:
+            found[name] = benchmark_class(name).info
+        except BitparityError:
+            continue
+    return found
+
+
+def known_benchmark(task: str) -> str | None:
+    """The benchmark of bitparity that a task's name contains as whole words: `hendrycks_math500` is math500."""
+    words = "_" + "".join(c if c.isalnum() else "_" for c in task.casefold()) + "_"
+    found = [name for name in built_in() if f"_{name}_" in words]
+    return max(found, key=len, default=None)
+
+
+def group_of(task: str) -> str | None:
+    """The benchmark that a task of lm-eval is one part of: `mmlu_pro_law` belongs to mmlu_pro."""
+    known = known_benchmark(task)
+    is_part = known is not None and task.startswith(f"{known}_") and benchmark_class(known).info.subtasks > 1
+    return known if is_part else None

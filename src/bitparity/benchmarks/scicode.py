@@ -134,7 +134,15 @@ class SciCode(CodeBenchmark):
     """SciCode."""
 
     source = Source("SciCode1/SciCode", "test", "main")
-    info = Info("SciCode", SIZES["test"][1], ("chat",), "sub_step", source)
+    info = Info(
+        title="SciCode",
+        items=SIZES["test"][1],
+        forms=("chat",),
+        metric="sub_step",
+        source=source,
+        label_words="sub step steps substep subproblem 子问题 子步骤 子任务",
+        setup=env.SETUP,
+    )
     settings_type: ClassVar = SciCodeSettings
     settings: SciCodeSettings
 

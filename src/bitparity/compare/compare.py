@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bitparity.benchmarks.registry import known_benchmark
+from bitparity.benchmarks.registry import group_of, known_benchmark
 from bitparity.compare import guards
 from bitparity.compare.pairing import Pairing, pair_up
 from bitparity.compare.records import ItemResult, Results, Source
@@ -33,9 +34,6 @@ SCHEMA = "bitparity/comparison/1"
 
 
 ALPHA = 0.05
-
-
-CATEGORIES = "mmlu_pro_"  # how lm-eval names the 14 tasks of its group mmlu_pro
 
 
 ComparisonKey = tuple[str, str]  # (benchmark, candidate)
@@ -100,10 +98,11 @@ def _labelled(sources: Sequence[Source]) -> list[Source]:
 
 
 def _groups(sources: Sequence[Source]) -> dict[str, str]:
-    """task -> group: what the sources tell, and the categories of MMLU-Pro wherever several are named."""
+    """task -> group: what the sources tell, and the subtasks of one of our benchmarks wherever several are named."""
     told = {task: group for source in sources for task, group in source.groups.items()}
-    categories = {name for source in sources for name in source.benchmarks if name.startswith(CATEGORIES)}
-    return (dict.fromkeys(categories, CATEGORIES.rstrip("_")) if len(categories) > 1 else {}) | told
+    parts = {name: group for source in sources for name in source.benchmarks if (group := group_of(name))}
+    several = [group for group, number in Counter(parts.values()).items() if number > 1]
+    return {name: group for name, group in parts.items() if group in several} | told
 
 
 def _alone(source: Source, sources: Sequence[Source]) -> bool:
@@ -177,7 +176,7 @@ def _entry(results: Results, margin: float | None) -> dict[str, Any]:
         used, origin = margin, "given"
     elif results.margin is not None:
         used, origin = results.margin, "the baseline's study"
-    elif known is not None:
+    elif known in own:
         used, origin = own[known], f"the default of {known}"
     else:
         used, origin = general, "the default where a benchmark has none of its own; set yours with --margin"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bitparity.benchmarks.registry import benchmark_class
 from bitparity.compare.pairing import Pairing, few_large_groups
 from bitparity.compare.records import ItemResult, Results, Source
 from bitparity.results.guards.completions import (
@@ -28,10 +29,6 @@ from bitparity.results.guards.facts import Guard, guard, level, shown
 from bitparity.results.guards.scores import CEILING, FLOOR, GUESSING_SIGMAS, SMALL, UNSCORED_ERROR
 
 BOXED = 0.05  # share of responses with a box above which a score of 0 throughout is the grader's doing as likely as not
-
-
-# what guessing scores at least, where the rows do not tell the options: MMLU-Pro has at most ten, GPQA four
-CHANCE = {"mmlu_pro": 0.1, "gpqa_diamond": 0.25}
 
 
 def find(
@@ -263,7 +260,7 @@ def _against(before: float, after: float) -> str:
 def _guessing(pairing: Pairing, names: tuple[str, str], known: str | None) -> Iterator[Guard]:
     """Scores that are not above guessing, where the options are known."""
     told = [item.chance for item, _ in pairing.both if item.chance is not None]
-    chance = sum(told) / len(told) if len(told) == len(pairing.both) else CHANCE.get(known or "")
+    chance = sum(told) / len(told) if len(told) == len(pairing.both) else known and benchmark_class(known).info.chance
     if not chance or pairing.scores is None:
         return
     graded = pairing.scores.baseline.size

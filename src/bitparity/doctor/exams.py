@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 
 from bitparity.benchmarks.contract import Source
 from bitparity.benchmarks.registry import benchmark_class
-from bitparity.benchmarks.scicode_env import SETUP
 from bitparity.doctor.checkpoints import Checkpoint
 from bitparity.doctor.disks import Download
 from bitparity.doctor.hub import NO_ANSWER, NOT_INSTALLED, Hub, Kind
@@ -111,7 +110,7 @@ def check_prompts(study: Study, folder: Path | None, contexts: Mapping[str, int 
             for name, context in contexts.items():
                 check_lengths(exam, name, context)
         except BitparityError as problem:
-            yield error(f"prompts of {spec.name}", str(problem), _mend(problem, what))
+            yield error(f"prompts of {spec.name}", str(problem), _mend(problem, what, spec.name))
             continue
         longest = max((e.prompt_tokens or 0 for e in exam.items), default=0)
         yield ok(f"prompts of {spec.name}", f"{len(exam.items):,} items, the longest prompt has {longest:,} tokens")
@@ -119,12 +118,13 @@ def check_prompts(study: Study, folder: Path | None, contexts: Mapping[str, int 
             yield warning(f"prompts of {spec.name}", note, "change the protocol if that was not meant")
 
 
-def _mend(problem: BitparityError, what: Part) -> str:
-    """What to do about an error in making the prompts; `what` was being looked at."""
+def _mend(problem: BitparityError, what: Part, benchmark: str | None = None) -> str:
+    """What to do about an error in making the prompts; `what` was being looked at, for one benchmark."""
     if isinstance(problem, MissingDependencyError):
         return str(problem).partition("Install it with: ")[2]
     if isinstance(problem, UnavailableError):
-        return f"set up what it needs ({SETUP}), or leave this benchmark out"
+        setup = benchmark and benchmark_class(benchmark).info.setup
+        return f"set up what it needs{f' ({setup})' if setup else ''}, or leave this benchmark out"
     if isinstance(problem, DataError):
         return "correct the file that 'data:' names, or leave 'data' out to take the data set from the hub"
     return {

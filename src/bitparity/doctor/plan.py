@@ -238,7 +238,7 @@ def _mean_tokens(prompts: Sequence[Sequence[Prompt]]) -> float:
 def _size_of_task(spec: BenchmarkSpec) -> Size:
     """A task of lm-eval, without loading it: its data file, the benchmark of ours that it asks, or the limit."""
     from bitparity.benchmarks.dataset import read_jsonl
-    from bitparity.benchmarks.registry import benchmark_class, known_benchmark
+    from bitparity.benchmarks.registry import benchmark_class, group_of, known_benchmark
 
     task = spec.name.removeprefix(LM_EVAL_PREFIX)
     known = known_benchmark(task)
@@ -248,8 +248,7 @@ def _size_of_task(spec: BenchmarkSpec) -> Size:
     if spec.data is not None:
         available = len(read_jsonl(Path(spec.data)))
         return Size(_limited(available, limit), available, prompt, True, "the data file")
-    is_subtask = info.subtasks > 1 and task.startswith(f"{known}_")
-    if known is not None and not is_subtask:
+    if known is not None and group_of(task) is None:
         return Size(_limited(info.items, limit), info.items, prompt, True, "the published number of items")
     unknown = "lm-eval tells it once it loads the task; give data: or limit: in the study, or --run"
     return Size(limit, None, prompt, True, "the limit" if limit else unknown)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bitparity.errors import UserInputError
-from bitparity.report.labels import ALIASES, Columns, match_columns, match_row
+from bitparity.report.labels import Columns, match_columns, match_row
 from bitparity.report.language import Lang, guard_title, text
 from bitparity.report.markdown import escaped
 from bitparity.report.pipe_tables import Document, Table
@@ -98,7 +98,7 @@ def _fill_table(
         cells = document.cells(number)
         places = [column for column in columns.labels if column < len(cells)]
         labels = [cells[column] for column in places]
-        match = match_row(labels, results["benchmarks"], ALIASES)
+        match = match_row(labels, results["benchmarks"])
         if match.benchmark is not None:
             matched[number] = match.benchmark
             naming.add(places[match.label or 0])

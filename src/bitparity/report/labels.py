@@ -7,12 +7,15 @@ not match: an empty cell is better than a figure in the wrong one.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bitparity.benchmarks.contract import Info
+from bitparity.benchmarks.registry import infos
 from bitparity.schema import LM_EVAL_PREFIX
 
 
@@ -48,7 +51,6 @@ _ROW_CHINESE = (
     "准确率|正确率|通过率|得分|分数|测试集|测试|评测|基准|数学|代码|编程|生成|知识|推理|科学|竞赛|综合|通用|专业|学科|"
     "研究生|博士|级|水平|难题|问题|问答|考试|能力|题|的|与|和"
 )
-_ROW_MORE = {"hle": "text only 纯文本 文本", "scicode": "sub step steps substep subproblem 子问题 子步骤 子任务"}
 # what a second label may not say beside a benchmark's name: the row is then about something else than the score
 _OTHER_FIGURE = _set(
     "latency throughput speed memory vram ttft tpot tps tokens cost size time seconds delta drop loss std "
@@ -58,18 +60,6 @@ _OTHER_FIGURE_CHINESE = re.compile(
     "延迟|时延|吞吐|速度|显存|内存|耗时|时间|成本|下降|损失|差值|差异|方差|标准差|误差|区间|样本|题数|数量|主问题|主任务"
 )
 _NOTES = _set("备注 备考 说明 注 注释 附注 notes note remark remarks comment comments")
-
-# the names under which benchmarks are known; any other is known by its own
-ALIASES = {
-    "mmlu_pro": ("mmlupro",),
-    "gpqa_diamond": ("gpqadiamond",),
-    "hle": ("hle", "humanityslastexam", "人类最后的考试", "人类终极考试"),
-    "livecodebench": ("livecodebench", "lcb"),
-    "scicode": ("scicode",),
-    "math500": ("math500",),
-    "aime24": ("aime24", "aime2024"),
-    "humaneval": ("humaneval",),
-}
 
 
 def units(label: str) -> list[str]:
@@ -197,13 +187,18 @@ class RowMatch:
     label: int | None = None
 
 
-def match_row(labels: Iterable[str], benchmarks: Mapping[str, Mapping[str, Any]], known: Iterable[str]) -> RowMatch:
-    """Which benchmark the label cells of a row name.
+@functools.cache
+def _infos() -> dict[str, Info]:
+    return infos()
 
-    `benchmarks` are those of results.json, `known` all names that bitparity knows besides.
+
+def match_row(labels: Iterable[str], benchmarks: Mapping[str, Mapping[str, Any]]) -> RowMatch:
+    """Which benchmark the label cells of a row name: one of `benchmarks`, those of results.json, or another known one.
+
+    Benchmarks without a data set of their own stand in no published table and count as known only where they ran.
     """
     said = [units(label) for label in labels]
-    names = list(dict.fromkeys([*benchmarks, *known]))
+    names = list(dict.fromkeys([*benchmarks, *(name for name, info in _infos().items() if info.source is not None)]))
     reasons: list[str] = []
     matched: dict[str, int] = {}
     for number, found in enumerate(said):
@@ -226,18 +221,26 @@ def match_row(labels: Iterable[str], benchmarks: Mapping[str, Mapping[str, Any]]
     return RowMatch(own[0], None, matched[own[0]])
 
 
+@functools.cache
+def _spellings(name: str) -> list[str]:
+    """A benchmark's name and its other names, the words of each joined."""
+    info = _infos().get(name)
+    names = [name.removeprefix(LM_EVAL_PREFIX), *(info.aliases if info else ())]
+    return sorted({"".join(units(each)) for each in names})
+
+
 def _beside(found: list[str], name: str, entry: Mapping[str, Any]) -> list[str] | None:
     """What a label says beside a benchmark's name and harmless words; None where it does not name it."""
-    own = "".join(units(name.removeprefix(LM_EVAL_PREFIX)))
     more = found
-    for alias in sorted({own, *ALIASES.get(name, ())}):
-        while (rest := _rest(more, alias)) is not None:
+    for spelling in _spellings(name):
+        while (rest := _rest(more, spelling)) is not None:
             more = rest
     return None if more is found else [unit for unit in more if not _is_harmless(unit, name, entry)]
 
 
 def _is_harmless(unit: str, name: str, entry: Mapping[str, Any]) -> bool:
-    if unit in _ROW_WORDS or unit in _ROW_MORE.get(name, "").split() or re.fullmatch(f"(?:{_ROW_CHINESE})+", unit):
+    info = _infos().get(name)
+    if unit in _ROW_WORDS or (info and unit in info.label_words.split()) or re.fullmatch(f"(?:{_ROW_CHINESE})+", unit):
         return True
     if unit in (f"avg@{entry.get('samples')}", f"mean@{entry.get('samples')}"):
         return True

@@ -7,13 +7,13 @@ fingerprint decides whether a run directory may be continued.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from bitparity.benchmarks.registry import benchmark_class, check_name
 from bitparity.errors import StudyError
 from bitparity.schema import (
     LM_EVAL_PREFIX,
@@ -162,7 +162,7 @@ def _resolve_benchmark(
     folder: Path,
     limit: int | None,
 ) -> BenchmarkSpec:
-    _check_benchmark_name(bench.name)
+    check_name(bench.name)
     layers = [
         BenchmarkFile(name=bench.name, **{**source.benchmark, **source.benchmarks.get(bench.name, {})})
         for source in (default, profile)
@@ -187,8 +187,6 @@ def _resolve_benchmark(
 
 def _settings(name: str, layers: tuple[BenchmarkFile, ...], folder: Path) -> dict[str, Any]:
     """The benchmark's own settings, every one of them; relative paths are looked up in `folder`."""
-    from bitparity.benchmarks.registry import benchmark_class
-
     given = {key: value for layer in layers for key, value in (layer.settings or {}).items()}
     if not given and name.startswith(LM_EVAL_PREFIX):
         return {}
@@ -210,8 +208,6 @@ def _settings(name: str, layers: tuple[BenchmarkFile, ...], folder: Path) -> dic
 
 def _form(bench: BenchmarkFile, form: str) -> str:
     """A profile's form, or the benchmark's only one; a form that the study itself names must exist."""
-    from bitparity.benchmarks.registry import benchmark_class
-
     forms = benchmark_class(bench.name).info.forms
     if form in forms:
         return form
@@ -222,22 +218,6 @@ def _form(bench: BenchmarkFile, form: str) -> str:
 
 def _first_given(values: Any) -> Any:
     return next((v for v in values if v is not None), None)
-
-
-def _check_benchmark_name(name: str) -> None:
-    from bitparity.benchmarks.registry import benchmark_names
-
-    if name.startswith(LM_EVAL_PREFIX):
-        if not name.removeprefix(LM_EVAL_PREFIX):
-            raise StudyError(f"benchmark '{name}' names no task; write lm_eval:<task>, like lm_eval:gsm8k")
-        return
-    known = benchmark_names()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise StudyError(
-            f"benchmark '{name}' does not exist{hint} (known: {', '.join(known)}; any lm-eval task as lm_eval:<task>)"
-        )
 
 
 def _find(path: str, folder: Path) -> Path | None:

@@ -9,15 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from bitparity.benchmarks.registry import benchmark_class, benchmark_names
+from bitparity.benchmarks.registry import benchmark_class, infos
 from bitparity.schema import LM_EVAL_PREFIX
 
 Withhold = Literal["nothing", "gated", "everything"]  # whose questions and answers stay out of a page
 Withheld = Literal["", "gated", "asked"]  # why those of a benchmark do; "" where they do not
-
-# Gated sets that tasks of lm-eval use beside those of bitparity's own benchmarks
-_ELSEWHERE = {"cais/hle"}
-_NAMES = re.compile(r"gpqa|(?<![a-z])hle(?![a-z])")  # a task whose data was given as a file
 
 
 def withheld(benchmark: str, provenance: Mapping[str, Any], withhold: Withhold) -> Withheld:
@@ -34,10 +30,7 @@ def is_gated(benchmark: str, provenance: Mapping[str, Any]) -> bool:
         return source is not None and source.gated
     tasks: Mapping[str, Any] = provenance.get("tasks") or {}
     sets = {about.get("dataset") for about in tasks.values()}
-    names = [benchmark.removeprefix(LM_EVAL_PREFIX), *tasks]
-    return bool(sets & _gated_sets()) or any(_NAMES.search(name.lower()) for name in names)
-
-
-def _gated_sets() -> set[str]:
-    sources = [benchmark_class(name).info.source for name in benchmark_names()]
-    return _ELSEWHERE | {source.path for source in sources if source is not None and source.gated}
+    # a task whose data was given as a file shows only by its name
+    names = " ".join([benchmark.removeprefix(LM_EVAL_PREFIX), *tasks]).lower()
+    gated = [info.source for info in infos().values() if info.source is not None and info.source.gated]
+    return any(s.path in sets or (s.task_names and re.search(s.task_names, names)) for s in gated)
