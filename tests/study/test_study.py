@@ -81,7 +81,7 @@ def test_any_value_of_a_profile_can_be_overridden_for_one_benchmark(tmp_path: Pa
 @pytest.mark.parametrize("name", profile_names())
 def test_every_value_of_a_profile_has_its_source_beside_it(name: str) -> None:
     """Each line with a value carries a comment, or stands in a section that does."""
-    text = (resources.files("bitparity") / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
+    text = (resources.files("bitparity.study") / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
     bare = [line for line in text.splitlines() if re.match(r"  \w+: *[^ {]", line) and "#" not in line]
     assert name == "default" or not bare, bare
 

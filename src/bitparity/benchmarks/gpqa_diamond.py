@@ -61,6 +61,7 @@ class GpqaDiamond(RowsBenchmark):
         metric="exact_match",
         source=source,
         chance=0.25,
+        scored_forms=("lm-eval",),
     )
 
     @property
