@@ -151,25 +151,25 @@ def per_variant(out: Path, seen: list[tuple[float, int]]) -> dict[str, Any]:
 
     run = Run(out)
     found = {}
-    for name, stored in run.environment()["variants"].items():
-        if "generation" not in stored:
+    for name, stored in run.environment().variants.items():
+        if stored.generation is None:
             continue
-        took, engine = stored["generation"], stored["engines"][-1]
-        begun = datetime.fromisoformat(engine["sessions"][-1]).timestamp()
-        during = [share for at, share in seen if begun <= at <= begun + took["seconds"]]
+        took, engine = stored.generation, stored.engines[-1]
+        begun = datetime.fromisoformat(engine.sessions[-1]).timestamp()
+        during = [share for at, share in seen if begun <= at <= begun + took.seconds]
         counted = {
             spec.name.rpartition("/")[2]: sum(s.tokens for s in run.samples(name, spec.name).values())
             for spec in run.study().benchmarks
         }
         found[name] = {
-            "generation_s": took["seconds"],
-            "samples": took["samples"],
-            "output_tokens": took["output_tokens"],
-            "tokens_per_s": round(took["output_tokens"] / took["seconds"], 1),
+            "generation_s": took.seconds,
+            "samples": took.samples,
+            "output_tokens": took.output_tokens,
+            "tokens_per_s": round(took.output_tokens / took.seconds, 1),
             **busy(during),
             "by_benchmark": counted,
-            "max_num_seqs": engine["facts"].get("max_num_seqs"),
-            "kernels": engine["facts"].get("layer_kernels"),
+            "max_num_seqs": engine.facts.get("max_num_seqs"),
+            "kernels": engine.facts.get("layer_kernels"),
         }
     return found
 
@@ -241,7 +241,7 @@ def requests(out: Path) -> tuple[list[Any], list[int]]:
     asked: list[Any] = []
     for spec in whole.benchmarks:
         asked += exam_requests(load_exam(run.exam_path(spec.name)), spec, renderer, renderer, name)
-    ends: list[int] = run.environment()["variants"][name]["engines"][-1]["facts"]["end_token_ids"]
+    ends: list[int] = run.environment().variants[name].engines[-1].facts["end_token_ids"]
     tested = {spec.name for spec in whole.benchmarks if benchmark_class(spec.name).runs_code}
     return longest_first(asked, (), {}, tested), ends
 
@@ -431,7 +431,7 @@ def device(out: Path) -> str | None:
         return None
     for variant in json.loads(path.read_text())["variants"].values():
         for engine in variant["engines"]:
-            return str(engine["facts"].get("device_name") or engine["facts"].get("device"))
+            return str(engine.facts.get("device_name") or engine.facts.get("device"))
     return None
 
 

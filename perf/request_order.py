@@ -30,12 +30,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path)
     run = Run(parser.parse_args().run)
-    study, exams = run.study(), run.environment()["variants"]
+    study, exams = run.study(), run.environment().variants
     known: dict[tuple[str, str], int] = {}
     for name in study.variants:
         answers = []  # (item, budget, tokens, prompt tokens)
         for spec in study.benchmarks:
-            budget = exams[name]["sampling"][spec.name]["max_tokens"]
+            budget = exams[name].sampling[spec.name]["max_tokens"]
             for (item, _), sample in run.samples(name, spec.name).items():
                 answers.append(((spec.name, item), budget, sample.tokens, sample.prompt_tokens))
         if known:

@@ -102,7 +102,7 @@ def test_an_engine_that_loaded_other_files_costs_its_variant_only(
     assert "sha256 differ between what was looked at and what the engine loaded" in outcome.failures["fp8"]
     run = Run(tmp_path / "run")
     assert [len(run.done(name, "math500")) for name in ("bf16", "fp8", "nvfp4")] == [12, 0, 12]
-    assert run.environment()["variants"]["fp8"]["engines"] == []
+    assert run.environment().variants["fp8"].engines == []
 
 
 def test_what_gave_the_earlier_answers_is_kept(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,13 +114,13 @@ def test_what_gave_the_earlier_answers_is_kept(finished: Path, monkeypatch: pyte
     with monkeypatch.context() as failing:
         failing.setattr(EngineProcess, "start", lambda self: (_ for _ in ()).throw(EngineError("it cannot load")))
         assert run_study(study, finished, Events()).failures
-    assert Run(finished).environment()["python"] == before["python"]
+    assert Run(finished).environment().python == before.python
     run_study(study, finished, Events())
     environment = Run(finished).environment()
-    (engine,) = environment["variants"]["fp8"]["engines"]
-    assert [start["python"] for start in engine["starts"]] == [before["python"], "9.9.9"]
-    assert [start["at"] for start in engine["starts"]] == sorted(start["at"] for start in engine["starts"])
-    assert environment["python"] == "9.9.9"
+    (engine,) = environment.variants["fp8"].engines
+    assert [start["python"] for start in engine.starts] == [before.python, "9.9.9"]
+    assert [start["at"] for start in engine.starts] == sorted(start["at"] for start in engine.starts)
+    assert environment.python == "9.9.9"
 
 
 def test_a_run_of_an_earlier_version_goes_on(finished: Path) -> None:
@@ -133,8 +133,8 @@ def test_a_run_of_an_earlier_version_goes_on(finished: Path) -> None:
     path = finished / "samples" / "fp8" / "math500.jsonl"
     path.write_bytes(path.read_bytes()[:-30])
     run_study(load_study(finished.parent / "study.yaml"), finished, Events())
-    (engine,) = Run(finished).environment()["variants"]["fp8"]["engines"]
-    assert len(engine["starts"]) == 1
+    (engine,) = Run(finished).environment().variants["fp8"].engines
+    assert len(engine.starts) == 1
 
 
 def test_a_torn_last_line_is_redone(cli: Cli, finished: Path) -> None:

@@ -48,10 +48,10 @@ def test_recorded_answers_over_two_nodes_are_those_of_one_device(two: Nodes, tmp
     for part in ("scores", "comparisons"):
         assert many["benchmarks"]["math500"][part] == one["benchmarks"]["math500"][part]
     environment = Run(tmp_path / "many").environment()
-    for entry in environment["variants"].values():
-        (engine,) = entry["engines"]  # one class of devices
-        assert engine["devices"]
-    (session,) = environment["cluster_sessions"]
+    for entry in environment.variants.values():
+        (engine,) = entry.engines  # one class of devices
+        assert engine.devices
+    (session,) = environment.cluster_sessions
     assert session["samples"] == 36
     assert "ray" not in ended.stderr.lower()
 

@@ -15,6 +15,7 @@ from bitparity.progress.events import Events
 from bitparity.report.planning import answer
 from bitparity.runner import run_study
 from bitparity.stats import power
+from bitparity.store.environment import RunRecord
 from bitparity.store.run import Run
 from bitparity.study.resolve import load_study
 
@@ -139,7 +140,7 @@ def test_a_run_gives_measured_rates(measured: Path, monkeypatch: pytest.MonkeyPa
     real = run.study()
     engine = real.variants["bf16"].engine.model_copy(update={"kind": "transformers"})
     variants = {name: v.model_copy(update={"engine": engine}) for name, v in real.variants.items()}
-    monkeypatch.setattr(run, "environment", lambda: environment)
+    monkeypatch.setattr(run, "environment", lambda: RunRecord.model_validate(environment))
     monkeypatch.setattr(run, "study", lambda: real.model_copy(update={"variants": variants}))
     plan = make_plan(load_study(measured / "study.yaml"), run=run)
     assert plan.rates == {"bf16": 48.0, "fp8": 48.0}

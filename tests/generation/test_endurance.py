@@ -24,6 +24,7 @@ from bitparity.generation.restarts import MOST, Restarts
 from bitparity.models.prefetch import available_bytes, read_ahead
 from bitparity.progress.board import Board
 from bitparity.progress.events import Events
+from bitparity.store.environment import EngineRecord, RunRecord, VariantRecord
 from bitparity.store.jsonl import AppendLog, Patience, read_lines
 from bitparity.store.run import Run, WritableRun
 from bitparity.study.resolve import load_study
@@ -155,8 +156,9 @@ def prepared(tmp_path: Path, kind: str, **engine: Any) -> Prepared:
     study = study.model_copy(update={"variants": {"bf16": study.variants["bf16"].model_copy(update={"engine": spec})}})
     run = WritableRun(tmp_path / "run")
     (tmp_path / "run").mkdir()
-    facts = {"variants": {"bf16": {"engines": [{"facts": {"max_num_seqs": 64}, "sessions": []}]}}}
-    return Prepared(run, study, {"bf16": Model(None, {}, None)}, {}, {}, facts, Outcome(run))
+    engines = [EngineRecord(facts={"max_num_seqs": 64})]
+    record = RunRecord(variants={"bf16": VariantRecord(engines=engines)})
+    return Prepared(run, study, {"bf16": Model(None, {}, None)}, {}, {}, record, Outcome(run))
 
 
 OUT_OF_MEMORY = EngineError("no memory", out_of_memory=True, again=True)
@@ -179,7 +181,7 @@ def test_after_running_out_of_memory_less_is_asked_for_at_once(
     key = "batch_size" if kind == "transformers" else "max_num_seqs"
     for step in steps:
         assert restarts.again(OUT_OF_MEMORY)
-        lowered = found.environment["variants"]["bf16"]["restarts"][-1]["lowered"]
+        lowered = found.environment.variants["bf16"].restarts[-1].lowered
         assert lowered == ({} if step is None else {key: step})
         assert step is None or getattr(restarts.variant.engine, key) == step
     assert not restarts.again(OUT_OF_MEMORY)

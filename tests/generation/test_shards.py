@@ -75,10 +75,10 @@ def test_the_shards_together_are_the_run_of_one_machine(cli: Cli, tmp_path: Path
     ours, theirs = (json.loads((d / "results.json").read_text()) for d in (tmp_path / "merged", whole))
     for part in ("scores", "comparisons"):
         assert ours["benchmarks"]["math500"][part] == theirs["benchmarks"]["math500"][part]
-    one = Run(tmp_path / "merged").environment()["variants"]["fp8"]
-    (engine,) = one["engines"]
-    assert len(engine["sessions"]) >= 1
-    assert one["generation"]["samples"] == 12
+    one = Run(tmp_path / "merged").environment().variants["fp8"]
+    (engine,) = one.engines
+    assert len(engine.sessions) >= 1
+    assert one.generation.samples == 12
     assert (whole / "exam" / "math500.jsonl").read_bytes() == (tmp_path / "merged/exam/math500.jsonl").read_bytes()
 
 
@@ -99,21 +99,21 @@ def test_merging_again_adds_what_is_new_and_counts_nothing_twice(cli: Cli, tmp_p
     assert "24 samples of 3 directories" in merged.out
     assert (out / "samples/fp8/math500.jsonl").read_bytes().startswith(before)
     assert len(stored(out)) == 36
-    assert Run(out).environment()["variants"]["fp8"]["generation"]["samples"] == 12
+    assert Run(out).environment().variants["fp8"].generation.samples == 12
     assert "0 samples of 3 directories" in cli("merge", out, *shards).out
-    assert Run(out).environment()["variants"]["fp8"]["generation"]["samples"] == 12
+    assert Run(out).environment().variants["fp8"].generation.samples == 12
 
 
 def test_a_sum_of_tokens_is_unknown_where_that_of_one_shard_is(cli: Cli, tmp_path: Path, shards: list[Path]) -> None:
     with WritableRun(shards[0]) as run:
         environment = run.environment()
-        environment["variants"]["fp8"]["generation"]["output_tokens"] = None
+        environment.variants["fp8"].generation.output_tokens = None
         run.update_environment(environment)
     for _ in range(2):
         cli("merge", tmp_path / "merged", *shards)
-        found = Run(tmp_path / "merged").environment()["variants"]
-        assert found["fp8"]["generation"]["output_tokens"] is None
-        assert found["bf16"]["generation"]["output_tokens"] == 12 * 12
+        found = Run(tmp_path / "merged").environment().variants
+        assert found["fp8"].generation.output_tokens is None
+        assert found["bf16"].generation.output_tokens == 12 * 12
 
 
 def test_the_same_answer_twice_is_fine_another_one_is_refused_by_name(

@@ -20,6 +20,7 @@ from bitparity.records import Grade, Item, Prompt, Sample, Sampling
 from bitparity.results.guards import check as validity
 from bitparity.results.guards.completions import is_loop
 from bitparity.results.sheet import Sheet
+from bitparity.store.environment import RunRecord
 from bitparity.study.resolve import parse_study
 
 ITEMS = 500
@@ -115,7 +116,9 @@ def facts(
     )
     exam = Exam("math500", "math_verify", Sampling(100, temperature), 0, None, items, available, {}, notes, "frozen")
     sheets = {"bf16": bf16 or sheet(by="bf16"), "fp8": fp8 or sheet(by="fp8")}  # never the same to the letter
-    return validity.Facts(resolved, resolved.benchmarks[0], exam, sheets, {"variants": environment})
+    return validity.Facts(
+        resolved, resolved.benchmarks[0], exam, sheets, RunRecord.model_validate({"variants": environment})
+    )
 
 
 def model(weights: str = "a", **values: Any) -> dict[str, Any]:

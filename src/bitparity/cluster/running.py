@@ -21,6 +21,7 @@ from bitparity.generation.session import record_engine, show_start
 from bitparity.grading.live import usable_cores
 from bitparity.progress.events import GENERATING, Events, PhaseChanged, VariantEnded
 from bitparity.records import Sample, output_tokens
+from bitparity.store.environment import Loads
 
 __all__ = ["connected", "run_on_cluster"]
 
@@ -97,7 +98,7 @@ class _Session:
         }
         seconds = round(time.monotonic() - self._started, 3)
         session = {"at": self._at, "seconds": seconds, "samples": self._samples, "output_tokens": self._tokens}
-        self._prepared.environment.setdefault("cluster_sessions", []).append({**session, "devices": devices})
+        self._prepared.environment.cluster_sessions.append({**session, "devices": devices})
         self._prepared.note()
 
 
@@ -138,9 +139,9 @@ class _Hooks(Hooks):
         """A device has loaded a variant."""
         place = {"device": device, **self._pool.place(device), "uuid": facts.get("device_uuid")}
         record_engine(self._prepared, variant, facts, place)
-        stored = self._prepared.environment["variants"][variant].setdefault("loads", {"count": 0, "seconds": 0.0})
-        stored["count"] += 1
-        stored["seconds"] = round(stored["seconds"] + seconds, 3)
+        stored = self._prepared.environment.variants[variant]
+        before = stored.loads or Loads()
+        stored.loads = Loads(count=(before.count or 0) + 1, seconds=round((before.seconds or 0) + seconds, 3))
         self._events.emit(PhaseChanged(variant, GENERATING))
 
     def finished(self, variant: str) -> None:

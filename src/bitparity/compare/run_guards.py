@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from bitparity.compare.records import RunVariant
 from bitparity.exam.frozen import Exam, samples_asked
 from bitparity.results.guards import check as validity
 from bitparity.results.guards.facts import Guard
 from bitparity.results.sheet import Sheet, read_sheet
+from bitparity.store.environment import RunRecord
 
 
 def run_guards(sides: Sequence[tuple[str, RunVariant, str]]) -> list[Guard]:
@@ -29,9 +29,7 @@ def run_guards(sides: Sequence[tuple[str, RunVariant, str]]) -> list[Guard]:
         label: run.study.variants[run.name].model_copy(update={"baseline": run is first, "control": False})
         for label, run, _ in sides
     }
-    environment: dict[str, Any] = {
-        "variants": {label: run.run.environment().get("variants", {}).get(run.name, {}) for label, run, _ in sides}
-    }
+    environment = RunRecord(variants={label: run.run.environment().variant(run.name) for label, run, _ in sides})
     sheets = {label: _sheet(run, name, exam) for label, run, name in sides}
     study = first.study.model_copy(update={"variants": variants})
     return validity.check(validity.Facts(study, first.spec(benchmark), exam, sheets, environment))

@@ -283,10 +283,10 @@ def _rates(study: Study, rate: float | None, run: Run | None) -> tuple[dict[str,
         return {}, "hours are not known: give --rate, or --run with a run that measured it"
     kinds = {name: variant.engine.kind for name, variant in run.study().variants.items()}
     measured: dict[str, float] = {}
-    for name, stored in run.environment().get("variants", {}).items():
-        total = stored.get("generation") or {}
-        if kinds.get(name) != "replay" and total.get("seconds") and total.get("output_tokens"):
-            measured[name] = total["output_tokens"] / total["seconds"]
+    for name, stored in run.environment().variants.items():
+        total = stored.generation
+        if kinds.get(name) != "replay" and total is not None and total.seconds and total.output_tokens:
+            measured[name] = total.output_tokens / total.seconds
     if not measured:
         return {}, f"hours are not known: {run.path} measured no rate (recorded answers have none); give --rate"
     slowest = min(measured.values())

@@ -93,6 +93,6 @@ class _Turn:
 
 def _record_sent(prepared: Prepared, name: str, benchmark: str, values: dict[str, Any]) -> None:
     """Note the sampling values of a benchmark's first request, again where another session sends others."""
-    known = prepared.environment["variants"][name].setdefault("sent", {}).setdefault(benchmark, [])
+    known = prepared.environment.variants[name].sent.setdefault(benchmark, [])
     if join_sent(known, [values]):
         prepared.note()

@@ -30,7 +30,7 @@ from bitparity.models.checkpoint import (
 from bitparity.progress.events import Events
 from bitparity.records import SampleKeys
 from bitparity.schema import Study, Variant
-from bitparity.store.environment import this_invocation
+from bitparity.store.environment import RunRecord, VariantRecord, this_invocation
 from bitparity.store.run import WritableRun
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Prepared:
     models: dict[str, Model]
     exams: dict[str, Exam]
     graders: dict[str, Grader]
-    environment: dict[str, Any]
+    environment: RunRecord
     outcome: Outcome
     shard: Shard | None = None
     _done: dict[tuple[str, str], SampleKeys] = field(default_factory=dict)
@@ -111,7 +111,7 @@ def prepare(
     outcome = Outcome(run)
     with open_graders(run, study, outcome.not_run, unsafe_exec) as graders:
         frozen = _freeze_exams(run, study, models, outcome, events)
-        environment["not_run"] = outcome.not_run
+        environment.not_run = outcome.not_run
         run.update_environment(environment)
         yield Prepared(run, study, models, frozen, graders, environment, outcome, shard)
 
@@ -179,25 +179,23 @@ def _with_renderer(name: str, variant: Variant, model: Model, known: dict[str, R
         raise ModelError(f"variant '{name}': {error}") from None
 
 
-def _checked_environment(
-    run: WritableRun, study: Study, models: Mapping[str, Model], shard: Shard | None
-) -> dict[str, Any]:
+def _checked_environment(run: WritableRun, study: Study, models: Mapping[str, Model], shard: Shard | None) -> RunRecord:
     """The run's environment record, with the models and the shard compared to those it was started with."""
     environment = run.environment()
     claim(run, environment, shard)
-    variants = environment.setdefault("variants", {})
     for name, model in models.items():
-        entry = variants.setdefault(name, {"identity": model.identity, "engines": []})
-        stored, now = entry["identity"], model.identity
+        entry = environment.variants.setdefault(name, VariantRecord(identity=model.identity, engines=[]))
+        stored, now = entry.identity, model.identity
         if changed := differing(stored, now):
             shown = "; ".join(f"{k}: {stored.get(k)} -> {now.get(k)}" for k in changed[:3])
             raise RunError(
                 f"variant '{name}': the model at {study.variants[name].model} is no longer the one this run was "
                 f"started with ({shown}). Restore it, or start a new run with --out"
             )
-        entry["identity"] = stored | {k: v for k, v in now.items() if k != "path"}  # more than an earlier version noted
+        entry.identity = stored | {k: v for k, v in now.items() if k != "path"}  # more than an earlier version noted
     for key, value in this_invocation().items():
-        environment.setdefault(key, value)
+        if getattr(environment, key) is None:
+            setattr(environment, key, value)
     return environment
 
 

@@ -14,6 +14,7 @@ from bitparity.generation.prepare import Prepared
 from bitparity.grading.live import Job, grade_job
 from bitparity.progress.events import Events, Noted, PhaseChanged, SampleGraded, SamplesStored
 from bitparity.records import Grade, RequestKey, Sample, output_tokens, request_key
+from bitparity.store.environment import Generation
 from bitparity.store.jsonl import AppendLog, Patience
 from bitparity.store.run import sample_to_row
 
@@ -41,8 +42,8 @@ class Recorder:
         self._failed: set[RequestKey] = set()
         self._logs = {bench: AppendLog(run.samples_path(name, bench), run.patience) for bench in prepared.exams}
         self._live = None if idle_cores is None else LiveSheets(prepared, name, idle_cores, self._shown, test)
-        stored = prepared.environment["variants"][name]
-        self._total = stored.setdefault("generation", {"seconds": 0.0, "samples": 0, "output_tokens": 0})
+        stored = prepared.environment.variants[name]
+        self._total = stored.generation = stored.generation or Generation(seconds=0.0, samples=0, output_tokens=0)
 
     def __enter__(self) -> Self:
         return self
@@ -75,7 +76,7 @@ class Recorder:
 
     def add_seconds(self, seconds: float) -> None:
         """Seconds that one device has generated, added to the variant's generation over all sessions and devices."""
-        self._total["seconds"] = round(self._total["seconds"] + seconds, 3)
+        self._total.seconds = round(self._total.seconds + seconds, 3)
         self._prepared.note()
 
     def _shown(self, benchmark: str, item: str, sample: int, score: float | None) -> None:
@@ -87,8 +88,8 @@ class Recorder:
         for bench, log in self._logs.items():
             if rows := [sample_to_row(sample) for sample in fresh if sample.benchmark == bench]:
                 log.append(rows)
-        self._total["samples"] += len(fresh)
-        self._total["output_tokens"] = output_tokens(fresh, self._total["output_tokens"])
+        self._total.samples = (self._total.samples or 0) + len(fresh)
+        self._total.output_tokens = output_tokens(fresh, self._total.output_tokens)
         self._events.emit(SamplesStored(self._name, fresh))
         if self._live is not None:
             self._live.take(fresh)

@@ -10,6 +10,7 @@ from bitparity.errors import EngineError
 from bitparity.generation.prepare import Prepared
 from bitparity.progress.events import Events, Noted
 from bitparity.schema import EngineSpec
+from bitparity.store.environment import Restart
 
 MOST = 3  # restarts of one variant in one session
 
@@ -37,17 +38,17 @@ class Restarts:
             return False
         self._count += 1
         self.variant = self.variant.model_copy(update={"engine": self.variant.engine.model_copy(update=lowered)})
-        stored = self._prepared.environment["variants"][self._name].setdefault("restarts", [])
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        stored.append({"at": at, "reason": str(error), "lowered": lowered})
+        restart = Restart(at=at, reason=str(error), lowered=lowered)
+        self._prepared.environment.variants[self._name].restarts.append(restart)
         self._prepared.note()
         less = "".join(f", {key} {value}" for key, value in lowered.items())
         self._events.emit(Noted(f"{self._name}: engine restarted ({self._count} of {MOST}{less}): {error}"))
         return True
 
     def _lowered(self) -> dict[str, Any]:
-        stored = self._prepared.environment["variants"][self._name]["engines"]
-        return less_at_once(self.variant.engine, stored[-1]["facts"] if stored else {})
+        engines = self._prepared.environment.variants[self._name].engines
+        return less_at_once(self.variant.engine, engines[-1].facts if engines else {})
 
 
 def less_at_once(engine: EngineSpec, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from bitparity.exam.frozen import groups_of, samples_asked
 from bitparity.generation.prepare import Prepared
 from bitparity.models.checkpoint import differing
 from bitparity.progress.events import LOADING, BenchmarkSkipped, Events, ExamFrozen, PhaseChanged, VariantStarted
-from bitparity.store.environment import device_of, join_engine, this_invocation
+from bitparity.store.environment import EngineRecord, device_of, join_engine, this_invocation
 
 
 def show_exams(prepared: Prepared, events: Events) -> None:
@@ -32,11 +32,11 @@ def show_exams(prepared: Prepared, events: Events) -> None:
 
 def show_start(prepared: Prepared, name: str, events: Events) -> None:
     """Tell that a variant begins, and note which exams it sits with which sampling values."""
-    stored = prepared.environment["variants"][name]
+    stored = prepared.environment.variants[name]
     for spec in prepared.study.benchmarks:
         if (exam := prepared.exams.get(spec.name)) is not None:
-            stored.setdefault("exam", {}).setdefault(spec.name, exam.sha256)
-            stored.setdefault("sampling", {}).setdefault(spec.name, asdict(exam.sampling))
+            stored.exam.setdefault(spec.name, exam.sha256)
+            stored.sampling.setdefault(spec.name, asdict(exam.sampling))
     events.emit(VariantStarted(name))
     events.emit(PhaseChanged(name, LOADING))
 
@@ -50,10 +50,11 @@ def record_engine(prepared: Prepared, name: str, facts: dict[str, Any], place: d
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     devices = device_of(facts) if place is None else [place]
     here = this_invocation()
-    prepared.environment |= here
+    for key, value in here.items():
+        setattr(prepared.environment, key, value)
     start = {"at": at, "host": platform.node(), **here, **(devices[0] if devices else {})}
-    entry = {"facts": facts, "sessions": [at], "starts": [start], "devices": devices}
-    join_engine(prepared.environment["variants"][name]["engines"], entry)
+    entry = EngineRecord(facts=facts, sessions=[at], starts=[start], devices=devices)
+    join_engine(prepared.environment.variants[name].engines, entry)
     prepared.note()
 
 

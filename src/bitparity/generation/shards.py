@@ -16,14 +16,11 @@ from bitparity.exam.frozen import Exam, load_if_frozen, samples_asked
 from bitparity.models.checkpoint import differing
 from bitparity.records import Request, SampleKey, SampleKeys
 from bitparity.schema import Study
-from bitparity.store.environment import join_engine, join_sent
+from bitparity.store.environment import INVOCATION, MergedPart, RunRecord, VariantRecord, join_engine, join_sent
 from bitparity.store.jsonl import AppendLog, write_atomically
 from bitparity.store.run import Run, WritableRun, study_difference
 
 SHOWN = 3  # names in a message
-
-
-COUNTED = ("generation", "loads")  # of a variant's environment: sums
 
 
 SHARDS_FOLDER = "shards"
@@ -76,15 +73,15 @@ def shard_path(study: Study, shard: Shard) -> Path:
     return Path("artifacts") / study.name / SHARDS_FOLDER / f"{shard.index}-of-{shard.of}"
 
 
-def claim(run: Run, environment: dict[str, Any], shard: Shard | None) -> None:
+def claim(run: Run, environment: RunRecord, shard: Shard | None) -> None:
     """Note which shard a run directory holds. Raises RunError where it holds another, or is none."""
     asked = None if shard is None else asdict(shard)
-    if "variants" in environment and environment.get("shard") != asked:
-        held = environment.get("shard")
+    held = environment.shard
+    if "variants" in environment.model_fields_set and held != asked:
         what = "all of the study" if held is None else f"shard {held['index']}/{held['of']}"
         raise RunError(f"{run.path} holds {what}; go on with it as it was begun, or give another folder with --out")
     if asked is not None:
-        environment["shard"] = asked
+        environment.shard = asked
 
 
 @dataclass(slots=True)
@@ -125,7 +122,7 @@ def merge(out: Path, shards: Sequence[Path]) -> Merged:
             if missing := count - len(target.done(variant, benchmark)):
                 merged.missing[variant, benchmark] = missing, count
         target.update_environment(environment)
-        merged.absent = _absent(environment["merged"])
+        merged.absent = _absent(environment.merged)
         return merged
 
 
@@ -201,40 +198,35 @@ def _take_over(target: WritableRun, runs: Sequence[Run], variant: str, benchmark
     return taken
 
 
-def _joined(target: Run, runs: Sequence[Run]) -> dict[str, Any]:
+def _joined(target: Run, runs: Sequence[Run]) -> RunRecord:
     """The environment of the whole: every engine's facts, summed times, and what was merged.
 
     What a directory brought the last time is subtracted, so that merging it again, grown or not, counts it once.
     """
     environment = target.environment()
-    variants = environment.setdefault("variants", {})
-    merged: list[dict[str, Any]] = environment.setdefault("merged", [])
     for run in runs:
         own = run.environment()
-        source = own.get("shard") or {"path": str(run.path.resolve())}
-        entry = next((e for e in merged if e["source"] == source), None)
-        if entry is None:
-            entry = {"source": source, "counts": {}}
-            merged.append(entry)
-        for name, stored in own.get("variants", {}).items():
-            joined = variants.setdefault(name, {"identity": stored["identity"], "engines": []})
-            _check_identity(name, joined["identity"], stored["identity"], run)
-            for engine in stored["engines"]:
-                join_engine(joined["engines"], engine)
-            for key in ("exam", "sampling"):
-                joined.setdefault(key, {}).update(stored.get(key, {}))
-            for benchmark, values in stored.get("sent", {}).items():
-                join_sent(joined.setdefault("sent", {}).setdefault(benchmark, []), values)
-            before = entry["counts"].get(name, {})
-            entry["counts"][name] = {key: stored[key] for key in COUNTED if key in stored}
-            for key, values in entry["counts"][name].items():
-                total = joined.setdefault(key, dict.fromkeys(values, 0))
-                for unit, value in values.items():
-                    parts = (total.get(unit, 0), value, before.get(key, {}).get(unit, 0))
-                    total[unit] = None if None in parts else round(parts[0] + parts[1] - parts[2], 3)
-        for key in ("bitparity", "python", "platform", "cpus"):
-            environment.setdefault(key, own.get(key))
-        environment["not_run"] = {**own.get("not_run", {}), **environment.get("not_run", {})}
+        source: dict[str, Any] = own.shard or {"path": str(run.path.resolve())}
+        part = next((m for m in environment.merged if m.source == source), None)
+        if part is None:
+            part = MergedPart(source=source, counts={})
+            environment.merged.append(part)
+        for name, stored in own.variants.items():
+            joined = environment.variants.setdefault(name, VariantRecord(identity=stored.identity, engines=[]))
+            _check_identity(name, joined.identity, stored.identity, run)
+            for engine in stored.engines:
+                join_engine(joined.engines, engine)
+            joined.exam |= stored.exam
+            joined.sampling |= stored.sampling
+            for benchmark, values in stored.sent.items():
+                join_sent(joined.sent.setdefault(benchmark, []), values)
+            before = part.counts.get(name, {})
+            part.counts[name] = stored.counts()
+            joined.add_counts(part.counts[name], before)
+        for key in INVOCATION:
+            if getattr(environment, key) is None:
+                setattr(environment, key, getattr(own, key))
+        environment.not_run = own.not_run | environment.not_run
     return environment
 
 
@@ -246,7 +238,7 @@ def _check_identity(name: str, one: Mapping[str, Any], other: Mapping[str, Any],
         )
 
 
-def _absent(merged: Sequence[Mapping[str, Any]]) -> list[str]:
+def _absent(merged: Sequence[MergedPart]) -> list[str]:
     """The shards that nothing was merged of."""
-    held = {(e["source"]["index"], e["source"]["of"]) for e in merged if "of" in e["source"]}
+    held = {(m.source["index"], m.source["of"]) for m in merged if "of" in m.source}
     return [f"{i}/{of}" for of in sorted({of for _, of in held}) for i in range(1, of + 1) if (i, of) not in held]

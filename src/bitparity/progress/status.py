@@ -144,7 +144,7 @@ def complete(snapshot: dict[str, Any]) -> bool:
 def _from_files(run: Run, study: Study) -> dict[str, Any]:
     """A snapshot made from exam, samples and grades."""
     board = Board(study)
-    not_run = run.environment().get("not_run", {})
+    not_run = run.environment().not_run
     for bench, reason in not_run.items():
         board.not_run(bench, reason)
     totals = _totals(run, study, board)

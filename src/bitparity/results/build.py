@@ -25,6 +25,7 @@ from bitparity.stats.multiple import adjust_holm_by_key
 from bitparity.stats.paired import Comparison, compare_pairs
 from bitparity.stats.pooled import adjusted, pool_candidates
 from bitparity.stats.verdicts import within_margin_on_all
+from bitparity.store.environment import RunRecord
 from bitparity.store.jsonl import write_json
 from bitparity.store.run import Run
 
@@ -39,10 +40,10 @@ def build(run: Run, *, with_texts: bool = True) -> dict[str, Any]:
     study = run.study()
     environment = run.environment()
     if not with_texts:
-        for variant in environment.get("variants", {}).values():
-            for restart in variant.get("restarts", []):
-                restart["reason"] = NOT_TOLD
-    not_run = environment.get("not_run", {})
+        for variant in environment.variants.values():
+            for restart in variant.restarts:
+                restart.reason = NOT_TOLD
+    not_run = environment.not_run
     benchmarks: dict[str, Any] = {}
     pairs: dict[tuple[str, str], PairedScores] = {}
     for spec in study.benchmarks:
@@ -82,17 +83,17 @@ def _compared(study: Study) -> list[str]:
     return [*study.candidates, *([study.control] if study.control else [])]
 
 
-def _variant(study: Study, environment: Mapping[str, Any], name: str) -> dict[str, Any]:
-    stored = environment.get("variants", {}).get(name, {})
-    engines = [entry["facts"] for entry in stored.get("engines", [])]
+def _variant(study: Study, environment: RunRecord, name: str) -> dict[str, Any]:
+    stored = environment.variant(name)
+    engines = [entry.facts for entry in stored.engines]
     return {
         "model": study.variants[name].model,
         "revision": study.variants[name].revision,
         "baseline": name == study.baseline,
         "control": study.variants[name].control,
-        "identity": stored.get("identity"),
+        "identity": stored.identity or None,
         "engine": engines[-1] if engines else None,
-        "generation": stored.get("generation"),
+        "generation": stored.generation and stored.generation.model_dump(mode="json"),
         "earlier_engines": engines[:-1],
     }
 
@@ -107,7 +108,7 @@ def _pair(exam: Exam, sheets: Mapping[str, Sheet], study: Study, candidate: str)
 
 
 def _benchmark(
-    study: Study, spec: BenchmarkSpec, exam: Exam, sheets: Mapping[str, Sheet], environment: Mapping[str, Any]
+    study: Study, spec: BenchmarkSpec, exam: Exam, sheets: Mapping[str, Sheet], environment: RunRecord
 ) -> dict[str, Any]:
     groups = groups_of(exam)
     measured = any(sheet.graded for sheet in sheets.values())

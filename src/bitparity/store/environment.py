@@ -1,4 +1,4 @@
-"""Which engines answered for a variant, as environment.json holds them: one entry for each kind of device."""
+"""Record of a run's conditions (environment.json): checkpoints, engines, devices, sampling, and times, by variant."""
 
 from __future__ import annotations
 
@@ -7,34 +7,134 @@ import platform
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import Field
+
 import bitparity
 from bitparity.models.checkpoint import differing
+from bitparity.store.document import Document
 
+Number = int | float  # written back as it was read: 0 does not become 0.0
+Counts = dict[str, dict[str, Any]]  # by "generation" and "loads"; None where something was not counted
+Facts = dict[str, Any]  # JSON values that an engine tells of itself; which there are depends on the engine
+
+INVOCATION = ("bitparity", "python", "platform", "cpus")
 _DEVICE = ("device_uuid", "mig")
 
 
-def join_engine(engines: list[dict[str, Any]], entry: Mapping[str, Any]) -> None:
-    """Add an engine to those of a variant: to the entry of its kind, or as one of its own; what ran last stands last.
+class EngineRecord(Document):
+    """The engines of one kind that answered for a variant.
 
-    An entry has the facts of the first engine of its kind, the times at which one was loaded (`sessions`), under what
-    each was (`starts`) and on which devices (`devices`), where that is known.
+    `facts` are those of the first one; `sessions` are the times at which one was loaded; `starts` tells under what
+    each was, and `devices` on which devices, where that is known.
     """
-    known = next((e for e in engines if _same_kind(e["facts"], entry["facts"])), None)
-    places = [*(_devices(known) if known else []), *_devices(entry)]
+
+    facts: Facts
+    sessions: list[str] = Field(default_factory=list)
+    starts: list[dict[str, Any]] = Field(default_factory=list)
+    devices: list[dict[str, Any]] = Field(default_factory=list)
+
+    def places(self) -> list[dict[str, Any]]:
+        """The devices of these engines; where none was noted, the one of their facts."""
+        return self.devices or device_of(self.facts)
+
+
+class Generation(Document):
+    """Generation over all sessions: wall seconds, and samples and output tokens in them (None: not counted)."""
+
+    seconds: Number = 0.0
+    samples: int | None = 0
+    output_tokens: int | None = 0
+
+
+class Loads(Document):
+    """Loads of a variant on the devices of a cluster: how many, and their seconds together."""
+
+    count: int | None = 0
+    seconds: Number | None = 0.0
+
+
+class Restart(Document):
+    """One restart of a variant's engine: when, why, and which settings were lowered for it."""
+
+    at: str
+    reason: str
+    lowered: dict[str, int]
+
+
+class VariantRecord(Document):
+    """The conditions of one variant. `exam`, `sampling` and `sent` are by benchmark.
+
+    `exam` has the hash of the exam, `sampling` the values that the exam asks for, `sent` the values that the engine
+    built of them, one entry for each way in which sessions differ.
+    """
+
+    identity: Facts = Field(default_factory=dict)
+    engines: list[EngineRecord] = Field(default_factory=list)
+    exam: dict[str, str | None] = Field(default_factory=dict)
+    sampling: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    generation: Generation | None = None
+    sent: dict[str, list[dict[str, Any]]] = Field(default_factory=dict)
+    restarts: list[Restart] = Field(default_factory=list)
+    loads: Loads | None = None
+
+    def counts(self) -> Counts:
+        """The sums over all sessions that a merge adds up: by `generation` and `loads`, those that are there."""
+        found = {"generation": self.generation, "loads": self.loads}
+        return {key: value.model_dump(mode="json") for key, value in found.items() if value is not None}
+
+    def add_counts(self, more: Counts, less: Counts) -> None:
+        """Add the sums `more` of another directory, less those that it brought before. An unknown part is unknown."""
+        kinds: dict[str, type[Generation | Loads]] = {"generation": Generation, "loads": Loads}
+        for key, values in more.items():
+            old = self.counts().get(key, {})
+            total = {**dict.fromkeys(values, 0), **old}
+            for unit, value in values.items():
+                parts = (total[unit], value, less.get(key, {}).get(unit, 0))
+                total[unit] = None if None in parts else round(parts[0] + parts[1] - parts[2], 3)
+            setattr(self, key, kinds[key].model_validate(total))
+
+
+class MergedPart(Document):
+    """One run directory that was merged into this one, with what it brought the last time, by variant."""
+
+    source: dict[str, Any]
+    counts: dict[str, Counts]
+
+
+class RunRecord(Document):
+    """The conditions of a run. The fields `bitparity` to `cpus` are of the process that ran it last."""
+
+    shard: dict[str, int] | None = None
+    variants: dict[str, VariantRecord] = Field(default_factory=dict)
+    bitparity: str | None = None
+    python: str | None = None
+    platform: str | None = None
+    cpus: int | None = None
+    not_run: dict[str, str] = Field(default_factory=dict)
+    merged: list[MergedPart] = Field(default_factory=list)
+    cluster_sessions: list[dict[str, Any]] = Field(default_factory=list)
+
+    def variant(self, name: str) -> VariantRecord:
+        """The record of a variant; an empty one where nothing is recorded of it yet."""
+        return self.variants.get(name) or VariantRecord()
+
+
+def join_engine(engines: list[EngineRecord], entry: EngineRecord) -> None:
+    """Add an engine to those of a variant, to the entry of its kind or as one of its own; the latest stands last."""
+    known = next((e for e in engines if _same_kind(e.facts, entry.facts)), None)
+    places = [*(known.places() if known else []), *entry.places()]
     if known is None:
-        known = {"facts": entry["facts"], "sessions": []}
+        known = EngineRecord(facts=entry.facts, sessions=[])
     else:
         engines.remove(known)
     engines.append(known)
-    known["sessions"] = sorted({*known["sessions"], *entry["sessions"]})
-    for key, values in (("starts", [*known.get("starts", []), *entry.get("starts", [])]), ("devices", places)):
-        if values:
-            known[key] = [value for number, value in enumerate(values) if value not in values[:number]]
+    known.sessions = sorted({*known.sessions, *entry.sessions})
+    known.starts = _once([*known.starts, *entry.starts])
+    known.devices = _once(places)
 
 
-def _devices(entry: Mapping[str, Any]) -> list[Any]:
-    """The devices of an entry; where none was noted, the one of its facts."""
-    return list(entry.get("devices") or device_of(entry["facts"]))
+def _once(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [value for number, value in enumerate(values) if value not in values[:number]]
 
 
 def device_of(facts: Mapping[str, Any]) -> list[dict[str, Any]]:

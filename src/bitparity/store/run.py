@@ -23,10 +23,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import yaml
+from pydantic import ValidationError
 
-from bitparity.errors import RunError
+from bitparity.errors import RunError, StoreError
 from bitparity.records import Grade, Sample, SampleKey, SampleKeys
 from bitparity.schema import Study
+from bitparity.store.environment import RunRecord
 from bitparity.store.jsonl import (
     _LINES,
     Patience,
@@ -109,12 +111,18 @@ class Run:
             reason = " ".join(str(error).split())[:200]
             raise RunError(f"{path} is not the study of a run of this bitparity: {reason}") from None
 
-    def environment(self) -> dict[str, Any]:
-        """What is recorded of the environment so far; empty where nothing is."""
+    def environment(self) -> RunRecord:
+        """The record of the run's conditions; an empty one where nothing is recorded. Raises StoreError."""
         if not self.environment_path.exists():
-            return {}
-        environment: dict[str, Any] = read_json(self.environment_path)
-        return environment
+            return RunRecord()
+        try:
+            return RunRecord.model_validate(read_json(self.environment_path))
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors()[0]["loc"]))
+            raise StoreError(
+                f"{self.environment_path} is not the record of a run of this bitparity (at '{where}'): it was changed; "
+                "restore it, or start a new run with --out"
+            ) from None
 
     def samples(self, variant: str, benchmark: str) -> dict[SampleKey, Sample]:
         """The samples of a variant by (item, sample): the first complete one, else the last failed one."""
@@ -270,6 +278,6 @@ class WritableRun(Run):
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
         write_atomically(self.path / "study.yaml", [text])
 
-    def update_environment(self, environment: dict[str, Any]) -> None:
+    def update_environment(self, record: RunRecord) -> None:
         """Replace environment.json."""
-        persistently(lambda: write_json(self.environment_path, environment), self.patience)
+        persistently(lambda: write_json(self.environment_path, record.model_dump(mode="json")), self.patience)

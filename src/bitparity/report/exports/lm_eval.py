@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from bitparity.records import Grade, Item, Prompt, Sample
 from bitparity.report.html.gating import is_gated
 from bitparity.results.sheet import Sheet, read_sheet
 from bitparity.schema import LM_EVAL_PREFIX
+from bitparity.store.environment import RunRecord
 from bitparity.store.jsonl import file_stem, write_atomically
 from bitparity.store.run import Run
 
@@ -49,10 +50,9 @@ def make(run: Run, out: Path | None) -> list[Path]:
     return written
 
 
-def _date(environment: Mapping[str, Any], variant: str) -> str:
+def _date(record: RunRecord, variant: str) -> str:
     """When a variant last ran, as lm-eval has it in a file's name; empty where that is not known."""
-    engines = environment.get("variants", {}).get(variant, {}).get("engines", [])
-    sessions = [session for engine in engines for session in engine["sessions"]]
+    sessions = [session for engine in record.variant(variant).engines for session in engine.sessions]
     return f"_{max(sessions).removesuffix('Z').replace(':', '-')}" if sessions else ""
 
 

@@ -245,7 +245,7 @@ def restarted(facts: Facts) -> Iterator[Guard]:
     for name in facts.sheets:
         restarts = facts.restarts(name)
         if restarts:
-            lowered = [f"{key} {value}" for entry in restarts for key, value in entry["lowered"].items()]
+            lowered = [f"{key} {value}" for entry in restarts for key, value in entry.lowered.items()]
             less = f" with less at once ({', '.join(lowered)})" if lowered else ""
             yield guard(
                 "restarted",
@@ -253,7 +253,7 @@ def restarted(facts: Facts) -> Iterator[Guard]:
                 "warning",
                 len(restarts),
                 f"its engine died or hung and was started again{less}, {len(restarts)} times in all; the last reason: "
-                f"{restarts[-1]['reason'][:300]}. Every answer is whole, but an engine that dies may also compute "
+                f"{restarts[-1].reason[:300]}. Every answer is whole, but an engine that dies may also compute "
                 "wrongly: look at some answers, and at logs/",
             )
 

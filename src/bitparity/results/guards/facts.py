@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitparity.exam.frozen import Exam
 from bitparity.schema import BenchmarkSpec, Study
+from bitparity.store.environment import Restart, RunRecord
 
 if TYPE_CHECKING:
     from bitparity.results.sheet import Sheet
@@ -23,7 +24,7 @@ class Facts:
     spec: BenchmarkSpec
     exam: Exam
     sheets: Mapping[str, Sheet]
-    environment: Mapping[str, Any]
+    environment: RunRecord
 
     def started(self) -> Iterator[tuple[str, Sheet]]:
         """The variants that have answered something."""
@@ -36,33 +37,27 @@ class Facts:
 
     def identity(self, variant: str) -> Mapping[str, Any]:
         """What the variant's checkpoint is; empty where it is not known."""
-        return self._stored(variant).get("identity") or {}
+        return self.environment.variant(variant).identity
 
     def engines(self, variant: str) -> list[Mapping[str, Any]]:
         """The facts of every engine that has answered for a variant, the latest last."""
-        return [entry["facts"] for entry in self._stored(variant).get("engines", [])]
+        return [entry.facts for entry in self.environment.variant(variant).engines]
 
-    def restarts(self, variant: str) -> list[Mapping[str, Any]]:
+    def restarts(self, variant: str) -> list[Restart]:
         """Each time a variant's engine was started again: when, why, and what was lowered."""
-        return list(self._stored(variant).get("restarts", []))
+        return self.environment.variant(variant).restarts
 
     def asked(self, variant: str) -> Mapping[str, Any] | None:
         """The sampling values of the exam that a variant sat; None where it was not noted."""
-        found: Mapping[str, Any] | None = self._stored(variant).get("sampling", {}).get(self.spec.name)
-        return found
+        return self.environment.variant(variant).sampling.get(self.spec.name)
 
     def sent(self, variant: str) -> list[Mapping[str, Any]]:
         """The sampling values that a variant's engine built, one entry for each way; empty where it did not tell."""
-        return list(self._stored(variant).get("sent", {}).get(self.spec.name, []))
+        return list(self.environment.variant(variant).sent.get(self.spec.name, []))
 
     def sat(self, variant: str) -> str | None:
         """The hash of the exam that a variant sat; None where it was not noted."""
-        found: str | None = self._stored(variant).get("exam", {}).get(self.spec.name)
-        return found
-
-    def _stored(self, variant: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.environment.get("variants", {}).get(variant, {})
-        return found
+        return self.environment.variant(variant).exam.get(self.spec.name)
 
 
 def guard(name: str, variant: str | None, level: str, value: float | str | None, message: str) -> Guard:

@@ -1,0 +1,45 @@
+"""Base class of stored JSON documents: typed fields, and the same keys in the same order when written back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+
+class Document(BaseModel):
+    """A JSON object of a run directory as a typed record.
+
+    Keys that this version does not know are kept. A dump has the keys in the order in which they were read; a field
+    that was neither read nor given stays absent until it has a value, so that files of earlier versions keep their
+    bytes.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    _order: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _note_order(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        made = handler(value)
+        if isinstance(value, Mapping):
+            made._order = tuple(value)
+        return made
+
+    @model_serializer(mode="wrap")
+    def _in_order(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = handler(self)
+        defaults = {
+            name: field.get_default(call_default_factory=True) for name, field in type(self).model_fields.items()
+        }
+        kept = self.model_fields_set | {name for name, default in defaults.items() if getattr(self, name) != default}
+        return {key: values[key] for key in dict.fromkeys((*self._order, *values)) if key in kept}
