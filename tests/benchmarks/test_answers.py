@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitparity.benchmarks._lm_eval_math import aime_score, hendrycks_score
-from bitparity.benchmarks._math import normalised, number
 from bitparity.benchmarks.answers import Stated, final_answer, final_letter
+from bitparity.benchmarks.lm_eval_math import aime_score, hendrycks_score
+from bitparity.benchmarks.mathematics import normalised, number
 from bitparity.benchmarks.mmlu_pro import stated_letter
 from bitparity.grading.rules import split_reasoning
 from bitparity.records import Item, Prompt

@@ -15,9 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitparity.benchmarks import _code
-from bitparity.benchmarks._code import code_blocks, decode_tests, last_code, same_output, same_value, upstream_code
-from bitparity.benchmarks._inside import codec
+from bitparity.benchmarks.code import (
+    MAX_TESTS_BYTES,
+    code_blocks,
+    decode_tests,
+    last_code,
+    same_output,
+    same_value,
+    upstream_code,
+)
+from bitparity.benchmarks.inside import codec
 from bitparity.errors import DataError
 
 FENCE = "```"
@@ -141,7 +148,7 @@ def test_a_zip_bomb_ends_at_the_limit() -> None:
     assert len(bomb) < 100_000
     with pytest.raises(DataError, match="over 1 MiB"):
         decode_tests(bomb, limit=1 << 20)
-    assert _code.MAX_TESTS_BYTES == 512 << 20
+    assert MAX_TESTS_BYTES == 512 << 20
 
 
 # ---------------------------------------------------------------- comparison

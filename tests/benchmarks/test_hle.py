@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import Cli, write_jsonl, write_yaml
 
-from bitparity.benchmarks._judge import Judgment, judge_prompt, judged, read_reply
 from bitparity.benchmarks.contract import JudgeSettings
 from bitparity.benchmarks.hle import SYSTEM_PROMPT, Hle, is_mathematical, text_key
+from bitparity.benchmarks.judging import Judgment, judge_prompt, judged, read_reply
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError, StudyError
 from bitparity.grading import judge as judging

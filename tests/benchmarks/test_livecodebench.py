@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support import SHARED_DATA, grading, write_jsonl
 
-from bitparity.benchmarks._code import Case, Judged
+from bitparity.benchmarks.code import Case, Judged
 from bitparity.benchmarks.livecodebench import KNOWN_BAD, SYSTEM, LiveCodeBench
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError
@@ -153,7 +153,7 @@ def test_a_bomb_in_the_tests_is_our_fault_too(tmp_path: Path, monkeypatch: pytes
 
     bomb = base64.b64encode(zlib.compress(b"\0" * (8 << 20), 9)).decode()
     data = write_jsonl(tmp_path / "rows.jsonl", [row("a", SUMS, private_test_cases=bomb)])
-    monkeypatch.setattr("bitparity.benchmarks._code.MAX_TESTS_BYTES", 1 << 20)
+    monkeypatch.setattr("bitparity.benchmarks.code.MAX_TESTS_BYTES", 1 << 20)
     loaded = load_benchmark(spec(data))
     (item,) = loaded.items()
     sample = Sample("livecodebench", "a", 0, "```python\nprint(3)\n```", "stop", 5, 5, 1.0)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from support import SHARED_DATA, math_rows, write_jsonl
 
-from bitparity.benchmarks._lm_eval_math import aime_score, equivalent, hendrycks_score
-from bitparity.benchmarks._math import equal, states
 from bitparity.benchmarks.answers import final_answer
+from bitparity.benchmarks.lm_eval_math import aime_score, equivalent, hendrycks_score
+from bitparity.benchmarks.mathematics import equal, states
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError
 from bitparity.grading.process_pool import grade_all

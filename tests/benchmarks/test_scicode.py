@@ -13,9 +13,9 @@ import pytest
 from support import SHARED_DATA, grading, write_jsonl
 
 from bitparity.benchmarks import scicode_env
-from bitparity.benchmarks._scicode_tests import split_test
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.benchmarks.scicode import SciCode
+from bitparity.benchmarks.scicode_tests import split_test
 from bitparity.errors import DataError, UnavailableError
 from bitparity.exam.build import build_exam
 from bitparity.records import Completion, Grade, Item

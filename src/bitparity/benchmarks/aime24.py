@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from bitparity.benchmarks._lm_eval_math import aime_score
-from bitparity.benchmarks._math import MathBenchmark
 from bitparity.benchmarks.contract import Info, Source
+from bitparity.benchmarks.lm_eval_math import aime_score
+from bitparity.benchmarks.mathematics import MathBenchmark
 from bitparity.errors import DataError
 from bitparity.records import Item
 

@@ -13,10 +13,10 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from bitparity.benchmarks._rows import RowsBenchmark
 from bitparity.benchmarks.answers import final_letter
 from bitparity.benchmarks.contract import Info, Source
 from bitparity.benchmarks.dataset import Row, content_hash
+from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.records import Completion, Grade, Item, Prompt
 
 LETTERS = "ABCD"

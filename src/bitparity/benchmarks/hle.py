@@ -17,12 +17,12 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from bitparity.benchmarks._judge import JUDGE_PROMPT, METRIC, judge_prompt
-from bitparity.benchmarks._math import equal, is_whole, math_verify_equal
-from bitparity.benchmarks._rows import RowsBenchmark
 from bitparity.benchmarks.answers import Stated, final_answer, final_letter, labelled_answer
 from bitparity.benchmarks.contract import Info, JudgeSettings, Settings, Source
 from bitparity.benchmarks.dataset import Row, content_hash
+from bitparity.benchmarks.judging import JUDGE_PROMPT, METRIC, judge_prompt
+from bitparity.benchmarks.mathematics import equal, is_whole, math_verify_equal
+from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.errors import DataError
 from bitparity.records import Completion, Grade, Item, Prompt
 

@@ -18,10 +18,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bitparity.benchmarks._code import CodeBenchmark, Judged, last_code, verdict_of
-from bitparity.benchmarks._inside import source as inside
+from bitparity.benchmarks.code import CodeBenchmark, Judged, last_code, verdict_of
 from bitparity.benchmarks.contract import Info, Source
 from bitparity.benchmarks.dataset import Row, load_rows
+from bitparity.benchmarks.inside import source as inside
 from bitparity.errors import DataError
 from bitparity.records import Completion, Item, Prompt
 from bitparity.sandbox.contract import Ended, Limits

@@ -7,7 +7,7 @@ an answer is graded.
 
 Prompt: upstream's generic chat prompt, lcb_runner/prompts/code_generation.py at commit
 4fa15949edfc48871be612fc83dcb7961b012ad3. Metric: pass@1, the mean over samples of "all public and private tests pass".
-Comparison: upstream's rules (see `_code`). A program that reads standard input is a real process with real pipes; a
+Comparison: upstream's rules (see `code.py`). A program that reads standard input is a real process with real pipes; a
 function is called with JSON values. The time limit counts CPU seconds of each test.
 """
 
@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from bitparity.benchmarks._code import (
+from bitparity.benchmarks.code import (
     Case,
     CodeBenchmark,
     Judged,
@@ -35,9 +35,9 @@ from bitparity.benchmarks._code import (
     upstream_code,
     verdict_of,
 )
-from bitparity.benchmarks._inside import source as inside
 from bitparity.benchmarks.contract import Info, Settings, Source
 from bitparity.benchmarks.dataset import hub_file
+from bitparity.benchmarks.inside import source as inside
 from bitparity.errors import DataError
 from bitparity.records import Completion, Item, Prompt
 from bitparity.sandbox.contract import Limits, Verdict

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from bitparity.benchmarks._rows import RowsBenchmark
 from bitparity.benchmarks.answers import final_letter
 from bitparity.benchmarks.contract import Info, Source
 from bitparity.benchmarks.dataset import Row, load_rows
+from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.errors import DataError
 from bitparity.records import Completion, Grade, Item, Message, Prompt
 

@@ -11,7 +11,7 @@ Prompts: eval/data/background_comment_template.txt (without background) and mult
 function named by the header, the whole code of an answer is kept: helper functions, whole classes, its imports.
 
 Tests run in an interpreter of their own, numpy 1.26 and scipy below 1.14 (`scicode_env`), and are parted: values are
-computed beside the model's code, and compared with the targets elsewhere (`_scicode_tests`).
+computed beside the model's code, and compared with the targets elsewhere (`scicode_tests.py`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from bitparity.benchmarks import scicode_env as env
-from bitparity.benchmarks._code import CodeBenchmark, Judged, code_blocks, counted, grade_of, last_code, verdict_of
-from bitparity.benchmarks._inside import source as inside
-from bitparity.benchmarks._scicode_tests import Halves, split_test
+from bitparity.benchmarks.code import CodeBenchmark, Judged, code_blocks, counted, grade_of, last_code, verdict_of
 from bitparity.benchmarks.contract import Info, Settings, Source
 from bitparity.benchmarks.dataset import Row, content_hash, hub_rows, read_jsonl
+from bitparity.benchmarks.inside import source as inside
+from bitparity.benchmarks.scicode_tests import Halves, split_test
 from bitparity.errors import DataError
 from bitparity.records import Completion, Grade, Item, Prompt
 from bitparity.sandbox.contract import Ended, Limits

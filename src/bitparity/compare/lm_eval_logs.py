@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bitparity.benchmarks._lm_eval_math import box_content, equivalent, last_box
 from bitparity.benchmarks.dataset import read_jsonl
+from bitparity.benchmarks.lm_eval_math import box_content, equivalent, last_box
 from bitparity.compare.records import ItemResult, Results, Source, unit_score
 from bitparity.errors import DataError
 

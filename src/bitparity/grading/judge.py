@@ -20,8 +20,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bitparity.benchmarks._judge import Judgment, read_reply
 from bitparity.benchmarks.contract import Benchmark, JudgeSettings
+from bitparity.benchmarks.judging import Judgment, read_reply
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.engines.openai_client import passes, retry_after, sendable
 from bitparity.errors import StudyError

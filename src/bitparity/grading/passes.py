@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import bitparity
-from bitparity.benchmarks._judge import METRIC, judged
 from bitparity.benchmarks.contract import Benchmark
+from bitparity.benchmarks.judging import METRIC, judged
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import UnavailableError
 from bitparity.exam.chains import earlier

@@ -9,8 +9,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from bitparity.benchmarks._rows import RowsBenchmark
 from bitparity.benchmarks.answers import Stated, final_answer, has_box
+from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.records import Completion, Grade, Item, Prompt
 
 # the wording that Qwen2.5-Math and Qwen3 recommend for mathematics: model card of Qwen/Qwen3-32B, best

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
-from bitparity.benchmarks._inside import codec
 from bitparity.benchmarks.contract import Benchmark
+from bitparity.benchmarks.inside import codec
 from bitparity.errors import DataError
 from bitparity.records import Completion, Grade, Item, Status
 from bitparity.sandbox.contract import Ended, Limits, Sandbox, Verdict
