@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bitparity.engines.vllm_probe import ModelProbe, layer_facts
-from bitparity.models.precision import quantizes_activations
+from bitparity.models.quantization import quantizes_activations
 
 
 def instance(kind: str, **attributes: Any) -> Any:

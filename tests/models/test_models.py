@@ -10,6 +10,8 @@ from tiny_model import variant
 
 from bitparity.errors import ModelError
 from bitparity.models import checkpoint as models
+from bitparity.models import identity as identities
+from bitparity.models.quantization import declared_quantization
 
 CONFIG = {"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 4096}
 FP8 = {
@@ -67,9 +69,9 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
 
 
 def test_a_hub_model_that_is_not_cached_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match=r"nobody/nothing is not in the local cache.*HF_HUB_OFFLINE"):
         models.resolve_model(variant("nobody/nothing"))
 
@@ -77,7 +79,7 @@ def test_a_hub_model_that_is_not_cached_offline(tmp_path: Path, monkeypatch: pyt
 def test_identity_follows_the_content(tmp_path: Path) -> None:
     one, same = checkpoint(tmp_path / "one"), checkpoint(tmp_path / "same")
     other = checkpoint(tmp_path / "other", weights=b"weightS")
-    found = [models.identity(folder) for folder in (one, same, other)]
+    found = [identities.identity(folder) for folder in (one, same, other)]
     hashes = [entry["weights"]["sha256"] for entry in found]
     assert hashes[0] == hashes[1] != hashes[2]
     assert found[0]["context_length"] == 4096
@@ -86,22 +88,22 @@ def test_identity_follows_the_content(tmp_path: Path) -> None:
 
 
 def test_large_weights_are_sampled_and_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "FULL_HASH_BYTES", 1000)
+    monkeypatch.setattr(identities, "FULL_HASH_BYTES", 1000)
     size = 3 << 20
     folder = checkpoint(tmp_path / "m", weights=b"\0" * size)
-    first = models.identity(folder)["weights"]
+    first = identities.identity(folder)["weights"]
     assert set(first) == {"files", "bytes", "sampled_sha256"}
     for at in (0, size // 2, size - 1):
         content = bytearray(size)
         content[at] = 1
         (folder / "model.safetensors").write_bytes(content)
-        assert models.identity(folder)["weights"]["sampled_sha256"] != first["sampled_sha256"]
+        assert identities.identity(folder)["weights"]["sampled_sha256"] != first["sampled_sha256"]
 
 
 def test_the_hashes_of_weights_can_be_made_by_hand(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path / "m", weights=b"abc")
     (folder / "second.safetensors").write_bytes(b"de")
-    found = models.identity(folder)["weights"]
+    found = identities.identity(folder)["weights"]
     assert found["sha256_by_file"] == {
         "model.safetensors": hashlib.sha256(b"abc").hexdigest(),
         "second.safetensors": hashlib.sha256(b"de").hexdigest(),
@@ -116,9 +118,9 @@ def test_code_that_is_run_and_the_tokenizer_that_is_used_are_hashed(tmp_path: Pa
     (folder / "modeling.py").write_text("1")
     (folder / "chat_template.jinja").write_text("model's")
     (own / "chat_template.jinja").write_text("tokenizer's")
-    plain = models.identity_of(variant(folder), folder)
+    plain = identities.identity_of(variant(folder), folder)
     asked = variant(folder, trust_remote_code=True).model_copy(update={"tokenizer": str(own)})
-    found = models.identity_of(asked, folder)
+    found = identities.identity_of(asked, folder)
     assert "code_sha256" not in plain
     assert found["code_sha256"] == {"modeling.py": hashlib.sha256(b"1").hexdigest()}
     assert found["chat_template_sha256"] == hashlib.sha256(b"tokenizer's").hexdigest()
@@ -142,7 +144,7 @@ NEW = {"path": "/b", "revision": "c", "weights": {"sha256": "w", "bytes_by_type"
     ],
 )
 def test_identities_differ_in_what_both_tell(one: dict[str, Any], other: dict[str, Any], expected: list[str]) -> None:
-    assert models.differing(one, other) == models.differing(other, one) == expected
+    assert identities.differing(one, other) == identities.differing(other, one) == expected
 
 
 def safetensors(**tensors: str) -> bytes:
@@ -225,24 +227,24 @@ def test_weights_that_are_as_declared_are_taken(
 ) -> None:
     folder = checkpoint(tmp_path / "m", config, safetensors(**tensors))
     assert models.resolve_model(variant(folder, "vllm", **engine)) == folder
-    assert models.identity(folder)["weights"]["bytes_by_type"]["BF16"] >= 32
+    assert identities.identity(folder)["weights"]["bytes_by_type"]["BF16"] >= 32
 
 
 def test_of_weights_in_another_format_nothing_is_said(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path / "m", quantized(**FP8))
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     assert models.resolve_model(variant(folder)) == folder
-    assert "bytes_by_type" not in models.identity(folder)["weights"]
+    assert "bytes_by_type" not in identities.identity(folder)["weights"]
 
 
 def test_a_hub_snapshots_commit_is_known(tmp_path: Path) -> None:
     commit = "a" * 40
-    assert models.identity(checkpoint(tmp_path / "models--org--name" / "snapshots" / commit))["revision"] == commit
+    assert identities.identity(checkpoint(tmp_path / "models--org--name" / "snapshots" / commit))["revision"] == commit
 
 
 def test_declared_quantization(tmp_path: Path) -> None:
     plain = checkpoint(tmp_path / "plain")
-    assert models.declared_quantization(plain) is None
+    assert declared_quantization(plain) is None
     expected = {
         "method": "compressed-tensors",
         "format": "float-quantized",
@@ -251,9 +253,9 @@ def test_declared_quantization(tmp_path: Path) -> None:
         "ignored_modules": 1,
     }
     for config in ({"quantization_config": FP8}, {"text_config": {"quantization_config": FP8}}):
-        assert models.declared_quantization(checkpoint(tmp_path / "m", CONFIG | config)) == expected
+        assert declared_quantization(checkpoint(tmp_path / "m", CONFIG | config)) == expected
     (plain / "hf_quant_config.json").write_text(json.dumps({"quantization": {"quant_algo": "NVFP4"}}))
-    assert models.declared_quantization(plain) == {"method": "modelopt", "quant_algo": "NVFP4"}
+    assert declared_quantization(plain) == {"method": "modelopt", "quant_algo": "NVFP4"}
 
 
 @pytest.mark.parametrize(
@@ -271,8 +273,9 @@ def test_context_length(tmp_path: Path, config: dict[str, Any], length: int | No
 
 def test_the_chat_template_is_found_in_either_place(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path / "m")
-    assert models.chat_template_hash(folder) is None
+    assert identities.tokenizer_identity(folder)["chat_template_sha256"] is None
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ x }}"}))
-    inside = models.chat_template_hash(folder)
+    inside = identities.tokenizer_identity(folder)
     (folder / "chat_template.jinja").write_text("{{ x }}")
-    assert models.chat_template_hash(folder) == inside == hashlib.sha256(b"{{ x }}").hexdigest()
+    own = identities.tokenizer_identity(folder)["chat_template_sha256"]
+    assert own == inside["chat_template_sha256"] == hashlib.sha256(b"{{ x }}").hexdigest()

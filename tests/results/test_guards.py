@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitparity.exam.frozen import Exam, ExamItem
-from bitparity.models.precision import loaded_precision, promise
+from bitparity.models.precision import promise
+from bitparity.models.quantization import loaded_precision
 from bitparity.records import Grade, Item, Prompt, Sample, Sampling
 from bitparity.results.guards import check as validity
 from bitparity.results.guards.completions import is_loop

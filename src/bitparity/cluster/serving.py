@@ -15,7 +15,7 @@ from bitparity.errors import EngineError, UserInputError
 from bitparity.generation.chains import Feed
 from bitparity.generation.engines import Engines
 from bitparity.generation.restarts import less_at_once
-from bitparity.models.checkpoint import differing
+from bitparity.models.identity import differing
 from bitparity.records import Request, Sample
 from bitparity.schema import Variant
 

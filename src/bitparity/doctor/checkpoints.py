@@ -11,14 +11,9 @@ from typing import Any
 from bitparity.doctor.cache import KINDS, Cache, cache_of
 from bitparity.doctor.hub import Hub
 from bitparity.errors import ModelError
-from bitparity.models.checkpoint import (
-    chat_template,
-    check_weights,
-    context_length,
-    declared_quantization,
-    weight_bytes,
-)
-from bitparity.models.precision import UNQUANTIZED, loaded_precision
+from bitparity.models.checkpoint import chat_template, check_weights, context_length, weight_bytes
+from bitparity.models.precision import UNQUANTIZED
+from bitparity.models.quantization import Quantization, declared_quantization, loaded_precision
 from bitparity.schema import EngineSpec, Variant
 
 # What vLLM (0.32, vllm/config/quantization.py) makes of plain weights while it loads them.
@@ -63,7 +58,7 @@ class Checkpoint:
         except ModelError:
             return None
 
-    def quantization(self) -> dict[str, Any] | None:
+    def quantization(self) -> Quantization | None:
         """What the checkpoint declares."""
         try:
             return None if self.folder is None else declared_quantization(self.folder)

@@ -20,13 +20,9 @@ from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder, end_token_ids
 from bitparity.errors import EngineError, MissingDependencyError, UserInputError
 from bitparity.exam.rendering import Renderer
-from bitparity.models.checkpoint import (
-    context_length,
-    declared_quantization,
-    identity_of,
-    resolve_model,
-    resolve_tokenizer,
-)
+from bitparity.models.checkpoint import context_length, resolve_model, resolve_tokenizer
+from bitparity.models.identity import identity_of
+from bitparity.models.quantization import declared_quantization
 from bitparity.records import Request, Sample
 from bitparity.schema import Variant
 

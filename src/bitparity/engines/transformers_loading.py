@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from bitparity.engines.checks import one_line
 from bitparity.errors import EngineError, ModelError, UserInputError
-from bitparity.models.checkpoint import declared_quantization
+from bitparity.models.quantization import Quantization, declared_quantization
 from bitparity.schema import EngineSpec
 
 
@@ -149,7 +149,7 @@ def _check_complete(folder: Path, info: dict[str, Any]) -> None:
         )
 
 
-def quantization_facts(model: Any, declared: dict[str, Any] | None) -> dict[str, Any] | None:
+def quantization_facts(model: Any, declared: Quantization | None) -> dict[str, Any] | None:
     """What is quantized in the loaded model, counted and probed; None where nothing is.
 
     `declared` is what the checkpoint says of itself. `activations_quantized` counts the modules whose

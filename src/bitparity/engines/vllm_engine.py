@@ -29,7 +29,9 @@ from bitparity.exam.rendering import Renderer
 from bitparity.hardware import nvml
 from bitparity.hardware.devices import VARIABLE, shown_to_vllm
 from bitparity.hardware.facts import device_facts, limits_of_slice
-from bitparity.models.checkpoint import declared_quantization, identity_of, resolve_model, resolve_tokenizer
+from bitparity.models.checkpoint import resolve_model, resolve_tokenizer
+from bitparity.models.identity import identity_of
+from bitparity.models.quantization import Quantization, declared_quantization
 from bitparity.records import Finish, Request, Sample
 from bitparity.schema import RUNTIME_KEYS, EngineSpec, Variant
 
@@ -274,7 +276,7 @@ def _finish(reason: str | None) -> Finish:
     return "stop" if reason == "stop" else "length" if reason == "length" else "error"
 
 
-def _quantization(config: Any, declared: dict[str, Any] | None) -> dict[str, Any] | None:
+def _quantization(config: Any, declared: Quantization | None) -> dict[str, Any] | None:
     """The quantization that vLLM loaded, beside what the checkpoint declares."""
     method = config.model_config.quantization
     if method is None and declared is None:

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from bitparity.models.precision import quantizes_activations
+from bitparity.models.quantization import quantizes_activations
 
 _KERNEL_ATTRIBUTES = ("kernel", "fp8_linear", "linear_kernel", "moe_kernel")
 

@@ -18,15 +18,8 @@ from bitparity.exam.build import build_exam
 from bitparity.exam.frozen import Exam, load_if_frozen, save_exam
 from bitparity.generation.shards import Shard, claim
 from bitparity.grading.passes import Grader, open_graders
-from bitparity.models.checkpoint import (
-    differing,
-    identity_of,
-    model_type,
-    other_tokenizer,
-    resolve_model,
-    resolve_tokenizer,
-    tokenizer_identity,
-)
+from bitparity.models.checkpoint import model_type, resolve_model, resolve_tokenizer
+from bitparity.models.identity import differing, identity_of, other_tokenizer, tokenizer_identity
 from bitparity.progress.events import Events
 from bitparity.records import SampleKeys
 from bitparity.schema import Study, Variant

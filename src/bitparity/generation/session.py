@@ -14,7 +14,7 @@ from typing import Any
 from bitparity.errors import ChangedModelError
 from bitparity.exam.frozen import groups_of, samples_asked
 from bitparity.generation.prepare import Prepared
-from bitparity.models.checkpoint import differing
+from bitparity.models.identity import differing
 from bitparity.progress.events import LOADING, BenchmarkSkipped, Events, ExamFrozen, PhaseChanged, VariantStarted
 from bitparity.store.environment import EngineRecord, device_of, join_engine, this_invocation
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from bitparity.errors import RunError, UserInputError
 from bitparity.exam.frozen import Exam, load_if_frozen, samples_asked
-from bitparity.models.checkpoint import differing
+from bitparity.models.identity import differing
 from bitparity.records import Request, SampleKey, SampleKeys
 from bitparity.schema import Study
 from bitparity.store.environment import INVOCATION, MergedPart, RunRecord, VariantRecord, join_engine, join_sent

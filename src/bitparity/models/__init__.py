@@ -1,1 +1,1 @@
-"""Model files: where a checkpoint lies, what it holds, and at which precision its weights are stored."""
+"""Checkpoints: where they lie, how they are configured and quantized, and what tells one from another."""

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 import bitparity
-from bitparity.models.checkpoint import differing
+from bitparity.models.identity import differing
 from bitparity.store.document import Document
 
 Number = int | float  # written back as it was read: 0 does not become 0.0

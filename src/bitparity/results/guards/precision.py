@@ -8,8 +8,9 @@ from itertools import combinations
 from pathlib import PurePath
 from typing import Any
 
-from bitparity.models.checkpoint import differing
-from bitparity.models.precision import _TYPES, _either, loaded_precision, promise, quantizes_activations, words
+from bitparity.models.identity import differing
+from bitparity.models.precision import promise, promised_types
+from bitparity.models.quantization import loaded_precision, quantizes_activations
 from bitparity.results.guards.facts import Facts, Guard, guard
 from bitparity.schema import Study
 
@@ -45,7 +46,7 @@ def _contradictions(facts: Facts, name: str, engine: Mapping[str, Any]) -> Itera
             ran = " + ".join(sorted(loaded))
             yield ran, f"'{said_by}' says {_either(promised)}, but the weights that ran are {ran}: {remedy}"
             break
-    types = {_TYPES[word] for word in words(name) if word in _TYPES}
+    types = promised_types(name)
     if types and engine.get("dtype") not in (None, *types):
         dtype = str(engine["dtype"])
         yield (
@@ -53,6 +54,10 @@ def _contradictions(facts: Facts, name: str, engine: Mapping[str, Any]) -> Itera
             f"'{name}' says {_either(types)}, but the number type that ran is {dtype}: set engine.dtype to what the "
             "name says, or name the variant for what it is",
         )
+
+
+def _either(values: set[str]) -> str:
+    return " or ".join(sorted(values))
 
 
 def _names(facts: Facts, name: str) -> list[str]:

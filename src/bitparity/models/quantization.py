@@ -1,0 +1,147 @@
+"""Quantization of weights: as a checkpoint declares it, and as an engine loaded it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict, cast
+
+from bitparity.errors import ModelError
+from bitparity.models.config import Config, read_config, read_object
+from bitparity.models.precision import UNQUANTIZED
+
+PLAIN = "not quantized"  # the scheme of a compressed-tensors group that leaves weights or activations as they are
+
+# Kernels and schemes by what they multiply with: unquantized activations first, since such a kernel under a scheme
+# that quantizes them (Marlin under W4A4) leaves them as they are.
+_WEIGHT_ONLY = re.compile(
+    r"marlin|w[n48]+a16|wfp8a16|weight_?only|machete|exllama|conch|allspark|awq|gptq|bitsandbytes|gguf|unquantized",
+    re.IGNORECASE,
+)
+_EITHER = re.compile(r"humming", re.IGNORECASE)  # its name is the same with and without
+_BOTH = re.compile(
+    r"ScaledMM|(Nv|Mx)Fp4LinearKernel|Mxfp8LinearKernel|W4A8|W8A8|W4A4|Fp8MoE|NvFp4|Mxfp4", re.IGNORECASE
+)
+
+
+class Quantization(TypedDict, total=False):
+    """A quantization as environment.json keeps it. The method's own scalar settings (`bits`, `fmt`) stand beside.
+
+    `weights` and `activations` are the schemes of compressed-tensors in words, like "float 8 bit, channel".
+    """
+
+    method: str
+    weights: list[str]
+    activations: list[str]
+    ignored_modules: int
+    kv_cache: str
+    quantized_modules: int
+
+
+def declared_quantization(folder: Path) -> Quantization | None:
+    """How the checkpoint says that it is quantized; None where it says nothing.
+
+    Read from config.json (`quantization_config`, or `compression_config` of older checkpoints) and from
+    ModelOpt's hf_quant_config.json. Raises ModelError where that cannot be read.
+    """
+    for level in read_config(folder).levels():
+        for key in ("quantization_config", "compression_config"):
+            if level.values.get(key):
+                return _summary(_part(level, key, folder / "config.json", "quantization_config"))
+    path = folder / "hf_quant_config.json"
+    modelopt = read_object(path)
+    if not modelopt.values.get("quantization"):
+        return None
+    return _with_settings("modelopt", _part(modelopt, "quantization", path, "quantization"))
+
+
+def _part(config: Config, key: str, path: Path, shown: str) -> Config:
+    found = config.part(key)
+    if found is None:
+        raise ModelError(f"{path}: {shown} is no JSON object; the file is broken, or was edited by hand")
+    return found
+
+
+def _summary(declared: Config) -> Quantization:
+    summary = _with_settings(declared.values.get("quant_method", "unknown"), declared)
+    if (groups := declared.part("config_groups")) is not None:
+        summary["weights"] = sorted({_scheme(group.part("weights")) for group in groups.parts()})
+        summary["activations"] = sorted({_scheme(group.part("input_activations")) for group in groups.parts()})
+    if (ignored := declared.items("ignore")) is not None:
+        summary["ignored_modules"] = len(ignored)
+    if declared.values.get("kv_cache_scheme"):
+        summary["kv_cache"] = _scheme(declared.part("kv_cache_scheme"))
+    return summary
+
+
+def _with_settings(method: object, declared: Config) -> Quantization:
+    """The method and its scalar settings, which is what one line of a report can hold."""
+    settings = {k: v for k, v in declared.values.items() if isinstance(v, str | int | float) and k != "quant_method"}
+    return cast(Quantization, {"method": method, **settings})
+
+
+def _scheme(declared: Config | None) -> str:
+    """A compressed-tensors scheme in words, like "float 4 bit, tensor_group 16, dynamic"."""
+    if declared is None:
+        return PLAIN
+    values = declared.values
+    words = [f"{values.get('type', 'int')} {values.get('num_bits', '?')} bit"]
+    if strategy := values.get("strategy"):
+        size = values.get("group_size")
+        words.append(f"{strategy} {size}" if size else str(strategy))
+    if dynamic := values.get("dynamic"):
+        words.append("dynamic" if dynamic is True else f"dynamic {dynamic}")
+    return ", ".join(words)
+
+
+def loaded_precision(facts: Mapping[str, Any]) -> set[str] | None:
+    """The precisions of the weights that an engine has loaded, by its facts; None where these do not tell."""
+    if "quantization" not in facts:
+        return None
+    kernels = list(facts.get("linear_kernels") or ())  # those that vLLM chose
+    all_plain = bool(kernels) and all(kernel.startswith("Unquantized") for kernel in kernels)
+    return {UNQUANTIZED} if all_plain else stored_precision(facts["quantization"])
+
+
+def stored_precision(declared: Quantization | None) -> set[str] | None:
+    """The precisions of weights that are quantized as declared; None where that does not tell."""
+    if declared is None or declared.get("quantized_modules") == 0:
+        return {UNQUANTIZED}
+    if schemes := declared.get("weights"):
+        return {_precision_of_scheme(scheme) for scheme in schemes}
+    return _precision_of_method(declared)
+
+
+def _precision_of_scheme(scheme: str) -> str:
+    """The precision of a weights' scheme in words, like "float 4 bit, tensor_group 16"."""
+    if scheme == PLAIN:
+        return UNQUANTIZED
+    kind, bits, *_ = scheme.split(" ")
+    if kind != "float":
+        return f"{kind.upper()}{bits}"
+    microscaling = re.search(r"group 32\b", scheme)  # the OCP MX formats have a scale for 32 values, NVFP4 for 16
+    if bits == "4":
+        return "MXFP4" if microscaling else "NVFP4"
+    return "MXFP8" if microscaling else f"FP{bits}"
+
+
+def _precision_of_method(declared: Quantization) -> set[str] | None:
+    """The precision that a quantization method's name stands for."""
+    text = f"{declared.get('method')} {declared.get('quant_algo', '')} {declared.get('fmt', '')}".lower()
+    for word, precision in (("mxfp4", "MXFP4"), ("mxfp8", "MXFP8"), ("fp4", "NVFP4"), ("fp8", "FP8")):
+        if word in text:
+            return {precision}
+    if re.search(r"awq|gptq|auto-round|hqq", text):
+        return {f"INT{declared.get('bits', declared.get('w_bit', 4))}"}
+    if "bitsandbytes" in text:
+        return {"INT8" if declared.get("load_in_8bit") else "INT4"}
+    return None
+
+
+def quantizes_activations(described: str) -> bool | None:
+    """True where a layer's kernel multiplies with quantized activations; None where its name does not tell."""
+    kernel = described.rpartition(" / ")[2]
+    if _WEIGHT_ONLY.search(kernel) or _WEIGHT_ONLY.search(described):
+        return False
+    return True if _BOTH.search(described) and not _EITHER.search(kernel) else None
