@@ -17,7 +17,7 @@ SITECUSTOMIZE = """
 import os, sys
 if "bitparity.engines.worker" in sys.orig_argv:
     import asyncio, signal
-    import bitparity.engines.replay as replay
+    import bitparity.engines.replay_engine as replay
 
     with open(os.environ["FAULTS"], "r+") as file:
         first, *others = file.read().splitlines() or ["none"]

@@ -17,7 +17,7 @@ from support import SHARED_DATA
 
 from bitparity.benchmarks.contract import Benchmark
 from bitparity.benchmarks.registry import load_benchmark
-from bitparity.engines.contract import load_engine
+from bitparity.engines.registry import load_engine
 from bitparity.exam.build import build_exam
 from bitparity.exam.frozen import Exam
 from bitparity.exam.rendering import Renderer

@@ -138,7 +138,7 @@ import sys, time
 from pathlib import Path
 from bitparity.engines.groups import kill_group
 from bitparity.engines.host import EngineProcess
-from bitparity.study import Variant
+from bitparity.schema import Variant
 engine = EngineProcess(Variant.model_validate_json(sys.argv[1]), Path(sys.argv[2]))
 engine.start()
 print("loaded", flush=True)
@@ -159,7 +159,7 @@ def test_the_host_is_told_once_a_benchmark_what_is_sent(tmp_path: Path, monkeypa
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         'if "bitparity.engines.worker" in sys.orig_argv:\n'
-        "    import bitparity.engines.replay as replay\n"
+        "    import bitparity.engines.replay_engine as replay\n"
         '    replay.ReplayEngine.sent = lambda self, request: {"max_tokens": request.sampling.max_tokens}\n'
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
@@ -210,7 +210,7 @@ def test_a_killed_group_leaves_no_shared_memory(tmp_path: Path) -> None:
 
 def test_the_replay_worker_is_light() -> None:
     code = (
-        "import sys, bitparity.engines.worker, bitparity.engines.replay\n"
+        "import sys, bitparity.engines.worker, bitparity.engines.replay_engine\n"
         "print([m for m in ('torch', 'transformers', 'numpy', 'vllm') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tiny_model import variant
 
-from bitparity.engines.replay import ReplayEngine
+from bitparity.engines.replay_engine import ReplayEngine
 from bitparity.errors import ModelError
 from bitparity.records import Request, Sample, Sampling
 

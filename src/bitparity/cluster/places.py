@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bitparity.engines.registry import engine_of
 from bitparity.hardware.nvml import Machine
 from bitparity.schema import Variant
 
@@ -26,7 +27,7 @@ def local_devices(environ: Mapping[str, str], machine: Machine) -> list[str]:
 
 def needs_gpu(variant: Variant) -> bool:
     """Whether a variant's engine would use a GPU where there is one."""
-    return variant.engine.kind in ("vllm", "transformers") and variant.engine.device != "cpu"
+    return engine_of(variant.engine).has_local_weights and variant.engine.device != "cpu"
 
 
 def gpus_of(variant: Variant) -> int:

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bitparity.engines.registry import engine_of
 from bitparity.errors import EngineError, UserInputError
 from bitparity.generation.chains import Feed
 from bitparity.generation.engines import Engines
-from bitparity.generation.restarts import less_at_once
 from bitparity.models.identity import differing
 from bitparity.records import Request, Sample
 from bitparity.schema import Variant
@@ -48,7 +48,7 @@ class DeviceServer:
     def load(self, name: str, variant: Variant, expected: Mapping[str, Any]) -> None:
         """End the engine that is there and start one for a variant whose checkpoint must be the `expected` one."""
         self._stop()
-        self._work = _Work(variant.engine.kind == "transformers")
+        self._work = _Work(engine_of(variant.engine).fixed_batches)
         path = self._log_path(name)
         self._log = name, path
         arguments = (name, self._as_it_fits(name, variant), expected, path, self._work, self._thread)
@@ -122,8 +122,9 @@ class DeviceServer:
         except UserInputError as error:
             self._messages.put(("refused", str(error)))
         except EngineError as error:
-            if error.out_of_memory and variant.engine.kind == "vllm":  # fixed batches cannot be made smaller here
-                self._lowered.setdefault(name, {}).update(less_at_once(variant.engine, facts))
+            kind = engine_of(variant.engine)
+            if error.out_of_memory and not kind.fixed_batches:  # those cannot be made smaller here
+                self._lowered.setdefault(name, {}).update(kind.less_at_once(variant.engine, facts))
             self._messages.put(("died", str(error).replace(str(log), f"logs/{log.name}")))
         except Exception as error:  # it must reach the driver, which alone can say so
             self._messages.put(("died", f"{type(error).__name__}: {error}"))
@@ -183,7 +184,7 @@ class _Work:
 
 def room(variant: Variant, facts: Mapping[str, Any]) -> int:
     """How many pieces an engine runs at once."""
-    if variant.engine.kind == "transformers":
+    if engine_of(variant.engine).fixed_batches:
         return 1  # a batch
     return int(facts.get("max_num_seqs") or facts.get("concurrency") or DEFAULT_ROOM)
 

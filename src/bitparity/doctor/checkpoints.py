@@ -10,6 +10,7 @@ from typing import Any
 
 from bitparity.doctor.cache import KINDS, Cache, cache_of
 from bitparity.doctor.hub import Hub
+from bitparity.engines.registry import engine_of
 from bitparity.errors import ModelError
 from bitparity.models.checkpoint import chat_template, check_weights, context_length, weight_bytes
 from bitparity.models.precision import UNQUANTIZED
@@ -94,7 +95,7 @@ class Checkpoint:
         if spec.dtype != "auto":
             return spec.dtype
         stored = self._stored_dtype()
-        return "bfloat16" if spec.kind == "vllm" and stored == "float32" else stored
+        return "bfloat16" if engine_of(spec).runs_vllm and stored == "float32" else stored
 
     def stored_width(self) -> int:
         """Bytes of a plain weight in the files; two where config.json does not say."""
@@ -120,7 +121,7 @@ class Checkpoint:
         """Whether vLLM takes an 8-bit cache because the checkpoint has scales for one."""
         declared = self.quantization() or {}
         said = str(declared.get("kv_cache") or declared.get("kv_cache_quant_algo"))
-        return spec.kind == "vllm" and ("8 bit" in said or "FP8" in said.upper())
+        return engine_of(spec).runs_vllm and ("8 bit" in said or "FP8" in said.upper())
 
 
 def _width(dtype: str | None) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bitparity.doctor.checkpoints import Checkpoint
+from bitparity.engines.registry import engine_of
 from bitparity.hardware.findings import Finding, error, warning
 from bitparity.schema import Study, Variant
 
@@ -31,7 +32,7 @@ def check_lengths(study: Study, checkpoints: Mapping[str, Checkpoint], environ: 
     """Whether vLLM takes each variant's `max_model_len`: it refuses to start above the model's own limit."""
     for name, variant in study.variants.items():
         asked = variant.engine.max_model_len
-        if variant.engine.kind != "vllm" or variant.control or name not in checkpoints or asked is None:
+        if not engine_of(variant.engine).runs_vllm or variant.control or name not in checkpoints or asked is None:
             continue
         limit = vllm_limit(checkpoints[name].text_config())
         if limit is not None and asked > limit:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from bitparity.doctor.host import Disk, Host
 from bitparity.doctor.hub import cache_home
+from bitparity.engines.registry import engine_of
 from bitparity.hardware.findings import GB, Finding, error, gigabytes, ok, warning
 from bitparity.schema import Study
 
@@ -85,10 +86,10 @@ def _key(disk: Disk) -> int | str:
 
 def _engines(study: Study, host: Host) -> Iterator[Use]:
     """What the engines that compute here write beside the records."""
-    kinds = {v.engine.kind for v in study.variants.values()}
-    if kinds & {"vllm", "transformers"}:
+    engines = [engine_of(v.engine) for v in study.variants.values()]
+    if any(engine.has_local_weights for engine in engines):
         yield Use("temporary files", Path(host.environ.get("TMPDIR") or "/tmp"), SCRATCH, "TMPDIR")
-    if "vllm" in kinds:
+    if any(engine.runs_vllm for engine in engines):
         own = host.environ.get("VLLM_CACHE_ROOT")  # vLLM 0.32, envs.py
         compiled = Path(own or Path(cache_home(host.environ.get("XDG_CACHE_HOME"))) / "vllm").expanduser()
         yield Use("compiled kernels", compiled, COMPILED, "VLLM_CACHE_ROOT" if own else "XDG_CACHE_HOME")

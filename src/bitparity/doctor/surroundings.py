@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from bitparity import __version__
 from bitparity.doctor.host import Host
 from bitparity.engines.checks import may_be_secret
+from bitparity.engines.registry import engine_of
 from bitparity.hardware.findings import Finding, error, ok, warning
 from bitparity.schema import Study
 
@@ -27,7 +28,7 @@ OLDEST_VLLM = (0, 20)
 
 def check_variables(study: Study, host: Host) -> Iterator[Finding]:
     """Variables that this vLLM ignores without a word."""
-    if not any(v.engine.kind == "vllm" for v in study.variants.values()):
+    if not any(engine_of(v.engine).runs_vllm for v in study.variants.values()):
         return
     known = host.vllm_variables
     ignored = []
@@ -74,15 +75,12 @@ def check_versions(study: Study, host: Host) -> Iterator[Finding]:
 
 def _needed(study: Study) -> Iterator[tuple[str, str, str]]:
     """(package, extra of bitparity, what needs it)."""
-    kinds = {v.engine.kind for v in study.variants.values()}
-    if "vllm" in kinds:
-        yield "vllm", "vllm", "engine vllm"
-    if "transformers" in kinds:
-        yield "torch", "transformers", "engine transformers"
-    if kinds & {"vllm", "transformers"} or any(v.tokenizer for v in study.variants.values()):
+    engines = {v.engine.kind: engine_of(v.engine) for v in study.variants.values()}
+    for kind, engine in sorted(engines.items()):
+        for library in engine.libraries[:1]:  # the others come with it
+            yield library, engine.extra, f"engine {kind}"
+    if any(e.has_local_weights for e in engines.values()) or any(v.tokenizer for v in study.variants.values()):
         yield "transformers", "transformers", "tokenizing prompts"
-    if "openai" in kinds:
-        yield "httpx", "openai", "engine openai"
     if any(b.name.startswith("lm_eval:") or b.form == "lm-eval" for b in study.benchmarks):
         yield "lm-eval", "lm-eval", "a task of lm-eval"
 

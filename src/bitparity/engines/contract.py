@@ -1,36 +1,65 @@
-"""Engines: the contract. One file an engine; each runs in a process of its own.
+"""The contract of an engine, and what a kind of engine says of itself before it is loaded.
 
-An engine takes a stream of requests and gives samples as they end, in any order. `facts` tells what
-really ran. `host.EngineProcess` starts the process, `worker` is what runs in it.
+An engine takes a stream of requests and gives samples as they end, in any order. One file an engine; it runs in a
+process of its own: `host.EngineProcess` starts the process, `worker` is the program in it.
+
+Every process of bitparity may import an engine's file to read its class variables, so the file imports torch, vLLM
+and the like inside its methods only.
 """
 
 from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar
 
+from bitparity.errors import MissingDependencyError
 from bitparity.records import Request, Sample
-from bitparity.schema import Variant
-
-# kind -> module with a class `ENGINE`; imported only in the engine's process
-_MODULES = {
-    "transformers": "bitparity.engines.transformers_engine",
-    "vllm": "bitparity.engines.vllm_engine",
-    "openai": "bitparity.engines.openai_engine",
-    "replay": "bitparity.engines.replay",
-}
+from bitparity.schema import EngineSpec, Variant
 
 
 class Engine(ABC):
-    """The contract. The constructor loads the model and raises ModelError or EngineError where it cannot."""
+    """An engine. The constructor loads the model and raises ModelError or EngineError where it cannot."""
+
+    has_local_weights: ClassVar[bool] = True
+    """The variant's `model` is a checkpoint, and this host computes with it."""
+    served: ClassVar[bool] = False
+    """A server has the model: it renders what it is not given as tokens, and alone knows what runs."""
+    recorded: ClassVar[bool] = False
+    """The answers were made before; nothing is computed now."""
+    fixed_batches: ClassVar[bool] = False
+    """Requests are computed in the batches of `batching.fixed_batches`, as its numbers depend on the batch."""
+    runs_vllm: ClassVar[bool] = False
+    """vLLM computes here: its variables and caches, its choice of devices and kernels, its share of the memory."""
+    falls_back_to_cpu: ClassVar[bool] = False
+    """Where the study names no device and there is no GPU, it computes on the CPU."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """The modules that loading needs; `extra` is the extra of bitparity that installs them."""
+    extra: ClassVar[str] = ""
+
+    @classmethod
+    def import_libraries(cls) -> None:
+        """Import what takes long, before a device is touched. Raises MissingDependencyError."""
+        for library in cls.libraries:
+            try:
+                importlib.import_module(library)
+            except ImportError as missing:
+                raise MissingDependencyError(missing.name or library, cls.extra, f"engine {cls.extra}") from missing
+
+    @classmethod
+    def less_at_once(cls, spec: EngineSpec, facts: Mapping[str, Any]) -> dict[str, int]:
+        """The settings with which it takes half as many sequences at once, after memory ran out; {} where none helps.
+
+        `facts` are those of the engine that ran, empty where none loaded.
+        """
+        return {}
 
     @abstractmethod
     def __init__(self, variant: Variant) -> None: ...
 
     async def prepare(self) -> None:
-        """What of loading needs the event loop; called once, before `facts`."""
+        """The part of loading that needs the event loop; called once, before `facts`."""
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
@@ -58,14 +87,3 @@ class Engine(ABC):
 
     def close(self) -> None:
         """Free what the engine holds."""
-
-
-def import_engine(kind: str) -> type[Engine]:
-    """The class of an engine, its libraries imported. Raises MissingDependencyError."""
-    found: type[Engine] = importlib.import_module(_MODULES[kind]).ENGINE
-    return found
-
-
-def load_engine(variant: Variant) -> Engine:
-    """Load a variant's engine in this process."""
-    return import_engine(variant.engine.kind)(variant)

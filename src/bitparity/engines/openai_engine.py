@@ -15,18 +15,20 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bitparity.engines.checks import failed, one_line, problem, prompt_tokens
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import cut_at_stop, end_token_ids
 from bitparity.engines.flow import as_they_end
-from bitparity.engines.openai_client import Answer, Server, Unanswered, sendable
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.exam.rendering import Renderer
 from bitparity.models.checkpoint import resolve_tokenizer
 from bitparity.records import Finish, Request, Sample, Sampling
 from bitparity.schema import Variant
+
+if TYPE_CHECKING:
+    from bitparity.engines.openai_client import Answer, Unanswered
 
 CONCURRENCY = 32  # requests at once, where the study names no number
 TRIES = 4  # after the first, while it is tried out what the server takes
@@ -52,7 +54,14 @@ class Mode:
 class OpenAIEngine(Engine):
     """See the module. Raises UserInputError without the key, EngineError where the server does not answer."""
 
+    has_local_weights = False
+    served = True
+    libraries = ("httpx",)
+    extra = "openai"
+
     def __init__(self, variant: Variant) -> None:
+        from bitparity.engines.openai_client import Server
+
         self._spec = variant.engine
         self._name = variant.model
         self._concurrency = variant.engine.concurrency or CONCURRENCY
@@ -86,6 +95,8 @@ class OpenAIEngine(Engine):
         self._scores = await self._why_no_scores()
 
     async def _first_taken(self, modes: Iterator[Mode], refusals: list[str]) -> Mode | None:
+        from bitparity.engines.openai_client import Unanswered
+
         for mode in modes:
             ids = self._probe_ids()
             body = self._body(mode, Sampling(1), seed=0, stop=[])
@@ -114,6 +125,8 @@ class OpenAIEngine(Engine):
 
     async def _why_no_scores(self) -> str | None:
         """Why the log-likelihood of given tokens cannot be had; None where it can."""
+        from bitparity.engines.openai_client import Unanswered
+
         if self._completions is None or self._completions.form != "token ids":
             return "it takes tokens, and the study names no tokenizer or the server takes none"
         ids = tuple(self._probe_ids())
@@ -157,6 +170,8 @@ class OpenAIEngine(Engine):
             raise _first_error(group) from group
 
     async def _answer(self, request: Request) -> Sample:
+        from bitparity.engines.openai_client import Unanswered
+
         rendered = request.token_ids is not None or request.scored is not None
         if rendered and (why := problem(request, self._max_length, sys.maxsize, after_scored=1)):
             return failed(request, why)
@@ -269,6 +284,8 @@ class OpenAIEngine(Engine):
         self, context: tuple[int, ...], continuation: tuple[int, ...], patience: int | None = None
     ) -> tuple[float, bool, str | None]:
         """(sum of log-probabilities, whether each token was the most likely, other model) of the echoed prompt."""
+        from bitparity.engines.openai_client import Unanswered
+
         ids = context + continuation
         body = {
             "model": self._name,
@@ -296,6 +313,9 @@ class OpenAIEngine(Engine):
 
 async def about_server(variant: Variant) -> dict[str, Any]:
     """What a variant's server says of itself and the model, asked once. Raises as the engine does."""
+    OpenAIEngine.import_libraries()
+    from bitparity.engines.openai_client import Server
+
     server = Server(variant.engine, _key(variant.engine.api_key_env), 1)
     try:
         return await server.describe(variant.model)
@@ -305,6 +325,8 @@ async def about_server(variant: Variant) -> dict[str, Any]:
 
 def _key(name: str | None) -> str | None:
     """The key from the variable that the study names. Raises UserInputError where it is not set or cannot be sent."""
+    from bitparity.engines.openai_client import sendable
+
     if name is None:
         return None
     key = os.environ.get(name, "").strip()

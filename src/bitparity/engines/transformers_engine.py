@@ -10,30 +10,24 @@ from __future__ import annotations
 import inspect
 import platform
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bitparity.engines.checks import failed, problem, prompt_tokens, versions
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder, end_token_ids
-from bitparity.errors import EngineError, MissingDependencyError, UserInputError
+from bitparity.errors import EngineError, UserInputError
 from bitparity.exam.rendering import Renderer
 from bitparity.models.checkpoint import context_length, resolve_model, resolve_tokenizer
 from bitparity.models.identity import identity_of
 from bitparity.models.quantization import declared_quantization
 from bitparity.records import Request, Sample
-from bitparity.schema import Variant
+from bitparity.schema import EngineSpec, Variant
 
-try:
-    import torch
-    import transformers
-except ImportError as missing:
-    raise MissingDependencyError(missing.name or "torch", "transformers", "the transformers engine") from None
-
-from bitparity.engines.sampling import Rows, RowSampler, RowStops
-from bitparity.engines.transformers_loading import choose_device, linear_kernels, load_model, quantization_facts
+if TYPE_CHECKING:
+    from bitparity.engines.sampling import Rows
 
 _REFUSED = ("quantization", "kv_cache_dtype", "linear_backend", "tensor_parallel_size")
 
@@ -43,7 +37,21 @@ Pair = tuple[tuple[int, ...], tuple[int, ...]]
 class TransformersEngine(Engine):
     """See the module. Raises ModelError where the checkpoint is not whole or not what it declares."""
 
+    fixed_batches = True
+    falls_back_to_cpu = True
+    libraries = ("torch", "transformers", "transformers.generation.logits_process")
+    extra = "transformers"
+
+    @classmethod
+    def less_at_once(cls, spec: EngineSpec, facts: Mapping[str, Any]) -> dict[str, int]:
+        """Half the batch."""
+        return {"batch_size": spec.batch_size // 2} if spec.batch_size > 1 else {}
+
     def __init__(self, variant: Variant) -> None:
+        import transformers
+
+        from bitparity.engines.transformers_loading import choose_device, load_model, quantization_facts
+
         spec = variant.engine
         for key in _REFUSED:
             if getattr(spec, key) not in (None, 1):
@@ -67,6 +75,11 @@ class TransformersEngine(Engine):
 
     def facts(self) -> dict[str, Any]:
         """Versions, device, number types, quantization as loaded and probed, and the checkpoint's identity."""
+        import torch
+        import transformers
+
+        from bitparity.engines.transformers_loading import linear_kernels
+
         return {
             "engine": "transformers",
             "version": transformers.__version__,
@@ -118,6 +131,8 @@ class TransformersEngine(Engine):
         return request.batch != batch[0].batch
 
     def _compute(self, batch: list[Request]) -> Iterator[Sample]:
+        import torch
+
         fitting = []
         for request in batch:
             why = problem(request, self._max_length, self._vocabulary, after_scored=-1)
@@ -142,6 +157,10 @@ class TransformersEngine(Engine):
     def _generate(self, requests: Sequence[Request]) -> list[Sample]:
         if not requests:
             return []
+        import transformers
+
+        from bitparity.engines.sampling import Rows, RowSampler, RowStops
+
         started = time.perf_counter()
         self._rows = rows = Rows(requests, self._ends, self._decoder)
         ids, mask = self._left_padded([r.token_ids or () for r in requests])
@@ -166,6 +185,8 @@ class TransformersEngine(Engine):
         return Sample(r.benchmark, r.item, r.sample, text, finish, len(row.ids), prompt_tokens(r), seconds)
 
     def _left_padded(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+        import torch
+
         width = max(map(len, prompts))
         ids = torch.zeros(len(prompts), width, dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -208,6 +229,8 @@ class TransformersEngine(Engine):
 
         Padding on the right without a mask, as lm-eval's HFLM does: causal attention never sees it.
         """
+        import torch
+
         width = max(map(len, rows))
         ids = torch.zeros(len(rows), width, dtype=torch.long)
         for at, row in enumerate(rows):
@@ -225,6 +248,8 @@ class TransformersEngine(Engine):
 
     def _logits(self, ids: Any, positions: list[int]) -> Any:
         """Logits at the given positions only: all of them would be tokens x vocabulary numbers."""
+        import torch
+
         keep = torch.tensor(positions, device=self._device)
         if self._keeps_logits:
             return self._model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
@@ -237,6 +262,8 @@ class TransformersEngine(Engine):
 
 def _log_likelihood(logits: Any, continuation: Sequence[int]) -> tuple[float, bool]:
     """(sum of log-probabilities in float32, whether each token was the most likely one)."""
+    import torch
+
     target = torch.tensor(continuation, device=logits.device)
     scores = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
     chosen = scores.gather(1, target[:, None])
@@ -248,6 +275,8 @@ def _take_generation_config(model: Any, tokenizer: Any) -> list[int]:
 
     transformers fills whatever a call leaves open from there: a temperature, a penalty, forced tokens.
     """
+    import transformers
+
     text_config = model.config.get_text_config()
     declared = [model.generation_config.eos_token_id, getattr(text_config, "eos_token_id", None)]
     model.generation_config = transformers.GenerationConfig()
@@ -255,6 +284,8 @@ def _take_generation_config(model: Any, tokenizer: Any) -> list[int]:
 
 
 def _device_name(device: Any) -> str:
+    import torch
+
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     try:

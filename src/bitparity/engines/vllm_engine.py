@@ -14,17 +14,17 @@ import itertools
 import multiprocessing
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bitparity.engines.checks import failed, may_be_secret, one_line, problem, prompt_tokens, versions
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
 from bitparity.engines.flow import as_they_end, lot_size
 from bitparity.engines.groups import how_ended
-from bitparity.errors import EngineError, MissingDependencyError, ModelError, UserInputError
+from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.exam.rendering import Renderer
 from bitparity.hardware import nvml
 from bitparity.hardware.devices import VARIABLE, shown_to_vllm
@@ -35,41 +35,37 @@ from bitparity.models.quantization import Quantization, declared_quantization
 from bitparity.records import Finish, Request, Sample
 from bitparity.schema import RUNTIME_KEYS, EngineSpec, Variant
 
-try:
-    import vllm
-    from vllm import envs
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.inputs import TokensPrompt
-    from vllm.platforms import current_platform
-    from vllm.sampling_params import RequestOutputKind, SamplingParams
-    from vllm.third_party import pynvml
-    from vllm.usage.usage_lib import UsageContext
-    from vllm.v1.engine.async_llm import AsyncLLM
-except ImportError as missing:
-    raise MissingDependencyError(missing.name or "vllm", "vllm", "the vLLM engine") from missing
-
-try:  # as vLLM's own renderer would make it: there is nothing left to render
-    from vllm.inputs.engine import tokens_input
-except ImportError:  # vLLM before 0.25
-
-    def tokens_input(prompt_token_ids: list[int]) -> Any:
-        """A prompt of tokens."""
-        return TokensPrompt(prompt_token_ids=prompt_token_ids)
-
-
 _PASSED = ("dtype", "trust_remote_code", "max_model_len", *RUNTIME_KEYS)
 _SENT = (
     *("n", "max_tokens", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty"),
     *("repetition_penalty", "seed", "stop", "stop_token_ids", "prompt_logprobs"),
 )
-# vLLM's limits for work in bulk, as its class LLM has them; without a word of the use it takes 128 sequences
-_USAGE = UsageContext.LLM_CLASS
+_LEAST_AT_ONCE = 8  # sequences; an engine that runs out of memory with so few is not helped by fewer
 
 
 class VllmEngine(Engine):
     """See the module. Raises ModelError where vLLM refuses the checkpoint or the engine's settings."""
 
+    runs_vllm = True
+    libraries = ("vllm", "vllm.engine.arg_utils", "vllm.v1.engine.async_llm", "vllm.third_party.pynvml")
+    extra = "vllm"
+
+    @classmethod
+    def less_at_once(cls, spec: EngineSpec, facts: Mapping[str, Any]) -> dict[str, int]:
+        """Half as many sequences; a guess where it never loaded, so that its own default is not known."""
+        most = spec.max_num_seqs or facts.get("max_num_seqs")
+        if most is None:
+            return {"max_num_seqs": 64}
+        return {"max_num_seqs": max(_LEAST_AT_ONCE, most // 2)} if most > _LEAST_AT_ONCE else {}
+
     def __init__(self, variant: Variant) -> None:
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.third_party import pynvml
+        from vllm.usage.usage_lib import UsageContext
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        # vLLM's limits for work in bulk, as its class LLM has them; without a word of the use it takes 128 sequences
+        usage = UsageContext.LLM_CLASS
         self._folder = resolve_model(variant)
         tokenizer_folder = resolve_tokenizer(variant)
         _select_device(variant.engine.device)
@@ -85,7 +81,7 @@ class VllmEngine(Engine):
                 worker_extension_cls="bitparity.engines.vllm_probe.ModelProbe",
                 **arguments,
             )
-            config = args.create_engine_config(_USAGE)
+            config = args.create_engine_config(usage)
         except (ValueError, OSError) as error:
             raise ModelError(f"vLLM refuses this model or its engine settings: {one_line(error)}") from error
         tokenizer = Renderer(tokenizer_folder, variant.engine.trust_remote_code).tokenizer
@@ -101,7 +97,8 @@ class VllmEngine(Engine):
         self._ended = 0  # requests that ended
         self._spec = variant.engine
         # statistics of every token would be made for nobody, in the process that schedules
-        self._engine = AsyncLLM.from_vllm_config(config, usage_context=_USAGE, disable_log_stats=True)
+        self._engine = AsyncLLM.from_vllm_config(config, usage_context=usage, disable_log_stats=True)
+        self._prompt = _prompt_maker()
         self._processes = multiprocessing.active_children()  # vLLM's own
 
     async def prepare(self) -> None:
@@ -112,6 +109,8 @@ class VllmEngine(Engine):
 
     def facts(self) -> dict[str, Any]:
         """Versions, device, number types, kernels and limits as loaded, and the checkpoint's identity."""
+        import vllm
+
         model, cache, schedule = self._config.model_config, self._config.cache_config, self._config.scheduler_config
         tokens = cache.num_gpu_blocks * cache.block_size if cache.num_gpu_blocks and cache.block_size else None
         return {
@@ -193,7 +192,7 @@ class VllmEngine(Engine):
         return float(sum(c.logprob for c in chosen)), all(c.rank == 1 for c in chosen)
 
     async def _final(self, token_ids: tuple[int, ...], parameters: Any) -> Any:
-        prompt = tokens_input(list(token_ids))
+        prompt = self._prompt(list(token_ids))
         final = None
         async for output in self._engine.generate(prompt, parameters, str(next(self._numbers))):
             final = output
@@ -213,8 +212,21 @@ class VllmEngine(Engine):
         self._engine.shutdown()
 
 
+def _prompt_maker() -> Callable[[list[int]], Any]:
+    """Token ids to a prompt as vLLM's own renderer would make it: there is nothing left to render."""
+    try:
+        from vllm.inputs.engine import tokens_input
+    except ImportError:  # vLLM before 0.25
+        from vllm.inputs import TokensPrompt
+
+        return lambda token_ids: TokensPrompt(prompt_token_ids=token_ids)
+    return cast(Callable[[list[int]], Any], tokens_input)
+
+
 def sampling_params(request: Request, ends: list[int]) -> Any:
     """What vLLM is asked, every value explicit. Stop strings go along only where no reasoning can come before them."""
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
     s = request.sampling
     stop = list(s.stop) if request.reasoning_end is None else []
     return SamplingParams(
@@ -237,6 +249,8 @@ def sampling_params(request: Request, ends: list[int]) -> Any:
 
 
 def _scoring_params() -> Any:
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
     return SamplingParams(
         max_tokens=1,
         temperature=0.0,
@@ -248,6 +262,9 @@ def _scoring_params() -> Any:
 
 def _arguments(spec: EngineSpec) -> dict[str, Any]:
     """The engine arguments that the study sets; the others are vLLM's own choice."""
+    import vllm
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
     given = {name: getattr(spec, name) for name in _PASSED if getattr(spec, name) is not None}
     known = AsyncEngineArgs.__dataclass_fields__
     if unknown := sorted(given.keys() - known.keys()):
@@ -257,6 +274,8 @@ def _arguments(spec: EngineSpec) -> dict[str, Any]:
 
 def _select_device(device: str | None) -> None:
     """Show vLLM one device: "cuda:1", or the UUID of a GPU or MIG slice. Before CUDA is first used."""
+    from vllm.platforms import current_platform
+
     shown = shown_to_vllm(device, cpu_build=current_platform.is_cpu())
     if shown is not None:
         os.environ[VARIABLE] = shown
@@ -296,6 +315,8 @@ def _variables() -> dict[str, str | None]:
 
     Of one that vLLM does not know, or that may be a secret, the name alone (None): who knows what is in it.
     """
+    from vllm import envs
+
     return {
         name: value if name in envs.environment_variables and not may_be_secret(name) else None
         for name, value in sorted(os.environ.items())

@@ -19,8 +19,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from bitparity.engines import wire
-from bitparity.engines.contract import Engine, import_engine, load_engine
+from bitparity.engines.contract import Engine
 from bitparity.engines.groups import kill_group
+from bitparity.engines.registry import engine_class, load_engine
 from bitparity.errors import BitparityError, ModelError, UserInputError
 from bitparity.records import Request
 from bitparity.schema import Variant
@@ -130,7 +131,7 @@ async def serve(connection: socket.socket) -> int:
     inbox, outbox = Inbox(connection, asyncio.get_running_loop()), Outbox(connection)
     try:
         _, kind = await inbox.message()
-        import_engine(kind)
+        engine_class(kind).import_libraries()
         _, fields = await inbox.message()
         engine = load_engine(Variant.model_validate(fields))
         await engine.prepare()

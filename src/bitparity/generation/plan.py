@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.engines.batching import fixed_batches
+from bitparity.engines.registry import engine_of
 from bitparity.exam.frozen import Exam, ExamItem, samples_asked
 from bitparity.exam.requests import Questions, Unanswered, check_lengths, exam_requests, follow_up
 from bitparity.generation.chains import Ladder
@@ -81,15 +82,16 @@ def plan_variant(prepared: Prepared, name: str) -> Work:
     """
     study, run = prepared.study, prepared.run
     model, variant = prepared.models[name], study.variants[name]
+    engine = engine_of(variant.engine)
     reference = prepared.models[_reference(study, prepared.models)].renderer
     context = variant.engine.max_model_len or (context_length(model.folder) if model.folder else None)
-    how = {"control": variant.control, "served": variant.engine.kind == "openai"}
+    how = {"control": variant.control, "served": engine.served}
     questions: dict[str, Questions] = {}
     done: dict[str, SampleKeys] = {}
     ladders: dict[str, Ladder] = {}
     counts: dict[str, tuple[int, int]] = {}
     whole: dict[str, int] = {}  # benchmarks that a shard does not divide
-    shard, batched = prepared.shard, variant.engine.kind == "transformers"
+    shard, batched = prepared.shard, engine.fixed_batches
     for number, spec in enumerate(study.benchmarks):
         exam = prepared.exams.get(spec.name)
         if exam is None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitparity.engines.registry import engine_of
 from bitparity.errors import GatedDataError, ModelError, RunError, UnavailableError
 from bitparity.exam.build import build_exam
 from bitparity.exam.frozen import Exam, load_if_frozen, save_exam
@@ -120,14 +121,14 @@ def open_models(study: Study) -> dict[str, Model]:
         hashed = {name: pool.submit(_open_files, name, study.variants[name]) for name in own}
         models = {name: _with_renderer(name, study.variants[name], hashed[name].result(), renderers) for name in own}
     if (control := study.control) is not None:
-        recorded = study.variants[control].engine.kind == "replay"  # a recording of its own
+        recorded = engine_of(study.variants[control].engine).recorded  # a recording of its own
         models[control] = _open_files(control, study.variants[control]) if recorded else models[study.baseline]
     return {name: models[name] for name in study.variants}
 
 
 def found(name: str, variant: Variant) -> Variant:
     """The variant with its model's folder, before anything of it is read. Raises ModelError naming the variant."""
-    if variant.engine.kind in ("replay", "openai"):
+    if not engine_of(variant.engine).has_local_weights:
         return variant
     try:
         return variant.model_copy(update={"model": str(resolve_model(variant))})
@@ -137,9 +138,10 @@ def found(name: str, variant: Variant) -> Variant:
 
 def _open_files(name: str, variant: Variant) -> Model:
     try:
-        if variant.engine.kind == "replay":
+        engine = engine_of(variant.engine)
+        if engine.recorded:
             return Model(None, {"recorded": variant.model}, None)
-        if variant.engine.kind != "openai":
+        if engine.has_local_weights:
             return _local(variant)
         # a model behind a server: nothing of it is here but, where the study names one, its tokenizer
         served = {"server": variant.engine.base_url, "model": variant.model}
@@ -157,7 +159,8 @@ def _local(variant: Variant) -> Model:
 
 def _with_renderer(name: str, variant: Variant, model: Model, known: dict[str, Renderer]) -> Model:
     """The model with its tokenizer; checkpoints whose tokenizer files are the same share one, and its prompts."""
-    if variant.engine.kind == "replay" or (variant.engine.kind == "openai" and variant.tokenizer is None):
+    engine = engine_of(variant.engine)
+    if engine.recorded or (engine.served and variant.tokenizer is None):
         return model
     from bitparity.exam.rendering import Renderer
 

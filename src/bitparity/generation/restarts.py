@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
+from bitparity.engines.registry import engine_of
 from bitparity.errors import EngineError
 from bitparity.generation.prepare import Prepared
 from bitparity.progress.events import Events, Noted
-from bitparity.schema import EngineSpec
 from bitparity.store.environment import Restart
 
 MOST = 3  # restarts of one variant in one session
-
-
-LEAST_AT_ONCE = 8  # sequences; an engine that runs out of memory with so few is not helped by fewer
 
 
 class Restarts:
@@ -46,21 +41,7 @@ class Restarts:
         self._events.emit(Noted(f"{self._name}: engine restarted ({self._count} of {MOST}{less}): {error}"))
         return True
 
-    def _lowered(self) -> dict[str, Any]:
+    def _lowered(self) -> dict[str, int]:
         engines = self._prepared.environment.variants[self._name].engines
-        return less_at_once(self.variant.engine, engines[-1].facts if engines else {})
-
-
-def less_at_once(engine: EngineSpec, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with which an engine takes half as many sequences at once; {} where that cannot help.
-
-    `facts` are those of the engine that ran, empty where none loaded.
-    """
-    if engine.kind == "transformers":
-        return {"batch_size": engine.batch_size // 2} if engine.batch_size > 1 else {}
-    if engine.kind != "vllm":
-        return {}
-    most = engine.max_num_seqs or facts.get("max_num_seqs")
-    if most is None:
-        return {"max_num_seqs": 64}  # it never loaded, so its own default is not known
-    return {"max_num_seqs": max(LEAST_AT_ONCE, most // 2)} if most > LEAST_AT_ONCE else {}
+        spec = self.variant.engine
+        return engine_of(spec).less_at_once(spec, engines[-1].facts if engines else {})

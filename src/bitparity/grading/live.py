@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bitparity.benchmarks.contract import Benchmark
+from bitparity.engines.registry import engine_of
 from bitparity.grading.rules import grade_sample
 from bitparity.records import Grade, Item, Sample
 from bitparity.schema import Protocol, Variant
@@ -58,7 +59,7 @@ def usable_cores() -> int:
 def idle_cores(variant: Variant, facts: Mapping[str, Any]) -> int:
     """The cores that a running engine leaves idle; none beside one that computes on the CPU."""
     cores = usable_cores()
-    if variant.engine.kind in ("replay", "openai"):  # nothing is computed here
+    if not engine_of(variant.engine).has_local_weights:  # nothing is computed here
         return cores
     if str(facts.get("device", "")).startswith("cuda"):
         return max(0, cores - ENGINE_CORES - (variant.engine.tensor_parallel_size or 1))

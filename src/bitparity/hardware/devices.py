@@ -92,8 +92,11 @@ def slice_limits(target: Target) -> dict[str, int]:
     return dict(_LIMITS) if small else {}
 
 
-def targets(spec: EngineSpec, environ: Mapping[str, str], machine: Machine) -> list[Target]:
-    """The devices that an engine will see, in CUDA's order. Raises NoTarget with the reason where there is none."""
+def targets(spec: EngineSpec, environ: Mapping[str, str], machine: Machine, *, vllm: bool) -> list[Target]:
+    """The devices that an engine will see, in CUDA's order; `vllm`: by vLLM's rules, not by torch's.
+
+    Raises NoTarget with the reason where there is none.
+    """
     if machine.problem is not None:
         raise NoTarget(
             error(
@@ -104,9 +107,9 @@ def targets(spec: EngineSpec, environ: Mapping[str, str], machine: Machine) -> l
         )
     if not machine.gpus:
         raise NoTarget(error("device", "the driver shows no GPU", "check nvidia-smi and the container's GPU option"))
-    asked, source = _asked(spec, environ)
-    visible = _visible(asked, source, spec, machine)
-    number = 0 if spec.kind == "vllm" else _ordinal(spec.device)
+    asked, source = _asked(spec, environ, vllm)
+    visible = _visible(asked, source, vllm, machine)
+    number = 0 if vllm else _ordinal(spec.device)
     if number >= len(visible):
         raise NoTarget(
             error(
@@ -118,9 +121,9 @@ def targets(spec: EngineSpec, environ: Mapping[str, str], machine: Machine) -> l
     return visible[number:]
 
 
-def _asked(spec: EngineSpec, environ: Mapping[str, str]) -> tuple[str | None, str]:
+def _asked(spec: EngineSpec, environ: Mapping[str, str], vllm: bool) -> tuple[str | None, str]:
     """(the devices asked for, who asks): with vLLM the study's `device` replaces the variable."""
-    if spec.kind == "vllm":
+    if vllm:
         try:
             shown = shown_to_vllm(spec.device, cpu_build=False)
         except UserInputError as refusal:
@@ -145,7 +148,7 @@ def _ordinal(device: str | None) -> int:
     return int(found[1] or 0)
 
 
-def _visible(asked: str | None, source: str, spec: EngineSpec, machine: Machine) -> list[Target]:
+def _visible(asked: str | None, source: str, vllm: bool, machine: Machine) -> list[Target]:
     if asked is None:
         usable = [gpu for gpu in machine.gpus if not _empty(gpu)] or machine.gpus[:1]  # the first says why not
         return [target for gpu in usable for target in _whole(gpu)]
@@ -160,14 +163,14 @@ def _visible(asked: str | None, source: str, spec: EngineSpec, machine: Machine)
         )
     found: list[Target] = []
     for entry in entries:
-        named = _named(entry, source, spec, machine)
+        named = _named(entry, source, vllm, machine)
         if any(target in found for target in named):
             raise NoTarget(error("device", f"{source} names '{entry}' twice", f"name each once: {_list(machine)}"))
         found += named
     return found
 
 
-def _named(entry: str, source: str, spec: EngineSpec, machine: Machine) -> list[Target]:
+def _named(entry: str, source: str, vllm: bool, machine: Machine) -> list[Target]:
     """What one entry stands for. A part of a UUID is enough for CUDA, but vLLM asks NVML for it as it is written.
 
     vLLM 0.32, device_control_id_to_physical_device_id in vllm/platforms/cuda.py.
@@ -178,7 +181,7 @@ def _named(entry: str, source: str, spec: EngineSpec, machine: Machine) -> list[
         return by_uuid[entry]
     is_name = entry[:4].upper() in ("MIG-", "GPU-")
     begun = [uuid for uuid in (*by_uuid, *gpus) if is_name and uuid.upper().startswith(entry.upper())]
-    part = spec.kind != "vllm" and entry.startswith("GPU-") and len(begun) == 1
+    part = not vllm and entry.startswith("GPU-") and len(begun) == 1
     for gpu in machine.gpus:
         if entry in (str(gpu.index), gpu.uuid) or (part and gpu.uuid in begun):
             return _whole(gpu)
@@ -225,7 +228,7 @@ def _list(machine: Machine) -> str:
 
 
 def check_targets(
-    spec: EngineSpec, found: list[Target], machine: Machine, environ: Mapping[str, str]
+    spec: EngineSpec, found: list[Target], machine: Machine, environ: Mapping[str, str], *, vllm: bool
 ) -> Iterator[Finding]:
     """Whether the devices that were found are the ones that are meant."""
     parallel = spec.tensor_parallel_size or 1
@@ -249,15 +252,16 @@ def check_targets(
     others = len(machine.gpus) - len({t.gpu.uuid for t in used})
     beside = f"; {others} other GPU{'s' if others > 1 else ''} left alone" if others else ""
     yield ok("device", f"engine {spec.kind} runs on {', '.join(map(str, used))}{beside}")
-    yield from _order(spec, machine, environ)
-    if _asked(spec, environ)[0] is None:
+    asked, source = _asked(spec, environ, vllm)
+    yield from _order(asked, source, machine, environ)
+    if asked is None:
         for gpu in filter(_empty, machine.gpus):
             yield warning(
                 "device",
                 f"{_sliceless(gpu)}: it is passed over, but vLLM may count it",
                 f"export {VARIABLE}={used[0].uuid}; to use it, {_make_one(gpu)}",
             )
-    if spec.kind == "vllm":
+    if vllm:
         for target in used:
             yield from _free(target, spec)
         if used[0].slice is not None:
@@ -293,8 +297,7 @@ def _guessed(target: Target, machine: Machine) -> Finding:
     return error("device", message, remedy) if len(slices) > 1 else warning("device", message, remedy)
 
 
-def _order(spec: EngineSpec, machine: Machine, environ: Mapping[str, str]) -> Iterator[Finding]:
-    asked, source = _asked(spec, environ)
+def _order(asked: str | None, source: str, machine: Machine, environ: Mapping[str, str]) -> Iterator[Finding]:
     mixed = len({g.name for g in machine.gpus}) > 1
     if mixed and environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID" and (asked is None or asked.strip()[:1].isdigit()):
         yield warning(

@@ -51,7 +51,7 @@ def _located(uuid: str | None, spec: EngineSpec, environ: Mapping[str, str], mac
 
 def _target(spec: EngineSpec, environ: Mapping[str, str], machine: Machine) -> Target | None:
     try:
-        return targets(spec, environ, machine)[0]
+        return targets(spec, environ, machine, vllm=True)[0]
     except NoTarget:
         return None
 

@@ -14,6 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from bitparity.benchmarks.registry import benchmark_class, check_name
+from bitparity.engines.registry import engine_of
 from bitparity.errors import StudyError
 from bitparity.schema import (
     LM_EVAL_PREFIX,
@@ -101,7 +102,7 @@ def resolve(file: StudyFile, folder: Path, limit: int | None = None, *, control:
 
 
 def _variant(name: str, given: VariantFile, model: str, engine: EngineSpec, folder: Path) -> Variant:
-    served = engine.kind == "openai"  # the model's name is the server's own affair
+    served = engine_of(engine).served  # the model's name is the server's own affair
     place = model if served else _model_place(model, folder, f"variants.{name}.model")
     return Variant(
         model=place,
@@ -120,7 +121,7 @@ def _control(name: str, given: VariantFile | None, baseline: Variant, folder: Pa
         model = baseline.model
     else:
         model = _model_place(given.model, folder, f"variants.{name}.model")
-    if baseline.engine.kind == "replay":
+    if engine_of(baseline.engine).recorded:
         return control.model_copy(update={"model": model})
     own = {"model": model, "revision": given and given.revision, "tokenizer": given and given.tokenizer}
     differing = [key for key, value in own.items() if value not in (None, getattr(baseline, key))]

@@ -12,7 +12,6 @@ from bitparity.models.identity import differing
 from bitparity.models.precision import promise, promised_types
 from bitparity.models.quantization import loaded_precision, quantizes_activations
 from bitparity.results.guards.facts import Facts, Guard, guard
-from bitparity.schema import Study
 
 
 def not_as_named(facts: Facts) -> Iterator[Guard]:
@@ -139,7 +138,7 @@ def same_weights(facts: Facts) -> Iterator[Guard]:
         if key := _weights_key(facts, name):
             keys[name] = key
     for one, other in combinations(keys, 2):
-        if keys[one] == keys[other] and not _differs_by_engine(facts.study, one, other):
+        if keys[one] == keys[other] and not _differs_by_engine(facts, one, other):
             what = "weights" if len(keys[one]) == 1 else "model at the same server"
             yield guard(
                 "same_weights",
@@ -162,10 +161,11 @@ def _weights_key(facts: Facts, name: str) -> tuple[str, ...]:
     return (value,) if value else ()
 
 
-def _differs_by_engine(study: Study, one: str, other: str) -> bool:
+def _differs_by_engine(facts: Facts, one: str, other: str) -> bool:
     """Whether engine settings make two of one model; at a server only the endpoint can."""
-    ours, theirs = study.variants[one].engine, study.variants[other].engine
-    return ours.endpoint != theirs.endpoint if ours.kind == theirs.kind == "openai" else ours != theirs
+    ours, theirs = facts.study.variants[one].engine, facts.study.variants[other].engine
+    at_servers = all("server" in facts.identity(name) for name in (one, other))
+    return ours.endpoint != theirs.endpoint if at_servers else ours != theirs
 
 
 RULES = (not_as_named, weight_only, other_weights, same_weights)

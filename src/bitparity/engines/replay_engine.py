@@ -33,6 +33,9 @@ class ReplayEngine(Engine):
     A sample that was never recorded comes back with finish "error": unscored, never wrong.
     """
 
+    has_local_weights = False
+    recorded = True
+
     def __init__(self, variant: Variant) -> None:
         self._place = Path(variant.model)
         self._rows: dict[RecordedKey, dict[str, Any]] = {}
