@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,3 +125,17 @@ def stored(out: Path) -> dict[tuple[str, str, str, int], dict[str, Any]]:
             assert key not in found, f"{key} is stored twice"
             found[key] = {k: v for k, v in row.items() if k != "seconds"}
     return found
+
+
+def install(site: Path, pyproject: str, files: Mapping[str, str]) -> None:
+    """Put a package into the folder `site` as an installer does: its files, and its metadata with the entry points."""
+    project = tomllib.loads(pyproject)["project"]
+    metadata = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    metadata.mkdir(parents=True)
+    facts = f"Metadata-Version: 2.4\nName: {project['name']}\nVersion: {project['version']}\n"
+    (metadata / "METADATA").write_text(facts)
+    groups = project["entry-points"].items()
+    points = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in named.items()) for group, named in groups]
+    (metadata / "entry_points.txt").write_text("\n".join(points))
+    for name, text in files.items():
+        (site / name).write_text(text)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import pytest
 import typer.main
 import yaml
-from support import answers, math_rows, replay_study, write_jsonl, write_yaml
+from support import answers, install, math_rows, replay_study, write_jsonl, write_yaml
 
 from bitparity.cli import app as cli
 from bitparity.progress.events import Events
@@ -273,7 +273,7 @@ def test_a_study_in_a_page_is_one(block: Block, tmp_path: Path) -> None:
     """A whole study as it stands, part of one put into the smallest study."""
     document = yaml.safe_load(block.text)
     if "name: capitals" in block.text:
-        pytest.skip("its benchmark is the page's own: test_the_benchmark_of_the_page_runs")
+        pytest.skip("its benchmark is the page's own: test_the_benchmark_of_the_page_is_installed_and_runs")
     for target in re.findall(r"targets: (\S+)", block.text):
         (tmp_path / target).touch()
     smallest = {"study": "s", "variants": {"a": {"model": "org/model"}}, "benchmarks": ["smoke"]}
@@ -299,14 +299,16 @@ def of_page(name: str, language: str) -> list[str]:
     return [block.text for block in blocks() if block.page.name == name and block.language == language]
 
 
-def test_the_benchmark_of_the_page_runs(tmp_path: Path, environment: dict[str, str]) -> None:
-    code, line = of_page("adding-a-benchmark.md", "python")
+def test_the_benchmark_of_the_page_is_installed_and_runs(tmp_path: Path, environment: dict[str, str]) -> None:
+    page = "adding-a-benchmark.md"
+    (pyproject,), code = of_page(page, "toml"), of_page(page, "python")[0]
     assert code.count("\n") < 60
-    own = package(tmp_path, {"benchmarks/capitals.py": code}, line, "benchmarks/__init__.py")
-    (tmp_path / "countries.jsonl").write_text(of_page("adding-a-benchmark.md", "json")[0])
-    (tmp_path / "answers.jsonl").write_text(of_page("adding-a-benchmark.md", "json")[1])
-    (tmp_path / "capitals.yaml").write_text(of_page("adding-a-benchmark.md", "yaml")[0])
-    ended = shell("bitparity run capitals.yaml", tmp_path, environment | own)
+    install(tmp_path / "site", pyproject, {"bitparity_capitals.py": code})
+    own = environment | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{tmp_path / 'site'}"}
+    for name, text in zip(("countries.jsonl", "answers.jsonl"), of_page(page, "json"), strict=True):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "capitals.yaml").write_text(of_page(page, "yaml")[0])
+    ended = shell("bitparity run capitals.yaml", tmp_path, own)
     assert ended.returncode == 0, ended.stderr
     found = json.loads((tmp_path / "artifacts" / "capitals" / "results.json").read_text())["benchmarks"]["capitals"]
     score = found["scores"]["bf16"]
@@ -316,7 +318,16 @@ def test_the_benchmark_of_the_page_runs(tmp_path: Path, environment: dict[str, s
         {"Europe", "Asia", "Africa", "America"},
     )
     assert "50.0 %" in ended.stdout
-    assert shell("bitparity benchmarks", tmp_path, environment | own).stdout.count("capitals") >= 2
+    assert shell("bitparity benchmarks", tmp_path, own).stdout.count("capitals") >= 2
+
+
+def test_the_benchmark_of_the_page_runs_inside_the_package(tmp_path: Path, environment: dict[str, str]) -> None:
+    code, last_line = of_page("adding-a-benchmark.md", "python")
+    source = tmp_path / "src"
+    shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    (source / "bitparity" / "benchmarks" / "capitals.py").write_text(f"{code}\n\n{last_line}")
+    listed = shell("bitparity benchmarks", tmp_path, environment | {"PYTHONPATH": str(source)}).stdout
+    assert listed.count("capitals") >= 2
 
 
 @pytest.mark.slow

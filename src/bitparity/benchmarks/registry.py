@@ -33,7 +33,7 @@ def built_in() -> dict[str, str]:
 
 
 @functools.cache
-def _of_packages() -> dict[str, list[EntryPoint]]:
+def entry_points_by_name() -> dict[str, list[EntryPoint]]:
     """The entry points of other packages by name; two packages may have taken the same one."""
     found: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=GROUP):
@@ -43,7 +43,7 @@ def _of_packages() -> dict[str, list[EntryPoint]]:
 
 def benchmark_names() -> list[str]:
     """The names of all benchmarks but lm-eval's tasks, bitparity's own first."""
-    return [*built_in(), *(name for name in sorted(_of_packages()) if not _is_reserved(name))]
+    return [*built_in(), *(name for name in sorted(entry_points_by_name()) if not _is_reserved(name))]
 
 
 def _is_reserved(name: str) -> bool:
@@ -52,7 +52,7 @@ def _is_reserved(name: str) -> bool:
 
 def check_name(name: str) -> None:
     """Raises StudyError where there is no benchmark of this name, or where it is not clear which is meant."""
-    points = _of_packages().get(name, [])
+    points = entry_points_by_name().get(name, [])
     packages = " and ".join(f"'{_package(point)}'" for point in points)
     if points and _is_reserved(name):
         raise StudyError(
@@ -85,7 +85,7 @@ def benchmark_class(name: str) -> type[Benchmark]:
         found: type[Benchmark] = importlib.import_module(built_in()[name]).BENCHMARK
         return found
     check_name(name)
-    return _loaded(_of_packages()[name][0])
+    return _loaded(entry_points_by_name()[name][0])
 
 
 def _loaded(point: EntryPoint) -> type[Benchmark]:

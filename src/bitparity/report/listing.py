@@ -10,6 +10,7 @@ from rich.text import Text
 
 from bitparity.benchmarks.contract import Source
 from bitparity.benchmarks.registry import benchmark_class, benchmark_names
+from bitparity.errors import StudyError
 from bitparity.schema import BenchmarkSpec
 from bitparity.study.files import profile_names
 from bitparity.study.resolve import parse_study
@@ -32,7 +33,11 @@ def _listing() -> RenderableType:
         table.add_column(title, justify="right" if title in NUMBERS else "left", no_wrap=title == "name")
     sources = [Text("data sets, at the pinned commits:")]
     for name in benchmark_names():
-        info, spec = benchmark_class(name).info, _default_spec(name)
+        try:
+            info, spec = benchmark_class(name).info, _default_spec(name)
+        except StudyError as error:  # another package's benchmark that cannot be loaded
+            sources.append(Text(f"  {name}: {error}", overflow="fold"))
+            continue
         gated = "yes" if info.source and info.source.gated else "no"
         forms = ", ".join(info.forms)
         table.add_row(name, f"{info.items:,}", forms, info.metric, str(spec.samples), f"{spec.margin:g}", gated)
