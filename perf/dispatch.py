@@ -34,7 +34,8 @@ from bitparity.cluster.driver import Driver
 from bitparity.cluster.pool import Answered, Event, Joined, Loaded
 from bitparity.cluster.sources import Lengths, Source
 from bitparity.exam.frozen import Exam, ExamItem
-from bitparity.exam.requests import Questions, Unanswered, exam_requests
+from bitparity.exam.requests import BenchmarkRequests, Examinee, UnansweredRequests
+from bitparity.generation.plan import VariantPlan
 from bitparity.records import Item, Prompt, Request, Sample, SampleKeys, Sampling
 from bitparity.store.jsonl import AppendLog
 from bitparity.store.run import Run, sample_to_row
@@ -208,7 +209,7 @@ def finish(devices: int, scale: float, seed: int) -> dict[str, object]:
     benchmarks = [(name, max(1, round(items * scale)), k, budget) for name, items, k, _, _, budget in BENCHMARKS]
     pool = SimulatedPool(devices, {name: (median, sigma, b) for name, _, _, median, sigma, b in BENCHMARKS}, seed)
     lengths = Lengths()
-    sources = {v: Source(v, FakeRequests(benchmarks), {}, None, lengths) for v in VARIANTS}
+    sources = {v: Source(v, VariantPlan(FakeRequests(benchmarks)), lengths) for v in VARIANTS}
     count = 0
 
     def record(variant: str, samples: list[Sample]) -> None:
@@ -296,7 +297,7 @@ def through_store(samples: int, devices: int, folder: Path) -> Iterator[dict[str
 
     started = time.perf_counter()
     driver = Driver(
-        {v: Source(v, Unanswered(asked, {"mmlu_pro": stored[v]}), {}, None, lengths) for v in variants},
+        {v: Source(v, VariantPlan(UnansweredRequests(asked, {"mmlu_pro": stored[v]})), lengths) for v in variants},
         FakePool(devices),
         record,
     )
@@ -315,19 +316,19 @@ def through_store(samples: int, devices: int, folder: Path) -> Iterator[dict[str
     stored.clear()
     started = time.perf_counter()
     done = {v: run.done(v, "mmlu_pro") for v in variants}
-    left = [Unanswered(asked, {"mmlu_pro": keys}) for keys in done.values()]
+    left = [UnansweredRequests(asked, {"mmlu_pro": keys}) for keys in done.values()]
     seconds = time.perf_counter() - started
     assert not any(map(len, left))
     yield {"measure": "resume", "samples": written, "seconds": round(seconds, 1), "peak_mib": round(peak_mib())}
 
 
-def questions(items: int, samples: int) -> Questions:
+def questions(items: int, samples: int) -> BenchmarkRequests:
     """The requests of so many items, as a real plan makes them."""
     study = f"study: s\nvariants: {{a: {{model: x/y}}}}\nbenchmarks: [{{name: mmlu_pro, samples: {samples}}}]\n"
     (spec,) = parse_study(study, "study.yaml", Path()).benchmarks
     entries = tuple(ExamItem(Item(f"item-{n}", (Prompt(text="?"),), None)) for n in range(items))
     exam = Exam("mmlu_pro", "accuracy", Sampling(32_768), 0, None, entries, items, {})
-    return exam_requests(exam, spec, None, None, "a")
+    return Examinee("a").requests(exam, spec)
 
 
 def main() -> None:

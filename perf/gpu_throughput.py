@@ -229,8 +229,8 @@ def requests(out: Path) -> tuple[list[Any], list[int]]:
     """A finished run's requests in the order in which they were sent, and the tokens that end an answer."""
     from bitparity.benchmarks.registry import benchmark_class
     from bitparity.exam.frozen import load_exam
-    from bitparity.exam.requests import exam_requests
-    from bitparity.generation.plan import longest_first
+    from bitparity.exam.requests import Examinee
+    from bitparity.generation.plan import sort_longest_first
     from bitparity.generation.prepare import open_models
     from bitparity.store.run import Run
 
@@ -240,10 +240,10 @@ def requests(out: Path) -> tuple[list[Any], list[int]]:
     renderer = open_models(whole)[name].renderer
     asked: list[Any] = []
     for spec in whole.benchmarks:
-        asked += exam_requests(load_exam(run.exam_path(spec.name)), spec, renderer, renderer, name)
+        asked += Examinee(name, renderer, renderer).requests(load_exam(run.exam_path(spec.name)), spec)
     ends: list[int] = run.environment().variants[name].engines[-1].facts["end_token_ids"]
     tested = {spec.name for spec in whole.benchmarks if benchmark_class(spec.name).runs_code}
-    return longest_first(asked, (), {}, tested), ends
+    return sort_longest_first(asked, (), {}, tested), ends
 
 
 def warm(args: argparse.Namespace) -> None:

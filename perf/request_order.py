@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bitparity.cluster.sources import PROMPT_COST
-from bitparity.generation.plan import risk
+from bitparity.generation.plan import expected_tokens
 from bitparity.store.run import Run
 
 FIXED, EACH = 0.006, 24e-6  # seconds a step, seconds a token
@@ -42,7 +42,7 @@ def main() -> None:
             orders = {
                 "budget": lambda a: -a[1],
                 "measured": lambda a: -known.get(a[0], a[1]),
-                "risk": lambda a: -risk(known.get(a[0]), a[1]),
+                "risk": lambda a: -expected_tokens(known.get(a[0]), a[1]),
                 "shuffled": lambda a: random.random(),
             }
             random.seed(0)

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from bitparity.generation.background import Afterwards
-from bitparity.generation.engines import Engines
+from bitparity.generation.background import BackgroundJobs
+from bitparity.generation.engine_starter import EngineStarter
 from bitparity.generation.local import _Turn
 from bitparity.generation.plan import plan_variant
 from bitparity.generation.prepare import Outcome, Prepared, found, open_models, prepare
@@ -53,7 +53,7 @@ def run_study(
         run = stack.enter_context(WritableRun(path, study))
         run.patience = WaitForRoom(events)
         stack.enter_context(events.run(path))
-        engines = stack.enter_context(Engines())
+        engines = stack.enter_context(EngineStarter())
         if ray is None and not any(run.exam_path(spec.name).exists() for spec in study.benchmarks):
             first, variant = next(iter(study.variants.items()))  # nothing is done yet: it loads while exams are made
             engines.launch(found(first, variant), run.log_path(first))
@@ -65,19 +65,19 @@ def run_study(
         planned = {name: plan_variant(prepared, name) for name in study.variants}
         for name, work in planned.items():
             events.emit(VariantPlanned(name, work.counts))
-            if not work.count:
+            if not work.missing:
                 events.emit(VariantEnded(name))
-        afterwards = stack.enter_context(Afterwards())
-        waiting = [name for name, work in planned.items() if work.count]
+        background = stack.enter_context(BackgroundJobs())
+        waiting = [name for name, work in planned.items() if work.missing]
         if ray is not None and waiting:
-            run_on_cluster(prepared, {name: planned[name] for name in waiting}, events, afterwards)
+            run_on_cluster(prepared, {name: planned[name] for name in waiting}, events, background)
             waiting = []
         for name in study.variants:
             if name in waiting:
                 waiting.remove(name)
-                _Turn(prepared, name, engines, events, afterwards, waiting[:1]).take(planned[name])
-            afterwards.put(partial(_grade_variant, prepared, name, events))
-        afterwards.finish()
+                _Turn(prepared, name, engines, events, background, waiting[:1]).take(planned[name])
+            background.put(partial(_grade_variant, prepared, name, events))
+        background.finish()
         return prepared.outcome
 
 

@@ -14,7 +14,8 @@ from bitparity.cluster.driver import Driver
 from bitparity.cluster.pool import Lost
 from bitparity.cluster.sources import Lengths, Source
 from bitparity.exam.frozen import Exam, ExamItem
-from bitparity.generation.chains import Ladder
+from bitparity.generation.chains import ItemChains
+from bitparity.generation.plan import VariantPlan
 from bitparity.progress.events import Event, Noted, TokensComputed
 from bitparity.records import Item, Prompt, Request, Sample, Sampling, request_key
 
@@ -156,7 +157,7 @@ def test_work_that_goes_away_with_device_after_device_is_suspected() -> None:
     assert len(recorded.samples["a"]) == 20
 
 
-def ladder_exam() -> Exam:
+def exam_of_chains() -> Exam:
     items = [
         Item(f"p{n}.{k}", (Prompt(text="?"),), None, after=f"p{n}.{k - 1}" if k else None)
         for n in range(12)
@@ -168,13 +169,13 @@ def ladder_exam() -> Exam:
 @pytest.mark.parametrize("batches", [False, True])
 @pytest.mark.parametrize("fault_rate", [0.0, 0.1])
 def test_what_builds_on_answers_is_asked_after_them(batches: bool, fault_rate: float) -> None:
-    exam = ladder_exam()
+    exam = exam_of_chains()
 
     def make(entry: ExamItem, sample: int, before: list[Sample]) -> Request:
         assert [s.item.split(".")[0] for s in before] == [entry.item.id.split(".")[0]] * len(before)
         return Request("steps", entry.item.id, sample, Sampling(100), len(before), batch=0 if batches else None)
 
-    ladder = Ladder(exam, 2, {}, make, None)
+    chains = ItemChains(exam, 2, {}, make, None)
     first = [
         Request("steps", e.item.id, k, Sampling(100), 0, batch=0 if batches else None)
         for e in exam.items
@@ -183,7 +184,7 @@ def test_what_builds_on_answers_is_asked_after_them(batches: bool, fault_rate: f
     ]
     pool, recorded = ToyPool(3), Recorded()
     pool.fault_rate = fault_rate
-    source = Source("v", first, {"steps": ladder}, list if batches else None, Lengths())
+    source = Source("v", VariantPlan(first, {"steps": chains}, list if batches else None), Lengths())
     Driver({"v": source}, pool, recorded).run()
     assert len(recorded.samples["v"]) == 12 * 3 * 2
     if not batches and not fault_rate:
@@ -195,15 +196,15 @@ def test_what_builds_on_answers_is_asked_after_them(batches: bool, fault_rate: f
 
 
 def test_a_full_context_ends_a_chain_without_an_engine() -> None:
-    exam = ladder_exam()
+    exam = exam_of_chains()
 
     def make(entry: ExamItem, sample: int, before: list[Sample]) -> Request:
         return Request("steps", entry.item.id, sample, Sampling(100), 0, token_ids=(1,) * 50 * len(before))
 
-    ladder = Ladder(exam, 1, {}, make, 160)  # room for one answer before, not for two
+    chains = ItemChains(exam, 1, {}, make, 160)  # room for one answer before, not for two
     first = [Request("steps", e.item.id, 0, Sampling(100), 0) for e in exam.items if e.item.after is None]
     recorded = Recorded()
-    Driver({"v": Source("v", first, {"steps": ladder}, None, Lengths())}, ToyPool(2), recorded).run()
+    Driver({"v": Source("v", VariantPlan(first, {"steps": chains}), Lengths())}, ToyPool(2), recorded).run()
     full = [s for s in recorded.samples["v"].values() if s.finish == "length"]
     assert len(recorded.samples["v"]) == 36
     assert len(full) == 12

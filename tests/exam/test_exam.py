@@ -17,7 +17,7 @@ from bitparity.errors import DataError, ModelError, StoreError
 from bitparity.exam.build import build_exam
 from bitparity.exam.frozen import Exam, ExamItem, load_exam, samples_asked, save_exam
 from bitparity.exam.rendering import Rendered
-from bitparity.exam.requests import Unanswered, check_lengths, exam_requests, sample_seed
+from bitparity.exam.requests import Examinee, UnansweredRequests, check_lengths, sample_seed
 from bitparity.records import Completion, Grade, Item, Prompt, SampleKeys
 from bitparity.schema import BenchmarkSpec, Protocol
 from bitparity.study.resolve import parse_study
@@ -139,11 +139,11 @@ def test_requests_carry_the_rendered_tokens_and_a_seed_for_each_sample(toy: type
     toy.ids = ("a", "b")
     three = spec(", samples: 3")
     exam = build_exam(three, ToyRenderer())
-    made = list(exam_requests(exam, three, ToyRenderer(), ToyRenderer(), "v"))
+    made = list(Examinee("v", ToyRenderer(), ToyRenderer()).requests(exam, three))
     assert [(r.item, r.sample) for r in made] == [(i, k) for i in ids(exam) for k in range(3)]
     assert len({r.seed for r in made}) == 6
     assert made[0].token_ids == tuple(map(ord, f"> Say {made[0].item}"))
-    assert made == list(exam_requests(exam, three, ToyRenderer(), None, "other variant"))
+    assert made == list(Examinee("other variant", ToyRenderer()).requests(exam, three))
 
 
 def test_items_asked_in_several_orders_give_sample_k_the_prompt_k(toy: type[ToyBenchmark]) -> None:
@@ -152,7 +152,7 @@ def test_items_asked_in_several_orders_give_sample_k_the_prompt_k(toy: type[ToyB
     exam = build_exam(three, None)
     two = tuple(Prompt(text=text) for text in ("first", "second"))
     item = replace(exam.items[0].item, prompts=two)
-    made = exam_requests(replace(exam, items=(ExamItem(item),)), three, ToyRenderer(""), None, "v")
+    made = Examinee("v", ToyRenderer("")).requests(replace(exam, items=(ExamItem(item),)), three)
     assert ["".join(map(chr, r.token_ids or ())) for r in made] == ["first", "second", "first"]
 
 
@@ -173,14 +173,14 @@ def test_an_exam_of_log_likelihoods_is_asked_once_whatever_the_samples(toy: type
         )
     }
     assert asked == {0: 1, 1: 3, 2: 3, 3: 3}
-    (request,) = exam_requests(replace(exam, items=(scored,)), spec(), ToyRenderer(""), None, "v")
+    (request,) = Examinee("v", ToyRenderer("")).requests(replace(exam, items=(scored,)), spec())
     assert request.scored == (((120,), (121,)), ((120,), (122,)))
 
 
 def test_another_chat_template_is_refused_with_the_difference_shown(toy: type[ToyBenchmark]) -> None:
     exam = build_exam(spec(), ToyRenderer("<user> "))
     with pytest.raises(ModelError) as error:
-        exam_requests(exam, spec(), ToyRenderer("<User> "), ToyRenderer("<user> "), "fp8")
+        Examinee("fp8", ToyRenderer("<User> "), ToyRenderer("<user> ")).requests(exam, spec())
     assert "variant 'fp8' does not sit the same exam" in str(error.value)
     assert "<user>" in str(error.value)
     assert "<User>" in str(error.value)
@@ -218,9 +218,9 @@ def test_what_is_unanswered_comes_in_the_order_of_all_requests(control: bool) ->
     items = [Item(f"i{n}", (Prompt(text="?"),), None) for n in range(20)]
     exam = replace(build_exam(spec(), None), items=tuple(ExamItem(i) for i in items), benchmark="b")
     three = spec().model_copy(update={"samples": 3})
-    asked = exam_requests(exam, three, None, None, "v", control=control)
+    asked = Examinee("v", control=control).requests(exam, three)
     done = SampleKeys([("i3", 0), ("i3", 2), ("i19", 1), *(("i7", k) for k in range(3))])
-    left = Unanswered({"b": asked, "c": asked}, {"b": done, "c": SampleKeys(r for r in done)})
+    left = UnansweredRequests({"b": asked, "c": asked}, {"b": done, "c": SampleKeys(r for r in done)})
     once = [r for r in asked if (r.item, r.sample) not in done]
     assert len(once) == 60 - 6
     assert list(left) == once * 2

@@ -12,7 +12,7 @@ from support import Cli, answers, replay_study, write_jsonl, write_yaml
 from bitparity.engines.batching import fixed_batches
 from bitparity.errors import StudyError
 from bitparity.exam.frozen import Exam, ExamItem
-from bitparity.exam.requests import exam_requests
+from bitparity.exam.requests import Examinee
 from bitparity.records import Item, Prompt, Request, Sampling
 from bitparity.schema import Study
 from bitparity.study.resolve import load_study, parse_study
@@ -69,13 +69,13 @@ def made_exam() -> Exam:
 
 def test_the_controls_requests_have_other_seeds_and_another_order() -> None:
     spec = parse(STUDY.replace("[math500]", "[{name: math500, samples: 2}]")).benchmarks[0]
-    plain = list(exam_requests(made_exam(), spec, None, None, "bf16"))
-    control = list(exam_requests(made_exam(), spec, None, None, "again", control=True))
+    plain = list(Examinee("bf16").requests(made_exam(), spec))
+    control = list(Examinee("again", control=True).requests(made_exam(), spec))
     names = [(r.item, r.sample) for r in plain]
     assert sorted((r.item, r.sample) for r in control) == sorted(names)
     assert [(r.item, r.sample) for r in control] != names
     assert not {r.seed for r in plain} & {r.seed for r in control}
-    assert control == list(exam_requests(made_exam(), spec, None, None, "other", control=True))
+    assert control == list(Examinee("other", control=True).requests(made_exam(), spec))
 
 
 def test_the_controls_items_meet_other_neighbours_in_their_batches() -> None:

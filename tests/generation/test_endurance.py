@@ -17,7 +17,7 @@ from faulty import plant
 from support import Cli, answers, replay_study, write_jsonl
 
 from bitparity.errors import DiskFullError, EngineError
-from bitparity.generation.engines import Engines
+from bitparity.generation.engine_starter import EngineStarter
 from bitparity.generation.prepare import Model, Outcome, Prepared
 from bitparity.generation.recorder import WaitForRoom
 from bitparity.generation.restarts import MOST, Restarts
@@ -123,7 +123,7 @@ def test_an_engine_that_had_loaded_is_tried_again_where_the_next_load_fails(tmp_
 
 def test_an_engine_killed_ahead_of_its_turn_is_replaced(tmp_path: Path) -> None:
     variant = load_study(one_study(tmp_path)).variants["fp8"]
-    with Engines() as engines:
+    with EngineStarter() as engines:
         engines.warm(variant, tmp_path / "log")
         assert engines._ahead is not None
         ahead = engines._ahead[1]

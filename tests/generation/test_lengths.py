@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitparity.generation.plan import longest_first, risk
+from bitparity.generation.plan import expected_tokens, sort_longest_first
 from bitparity.records import Request, Sampling
 
 
@@ -15,7 +15,7 @@ def request(benchmark: str, item: str, budget: int, scored: bool = False, sample
 
 
 def order(requests: list[Request], measured: dict[tuple[str, str], float]) -> list[tuple[str, int]]:
-    return [(r.item, r.sample) for r in longest_first(requests, {}, measured, ())]
+    return [(r.item, r.sample) for r in sort_longest_first(requests, {}, measured, ())]
 
 
 def test_what_was_short_elsewhere_may_still_run_into_its_budget() -> None:
@@ -23,7 +23,7 @@ def test_what_was_short_elsewhere_may_still_run_into_its_budget() -> None:
     requests = [request("mmlu", "used up", 1024), request("aime", "short", 2048), request("mmlu", "short", 1024)]
     measured = {("mmlu", "used up"): 1024.0, ("aime", "short"): 100.0, ("mmlu", "short"): 100.0}
     assert order(requests, measured) == [("short", 0), ("used up", 0), ("short", 0)]
-    assert risk(100.0, 2048) > risk(1024.0, 1024) > risk(100.0, 1024)
+    assert expected_tokens(100.0, 2048) > expected_tokens(1024.0, 1024) > expected_tokens(100.0, 1024)
 
 
 def test_a_benchmark_of_short_answers_does_not_come_first_for_its_budget_alone() -> None:
@@ -40,7 +40,7 @@ def test_samples_stay_together_and_texts_to_score_come_last() -> None:
 
 def test_what_others_build_on_comes_before_all_else() -> None:
     requests = [request("long", "l", 4096), request("steps", "s", 16)]
-    found = longest_first(requests, {"steps"}, {}, ())
+    found = sort_longest_first(requests, {"steps"}, {}, ())
     assert [r.benchmark for r in found] == ["steps", "long"]
 
 
@@ -48,10 +48,10 @@ def test_code_does_not_come_last_for_its_tests_take_time() -> None:
     budgets = {"long": 2048, "choice": 1024, "code": 1024}
     requests = [request(name, name, budget) for name, budget in budgets.items()]
     for measured in ({}, {("choice", "choice"): 400.0, ("code", "code"): 200.0}):
-        assert [r.benchmark for r in longest_first(requests, {}, measured, {"code"})] == ["long", "code", "choice"]
+        assert [r.benchmark for r in sort_longest_first(requests, {}, measured, {"code"})] == ["long", "code", "choice"]
 
 
 @given(st.floats(1, 1e6), st.floats(1, 1e6))
 def test_between_what_was_measured_and_the_budget(measured: float, budget: float) -> None:
-    assert min(measured, budget) * (1 - 1e-9) <= risk(measured, budget) <= max(measured, budget) * (1 + 1e-9)
-    assert risk(None, budget) == budget
+    assert min(measured, budget) * (1 - 1e-9) <= expected_tokens(measured, budget) <= max(measured, budget) * (1 + 1e-9)
+    assert expected_tokens(None, budget) == budget

@@ -13,8 +13,8 @@ from bitparity.cluster.places import gpus_of, needs_gpu
 from bitparity.cluster.ray_pool import RayPool, connected, nodes
 from bitparity.cluster.ray_testers import Testers
 from bitparity.cluster.sources import Lengths, Source
-from bitparity.generation.background import Afterwards
-from bitparity.generation.plan import Work
+from bitparity.generation.background import BackgroundJobs
+from bitparity.generation.plan import VariantPlan
 from bitparity.generation.prepare import Prepared
 from bitparity.generation.recorder import Recorder
 from bitparity.generation.session import record_engine, show_start
@@ -30,7 +30,9 @@ SHOWN_ISOLATED = 5
 GRADED_BESIDE = 100_000  # answers of a variant, at most: their texts stay in memory meanwhile
 
 
-def run_on_cluster(prepared: Prepared, planned: Mapping[str, Work], events: Events, afterwards: Afterwards) -> None:
+def run_on_cluster(
+    prepared: Prepared, planned: Mapping[str, VariantPlan], events: Events, background: BackgroundJobs
+) -> None:
     """Answer what is missing of several variants on the cluster that this process is `connected` to.
 
     What could not be answered is named in the run's outcome. Variants whose engines take as many GPUs each run beside
@@ -39,10 +41,12 @@ def run_on_cluster(prepared: Prepared, planned: Mapping[str, Work], events: Even
     variants = prepared.study.variants
     for gpus in sorted({gpus_of(variants[name]) for name in planned}, reverse=True):
         group = {name: work for name, work in planned.items() if gpus_of(variants[name]) == gpus}
-        _run_group(prepared, group, events, afterwards)
+        _run_group(prepared, group, events, background)
 
 
-def _run_group(prepared: Prepared, planned: Mapping[str, Work], events: Events, afterwards: Afterwards) -> None:
+def _run_group(
+    prepared: Prepared, planned: Mapping[str, VariantPlan], events: Events, background: BackgroundJobs
+) -> None:
     with ExitStack() as stack:
         testers = stack.enter_context(closing(Testers(prepared, nodes(), _on_gpus(prepared, planned))))
         recorders = {
@@ -60,12 +64,9 @@ def _run_group(prepared: Prepared, planned: Mapping[str, Work], events: Events, 
             recorders[variant].store(samples)
             session.count(samples)
 
-        hooks = _Hooks(prepared, events, pool, recorders, afterwards)
+        hooks = _Hooks(prepared, events, pool, recorders, background)
         lengths = Lengths()
-        sources = {
-            name: Source(name, work.first, work.ladders, work.batches, lengths, prepared.tested)
-            for name, work in planned.items()
-        }
+        sources = {name: Source(name, work, lengths, prepared.tested) for name, work in planned.items()}
         driver = Driver(sources, pool, record, hooks, events)
         try:
             driver.run()
@@ -103,7 +104,7 @@ class _Session:
 
 
 @contextmanager
-def _devices(prepared: Prepared, planned: Mapping[str, Work]) -> Iterator[RayPool]:
+def _devices(prepared: Prepared, planned: Mapping[str, VariantPlan]) -> Iterator[RayPool]:
     folder = prepared.run.path / "logs"
     folder.mkdir(exist_ok=True)
 
@@ -128,10 +129,10 @@ class _Hooks(Hooks):
         events: Events,
         pool: RayPool,
         recorders: Mapping[str, Recorder],
-        afterwards: Afterwards,
+        background: BackgroundJobs,
     ) -> None:
         self._prepared, self._events, self._pool = prepared, events, pool
-        self._recorders, self._afterwards = recorders, afterwards
+        self._recorders, self._background = recorders, background
         gpus = max(gpus_of(prepared.study.variants[name]) for name in recorders)
         self.needed = f"a node with {gpus} free GPU{'s' if gpus > 1 else ''}" if gpus else "a node"
 
@@ -146,15 +147,15 @@ class _Hooks(Hooks):
 
     def finished(self, variant: str) -> None:
         """All that could be answered of a variant is stored."""
-        self._afterwards.put(self._recorders[variant].keep_grading())
+        self._background.put(self._recorders[variant].keep_grading())
         self._events.emit(PhaseChanged(variant, None))
 
 
-def _on_gpus(prepared: Prepared, planned: Mapping[str, Work]) -> bool:
+def _on_gpus(prepared: Prepared, planned: Mapping[str, VariantPlan]) -> bool:
     return any(needs_gpu(prepared.study.variants[name]) for name in planned)
 
 
-def _idle_cores(prepared: Prepared, planned: Mapping[str, Work], name: str, others: int) -> int | None:
+def _idle_cores(prepared: Prepared, planned: Mapping[str, VariantPlan], name: str, others: int) -> int | None:
     """The cores that may grade a variant beside its engines, `others` on other hosts: none that engines compute on.
 
     None for a variant with very many answers: grading holds them in memory, which it may do after the run.

@@ -13,8 +13,8 @@ from typing import Any
 
 from bitparity.engines.registry import engine_of
 from bitparity.errors import EngineError, UserInputError
-from bitparity.generation.chains import Feed
-from bitparity.generation.engines import Engines
+from bitparity.generation.chains import RequestQueue
+from bitparity.generation.engine_starter import EngineStarter
 from bitparity.models.identity import differing
 from bitparity.records import Request, Sample
 from bitparity.schema import Variant
@@ -42,7 +42,7 @@ class DeviceServer:
         self._log: tuple[str, Path] | None = None
         self._log_read: dict[Path, int] = {}
         self._lowered: dict[str, dict[str, Any]] = {}  # engine settings, by variant, after memory ran out
-        self._engines = Engines()
+        self._engines = EngineStarter()
         self._ahead = threading.Lock()  # of `_engines`
 
     def load(self, name: str, variant: Variant, expected: Mapping[str, Any]) -> None:
@@ -160,7 +160,7 @@ class _Work:
 
     def __init__(self, batches: bool) -> None:
         self._batches = batches
-        self._feed = Feed()
+        self._queue = RequestQueue()
         self._pieces: queue.SimpleQueue[list[Request] | None] = queue.SimpleQueue()
 
     def put(self, pieces: Sequence[Sequence[Request]]) -> None:
@@ -168,15 +168,15 @@ class _Work:
         if self._batches:
             self._pieces.put(requests)
         else:
-            self._feed.put(requests)
+            self._queue.put(requests)
 
     def close(self) -> None:
         self._pieces.put(None)
-        self._feed.close()
+        self._queue.close()
 
     def runs(self) -> Iterator[Iterator[Request | None] | list[Request]]:
         if not self._batches:
-            yield iter(self._feed)
+            yield iter(self._queue)
             return
         while (requests := self._pieces.get()) is not None:
             yield requests

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from bitparity.exam.requests import Unanswered
-from bitparity.generation.chains import Ladder, no_room
-from bitparity.generation.plan import risk
+from bitparity.exam.requests import UnansweredRequests
+from bitparity.generation.chains import add_answers, at_depth, depth_of, fitting, following
+from bitparity.generation.plan import VariantPlan, expected_tokens
 from bitparity.records import Request, RequestKey, Sample, request_key
 
 PROMPT_COST = 1 / 16  # of a prompt's token, in answer tokens: prompts are computed in parallel
@@ -81,34 +81,31 @@ class _Part:
 class Source:
     """The work of one variant, a `scheduling.Stock` that knows the requests.
 
-    `first` are the requests that can be asked at once, those of a benchmark in a row, and `ladders` what builds on
-    answers, by benchmark. With `batches` (an engine that computes fixed ones) a piece is a whole batch, and what
-    builds on answers is asked once all answers before it are there, as on a single device. `tested` are the benchmarks
-    whose answers are code that is run.
+    The plan's requests must come with those of a benchmark in a row. Where it has fixed batches a piece is a whole
+    batch, and what builds on answers is asked once all answers before it are there, as on a single device. `tested`
+    are the benchmarks whose answers are code that is run.
     """
 
     def __init__(
         self,
         variant: str,
-        first: Sequence[Request],
-        ladders: Mapping[str, Ladder],
-        batches: Callable[[Sequence[Request]], list[Request]] | None,
+        plan: VariantPlan,
         lengths: Lengths,
         tested: Container[str] = (),
     ) -> None:
         self.variant = variant
         self.trials: deque[list[Piece]] = deque()  # to be computed apart from all else, each after an engine's death
-        self._first, self._ladders, self._batches, self._lengths = first, ladders, batches, lengths
-        self._tested = tested
+        self._requests, self._chains, self._batches = plan.requests, plan.chains, plan.batches
+        self._lengths, self._tested = lengths, tested
         self._parts: dict[str, _Part] = {}
         self._open: dict[RequestKey, Piece] = {}  # the requests that devices hold
         self._depth = 0
-        if batches is None:
-            for benchmark, start, stop in spans(first):
+        if plan.batches is None:
+            for benchmark, start, stop in spans(plan.requests):
                 fresh = (Piece(benchmark, 1, index) for index in range(start, stop))
-                self._parts[benchmark] = _Part(fresh, stop - start, 1, _assumed([first[start]]))
+                self._parts[benchmark] = _Part(fresh, stop - start, 1, _assumed([plan.requests[start]]))
         else:
-            self._add_batches(first)
+            self._add_batches(plan.requests)
 
     def _add_batches(self, requests: Iterable[Request]) -> None:
         for (benchmark, _), group in itertools.groupby(requests, lambda r: (r.benchmark, r.batch)):
@@ -121,7 +118,7 @@ class Source:
         """Put in what builds on answers of an earlier run; the samples of requests that have no room any more."""
         if self._batches is not None:
             return []
-        requests, full = self._fitting([r for ladder in self._ladders.values() for r in ladder.ready()])
+        requests, full = fitting(self._chains, [r for part in self._chains.values() for r in part.ready()])
         for request in requests:
             self._put(_single(request))
         return full
@@ -141,8 +138,8 @@ class Source:
         found = self._lengths.measured(self.variant, benchmark)
         return part.assumed if found is None else found
 
-    def _risk(self, benchmark: str, part: _Part) -> float:
-        return risk(self._lengths.measured(self.variant, benchmark), part.assumed, benchmark in self._tested)
+    def _expected_longest(self, benchmark: str, part: _Part) -> float:
+        return expected_tokens(self._lengths.measured(self.variant, benchmark), part.assumed, benchmark in self._tested)
 
     def finished(self) -> bool:
         """Whether nothing is to be done any more, nor under way."""
@@ -150,7 +147,7 @@ class Source:
 
     def take(self, most: int) -> list[Piece]:
         """At most so many pieces of one benchmark, that first whose answers may be longest."""
-        waiting = [(self._risk(b, part), part) for b, part in self._parts.items() if part.left]
+        waiting = [(self._expected_longest(b, part), part) for b, part in self._parts.items() if part.left]
         return self._taken(max(waiting, key=lambda entry: entry[0])[1].take(most)) if waiting else []
 
     def take_trial(self) -> list[Piece]:
@@ -166,7 +163,7 @@ class Source:
 
     def requests(self, piece: Piece) -> Sequence[Request]:
         """The requests of a piece, in order."""
-        return [self._first[piece.index]] if piece.made is None else piece.made
+        return [self._requests[piece.index]] if piece.made is None else piece.made
 
     def ended(self, sample: Sample) -> Piece | None:
         """Note an answer; its piece where that is whole now. None too for an answer that nobody waits for."""
@@ -194,35 +191,24 @@ class Source:
 
     def follow(self, sample: Sample) -> tuple[list[Piece], list[Sample]]:
         """What builds on a stored answer: pieces, taken for the device that gave it, and samples that have no room."""
-        ladder = self._ladders.get(sample.benchmark)
-        if ladder is None:
-            return [], []
         if self._batches is not None:
-            ladder.note(sample)
+            add_answers(self._chains, [sample])
             return [], []
-        requests, full = self._fitting(ladder.after(sample))
+        requests, full = fitting(self._chains, following(self._chains, [sample]))
         return self._taken([_single(request) for request in requests]), full
-
-    def _fitting(self, requests: list[Request]) -> tuple[list[Request], list[Sample]]:
-        fits = [self._ladders[r.benchmark].fits(r) for r in requests]
-        return list(itertools.compress(requests, fits)), [
-            no_room(r) for r, fitting in zip(requests, fits, strict=True) if not fitting
-        ]
 
     def deepen(self) -> list[Sample]:
         """Once all is finished, put in the batches that build on it; the samples of requests that have no room."""
-        if self._batches is None or not self._ladders or not self.finished():
+        if self._batches is None or not self._chains or not self.finished():
             return []
         self._depth += 1
-        ladders = [ladder for ladder in self._ladders.values() if self._depth < len(ladder.levels)]
-        requests, full = self._fitting([r for ladder in ladders for r in ladder.level(self._depth)])
+        requests, full = fitting(self._chains, at_depth(self._chains, self._depth))
         self._add_batches(self._batches(requests))
         return full
 
     def deeper(self) -> bool:
         """Whether `deepen` may bring more."""
-        deepest = max((len(ladder.levels) for ladder in self._ladders.values()), default=0)
-        return self._batches is not None and self._depth + 1 < deepest
+        return self._batches is not None and self._depth + 1 < depth_of(self._chains)
 
     def abandon(self) -> None:
         """Drop all that no device holds."""
@@ -232,7 +218,7 @@ class Source:
 
 def spans(requests: Sequence[Request]) -> Iterator[tuple[str, int, int]]:
     """(benchmark, start, stop) of each benchmark's requests in a row."""
-    if isinstance(requests, Unanswered):
+    if isinstance(requests, UnansweredRequests):
         yield from requests.spans()
         return
     start = 0

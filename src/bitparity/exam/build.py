@@ -1,8 +1,8 @@
-"""The exam: the frozen items of a benchmark with their final prompts. Every variant sits the same one.
+"""Construction of an exam from a benchmark's data.
 
 The first run builds it with the baseline's tokenizer and chat template and stores, for each item, the
 messages, the prompt's text and the hash of its tokens. Any later rendering, by another variant or by a
-later process, must give the same tokens or is refused with the difference shown.
+later process, must give the same tokens or is refused with the difference shown: see `exam/requests.py`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,13 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from bitparity.benchmarks.contract import Benchmark
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError
 from bitparity.exam.frozen import Exam, ExamItem
+from bitparity.exam.rendering import Rendered, Renderer
 from bitparity.records import Item
 from bitparity.schema import BenchmarkSpec, ReasoningSpec
-
-if TYPE_CHECKING:
-    from bitparity.exam.rendering import Rendered, Renderer
 
 
 def build_exam(spec: BenchmarkSpec, renderer: Renderer | None) -> Exam:
@@ -33,13 +29,14 @@ def build_exam(spec: BenchmarkSpec, renderer: Renderer | None) -> Exam:
     benchmark = load_benchmark(spec)
     items = list(benchmark.items())
     _check_ids(items, spec.name)
-    available = len(items)
+    provenance = benchmark.provenance()
+    available = int(provenance.get("available", len(items)))  # a benchmark that limits by itself says how many it had
     if not benchmark.fixed_order:
         first = _first_items(items)
-        items = sorted(items, key=lambda item: _digest(f"{spec.name}\0{first[item.id]}"))
+        items = sorted(items, key=lambda item: digest(f"{spec.name}\0{first[item.id]}"))
         items = items[: spec.limit]
     reasoning = spec.protocol.reasoning
-    notes = set() if renderer is None else _unused(spec, renderer)
+    notes = set() if renderer is None else _ignored_arguments(spec, renderer)
     notes |= set(benchmark.notes())
     entries = tuple(_exam_item(item, spec, renderer, notes) for item in items)
     return Exam(
@@ -49,8 +46,8 @@ def build_exam(spec: BenchmarkSpec, renderer: Renderer | None) -> Exam:
         seed=spec.protocol.seed,
         reasoning_end=reasoning.end if isinstance(reasoning, ReasoningSpec) else None,
         items=entries,
-        available=_available(benchmark, available),
-        provenance=benchmark.provenance(),
+        available=available,
+        provenance=provenance,
         notes=tuple(sorted(notes)),
     )
 
@@ -65,18 +62,14 @@ def _first_items(items: Sequence[Item]) -> dict[str, str]:
     return first
 
 
-def _unused(spec: BenchmarkSpec, renderer: Renderer) -> set[str]:
+def _ignored_arguments(spec: BenchmarkSpec, renderer: Renderer) -> set[str]:
+    """Notes on the chat template's arguments that it never looks at."""
     if not spec.protocol.apply_chat_template:
         return set()
     return {
         f"the chat template never looks at '{name}' of chat_template_args: setting it changes nothing"
         for name in renderer.unused_template_args(spec.protocol)
     }
-
-
-def _available(benchmark: Benchmark, seen: int) -> int:
-    """A benchmark that limits by itself tells how many items there were."""
-    return int(benchmark.provenance().get("available", seen))
 
 
 def _check_ids(items: Sequence[Item], name: str) -> None:
@@ -117,5 +110,6 @@ def token_hash(rendered: Rendered) -> str:
     return digest.hexdigest()[:32]
 
 
-def _digest(text: str) -> bytes:
+def digest(text: str) -> bytes:
+    """SHA-256 of a text: orders and seeds come from it, never from a process's own random state."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

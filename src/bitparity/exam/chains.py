@@ -1,5 +1,6 @@
-"""Items that are asked one after another, each prompt built on the same sample's earlier answers (`Item.after`).
+"""Chains of items: each is asked after another, its prompt built on the earlier answers of the same sample.
 
+`Item.after` names the item before.
 What is to be asked next follows from the exam and the stored samples alone, so a run that was killed anywhere goes
 on as if it had not been.
 """

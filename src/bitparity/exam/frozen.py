@@ -1,8 +1,6 @@
-"""The exam: the frozen items of a benchmark with their final prompts. Every variant sits the same one.
+"""Frozen exam: the items of a benchmark with their final prompts, stored once and asked of every variant alike.
 
-The first run builds it with the baseline's tokenizer and chat template and stores, for each item, the
-messages, the prompt's text and the hash of its tokens. Any later rendering, by another variant or by a
-later process, must give the same tokens or is refused with the difference shown.
+The file is JSONL: a header line with a hash of all item lines, then one line an item.
 """
 
 from __future__ import annotations
@@ -10,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,10 @@ SCHEMA = "bitparity/exam/1"
 
 @dataclass(frozen=True, slots=True)
 class ExamItem:
-    """One item with what each of its prompts became: text and SHA-256 of the tokens (None: no tokenizer)."""
+    """One item with what each of its prompts became: text and SHA-256 of the tokens (None: no tokenizer).
+
+    `prompt_tokens` is the length of the longest input, given continuations included.
+    """
 
     item: Item
     texts: tuple[str, ...] | None = None
@@ -35,10 +36,10 @@ class ExamItem:
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """The exam of one benchmark.
+    """The exam of one benchmark. The fields stand in the file's header in this order.
 
     `available` is how many items the data set has, before any limit; `notes` says what of the protocol the
-    model's chat template did not take; `sha256` is the hash of the items once they are frozen.
+    model's chat template did not take; `sha256` is the hash of the item lines, None until the exam is frozen.
     """
 
     benchmark: str
@@ -54,31 +55,22 @@ class Exam:
 
     @property
     def rendered(self) -> bool:
-        """Whether a tokenizer has turned the prompts into tokens."""
+        """True where a tokenizer has turned the prompts into tokens."""
         return bool(self.items) and self.items[0].hashes is not None
+
+    @property
+    def chained(self) -> bool:
+        """True where items are asked after others, on whose answers they are built."""
+        return any(entry.item.after is not None for entry in self.items)
 
 
 def save_exam(exam: Exam, path: Path) -> Exam:
-    """Freeze an exam in the run directory: a header line with the hash of all item lines, then the items.
-
-    Returns it with that hash.
-    """
-    lines = [json.dumps(_item_row(entry), ensure_ascii=False) + "\n" for entry in exam.items]
-    exam = replace(exam, sha256=_lines_hash(lines))
-    header = {
-        "schema": SCHEMA,
-        "benchmark": exam.benchmark,
-        "metric": exam.metric,
-        "sampling": asdict(exam.sampling),
-        "seed": exam.seed,
-        "reasoning_end": exam.reasoning_end,
-        "items": len(lines),
-        "available": exam.available,
-        "provenance": exam.provenance,
-        "notes": list(exam.notes),
-        "sha256": exam.sha256,
-    }
-    write_atomically(path, [json.dumps(header, ensure_ascii=False) + "\n", *lines])
+    """Write an exam in one step: the file is there whole or not at all. Returns the exam with its hash."""
+    lines = [_line(_item_row(entry)) for entry in exam.items]
+    exam = replace(exam, sha256=_hash(lines))
+    header = {f.name: getattr(exam, f.name) for f in fields(Exam)}
+    header |= {"sampling": asdict(exam.sampling), "items": len(lines)}
+    write_atomically(path, [_line({"schema": SCHEMA, **header}), *lines])
     return exam
 
 
@@ -92,29 +84,21 @@ def load_exam(path: Path) -> Exam:
 
 def _load(path: Path) -> Exam:
     rows = read_lines(path)
-    header = next(rows, None)
-    if header is None or header.get("schema") != SCHEMA:
-        raise StoreError(f"{path} is not an exam of this version of bitparity; start a new run with --out")
-    entries = []
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass"))
-        entries.append(_item_from_row(row))
-    if digest.hexdigest() != header["sha256"] or len(entries) != header["items"]:
+    header = next(rows, {})
+    if header["schema"] != SCHEMA:
+        raise KeyError(SCHEMA)  # answered as a missing field is
+    items: list[ExamItem] = []
+
+    def lines() -> Iterable[str]:
+        for row in rows:
+            items.append(_item_from_row(row))
+            yield _line(row)
+
+    if _hash(lines()) != header["sha256"] or len(items) != header["items"]:
         raise StoreError(f"{path} was changed after it was frozen; start a new run with --out")
     sampling = Sampling(**{**header["sampling"], "stop": tuple(header["sampling"]["stop"])})
-    return Exam(
-        benchmark=header["benchmark"],
-        metric=header["metric"],
-        sampling=sampling,
-        seed=header["seed"],
-        reasoning_end=header["reasoning_end"],
-        items=tuple(entries),
-        available=header["available"],
-        provenance=header["provenance"],
-        notes=tuple(header["notes"]),
-        sha256=header["sha256"],
-    )
+    values = {f.name: header[f.name] for f in fields(Exam)}
+    return Exam(**{**values, "sampling": sampling, "items": tuple(items), "notes": tuple(header["notes"])})
 
 
 def load_if_frozen(run: Run, benchmark: str) -> Exam | None:
@@ -136,53 +120,40 @@ def groups_of(exam: Exam) -> list[str] | None:
     return [entry.item.group or entry.item.id for entry in exam.items]
 
 
-def _lines_hash(lines: Iterable[str]) -> str:
+def _line(row: object) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _hash(lines: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for line in lines:
         digest.update(line.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
-def _item_row(entry: ExamItem) -> dict[str, Any]:
+def _item_row(entry: ExamItem) -> dict[str, object]:
     item = entry.item
     prompts = [
         {
-            "messages": prompt.messages and list(prompt.messages),
+            "messages": prompt.messages,
             "text": prompt.text,
-            "continuations": list(prompt.continuations),
+            "continuations": prompt.continuations,
             "prompt": entry.texts[index] if entry.texts else None,
             "tokens_sha256": entry.hashes[index] if entry.hashes else None,
         }
         for index, prompt in enumerate(item.prompts)
     ]
-    return {
-        "id": item.id,
-        "prompts": prompts,
-        "prompt_tokens": entry.prompt_tokens,
-        "reference": item.reference,
-        "group": item.group,
-        "subgroup": item.subgroup,
-        "metadata": item.metadata,
-        "after": item.after,
-    }
+    values = {f.name: getattr(item, f.name) for f in fields(Item)}
+    return {"id": item.id, "prompts": prompts, "prompt_tokens": entry.prompt_tokens, **{**values, "prompts": prompts}}
 
 
 def _item_from_row(row: dict[str, Any]) -> ExamItem:
-    rendered = row["prompt_tokens"] is not None
     prompts = tuple(
-        Prompt(
-            messages=None if p["messages"] is None else tuple(p["messages"]),
-            text=p["text"],
-            continuations=tuple(p["continuations"]),
-        )
+        Prompt(None if p["messages"] is None else tuple(p["messages"]), p["text"], tuple(p["continuations"]))
         for p in row["prompts"]
     )
-    item = Item(row["id"], prompts, row["reference"], row["group"], row["subgroup"], row["metadata"], row["after"])
-    if not rendered:
+    item = Item(**{f.name: row[f.name] for f in fields(Item)} | {"prompts": prompts})
+    if row["prompt_tokens"] is None:
         return ExamItem(item)
-    return ExamItem(
-        item,
-        tuple(p["prompt"] for p in row["prompts"]),
-        tuple(p["tokens_sha256"] for p in row["prompts"]),
-        row["prompt_tokens"],
-    )
+    texts, hashes = (tuple(p[key] for p in row["prompts"]) for key in ("prompt", "tokens_sha256"))
+    return ExamItem(item, texts, hashes, row["prompt_tokens"])

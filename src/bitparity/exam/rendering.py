@@ -1,4 +1,4 @@
-"""From a prompt to the tokens that an engine is given, exactly as lm-eval's `hf` model does it.
+"""Rendering of prompts to the tokens that an engine is given, exactly as lm-eval's `hf` model does it.
 
 Sources, EleutherAI/lm-evaluation-harness 0.4.13: `HFLM.apply_chat_template`, `HFLM.tok_encode` and
 `HFLM.tok_batch_encode` (lm_eval/models/huggingface.py), `TemplateLM._encode_pair` and
@@ -7,7 +7,7 @@ Sources, EleutherAI/lm-evaluation-harness 0.4.13: `HFLM.apply_chat_template`, `H
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from bitparity.records import Message, Prompt, Unrendered
 from bitparity.schema import Protocol, ReasoningSpec
 
 Ids = tuple[int, ...]
+Scored = tuple[tuple[Ids, Ids], ...] | None
+"""The tokens of (context, continuation) for each log-likelihood to compute; None where an answer is written."""
 
 
 _NO_SYSTEM = (
@@ -30,21 +32,20 @@ _NO_TEMPLATE = (
 )
 
 
-_OURS = {"tokenize", "add_generation_prompt", "continue_final_message", "conversation", "return_dict"}
+_SET_BY_US = {"tokenize", "add_generation_prompt", "continue_final_message", "conversation", "return_dict"}
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """A prompt as the model sees it.
 
-    `scored` holds (context ids, continuation ids) for each continuation, None where something is to be
-    written. `system_dropped` tells that the chat template refuses a system message, so that the prompt's
+    `system_dropped` tells that the chat template refuses a system message, so that the prompt's
     own was left out, as lm-eval does.
     """
 
     text: str
     token_ids: Ids
-    scored: tuple[tuple[Ids, Ids], ...] | None = None
+    scored: Scored = None
     system_dropped: bool = False
 
 
@@ -80,15 +81,9 @@ class Renderer:
         return known[2]
 
     def text(self, prompt: Prompt, protocol: Protocol) -> tuple[str, bool]:
-        """(final text, whether the prompt's system message had to be left out)."""
-        if prompt.text is not None:
-            if protocol.system:
-                raise ModelError(_NO_SYSTEM)
-            return prompt.text, False
-        if not protocol.apply_chat_template:
-            raise ModelError(_NO_TEMPLATE)
-        messages = _with_system(prompt.messages or (), protocol.system)
-        return self._chat(messages, protocol)
+        """The final text, and True where the prompt's own system message had to be left out."""
+        given = _with_protocol(prompt, protocol)
+        return (given, False) if isinstance(given, str) else self._chat(given, protocol)
 
     def _chat(self, messages: list[Message], protocol: Protocol) -> tuple[str, bool]:
         if not self.tokenizer.chat_template:
@@ -98,19 +93,18 @@ class Renderer:
             )
         from jinja2.exceptions import TemplateError
 
-        try:
-            return self._templated(messages, protocol), False
-        except TemplateError as error:
-            without = [m for m in messages if m["role"] != "system"]
-            if protocol.system or len(without) == len(messages):
-                raise ModelError(self._template_problem(error, protocol)) from None
+        # Some templates refuse a system message: one that is the benchmark's own is then left out, as lm-eval does.
+        problems: list[TemplateError] = []
+        for without_system in (False,) if protocol.system else (False, True):
+            shown = [m for m in messages if not (without_system and m["role"] == "system")]
             try:
-                return self._templated(without, protocol), True
-            except TemplateError:
-                raise ModelError(self._template_problem(error, protocol)) from None
+                return self._templated(shown, protocol), without_system
+            except TemplateError as error:
+                problems.append(error)
+        raise ModelError(self._template_problem(problems[0], protocol))
 
     def _templated(self, messages: list[Message], protocol: Protocol) -> str:
-        if clash := _OURS & protocol.chat_template_args.keys():
+        if clash := _SET_BY_US & protocol.chat_template_args.keys():
             raise ModelError(f"chat_template_args may not set {', '.join(sorted(clash))}: bitparity sets it itself")
         prefix = bool(messages) and messages[-1]["role"] == "assistant"
         try:
@@ -202,16 +196,23 @@ def unrendered(prompt: Prompt, protocol: Protocol) -> Unrendered:
 
     Raises ModelError where the protocol asks for what only a tokenizer of ours could do.
     """
+    given = _with_protocol(prompt, protocol)
+    if isinstance(given, str):
+        return Unrendered(None, given)
+    reasoning = protocol.reasoning
+    start = {"reasoning_start": reasoning.start} if isinstance(reasoning, ReasoningSpec) else {}
+    return Unrendered(tuple(given), None, protocol.chat_template_args, **start)
+
+
+def _with_protocol(prompt: Prompt, protocol: Protocol) -> str | list[Message]:
+    """The prompt's text, or its messages with the protocol's system message. Raises ModelError where they clash."""
     if prompt.text is not None:
         if protocol.system:
             raise ModelError(_NO_SYSTEM)
-        return Unrendered(None, prompt.text)
+        return prompt.text
     if not protocol.apply_chat_template:
         raise ModelError(_NO_TEMPLATE)
-    reasoning = protocol.reasoning
-    start = {"reasoning_start": reasoning.start} if isinstance(reasoning, ReasoningSpec) else {}
-    messages = _with_system(prompt.messages or (), protocol.system)
-    return Unrendered(tuple(messages), None, protocol.chat_template_args, **start)
+    return _with_system(prompt.messages or (), protocol.system)
 
 
 def _with_system(messages: Sequence[Message], system: str) -> list[Message]:
@@ -225,32 +226,36 @@ def _with_system(messages: Sequence[Message], system: str) -> list[Message]:
     return [{"role": "system", "content": system}, *given]
 
 
+Decode = Callable[[Sequence[int]], str]
+
+
 def difference(
     a: Rendered,
     b: Rendered,
     names: tuple[str, str] = ("baseline", "candidate"),
-    decode: tuple[Callable[[Sequence[int]], str], Callable[[Sequence[int]], str]] | None = None,
+    decode: tuple[Decode, Decode] | None = None,
 ) -> str | None:
     """The first place where two renderings of one prompt differ, in one line; None where they are equal.
 
     `decode` turns token ids of either side into text.
     """
     if a.text != b.text:
-        return _text_difference(a.text, b.text, names)
-    for what, ids_a, ids_b in _token_lists(a, b):
-        if ids_a != ids_b:
-            return _token_difference(what, ids_a, ids_b, names, decode)
+        at = _first_difference(a.text, b.text)
+        shown = [_excerpt(side.text, at) for side in (a, b)]
+        return f"the text differs at character {at}: {names[0]} has {shown[0]}, {names[1]} has {shown[1]}"
+    for (label, one), (_, other) in zip(_token_lists(a), _token_lists(b), strict=False):
+        if one != other:
+            at = _first_difference(one, other)
+            shown = [_token(ids, at, decode and decode[side]) for side, ids in enumerate((one, other))]
+            return (
+                f"the text is the same, {label} {at} differs: {names[0]} has {shown[0]}, {names[1]} has {shown[1]} "
+                f"({len(one)} and {len(other)} tokens)"
+            )
     return None
 
 
-def _first_difference(a: Sequence[Any], b: Sequence[Any]) -> int:
+def _first_difference(a: Sequence[object], b: Sequence[object]) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-
-
-def _text_difference(a: str, b: str, names: tuple[str, str]) -> str:
-    at = _first_difference(a, b)
-    shown = [_excerpt(text, at) for text in (a, b)]
-    return f"the text differs at character {at}: {names[0]} has {shown[0]}, {names[1]} has {shown[1]}"
 
 
 def _excerpt(text: str, at: int, before: int = 20, after: int = 30) -> str:
@@ -258,25 +263,14 @@ def _excerpt(text: str, at: int, before: int = 20, after: int = 30) -> str:
     return ("..." if start else "") + repr(text[start:end]) + ("..." if end < len(text) else "")
 
 
-def _token_lists(a: Rendered, b: Rendered) -> list[tuple[str, Ids, Ids]]:
-    lists = [("token", a.token_ids, b.token_ids)]
-    for k, (pair_a, pair_b) in enumerate(zip(a.scored or (), b.scored or (), strict=False)):
-        lists.append((f"context {k} token", pair_a[0], pair_b[0]))
-        lists.append((f"continuation {k} token", pair_a[1], pair_b[1]))
-    return lists
+def _token_lists(rendered: Rendered) -> Iterator[tuple[str, Ids]]:
+    yield "token", rendered.token_ids
+    for k, (context, continuation) in enumerate(rendered.scored or ()):
+        yield f"context {k} token", context
+        yield f"continuation {k} token", continuation
 
 
-def _token_difference(
-    what: str,
-    a: Ids,
-    b: Ids,
-    names: tuple[str, str],
-    decode: tuple[Callable[[Sequence[int]], str], Callable[[Sequence[int]], str]] | None,
-) -> str:
-    at = _first_difference(a, b)
-    shown = []
-    for side, ids in enumerate((a, b)):
-        piece = f" {decode[side](ids[at : at + 1])!r}" if decode and at < len(ids) else ""
-        shown.append(f"{ids[at]}{piece}" if at < len(ids) else "no more tokens")
-    counts = f"{len(a)} and {len(b)} tokens"
-    return f"the text is the same, {what} {at} differs: {names[0]} has {shown[0]}, {names[1]} has {shown[1]} ({counts})"
+def _token(ids: Ids, at: int, decode: Decode | None) -> str:
+    if at >= len(ids):
+        return "no more tokens"
+    return f"{ids[at]} {decode(ids[at : at + 1])!r}" if decode else str(ids[at])

@@ -1,81 +1,144 @@
-"""The exam: the frozen items of a benchmark with their final prompts. Every variant sits the same one.
-
-The first run builds it with the baseline's tokenizer and chat template and stores, for each item, the
-messages, the prompt's text and the hash of its tokens. Any later rendering, by another variant or by a
-later process, must give the same tokens or is refused with the difference shown.
-"""
+"""Requests of an exam for one variant, each refused where the variant would be shown another prompt."""
 
 from __future__ import annotations
 
 import bisect
 import itertools
+from abc import abstractmethod
 from array import array
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 from bitparity.errors import ModelError
-from bitparity.exam.build import _digest, token_hash
+from bitparity.exam.build import digest, token_hash
 from bitparity.exam.frozen import Exam, ExamItem
-from bitparity.records import Item, Prompt, Request, Unrendered
+from bitparity.exam.rendering import Ids, Rendered, Renderer, Scored, difference, unrendered
+from bitparity.records import Item, Prompt, Request, SampleKey
 from bitparity.schema import BenchmarkSpec
-
-if TYPE_CHECKING:
-    from bitparity.exam.rendering import Rendered, Renderer
 
 CONTROL_SALT = "control\0"
 
 
 def sample_seed(seed: int, benchmark: str, item: str, sample: int, salt: str = "") -> int:
-    """The seed of one sample, the same for every variant: from the protocol's seed and the sample's name.
+    """The seed of one sample, the same for every variant: from the protocol's seed and the sample's key.
 
-    `salt` makes the control's seeds other ones.
+    With a `salt` the control gets other seeds than the baseline.
     """
-    return int.from_bytes(_digest(f"{salt}{seed}\0{benchmark}\0{item}\0{sample}")[:4], "big") >> 1
+    return int.from_bytes(digest(f"{salt}{seed}\0{benchmark}\0{item}\0{sample}")[:4], "big") >> 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
+class Examinee:
+    """How one variant is asked: with its own tokenizer, compared to the one that made the exam (`reference`).
+
+    Without `renderer`, as for recorded answers, requests hold no tokens. The `control` gets other seeds in another
+    order. For a `served` model, requests also hold the prompt as a server takes it.
+    """
+
+    variant: str
+    renderer: Renderer | None = None
+    reference: Renderer | None = None
+    control: bool = False
+    served: bool = False
+
+    @property
+    def salt(self) -> str:
+        """The part of all seeds that only the control has."""
+        return CONTROL_SALT if self.control else ""
+
+    def requests(self, exam: Exam, spec: BenchmarkSpec) -> BenchmarkRequests:
+        """All requests of a benchmark, in the exam's order, the spec's samples of each item together.
+
+        Items whose prompt is built on an earlier answer (`Item.after`) are checked and left out: see `follow_up`.
+        Raises ModelError where the variant's rendering gives other tokens than the exam's, or a server would have to
+        score continuations that nobody has turned into tokens.
+        """
+        prompts = [(entry.item, *self._tokens(exam, spec, entry)) for entry in exam.items]
+        return BenchmarkRequests(self, exam, spec, [_AskedItem(*p) for p in prompts if p[0].after is None])
+
+    def _tokens(self, exam: Exam, spec: BenchmarkSpec, entry: ExamItem) -> tuple[tuple[Ids, ...], Scored]:
+        if self.renderer is None:
+            if self.served:
+                _check_generates(exam, entry, self.variant)
+            return (), None
+        rendered = [self.renderer.render_once(prompt, spec.protocol) for prompt in entry.item.prompts]
+        self._check_same(exam, spec, entry, rendered)
+        scored = tuple(pair for r in rendered for pair in r.scored or ())
+        return tuple(r.token_ids for r in rendered), scored or None
+
+    def follow_up(self, exam: Exam, spec: BenchmarkSpec, entry: ExamItem, sample: int, prompt: Prompt) -> Request:
+        """The request of an item whose prompt is built on earlier answers; the same checks as for any other.
+
+        Raises ModelError where the variant's rendering gives other tokens than the reference's.
+        """
+        if self.renderer is None:
+            return self.request(exam, spec, entry.item, sample, prompt)
+        rendered = self.renderer.render(prompt, spec.protocol)
+        if self.reference is not None and self.reference is not self.renderer:
+            right = self.reference.render(prompt, spec.protocol)
+            whole = ExamItem(replace(entry.item, prompts=(prompt,)), (right.text,), (token_hash(right),))
+            self._check_same(exam, spec, whole, [rendered])
+        return self.request(exam, spec, entry.item, sample, prompt, rendered.token_ids)
+
+    def request(
+        self,
+        exam: Exam,
+        spec: BenchmarkSpec,
+        item: Item,
+        sample: int,
+        prompt: Prompt,
+        token_ids: Ids | None = None,
+        scored: Scored = None,
+    ) -> Request:
+        """One request, of a prompt that has been checked."""
+        return Request(
+            benchmark=exam.benchmark,
+            item=item.id,
+            sample=sample,
+            sampling=exam.sampling,
+            seed=sample_seed(exam.seed, exam.benchmark, item.id, sample, self.salt),
+            token_ids=token_ids,
+            scored=scored,
+            reasoning_end=exam.reasoning_end,
+            unrendered=unrendered(prompt, spec.protocol) if self.served and not prompt.continuations else None,
+        )
+
+    def _check_same(self, exam: Exam, spec: BenchmarkSpec, entry: ExamItem, rendered: Sequence[Rendered]) -> None:
+        for index, own in enumerate(rendered if entry.hashes is not None else ()):
+            if entry.hashes is not None and token_hash(own) != entry.hashes[index]:
+                raise ModelError(
+                    f"variant '{self.variant}' does not sit the same exam: item '{entry.item.id}' of {exam.benchmark} "
+                    f"becomes another prompt ({self._difference(spec, entry, index, own)}). Its tokenizer or chat "
+                    "template differs from the baseline's; copy the baseline's files into it or set the variant's "
+                    "'tokenizer' to the baseline's model"
+                )
+
+    def _difference(self, spec: BenchmarkSpec, entry: ExamItem, index: int, own: Rendered) -> str:
+        """The first place where the frozen prompt and the variant's own differ, in one line."""
+        frozen, decode = Rendered((entry.texts or ())[index], own.token_ids, own.scored), None
+        if self.reference is not None and self.renderer is not None:
+            frozen = self.reference.render_once(entry.item.prompts[index], spec.protocol)
+            decode = self.reference.decode, self.renderer.decode
+        shown = difference(frozen, own, ("the exam", "this variant"), decode)
+        return shown or "its tokens are no longer those that were frozen: the reference tokenizer has changed"
+
+
+@dataclass(frozen=True, slots=True)
+class _AskedItem:
     """An item that can be asked at once, with the tokens of its prompts or the continuations to score."""
 
     item: Item
-    tokens: tuple[tuple[int, ...], ...] | None
-    scored: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] | None
+    tokens: tuple[Ids, ...]
+    scored: Scored
 
 
-class Questions(Sequence[Request]):
-    """The requests of a benchmark for one variant, each made when it is asked for: a study may have millions."""
+class _LazyRequests(Sequence[Request]):
+    """Requests that are made when they are read: a study may have millions."""
 
-    def __init__(self, exam: Exam, spec: BenchmarkSpec, asked: list[_Question], *, control: bool, served: bool) -> None:
-        self._exam, self._spec, self._asked, self._served = exam, spec, asked, served
-        self._salt = CONTROL_SALT if control else ""
-        self._order: array[int] | None = None
-        if control:
-            self._order = array("I", sorted(range(len(self)), key=self._control_order))
-
-    def _control_order(self, place: int) -> bytes:
-        question, sample = self._place(place)
-        return _digest(f"{self._salt}\0{question.item.id}\0{sample}")
-
-    def __len__(self) -> int:
-        return len(self._asked) * self._spec.samples
-
-    def _place(self, place: int) -> tuple[_Question, int]:
-        number, sample = divmod(place, self._spec.samples)
-        return self._asked[number], sample
-
-    def _find(self, index: int) -> tuple[_Question, int]:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return self._place(index if self._order is None else self._order[index])
-
-    def unanswered(self, done: Container[tuple[str, int]]) -> array[int]:
-        """The indices of the requests whose (item, sample) is not in `done`."""
-        waiting = bytearray(
-            (question.item.id, sample) not in done for question in self._asked for sample in range(self._spec.samples)
-        )
-        order = range(len(self)) if self._order is None else self._order
-        return array("I", (index for index, place in enumerate(order) if waiting[place]))
+    @abstractmethod
+    def make(self, index: int) -> Request:
+        """The request at an index, from 0 to below the length."""
 
     @overload
     def __getitem__(self, index: int) -> Request: ...
@@ -83,122 +146,64 @@ class Questions(Sequence[Request]):
     def __getitem__(self, index: slice) -> Sequence[Request]: ...
     def __getitem__(self, index: int | slice) -> Request | Sequence[Request]:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        (question, k), exam = self._find(index), self._exam
-        prompts = question.item.prompts
-        return Request(
-            benchmark=exam.benchmark,
-            item=question.item.id,
-            sample=k,
-            sampling=exam.sampling,
-            seed=sample_seed(exam.seed, exam.benchmark, question.item.id, k, self._salt),
-            token_ids=question.tokens[k % len(question.tokens)] if question.tokens else None,
-            scored=question.scored,
-            reasoning_end=exam.reasoning_end,
-            unrendered=_unrendered(prompts[k % len(prompts)], self._spec, self._served),
-        )
+            return [self.make(i) for i in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.make(index)
 
 
-class Unanswered(Sequence[Request]):
-    """The requests of several benchmarks that have no answer, each made when it is asked for."""
+class BenchmarkRequests(_LazyRequests):
+    """The requests of a benchmark for one variant. Memory: 4 bytes a request for the control, none for others."""
 
-    def __init__(self, questions: Mapping[str, Questions], done: Mapping[str, Container[tuple[str, int]]]) -> None:
-        self._parts = [(asked, asked.unanswered(done[name])) for name, asked in questions.items()]
+    def __init__(self, examinee: Examinee, exam: Exam, spec: BenchmarkSpec, items: Sequence[_AskedItem]) -> None:
+        self.benchmark = exam.benchmark
+        self._examinee, self._exam, self._spec, self._items = examinee, exam, spec, items
+        self._order: Sequence[int] = range(len(self))
+        if examinee.control:
+            self._order = array("I", sorted(self._order, key=self._control_order))
+
+    def _control_order(self, place: int) -> bytes:
+        number, sample = divmod(place, self._spec.samples)
+        return digest(f"{CONTROL_SALT}\0{self._items[number].item.id}\0{sample}")
+
+    def __len__(self) -> int:
+        return len(self._items) * self._spec.samples
+
+    def unanswered(self, done: Container[SampleKey]) -> array[int]:
+        """The indices of the requests whose sample is not in `done`."""
+        samples = range(self._spec.samples)
+        waiting = bytearray((entry.item.id, sample) not in done for entry in self._items for sample in samples)
+        return array("I", (index for index, place in enumerate(self._order) if waiting[place]))
+
+    def make(self, index: int) -> Request:
+        """The request at an index."""
+        number, sample = divmod(self._order[index], self._spec.samples)
+        entry = self._items[number]
+        prompt = entry.item.prompts[sample % len(entry.item.prompts)]
+        tokens = entry.tokens[sample % len(entry.tokens)] if entry.tokens else None
+        return self._examinee.request(self._exam, self._spec, entry.item, sample, prompt, tokens, entry.scored)
+
+
+class UnansweredRequests(_LazyRequests):
+    """The requests of several benchmarks that have no answer. Memory: 4 bytes a request."""
+
+    def __init__(self, requests: Mapping[str, BenchmarkRequests], done: Mapping[str, Container[SampleKey]]) -> None:
+        self._parts = [(asked, asked.unanswered(done[name])) for name, asked in requests.items()]
         self._starts = list(itertools.accumulate((len(left) for _, left in self._parts), initial=0))
 
     def __len__(self) -> int:
         return self._starts[-1]
 
-    @overload
-    def __getitem__(self, index: int) -> Request: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Request]: ...
-    def __getitem__(self, index: int | slice) -> Request | Sequence[Request]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(index)
+    def make(self, index: int) -> Request:
+        """The request at an index."""
         part = bisect.bisect_right(self._starts, index) - 1
-        questions, left = self._parts[part]
-        return questions[left[index - self._starts[part]]]
+        requests, left = self._parts[part]
+        return requests[left[index - self._starts[part]]]
 
     def spans(self) -> list[tuple[str, int, int]]:
         """(benchmark, start, stop) of each benchmark's requests."""
         bounds = zip(self._parts, itertools.pairwise(self._starts), strict=True)
-        return [(questions[0].benchmark, start, stop) for (questions, _), (start, stop) in bounds if start < stop]
-
-
-def exam_requests(
-    exam: Exam,
-    spec: BenchmarkSpec,
-    renderer: Renderer | None,
-    reference: Renderer | None,
-    variant: str,
-    *,
-    control: bool = False,
-    served: bool = False,
-) -> Questions:
-    """All requests of a benchmark for one variant, in the exam's order, the spec's samples of each item together.
-
-    For the control, the samples have other seeds and come in another order. With `served` they also hold the
-    prompt as a server is asked it. Raises ModelError where the variant's rendering gives other tokens than the
-    exam's, or a server would have to score continuations that nobody has turned into tokens.
-    """
-    asked: list[_Question] = []
-    for entry in exam.items:
-        tokens: tuple[tuple[int, ...], ...] | None = None
-        scored: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] | None = None
-        if renderer is not None:
-            rendered = [renderer.render_once(prompt, spec.protocol) for prompt in entry.item.prompts]
-            _check_same(exam, entry, rendered, spec, renderer, reference, variant)
-            tokens = tuple(r.token_ids for r in rendered)
-            if any(r.scored is not None for r in rendered):
-                scored = tuple(pair for r in rendered for pair in r.scored or ())
-        elif served:
-            _check_generates(exam, entry, variant)
-        if entry.item.after is None:  # others are asked once the answer before them is there
-            asked.append(_Question(entry.item, tokens, scored))
-    return Questions(exam, spec, asked, control=control, served=served)
-
-
-def follow_up(
-    exam: Exam,
-    entry: ExamItem,
-    sample: int,
-    prompt: Prompt,
-    spec: BenchmarkSpec,
-    renderer: Renderer | None,
-    reference: Renderer | None,
-    variant: str,
-    *,
-    control: bool = False,
-    served: bool = False,
-) -> Request:
-    """The request of an item whose prompt is built on earlier answers; the same checks as for any other.
-
-    Raises ModelError where the variant's rendering gives other tokens than the reference's.
-    """
-    tokens = None
-    if renderer is not None:
-        rendered = renderer.render(prompt, spec.protocol)
-        if reference is not None and reference is not renderer:
-            right = reference.render(prompt, spec.protocol)
-            whole = ExamItem(replace(entry.item, prompts=(prompt,)), (right.text,), (token_hash(right),))
-            _check_same(exam, whole, [rendered], spec, renderer, reference, variant)
-        tokens = rendered.token_ids
-    salt = CONTROL_SALT if control else ""
-    seed = sample_seed(exam.seed, exam.benchmark, entry.item.id, sample, salt)
-    name = (exam.benchmark, entry.item.id, sample)
-    asked = _unrendered(prompt, spec, served)
-    return Request(*name, exam.sampling, seed, token_ids=tokens, reasoning_end=exam.reasoning_end, unrendered=asked)
-
-
-def _unrendered(prompt: Prompt, spec: BenchmarkSpec, served: bool) -> Unrendered | None:
-    if not served or prompt.continuations:
-        return None
-    from bitparity.exam.rendering import unrendered
-
-    return unrendered(prompt, spec.protocol)
+        return [(requests.benchmark, start, stop) for (requests, _), (start, stop) in bounds if start < stop]
 
 
 def _check_generates(exam: Exam, entry: ExamItem, variant: str) -> None:
@@ -209,42 +214,6 @@ def _check_generates(exam: Exam, entry: ExamItem, variant: str) -> None:
         )
 
 
-def _check_same(
-    exam: Exam,
-    entry: ExamItem,
-    rendered: Sequence[Rendered],
-    spec: BenchmarkSpec,
-    renderer: Renderer,
-    reference: Renderer | None,
-    variant: str,
-) -> None:
-    if entry.hashes is None or entry.texts is None:
-        return
-    for index, own in enumerate(rendered):
-        if token_hash(own) != entry.hashes[index]:
-            shown = _difference(entry, index, own, spec, renderer, reference)
-            raise ModelError(
-                f"variant '{variant}' does not sit the same exam: item '{entry.item.id}' of {exam.benchmark} "
-                f"becomes another prompt ({shown}). Its tokenizer or chat template differs from the baseline's; "
-                "copy the baseline's files into it or set the variant's 'tokenizer' to the baseline's model"
-            )
-
-
-def _difference(
-    entry: ExamItem, index: int, own: Rendered, spec: BenchmarkSpec, own_renderer: Renderer, reference: Renderer | None
-) -> str:
-    """Where the frozen prompt and a variant's own part, in one line."""
-    from bitparity.exam.rendering import Rendered, difference
-
-    if reference is None:
-        frozen = Rendered((entry.texts or ())[index], own.token_ids, own.scored)
-        shown = difference(frozen, own, ("the exam", "this variant"))
-    else:
-        frozen = reference.render_once(entry.item.prompts[index], spec.protocol)
-        shown = difference(frozen, own, ("the exam", "this variant"), (reference.decode, own_renderer.decode))
-    return shown or "its tokens are no longer those that were frozen: the reference tokenizer has changed"
-
-
 def check_lengths(exam: Exam, variant: str, context: int | None) -> None:
     """Refuse an exam of which an item and its token budget exceed the context of `context` tokens.
 
@@ -252,17 +221,17 @@ def check_lengths(exam: Exam, variant: str, context: int | None) -> None:
     """
     if context is None:
         return
-    too_long = [e for e in exam.items if e.prompt_tokens is not None and _needed(e, exam) > context]
+    too_long = [e for e in exam.items if e.prompt_tokens is not None and e.prompt_tokens + _budget(e, exam) > context]
     if too_long:
-        worst = max(too_long, key=lambda e: _needed(e, exam))
-        budget = _needed(worst, exam) - (worst.prompt_tokens or 0)
+        worst = max(too_long, key=lambda e: (e.prompt_tokens or 0) + _budget(e, exam))
         raise ModelError(
             f"{len(too_long)} of {len(exam.items)} items of {exam.benchmark} do not fit variant '{variant}': "
-            f"item '{worst.item.id}' has a prompt of {worst.prompt_tokens} tokens and a budget of {budget}, "
-            f"together more than the context of {context}. Raise max_model_len or lower max_tokens"
+            f"item '{worst.item.id}' has a prompt of {worst.prompt_tokens} tokens and a budget of "
+            f"{_budget(worst, exam)}, together more than the context of {context}. Raise max_model_len or lower "
+            "max_tokens"
         )
 
 
-def _needed(entry: ExamItem, exam: Exam) -> int:
-    writes = any(not prompt.continuations for prompt in entry.item.prompts)
-    return (entry.prompt_tokens or 0) + (exam.sampling.max_tokens if writes else 0)
+def _budget(entry: ExamItem, exam: Exam) -> int:
+    """Tokens that an answer may have: none where only given continuations are scored."""
+    return exam.sampling.max_tokens if any(not prompt.continuations for prompt in entry.item.prompts) else 0

@@ -1,4 +1,4 @@
-"""What is done for a variant after its answers, in a thread beside the next variant: the device waits for nothing."""
+"""Background thread for grading, so that the device never waits for it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Self
 
 
-class Afterwards:
-    """Runs jobs one after another in a thread; use it as a context manager, which leaves what waits on an error."""
+class BackgroundJobs:
+    """Runs jobs in a thread, one after another; use it as a context manager. An error drops those that wait."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="afterwards", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="background", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -1,7 +1,7 @@
-"""Items that are asked one after another, each prompt built on the same sample's earlier answers (`Item.after`).
+"""Generation along chains: a request whose prompt is built on earlier answers goes out once these are stored.
 
-What is to be asked next follows from the exam and the stored samples alone, so a run that was killed anywhere goes
-on as if it had not been.
+`Item.after` makes the chains. What is to be asked next follows from the exam and the stored samples alone, so a run
+that was killed anywhere goes on as if it had not been.
 """
 
 from __future__ import annotations
@@ -13,201 +13,209 @@ from dataclasses import dataclass, field
 
 from bitparity.exam.chains import chain, earlier
 from bitparity.exam.frozen import Exam, ExamItem
-from bitparity.records import Item, Request, Sample, SampleKey, request_key
+from bitparity.records import Request, Sample, SampleKey, request_key
 
-Make = Callable[[ExamItem, int, Sequence[Sample]], Request]
+FollowUp = Callable[[ExamItem, int, Sequence[Sample]], Request]
 """`make(entry, k, earlier)`: the request of sample k of an item, after the samples `earlier` of the items before it."""
 
 
-class Ladder:
-    """The items of one exam that come after others, and the answers so far. `room` is the context left, in tokens."""
+class ItemChains:
+    """The chains of one exam, and the answers so far.
+
+    `levels[d]` holds the items with d items before them, in the exam's order. `context` is the model's, in tokens.
+    """
 
     def __init__(
-        self, exam: Exam, samples: int, known: Mapping[SampleKey, Sample], make: Make, context: int | None
+        self, exam: Exam, samples: int, answers: Mapping[SampleKey, Sample], make: FollowUp, context: int | None
     ) -> None:
-        self.exam, self.samples, self.make, self.context = exam, samples, make, context
-        self.known = dict(known)
-        self.items = {entry.item.id: entry.item for entry in exam.items}
-        self.levels = _levels(exam, self.items)
-        self.next: dict[str, list[ExamItem]] = {}
+        self._samples, self._make, self._context = range(samples), make, context
+        self._answers = dict(answers)
+        self._items = {entry.item.id: entry.item for entry in exam.items}
+        self._next: dict[str, list[ExamItem]] = {}
+        self.levels: list[list[ExamItem]] = []
         for entry in exam.items:
+            depth = len(chain(self._items, entry.item))
+            self.levels += [[] for _ in range(depth + 1 - len(self.levels))]
+            self.levels[depth].append(entry)
             if entry.item.after is not None:
-                self.next.setdefault(entry.item.after, []).append(entry)
+                self._next.setdefault(entry.item.after, []).append(entry)
 
-    def done(self, item: str, sample: int) -> bool:
-        """Whether an answer is there that need not be made again."""
-        found = self.known.get((item, sample))
+    def _answered(self, item: str, sample: int) -> bool:
+        found = self._answers.get((item, sample))
         return found is not None and found.finish != "error"
 
-    def request(self, entry: ExamItem, sample: int) -> Request | None:
-        """The request of an item's sample; None while an answer before it is missing."""
-        before = earlier(self.items, self.known, entry.item, sample)
-        return None if before is None else self.make(entry, sample, before)
+    def _requests(self, asked: Iterable[tuple[ExamItem, int]]) -> list[Request]:
+        """The requests of samples, but for those of which an earlier answer is missing."""
+        before = ((entry, k, earlier(self._items, self._answers, entry.item, k)) for entry, k in asked)
+        return [self._make(entry, k, answers) for entry, k, answers in before if answers is not None]
 
-    def level(self, depth: int) -> list[Request]:
-        """All requests of the items with `depth` items before them, in the exam's order, finished ones included."""
-        made = [self.request(entry, k) for entry in self.levels[depth] for k in range(self.samples)]
-        return [request for request in made if request is not None]
+    def _open(self) -> Iterator[tuple[ExamItem, int]]:
+        """The samples without an answer, of the items that come after others."""
+        for level in self.levels[1:]:
+            for entry, k in itertools.product(level, self._samples):
+                if not self._answered(entry.item.id, k):
+                    yield entry, k
 
     def missing(self) -> int:
         """How many answers to items that come after others are still to be made."""
-        return sum(
-            not self.done(entry.item.id, k) for level in self.levels[1:] for entry in level for k in range(self.samples)
-        )
+        return sum(1 for _ in self._open())
 
     def ready(self) -> list[Request]:
-        """What can be asked now of the items that come after others, and has no answer."""
-        open_ = [
-            self.request(entry, k)
-            for level in self.levels[1:]
-            for entry in level
-            for k in range(self.samples)
-            if not self.done(entry.item.id, k)
-        ]
-        return [request for request in open_ if request is not None]
+        """The requests that can be sent now, of items that come after others."""
+        return self._requests(self._open())
 
-    def note(self, sample: Sample) -> None:
+    def at_depth(self, depth: int) -> list[Request]:
+        """All requests of the items with `depth` items before them, in the exam's order, answered ones included."""
+        return self._requests(itertools.product(self.levels[depth], self._samples)) if depth < len(self.levels) else []
+
+    def add(self, sample: Sample) -> None:
         """Keep an answer, the first whole one."""
-        if not self.done(sample.item, sample.sample):
-            self.known[sample.item, sample.sample] = sample
+        if not self._answered(sample.item, sample.sample):
+            self._answers[sample.item, sample.sample] = sample
 
-    def after(self, sample: Sample) -> list[Request]:
-        """What can be asked now that this sample is there."""
-        self.note(sample)
-        entries = self.next.get(sample.item, []) if sample.finish != "error" else []
-        made = [self.request(e, sample.sample) for e in entries if not self.done(e.item.id, sample.sample)]
-        return [request for request in made if request is not None]
+    def following(self, sample: Sample) -> list[Request]:
+        """Keep an answer; the requests that can be sent now that it is there."""
+        self.add(sample)
+        entries = self._next.get(sample.item, []) if sample.finish != "error" else []
+        return self._requests((e, sample.sample) for e in entries if not self._answered(e.item.id, sample.sample))
 
     def fits(self, request: Request) -> bool:
-        """Whether prompt and budget fit the context: earlier answers may have filled it."""
+        """Tells if prompt and token budget fit the context: earlier answers may have filled it."""
         needed = len(request.token_ids or ()) + request.sampling.max_tokens
-        return self.context is None or needed <= self.context
+        return self._context is None or needed <= self._context
 
 
-def _levels(exam: Exam, items: Mapping[str, Item]) -> list[list[ExamItem]]:
-    levels: list[list[ExamItem]] = []
-    for entry in exam.items:
-        depth = len(chain(items, entry.item))
-        levels += [[] for _ in range(depth + 1 - len(levels))]
-        levels[depth].append(entry)
-    return levels
+Chains = Mapping[str, ItemChains]
+"""The chains of a variant, by benchmark; benchmarks without any are left out."""
 
 
-def no_room(request: Request) -> Sample:
-    """The sample of a request whose prompt leaves no room for an answer: cut off before its first token."""
-    return Sample(*request_key(request), "", "length", 0, len(request.token_ids or ()), 0.0)
+def add_answers(chains: Chains, samples: Iterable[Sample]) -> None:
+    """Keep answers for the prompts that are built on them."""
+    for sample in samples:
+        if sample.benchmark in chains:
+            chains[sample.benchmark].add(sample)
 
 
-_SOON, _IN_TURN, _AT_LAST = range(3)
+def following(chains: Chains, samples: Iterable[Sample]) -> list[Request]:
+    """Keep answers; the requests that can be sent now that they are there."""
+    return [r for s in samples if s.benchmark in chains for r in chains[s.benchmark].following(s)]
+
+
+def at_depth(chains: Chains, depth: int) -> list[Request]:
+    """All requests of items with `depth` items before them."""
+    return [request for part in chains.values() for request in part.at_depth(depth)]
+
+
+def depth_of(chains: Chains) -> int:
+    """The items in the longest chain; 0 where there is none."""
+    return max((len(part.levels) for part in chains.values()), default=0)
+
+
+def fitting(chains: Chains, requests: Iterable[Request]) -> tuple[list[Request], list[Sample]]:
+    """The requests that fit the context, and the samples of the others: cut off before their first token."""
+    fits: list[Request] = []
+    cut_off: list[Sample] = []
+    for request in requests:
+        if chains[request.benchmark].fits(request):
+            fits.append(request)
+        else:
+            cut_off.append(Sample(*request_key(request), "", "length", 0, len(request.token_ids or ()), 0.0))
+    return fits, cut_off
+
+
+_FOLLOW_UP, _IN_TURN, _END = range(3)
 
 
 @dataclass(slots=True)
-class Feed:
-    """Requests for an engine, later ones put in while it runs. `put` and `ended` belong to one thread."""
+class RequestQueue:
+    """Requests for an engine that runs; more can be put in meanwhile. `put` and `answered` belong to one thread."""
 
-    waiting: int = 0
+    unanswered: int = 0
     _queue: queue.PriorityQueue[tuple[int, int, Request | None]] = field(default_factory=queue.PriorityQueue)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def put(self, requests: Iterable[Request], *, soon: bool = False) -> None:
-        """More to ask, behind what was put before; `soon` before all that was not."""
+    def put(self, requests: Iterable[Request], *, follow_up: bool = False) -> None:
+        """Add requests behind all others, or with `follow_up` before all that are none."""
         for request in requests:
-            self.waiting += 1
-            self._add(_SOON if soon else _IN_TURN, request)
+            self.unanswered += 1
+            self._queue.put((_FOLLOW_UP if follow_up else _IN_TURN, next(self._numbers), request))
 
-    def _add(self, rank: int, request: Request | None) -> None:
-        self._queue.put((rank, next(self._numbers), request))
-
-    def ended(self, count: int) -> None:
-        """So many answers came; with the last one the feed ends. Put what follows from them before."""
-        self.waiting -= count
-        if self.waiting <= 0:
+    def answered(self, count: int) -> None:
+        """Count answers; the last one closes the queue, so what follows from them must be put in before."""
+        self.unanswered -= count
+        if self.unanswered <= 0:
             self.close()
 
     def close(self) -> None:
         """Nothing more will come."""
-        self._add(_AT_LAST, None)
+        self._queue.put((_END, next(self._numbers), None))
 
     def __iter__(self) -> Iterator[Request | None]:
+        """The requests in turn; None before a wait, so that the engine begins with what it has."""
         while True:
-            try:
-                *_, request = self._queue.get_nowait()
-            except queue.Empty:
-                yield None  # send what is there before waiting
-                *_, request = self._queue.get()
+            if self._queue.empty():
+                yield None
+            *_, request = self._queue.get()
             if request is None:
                 return
             yield request
 
 
-Engine = Callable[[Iterable[Request | None]], Iterator[list[Sample]]]
-
-
+RunEngine = Callable[[Iterable[Request | None]], Iterator[list[Sample]]]
 Batches = Callable[[Sequence[Request]], list[Request]]
+"""Divides requests into the fixed batches that an engine computes, without those that are answered."""
 
 
-def ask(
-    engine: Engine, first: Sequence[Request], ladders: Mapping[str, Ladder], batches: Batches | None
+def generate(
+    run_engine: RunEngine, requests: Sequence[Request], chains: Chains, batches: Batches | None
 ) -> Iterator[list[Sample]]:
-    """The samples of `first` and of all that builds on them, in bursts; each must be stored before the next is taken.
+    """The samples of requests and of all that builds on them, in bursts; each must be stored before the next is taken.
 
     With `batches` (an engine that computes fixed batches) the items of each depth are asked together, so that
     batches do not depend on what ends first; otherwise each request goes out as soon as its answers are there, before
-    those of `first` that still wait: at the end a chain would go on alone, one answer after another.
+    those of `requests` that still wait: at the end a chain would go on alone, one answer after another.
     """
-    if not ladders:
-        yield from engine(first)
+    if not chains:
+        yield from run_engine(requests)
     elif batches is None:
-        yield from _as_they_come(engine, first, ladders)
+        yield from _as_they_come(run_engine, requests, chains)
     else:
-        yield from _by_depth(engine, first, ladders, batches)
+        yield from _by_depth(run_engine, requests, chains, batches)
 
 
 def _by_depth(
-    engine: Engine, first: Sequence[Request], ladders: Mapping[str, Ladder], batches: Batches
+    run_engine: RunEngine, requests: Sequence[Request], chains: Chains, batches: Batches
 ) -> Iterator[list[Sample]]:
-    requests = list(first)
-    for depth in range(1, 1 + max(len(ladder.levels) for ladder in ladders.values())):
-        for burst in engine(requests) if requests else ():
+    for depth in range(1, 1 + depth_of(chains)):
+        for burst in run_engine(requests) if requests else ():
             yield burst
-            _note(ladders, burst)
-        asked = [r for ladder in ladders.values() if depth < len(ladder.levels) for r in ladder.level(depth)]
-        full = [no_room(r) for r in asked if not ladders[r.benchmark].fits(r)]
-        yield full
-        _note(ladders, full)
-        requests = batches([r for r in asked if ladders[r.benchmark].fits(r)])
+            add_answers(chains, burst)
+        fits, cut_off = fitting(chains, at_depth(chains, depth))
+        yield cut_off
+        add_answers(chains, cut_off)
+        requests = batches(fits)
 
 
-def _note(ladders: Mapping[str, Ladder], samples: Iterable[Sample]) -> None:
-    for sample in samples:
-        if sample.benchmark in ladders:
-            ladders[sample.benchmark].note(sample)
-
-
-def _as_they_come(engine: Engine, first: Sequence[Request], ladders: Mapping[str, Ladder]) -> Iterator[list[Sample]]:
-    feed = Feed()
+def _as_they_come(run_engine: RunEngine, requests: Sequence[Request], chains: Chains) -> Iterator[list[Sample]]:
+    waiting = RequestQueue()
     try:
-        feed.put(first)
-        yield from _put(feed, [r for ladder in ladders.values() for r in ladder.ready()], ladders)
-        if not feed.waiting:
+        waiting.put(requests)
+        yield from _put(waiting, [r for part in chains.values() for r in part.ready()], chains)
+        if not waiting.unanswered:
             return
-        for burst in engine(feed):
+        for burst in run_engine(waiting):
             yield burst
-            yield from _put(feed, _following(ladders, burst), ladders)
-            feed.ended(len(burst))
+            yield from _put(waiting, following(chains, burst), chains)
+            waiting.answered(len(burst))
     finally:
-        feed.close()
+        waiting.close()
 
 
-def _following(ladders: Mapping[str, Ladder], samples: Iterable[Sample]) -> list[Request]:
-    return [r for s in samples if s.benchmark in ladders for r in ladders[s.benchmark].after(s)]
-
-
-def _put(feed: Feed, requests: list[Request], ladders: Mapping[str, Ladder]) -> Iterator[list[Sample]]:
+def _put(waiting: RequestQueue, requests: list[Request], chains: Chains) -> Iterator[list[Sample]]:
     """Ask what fits; what does not ends at once, and what follows from that is asked in turn."""
     while requests:
-        feed.put((r for r in requests if ladders[r.benchmark].fits(r)), soon=True)
-        full = [no_room(r) for r in requests if not ladders[r.benchmark].fits(r)]
-        if full:
-            yield full
-        requests = _following(ladders, full)
+        fits, cut_off = fitting(chains, requests)
+        waiting.put(fits, follow_up=True)
+        if cut_off:
+            yield cut_off
+        requests = following(chains, cut_off)

@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any
 
 from bitparity.errors import ChangedModelError, EngineError
-from bitparity.generation.background import Afterwards
-from bitparity.generation.chains import ask
-from bitparity.generation.engines import Engines
-from bitparity.generation.plan import Work, in_order, plan_variant
+from bitparity.generation.background import BackgroundJobs
+from bitparity.generation.chains import generate
+from bitparity.generation.engine_starter import EngineStarter
+from bitparity.generation.plan import VariantPlan, longest_first, plan_variant
 from bitparity.generation.prepare import Prepared
 from bitparity.generation.recorder import Recorder
 from bitparity.generation.restarts import Restarts
@@ -35,16 +35,16 @@ class _Turn:
         self,
         prepared: Prepared,
         name: str,
-        engines: Engines,
+        engines: EngineStarter,
         events: Events,
-        afterwards: Afterwards,
+        background: BackgroundJobs,
         following: list[str],
     ) -> None:
         self.prepared, self.name, self.events = prepared, name, events
-        self._engines, self._afterwards = engines, afterwards
+        self._engines, self._background = engines, background
         self._following = following
 
-    def take(self, work: Work) -> None:
+    def take(self, work: VariantPlan) -> None:
         """Answer what is missing; an engine that dies is started again with what is left."""
         restarts = Restarts(self.prepared, self.name, self.events)
         while True:
@@ -59,7 +59,7 @@ class _Turn:
                     return
             work = plan_variant(self.prepared, self.name)
 
-    def _answer(self, work: Work, variant: Variant) -> None:
+    def _answer(self, work: VariantPlan, variant: Variant) -> None:
         name, prepared = self.name, self.prepared
         show_start(prepared, name, self.events)
         with ExitStack() as stack:
@@ -68,18 +68,18 @@ class _Turn:
             engine.on_sent = partial(_record_sent, prepared, name)
             record_engine(prepared, name, engine.facts)
             recorder = stack.enter_context(Recorder(prepared, name, self.events, idle_cores(variant, engine.facts)))
-            work = in_order(prepared, name, work)
-            left = total = work.count
+            work = longest_first(prepared, name, work)
+            left = total = work.missing
             ready = False
             self.events.emit(PhaseChanged(name, GENERATING))
             with recorder.timed():
-                for burst in ask(engine.run, work.first, work.ladders, work.batches):
+                for burst in generate(engine.run, work.requests, work.chains, work.batches):
                     recorder.store(burst)
                     left -= len(burst)
                     if not ready and left <= NEARLY_DONE * total:
                         ready = True
                         self._make_ready()
-            self._afterwards.put(recorder.keep_grading())
+            self._background.put(recorder.keep_grading())
             engine.close(at_once=True)  # all it gave is stored, and the next one waits for the device
 
     def _make_ready(self) -> None:

@@ -23,7 +23,7 @@ from bitparity.models.checkpoint import model_type, resolve_model, resolve_token
 from bitparity.models.identity import differing, identity_of, other_tokenizer, tokenizer_identity
 from bitparity.progress.events import Events
 from bitparity.records import SampleKeys
-from bitparity.schema import Study, Variant
+from bitparity.schema import BenchmarkSpec, Study, Variant
 from bitparity.store.environment import RunRecord, VariantRecord, this_invocation
 from bitparity.store.run import WritableRun
 
@@ -72,6 +72,17 @@ class Prepared:
         if (name, benchmark) not in self._done:
             self._done[name, benchmark] = self.run.done(name, benchmark)
         return self._done[name, benchmark]
+
+    @property
+    def reference(self) -> Renderer | None:
+        """The tokenizer that makes the exams."""
+        return reference_renderer(self.study, self.models)
+
+    def numbered_exams(self) -> Iterator[tuple[int, BenchmarkSpec, Exam]]:
+        """(number in the study, benchmark, exam) of the benchmarks that are run."""
+        for number, spec in enumerate(self.study.benchmarks):
+            if spec.name in self.exams:
+                yield number, spec, self.exams[spec.name]
 
     @property
     def tested(self) -> set[str]:
@@ -199,7 +210,7 @@ def _freeze_exams(
     run: WritableRun, study: Study, models: Mapping[str, Model], outcome: Outcome, events: Events
 ) -> dict[str, Exam]:
     """The exam of each benchmark: the frozen one, or built now with the reference tokenizer."""
-    renderer = models[_reference(study, models)].renderer
+    renderer = reference_renderer(study, models)
     frozen: dict[str, Exam] = {}
     for spec in study.benchmarks:
         exam = load_if_frozen(run, spec.name)
@@ -217,7 +228,7 @@ def _freeze_exams(
     return frozen
 
 
-def _reference(study: Study, models: Mapping[str, Model]) -> str:
-    """The variant whose tokenizer makes the exam: the baseline, or the first that has one."""
+def reference_renderer(study: Study, models: Mapping[str, Model]) -> Renderer | None:
+    """The tokenizer that makes the exams: the baseline's, or that of the first candidate that has one."""
     names = [study.baseline, *study.candidates]  # the control's tokenizer is the baseline's
-    return next((name for name in names if models[name].renderer is not None), study.baseline)
+    return next((found for name in names if (found := models[name].renderer) is not None), None)

@@ -1,4 +1,4 @@
-"""Engine processes that are started before they are needed: loading, or only importing their libraries.
+"""Start of engine processes, with the next one made ready while another still runs.
 
 Importing vLLM takes ten seconds and more, and touches no device: it can be done while another engine still runs.
 """
@@ -12,8 +12,8 @@ from bitparity.engines.host import EngineProcess
 from bitparity.schema import Variant
 
 
-class Engines:
-    """At most one engine ahead of its turn; use it as a context manager, which ends one that nobody took."""
+class EngineStarter:
+    """Starts engines, at most one of them before its turn; use it as a context manager, which ends one left over."""
 
     def __init__(self) -> None:
         self._ahead: tuple[Variant, EngineProcess] | None = None
