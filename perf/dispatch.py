@@ -38,7 +38,8 @@ from bitparity.exam.requests import BenchmarkRequests, Examinee, UnansweredReque
 from bitparity.generation.plan import VariantPlan
 from bitparity.records import Item, Prompt, Request, Sample, SampleKeys, Sampling
 from bitparity.store.jsonl import AppendLog
-from bitparity.store.run import Run, sample_to_row
+from bitparity.store.rows import sample_to_row
+from bitparity.store.run import Run
 from bitparity.study.resolve import parse_study
 
 ROOM = 128  # answers under way at once on one device

@@ -15,13 +15,13 @@ from bitparity.generation.engine_starter import EngineStarter
 from bitparity.generation.local import _Turn
 from bitparity.generation.plan import plan_variant
 from bitparity.generation.prepare import Outcome, Prepared, found, open_models, prepare
-from bitparity.generation.recorder import WaitForRoom
-from bitparity.generation.session import show_exams
+from bitparity.generation.session import show_exams, tell_full_disk
 from bitparity.generation.shards import Shard
 from bitparity.grading import judge as judging
 from bitparity.grading.passes import grade_benchmark
 from bitparity.progress.events import GRADING, Events, PhaseChanged, SampleGraded, VariantEnded, VariantPlanned
 from bitparity.schema import Study
+from bitparity.store.full_disk import WaitForRoom
 from bitparity.store.run import WritableRun
 
 
@@ -51,7 +51,7 @@ def run_study(
 
             stack.enter_context(connected(ray))
         run = stack.enter_context(WritableRun(path, study))
-        run.patience = WaitForRoom(events)
+        run.full_disk = WaitForRoom(partial(tell_full_disk, events))
         stack.enter_context(events.run(path))
         engines = stack.enter_context(EngineStarter())
         if ray is None and not any(run.exam_path(spec.name).exists() for spec in study.benchmarks):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from support import Cli, answers, replay_study, write_jsonl
 from bitparity.errors import DiskFullError, EngineError
 from bitparity.generation.engine_starter import EngineStarter
 from bitparity.generation.prepare import Model, Outcome, Prepared
-from bitparity.generation.recorder import WaitForRoom
 from bitparity.generation.restarts import MOST, Restarts
+from bitparity.generation.session import tell_full_disk
 from bitparity.models.prefetch import available_bytes, read_ahead
 from bitparity.progress.board import Board
 from bitparity.progress.events import Events
 from bitparity.store.environment import EngineRecord, RunRecord, VariantRecord
-from bitparity.store.jsonl import AppendLog, Patience, read_lines
+from bitparity.store.full_disk import FailOnFullDisk, WaitForRoom
+from bitparity.store.jsonl import AppendLog, read_lines
 from bitparity.store.run import Run, WritableRun
 from bitparity.study.resolve import load_study
 
@@ -203,7 +205,7 @@ def test_a_fault_that_is_not_one_of_memory_lowers_nothing(tmp_path: Path) -> Non
 
 
 class Disk:
-    """A patience that makes room after a while, and notes what it was told."""
+    """A policy that makes room after a while, and notes what it was told."""
 
     def __init__(self, free: Callable[[], None], after: int) -> None:
         self.free, self.after, self.told, self.ended = free, after, 0, 0
@@ -213,7 +215,7 @@ class Disk:
         if self.told == self.after:
             self.free()
 
-    def over(self) -> None:
+    def resume(self) -> None:
         self.ended += 1
 
 
@@ -257,13 +259,13 @@ def test_a_record_that_finds_the_disk_full_is_written_once_there_is_room(small_d
 
 
 def test_a_full_disk_is_told_once_and_so_is_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bitparity.generation.recorder.DISK_FULL_SECONDS", 0.0)
+    monkeypatch.setattr("bitparity.store.full_disk.WAIT_SECONDS", 0.0)
     board = Board(load_study(replay_study(tmp_path)))
-    patience = WaitForRoom(Events(board))
+    policy = WaitForRoom(partial(tell_full_disk, Events(board)))
     for _ in range(3):
-        patience.wait(DiskFullError("the disk is full: x could not be written; everything is kept"))
+        policy.wait(DiskFullError("the disk is full: x could not be written; everything is kept"))
     assert board.snapshot()["phase"] == "waiting: the disk is full"
-    patience.over()
+    policy.resume()
     shown = board.snapshot()
     assert shown["phase"] is None
     assert [note["text"] for note in shown["notes"]] == [
@@ -271,7 +273,7 @@ def test_a_full_disk_is_told_once_and_so_is_its_end(tmp_path: Path, monkeypatch:
         "there is room on the disk again: going on",
     ]
     with pytest.raises(DiskFullError):
-        Patience().wait(DiskFullError("no"))
+        FailOnFullDisk().wait(DiskFullError("no"))
 
 
 def until(happened: Callable[[], bool], seconds: float = 60.0) -> bool:

@@ -25,7 +25,8 @@ from bitparity.records import Sample
 from bitparity.results import build as results
 from bitparity.runner import run_study
 from bitparity.store.jsonl import AppendLog
-from bitparity.store.run import Run, WritableRun, sample_to_row
+from bitparity.store.rows import sample_to_row
+from bitparity.store.run import Run, WritableRun
 from bitparity.study.resolve import load_study
 
 

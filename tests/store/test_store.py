@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from bitparity.errors import RunError, StoreError
 from bitparity.records import Grade, Sample, SampleKeys
 from bitparity.schema import Study
-from bitparity.store.jsonl import AppendLog, Patience, read_json, read_lines, write_json
+from bitparity.store.full_disk import FailOnFullDisk
+from bitparity.store.jsonl import AppendLog, read_json, read_lines, write_json
 from bitparity.store.run import (
     Run,
     WritableRun,
@@ -208,7 +209,7 @@ def test_a_really_full_disk_loses_nothing_that_was_finished() -> None:
     """/dev/full answers every write with ENOSPC."""
     log = AppendLog.__new__(AppendLog)
     with Path("/dev/full").open("ab", buffering=0) as full:
-        log._path, log._file, log._end, log._patience = Path("/dev/full"), full, 0, Patience()
+        log._path, log._file, log._end, log._full_disk = Path("/dev/full"), full, 0, FailOnFullDisk()
         with pytest.raises(StoreError, match="Free some space"):
             log.append([{"n": 1}])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,13 +11,11 @@ from bitparity.errors import DiskFullError
 from bitparity.generation.live_grading import LiveSheets
 from bitparity.generation.prepare import Prepared
 from bitparity.grading.live import Job, grade_job
-from bitparity.progress.events import Events, Noted, PhaseChanged, SampleGraded, SamplesStored
+from bitparity.progress.events import Events, SampleGraded, SamplesStored
 from bitparity.records import Grade, RequestKey, Sample, output_tokens, request_key
 from bitparity.store.environment import Generation
-from bitparity.store.jsonl import AppendLog, Patience
-from bitparity.store.run import sample_to_row
-
-DISK_FULL_SECONDS = 5.0  # between two tries
+from bitparity.store.jsonl import AppendLog
+from bitparity.store.rows import sample_to_row
 
 
 class Recorder:
@@ -40,7 +37,7 @@ class Recorder:
         run = prepared.run
         self._stored = {bench: prepared.done(name, bench) for bench in prepared.exams}
         self._failed: set[RequestKey] = set()
-        self._logs = {bench: AppendLog(run.samples_path(name, bench), run.patience) for bench in prepared.exams}
+        self._logs = {bench: AppendLog(run.samples_path(name, bench), run.full_disk) for bench in prepared.exams}
         self._live = None if idle_cores is None else LiveSheets(prepared, name, idle_cores, self._shown, test)
         stored = prepared.environment.variants[name]
         self._total = stored.generation = stored.generation or Generation(seconds=0.0, samples=0, output_tokens=0)
@@ -50,7 +47,7 @@ class Recorder:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is KeyboardInterrupt:
-            self._prepared.run.patience.give_up()  # a grader that waits for room holds up the end
+            self._prepared.run.full_disk.give_up()  # a grader that waits for room holds up the end
         for log in self._logs.values():
             log.close()
         if self._live is not None:
@@ -68,7 +65,7 @@ class Recorder:
         try:
             yield
         except KeyboardInterrupt:
-            self._prepared.run.patience.give_up()
+            self._prepared.run.full_disk.give_up()
             raise
         finally:
             with suppress(DiskFullError):  # nobody waits for room any more
@@ -103,38 +100,3 @@ class Recorder:
         else:
             stored.add(key)
         return True
-
-
-class WaitForRoom(Patience):
-    """Pauses where the disk is full, says so, and tries again.
-
-    The engine meanwhile goes on until what it has finished fills its own queue, and then waits too.
-    """
-
-    def __init__(self, events: Events) -> None:
-        self._events = events
-        self._told = False
-        self._given_up = threading.Event()
-
-    def wait(self, error: DiskFullError) -> None:
-        """Tell it once and sleep a little."""
-        if self._given_up.is_set():
-            raise error
-        if not self._told:
-            self._told = True
-            self._events.emit(PhaseChanged(None, "waiting: the disk is full"))
-            full = str(error).partition(";")[0]
-            self._events.emit(Noted(f"{full}: paused; the run goes on as soon as there is room"))
-        if self._given_up.wait(DISK_FULL_SECONDS):
-            raise error
-
-    def give_up(self) -> None:
-        """Wait no more, in any thread: the run ends."""
-        self._given_up.set()
-
-    def over(self) -> None:
-        """Go on."""
-        if self._told:
-            self._told = False
-            self._events.emit(PhaseChanged(None, None))
-            self._events.emit(Noted("there is room on the disk again: going on"))

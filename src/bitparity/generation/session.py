@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from bitparity.errors import ChangedModelError
+from bitparity.errors import ChangedModelError, DiskFullError
 from bitparity.exam.frozen import groups_of, samples_asked
 from bitparity.generation.prepare import Prepared
 from bitparity.models.identity import differing
-from bitparity.progress.events import LOADING, BenchmarkSkipped, Events, ExamFrozen, PhaseChanged, VariantStarted
+from bitparity.progress.events import LOADING, BenchmarkSkipped, Events, ExamFrozen, Noted, PhaseChanged, VariantStarted
 from bitparity.store.environment import EngineRecord, device_of, join_engine, this_invocation
 
 
@@ -65,3 +65,14 @@ def _check_loaded(name: str, seen: Mapping[str, Any], loaded: Mapping[str, Any])
             "differ between what was looked at and what the engine loaded), so no answer was taken from it. Put back "
             "the files that the run was started with and run the same command, or start a new run with --out"
         )
+
+
+def tell_full_disk(events: Events, error: DiskFullError | None) -> None:
+    """Tell that the run waits for room on the disk (the error), or that it goes on (None)."""
+    if error is None:
+        events.emit(PhaseChanged(None, None))
+        events.emit(Noted("there is room on the disk again: going on"))
+    else:
+        events.emit(PhaseChanged(None, "waiting: the disk is full"))
+        full = str(error).partition(";")[0]
+        events.emit(Noted(f"{full}: paused; the run goes on as soon as there is room"))

@@ -25,8 +25,10 @@ from bitparity.grading.rules import ends_in_reasoning
 from bitparity.progress.events import Events
 from bitparity.records import Grade, Sample, SampleKey
 from bitparity.schema import BenchmarkSpec, Study
-from bitparity.store.jsonl import AppendLog, persistently, write_atomically
-from bitparity.store.run import Run, WritableRun, grade_to_row
+from bitparity.store.full_disk import write_under
+from bitparity.store.jsonl import AppendLog, write_atomically
+from bitparity.store.rows import grade_to_row
+from bitparity.store.run import Run, WritableRun
 
 GRADES_SCHEMA = "bitparity/grades/1"
 
@@ -89,7 +91,7 @@ class GradeSheet:
     def __init__(self, run: Run, variant: str, spec: BenchmarkSpec, exam: Exam, grader: Grader, *, again: bool) -> None:
         self.spec, self.exam, self.grader = spec, exam, grader
         self.path = run.grades_path(variant, spec.name)
-        self._patience = run.patience
+        self._full_disk = run.full_disk
         self.samples = run.samples(variant, spec.name)
         self.old = run.grades(variant, spec.name)
         same = not again and _same_grader(self.path)
@@ -128,7 +130,7 @@ class GradeSheet:
         if self._log is None:
             if not self._same:
                 self._replace([self._header()])
-            self._log = AppendLog(self.path, self._patience)
+            self._log = AppendLog(self.path, self._full_disk)
         made = {(job.sample.item, job.sample.sample): grade for job, grade in graded}
         self._log.append(grade_to_row(key, grade) for key, grade in made.items())
         self.grades |= made
@@ -139,7 +141,7 @@ class GradeSheet:
 
     def _replace(self, rows: Sequence[dict[str, Any]]) -> None:
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-        persistently(lambda: write_atomically(self.path, lines), self._patience)
+        write_under(self._full_disk, lambda: write_atomically(self.path, lines))
 
     def close(self) -> None:
         """Close the file."""

@@ -1,4 +1,4 @@
-"""The run directory: append-only records, crash-safe, written by one process at a time.
+"""Run directory: the files of one run, and the lock of the one process that may write them.
 
 ```
 study.yaml  environment.json  exam/<benchmark>.jsonl
@@ -17,7 +17,6 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,46 +28,11 @@ from bitparity.errors import RunError, StoreError
 from bitparity.records import Grade, Sample, SampleKey, SampleKeys
 from bitparity.schema import Study
 from bitparity.store.environment import RunRecord
-from bitparity.store.jsonl import (
-    _LINES,
-    Patience,
-    _scan,
-    _storage_error,
-    _text,
-    file_stem,
-    persistently,
-    read_json,
-    read_lines,
-    write_atomically,
-    write_json,
-)
+from bitparity.store.full_disk import FailOnFullDisk, write_under
+from bitparity.store.jsonl import file_stem, read_json, read_lines, storage_error, write_atomically, write_json
+from bitparity.store.rows import grade_from_row, item_id, sample_from_row, scan_samples
 
-_SAMPLE_FIELDS = [f.name for f in fields(Sample) if f.name not in ("benchmark", "served_model")]  # of every line
-
-
-def sample_to_row(sample: Sample) -> dict[str, Any]:
-    """The stored form of a sample; the benchmark is the file's name."""
-    row = {name: getattr(sample, name) for name in _SAMPLE_FIELDS}
-    return row if sample.served_model is None else {**row, "served_model": sample.served_model}
-
-
-def sample_from_row(row: dict[str, Any], benchmark: str) -> Sample:
-    """A sample from its stored form."""
-    logprobs = row["logprobs"]
-    pairs = None if logprobs is None else tuple((float(value), bool(greedy)) for value, greedy in logprobs)
-    values = {name: row[name] for name in _SAMPLE_FIELDS if name != "logprobs"}
-    return Sample(benchmark=benchmark, logprobs=pairs, served_model=row.get("served_model"), **values)
-
-
-def grade_to_row(key: SampleKey, grade: Grade) -> dict[str, Any]:
-    """The stored form of a grade."""
-    return {"item": key[0], "sample": key[1], **asdict(grade)}
-
-
-def grade_from_row(row: dict[str, Any]) -> tuple[SampleKey, Grade]:
-    """A grade from its stored form."""
-    values = {f.name: row[f.name] for f in fields(Grade)}
-    return (row["item"], row["sample"]), Grade(**values)
+LINES_AT_ONCE = 1000  # handed over by `new_lines`
 
 
 class Run:
@@ -76,7 +40,7 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.patience = Patience()
+        self.full_disk = FailOnFullDisk()
 
     @property
     def environment_path(self) -> Path:
@@ -137,30 +101,28 @@ class Run:
     def done(self, variant: str, benchmark: str) -> SampleKeys:
         """The (item, sample) pairs that need not be run again. Reads the lines without parsing what was answered."""
         bits: dict[bytes | str, int] = {}
-        for item, sample, failed, _ in _scan(self.samples_path(variant, benchmark)):
+        for item, sample, failed, _ in scan_samples(self.samples_path(variant, benchmark)):
             if not failed:
                 bits[item] = bits.get(item, 0) | 1 << sample
         keys = SampleKeys()
         for item, found in bits.items():
-            keys.merge(_text(item), found)
+            keys.merge(item_id(item), found)
         return keys
 
     def rows(self, variant: str, benchmark: str, keys: SampleKeys) -> Iterator[tuple[SampleKey, dict[str, Any]]]:
         """The stored rows of some samples, but for those that failed."""
-        path = self.samples_path(variant, benchmark)
-        for item, sample, failed, line in _scan(path):
-            if not failed and (key := (_text(item), sample)) in keys:
-                yield key, json.loads(line)
+        for found in scan_samples(self.samples_path(variant, benchmark)):
+            if not found.failed and found.key in keys:
+                yield found.key, json.loads(found.line)
 
     def new_lines(self, variant: str, benchmark: str, have: SampleKeys) -> Iterator[list[bytes]]:
         """The stored lines, some at a time, of samples that are not in `have` and did not fail; they are put in."""
         lines: list[bytes] = []
-        for item, sample, failed, line in _scan(self.samples_path(variant, benchmark)):
-            key = (_text(item), sample)
-            if not failed and key not in have:
-                have.add(key)
-                lines.append(line)
-            if len(lines) == _LINES:
+        for found in scan_samples(self.samples_path(variant, benchmark)):
+            if not found.failed and found.key not in have:
+                have.add(found.key)
+                lines.append(found.line)
+            if len(lines) == LINES_AT_ONCE:
                 yield lines
                 lines = []
         if lines:
@@ -233,7 +195,7 @@ class WritableRun(Run):
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise _storage_error(error, lock) from None
+            raise storage_error(error, lock) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -280,4 +242,4 @@ class WritableRun(Run):
 
     def update_environment(self, record: RunRecord) -> None:
         """Replace environment.json."""
-        persistently(lambda: write_json(self.environment_path, record.model_dump(mode="json")), self.patience)
+        write_under(self.full_disk, lambda: write_json(self.environment_path, record.model_dump(mode="json")))

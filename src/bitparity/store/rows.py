@@ -1,0 +1,84 @@
+"""Stored form of samples and grades: one JSON object a line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bitparity.records import Grade, Sample, SampleKey
+from bitparity.store.jsonl import broken_line, parsed_line, whole_lines
+
+_SAMPLE_FIELDS = [f.name for f in fields(Sample) if f.name not in ("benchmark", "served_model")]  # of every line
+_MOST_SAMPLES = 10**6  # of one item; a larger number is a damaged line
+
+# The start and the end of a sample's line as `AppendLog` writes it. A quote inside a string is escaped, so
+# `, "finish": "` can stand in no text, and the first `", "sample": ` ends the item.
+_START = re.compile(rb'\{"item": "([^"\\\x00-\x1f]*)", "sample": (\d{1,6}), "text": "')
+_FINISH = b', "finish": "'
+_FAILED = _FINISH + b'error"'
+
+
+def sample_to_row(sample: Sample) -> dict[str, Any]:
+    """The stored form of a sample; the benchmark is the file's name."""
+    row = {name: getattr(sample, name) for name in _SAMPLE_FIELDS}
+    return row if sample.served_model is None else {**row, "served_model": sample.served_model}
+
+
+def sample_from_row(row: dict[str, Any], benchmark: str) -> Sample:
+    """A sample from its stored form."""
+    logprobs = row["logprobs"]
+    pairs = None if logprobs is None else tuple((float(value), bool(greedy)) for value, greedy in logprobs)
+    values = {name: row[name] for name in _SAMPLE_FIELDS if name != "logprobs"}
+    return Sample(benchmark=benchmark, logprobs=pairs, served_model=row.get("served_model"), **values)
+
+
+def grade_to_row(key: SampleKey, grade: Grade) -> dict[str, Any]:
+    """The stored form of a grade."""
+    return {"item": key[0], "sample": key[1], **asdict(grade)}
+
+
+def grade_from_row(row: dict[str, Any]) -> tuple[SampleKey, Grade]:
+    """A grade from its stored form."""
+    values = {f.name: row[f.name] for f in fields(Grade)}
+    return (row["item"], row["sample"]), Grade(**values)
+
+
+class SampleLine(NamedTuple):
+    """One line of a file of samples. The item is in UTF-8 where it could be read without parsing the line."""
+
+    item: bytes | str
+    sample: int
+    failed: bool
+    line: bytes
+
+    @property
+    def key(self) -> SampleKey:
+        """The item's id and the sample's number."""
+        return item_id(self.item), self.sample
+
+
+def scan_samples(path: Path) -> Iterator[SampleLine]:
+    """The lines of a file of samples, without parsing the answers; a torn last line is left out.
+
+    A line that is not as `AppendLog` writes it is parsed whole. Raises StoreError with the line number where that
+    fails.
+    """
+    for number, line in whole_lines(path):
+        found = _START.match(line)
+        at = line.rfind(_FINISH)
+        if found and at > 0 and line.endswith(b"}\n") and b"\0" not in line:
+            yield SampleLine(found[1], int(found[2]), line.startswith(_FAILED, at), line)
+            continue
+        row = parsed_line(line, path, number)
+        item, sample = row.get("item"), row.get("sample")
+        if not isinstance(item, str) or not isinstance(sample, int) or not 0 <= sample < _MOST_SAMPLES:
+            raise broken_line(path, number)
+        yield SampleLine(item, sample, row.get("finish") == "error", line)
+
+
+def item_id(item: bytes | str) -> str:
+    """An item's id as text."""
+    return item if isinstance(item, str) else item.decode("utf-8", "surrogatepass")
