@@ -21,7 +21,7 @@ from bitparity.engines.registry import load_engine
 from bitparity.exam.build import build_exam
 from bitparity.exam.frozen import Exam
 from bitparity.exam.rendering import Renderer
-from bitparity.exam.requests import exam_requests as requests_of
+from bitparity.exam.requests import Examinee
 from bitparity.grading.rules import grade_sample
 from bitparity.records import Completion, Item, Message, Prompt, Request, Sample
 from bitparity.schema import BenchmarkSpec
@@ -485,7 +485,7 @@ def run_ourselves(entry: BenchmarkSpec) -> tuple[Benchmark, Exam, list[Sample]]:
 
     async def collect() -> list[Sample]:
         async def feed() -> AsyncIterator[Request]:
-            for request in requests_of(exam, entry, renderer, renderer, "bf16"):
+            for request in Examinee("bf16", renderer, renderer).requests(exam, entry):
                 yield request
 
         return [sample async for sample in engine.stream(feed())]

@@ -17,15 +17,8 @@ from bitparity.records import Grade, Sample, SampleKeys
 from bitparity.schema import Study
 from bitparity.store.full_disk import FailOnFullDisk
 from bitparity.store.jsonl import AppendLog, read_json, read_lines, write_json
-from bitparity.store.run import (
-    Run,
-    WritableRun,
-    grade_from_row,
-    grade_to_row,
-    sample_from_row,
-    sample_to_row,
-    study_difference,
-)
+from bitparity.store.rows import grade_from_row, grade_to_row, sample_from_row, sample_to_row
+from bitparity.store.run import Run, WritableRun, study_difference
 from bitparity.study.resolve import parse_study
 
 # any code point, lone surrogates too; two that make a pair are one code point, as wherever JSON is read
