@@ -149,7 +149,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         run = Run(given.run.resolve()) if given.run else made_run(folder, given.items, given.variants)
-        found = results.build(run)
+        found = results.build(run).document()
         start = time.perf_counter()
         html.write(run, found)
         seconds = time.perf_counter() - start

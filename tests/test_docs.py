@@ -423,12 +423,12 @@ def test_the_fields_of_results_json_are_those_of_the_page(prepared: Path) -> Non
     # these come only where something is missing, limited, invalid, failed, or there are two benchmarks or rounds
     rare = {"study.limit.*", "benchmarks.*.scores.*.errors.*", "benchmarks.*.comparisons.*.invalid_by"}
     assert known - made - code - rare == set()
-    from bitparity.results import execution
+    from bitparity.results import execution, schema
 
     assert {re.split(r"\.", name)[2] for name in code} == {"execution", "verdicts", "rates", "platforms"}
     source = Path(execution.__file__).read_text()
     assert all(f'"{name}"' in source for name in ("execution", "verdicts", "rates", "platforms"))
-    assert "invalid_by" in Path(results.__file__).read_text()
+    assert "invalid_by" in Path(schema.__file__).read_text()
 
 
 def test_the_files_of_a_run_are_those_of_the_page(prepared: Path, tmp_path: Path, environment: dict[str, str]) -> None:

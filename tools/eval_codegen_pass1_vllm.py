@@ -105,7 +105,7 @@ def summary(run: Any, args: argparse.Namespace) -> dict[str, Any]:
     import bitparity
     from bitparity.results import build as results
 
-    made = results.build(run)
+    made = results.build(run).document()
     ((name, entry),) = made["benchmarks"].items()
     common = {
         "bitparity": bitparity.__version__,

@@ -63,7 +63,7 @@ def snapshot(path: Path, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_run_leaves_the_figures_of_its_results(once: Path) -> None:
-    said, made = json.loads((once / "progress.json").read_text("utf-8")), results.build(Run(once))
+    said, made = json.loads((once / "progress.json").read_text("utf-8")), results.build(Run(once)).document()
     entry = made["benchmarks"]["math500"]
     assert said["running"] is False
     for name, variant in said["variants"].items():

@@ -29,7 +29,7 @@ HOSTILE = (
 def finished(study: Path, folder: Path) -> tuple[Run, dict[str, Any]]:
     """A finished run with its results."""
     run = run_study(load_study(study), folder, Events()).run
-    return run, results.write(run)
+    return run, results.write(run).document()
 
 
 def page(run: Run) -> str:

@@ -83,8 +83,7 @@ def test_a_run_that_is_not_whole_does_not_pass(tmp_path: Path, cli: Cli) -> None
 
 
 def built(finished: Path) -> dict[str, Any]:
-    results = write(Run(finished))
-    return json.loads(json.dumps(results))
+    return write(Run(finished)).document()
 
 
 def test_what_was_not_run_is_skipped_and_keeps_the_gate_shut(finished: Path) -> None:

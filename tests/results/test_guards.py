@@ -156,11 +156,11 @@ def built(**changed: Any) -> dict[str, Any]:
 
 
 def spoken(found: validity.Facts) -> set[tuple[str, str | None, str]]:
-    return {(guard["name"], guard["variant"], guard["level"]) for guard in validity.check(found)}
+    return {(guard.name, guard.variant, guard.level) for guard in validity.check(found)}
 
 
 def names(found: validity.Facts) -> set[str]:
-    return {guard["name"] for guard in validity.check(found)}
+    return {guard.name for guard in validity.check(found)}
 
 
 @pytest.mark.parametrize(
@@ -405,16 +405,16 @@ def test_the_control_may_be_the_baseline_itself() -> None:
 
 def test_a_shown_cut_off_gap_says_how_many_lost_answers_were_cut() -> None:
     guards = validity.check(facts(sheet(right=240, cut_off=260), sheet(right=250, by="b")))
-    message = next(g["message"] for g in guards if g["name"] == "cut_off_difference")
+    message = next(g.message for g in guards if g.name == "cut_off_difference")
     assert "of the 10 samples that were right in the baseline and wrong here, 10 ran into the token budget" in message
 
 
 def test_errors_come_first_and_every_message_is_a_sentence_with_figures() -> None:
     guards = validity.check(facts(sheet(cut_off=160, no_answer=30, missing=10), available=600))
-    levels = [guard["level"] for guard in guards]
+    levels = [guard.level for guard in guards]
     assert levels == sorted(levels)
     for guard in guards:
-        message: Any = guard["message"]
+        message: Any = guard.message
         assert len(message) > 40
         assert any(c.isdigit() for c in message)
 
@@ -456,8 +456,8 @@ def test_the_checkpoint_s_name_is_held_against_what_ran_too(
 ) -> None:
     monkeypatch.setattr("bitparity.study.resolve._model_place", lambda model, folder, what: model)
     (found,) = validity.check(facts(study=study, bf16=engine({"quantization": None}, **stored)))
-    assert found["name"] == "not_as_named"
-    assert found["message"].startswith("'Small-NVFP4' says NVFP4, but the weights that ran are unquantized")
+    assert found.name == "not_as_named"
+    assert found.message.startswith("'Small-NVFP4' says NVFP4, but the weights that ran are unquantized")
 
 
 def test_weights_quantized_at_load_need_not_be_what_their_checkpoint_is_called() -> None:
@@ -528,9 +528,9 @@ def test_the_documentation_has_every_guard_and_no_other() -> None:
     ],
 )
 def test_what_a_server_leaves_open_is_named(changed: dict[str, Any], said: str) -> None:
-    (spoken,) = [g for g in validity.check(facts(fp8=engine({**SERVED, **changed}))) if g["name"] == "unproved"]
-    assert "weights, kernels are what the server at http://host/v1 says or hides" in spoken["message"]
-    assert said in spoken["message"]
+    (spoken,) = [g for g in validity.check(facts(fp8=engine({**SERVED, **changed}))) if g.name == "unproved"]
+    assert "weights, kernels are what the server at http://host/v1 says or hides" in spoken.message
+    assert said in spoken.message
 
 
 def test_a_server_s_unknown_tokenizer_is_not_called_another() -> None:

@@ -61,7 +61,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         ],
     }
     path = write_yaml(folder / "study.yaml", study)
-    return results.build(run_study(load_study(path), folder / "run", Events()).run)
+    return results.build(run_study(load_study(path), folder / "run", Events()).run).document()
 
 
 def named(found: dict[str, Any], bench: str, level: str) -> set[str]:

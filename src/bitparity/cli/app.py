@@ -10,7 +10,7 @@ import sys
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bitparity.generation.shards import Shard
     from bitparity.report.html.gating import Withhold
     from bitparity.report.language import Lang
+    from bitparity.results.schema import Results
     from bitparity.schema import Study
 
 app = typer.Typer(
@@ -225,7 +226,7 @@ def report(
     from bitparity.report import filling
 
     filling.read(fill)  # a document that cannot be read is known before anything is made
-    filled = filling.write(fill, _report(run, lang or "en", withhold), lang)
+    filled = filling.write(fill, _report(run, lang or "en", withhold).document(), lang)
     print(f"filled: {fill}, {filled.cells} cells")
     for message in filled.messages:
         print(_clean(f"  {message}"))
@@ -266,11 +267,11 @@ def compare(
     from bitparity.report.comparison import show
 
     first, *others = read_all([baseline, *candidates], filter_name, metric)
-    results = compare(first, others, None if margin is None else margin / 100)
-    show(results, _console())
+    outcome = compare(first, others, None if margin is None else margin / 100)
+    show(outcome.document(), _console())
     if json_file is not None:
-        write(json_file, results)
-    raise typer.Exit(exit_code(results))
+        write(json_file, outcome)
+    raise typer.Exit(exit_code(outcome))
 
 
 @app.command()
@@ -347,7 +348,7 @@ def _run_shard(study: Study, out: Path, shard: Shard, *, unsafe_exec: bool, ray:
 
 def _run_and_report(
     study: Study, out: Path, *, unsafe_exec: bool = False, ray: str | None = None
-) -> tuple[Outcome, dict[str, Any]]:
+) -> tuple[Outcome, Results]:
     from bitparity.progress.board import Board
     from bitparity.report.live import view
     from bitparity.runner import run_study
@@ -369,16 +370,17 @@ def _load_report() -> None:
     html.load()
 
 
-def _report(path: Path, lang: Lang = "en", withhold: Withhold = "gated") -> dict[str, Any]:
+def _report(path: Path, lang: Lang = "en", withhold: Withhold = "gated") -> Results:
     from bitparity.report import html, markdown, terminal
     from bitparity.results import build as results
     from bitparity.store.run import Run
 
     made = results.write(Run(path), with_texts=withhold != "everything")
-    markdown.write(Run(path), made, lang)
-    html.write(Run(path), made, lang, withhold)
+    document = made.document()  # the reports read dictionaries as yet
+    markdown.write(Run(path), document, lang)
+    html.write(Run(path), document, lang, withhold)
     try:
-        terminal.show(made, _console())
+        terminal.show(document, _console())
         print(f"report: {path / 'report.html'} and {path / 'report.md'}\nresults: {path / 'results.json'}", flush=True)
     except OSError as error:  # what was measured stands, and so does the exit code that says how it ended
         drop_stdout()
@@ -392,17 +394,17 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
 
 
-def _incomplete(results: dict[str, Any]) -> bool:
+def _incomplete(results: Results) -> bool:
     return any(
-        entry["status"] != "measured" or any(score["unscored"] for score in entry["scores"].values())
-        for entry in results["benchmarks"].values()
+        not entry.measured or any(score.unscored for score in entry.scores.values())
+        for entry in results.benchmarks.values()
     )
 
 
-def _exit_code(outcome: Outcome, results: dict[str, Any]) -> int:
+def _exit_code(outcome: Outcome, results: Results) -> int:
     """0 fine, 1 a candidate is worse beyond its margin, 3 incomplete, invalid or inconclusive."""
-    compared = [c for entry in results["benchmarks"].values() for c in entry.get("comparisons", {}).values()]
-    verdicts = {c["verdict"] for c in compared if not c["control"]}
+    compared = [c for entry in results.benchmarks.values() for c in entry.comparisons.values()]
+    verdicts = {c.verdict for c in compared if not c.control}
     if "worse_beyond_margin" in verdicts:
         return EXIT_WORSE
     unclear = bool(verdicts & {"inconclusive", "invalid"})

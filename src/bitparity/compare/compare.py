@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,8 +18,18 @@ from bitparity.benchmarks.registry import group_of, known_benchmark
 from bitparity.compare import guards
 from bitparity.compare.pairing import Pairing, pair_up
 from bitparity.compare.records import ItemResult, Results, Source
+from bitparity.compare.schema import (
+    SCHEMA,
+    Benchmark,
+    Compared,
+    Comparison,
+    Difference,
+    Outcome,
+    Overall,
+    Sides,
+)
 from bitparity.errors import EXIT_OPEN, EXIT_WORSE, DataError, UserInputError
-from bitparity.results.guards.facts import Guard
+from bitparity.results.schema import Guard
 from bitparity.schema import LM_EVAL_PREFIX
 from bitparity.stats.arrays import PairedScores, pair_scores
 from bitparity.stats.intervals import mean_interval
@@ -30,16 +39,13 @@ from bitparity.stats.pooled import adjusted, pool_candidates
 from bitparity.stats.verdicts import WITHIN
 from bitparity.study.files import load_profile
 
-SCHEMA = "bitparity/comparison/1"
-
-
 ALPHA = 0.05
 
 
 ComparisonKey = tuple[str, str]  # (benchmark, candidate)
 
 
-def compare(baseline: Source, candidates: Sequence[Source], margin: float | None = None) -> dict[str, Any]:
+def compare(baseline: Source, candidates: Sequence[Source], margin: float | None = None) -> Outcome:
     """Compare each candidate with the baseline, benchmark by benchmark. `margin` is a fraction, None the defaults.
 
     Raises DataError where nothing can be compared or where the variants were not asked the same.
@@ -56,33 +62,31 @@ def compare(baseline: Source, candidates: Sequence[Source], margin: float | None
             theirs = _counterpart(name, first, source)
             entry = benchmarks[name]
             if theirs is None:
-                entry["not_compared"][source.label] = f"'{source.label}' has no results of it"
+                entry.not_compared[source.label] = f"'{source.label}' has no results of it"
                 continue
             pairing = pair_up(results, theirs, (first.label, source.label))
-            entry["pairing"][source.label] = {
-                "baseline": pairing.baseline.report(),
-                "candidate": pairing.candidate.report(),
-            }
-            found = _guards(first, source, name, results, theirs, pairing, entry["margin"])
-            entry["guards"] += [guard for guard in found if guard not in entry["guards"]]
-            failed[name, source.label] = sorted({guard["name"] for guard in found if guard["level"] == "error"})
+            sides = pairing.baseline.report(), pairing.candidate.report()
+            entry.pairing[source.label] = Sides(baseline=sides[0], candidate=sides[1])
+            found = _guards(first, source, name, results, theirs, pairing, entry.margin)
+            entry.guards.extend(guard for guard in found if guard not in entry.guards)
+            failed[name, source.label] = sorted({guard.name for guard in found if guard.level == "error"})
             if pairing.scores is None:
-                entry["not_compared"][source.label] = "no item has a score in both"
+                entry.not_compared[source.label] = "no item has a score in both"
             else:
                 pairings[name, source.label] = pairing
     if not pairings:
         raise DataError(_nothing(first, others, benchmarks))
     _fill(benchmarks, pairings, failed)
-    return {
-        "schema": SCHEMA,
-        "variants": {
-            source.label: {"source": source.given, "kind": source.kind, "baseline": source is first}
+    return Outcome(
+        schema=SCHEMA,
+        variants={
+            source.label: Compared(source=source.given, kind=source.kind, baseline=source is first)
             for source in (first, *others)
         },
-        "benchmarks": benchmarks,
-        "only_in_candidates": _extra(first, others),
-        "overall": _overall(benchmarks, pairings),
-    }
+        benchmarks=benchmarks,
+        only_in_candidates=_extra(first, others),
+        overall=_overall(benchmarks, pairings),
+    )
 
 
 def _labelled(sources: Sequence[Source]) -> list[Source]:
@@ -153,8 +157,8 @@ def _extra(baseline: Source, candidates: Sequence[Source]) -> dict[str, list[str
     return {label: names for label, names in found.items() if names}
 
 
-def _nothing(baseline: Source, candidates: Sequence[Source], benchmarks: Mapping[str, Any]) -> str:
-    reasons = [f"{name}: {reason}" for name, entry in benchmarks.items() for reason in entry["not_compared"].values()]
+def _nothing(baseline: Source, candidates: Sequence[Source], benchmarks: Mapping[str, Benchmark]) -> str:
+    reasons = [f"{name}: {reason}" for name, entry in benchmarks.items() for reason in entry.not_compared.values()]
     theirs = "; ".join(f"'{source.label}' has {', '.join(source.benchmarks)}" for source in candidates)
     return (
         f"nothing can be compared ({'; '.join(reasons[:3])}). '{baseline.label}' has {', '.join(benchmarks)}; {theirs}"
@@ -169,7 +173,7 @@ def _defaults() -> tuple[dict[str, float], float]:
     return own, profile.benchmark["margin"] / 100
 
 
-def _entry(results: Results, margin: float | None) -> dict[str, Any]:
+def _entry(results: Results, margin: float | None) -> Benchmark:
     known = known_benchmark(results.benchmark)
     own, general = _defaults()
     if margin is not None:
@@ -180,18 +184,18 @@ def _entry(results: Results, margin: float | None) -> dict[str, Any]:
         used, origin = own[known], f"the default of {known}"
     else:
         used, origin = general, "the default where a benchmark has none of its own; set yours with --margin"
-    return {
-        "status": "measured",
-        "metric": results.metric,
-        "items": len(results.items),
-        "margin": used,
-        "margin_from": origin,
-        "pairing": {},
-        "not_compared": {},
-        "comparisons": {},
-        "subgroups": {},
-        "guards": [],
-    }
+    return Benchmark(
+        status="measured",
+        metric=results.metric,
+        items=len(results.items),
+        margin=used,
+        margin_from=origin,
+        pairing={},
+        not_compared={},
+        comparisons={},
+        subgroups={},
+        guards=[],
+    )
 
 
 def _guards(
@@ -205,38 +209,38 @@ def _guards(
     if runs:
         from bitparity.compare.run_guards import run_guards
 
-        said = {(each["name"], each["variant"]) for each in found}
+        said = {(each.name, each.variant) for each in found}
         more = run_guards([(label, run, part.benchmark) for label, run, part in runs])
-        found += [each for each in more if (each["name"], each["variant"]) not in said]
+        found += [each for each in more if (each.name, each.variant) not in said]
     return found
 
 
 def _fill(
-    benchmarks: Mapping[str, Any],
+    benchmarks: Mapping[str, Benchmark],
     pairings: Mapping[ComparisonKey, Pairing],
     failed: Mapping[ComparisonKey, Sequence[str]],
 ) -> None:
     """The comparisons, p adjusted by Holm over benchmark x candidate; `failed` are the guards that forbid each."""
     scores = {key: _scored(pairing) for key, pairing in pairings.items()}
-    found = {key: compare_pairs(pairs, margin=benchmarks[key[0]]["margin"]) for key, pairs in scores.items()}
+    found = {key: compare_pairs(pairs, margin=benchmarks[key[0]].margin) for key, pairs in scores.items()}
     # of what a guard forbids nothing is claimed, so it is no member of the family
     p_values = adjust_holm_by_key({key: result.p_value for key, result in found.items() if not failed[key]})
     for (bench, name), result in found.items():
         p_adjusted = p_values.get((bench, name))
         entry, pairs = benchmarks[bench], scores[bench, name]
         groups = [str(code) for code in pairs.cluster] if pairs.clustered else None
-        comparison = {
-            "items": pairs.items,
-            "baseline": float(pairs.baseline.mean()),
-            "candidate": float(pairs.candidate.mean()),
-            "baseline_ci95": list(mean_interval(pairs.baseline, groups=groups)),
-            "candidate_ci95": list(mean_interval(pairs.candidate, groups=groups)),
-            **asdict(result if p_adjusted is None else adjusted(result, p_adjusted)),
-            "p_adjusted": p_adjusted,
-        }
-        invalid = {"verdict": "invalid", "invalid_by": failed[bench, name], "loss_shown": False}
-        entry["comparisons"][name] = comparison | (invalid if p_adjusted is None else {})
-        entry["subgroups"][name] = _subgroups(pairings[bench, name])
+        judged = asdict(result if p_adjusted is None else adjusted(result, p_adjusted))
+        if p_adjusted is None:
+            judged |= {"verdict": "invalid", "invalid_by": failed[bench, name], "loss_shown": False}
+        entry.comparisons[name] = Comparison(
+            baseline=float(pairs.baseline.mean()),
+            candidate=float(pairs.candidate.mean()),
+            baseline_ci95=mean_interval(pairs.baseline, groups=groups),
+            candidate_ci95=mean_interval(pairs.candidate, groups=groups),
+            p_adjusted=p_adjusted,
+            **judged,
+        )
+        entry.subgroups[name] = _subgroups(pairings[bench, name])
 
 
 def _scored(pairing: Pairing) -> PairedScores:
@@ -244,7 +248,7 @@ def _scored(pairing: Pairing) -> PairedScores:
     return pairing.scores
 
 
-def _subgroups(pairing: Pairing) -> dict[str, Any]:
+def _subgroups(pairing: Pairing) -> dict[str, Difference]:
     """Each subgroup's difference with its interval; no verdict, since the margin is for the whole."""
     if pairing.subgroups is None:
         return {}
@@ -256,49 +260,51 @@ def _subgroups(pairing: Pairing) -> dict[str, Any]:
         part = pair_scores(pairs.baseline[mask], pairs.candidate[mask], groups if len(set(groups)) > 1 else None)
         _, ci95, _ = difference_intervals(part, ALPHA, SEED, RESAMPLES)
         lost, gained = part.flips
-        found[name] = {
-            "items": part.items,
-            "baseline": float(part.baseline.mean()),
-            "candidate": float(part.candidate.mean()),
-            "difference": part.difference,
-            "ci95": list(ci95),
-            "lost": lost,
-            "gained": gained,
-        }
+        found[name] = Difference(
+            items=part.items,
+            baseline=float(part.baseline.mean()),
+            candidate=float(part.candidate.mean()),
+            difference=part.difference,
+            ci95=ci95,
+            lost=lost,
+            gained=gained,
+        )
     return found
 
 
-def _overall(benchmarks: Mapping[str, Any], pairings: Mapping[ComparisonKey, Pairing]) -> dict[str, Any]:
+def _overall(benchmarks: Mapping[str, Benchmark], pairings: Mapping[ComparisonKey, Pairing]) -> dict[str, Overall]:
     """Each candidate's valid benchmarks pooled, where there are two or more, against the mean of their margins."""
     used: dict[str, list[str]] = {}
     for bench, name in pairings:
-        if benchmarks[bench]["comparisons"][name]["verdict"] != "invalid":
+        if benchmarks[bench].comparisons[name].verdict != "invalid":
             used.setdefault(name, []).append(bench)
     found = pool_candidates(
         {key: _scored(pairing) for key, pairing in pairings.items()},
-        {bench: entry["margin"] for bench, entry in benchmarks.items()},
+        {bench: entry.margin for bench, entry in benchmarks.items()},
         {name: valid for name, valid in used.items() if len(valid) > 1},
     )
     p_values = adjust_holm_by_key({name: pooled.p_value for name, pooled in found.items()})
     return {
-        name: asdict(adjusted(pooled, p_values[name])) | {"benchmarks": used[name], "p_adjusted": p_values[name]}
+        name: Overall(
+            **asdict(adjusted(pooled, p_values[name])) | {"benchmarks": used[name], "p_adjusted": p_values[name]}
+        )
         for name, pooled in found.items()
     }
 
 
-def exit_code(results: Mapping[str, Any]) -> int:
+def exit_code(outcome: Outcome) -> int:
     """0 fine, 1 a candidate is worse beyond its margin, 3 inconclusive, invalid or not compared everywhere."""
-    entries = results["benchmarks"].values()
-    verdicts = {c["verdict"] for entry in entries for c in entry["comparisons"].values()}
+    entries = outcome.benchmarks.values()
+    verdicts = {comparison.verdict for entry in entries for comparison in entry.comparisons.values()}
     if "worse_beyond_margin" in verdicts:
         return EXIT_WORSE
-    missing = any(entry["not_compared"] for entry in entries)
+    missing = any(entry.not_compared for entry in entries)
     return 0 if verdicts <= WITHIN and not missing else EXIT_OPEN
 
 
-def write(path: Path, results: Mapping[str, Any]) -> None:
+def write(path: Path, outcome: Outcome) -> None:
     """Write an outcome as JSON. Raises UserInputError where it cannot be written."""
-    text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(outcome.document(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -25,8 +25,9 @@ from bitparity.results.guards.completions import (
     NO_ANSWER_GAP_ERROR,
     NO_ANSWER_WARNING,
 )
-from bitparity.results.guards.facts import Guard, guard, level, shown
+from bitparity.results.guards.facts import guard, level, shown
 from bitparity.results.guards.scores import CEILING, FLOOR, GUESSING_SIGMAS, SMALL, UNSCORED_ERROR
+from bitparity.results.schema import Guard, Level
 
 BOXED = 0.05  # share of responses with a box above which a score of 0 throughout is the grader's doing as likely as not
 
@@ -42,7 +43,7 @@ def find(
     found += _same_responses(pairing, names)
     if pairing.scores is not None:
         found += [*_scores(pairing, names, margin), *_guessing(pairing, names, known), *_groups(pairing)]
-    return sorted(found, key=lambda each: each["level"] != "error")
+    return sorted(found, key=lambda each: each.level != "error")
 
 
 def same_source(baseline: Source, candidate: Source) -> Guard | None:
@@ -265,7 +266,8 @@ def _guessing(pairing: Pairing, names: tuple[str, str], known: str | None) -> It
         return
     graded = pairing.scores.baseline.size
     line = chance + GUESSING_SIGMAS * (chance * (1 - chance) / graded) ** 0.5
-    for name, mean, severity in zip(names, _means(pairing), ("error", "warning"), strict=True):
+    severities: tuple[Level, Level] = ("error", "warning")
+    for name, mean, severity in zip(names, _means(pairing), severities, strict=True):
         if mean <= line:
             yield guard(
                 "guessing",

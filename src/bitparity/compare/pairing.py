@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from bitparity.compare import schema
 from bitparity.compare.records import ItemResult, Results
 from bitparity.errors import DataError
 from bitparity.stats.arrays import PairedScores, pair_scores
@@ -36,14 +36,12 @@ class Side:
     alone: Sequence[str]
     unscored: Sequence[str]
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> schema.Side:
         """As it stands in the file: counts and the first names."""
-        return {
-            "items": self.items,
-            "samples": self.samples,
-            "alone": {"count": len(self.alone), "examples": list(self.alone[:EXAMPLES])},
-            "unscored": {"count": len(self.unscored), "examples": list(self.unscored[:EXAMPLES])},
-        }
+        alone, unscored = (
+            schema.Named(count=len(names), examples=list(names[:EXAMPLES])) for names in (self.alone, self.unscored)
+        )
+        return schema.Side(items=self.items, samples=self.samples, alone=alone, unscored=unscored)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from bitparity.compare.records import RunVariant
 from bitparity.exam.frozen import Exam, samples_asked
 from bitparity.results.guards import check as validity
-from bitparity.results.guards.facts import Guard
+from bitparity.results.schema import Guard
 from bitparity.results.sheet import Sheet, read_sheet
 from bitparity.store.environment import RunRecord
 

@@ -50,7 +50,7 @@ def check_run(path: Path, require: Require = "every") -> list[Line]:
     from bitparity.results import build as results
     from bitparity.store.run import Run
 
-    return judge(results.build(Run(path)), require)
+    return judge(results.build(Run(path)).document(), require)
 
 
 def judge(results: Mapping[str, Any], require: Require = "every") -> list[Line]:

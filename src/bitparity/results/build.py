@@ -16,26 +16,35 @@ from bitparity.exam.frozen import Exam, groups_of, load_if_frozen, samples_asked
 from bitparity.records import output_tokens
 from bitparity.results.execution import execution
 from bitparity.results.guards import check as validity
-from bitparity.results.guards.facts import forbids
+from bitparity.results.schema import (
+    SCHEMA,
+    Benchmark,
+    Comparison,
+    Guard,
+    Overall,
+    Results,
+    Score,
+    StudyHeader,
+    Subset,
+    VariantEntry,
+)
 from bitparity.results.sheet import Scores, Sheet, read_sheet
-from bitparity.schema import BenchmarkSpec, Study
+from bitparity.schema import Study
+from bitparity.stats import paired as stats
 from bitparity.stats.arrays import PairedScores, pair_scores
 from bitparity.stats.intervals import mean_interval
 from bitparity.stats.multiple import adjust_holm_by_key
-from bitparity.stats.paired import Comparison, compare_pairs
+from bitparity.stats.paired import compare_pairs
 from bitparity.stats.pooled import adjusted, pool_candidates
 from bitparity.stats.verdicts import within_margin_on_all
 from bitparity.store.environment import RunRecord
 from bitparity.store.jsonl import write_json
 from bitparity.store.run import Run
 
-SCHEMA = "bitparity/results/1"
-
-
 NOT_TOLD = "not told"  # stands for a reason in results without texts
 
 
-def build(run: Run, *, with_texts: bool = True) -> dict[str, Any]:
+def build(run: Run, *, with_texts: bool = True) -> Results:
     """All results of a run; see `write` for texts. Raises RunError or StoreError where its files cannot be used."""
     study = run.study()
     environment = run.environment()
@@ -43,39 +52,34 @@ def build(run: Run, *, with_texts: bool = True) -> dict[str, Any]:
         for variant in environment.variants.values():
             for restart in variant.restarts:
                 restart.reason = NOT_TOLD
-    not_run = environment.not_run
-    benchmarks: dict[str, Any] = {}
+    benchmarks: dict[str, Benchmark] = {}
     pairs: dict[tuple[str, str], PairedScores] = {}
     for spec in study.benchmarks:
         exam = load_if_frozen(run, spec.name)
         if exam is None:
-            reason = not_run.get(spec.name, "the run has not come to it yet")
-            benchmarks[spec.name] = {"status": "not_run", "reason": reason, "margin": spec.margin / 100}
+            reason = environment.not_run.get(spec.name, "the run has not come to it yet")
+            benchmarks[spec.name] = Benchmark(status="not_run", reason=reason, margin=spec.margin / 100)
             continue
         k = samples_asked(exam, spec)
         sheets = {name: read_sheet(run, exam, name, k) for name in study.variants}
         for name in _compared(study):
             if (pair := _pair(exam, sheets, study, name)) is not None:
                 pairs[spec.name, name] = pair
-        benchmarks[spec.name] = _benchmark(study, spec, exam, sheets, environment)
-        benchmarks[spec.name] |= execution(run, spec, exam, {name: sheet.grades for name, sheet in sheets.items()})
-    if not with_texts:
-        for entry in benchmarks.values():
-            for score in entry.get("scores", {}).values():
-                score["errors"] = {NOT_TOLD: sum(score["errors"].values())} if score["errors"] else {}
+        facts = validity.Facts(study, spec, exam, sheets, environment)
+        benchmarks[spec.name] = _benchmark(run, facts, with_texts=with_texts)
     _compare(study, benchmarks, pairs)
-    return {
-        "schema": SCHEMA,
-        "study": {
-            "name": study.name,
-            "fingerprint": study.fingerprint(),
-            "profile": study.profile,
-            "limit": {spec.name: spec.limit for spec in study.benchmarks if spec.limit is not None},
-        },
-        "variants": {name: _variant(study, environment, name) for name in study.variants},
-        "benchmarks": benchmarks,
-        "overall": _overall(study, benchmarks, pairs),
-    }
+    return Results(
+        schema=SCHEMA,
+        study=StudyHeader(
+            name=study.name,
+            fingerprint=study.fingerprint(),
+            profile=study.profile,
+            limit={spec.name: spec.limit for spec in study.benchmarks if spec.limit is not None},
+        ),
+        variants={name: _variant(study, environment, name) for name in study.variants},
+        benchmarks=benchmarks,
+        overall=_overall(study, benchmarks, pairs),
+    )
 
 
 def _compared(study: Study) -> list[str]:
@@ -83,19 +87,19 @@ def _compared(study: Study) -> list[str]:
     return [*study.candidates, *([study.control] if study.control else [])]
 
 
-def _variant(study: Study, environment: RunRecord, name: str) -> dict[str, Any]:
+def _variant(study: Study, environment: RunRecord, name: str) -> VariantEntry:
     stored = environment.variant(name)
     engines = [entry.facts for entry in stored.engines]
-    return {
-        "model": study.variants[name].model,
-        "revision": study.variants[name].revision,
-        "baseline": name == study.baseline,
-        "control": study.variants[name].control,
-        "identity": stored.identity or None,
-        "engine": engines[-1] if engines else None,
-        "generation": stored.generation and stored.generation.model_dump(mode="json"),
-        "earlier_engines": engines[:-1],
-    }
+    return VariantEntry(
+        model=study.variants[name].model,
+        revision=study.variants[name].revision,
+        baseline=name == study.baseline,
+        control=study.variants[name].control,
+        identity=stored.identity or None,
+        engine=engines[-1] if engines else None,
+        generation=stored.generation,
+        earlier_engines=engines[:-1],
+    )
 
 
 def _pair(exam: Exam, sheets: Mapping[str, Sheet], study: Study, candidate: str) -> PairedScores | None:
@@ -107,52 +111,47 @@ def _pair(exam: Exam, sheets: Mapping[str, Sheet], study: Study, candidate: str)
     return pair_scores(ours.scores[whole], theirs.scores[whole], _picked(groups_of(exam), whole))
 
 
-def _benchmark(
-    study: Study, spec: BenchmarkSpec, exam: Exam, sheets: Mapping[str, Sheet], environment: RunRecord
-) -> dict[str, Any]:
-    groups = groups_of(exam)
+def _benchmark(run: Run, facts: validity.Facts, *, with_texts: bool) -> Benchmark:
+    """Everything about one benchmark but its comparisons, which need those of the other benchmarks too."""
+    exam, sheets = facts.exam, facts.sheets
     measured = any(sheet.graded for sheet in sheets.values())
-    return {
-        "status": "measured" if measured else "not_run",
-        "reason": None if measured else "no variant has answered yet",
-        "metric": exam.metric,
-        "items": len(exam.items),
-        "available": exam.available,
-        "samples": samples_asked(exam, spec),
-        "margin": spec.margin / 100,
-        "data": exam.provenance,
-        "scores": {name: _score(sheet, groups) for name, sheet in sheets.items()},
-        "comparisons": {},
-        "subgroups": _subgroups(exam, sheets),
-        "guards": validity.check(validity.Facts(study, spec, exam, sheets, environment)),
-    }
+    groups = groups_of(exam)
+    return Benchmark(
+        status="measured" if measured else "not_run",
+        reason=None if measured else "no variant has answered yet",
+        metric=exam.metric,
+        items=len(exam.items),
+        available=exam.available,
+        samples=samples_asked(exam, facts.spec),
+        margin=facts.spec.margin / 100,
+        data=exam.provenance,
+        scores={name: _score(sheet, groups, with_texts=with_texts) for name, sheet in sheets.items()},
+        comparisons={},
+        subgroups=_subgroups(exam, sheets),
+        guards=validity.check(facts),
+        **execution(run, facts.spec, exam, {name: sheet.grades for name, sheet in sheets.items()}),
+    )
 
 
-def _compare(study: Study, benchmarks: Mapping[str, Any], pairs: Mapping[tuple[str, str], PairedScores]) -> None:
+def _compare(study: Study, benchmarks: Mapping[str, Benchmark], pairs: Mapping[tuple[str, str], PairedScores]) -> None:
     """Fill in the comparisons; the p-values are adjusted by Holm over benchmark x candidate, the control apart.
 
     A guard of level "error" on the baseline, on the candidate or on all makes the verdict invalid. Nothing is
     claimed of such a comparison, so it has no adjusted p-value and does not count in the family.
     """
-    found = {key: compare_pairs(pair, margin=benchmarks[key[0]]["margin"]) for key, pair in pairs.items()}
-    failed = {(bench, name): _failed(benchmarks[bench]["guards"], name, study.baseline) for bench, name in found}
+    found = {key: compare_pairs(pair, margin=benchmarks[key[0]].margin) for key, pair in pairs.items()}
+    failed = {(bench, name): _failed(benchmarks[bench].guards, name, study.baseline) for bench, name in found}
     values = _holm({key: c.p_value for key, c in found.items() if not failed[key]}, study.control)
     for (bench, name), comparison in found.items():
         p_adjusted = values.get((bench, name))
-        benchmarks[bench]["comparisons"][name] = {
-            **_comparison(comparison if p_adjusted is None else adjusted(comparison, p_adjusted), p_adjusted),
-            "control": name == study.control,
-            **(
-                {"verdict": "invalid", "invalid_by": failed[bench, name], "loss_shown": False}
-                if p_adjusted is None
-                else {}
-            ),
-        }
+        result = comparison if p_adjusted is None else adjusted(comparison, p_adjusted)
+        invalid_by = failed[bench, name] if p_adjusted is None else None
+        benchmarks[bench].comparisons[name] = _comparison(result, p_adjusted, invalid_by, control=name == study.control)
 
 
-def _failed(guards: Sequence[validity.Guard], *variants: str) -> list[str]:
+def _failed(guards: Sequence[Guard], *variants: str) -> list[str]:
     """The names of the guards that make a comparison of these variants invalid."""
-    return [guard["name"] for guard in guards if forbids(guard, *variants)]
+    return [guard.name for guard in guards if guard.forbids(*variants)]
 
 
 def _holm(p_values: Mapping[tuple[str, str], float], control: str | None) -> dict[tuple[str, str], float]:
@@ -163,23 +162,25 @@ def _holm(p_values: Mapping[tuple[str, str], float], control: str | None) -> dic
     return {key: values[key] for key in p_values}
 
 
-def _score(sheet: Sheet, groups: Sequence[str] | None) -> dict[str, Any]:
+def _score(sheet: Sheet, groups: Sequence[str] | None, *, with_texts: bool) -> Score:
     whole = sheet.whole()
     scored = sheet.scores[whole]
-    low_high = mean_interval(scored, groups=_picked(groups, whole)) if len(scored) else None
     ended = [s for s in sheet.samples.values() if s.finish != "error"]
     names = sorted({name for grade in sheet.grades.values() for name in grade.metrics})
-    return {
-        "mean": sheet.mean(),
-        "ci95": list(low_high) if low_high else None,
-        "no_answer": sheet.status("no_answer"),
-        "cut_off": sheet.cut_off(),
-        "unscored": sheet.unscored,
-        "errors": _errors(sheet),
-        "output_tokens": output_tokens(ended),
-        "seconds": round(sum(s.seconds for s in ended) / len(ended), 3) if ended else None,
-        "metrics": {name: sheet.metric(name) for name in names},
-    }
+    errors = _errors(sheet)
+    if errors and not with_texts:
+        errors = {NOT_TOLD: sum(errors.values())}
+    return Score(
+        mean=sheet.mean(),
+        ci95=mean_interval(scored, groups=_picked(groups, whole)) if len(scored) else None,
+        no_answer=sheet.status("no_answer"),
+        cut_off=sheet.cut_off(),
+        unscored=sheet.unscored,
+        errors=errors,
+        output_tokens=output_tokens(ended),
+        seconds=round(sum(s.seconds for s in ended) / len(ended), 3) if ended else None,
+        metrics={name: sheet.metric(name) for name in names},
+    )
 
 
 def _errors(sheet: Sheet) -> dict[str, int]:
@@ -199,36 +200,41 @@ def _picked(groups: Sequence[str] | None, mask: NDArray[np.bool_]) -> list[str] 
     return None if groups is None else [group for group, keep in zip(groups, mask, strict=True) if keep]
 
 
-def _comparison(result: Comparison, p_adjusted: float | None) -> dict[str, Any]:
-    return {
-        "items": result.items,
-        "difference": result.difference,
-        "ci95": list(result.ci95),
-        "interval": result.interval,
-        "rerun_ci95": result.rerun_ci95 and list(result.rerun_ci95),
-        "p_value": result.p_value,
-        "p_adjusted": p_adjusted,
-        "test": result.test,
-        "lost": result.lost,
-        "gained": result.gained,
-        "flips": (result.lost + result.gained) / result.items,
-        "recovery": result.recovery,
-        "recovery_ci95": result.recovery_ci95 and list(result.recovery_ci95),
-        "mde": result.mde,
-        "provable_margin": result.provable_margin,
-        "loss_shown": result.loss_shown,
-        "verdict": result.verdict,
-    }
+def _comparison(
+    result: stats.Comparison, p_adjusted: float | None, invalid_by: list[str] | None, *, control: bool
+) -> Comparison:
+    invalid: dict[str, Any] = {} if invalid_by is None else {"invalid_by": invalid_by}
+    return Comparison(
+        items=result.items,
+        difference=result.difference,
+        ci95=result.ci95,
+        interval=result.interval,
+        rerun_ci95=result.rerun_ci95,
+        p_value=result.p_value,
+        p_adjusted=p_adjusted,
+        test=result.test,
+        lost=result.lost,
+        gained=result.gained,
+        flips=(result.lost + result.gained) / result.items,
+        recovery=result.recovery,
+        recovery_ci95=result.recovery_ci95,
+        mde=result.mde,
+        provable_margin=result.provable_margin,
+        loss_shown=result.loss_shown and not invalid,
+        verdict="invalid" if invalid else result.verdict,
+        control=control,
+        **invalid,
+    )
 
 
-def _subgroups(exam: Exam, sheets: Mapping[str, Sheet]) -> dict[str, Any]:
+def _subgroups(exam: Exam, sheets: Mapping[str, Sheet]) -> dict[str, Subset]:
     names = sorted({entry.item.subgroup for entry in exam.items if entry.item.subgroup is not None})
     labels = np.array([entry.item.subgroup or "" for entry in exam.items])
     return {
-        name: {
-            "items": int((labels == name).sum()),
-            "means": {variant: _mean(sheet.scores[labels == name]) for variant, sheet in sheets.items()},
-        }
+        name: Subset(
+            items=int((labels == name).sum()),
+            means={variant: _mean(sheet.scores[labels == name]) for variant, sheet in sheets.items()},
+        )
         for name in names
     }
 
@@ -238,43 +244,41 @@ def _mean(scores: Scores) -> float | None:
 
 
 def _overall(
-    study: Study, benchmarks: Mapping[str, Any], pairs: Mapping[tuple[str, str], PairedScores]
-) -> dict[str, Any]:
+    study: Study, benchmarks: Mapping[str, Benchmark], pairs: Mapping[tuple[str, str], PairedScores]
+) -> dict[str, Overall]:
     """Per candidate, its valid benchmarks pooled, against the mean of their margins; Holm over the candidates."""
     used = {
-        name: [b for b, n in pairs if n == name and benchmarks[b]["comparisons"][n]["verdict"] != "invalid"]
+        name: [b for b, n in pairs if n == name and benchmarks[b].comparisons[n].verdict != "invalid"]
         for name in _compared(study)
     }
-    found = pool_candidates(pairs, {bench: entry["margin"] for bench, entry in benchmarks.items()}, used)
+    found = pool_candidates(pairs, {bench: entry.margin for bench, entry in benchmarks.items()}, used)
     values = _holm({("overall", name): pooled.p_value for name, pooled in found.items()}, study.control)
     verdicts = {name: adjusted(pooled, values["overall", name]) for name, pooled in found.items()}
     return {
-        name: {
-            "benchmarks": used[name],
-            "control": name == study.control,
-            "difference": pooled.difference,
-            "ci95": list(pooled.ci95),
-            "p_value": pooled.p_value,
-            "p_adjusted": values["overall", name],
-            "recovery": pooled.recovery,
-            "recovery_ci95": pooled.recovery_ci95 and list(pooled.recovery_ci95),
-            "margin": pooled.margin,
-            "loss_shown": pooled.loss_shown,
-            "verdict": pooled.verdict,
-            "within_margin_on_all": within_margin_on_all(
-                benchmarks[b]["comparisons"][name]["verdict"] for b in used[name]
-            ),
-        }
+        name: Overall(
+            benchmarks=used[name],
+            control=name == study.control,
+            difference=pooled.difference,
+            ci95=pooled.ci95,
+            p_value=pooled.p_value,
+            p_adjusted=values["overall", name],
+            recovery=pooled.recovery,
+            recovery_ci95=pooled.recovery_ci95,
+            margin=pooled.margin,
+            loss_shown=pooled.loss_shown,
+            verdict=pooled.verdict,
+            within_margin_on_all=within_margin_on_all(benchmarks[b].comparisons[name].verdict for b in used[name]),
+        )
         for name, pooled in verdicts.items()
     }
 
 
-def write(run: Run, *, with_texts: bool = True) -> dict[str, Any]:
+def write(run: Run, *, with_texts: bool = True) -> Results:
     """Build results.json and write it beside the samples; returns its content.
 
     Without texts the reasons of failed samples and engines stay out: a server's or a grader's message may quote
     question or answer.
     """
     results = build(run, with_texts=with_texts)
-    write_json(run.path / "results.json", results)
+    write_json(run.path / "results.json", results.document())
     return results

@@ -33,7 +33,7 @@ def make(run: Run, out: Path | None) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows(build(run)))
+    writer.writerows(rows(build(run).document()))
     return text.getvalue()
 
 

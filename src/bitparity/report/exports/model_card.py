@@ -22,7 +22,7 @@ from bitparity.store.run import Run
 
 def make(run: Run, out: Path | None) -> str:
     """The blocks of a run."""
-    return model_cards(build(run))
+    return model_cards(build(run).document())
 
 
 def model_cards(results: Mapping[str, Any]) -> str:

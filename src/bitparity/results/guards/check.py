@@ -7,7 +7,8 @@ shows) and a message with cause and remedy. `variant` None concerns all variants
 from __future__ import annotations
 
 from bitparity.results.guards import completions, conditions, precision, scores
-from bitparity.results.guards.facts import Facts, Guard
+from bitparity.results.guards.facts import Facts
+from bitparity.results.schema import Guard
 
 __all__ = ["Facts", "Guard", "check"]
 
@@ -18,4 +19,4 @@ _RULES = (*scores.RULES, *completions.RULES, *conditions.RULES, *precision.RULES
 def check(facts: Facts) -> list[Guard]:
     """All guards that speak, errors first."""
     found = [guard for rule in _RULES for guard in rule(facts)]
-    return sorted(found, key=lambda guard: guard["level"] != "error")
+    return sorted(found, key=lambda guard: guard.level != "error")

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from bitparity.results.guards.facts import Facts, Guard, guard, level, shown
+from bitparity.results.guards.facts import Facts, guard, level, shown
+from bitparity.results.schema import Guard
 
 if TYPE_CHECKING:
     from bitparity.records import Sample

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from bitparity.exam.frozen import ExamItem
-from bitparity.results.guards.facts import Facts, Guard, guard, level
+from bitparity.results.guards.facts import Facts, guard, level
+from bitparity.results.schema import Guard
 from bitparity.store.environment import slice_kind
 
 # What should be the same for all variants, by what differs: the key or keys of an engine's facts.

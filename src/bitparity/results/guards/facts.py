@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bitparity.exam.frozen import Exam
+from bitparity.results.schema import Guard, Level
 from bitparity.schema import BenchmarkSpec, Study
 from bitparity.store.environment import Restart, RunRecord
 
 if TYPE_CHECKING:
     from bitparity.results.sheet import Sheet
-
-Guard = dict[str, Any]  # {"name", "variant", "level", "value", "message"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +59,18 @@ class Facts:
         return self.environment.variant(variant).exam.get(self.spec.name)
 
 
-def guard(name: str, variant: str | None, level: str, value: float | str | None, message: str) -> Guard:
+def guard(name: str, variant: str | None, level: Level, value: float | str | None, message: str) -> Guard:
     """One thing a guard says. `variant` None concerns all of them; `value` is what was found, a fraction if a share."""
-    return {"name": name, "variant": variant, "level": level, "value": value, "message": message}
+    return Guard(name=name, variant=variant, level=level, value=value, message=message)
 
 
-def level(value: float, error: float) -> str:
+def level(value: float, error: float) -> Level:
     """ "error" above a threshold, "warning" up to it."""
     return "error" if value > error else "warning"
 
 
-def forbids(spoken: Guard, *variants: str) -> bool:
-    """Whether a guard makes figures of one of these variants invalid."""
+def forbids(spoken: Mapping[str, Any], *variants: str) -> bool:
+    """`Guard.forbids` for those who still read results as dictionaries."""
     return spoken["level"] == "error" and (spoken["variant"] is None or spoken["variant"] in variants)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from bitparity.models.identity import differing
 from bitparity.models.precision import promise, promised_types
 from bitparity.models.quantization import loaded_precision, quantizes_activations
-from bitparity.results.guards.facts import Facts, Guard, guard
+from bitparity.results.guards.facts import Facts, guard
+from bitparity.results.schema import Guard
 
 
 def not_as_named(facts: Facts) -> Iterator[Guard]:

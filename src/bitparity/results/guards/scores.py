@@ -7,7 +7,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from bitparity.benchmarks.registry import benchmark_class, load_benchmark
-from bitparity.results.guards.facts import Facts, Guard, guard, level, shown
+from bitparity.results.guards.facts import Facts, guard, level, shown
+from bitparity.results.schema import Guard
 from bitparity.schema import LM_EVAL_PREFIX
 
 if TYPE_CHECKING:

@@ -1,0 +1,192 @@
+"""Typed model of results.json (schema `bitparity/results/1`).
+
+Rates, differences, margins and intervals are fractions; times are seconds, lengths tokens. None means "not measured"
+or "not defined", never zero. docs/files.md explains every field. The order of the fields is the order in the file.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from bitparity.stats.verdicts import Verdict
+from bitparity.store.environment import Generation
+
+SCHEMA: Literal["bitparity/results/1"] = "bitparity/results/1"
+
+Interval = tuple[float, float]  # low and high end
+JsonObject = dict[str, JsonValue]  # of a form that another program or another room decides
+FinalVerdict = Verdict | Literal["invalid"]
+Level = Literal["error", "warning"]
+
+
+class Part(BaseModel):
+    """Base of every part of the document. A field that was not given stays out of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def document(self) -> dict[str, Any]:
+        """The part as plain dictionaries, as it stands in the file."""
+        return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
+
+
+class Guard(Part):
+    """A sign that a figure measures something else than the loss of precision.
+
+    `variant` None concerns all variants. `value` is the figure that was looked at, a fraction if it is a share. Level
+    "error" makes the comparisons of the variant invalid.
+    """
+
+    name: str
+    variant: str | None
+    level: Level
+    value: int | float | str | None
+    message: str
+
+    def forbids(self, *variants: str) -> bool:
+        """True if it makes the figures of one of these variants invalid."""
+        return self.level == "error" and (self.variant is None or self.variant in variants)
+
+
+class StudyHeader(Part):
+    """Name, fingerprint and protocol of the study. `limit` has the items asked of each benchmark with a limit."""
+
+    name: str
+    fingerprint: str
+    profile: str
+    limit: dict[str, int]
+
+
+class VariantEntry(Part):
+    """A variant as it ran. `engine` are the facts of the engine that ran last, `earlier_engines` of those before."""
+
+    model: str
+    revision: str | None
+    baseline: bool
+    control: bool
+    identity: JsonObject | None
+    engine: JsonObject | None
+    generation: Generation | None
+    earlier_engines: list[JsonObject]
+
+
+class Score(Part):
+    """A variant's score on one benchmark. `seconds` is the mean of one completion inside the engine."""
+
+    mean: float | None
+    ci95: Interval | None
+    no_answer: float | None
+    cut_off: float | None
+    unscored: int
+    errors: dict[str, int]
+    output_tokens: int | None
+    seconds: float | None
+    metrics: dict[str, float | None]
+
+
+class Comparison(Part):
+    """A candidate, or the control, against the baseline on one benchmark; see `stats.paired.Comparison`.
+
+    `p_adjusted` is None where the verdict is invalid. `invalid_by`, there only then, names the guards that say so.
+    """
+
+    items: int
+    difference: float
+    ci95: Interval
+    interval: str
+    rerun_ci95: Interval | None
+    p_value: float
+    p_adjusted: float | None
+    test: str
+    lost: int
+    gained: int
+    flips: float
+    recovery: float | None
+    recovery_ci95: Interval | None
+    mde: float | None
+    provable_margin: float | None
+    loss_shown: bool
+    verdict: FinalVerdict
+    control: bool
+    invalid_by: tuple[str, ...] = ()
+
+
+class Subset(Part):
+    """Part of a benchmark's items, such as a subject or a contest platform, and each variant's mean on it."""
+
+    items: int
+    means: dict[str, float | None]
+
+
+class Benchmark(Part):
+    """One benchmark's figures, by variant.
+
+    A benchmark without an exam has `status` "not_run", `reason` and `margin` only. `execution` (how programs were
+    confined), `verdicts` (programs by how they ended) and `rates` are there for benchmarks that run code, `platforms`
+    for those of them whose items name one.
+    """
+
+    status: Literal["measured", "not_run"]
+    reason: str | None
+    metric: str | None = None
+    items: int | None = None
+    available: int | None = None
+    samples: int | None = None
+    margin: float
+    data: JsonObject = {}
+    scores: dict[str, Score] = {}
+    comparisons: dict[str, Comparison] = {}
+    subgroups: dict[str, Subset] = {}
+    guards: list[Guard] = []
+    execution: dict[str, JsonObject | None] = {}
+    verdicts: dict[str, dict[str, int]] = {}
+    rates: dict[str, dict[str, float]] = {}
+    platforms: dict[str, Subset] = {}
+
+    @property
+    def measured(self) -> bool:
+        """True if some variant has a score."""
+        return self.status == "measured"
+
+
+class Overall(Part):
+    """A candidate's valid benchmarks pooled, each counting the same; see `stats.pooled.Pooled`."""
+
+    benchmarks: list[str]
+    control: bool
+    difference: float
+    ci95: Interval
+    p_value: float
+    p_adjusted: float
+    recovery: float | None
+    recovery_ci95: Interval | None
+    margin: float
+    loss_shown: bool
+    verdict: Verdict
+    within_margin_on_all: bool
+
+
+class Results(Part):
+    """The whole document. `overall` has the candidates, and the control, that have a valid benchmark."""
+
+    schema_: Literal["bitparity/results/1"] = Field(alias="schema")
+    study: StudyHeader
+    variants: dict[str, VariantEntry]
+    benchmarks: dict[str, Benchmark]
+    overall: dict[str, Overall]
+
+    @property
+    def baseline(self) -> str:
+        """The name of the variant that the others are compared with."""
+        return next(name for name, variant in self.variants.items() if variant.baseline)
+
+    @property
+    def candidates(self) -> list[str]:
+        """The variants that are compared with the baseline; the control is none of them."""
+        return [name for name, variant in self.variants.items() if not variant.baseline and not variant.control]
+
+    @property
+    def control(self) -> str | None:
+        """The name of the baseline's second run; None where there is none."""
+        return next((name for name, variant in self.variants.items() if variant.control), None)

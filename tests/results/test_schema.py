@@ -1,0 +1,94 @@
+"""The typed model of results.json: what it reads and writes again is the same to the byte."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import SHARED_DATA
+
+from bitparity.results.build import write
+from bitparity.results.schema import SCHEMA, Benchmark, Comparison, Guard, Results
+from bitparity.store.run import Run
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").rglob("results.json"))
+RECORDED = SHARED_DATA / "recorded-1.5b" / "run.tar.xz"
+
+
+def again(text: str) -> str:
+    """A stored document, read by the model and written as `write` does."""
+    return dumped(Results.model_validate(json.loads(text)).document())
+
+
+def dumped(document: Any) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def test_there_are_examples() -> None:
+    assert EXAMPLES
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
+def test_a_stored_document_is_written_again_as_it_was(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert again(text) == text
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not RECORDED.is_file():
+        pytest.skip("the recorded run (../shared/data/recorded-1.5b) is not on this machine")
+    folder = tmp_path_factory.mktemp("recorded")
+    with tarfile.open(RECORDED) as packed:
+        packed.extractall(folder, filter="data")
+    return folder / "run"
+
+
+def test_a_recorded_run_gives_the_stored_document(recorded: Path) -> None:
+    stored = (recorded / "results.json").read_text("utf-8")
+    assert again(stored) == stored
+    write(Run(recorded))
+    text = (recorded / "results.json").read_text("utf-8")
+    assert again(text) == text
+    made, expected = json.loads(text), json.loads(stored)
+    expected["study"]["fingerprint"] = made["study"]["fingerprint"]  # host paths were taken out of the stored study
+    for name, pooled in expected["overall"].items():  # drawn at random, otherwise by each version of numpy
+        for key in ("p_value", "p_adjusted"):
+            assert pooled[key] == pytest.approx(made["overall"][name][key], abs=0.005)
+            pooled[key] = made["overall"][name][key]
+    assert dumped(made) == dumped(expected)
+
+
+def guard(variant: str | None, level: Any = "error") -> Guard:
+    return Guard(name="floor", variant=variant, level=level, value=0, message="all zeros")
+
+
+@pytest.mark.parametrize(
+    ("spoken", "expected"),
+    [(guard(None), True), (guard("a"), True), (guard("c"), False), (guard("a", "warning"), False)],
+)
+def test_a_guard_forbids_the_figures_of_its_variant_or_of_all(spoken: Guard, expected: bool) -> None:
+    assert spoken.forbids("a", "b") is expected
+
+
+def test_what_was_not_given_stays_out_and_whole_numbers_stay_whole() -> None:
+    assert Benchmark(status="not_run", reason="gated", margin=0.05).document() == {
+        "status": "not_run",
+        "reason": "gated",
+        "margin": 0.05,
+    }
+    assert dumped(guard(None).document()).count('"value": 0,') == 1
+
+
+def test_the_roles_of_the_variants() -> None:
+    example = Results.model_validate(json.loads(EXAMPLES[0].read_text("utf-8")))
+    assert example.schema_ == SCHEMA
+    assert example.baseline == "bf16"
+    assert example.candidates == ["fp8", "nvfp4"]
+    assert example.control == "bf16-control"
+    invalid = example.benchmarks["mmlu_pro"].comparisons["fp8"]
+    assert isinstance(invalid, Comparison)
+    assert (invalid.verdict, invalid.p_adjusted, invalid.invalid_by) == ("invalid", None, ("guessing",))
