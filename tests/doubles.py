@@ -13,8 +13,8 @@ import pytest
 from support import math_rows, write_jsonl, write_yaml
 
 from bitparity.doctor.examine import examine
+from bitparity.doctor.findings import Finding
 from bitparity.doctor.host import Disk, Host
-from bitparity.hardware.findings import Finding
 from bitparity.hardware.nvml import read
 from bitparity.schema import Study, Variant
 from bitparity.study.resolve import load_study

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from doubles import GB, H100, Shelf, checkpoint, host, said, study
 
-from bitparity.doctor.checkpoints import look
+from bitparity.doctor.checkpoints import find_checkpoint
 from bitparity.errors import ModelError
 from bitparity.models.checkpoint import check_weights, weight_files
 
@@ -75,5 +75,5 @@ def test_a_second_copy_of_the_weights_is_not_counted(models: Path, indexed: bool
         index = {"weight_map": {"a": "model-00001-of-00001.safetensors"}}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     given = study(models, {"mistral": "mistral"})
-    assert look(given.variants["mistral"], Shelf(), True).weights == 24 * GB
+    assert find_checkpoint(given.variants["mistral"], Shelf(), True).weights == 24 * GB
     assert [f.name.startswith("model") for f in weight_files(folder)] == [True]

@@ -30,9 +30,9 @@ from doubles import (
 )
 from support import Cli, replay_study, write_yaml
 
-from bitparity.doctor.checkpoints import look
+from bitparity.doctor.checkpoints import find_checkpoint
 from bitparity.doctor.host import Disk, all_disks, disk_of, this_host
-from bitparity.doctor.hub import RealHub
+from bitparity.doctor.hub import Hub
 from bitparity.errors import EngineError
 from bitparity.hardware.nvml import read
 from bitparity.study.resolve import load_study
@@ -442,7 +442,7 @@ def test_what_counts_as_reaching_the_hub(monkeypatch: pytest.MonkeyPatch, status
     httpx = pytest.importorskip("httpx")
     pytest.importorskip("huggingface_hub")
     monkeypatch.setattr(httpx, "head", lambda url, **_: httpx.Response(status))
-    why = RealHub().unreachable()
+    why = Hub().unreachable()
     assert why is None if reached else str(why).endswith(f"status {status}")
 
 
@@ -483,7 +483,9 @@ def test_half_a_download(models: Path) -> None:
     index = {"weight_map": {"a": "model-00001-of-00004.safetensors", "b": "model-00002-of-00004.safetensors"}}
     (part / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     given = study(models, HUB_VARIANTS)
-    found = look(given.variants["bf16"], Shelf({"Qwen/Qwen3-32B": BF16_SIZE}, held={"Qwen/Qwen3-32B": part}), True)
+    found = find_checkpoint(
+        given.variants["bf16"], Shelf({"Qwen/Qwen3-32B": BF16_SIZE}, held={"Qwen/Qwen3-32B": part}), True
+    )
     assert (found.weights, found.missing) == (BF16_SIZE, BF16_SIZE - 5 * GB)
     local = said(study(models, {"bf16": "part"}), host(H100), "model bf16", "error")
     assert "lacks 1 of 2 weight files" in local[0].message
@@ -754,13 +756,13 @@ def test_places_that_this_user_may_not_enter(tmp_path: Path, monkeypatch: pytest
 def test_where_the_hub_s_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    assert RealHub().cache() == Path.home() / ".cache/huggingface/hub"
+    assert Hub().cache() == Path.home() / ".cache/huggingface/hub"
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert RealHub().cache() == Path("/x/huggingface/hub")
+    assert Hub().cache() == Path("/x/huggingface/hub")
     monkeypatch.setenv("HF_HOME", "/h")
-    assert RealHub().cache() == Path("/h/hub")
+    assert Hub().cache() == Path("/h/hub")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert RealHub().offline()
+    assert Hub().offline()
 
 
 def test_this_host_can_be_looked_at() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from doubles import FP8, GB, GIB, H100, NVFP4, QWEN3_32B, Device, checkpoint, host, only, said, study
 
-from bitparity.doctor.cache import KINDS, cache_of
+from bitparity.doctor.kv_cache import KINDS, cache_of
+from bitparity.models.config import Config
 
 RTX_5090 = Device("RTX 5090", "GPU-5090", 32 * GIB, capability=(12, 0))
 QWEN35_27B = {
@@ -55,7 +56,7 @@ DEEPSEEK_V3 = {"num_hidden_layers": 61, "num_attention_heads": 128, "kv_lora_ran
     ],
 )
 def test_the_cache_of_one_sequence(config: dict[str, Any], width: float, ranks: int, length: int, size: int) -> None:
-    cache = cache_of(config, width, ranks)
+    cache = cache_of(Config(config), width, ranks)
     assert cache is not None
     assert cache.of(length) == size
 

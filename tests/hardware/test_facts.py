@@ -19,7 +19,7 @@ def spec(**given: Any) -> EngineSpec:
 
 
 def found(uuid: str | None, machine: Machine = SLICED, environ: dict[str, str] | None = None, **given: Any) -> Any:
-    return device_facts({"device_uuid": uuid}, spec(**given), environ or {}, machine)
+    return device_facts(uuid, spec(**given), environ or {}, machine)
 
 
 def test_a_whole_gpu_has_no_slice() -> None:

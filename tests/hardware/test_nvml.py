@@ -85,6 +85,6 @@ def test_an_engine_s_facts_need_no_memory() -> None:
     machine = read(Refusing("nvmlDeviceGetMemoryInfo", SLICED))
     spec = EngineSpec(kind="vllm", dtype="auto", batch_size=1, trust_remote_code=False, device="MIG-one")
     assert limits_of_slice(spec, {}, machine) == {"max_num_seqs": 256, "max_num_batched_tokens": 8192}
-    facts = device_facts({"device_uuid": "one"}, spec, {}, machine)
+    facts = device_facts("one", spec, {}, machine)
     assert facts["device_uuid"] == "MIG-one"
     assert facts["mig"]["memory"] is None

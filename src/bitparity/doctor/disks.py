@@ -1,23 +1,26 @@
-"""Whether what is still to come fits the file systems it will go to."""
+"""Check of the disks: downloads, compiled kernels and records fit the file systems they will go to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+from bitparity.doctor.findings import Finding, Topic
 from bitparity.doctor.host import Disk, Host
 from bitparity.doctor.hub import cache_home
+from bitparity.doctor.hub_access import Download
 from bitparity.engines.registry import engine_of
-from bitparity.hardware.findings import GB, Finding, error, gigabytes, ok, warning
+from bitparity.hardware.devices import gigabytes
 from bitparity.schema import Study
 
+GB = 10**9
 COMPILED = 4 * GB  # vLLM's compiled graphs and Triton's kernels, at most about so much
 FLASHINFER = 2 * GB  # kernels that FlashInfer compiles or fetches
 SCRATCH = 2 * GB
 RECORDS = 2 * GB
 ROOM = 1.1  # of what is needed
+DISK = Topic("disk")
 
 _FOLDER = {  # where a variable may point, in a file system with room
     "HF_HOME": "huggingface",
@@ -27,14 +30,6 @@ _FOLDER = {  # where a variable may point, in a file system with room
     "FLASHINFER_WORKSPACE_BASE": "flashinfer",
     "TMPDIR": "tmp",
 }
-
-
-class Download(NamedTuple):
-    """What comes from the hub: its name, bytes at most (None: not known), and whether it is a model's weights."""
-
-    name: str
-    size: int | None
-    weights: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +58,10 @@ def check_disks(study: Study, host: Host, downloads: Sequence[Download], out: Pa
         disk = host.disk(use.place)
         by_disk.setdefault(_key(disk), (disk, []))[1].append(use)
         if not disk.writable:
-            yield error(
-                "disk",
-                f"{use.name} go to {use.place}, which cannot be written",
-                f"set {use.variable} to a folder of yours",
-            )
+            remedy = f"set {use.variable} to a folder of yours"
+            yield DISK.error(f"{use.name} go to {use.place}, which cannot be written", remedy)
         elif use.variable == "TMPDIR" and not host.is_folder(use.place):
-            yield error(
-                "disk",
+            yield DISK.error(
                 f"TMPDIR is {use.place}, which is no folder: Python takes another one (/tmp) without a word",
                 f"mkdir -p {use.place}",
             )
@@ -80,12 +71,12 @@ def check_disks(study: Study, host: Host, downloads: Sequence[Download], out: Pa
 
 
 def _key(disk: Disk) -> int | str:
-    """What tells file systems apart: one may be mounted at several places."""
+    """The key of a file system, which may be mounted at several places."""
     return disk.mount if disk.device is None else disk.device
 
 
 def _engines(study: Study, host: Host) -> Iterator[Use]:
-    """What the engines that compute here write beside the records."""
+    """Files that the engines which compute here write beside the records."""
     engines = [engine_of(v.engine) for v in study.variants.values()]
     if any(engine.has_local_weights for engine in engines):
         yield Use("temporary files", Path(host.environ.get("TMPDIR") or "/tmp"), SCRATCH, "TMPDIR")
@@ -108,19 +99,18 @@ def _downloads(downloads: Sequence[Download], host: Host) -> Iterator[Use]:
 def _fits(disk: Disk, uses: Sequence[Use], weights: Sequence[str], host: Host) -> Finding:
     """`weights` are the models of unknown size that go there."""
     needed = sum(use.size for use in uses)
-    said = f"{disk.mount} has {gigabytes(disk.free)} free, and needs up to {gigabytes(needed)}"
+    message = f"{disk.mount} has {gigabytes(disk.free)} free, and needs up to {gigabytes(needed)}"
     if weights:
-        said += f" beside what is not known (the size of {', '.join(weights)} is not known here)"
-    said += f": {', '.join(map(str, uses))}"
+        message += f" beside what is not known (the size of {', '.join(weights)} is not known here)"
+    message += f": {', '.join(map(str, uses))}"
     if disk.free < needed * ROOM:
-        return error("disk", said, _more_room(disk, uses, needed, host))
+        return DISK.error(message, _more_room(disk, uses, needed, host))
     if weights:
-        return warning(
-            "disk",
-            said,
+        return DISK.warning(
+            message,
             f"make sure that {host.hub.cache()} has room for their weights, or download first on a host with internet",
         )
-    return ok("disk", said)
+    return DISK.ok(message)
 
 
 def _more_room(disk: Disk, uses: Sequence[Use], needed: int, host: Host) -> str:

@@ -1,4 +1,4 @@
-"""The host as the doctor sees it. `this_host` is the real one; tests make others."""
+"""The host that is looked at: environment, devices, disks, packages, hub. `this_host` is the real one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from bitparity.doctor.hub import Hub, RealHub
+from bitparity.doctor.hub import Hub
 from bitparity.engines.checks import versions
 from bitparity.hardware.nvml import Machine, read_machine
 from bitparity.schema import Variant
@@ -33,12 +32,12 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Everything that an examination asks of a host.
+    """Everything that the checks need to know of a host. Tests make hosts that are not here.
 
-    `disk` gives the file system of a path that may not exist yet, `is_folder` whether a path is a folder already,
-    `version` an installed package's version,
-    `vllm_variables` the environment variables that the installed vLLM knows (None without vLLM), `torch_cuda` the
-    CUDA version torch is built for (None: none), and `serves` what a server says of a variant.
+    `disk` gives the file system of a path that may not exist yet, `disks` all file systems that could hold files, and
+    `is_folder` is true for a path that is a folder already. `version` gives an installed package's version,
+    `vllm_variables` are the environment variables that the installed vLLM knows (None without vLLM), and `torch_cuda`
+    is the CUDA version torch is built for (None: none). `serves` asks a variant's server what it is.
     """
 
     environ: Mapping[str, str]
@@ -50,7 +49,7 @@ class Host:
     vllm_variables: frozenset[str] | None
     torch_cuda: tuple[int, int] | None
     hub: Hub
-    serves: Callable[[Variant], Mapping[str, Any]]
+    serves: Callable[[Variant], Mapping[str, object]]
 
 
 def this_host() -> Host:
@@ -64,7 +63,7 @@ def this_host() -> Host:
         version=lambda package: versions(package)[package],
         vllm_variables=_vllm_variables(),
         torch_cuda=_torch_cuda(),
-        hub=RealHub(),
+        hub=Hub(),
         serves=_serves,
     )
 
@@ -84,7 +83,7 @@ def disk_of(path: Path) -> Disk:
 
 
 def is_folder(place: Path) -> bool:
-    """Whether a path is a folder that this user may look at."""
+    """True for a folder that this user may look at."""
     found = _stat(place)
     return found is not None and stat.S_ISDIR(found.st_mode)
 
@@ -97,7 +96,7 @@ def _stat(place: Path) -> os.stat_result | None:
 
 
 def _may_be_made(place: Path) -> bool:
-    """Whether a path that is not there is simply absent."""
+    """True where a path that is not there is simply absent."""
     try:
         place.lstat()
     except FileNotFoundError:
@@ -160,7 +159,7 @@ def _torch_cuda() -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def _serves(variant: Variant) -> Mapping[str, Any]:
+def _serves(variant: Variant) -> Mapping[str, object]:
     import asyncio
 
     from bitparity.engines.openai_engine import about_server

@@ -1,10 +1,10 @@
-"""What the doctor asks of the Hugging Face hub, and where it asks: sizes, small files, access; never weights."""
+"""Questions to the Hugging Face hub and its cache: sizes, small files, access; never weights."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 Kind = Literal["model", "dataset"]
 
@@ -21,44 +21,19 @@ NO_ANSWER = "the hub did not answer"
 _TIMEOUT = 10.0  # seconds for one question
 
 
-class Hub(Protocol):
-    """The hub and its cache on this host."""
+class Hub:
+    """The hub through `huggingface_hub`, which is imported late: many studies need nothing from it."""
 
     def offline(self) -> bool:
-        """Whether this host is told to stay offline."""
-
-    def unreachable(self) -> str | None:
-        """Why the hub cannot be reached; None where it can."""
-
-    def token(self) -> bool:
-        """Whether a token is set."""
-
-    def cache(self) -> Path:
-        """Where downloads go."""
-
-    def cached(self, repo: str, kind: Kind, revision: str | None) -> Path | None:
-        """The folder of a repository in the cache; None where nothing of it is there."""
-
-    def small_files(self, repo: str, revision: str | None) -> Path | None:
-        """A folder with the model's configuration files, fetched where needed; None where that fails."""
-
-    def weight_bytes(self, repo: str, revision: str | None) -> int | None:
-        """The size of a model's weights on the hub, in bytes; None where it does not tell."""
-
-    def refusal(self, repo: str, kind: Kind) -> str | None:
-        """Why this account cannot read a repository; None where it can."""
-
-
-class RealHub:
-    """The hub through `huggingface_hub`, imported late."""
-
-    def offline(self) -> bool:
-        """HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE."""
+        """True where HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set."""
         flags = (os.environ.get(name, "") for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
         return any(flag.upper() in ("1", "ON", "YES", "TRUE") for flag in flags)
 
     def unreachable(self) -> str | None:
-        """One question to the hub's address. A server of one's own (HF_ENDPOINT) may know no page there: 401, 404."""
+        """The reason why the hub cannot be reached; None where it can.
+
+        One question to its address. A server of one's own (HF_ENDPOINT) may know no page there: 401, 404.
+        """
         try:
             import httpx
             from huggingface_hub import constants
@@ -72,7 +47,7 @@ class RealHub:
         return f"{constants.ENDPOINT}: status {status}" if refused else None
 
     def token(self) -> bool:
-        """HF_TOKEN or a stored login."""
+        """True where HF_TOKEN or a stored login gives a token."""
         try:
             from huggingface_hub import get_token
         except ImportError:
@@ -80,12 +55,12 @@ class RealHub:
         return get_token() is not None
 
     def cache(self) -> Path:
-        """HF_HUB_CACHE, or `hub` in HF_HOME, which is in XDG_CACHE_HOME by default."""
+        """The folder of downloads: HF_HUB_CACHE, or `hub` in HF_HOME, which is in XDG_CACHE_HOME by default."""
         home = os.environ.get("HF_HOME") or str(Path(cache_home(os.environ.get("XDG_CACHE_HOME"))) / "huggingface")
         return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
 
     def cached(self, repo: str, kind: Kind, revision: str | None) -> Path | None:
-        """The snapshot in the cache."""
+        """The folder of a repository in the cache; None where nothing of it is there."""
         try:
             from huggingface_hub import snapshot_download
         except ImportError:
@@ -96,7 +71,7 @@ class RealHub:
             return None
 
     def small_files(self, repo: str, revision: str | None) -> Path | None:
-        """Each file that the repository has."""
+        """A folder with the model's configuration files, fetched where needed; None where that fails."""
         from huggingface_hub import hf_hub_download
 
         folder: Path | None = None
@@ -108,7 +83,7 @@ class RealHub:
         return folder if folder is not None and (folder / "config.json").exists() else None
 
     def weight_bytes(self, repo: str, revision: str | None) -> int | None:
-        """From the list of the repository's files."""
+        """The size of a model's weights on the hub, in bytes; None where it does not tell."""
         from huggingface_hub import HfApi
 
         try:
@@ -120,7 +95,7 @@ class RealHub:
         return sum(f.size or 0 for f in safe or files) or None
 
     def refusal(self, repo: str, kind: Kind) -> str | None:
-        """The hub's own check of access."""
+        """The reason why this account cannot read a repository; None where it can."""
         from huggingface_hub import HfApi
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 

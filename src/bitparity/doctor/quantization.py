@@ -1,4 +1,4 @@
-"""Whether the `quantization` that a study asks vLLM for exists, and goes with the checkpoint.
+"""Check of the study's `quantization`: vLLM has it, and it goes with the checkpoint.
 
 Read in vLLM 0.32: QUANTIZATION_METHODS in `vllm/model_executor/layers/quantization/__init__.py`,
 `_verify_quantization` in `vllm/config/model.py`, `get_quant_config` in
@@ -8,7 +8,7 @@ Read in vLLM 0.32: QUANTIZATION_METHODS in `vllm/model_executor/layers/quantizat
 from __future__ import annotations
 
 from bitparity.doctor.checkpoints import AT_LOAD, Checkpoint
-from bitparity.hardware.findings import Finding, error, warning
+from bitparity.doctor.findings import Finding, Topic
 from bitparity.schema import Variant
 
 _READ = ("0.32", "0.33")  # the versions whose list this is
@@ -35,16 +35,16 @@ _FILES = ("quant_config.json", "quantize_config.json")  # where older AWQ and GP
 
 
 def check_quantization(name: str, variant: Variant, checkpoint: Checkpoint, version: str | None) -> Finding | None:
-    """What is wrong with the study's `quantization`; None where nothing is. `version` is vLLM's."""
-    asked, topic = variant.engine.quantization, f"model {name}"
+    """The finding on a study's `quantization`; None where nothing is wrong. `version` is vLLM's."""
+    asked, topic = variant.engine.quantization, Topic(f"model {name}")
     if asked is None:
         return None
     remove = "remove 'quantization' from this variant's engine: vLLM reads what the checkpoint declares"
     if asked not in _FITS and asked not in _UNCHECKED:
-        listed = ", ".join(sorted(_FITS))
+        message = f"vLLM {_READ[0]} has no quantization '{asked}'"
         if version is None or version.startswith(_READ):
-            return error(topic, f"vLLM {_READ[0]} has no quantization '{asked}'", f"{remove}; it has {listed}")
-        return warning(topic, f"vLLM {_READ[0]} has no quantization '{asked}', and {version} may not", remove)
+            return topic.error(message, f"{remove}; it has {', '.join(sorted(_FITS))}")
+        return topic.warning(f"{message}, and {version} may not", remove)
     if checkpoint.folder is None or asked in _UNCHECKED:
         return None
     declared = checkpoint.quantization()
@@ -52,9 +52,9 @@ def check_quantization(name: str, variant: Variant, checkpoint: Checkpoint, vers
         method = str(declared["method"]).lower().replace("compressed_tensors", "compressed-tensors")
         if method in _FITS[asked] or method == "unknown":
             return None
-        return error(topic, f"the study asks for '{asked}', and the checkpoint is quantized by '{method}'", remove)
+        return topic.error(f"the study asks for '{asked}', and the checkpoint is quantized by '{method}'", remove)
     if asked in _PLAIN or any((checkpoint.folder / name).exists() for name in _FILES):
         return None
     message = f"the study asks for '{asked}', which only loads checkpoints of that kind, and this one declares nothing"
     remedy = f"name a checkpoint of that kind, or quantize at loading: {', '.join(sorted(AT_LOAD))}"
-    return error(topic, message, remedy) if checkpoint.missing == 0 else warning(topic, message, remedy)
+    return topic.error(message, remedy) if checkpoint.missing == 0 else topic.warning(message, remedy)

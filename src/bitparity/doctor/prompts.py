@@ -1,0 +1,144 @@
+"""Check of the prompts: token budgets against contexts and thinking, and each exam whose data is here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bitparity.benchmarks.registry import benchmark_class
+from bitparity.doctor.checkpoints import Checkpoint
+from bitparity.doctor.findings import Finding, Topic
+from bitparity.doctor.hub_access import hub_source
+from bitparity.doctor.thinking import switch_off, tags_of, thinking
+from bitparity.errors import BitparityError, DataError, MissingDependencyError, UnavailableError
+from bitparity.exam.build import build_exam
+from bitparity.exam.requests import check_lengths
+from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, Study
+
+if TYPE_CHECKING:
+    from bitparity.exam.rendering import Renderer
+
+FAULTY_BUDGET = 4096  # tokens: a thinking model's answer seldom comes so early
+SMALL_BUDGET = 16_384
+SHORT_PROMPT = 1024  # tokens: many a question with its options and instructions takes more
+LONG_PROMPT = 2048  # tokens, where the prompts are not counted
+Part = Literal["tokenizer", "data", "length"]
+
+
+def longest_sequence(study: Study) -> int:
+    """The longest answer with a prompt of some length, in tokens."""
+    return max(spec.protocol.max_tokens for spec in study.benchmarks) + LONG_PROMPT
+
+
+def check_budgets(
+    study: Study, folder: Path | None, checkpoints: Mapping[str, Checkpoint], contexts: Mapping[str, int | None]
+) -> Iterator[Finding]:
+    """Each benchmark's token budget against the contexts and against what a thinking model needs.
+
+    `folder` holds the tokenizer that makes the exam's prompts, None where it is not here.
+    """
+    folders = [folder, *(checkpoint.folder for checkpoint in checkpoints.values())]
+    template = next(((f, t) for f in folders if f is not None and (t := Checkpoint(f, None, None).template())), None)
+    for spec in study.benchmarks:
+        topic = Topic(f"budget of {spec.name}")
+        faults = [*_too_long(topic, spec, contexts), *_thinking(topic, spec, template)]
+        yield from faults or [topic.ok(f"{spec.protocol.max_tokens:,} tokens an answer")]
+
+
+def _too_long(topic: Topic, spec: BenchmarkSpec, contexts: Mapping[str, int | None]) -> Iterator[Finding]:
+    budget = spec.protocol.max_tokens
+    remedy = "raise max_model_len (up to what the model allows; a server's where it is started) or lower max_tokens"
+    for name, context in contexts.items():
+        if context is None or context - budget >= SHORT_PROMPT:
+            continue
+        where = f"in the context of '{name}', {context:,} tokens"
+        if budget >= context:
+            yield topic.error(f"max_tokens {budget:,} leaves no room for a prompt {where}", remedy)
+        elif not _data_is_here(spec):  # prompts that are here are counted
+            left = f"leaves {context - budget:,} for a prompt {where}, and a longer one is refused"
+            yield topic.warning(f"max_tokens {budget:,} {left}", remedy)
+
+
+def _thinking(topic: Topic, spec: BenchmarkSpec, template: tuple[Path, str] | None) -> Iterator[Finding]:
+    """The model thinks and the protocol does not know, or gives too little room.
+
+    `template` is the chat template with the folder it comes from.
+    """
+    protocol = spec.protocol
+    if spec.name.startswith(LM_EVAL_PREFIX) and not protocol.apply_chat_template:
+        return
+    shown = thinking(*template, protocol) if template is not None and protocol.apply_chat_template else "not shown"
+    if protocol.reasoning != "none" and shown != "off":
+        yield from _room_to_think(topic, protocol.max_tokens)
+    elif protocol.reasoning == "none" and shown == "on" and template is not None:
+        tags, switch = tags_of(protocol), switch_off(*template, protocol)
+        cut = f", cut off at max_tokens {protocol.max_tokens:,}" if protocol.max_tokens < SMALL_BUDGET else ""
+        yield topic.error(
+            "this model's chat template leaves thinking on, and the protocol has none: the reasoning would be graded "
+            f"as the answer{cut}",
+            f"set reasoning: {{start: {tags.start}, end: {tags.end}}} and max_tokens 32,768 (profile qwen3-thinking)"
+            + (f", or switch it off: chat_template_args: {{{switch}: false}}" if switch else ""),
+        )
+
+
+def _room_to_think(topic: Topic, budget: int) -> Iterator[Finding]:
+    message = f"max_tokens {budget:,} with a thinking model"
+    remedy = "raise max_tokens to 32,768 (profile qwen3-thinking) for every variant, and max_model_len with it"
+    if budget <= FAULTY_BUDGET:
+        yield topic.error(f"{message}: most answers would be cut off inside the reasoning and score 0", remedy)
+    elif budget < SMALL_BUDGET:
+        yield topic.warning(f"{message}: hard questions would be cut off", remedy)
+
+
+def check_prompts(study: Study, folder: Path | None, contexts: Mapping[str, int | None]) -> Iterator[Finding]:
+    """The prompts of each benchmark whose data is here, in the baseline's tokens, with their budget."""
+    if folder is None or not any((folder / n).exists() for n in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        return
+    from bitparity.exam.rendering import Renderer
+
+    try:
+        renderer = Renderer(folder, study.variants[study.baseline].engine.trust_remote_code)
+    except BitparityError as problem:
+        yield Topic("prompts").error(str(problem), _remedy(problem, "tokenizer"))
+        return
+    for spec in filter(_data_is_here, study.benchmarks):  # other data is checked by the run before anything loads
+        yield from _exam(Topic(f"prompts of {spec.name}"), spec, renderer, contexts)
+
+
+def _exam(
+    topic: Topic, spec: BenchmarkSpec, renderer: Renderer, contexts: Mapping[str, int | None]
+) -> Iterator[Finding]:
+    part: Part = "data"
+    try:
+        exam = build_exam(spec, renderer)
+        part = "length"
+        for name, context in contexts.items():
+            check_lengths(exam, name, context)
+    except BitparityError as problem:
+        yield topic.error(str(problem), _remedy(problem, part, spec.name))
+        return
+    longest = max((entry.prompt_tokens or 0 for entry in exam.items), default=0)
+    yield topic.ok(f"{len(exam.items):,} items, the longest prompt has {longest:,} tokens")
+    for note in exam.notes:
+        yield topic.warning(note, "change the protocol if that was not meant")
+
+
+def _data_is_here(spec: BenchmarkSpec) -> bool:
+    return not spec.name.startswith(LM_EVAL_PREFIX) and hub_source(spec) is None
+
+
+def _remedy(problem: BitparityError, part: Part, benchmark: str | None = None) -> str:
+    """The remedy for an error in making the prompts; `part` was being looked at, for one benchmark."""
+    if isinstance(problem, MissingDependencyError):
+        return str(problem).partition("Install it with: ")[2]
+    if isinstance(problem, UnavailableError):
+        setup = benchmark and benchmark_class(benchmark).info.setup
+        return f"set up what it needs{f' ({setup})' if setup else ''}, or leave this benchmark out"
+    if isinstance(problem, DataError):
+        return "correct the file that 'data:' names, or leave 'data' out to take the data set from the hub"
+    return {
+        "tokenizer": "copy or download the tokenizer's files again; a newer model may need a newer transformers",
+        "data": "change the protocol, or name a 'tokenizer' whose chat template takes it",
+        "length": "raise max_model_len or lower max_tokens",
+    }[part]

@@ -1,0 +1,41 @@
+"""Check of the servers: each answers, has the model and takes the key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bitparity.doctor.findings import Finding, Topic
+from bitparity.doctor.host import Host
+from bitparity.engines.registry import engine_of
+from bitparity.errors import BitparityError
+from bitparity.schema import Study, Variant
+
+
+def check_servers(study: Study, host: Host) -> tuple[dict[str, Mapping[str, object]], list[Finding]]:
+    """What the server of each variant says of itself and the model, and the findings on it."""
+    served: dict[str, Mapping[str, object]] = {}
+    findings = []
+    for name, variant in study.variants.items():
+        if not engine_of(variant.engine).served or variant.control:
+            continue
+        topic = Topic(f"server of {name}")
+        try:
+            served[name] = host.serves(variant)
+            findings.append(_served(topic, variant, served[name]))
+        except BitparityError as problem:
+            remedy = "start it, or correct base_url, model or api_key_env in the study"
+            findings.append(topic.error(str(problem), remedy))
+    return served, findings
+
+
+def _served(topic: Topic, variant: Variant, about: Mapping[str, object]) -> Finding:
+    url = variant.engine.base_url
+    if about.get("unlisted"):
+        return topic.warning(
+            f"{url} answers, but does not list its models ({about['unlisted']}): nothing shows that it has "
+            f"'{variant.model}'",
+            "check that base_url ends in /v1, as most servers want it, and the model's name",
+        )
+    version = " ".join(str(about[key]) for key in ("software", "version") if about.get(key)) or "of unknown kind"
+    length = f", context of {about['max_model_len']:,} tokens" if about.get("max_model_len") else ""
+    return topic.ok(f"{url} serves '{variant.model}' ({version}{length})")

