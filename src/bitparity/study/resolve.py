@@ -126,12 +126,17 @@ def _engine(name: str, given: Mapping[str, object]) -> EngineSpec:
 
 def _not_taken(kind: str, keys: list[str]) -> str:
     names = ", ".join(keys)
+    others = [other for other in built_in() if _takes(other, keys)]
     if engine_class(kind).served:
         said = f"engine {kind} cannot set {names}: the server decides that"
     else:
-        others = [other for other in built_in() if set(keys) <= {*engine_class(other).takes}]
         said = f"engine {kind} takes no {names}" + (f", which engine {' or '.join(others)} has" if others else "")
     return f"{said}; remove it from this variant's engine, or from the study's and set it where other engines need it"
+
+
+def _takes(kind: str, keys: list[str]) -> bool:
+    engine = engine_class(kind)
+    return not engine.recorded and {*keys} <= {*engine.takes}
 
 
 def _variant(name: str, given: VariantFile, model: str, engine: EngineSpec, folder: Path) -> Variant:
