@@ -52,7 +52,7 @@ def test_recorded_answers_over_two_nodes_are_those_of_one_device(two: Nodes, tmp
         (engine,) = entry.engines  # one class of devices
         assert engine.devices
     (session,) = environment.cluster_sessions
-    assert session["samples"] == 36
+    assert session.samples == 36
     assert "ray" not in ended.stderr.lower()
 
 

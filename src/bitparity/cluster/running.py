@@ -21,7 +21,7 @@ from bitparity.generation.session import record_engine, show_start
 from bitparity.grading.live import usable_cores
 from bitparity.progress.events import GENERATING, Events, PhaseChanged, VariantEnded
 from bitparity.records import Sample, output_tokens
-from bitparity.store.environment import Loads
+from bitparity.store.environment import ClusterSession, Loads
 
 __all__ = ["connected", "run_on_cluster"]
 
@@ -98,8 +98,10 @@ class _Session:
             name: {"busy_seconds": round(s.busy, 3), "loading_seconds": round(s.loading, 3)} for name, s in spent
         }
         seconds = round(time.monotonic() - self._started, 3)
-        session = {"at": self._at, "seconds": seconds, "samples": self._samples, "output_tokens": self._tokens}
-        self._prepared.environment.cluster_sessions.append({**session, "devices": devices})
+        session = ClusterSession(
+            at=self._at, seconds=seconds, samples=self._samples, output_tokens=self._tokens, devices=devices
+        )
+        self._prepared.environment.cluster_sessions.append(session)
         self._prepared.note()
 
 

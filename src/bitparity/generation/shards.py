@@ -206,7 +206,7 @@ def _joined(target: Run, runs: Sequence[Run]) -> RunRecord:
     environment = target.environment()
     for run in runs:
         own = run.environment()
-        source: dict[str, Any] = own.shard or {"path": str(run.path.resolve())}
+        source: dict[str, int | str] = {**own.shard} if own.shard else {"path": str(run.path.resolve())}
         part = next((m for m in environment.merged if m.source == source), None)
         if part is None:
             part = MergedPart(source=source, counts={})
@@ -240,5 +240,5 @@ def _check_identity(name: str, one: Mapping[str, Any], other: Mapping[str, Any],
 
 def _absent(merged: Sequence[MergedPart]) -> list[str]:
     """The shards that nothing was merged of."""
-    held = {(m.source["index"], m.source["of"]) for m in merged if "of" in m.source}
+    held = {(int(m.source["index"]), int(m.source["of"])) for m in merged if "of" in m.source}
     return [f"{i}/{of}" for of in sorted({of for _, of in held}) for i in range(1, of + 1) if (i, of) not in held]

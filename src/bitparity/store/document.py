@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    JsonValue,
     ModelWrapValidatorHandler,
     PrivateAttr,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
+
+JsonObject = dict[str, JsonValue]
+"""A JSON object whose keys another program, or another room, decides."""
 
 
 class Document(BaseModel):
@@ -29,14 +33,14 @@ class Document(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _note_order(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _note_order(cls, value: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         made = handler(value)
         if isinstance(value, Mapping):
             made._order = tuple(value)
         return made
 
     @model_serializer(mode="wrap")
-    def _in_order(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _in_order(self, handler: SerializerFunctionWrapHandler) -> JsonObject:
         values = handler(self)
         defaults = {
             name: field.get_default(call_default_factory=True) for name, field in type(self).model_fields.items()

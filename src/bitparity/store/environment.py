@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 import bitparity
 from bitparity.models.identity import differing
-from bitparity.store.document import Document
+from bitparity.store.document import Document, JsonObject
 
 Number = int | float  # written back as it was read: 0 does not become 0.0
-Counts = dict[str, dict[str, Any]]  # by "generation" and "loads"; None where something was not counted
-Facts = dict[str, Any]  # JSON values that an engine tells of itself; which there are depends on the engine
+Counts = dict[str, dict[str, Number | None]]  # by "generation" and "loads"; None where something was not counted
+Facts = JsonObject  # what an engine or a checkpoint tells of itself; which keys there are depends on its kind
 
 INVOCATION = ("bitparity", "python", "platform", "cpus")
 _DEVICE = ("device_uuid", "mig")
@@ -30,10 +29,10 @@ class EngineRecord(Document):
 
     facts: Facts
     sessions: list[str] = Field(default_factory=list)
-    starts: list[dict[str, Any]] = Field(default_factory=list)
-    devices: list[dict[str, Any]] = Field(default_factory=list)
+    starts: list[JsonObject] = Field(default_factory=list)
+    devices: list[JsonObject] = Field(default_factory=list)
 
-    def places(self) -> list[dict[str, Any]]:
+    def places(self) -> list[JsonObject]:
         """The devices of these engines; where none was noted, the one of their facts."""
         return self.devices or device_of(self.facts)
 
@@ -71,9 +70,9 @@ class VariantRecord(Document):
     identity: Facts = Field(default_factory=dict)
     engines: list[EngineRecord] = Field(default_factory=list)
     exam: dict[str, str | None] = Field(default_factory=dict)
-    sampling: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    sampling: dict[str, JsonObject] = Field(default_factory=dict)
     generation: Generation | None = None
-    sent: dict[str, list[dict[str, Any]]] = Field(default_factory=dict)
+    sent: dict[str, list[JsonObject]] = Field(default_factory=dict)
     restarts: list[Restart] = Field(default_factory=list)
     loads: Loads | None = None
 
@@ -89,16 +88,31 @@ class VariantRecord(Document):
             old = self.counts().get(key, {})
             total = {**dict.fromkeys(values, 0), **old}
             for unit, value in values.items():
-                parts = (total[unit], value, less.get(key, {}).get(unit, 0))
-                total[unit] = None if None in parts else round(parts[0] + parts[1] - parts[2], 3)
+                before = less.get(key, {}).get(unit, 0)
+                total[unit] = _added(total[unit], value, None if before is None else -before)
             setattr(self, key, kinds[key].model_validate(total))
+
+
+def _added(*parts: Number | None) -> Number | None:
+    known = [part for part in parts if part is not None]
+    return round(sum(known), 3) if len(known) == len(parts) else None
 
 
 class MergedPart(Document):
     """One run directory that was merged into this one, with what it brought the last time, by variant."""
 
-    source: dict[str, Any]
+    source: dict[str, int | str]
     counts: dict[str, Counts]
+
+
+class ClusterSession(Document):
+    """One session on many devices: wall seconds, what was answered, and the seconds of each device."""
+
+    at: str
+    seconds: Number
+    samples: int
+    output_tokens: int | None
+    devices: dict[str, dict[str, Number]]
 
 
 class RunRecord(Document):
@@ -112,7 +126,7 @@ class RunRecord(Document):
     cpus: int | None = None
     not_run: dict[str, str] = Field(default_factory=dict)
     merged: list[MergedPart] = Field(default_factory=list)
-    cluster_sessions: list[dict[str, Any]] = Field(default_factory=list)
+    cluster_sessions: list[ClusterSession] = Field(default_factory=list)
 
     def variant(self, name: str) -> VariantRecord:
         """The record of a variant; an empty one where nothing is recorded of it yet."""
@@ -133,17 +147,17 @@ def join_engine(engines: list[EngineRecord], entry: EngineRecord) -> None:
     known.devices = _once(places)
 
 
-def _once(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _once(values: list[JsonObject]) -> list[JsonObject]:
     return [value for number, value in enumerate(values) if value not in values[:number]]
 
 
-def device_of(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+def device_of(facts: Mapping[str, JsonValue]) -> list[JsonObject]:
     """The device that an engine names, as one entry; none where it names none."""
     found = {key: facts[key] for key in _DEVICE if facts.get(key) is not None}
     return [found] if found else []
 
 
-def this_invocation() -> dict[str, Any]:
+def this_invocation() -> dict[str, str | int | None]:
     """What runs bitparity here: its version, the interpreter, the operating system and the number of CPUs."""
     return {
         "bitparity": bitparity.__version__,
@@ -153,7 +167,7 @@ def this_invocation() -> dict[str, Any]:
     }
 
 
-def join_sent(known: list[dict[str, Any]], sent: Iterable[dict[str, Any]]) -> bool:
+def join_sent(known: list[JsonObject], sent: Iterable[JsonObject]) -> bool:
     """Add the sampling values that were sent otherwise than any known before; whether there were such."""
     before = len(known)
     for values in sent:
@@ -162,17 +176,19 @@ def join_sent(known: list[dict[str, Any]], sent: Iterable[dict[str, Any]]) -> bo
     return len(known) > before
 
 
-def _without_request(sent: Mapping[str, Any]) -> dict[str, Any]:
+def _without_request(sent: JsonObject) -> JsonObject:
     """The sampling values, less what each request has of its own."""
     return {key: value for key, value in sent.items() if key not in ("item", "sample", "seed")}
 
 
-def _same_kind(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    models = one.get("model", {}), other.get("model", {})
-    return without_place(one) == without_place(other) and not differing(*models)
+def _same_kind(one: Facts, other: Facts) -> bool:
+    one_model, other_model = one.get("model"), other.get("model")
+    if isinstance(one_model, dict) and isinstance(other_model, dict) and differing(one_model, other_model):
+        return False
+    return without_place(one) == without_place(other)
 
 
-def without_place(facts: Mapping[str, Any]) -> dict[str, Any]:
+def without_place(facts: Facts) -> Facts:
     """What may change a number: not which of several equal devices it is, nor how much room it has.
 
     The model is left out: of what checkpoints differ in, `models.differing` decides.
@@ -182,6 +198,6 @@ def without_place(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {**others, "device": kind, "mig": slice_kind(facts.get("mig"))}
 
 
-def slice_kind(mig: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def slice_kind(mig: JsonValue) -> JsonValue:
     """What an engine says of its MIG slice, less which of several equal GPUs it is on."""
-    return None if mig is None else {key: value for key, value in mig.items() if key != "gpu_uuid"}
+    return mig if not isinstance(mig, dict) else {key: value for key, value in mig.items() if key != "gpu_uuid"}

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def write_atomically(path: Path, chunks: Iterable[str]) -> None:
         raise storage_error(error, path) from None
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write one JSON document atomically."""
     write_atomically(path, [json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False), "\n"])
 
@@ -156,7 +156,7 @@ class AppendLog:
             self._file.truncate(position)
         return position
 
-    def append(self, records: Iterable[dict[str, Any]]) -> None:
+    def append(self, records: Iterable[Mapping[str, object]]) -> None:
         """Write records and wait until they are on disk; on failure the file is as it was before."""
         text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records)
         self.append_lines([text.encode("utf-8", _LONE)])

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from bitparity.records import Grade, Sample, SampleKey
 from bitparity.store.jsonl import broken_line, parsed_line, whole_lines
 
+Row = dict[str, Any]  # one JSON object of a file, not checked yet
+
 _SAMPLE_FIELDS = [f.name for f in fields(Sample) if f.name not in ("benchmark", "served_model")]  # of every line
 _MOST_SAMPLES = 10**6  # of one item; a larger number is a damaged line
 
@@ -21,13 +23,13 @@ _FINISH = b', "finish": "'
 _FAILED = _FINISH + b'error"'
 
 
-def sample_to_row(sample: Sample) -> dict[str, Any]:
+def sample_to_row(sample: Sample) -> dict[str, object]:
     """The stored form of a sample; the benchmark is the file's name."""
     row = {name: getattr(sample, name) for name in _SAMPLE_FIELDS}
     return row if sample.served_model is None else {**row, "served_model": sample.served_model}
 
 
-def sample_from_row(row: dict[str, Any], benchmark: str) -> Sample:
+def sample_from_row(row: Row, benchmark: str) -> Sample:
     """A sample from its stored form."""
     logprobs = row["logprobs"]
     pairs = None if logprobs is None else tuple((float(value), bool(greedy)) for value, greedy in logprobs)
@@ -35,12 +37,12 @@ def sample_from_row(row: dict[str, Any], benchmark: str) -> Sample:
     return Sample(benchmark=benchmark, logprobs=pairs, served_model=row.get("served_model"), **values)
 
 
-def grade_to_row(key: SampleKey, grade: Grade) -> dict[str, Any]:
+def grade_to_row(key: SampleKey, grade: Grade) -> dict[str, object]:
     """The stored form of a grade."""
     return {"item": key[0], "sample": key[1], **asdict(grade)}
 
 
-def grade_from_row(row: dict[str, Any]) -> tuple[SampleKey, Grade]:
+def grade_from_row(row: Row) -> tuple[SampleKey, Grade]:
     """A grade from its stored form."""
     values = {f.name: row[f.name] for f in fields(Grade)}
     return (row["item"], row["sample"]), Grade(**values)

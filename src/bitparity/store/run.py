@@ -19,7 +19,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import yaml
 from pydantic import ValidationError
@@ -30,7 +30,7 @@ from bitparity.schema import Study
 from bitparity.store.environment import RunRecord
 from bitparity.store.full_disk import FailOnFullDisk, write_under
 from bitparity.store.jsonl import file_stem, read_json, read_lines, storage_error, write_atomically, write_json
-from bitparity.store.rows import grade_from_row, item_id, sample_from_row, scan_samples
+from bitparity.store.rows import Row, grade_from_row, item_id, sample_from_row, scan_samples
 
 LINES_AT_ONCE = 1000  # handed over by `new_lines`
 
@@ -109,7 +109,7 @@ class Run:
             keys.merge(item_id(item), found)
         return keys
 
-    def rows(self, variant: str, benchmark: str, keys: SampleKeys) -> Iterator[tuple[SampleKey, dict[str, Any]]]:
+    def rows(self, variant: str, benchmark: str, keys: SampleKeys) -> Iterator[tuple[SampleKey, Row]]:
         """The stored rows of some samples, but for those that failed."""
         for found in scan_samples(self.samples_path(variant, benchmark)):
             if not found.failed and found.key in keys:
@@ -150,7 +150,7 @@ def study_difference(old: Study, new: Study, most: int = 6) -> str:
     return "; ".join(shown) + (f"; and {len(changed) - most} more" if len(changed) > most else "")
 
 
-def _flattened(value: Any, prefix: str = "") -> dict[str, Any]:
+def _flattened(value: object, prefix: str = "") -> dict[str, object]:
     if isinstance(value, dict) and value:
         parts = [_flattened(v, f"{prefix}.{k}" if prefix else str(k)) for k, v in value.items()]
     elif isinstance(value, list) and value and all(isinstance(v, dict) and "name" in v for v in value):
