@@ -149,7 +149,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         run = Run(given.run.resolve()) if given.run else made_run(folder, given.items, given.variants)
-        found = results.build(run).document()
+        found = results.build(run)
         start = time.perf_counter()
         html.write(run, found)
         seconds = time.perf_counter() - start
@@ -159,9 +159,9 @@ def main() -> None:
             figures = measure(browser, page, given.rounds)
         finally:
             browser.close()
-        measured = [entry for entry in found["benchmarks"].values() if entry["status"] == "measured"]
+        measured = list(found.measured.values())
         items = sum(entry["items"] for entry in measured)
-        completions = sum(entry["items"] * entry["samples"] for entry in measured) * len(found["variants"])
+        completions = sum(entry.items * entry.samples for entry in measured) * len(found.variants)
         size = round(page.stat().st_size / 1e6, 2)
         sizes = {"items": items, "completions": completions, "write_s": round(seconds, 1), "size_mb": size}
         print(json.dumps({**sizes, **figures}))

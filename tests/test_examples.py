@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from made_results import results as typed
 
 from bitparity.cli.app import app
 from bitparity.report.filling import fill
@@ -50,7 +51,7 @@ def test_the_document_has_a_row_for_each_benchmark_and_a_column_for_each_variant
         "benchmarks": {spec.name: {"status": "not_run", "reason": "?", "margin": 0.01} for spec in study.benchmarks},
     }
     before = (FOLDER / "results.zh.md").read_text(encoding="utf-8")
-    filled = fill(before, results)
+    filled = fill(before, typed(results))
     assert filled.cells == 7 * 4
     assert len([line for line in filled.messages if "filled 7 rows" in line]) == 1
     assert len([line for line in filled.messages if "is kept for study" in line]) == 1

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import base64
-import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from made_results import results as typed
 from support import write_jsonl, write_yaml
 
 from bitparity.benchmarks.gpqa_diamond import LETTERS, option_order
 from bitparity.progress.events import Events
 from bitparity.report import html
-from bitparity.report.html.book import Bench, Book, Entry
+from bitparity.report.html.book import Answer, Bench, Book, Entry
 from bitparity.results import build as results
+from bitparity.results.schema import Results
 from bitparity.runner import run_study
 from bitparity.store.run import Run
 from bitparity.study.resolve import load_study
@@ -26,10 +26,10 @@ HOSTILE = (
 )
 
 
-def finished(study: Path, folder: Path) -> tuple[Run, dict[str, Any]]:
+def finished(study: Path, folder: Path) -> tuple[Run, Results]:
     """A finished run with its results."""
     run = run_study(load_study(study), folder, Events()).run
-    return run, results.write(run).document()
+    return run, results.write(run)
 
 
 def page(run: Run) -> str:
@@ -80,7 +80,8 @@ def hostile_run(folder: Path) -> Run:
     for n, text in ((0, "x" * 1_000_000), (1, "\\udfff\\ud800 \\u0000 broken. The answer is A.")):
         lines[n] = lines[n][: lines[n].index('"text"')] + f'"text": "{text}"}}'
     (folder / "fp8.jsonl").write_text("\n".join(lines) + "\n")
-    run, found = finished(study, folder / "run")
+    run, made = finished(study, folder / "run")
+    found = made.document()
     found["study"]["name"] = HOSTILE
     found["variants"]["fp8"]["model"] = HOSTILE
     found["variants"]["fp8"]["engine"]["device_name"] = HOSTILE
@@ -88,13 +89,13 @@ def hostile_run(folder: Path) -> Run:
         {"name": HOSTILE, "variant": HOSTILE, "level": "warning", "value": None, "message": HOSTILE + "\ud800\x1b"}
     )
     found["benchmarks"]["<script>x</script>"] = {"status": "not_run", "reason": HOSTILE, "margin": 0.01}
-    html.write(run, found, withhold="nothing")
+    html.write(run, typed(found), withhold="nothing")
     return run
 
 
-def filled_out(found: Mapping[str, Any]) -> dict[str, Any]:
+def filled_out(found: Results) -> Results:
     """Results with something in every part of the page: speed, programs, platforms, many subgroups, long names."""
-    results: dict[str, Any] = json.loads(json.dumps(found))
+    results = found.document()
     for number, variant in enumerate(results["variants"].values()):
         variant |= {
             "model": "organisation/" + "a-rather-long-name-of-a-checkpoint-" * 4,
@@ -125,16 +126,16 @@ def filled_out(found: Mapping[str, Any]) -> dict[str, Any]:
         }
         | {"benchmarks": ["a", "b"], "margin": 0.03, "control": False}
     }
-    return results
+    return typed(results)
 
 
 def made_book(entries: int, size: int) -> Book:
     """A book of random texts of about `size` characters, which compress badly; every other item flipped."""
     draw = random.Random(1)
 
-    def answer(mark: str) -> list[Any]:
+    def answer(mark: str) -> Answer:
         text = base64.b64encode(draw.randbytes(size * 3 // 4)).decode()
-        return [text, mark * 2, 0, mark, 100, "stop", []]
+        return Answer(text, mark * 2, 0, mark, 100, "stop", [])
 
     def entry(n: int) -> Entry:
         code = n % 4

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from made_results import results as typed
 from support import SHARED_DATA, Cli
 
 from bitparity.compare import readers as imports
@@ -183,7 +184,7 @@ def card_results(**entry: Any) -> dict[str, Any]:
 def test_a_model_card_is_read_by_the_hubs_own_library() -> None:
     hub = pytest.importorskip("huggingface_hub", reason="checked with the hub's library")
     data = pytest.importorskip("huggingface_hub.repocard_data")
-    text = model_cards(card_results())
+    text = model_cards(typed(card_results()))
     name, (result,) = data.model_index_to_eval_results(yaml.safe_load(text)["model-index"])
     assert name == "Qwen3-32B-NVFP4"
     assert (result.metric_value, result.metric_type) == (81.2, "accuracy")
@@ -206,7 +207,7 @@ def test_a_model_card_is_read_by_the_hubs_own_library() -> None:
     ],
 )
 def test_a_figure_that_is_not_the_benchmarks_stays_out_of_the_card(entry: dict[str, Any], said: str) -> None:
-    text = model_cards(card_results(**entry))
+    text = model_cards(typed(card_results(**entry)))
     assert said in text
     assert yaml.safe_load(text) is None
 

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_results import results as typed
 from support import Cli
 from test_words import compared
 
 from bitparity.report import filling
-from bitparity.report.filling import fill
+from bitparity.report.filling import Filled
 from bitparity.report.words import score
 
 
@@ -30,6 +31,14 @@ def measured(scores: dict[str, float], compare: dict[str, dict[str, Any]], **mor
         "comparisons": compare,
         "guards": [],
     } | more
+
+
+def fill(document: str, results: dict[str, Any]) -> Filled:
+    return filling.fill(document, typed(results))
+
+
+def shown(results: dict[str, Any], benchmark: str, variant: str) -> str:
+    return score(typed(results).benchmarks[benchmark].scores[variant], "zh")
 
 
 @pytest.fixture(name="results")
@@ -93,8 +102,7 @@ def rows(text: str) -> dict[str, list[str]]:
 def test_a_chinese_table_is_filled(results: dict[str, Any]) -> None:
     filled = fill(CHINESE, results)
     found = rows(filled.text)
-    scores = results["benchmarks"]["math500"]["scores"]
-    assert found["ＭＡＴＨ－５００"][:3] == [score(scores[name], "zh") for name in ("nvfp4", "fp8", "bf16")]
+    assert found["ＭＡＴＨ－５００"][:3] == [shown(results, "math500", name) for name in ("nvfp4", "fp8", "bf16")]
     assert found["ＭＡＴＨ－５００"][0] == "80.0%（78.0 至 82.0）"
     note = found["ＭＡＴＨ－５００"][3]
     assert "nvfp4：损失 5.0 个百分点（3.0 至 7.0），超出 2 个百分点的界值" in note
@@ -256,7 +264,7 @@ def test_a_document_that_cannot_be_filled(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(filling.UserInputError, match=said):
-        filling.write(path, results)
+        filling.write(path, typed(results))
     assert content is None or path.read_bytes() == content
 
 
@@ -319,7 +327,7 @@ def test_every_cell_of_a_variant_and_a_benchmark_is_filled_and_no_other(
             if benchmark and variant in twice:
                 continue
             if benchmark and variant:
-                expected = score(results["benchmarks"][benchmark]["scores"][variant], "zh")
+                expected = shown(results, benchmark, variant)
                 assert cell == expected or cell.startswith(f"{expected}；")
             elif name != "备注":
                 assert cell == row[column].strip()

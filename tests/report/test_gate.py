@@ -13,8 +13,10 @@ from support import Cli, replay_study
 
 from bitparity.errors import RunError
 from bitparity.progress.events import Events
-from bitparity.report.gate import Line, check_run, exit_code, judge, junit
+from bitparity.report import gate
+from bitparity.report.gate import Line, check_run, exit_code, junit
 from bitparity.results.build import write
+from bitparity.results.schema import Results
 from bitparity.runner import run_study
 from bitparity.store.run import Run
 from bitparity.study.resolve import load_study
@@ -84,6 +86,10 @@ def test_a_run_that_is_not_whole_does_not_pass(tmp_path: Path, cli: Cli) -> None
 
 def built(finished: Path) -> dict[str, Any]:
     return write(Run(finished)).document()
+
+
+def judge(document: dict[str, Any], require: gate.Require = "every") -> list[Line]:
+    return gate.judge(Results.model_validate(document), require)
 
 
 def test_what_was_not_run_is_skipped_and_keeps_the_gate_shut(finished: Path) -> None:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from made_results import results
 from support import Cli, replay_study
 
-from bitparity.report.graders import GraderRow, grader_rows
+from bitparity.report.tables import GraderRow, grader_rows
 
 
 def test_the_primary_grader_comes_first() -> None:
-    results = {
+    found = {
         "variants": {"a": {}, "b": {}},
         "benchmarks": {
             "two": {
@@ -20,7 +21,7 @@ def test_the_primary_grader_comes_first() -> None:
             "none": {"status": "not_run", "reason": "gated"},
         },
     }
-    assert list(grader_rows(results)) == [
+    assert list(grader_rows(results(found))) == [
         GraderRow("two", "z", True, [1.0, 0.25]),
         GraderRow("two", "k", False, [0.5, None]),
     ]

@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_results import results as typed
+from made_results import typed as typed_as
 from markdown_it import MarkdownIt
 from rich.console import Console
 from support import Cli, answers, math_rows, write_jsonl, write_yaml
 
+from bitparity.compare.schema import Outcome
 from bitparity.report import comparison, filling, markdown, plots, terminal
-from bitparity.report.plain import cleaned
+from bitparity.report.plain import shortened
 
 HOSTILE = [
     "\x1b]0;title\x07\x1b[2J\x1b[1;31mred\x1b[0m",
@@ -82,7 +85,7 @@ def printed(show: Any, results: Any, colour: bool = False) -> str:
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_the_terminal_shows_text_and_obeys_none_of_it(found: Any, text: str) -> None:
-    results = poisoned(found, text)
+    results = typed(poisoned(found, text))
     shown = printed(terminal.show, results)
     assert is_plain(shown)
     assert len(shown) < 200_000
@@ -96,17 +99,21 @@ def test_a_comparison_on_the_terminal_too(found: Any, text: str) -> None:
     results = poisoned(found, text)
     results["benchmarks"].popitem()
     (entry,) = results["benchmarks"].values()
-    entry |= {"margin_from": text, "not_compared": {"x": text}}
-    for c in entry["comparisons"].values():
-        c |= {"baseline": 0.5, "candidate": 0.4}
-    entry["subgroups"] = {"fp8": {text: entry["comparisons"]["fp8"]}}
-    results |= {"only_in_candidates": {text: [text]}, "overall": {}}
-    assert is_plain(printed(comparison.show, results))
+    compared = {
+        name: {key: c[key] for key in ("items", "difference", "ci95", "lost", "gained", "verdict", "loss_shown")}
+        for name, c in entry["comparisons"].items()
+    }
+    entry = {key: entry[key] for key in ("metric", "items", "guards")} | {"margin_from": text, "comparisons": compared}
+    part = {key: compared["fp8"][key] for key in ("items", "difference", "ci95", "lost", "gained")}
+    entry |= {"not_compared": {"x": text}, "subgroups": {"fp8": {text: part}}}
+    variants = {name: {"source": text, "baseline": v["baseline"]} for name, v in results["variants"].items()}
+    outcome = {"variants": variants, "benchmarks": {text: entry}, "only_in_candidates": {text: [text]}}
+    assert is_plain(printed(comparison.show, typed_as(Outcome, outcome)))
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_markdown_has_no_link_picture_or_html_from_outside(found: Any, text: str) -> None:
-    results = poisoned(found, text)
+    results = typed(poisoned(found, text))
     for document in (markdown.render(results), markdown.summary(results), markdown.render(results, "zh")):
         assert is_plain(document)
         tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(document)
@@ -123,18 +130,17 @@ def test_a_filled_table_keeps_its_lines(found: Any, text: str) -> None:
     results = json.loads(json.dumps(found))
     results["benchmarks"]["gpqa_diamond"] = {"status": "not_run", "reason": text, "margin": 0.05}
     document = "| | NVFP4 | FP8 | BF16 | notes |\n|-|-|-|-|-|\n| MATH-500 | | | | |\n| GPQA Diamond | | | | |\nend\n"
-    once = filling.fill(document, results)
+    once = filling.fill(document, typed(results))
     assert is_plain(once.text)
     assert once.text.count("\n") == document.count("\n")
-    assert filling.fill(once.text, results).text == once.text
+    assert filling.fill(once.text, typed(results)).text == once.text
     assert once.text.count("<!-- bitparity -->") == once.text.count("<!-- /bitparity -->") == 2
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=200))
 @settings(max_examples=200)
 def test_any_text_is_plain_once_it_is_cleaned(text: str) -> None:
-    ((key, (value,)),) = cleaned({text: [text]}).items()
-    assert all(is_plain(each.replace("\t", "")) for each in (key, value, markdown.escaped(text)))
+    assert all(is_plain(each.replace("\t", "")) for each in (shortened(text), markdown.escaped(text)))
 
 
 def test_ids_and_errors_reach_the_terminal_as_text(cli: Cli, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import gzip
 import json
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,18 @@ import pytest
 from html_support import HOSTILE, finished, gpqa_study, hostile_run, made_book, page
 from hypothesis import given
 from hypothesis import strategies as st
+from made_results import results as typed
+from made_results import typed as typed_as
 from support import Cli, replay_study, write_jsonl
 
 from bitparity.report import html, markdown, words
+from bitparity.report.gated import is_gated
 from bitparity.report.html import book as books
-from bitparity.report.html import figures, svg
+from bitparity.report.html import lengths, svg
 from bitparity.report.html.book import Book, Packed, collect, cut, pack
-from bitparity.report.html.gating import is_gated
 from bitparity.report.html.page import json_in_script, render
 from bitparity.report.plain import clean, flat
+from bitparity.results.schema import Comparison, Results
 from bitparity.store.run import Run
 
 EMPTY = Book((), 0, (), (), (), {})
@@ -83,7 +86,7 @@ def index(seen: Seen) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, Any], Seen]:
+def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Results, Seen]:
     folder = tmp_path_factory.mktemp("toy")
     wrong = {"bf16": [1], "fp8": [1, 2], "nvfp4": [2, 3, 4, 5, 6, 7]}
     run, found = finished(replay_study(folder, 40, wrong), folder / "run")
@@ -129,7 +132,7 @@ def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
     assert "\x1b" not in page(Run(tmp_path / "run"))
 
 
-def test_the_policy_allows_this_script_and_this_style_and_no_request(toy: tuple[Run, dict[str, Any], Seen]) -> None:
+def test_the_policy_allows_this_script_and_this_style_and_no_request(toy: tuple[Run, Results, Seen]) -> None:
     import hashlib
 
     seen = toy[2]
@@ -147,42 +150,43 @@ def test_the_policy_allows_this_script_and_this_style_and_no_request(toy: tuple[
 # ---------------------------------------------------------------- figures
 
 
-def expected_rows(found: Mapping[str, Any]) -> Iterable[list[str]]:
+def expected_rows(found: Results) -> Iterable[list[str]]:
     """The table rows that results.json asks for, in words."""
-    for bench, entry in found["benchmarks"].items():
-        for name, score in entry["scores"].items():
-            cut_off, no_answer = words.percent(score["cut_off"]), words.percent(score["no_answer"])
-            yield [name, "", f"cut off {cut_off}", "", f"no answer {no_answer}", f"unscored {score['unscored']}"]
-        for name, c in entry["comparisons"].items():
-            points, bounds, verdict = words.points(c["difference"]), words.interval(c["ci95"]), words.verdict_words(c)
-            lost, gained = str(c["lost"]), str(c["gained"])
-            tests = [words.p_value(c["p_value"]), words.p_value(c["p_adjusted"]), words.percent(c["recovery"])]
-            figures = [points, bounds, f"{lost} / {gained}", *tests, words.margin(entry["margin"]), verdict]
-            yield [bench, name, str(c["items"]), *figures]
+    for bench, entry in found.benchmarks.items():
+        for name, score in entry.scores.items():
+            cut_off, no_answer = words.percent(score.cut_off), words.percent(score.no_answer)
+            yield [name, "", f"cut off {cut_off}", "", f"no answer {no_answer}", f"unscored {score.unscored}"]
+        for name, c in entry.comparisons.items():
+            points, bounds, verdict = words.points(c.difference), words.interval(c.ci95), words.verdict_words(c)
+            lost, gained = str(c.lost), str(c.gained)
+            tests = [words.p_value(c.p_value), words.p_value(c.p_adjusted), words.percent(c.recovery)]
+            figures = [points, bounds, f"{lost} / {gained}", *tests, words.margin(entry.margin), verdict]
+            yield [bench, name, str(c.items), *figures]
             yield [name, "", f"{points} ({bounds})", verdict]
-            yield [name, lost, "", gained, words.percent(c["flips"])]
-        for name, group in entry["subgroups"].items():
-            yield [name, str(group["items"]), "", *map(words.percent, group["means"].values())]
-        for metric in next(iter(entry["scores"].values()))["metrics"]:
-            label = f"{metric} primary" if metric == entry["metric"] else metric
-            yield [bench, label, *(words.percent(score["metrics"][metric]) for score in entry["scores"].values())]
+            yield [name, lost, "", gained, words.percent(c.flips)]
+        for name, group in entry.subgroups.items():
+            yield [name, str(group.items), "", *map(words.percent, group.means.values())]
+        for metric in next(iter(entry.scores.values())).metrics:
+            label = f"{metric} primary" if metric == entry.metric else metric
+            yield [bench, label, *(words.percent(score.metrics[metric]) for score in entry.scores.values())]
 
 
-def test_the_figures_are_those_of_results_in_the_same_words(toy: tuple[Run, dict[str, Any], Seen]) -> None:
+def test_the_figures_are_those_of_results_in_the_same_words(toy: tuple[Run, Results, Seen]) -> None:
     _, found, seen = toy
     assert [row for row in expected_rows(found) if row not in seen.rows] == []
-    entry = found["benchmarks"]["math500"]
+    entry = found.benchmarks["math500"]
     cells = next(row for row in seen.rows if row[0].startswith("math500 40 items, margin "))
-    assert words.margin(entry["margin"]) in cells[0]
-    for name, cell in zip(found["variants"], cells[1:], strict=True):
-        said = [name, words.score(entry["scores"][name])]
-        if name in entry["comparisons"]:
-            c = entry["comparisons"][name]
-            said += [f"{words.points(c['difference'])} ({words.interval(c['ci95'])})", words.verdict_words(c)]
+    assert words.margin(entry.margin) in cells[0]
+    for name, cell in zip(found.variants, cells[1:], strict=True):
+        said = [name, words.score(entry.scores[name])]
+        if name in entry.comparisons:
+            c = entry.comparisons[name]
+            said += [f"{words.points(c.difference)} ({words.interval(c.ci95)})", words.verdict_words(c)]
         assert cell.startswith(" ".join(said))
-    for sentence in (words.noise(found), *(words.sentence(name, found) for name in words.candidates(found))):
+    sentences = [words.sentence(name, found.benchmarks) for name in found.candidates]
+    for sentence in (words.noise(found), *sentences):
         assert sentence in seen.words()
-    assert all(" ".join(guard["message"].split()) in seen.words() for guard in entry["guards"])
+    assert all(" ".join(guard.message.split()) in seen.words() for guard in entry.guards)
 
 
 def test_a_plot_draws_what_the_table_says() -> None:
@@ -190,11 +194,12 @@ def test_a_plot_draws_what_the_table_says() -> None:
         "difference": -0.03, "ci95": [-0.05, -0.01], "loss_shown": True, "verdict": "inconclusive", "control": False,
         "lost": 5, "gained": 2, "items": 100,
     }  # fmt: skip
-    plot = svg.interval_row(comparison, 0.02, svg.Scale(-0.1, 0.1))
+    plot = svg.interval_row(typed_as(Comparison, comparison), 0.02, svg.Scale(-0.1, 0.1))
     assert 'x1="25%" x2="45%"' in plot  # the interval
     assert 'x="40%" width="20%"' in plot  # the margin
     assert 'x="35%"' in plot  # the difference
-    bars = svg.flips_row(comparison, {"lost": 1, "gained": 3, "items": 100}, 0.1)
+    control = typed_as(Comparison, {"lost": 1, "gained": 3, "items": 100})
+    bars = svg.flips_row(typed_as(Comparison, comparison), control, 0.1)
     assert 'x="25%" width="25%"' in bars
     assert 'x="50%" width="10%"' in bars
     assert 'x1="45%"' in bars  # the control's losses
@@ -208,12 +213,12 @@ def test_ticks_are_few_and_inside(low: float, span: float) -> None:
     assert all(low - 1e-6 <= tick <= low + span + 1e-6 for tick in found)
 
 
-def test_flips_of_the_browser_are_those_of_the_results(toy: tuple[Run, dict[str, Any], Seen]) -> None:
+def test_flips_of_the_browser_are_those_of_the_results(toy: tuple[Run, Results, Seen]) -> None:
     _, found, seen = toy
     browser = index(seen)
     for (variant, _), codes in zip(browser["compared"], browser["changes"], strict=True):
-        comparison = found["benchmarks"]["math500"]["comparisons"][browser["variants"][variant]]
-        assert (codes.count("0"), codes.count("1")) == (comparison["lost"], comparison["gained"])
+        comparison = found.benchmarks["math500"].comparisons[browser["variants"][variant]]
+        assert (codes.count("0"), codes.count("1")) == (comparison.lost, comparison.gained)
 
 
 def test_flips_of_several_samples_count_items(tmp_path: Path) -> None:
@@ -225,23 +230,24 @@ def test_flips_of_several_samples_count_items(tmp_path: Path) -> None:
     book = collect(run, found, "nothing")
     kinds = [books.CHANGES[entry.changes[0]] for entry in sorted(book.entries, key=lambda entry: entry.id)]
     assert kinds == ["lost", "both_right", "gained", "both_wrong", "both_right"]
-    comparison = found["benchmarks"]["gpqa_diamond"]["comparisons"]["fp8"]
-    assert (comparison["lost"], comparison["gained"]) == (1, 1)
+    comparison = found.benchmarks["gpqa_diamond"].comparisons["fp8"]
+    assert (comparison.lost, comparison.gained) == (1, 1)
     first = next(entry for entry in book.entries if entry.id == "rec0")
     assert first.short == (words.percent(2 / 3), words.percent(1 / 3))
     assert len(first.questions) == len(first.references) == 3  # each sample has its own order of the options
     assert [answer[3] for answer in first.answers[0]] == ["1", "1", "0"]
 
 
-def test_speed_is_shown_where_it_was_measured_and_never_for_recordings(toy: tuple[Run, dict[str, Any], Seen]) -> None:
+def test_speed_is_shown_where_it_was_measured_and_never_for_recordings(toy: tuple[Run, Results, Seen]) -> None:
     run, found, seen = toy
     assert "No speed is known" in seen.words()
-    measured = json.loads(json.dumps(found))
+    document = found.document()
     for name, seconds, size in (("bf16", 2.0, 1_000_000_000), ("fp8", 1.0, 500_000_000), ("nvfp4", 0.5, 300_000_000)):
-        variant = measured["variants"][name]
+        variant = document["variants"][name]
         variant["engine"] = {"engine": "vllm", "version": "1"}
         variant["identity"] = {"weights": {"bytes": size}}
         variant["generation"] = {"seconds": seconds, "samples": 40, "output_tokens": 3000}
+    measured = typed(document)
     text = Seen(render(measured, collect(run, found, "gated"), Packed("", [], 0)))
     assert "fp8 3,000 2.00 0.50 0.50" in text.words()
     speed, weights = (a["aria-label"] or "" for t, a in text.tags if t == "svg" and a.get("role") == "img")
@@ -258,15 +264,15 @@ def test_speed_is_shown_where_it_was_measured_and_never_for_recordings(toy: tupl
 
 @given(st.lists(st.integers(1, 200_000), min_size=1))
 def test_ticks_of_lengths_are_round_few_and_inside(tokens: list[int]) -> None:
-    on = figures.length_scale({"a": tokens, "b": []})
-    found = figures.length_ticks(on)
+    on = lengths.length_scale({"a": tokens, "b": []})
+    found = lengths.length_ticks(on)
     assert len(found) <= 6
     assert all(min(tokens) <= tick <= max(*tokens, min(tokens) + 1) for tick in found)
     assert all(str(tick).rstrip("0") in ("1", "2", "3", "5") for tick in found)
 
 
 def test_lengths_are_counted_on_one_scale() -> None:
-    rows = figures.length_rows({"a": [10, 20, 30, 1000], "b": [10, 10, 10], "c": []})
+    rows = lengths.length_rows({"a": [10, 20, 30, 1000], "b": [10, 10, 10], "c": []})
     assert set(rows) == {"a", "b"}
     assert sum(rows["a"].bins) == 4
     assert rows["b"].bins[0] == 3
@@ -276,24 +282,22 @@ def test_lengths_are_counted_on_one_scale() -> None:
 # ---------------------------------------------------------------- what stands in the page
 
 
-def test_a_benchmark_that_was_not_run_says_why(toy: tuple[Run, dict[str, Any], Seen]) -> None:
-    found = toy[1]
+def test_a_benchmark_that_was_not_run_says_why(toy: tuple[Run, Results, Seen]) -> None:
+    found = toy[1].document()
     added = {"status": "not_run", "reason": "the data set is gated", "margin": 0.05}
     more = {**found, "benchmarks": {**found["benchmarks"], "aime24": added}}
-    assert "aime24 N/A reason: the data set is gated" in Seen(render(more, EMPTY, Packed("", [], 0))).words()
+    assert "aime24 N/A reason: the data set is gated" in Seen(render(typed(more), EMPTY, Packed("", [], 0))).words()
     nothing = {**found, "benchmarks": {"math500": added}, "overall": {}}
-    seen = Seen(render(nothing, EMPTY, Packed("", [], 0)))
+    seen = Seen(render(typed(nothing), EMPTY, Packed("", [], 0)))
     assert "math500 N/A reason: the data set is gated" in seen.words()
     assert "book-index" not in seen.blocks
     alone = {**nothing, "variants": {"bf16": found["variants"]["bf16"]}}
-    seen = Seen(render(alone, EMPTY, Packed("", [], 0)))
+    seen = Seen(render(typed(alone), EMPTY, Packed("", [], 0)))
     assert "One variant only" in seen.words()
-    assert words.noise(found) not in seen.words()
+    assert words.noise(toy[1]) not in seen.words()
 
 
-def test_the_browser_holds_texts_answers_and_the_failed_test(
-    toy: tuple[Run, dict[str, Any], Seen], tmp_path: Path
-) -> None:
+def test_the_browser_holds_texts_answers_and_the_failed_test(toy: tuple[Run, Results, Seen], tmp_path: Path) -> None:
     shutil.copytree(toy[0].path, tmp_path / "run")
     run = Run(tmp_path / "run")
     grades = run.grades_path("nvfp4", "math500")
@@ -315,7 +319,7 @@ def test_the_browser_holds_texts_answers_and_the_failed_test(
 
 
 def test_the_command_writes_the_page_in_both_languages(
-    cli: Cli, toy: tuple[Run, dict[str, Any], Seen], tmp_path: Path
+    cli: Cli, toy: tuple[Run, Results, Seen], tmp_path: Path
 ) -> None:
     first = page(toy[0])
     shutil.copytree(toy[0].path, tmp_path / "run")
@@ -324,8 +328,8 @@ def test_the_command_writes_the_page_in_both_languages(
     cli("report", tmp_path / "run", "--lang", "zh")
     seen = Seen(page(Run(tmp_path / "run")))
     assert ("html", {"lang": "zh-Hans"}) in seen.tags
-    for name in words.candidates(toy[1]):
-        assert words.sentence(name, toy[1], "zh") in seen.text
+    for name in toy[1].candidates:
+        assert words.sentence(name, toy[1].benchmarks, "zh") in seen.text
 
 
 # ---------------------------------------------------------------- gated data
@@ -353,7 +357,7 @@ def test_a_page_without_answers_has_no_text_of_questions_references_or_completio
     write_jsonl(tmp_path / "fp8.jsonl", rows)
     run, _ = finished(study, tmp_path / "run")
     environment = json.loads((run.path / "environment.json").read_text())
-    restart = {"reason": "Secret thoughts broke it", "lowered": {}}
+    restart = {"at": "2026-11-29T00:00:00Z", "reason": "Secret thoughts broke it", "lowered": {}}
     environment["variants"]["fp8"]["restarts"] = [restart]
     (run.path / "environment.json").write_text(json.dumps(environment))
     assert cli("report", run.path).code == 0
@@ -445,7 +449,7 @@ def test_texts_of_flips_are_cut_last() -> None:
 
 
 def test_the_whole_file_keeps_the_limit(
-    toy: tuple[Run, dict[str, Any], Seen], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: tuple[Run, Results, Seen], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, found, _ = toy
     shutil.copytree(run.path, tmp_path / "run")

@@ -42,7 +42,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _, found = finished(gpqa_study(folder, right), folder / "run")
     book = made_book(ITEMS, 400)
     found = filled_out(found)
-    book = replace(book, lengths={name: lengths() for name in found["benchmarks"]})
+    book = replace(book, lengths={name: lengths() for name in found.benchmarks})
     path = folder / "report.html"
     path.write_text(render(found, book, pack(book, html.LIMIT)), encoding="utf-8")
     assert path.stat().st_size < html.LIMIT

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_results import results
 
-from bitparity.report.labels import is_notes, match_columns, match_row, units
+from bitparity.report import labels as matching
+from bitparity.report.labels import Columns, RowMatch, is_notes, units
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "nvfp4": {"model": "RedHatAI/Qwen3-32B-NVFP4", "baseline": False},
@@ -20,6 +22,14 @@ BENCHMARKS: dict[str, dict[str, Any]] = {
     "livecodebench": {"samples": 1, "data": {"release": "v6"}},
     "lm_eval:gsm8k": {"samples": 1},
 }
+
+
+def match_columns(header: list[str], variants: dict[str, dict[str, Any]]) -> Columns:
+    return matching.match_columns(header, results({"variants": variants}).variants)
+
+
+def match_row(labels: list[str], benchmarks: dict[str, dict[str, Any]]) -> RowMatch:
+    return matching.match_row(labels, results({"benchmarks": benchmarks}).benchmarks)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,15 @@ from string import Formatter
 from typing import Any
 
 import pytest
+from made_results import results, typed
 from support import Cli
-from test_words import compared
+from test_words import compared, sentence
 
 import bitparity
 from bitparity.report import words
 from bitparity.report.language import GUARDS, LANGUAGES, TEXTS, guard_message, guard_title, text
 from bitparity.report.markdown import render
+from bitparity.results.schema import Comparison
 
 SOURCE = Path(bitparity.__file__).parent
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -34,7 +36,7 @@ def test_both_languages_hold_the_same_figures(key: str) -> None:
 def test_every_guard_has_a_chinese_name() -> None:
     """Guards are named in the modules that raise them, as the first argument of `guard`."""
     found = set()
-    for path in [*SOURCE.glob("validity/*.py"), *SOURCE.glob("imports/*guards.py")]:
+    for path in [*SOURCE.glob("results/guards/*.py"), *SOURCE.glob("compare/*guards.py")]:
         code = path.read_text(encoding="utf-8")
         found |= set(re.findall(r'\bguard\(\s*"(\w+)"', code))
         found |= set(re.findall(r'": "(\w+_difference)"', code)) | set(re.findall(r'"(\w+_differs)"', code))
@@ -72,14 +74,14 @@ def test_a_guard_keeps_its_message_and_figures_in_chinese() -> None:
     ],
 )
 def test_each_verdict_is_one_chinese_sentence(comparison: dict[str, Any], expected: str) -> None:
-    results = {"benchmarks": {"math500": {"comparisons": {"fp8": comparison}, "margin": 0.02}}}
-    assert words.sentence("fp8", results, "zh") == expected
+    found = {"benchmarks": {"math500": {"comparisons": {"fp8": comparison}, "margin": 0.02}}}
+    assert sentence(found, "zh") == expected
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_a_clause_without_a_benchmark_names_none(lang: Any) -> None:
     for verdict, loss in (("equivalent", False), ("inconclusive", True), ("inconclusive", False), ("invalid", False)):
-        said = words.clause(compared(verdict, -0.02, (-0.03, -0.01), loss), 0.02, lang)
+        said = words.clause(typed(Comparison, compared(verdict, -0.02, (-0.03, -0.01), loss)), 0.02, lang)
         assert "{" not in said
         assert not said.startswith((" ", "在", "的"))
 
@@ -108,7 +110,7 @@ def test_a_chinese_report_has_no_english_titles() -> None:
         "subgroups": {"algebra": {"items": 100, "means": {"bf16": 0.5, "fp8": 0.5}}},
         "guards": [{"name": "limit", "variant": None, "level": "warning", "value": 0.5, "message": "MESSAGE"}],
     }
-    results = {
+    found = {
         "study": {"name": "s", "fingerprint": "f", "profile": "default", "limit": {"math500": 500}},
         "variants": {
             "bf16": {"baseline": True, "model": "m", "engine": None},
@@ -117,7 +119,7 @@ def test_a_chinese_report_has_no_english_titles() -> None:
         "benchmarks": {"math500": entry},
         "overall": {},
     }
-    said = render(results, "zh")
+    said = render(results(found), "zh")
     for line in said.splitlines():
         if line.startswith(("#", "| 基准", "| 版本")):
             assert CHINESE.search(line)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from made_results import results
 from support import Cli, replay_study, write_jsonl, write_yaml
 
 from bitparity.report.markdown import escaped, render
@@ -18,13 +19,13 @@ def test_text_from_outside_stays_text_inside_its_cell(text: str) -> None:
 
 
 def test_a_benchmark_that_was_not_run_shows_na_with_its_reason() -> None:
-    results = {
+    found = {
         "study": {"name": "s", "fingerprint": "f", "profile": "default", "limit": {}},
         "variants": {"a": {"baseline": True, "model": "m", "engine": None}},
         "benchmarks": {"gpqa_diamond": {"status": "not_run", "reason": "gated", "margin": 0.05}},
         "overall": {},
     }
-    assert "| gpqa\\_diamond | – | N/A | gated |" in render(results)
+    assert "| gpqa\\_diamond | – | N/A | gated |" in render(results(found))
 
 
 def test_two_benchmarks_are_pooled_in_the_report(cli: Cli, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_results import results as typed
 from support import Cli
 from test_words import compared
 
@@ -38,20 +39,20 @@ def words(picture: str) -> list[str]:
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_a_plot_says_the_figures_of_the_tables(lang: Lang) -> None:
-    found = results()
+    found = typed(results())
     drawn = plots.draw(found, lang)
-    entry = found["benchmarks"]["math500"]
+    entry = found.benchmarks["math500"]
     said = " ".join(words(drawn["differences.svg"]))
-    for comparison in entry["comparisons"].values():
-        assert points(comparison["difference"]) in said
-        assert interval(comparison["ci95"], lang=lang) in said
-    assert verdict_words(entry["comparisons"]["nvfp4"], lang) in said
-    assert all(score(each, lang) in words(drawn["scores.svg"]) for each in entry["scores"].values())
+    for comparison in entry.comparisons.values():
+        assert points(comparison.difference) in said
+        assert interval(comparison.ci95, lang=lang) in said
+    assert verdict_words(entry.comparisons["nvfp4"], lang) in said
+    assert all(score(each, lang) in words(drawn["scores.svg"]) for each in entry.scores.values())
 
 
 def test_places_follow_the_scale() -> None:
     """The margin's band lies around zero, and the difference in the middle of its interval."""
-    tree = ET.fromstring(plots.draw(results())["differences.svg"])
+    tree = ET.fromstring(plots.draw(typed(results()))["differences.svg"])
     bands = [e for e in tree.iter(f"{SVG}rect") if e.get("opacity")]
     left, width = float(bands[0].get("x", "")), float(bands[0].get("width", ""))
     marks = [e.get("transform", "") for e in tree.iter(f"{SVG}path")]
@@ -62,31 +63,31 @@ def test_places_follow_the_scale() -> None:
 
 
 def test_scores_start_at_nought_and_fill_the_width() -> None:
-    tree = ET.fromstring(plots.draw(results())["scores.svg"])
+    tree = ET.fromstring(plots.draw(typed(results()))["scores.svg"])
     ticks = [e.text for e in tree.iter(f"{SVG}text") if e.get("text-anchor") == "middle"]
     assert (ticks[0], ticks[-1]) == ("0", "80")  # the highest bound is 85: the axis ends at 90
     low = results()
     for each in low["benchmarks"]["math500"]["scores"].values():
         each |= {"mean": 0.0, "ci95": [0.0, 0.0]}
-    assert ">100</text>" in plots.draw(low)["scores.svg"]
+    assert ">100</text>" in plots.draw(typed(low))["scores.svg"]
 
 
 def test_marks_differ_in_shape_or_fill_not_only_in_colour() -> None:
-    tree = ET.fromstring(plots.draw(results())["differences.svg"])
+    tree = ET.fromstring(plots.draw(typed(results()))["differences.svg"])
     looks = [(e.get("d"), e.get("fill") == "#ffffff") for e in tree.iter(f"{SVG}path")]
     assert len(set(looks)) == 4
-    shapes = {e.get("d") for e in ET.fromstring(plots.draw(results())["scores.svg"]).iter(f"{SVG}path")}
+    shapes = {e.get("d") for e in ET.fromstring(plots.draw(typed(results()))["scores.svg"]).iter(f"{SVG}path")}
     assert len(shapes) == 4
 
 
 def test_plots_are_the_same_bytes_each_time() -> None:
-    assert plots.draw(results()) == plots.draw(results())
+    assert plots.draw(typed(results())) == plots.draw(typed(results()))
 
 
 def test_names_cannot_become_markup_and_long_ones_are_shortened() -> None:
     found = results()
     found["benchmarks"] = {"lm_eval:<script>" + "x" * 60: found["benchmarks"]["math500"]}
-    picture = plots.draw(found)["differences.svg"]
+    picture = plots.draw(typed(found))["differences.svg"]
     assert "<script" not in picture
     assert max(len(said) for said in words(picture)[1:3]) <= plots.LONGEST
 
@@ -94,9 +95,9 @@ def test_names_cannot_become_markup_and_long_ones_are_shortened() -> None:
 def test_nothing_to_show_is_no_plot() -> None:
     found = results()
     found["benchmarks"]["math500"]["comparisons"] = {}
-    assert list(plots.draw(found)) == ["scores.svg"]
+    assert list(plots.draw(typed(found))) == ["scores.svg"]
     del found["benchmarks"]["math500"]
-    assert plots.draw(found) == {}
+    assert plots.draw(typed(found)) == {}
 
 
 def test_the_report_shows_the_plots_beside_it(cli: Cli, run: Path) -> None:

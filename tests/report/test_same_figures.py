@@ -14,6 +14,7 @@ from support import Cli
 from bitparity.report.language import LANGUAGES, Lang
 from bitparity.report.words import interval, margin, percent, points, verdict_words
 from bitparity.report.words import score as shown_score
+from bitparity.results.schema import Results
 
 TABLE = "| | nvfp4 | fp8 | bf16 | notes |\n|-|-|-|-|-|\n| MATH-500 | | | | |\n"
 
@@ -60,17 +61,17 @@ class Text(HTMLParser):
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_both_reports_and_their_plots_say_the_figures_of_results_json(cli: Cli, run: Path, lang: Lang) -> None:
     cli("report", run, "--lang", lang)
-    entry = json.loads((run / "results.json").read_text())["benchmarks"]["math500"]
+    entry = Results.model_validate_json((run / "results.json").read_text()).benchmarks["math500"]
     report, page = (run / "report.md").read_text(), Text((run / "report.html").read_text()).said
     scores, differences = ((run / "plots" / f"{name}.svg").read_text() for name in ("scores", "differences"))
-    for found in entry["scores"].values():
+    for found in entry.scores.values():
         assert all(shown_score(found, lang) in text for text in (report, page, scores))
-        for key in ("cut_off", "no_answer"):
-            assert percent(found[key], lang=lang) in page
-    for c in entry["comparisons"].values():
-        figures = [points(c["difference"]), interval(c["ci95"], lang=lang), verdict_words(c, lang)]
+        for share in (found.cut_off, found.no_answer):
+            assert percent(share, lang=lang) in page
+    for c in entry.comparisons.values():
+        figures = [points(c.difference), interval(c.ci95, lang=lang), verdict_words(c, lang)]
         assert all(figure in text for figure in figures for text in (report, page, differences))
-        for shown in (percent(c["recovery"], lang=lang), margin(entry["margin"], lang), f"{c['lost']} / {c['gained']}"):
+        for shown in (percent(c.recovery, lang=lang), margin(entry.margin, lang), f"{c.lost} / {c.gained}"):
             assert shown in report
             assert shown in page
     # and no figure in a plot that is nowhere else: ticks are whole numbers of points or per cent

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from made_results import results
 
 from bitparity.report import words
 
@@ -11,9 +12,13 @@ def compared(verdict: str, difference: float, ci95: tuple[float, float], loss_sh
     return {"verdict": verdict, "difference": difference, "ci95": list(ci95), "loss_shown": loss_shown}
 
 
+def sentence(found: dict[str, Any], lang: Any = "en") -> str:
+    return words.sentence("fp8", results(found).benchmarks, lang)
+
+
 def said(comparison: dict[str, Any]) -> str:
     entry = {"comparisons": {"fp8": comparison}, "margin": 0.02}
-    return words.sentence("fp8", {"benchmarks": {"math500": entry}})
+    return sentence({"benchmarks": {"math500": entry}})
 
 
 @pytest.mark.parametrize(
@@ -44,7 +49,7 @@ def test_each_verdict_is_one_plain_sentence(comparison: dict[str, Any], expected
 
 
 def test_nothing_compared_is_said_too() -> None:
-    assert words.sentence("fp8", {"benchmarks": {"math500": {"status": "not_run"}}}) == "fp8: nothing was compared."
+    assert sentence({"benchmarks": {"math500": {"status": "not_run"}}}) == "fp8: nothing was compared."
 
 
 def test_figures_are_points_and_per_cent() -> None:
@@ -92,13 +97,13 @@ INVALID = compared("invalid", -0.5, (-0.6, -0.4))
 
 def test_a_sentence_says_losses_first_and_what_is_alike_once() -> None:
     found = several({"d": 0.01}, a=SAME, b=OPEN, c=INVALID, d=SAME, e=WITHIN, f=OPEN, g=SAME, h=LOST, i=INVALID)
-    assert words.sentence("fp8", found) == (
+    assert sentence(found) == (
         "fp8: loses 21.0 points on h (17.0 to 25.0), beyond the margin of 2 points; "
         "loses 1.0 points on e (0.5 to 1.5), within the margin of 2 points; "
         "cannot tell on b and f; no loss larger than 2 points on a and g; no loss larger than 1 point on d; "
         "no valid figure on c and i (a guard says why)."
     )
-    assert words.sentence("fp8", several({}, a=SAME, b=OPEN, c=SAME, d=SAME), "zh") == (
+    assert sentence(several({}, a=SAME, b=OPEN, c=SAME, d=SAME), "zh") == (
         "fp8：在 b 上无法判定（差值 −1.2 个百分点，−4.0 至 +1.6；界值 2 个百分点）；"
         "在 a、c、d 上的损失不超过 2 个百分点。"
     )
@@ -106,6 +111,6 @@ def test_a_sentence_says_losses_first_and_what_is_alike_once() -> None:
 
 def test_one_thing_said_of_every_benchmark_names_none() -> None:
     found = several({}, a=SAME, b=SAME, c=SAME)
-    assert words.sentence("fp8", found) == "fp8: no loss larger than 2 points on any of the 3 benchmarks."
-    assert words.sentence("fp8", found, "zh") == "fp8：在全部 3 个基准上的损失不超过 2 个百分点。"
-    assert words.sentence("fp8", several({}, a=OPEN, b=OPEN)) == "fp8: cannot tell on any of the 2 benchmarks."
+    assert sentence(found) == "fp8: no loss larger than 2 points on any of the 3 benchmarks."
+    assert sentence(found, "zh") == "fp8：在全部 3 个基准上的损失不超过 2 个百分点。"
+    assert sentence(several({}, a=OPEN, b=OPEN)) == "fp8: cannot tell on any of the 2 benchmarks."

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from bitparity.generation.prepare import Outcome
     from bitparity.generation.shards import Shard
-    from bitparity.report.html.gating import Withhold
+    from bitparity.report.gated import Withhold
     from bitparity.report.language import Lang
     from bitparity.results.schema import Results
     from bitparity.schema import Study
@@ -107,7 +106,7 @@ def run(
     shard: Annotated[str | None, typer.Option(metavar="I/N", help=SHARD_HELP)] = None,
 ) -> None:
     """Run a study, or go on with it: what is finished is kept. Exit code 1: a candidate is worse."""
-    from bitparity.generation.shards import SHARDS_FOLDER, parse_shard, shard_path
+    from bitparity.generation.shards import parse_shard, shard_path
     from bitparity.study.resolve import load_study
 
     resolved = load_study(study, limit, control=control)
@@ -119,11 +118,7 @@ def run(
         same = [word for word in sys.argv[sys.argv.index("run") + 1 :] if word != "--detach"]
         raise typer.Exit(start(resolved, place, same) or 0)
     if part is not None:
-        outcome = _run(resolved, place, unsafe_exec=unsafe_exec, ray=ray, shard=part)
-        _say_failures(outcome)
-        parts = f"{place.parent.parent} {place.parent}/*" if place.parent.name == SHARDS_FOLDER else "OUT SHARD ..."
-        print(f"shard {part} is in {place}; when all are there: bitparity merge {parts}")
-        raise typer.Exit(EXIT_OPEN if outcome.failures else 0)
+        raise typer.Exit(_run_shard(resolved, place, part, unsafe_exec=unsafe_exec, ray=ray))
     raise typer.Exit(_exit_code(*_run_and_report(resolved, place, unsafe_exec=unsafe_exec, ray=ray)))
 
 
@@ -137,12 +132,11 @@ def merge(
     from bitparity.generation.prepare import Outcome
     from bitparity.generation.shards import merge
     from bitparity.grading.passes import grade_missing
-    from bitparity.report.live import show_tasks
+    from bitparity.progress.tasks import show_tasks
     from bitparity.store.run import WritableRun
 
     merged = merge(out, shards)
-    with show_tasks() as events:
-        grade_missing(out, events, unsafe_exec=unsafe_exec)
+    grade_missing(out, show_tasks(), unsafe_exec=unsafe_exec)
     results = _report(out)
     print(f"merged: {merged.taken} samples of {len(shards)} directories into {out}")
     for (variant, benchmark), (missing, asked) in merged.missing.items():
@@ -204,10 +198,9 @@ def grade(
 ) -> None:
     """Grade all samples of a run again, and say which verdicts changed."""
     from bitparity.grading.passes import regrade
-    from bitparity.report.live import show_tasks
+    from bitparity.progress.tasks import show_tasks
 
-    with show_tasks() as events:
-        changes = regrade(run, events, unsafe_exec=unsafe_exec)
+    changes = regrade(run, show_tasks(), unsafe_exec=unsafe_exec)
     for (variant, benchmark), keys in changes.items():
         names = ", ".join(f"{item}#{sample}" for item, sample in keys[:10])
         more = f" and {len(keys) - 10} more" if len(keys) > 10 else ""
@@ -233,7 +226,7 @@ def report(
     from bitparity.report import filling
 
     filling.read(fill)  # a document that cannot be read is known before anything is made
-    filled = filling.write(fill, _report(run, lang or "en", withhold).document(), lang)
+    filled = filling.write(fill, _report(run, lang or "en", withhold), lang)
     print(f"filled: {fill}, {filled.cells} cells")
     for message in filled.messages:
         print(_clean(f"  {message}"))
@@ -275,7 +268,7 @@ def compare(
 
     first, *others = read_all([baseline, *candidates], filter_name, metric)
     outcome = compare(first, others, None if margin is None else margin / 100)
-    show(outcome.document(), _console())
+    show(outcome, _console())
     if json_file is not None:
         write(json_file, outcome)
     raise typer.Exit(exit_code(outcome))
@@ -329,44 +322,43 @@ def demo(
 ) -> None:
     """Compare a real 135M model in BF16, FP8 and NVFP4 on this machine; no GPU, no account."""
     from bitparity.demo.study import demo_study
-    from bitparity.report.live import show_tasks
+    from bitparity.progress.tasks import show_tasks
 
-    with show_tasks() as events:
-        study = demo_study(events)
+    study = demo_study(show_tasks())
     outcome, results = _run_and_report(study, out)
     if outcome.failures or _incomplete(results):
         raise typer.Exit(EXIT_OPEN)
 
 
-def _run(
-    study: Study,
-    out: Path,
-    *,
-    unsafe_exec: bool = False,
-    ray: str | None = None,
-    shard: Shard | None = None,
-    meanwhile: Callable[[], None] | None = None,
-) -> Outcome:
-    """Run a study, shown on stderr."""
-    from bitparity.report.live import show_run
+def _run_shard(study: Study, out: Path, shard: Shard, *, unsafe_exec: bool, ray: str | None) -> int:
+    """Run one part of a study; it is reported once it is merged. The exit code: 3 where something is missing."""
+    from bitparity.generation.shards import SHARDS_FOLDER
+    from bitparity.progress.board import Board
+    from bitparity.report.live import view
     from bitparity.runner import run_study
 
-    with show_run(study) as events:
-        return run_study(study, out, events, unsafe_exec=unsafe_exec, ray=ray, shard=shard, meanwhile=meanwhile)
+    with view(Board(study)) as events:
+        outcome = run_study(study, out, events, unsafe_exec=unsafe_exec, ray=ray, shard=shard)
+    for name, reason in outcome.failures.items():
+        _say(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")
+    parts = f"{out.parent.parent} {out.parent}/*" if out.parent.name == SHARDS_FOLDER else "OUT SHARD ..."
+    print(f"shard {shard} is in {out}; when all are there: bitparity merge {parts}")
+    return EXIT_OPEN if outcome.failures else 0
 
 
 def _run_and_report(
     study: Study, out: Path, *, unsafe_exec: bool = False, ray: str | None = None
 ) -> tuple[Outcome, Results]:
-    outcome = _run(study, out, unsafe_exec=unsafe_exec, ray=ray, meanwhile=_load_report)
+    from bitparity.progress.board import Board
+    from bitparity.report.live import view
+    from bitparity.runner import run_study
+
+    with view(Board(study)) as events:
+        outcome = run_study(study, out, events, unsafe_exec=unsafe_exec, ray=ray, meanwhile=_load_report)
     results = _report(out)
-    _say_failures(outcome)
-    return outcome, results
-
-
-def _say_failures(outcome: Outcome) -> None:
     for name, reason in outcome.failures.items():
         _say(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")
+    return outcome, results
 
 
 def _load_report() -> None:
@@ -384,11 +376,10 @@ def _report(path: Path, lang: Lang = "en", withhold: Withhold = "gated") -> Resu
     from bitparity.store.run import Run
 
     made = results.write(Run(path), with_texts=withhold != "everything")
-    document = made.document()  # the reports read dictionaries as yet
-    markdown.write(Run(path), document, lang)
-    html.write(Run(path), document, lang, withhold)
+    markdown.write(Run(path), made, lang)
+    html.write(Run(path), made, lang, withhold)
     try:
-        terminal.show(document, _console())
+        terminal.show(made, _console())
         print(f"report: {path / 'report.html'} and {path / 'report.md'}\nresults: {path / 'results.json'}", flush=True)
     except OSError as error:  # what was measured stands, and so does the exit code that says how it ended
         drop_stdout()

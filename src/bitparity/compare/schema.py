@@ -132,3 +132,8 @@ class Outcome(Part):
     benchmarks: dict[str, Benchmark]
     only_in_candidates: dict[str, list[str]]
     overall: dict[str, Overall]
+
+    @property
+    def candidates(self) -> list[str]:
+        """The sets of results that are compared with the first."""
+        return [name for name, variant in self.variants.items() if not variant.baseline]

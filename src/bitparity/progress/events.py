@@ -11,38 +11,30 @@ Whoever works emits events and knows no listener. `Events()` tells nobody.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from bitparity.records import Sample
 
 LOADING, GENERATING, GRADING = "loading", "generating", "grading"  # phases with a meaning; all others are only shown
 
 
-class Event:
-    """Something that happened in a run."""
-
-    __slots__ = ()
-
-
 @dataclass(frozen=True, slots=True)
-class RunStarted(Event):
+class RunStarted:
     """The run directory is there and locked by this process."""
 
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
-class RunEnded(Event):
+class RunEnded:
     """Nothing runs any more, whether the run is complete or broken off."""
 
 
 @dataclass(frozen=True, slots=True)
-class ExamFrozen(Event):
+class ExamFrozen:
     """A benchmark's item ids, the samples asked of each, the group of each item, and the token budget of an answer."""
 
     benchmark: str
@@ -53,7 +45,7 @@ class ExamFrozen(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class BenchmarkSkipped(Event):
+class BenchmarkSkipped:
     """A benchmark that this run leaves out."""
 
     benchmark: str
@@ -61,7 +53,7 @@ class BenchmarkSkipped(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class VariantPlanned(Event):
+class VariantPlanned:
     """By benchmark the samples of a variant that are stored already, and all of them."""
 
     variant: str
@@ -69,14 +61,14 @@ class VariantPlanned(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class VariantStarted(Event):
+class VariantStarted:
     """The work on a variant begins, or begins again after its engine ended."""
 
     variant: str
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseChanged(Event):
+class PhaseChanged:
     """What a variant, or with None the whole run, does now. Rates count the time of phase GENERATING only."""
 
     variant: str | None
@@ -84,7 +76,7 @@ class PhaseChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class SamplesStored(Event):
+class SamplesStored:
     """Samples of a variant that are durable, each told once. One whose `finish` is "error" is failed, not done."""
 
     variant: str
@@ -92,7 +84,7 @@ class SamplesStored(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class TokensComputed(Event):
+class TokensComputed:
     """The tokens that an engine of a variant has computed since it was loaded, unfinished answers included."""
 
     variant: str
@@ -102,7 +94,7 @@ class TokensComputed(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class SampleGraded(Event):
+class SampleGraded:
     """A grade, new or kept from before; the last one of a sample counts. None is unscored."""
 
     variant: str
@@ -113,7 +105,7 @@ class SampleGraded(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class VariantEnded(Event):
+class VariantEnded:
     """A variant is finished or, with a reason, incomplete."""
 
     variant: str
@@ -121,7 +113,7 @@ class VariantEnded(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceChanged(Event):
+class DeviceChanged:
     """What one of several devices does now; None where it is gone."""
 
     device: str
@@ -129,7 +121,7 @@ class DeviceChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Noted(Event):
+class Noted:
     """Something that people should know of, such as an engine's restart."""
 
     text: str
@@ -142,23 +134,54 @@ class Task:
     name: str
     total: int | None
     unit: str
-    started: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)
-class TaskProgress(Event):
-    """How many units of a task are finished: told at its start, at each step, and once it is done or has failed."""
+class TaskStarted:
+    """A task begins."""
 
     task: Task
-    finished: int = 0
-    state: Literal["running", "done", "failed"] = "running"
 
+
+@dataclass(frozen=True, slots=True)
+class TaskAdvanced:
+    """So many more units of a task are done."""
+
+    task: Task
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnded:
+    """A task is over, done or broken off."""
+
+    task: Task
+
+
+Event = (
+    RunStarted
+    | RunEnded
+    | ExamFrozen
+    | BenchmarkSkipped
+    | VariantPlanned
+    | VariantStarted
+    | PhaseChanged
+    | SamplesStored
+    | TokensComputed
+    | SampleGraded
+    | VariantEnded
+    | DeviceChanged
+    | Noted
+    | TaskStarted
+    | TaskAdvanced
+    | TaskEnded
+)
 
 Listener = Callable[[Event], None]
 """Called with every event, in the thread that emits it: from several threads at once."""
 
 Advance = Callable[[int], None]
-"""Tells that so many more units of a task are finished."""
+"""Tells that so many more units of a task are done."""
 
 
 class Events:
@@ -184,17 +207,9 @@ class Events:
     @contextmanager
     def task(self, name: str, total: int | None, unit: str) -> Iterator[Advance]:
         """A task while the block lasts; gives the function that tells its progress."""
-        task, finished = Task(name, total, unit), 0
-
-        def advance(count: int) -> None:
-            nonlocal finished
-            finished += count
-            self.emit(TaskProgress(task, finished))
-
-        self.emit(TaskProgress(task))
+        task = Task(name, total, unit)
+        self.emit(TaskStarted(task))
         try:
-            yield advance
-        except BaseException:
-            self.emit(TaskProgress(task, finished, "failed"))
-            raise
-        self.emit(TaskProgress(task, finished, "done"))
+            yield lambda count: self.emit(TaskAdvanced(task, count))
+        finally:
+            self.emit(TaskEnded(task))

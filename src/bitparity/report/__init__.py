@@ -1,1 +1,1 @@
-"""What people read: results.json and what is made from it."""
+"""Reports that people read: Markdown, HTML, the terminal, exports, filled tables, the CI gate."""

@@ -1,4 +1,4 @@
-"""Fills a table in somebody's own Markdown document with the scores of a run.
+"""Scores of a run for a table in somebody's own Markdown document.
 
 A table is filled where its header names variants and its rows name benchmarks, like
 `| 维度 | 指标 | NVFP4 | FP8 | BF16 | 备注 |`. A cell gets score and interval, the notes column the verdicts, inside
@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bitparity.errors import UserInputError
 from bitparity.report.labels import Columns, match_columns, match_row
@@ -20,6 +19,7 @@ from bitparity.report.language import Lang, guard_title, text
 from bitparity.report.markdown import escaped
 from bitparity.report.pipe_tables import Document, Table
 from bitparity.report.words import clause, score
+from bitparity.results.schema import Benchmark, Results
 from bitparity.store.jsonl import write_atomically
 
 OPEN, CLOSE = "<!-- bitparity -->", "<!-- /bitparity -->"
@@ -30,7 +30,7 @@ _CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 @dataclass(slots=True)
 class Filled:
-    """A filled document: its text, how many cells hold something of the run, and what people should know."""
+    """A filled document: its text, how many cells hold something of the run, and the messages for the user."""
 
     text: str
     cells: int = 0
@@ -47,7 +47,7 @@ def read(path: Path) -> str:
         raise UserInputError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
 
 
-def write(path: Path, results: Mapping[str, Any], lang: Lang | None = None) -> Filled:
+def write(path: Path, results: Results, lang: Lang | None = None) -> Filled:
     """Fill the tables of a document in place, whole or not at all; a document that needs no change is not touched.
 
     Raises UserInputError where it cannot be read or has no table to fill.
@@ -55,7 +55,7 @@ def write(path: Path, results: Mapping[str, Any], lang: Lang | None = None) -> F
     before = read(path)
     filled = fill(before, results, lang)
     if not filled.cells:
-        names = ", ".join(results["variants"])
+        names = ", ".join(results.variants)
         why = f" ({'; '.join(filled.messages)})" if filled.messages else ""
         raise UserInputError(
             f"{path} has no table to fill: none has a header that names a variant ({names}) and rows that name "
@@ -69,7 +69,7 @@ def write(path: Path, results: Mapping[str, Any], lang: Lang | None = None) -> F
     return filled
 
 
-def fill(document: str, results: Mapping[str, Any], lang: Lang | None = None) -> Filled:
+def fill(document: str, results: Results, lang: Lang | None = None) -> Filled:
     """Fill every table of a document that fits; `lang` None: the language of the table's header."""
     found = Document(document)
     filled = Filled("")
@@ -79,16 +79,14 @@ def fill(document: str, results: Mapping[str, Any], lang: Lang | None = None) ->
     return filled
 
 
-def _fill_table(
-    document: Document, table: Table, results: Mapping[str, Any], lang: Lang | None, filled: Filled
-) -> None:
+def _fill_table(document: Document, table: Table, results: Results, lang: Lang | None, filled: Filled) -> None:
     header = document.cells(table.first)
-    columns = match_columns(header, results["variants"])
+    columns = match_columns(header, results.variants)
     if not columns.variants:
         return
     place = f"line {table.first + 1}"
     bound = _BOUND.fullmatch(document.above(table))
-    if bound and bound[1] != results["study"]["name"]:
+    if bound and bound[1] != results.study.name:
         filled.messages.append(f"{place}: this table is kept for study '{bound[1]}'")
         return
     matched: dict[int, str] = {}
@@ -98,7 +96,7 @@ def _fill_table(
         cells = document.cells(number)
         places = [column for column in columns.labels if column < len(cells)]
         labels = [cells[column] for column in places]
-        match = match_row(labels, results["benchmarks"])
+        match = match_row(labels, results.benchmarks)
         if match.benchmark is not None:
             matched[number] = match.benchmark
             naming.add(places[match.label or 0])
@@ -117,50 +115,43 @@ def _fill_table(
     filled.messages += [f"{place}: {line}" for line in _about(header, columns, matched, results)] + unmatched
 
 
-def _about(header: list[str], columns: Columns, matched: Mapping[int, str], results: Mapping[str, Any]) -> list[str]:
-    """What was and what was not matched of one table."""
+def _about(header: list[str], columns: Columns, matched: Mapping[int, str], results: Results) -> list[str]:
+    """Messages on one table: its columns and rows that were matched, and those that were not."""
     said = ", ".join(f"'{header[column]}' is {name}" for column, name in sorted(columns.variants.items()))
     lines = [f"filled {len(matched)} rows; {said}"]
     lines += [f"column '{header[column]}' is left: {why}" for column, why in sorted(columns.unmatched.items())]
     if columns.notes is None:
         lines.append("no column for notes: what must be known of a figure stands in its cell")
-    wanted = [name for name, v in results["variants"].items() if not v.get("control")]
+    wanted = [name for name, variant in results.variants.items() if not variant.control]
     if missing := [name for name in wanted if name not in columns.variants.values()]:
         lines.append(f"no column for {', '.join(missing)}")
-    if missing := [name for name in results["benchmarks"] if name not in matched.values()]:
+    if missing := [name for name in results.benchmarks if name not in matched.values()]:
         lines.append(f"no row for {', '.join(missing)}")
     return lines
 
 
-def _contents(
-    row: list[str], columns: Columns, benchmark: str, results: Mapping[str, Any], lang: Lang
-) -> dict[int, str]:
+def _contents(row: list[str], columns: Columns, benchmark: str, results: Results, lang: Lang) -> dict[int, str]:
     """The new contents of a row's cells, by column."""
-    missing = text("not_available", lang)
-    entry = results["benchmarks"].get(benchmark)
+    entry = results.benchmarks.get(benchmark)
     if entry is None:
         return _not_asked(row, columns, lang)
-    if entry["status"] == "not_run":
-        cells, notes = dict.fromkeys(columns.variants.values(), missing), {}
-        general = [text("fill.not_run", lang, reason=entry["reason"])]
-    else:
-        cells = {name: score(entry["scores"][name], lang) for name in columns.variants.values()}
-        notes = {name: _notes(name, entry, lang) for name in cells}
-        general = _general(entry, lang)
-    if columns.notes is None:
-        caveats = {name: [*general, *notes.get(name, ([], []))[1]] for name in cells}
-        shown = {name: _with(cell, caveats[name], lang) for name, cell in cells.items()}
-        return {column: shown[name] for column, name in columns.variants.items()}
-    said = [*general, *(line for verdict, caveats in notes.values() for line in (*verdict, *caveats))]
-    own = row[columns.notes] if columns.notes < len(row) else ""
-    return {
-        **{column: cells[name] for column, name in columns.variants.items()},
-        columns.notes: _noted(own, text("separator", lang).join(said)),
+    shown = {
+        name: score(entry.scores[name], lang) if entry.measured else text("not_available", lang)
+        for name in columns.variants.values()
     }
+    general = _general(entry, lang)
+    caveats = {name: _caveats(name, entry, lang) for name in shown}
+    if columns.notes is None:
+        shown = {name: _listed([cell, *map(escaped, [*general, *caveats[name]])], lang) for name, cell in shown.items()}
+    contents = {column: shown[name] for column, name in columns.variants.items()}
+    if columns.notes is not None:
+        said = [line for name in shown for line in (*_verdict(name, entry, lang), *caveats[name])]
+        contents[columns.notes] = _noted(row, columns.notes, _listed([*general, *said], lang))
+    return contents
 
 
-def _with(cell: str, caveats: list[str], lang: Lang) -> str:
-    return text("separator", lang).join([cell, *(escaped(line) for line in caveats)])
+def _listed(lines: list[str], lang: Lang) -> str:
+    return text("separator", lang).join(lines)
 
 
 def _not_asked(row: list[str], columns: Columns, lang: Lang) -> dict[int, str]:
@@ -171,36 +162,41 @@ def _not_asked(row: list[str], columns: Columns, lang: Lang) -> dict[int, str]:
         return {}
     contents = dict.fromkeys(columns.variants, missing)
     if columns.notes is not None:
-        own = row[columns.notes] if columns.notes < len(row) else ""
-        contents[columns.notes] = _noted(own, text("fill.not_in_study", lang))
+        contents[columns.notes] = _noted(row, columns.notes, text("fill.not_in_study", lang))
     return contents
 
 
-def _general(entry: Mapping[str, Any], lang: Lang) -> list[str]:
-    """What must be known of all figures of a benchmark."""
-    items, available = entry["items"], entry.get("available") or entry["items"]
-    said = [text("fill.limited", lang, items=items, available=available)] if items < available else []
-    partial = [guard for guard in entry["guards"] if guard["name"] == "fewer_items"]
-    return said + [guard_title(guard["name"], lang) for guard in partial]
+def _general(entry: Benchmark, lang: Lang) -> list[str]:
+    """Caveats of all figures of a benchmark."""
+    if not entry.measured:
+        return [text("fill.not_run", lang, reason=entry.reason)]
+    limited = entry.items < entry.available
+    said = [text("fill.limited", lang, items=entry.items, available=entry.available)] if limited else []
+    return said + [guard_title(guard.name, lang) for guard in entry.guards if guard.name == "fewer_items"]
 
 
-def _notes(name: str, entry: Mapping[str, Any], lang: Lang) -> tuple[list[str], list[str]]:
-    """The verdict on one variant, if it is a candidate, and what must be known of its figure."""
-    verdict, caveats = [], []
-    comparison = entry["comparisons"].get(name)
-    if comparison is not None and comparison["verdict"] == "invalid":
-        failed = dict.fromkeys(guard_title(guard, lang) for guard in comparison["invalid_by"])
-        guards = text("comma", lang).join(failed)
-        caveats.append(text("fill.invalid", lang, name=name, guards=guards))
-    elif comparison is not None and not comparison.get("control"):
-        verdict.append(text("colon", lang, name=name, said=clause(comparison, entry["margin"], lang)))
-    if unscored := entry["scores"][name]["unscored"]:
-        caveats.append(text("fill.unscored", lang, name=name, count=unscored))
-    return verdict, caveats
+def _verdict(name: str, entry: Benchmark, lang: Lang) -> list[str]:
+    """The verdict on one variant, if it is a candidate with a valid one."""
+    comparison = entry.comparisons.get(name)
+    if comparison is None or comparison.control or comparison.verdict == "invalid":
+        return []
+    return [text("colon", lang, name=name, said=clause(comparison, entry.margin, lang))]
 
 
-def _noted(own: str, said: str) -> str:
+def _caveats(name: str, entry: Benchmark, lang: Lang) -> list[str]:
+    """Caveats of one variant's figure."""
+    said = []
+    comparison, found = entry.comparisons.get(name), entry.scores.get(name)
+    if comparison is not None and comparison.verdict == "invalid":
+        failed = dict.fromkeys(guard_title(guard, lang) for guard in comparison.invalid_by)
+        said.append(text("fill.invalid", lang, name=name, guards=text("comma", lang).join(failed)))
+    if found is not None and found.unscored:
+        said.append(text("fill.unscored", lang, name=name, count=found.unscored))
+    return said
+
+
+def _noted(row: list[str], column: int, said: str) -> str:
     """A notes cell: what the user wrote, then ours between the marks."""
-    kept = _OURS.sub("", own).strip()
+    kept = _OURS.sub("", row[column] if column < len(row) else "").strip()
     ours = f"{OPEN}{escaped(said.replace('<!--', ''))}{CLOSE}" if said else ""
     return " ".join(part for part in (kept, ours) if part)

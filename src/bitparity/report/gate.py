@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from xml.etree import ElementTree
 
 from bitparity.errors import EXIT_OPEN, EXIT_WORSE, RunError, UserInputError
-from bitparity.report.words import candidates, interval, margin, points, verdict_words
-from bitparity.results.guards.facts import forbids
+from bitparity.report.words import interval, margin, points, verdict_words
+from bitparity.results.schema import Benchmark, Comparison, Overall, Results
 from bitparity.stats.verdicts import WITHIN
 
 Outcome = Literal["passed", "failed", "open", "skipped"]
@@ -50,17 +50,17 @@ def check_run(path: Path, require: Require = "every") -> list[Line]:
     from bitparity.results import build as results
     from bitparity.store.run import Run
 
-    return judge(results.build(Run(path)).document(), require)
+    return judge(results.build(Run(path)), require)
 
 
-def judge(results: Mapping[str, Any], require: Require = "every") -> list[Line]:
+def judge(results: Results, require: Require = "every") -> list[Line]:
     """The lines of a results.json. Raises RunError where it has no candidate."""
-    names = candidates(results)
+    names = results.candidates
     if not names:
         raise RunError("the run has one variant only: there is no candidate to check; add one to the study")
     if require == "overall":
         return [_overall(name, results) for name in names]
-    return [_single(name, bench, entry, results) for name in names for bench, entry in results["benchmarks"].items()]
+    return [_single(name, bench, entry, results) for name in names for bench, entry in results.benchmarks.items()]
 
 
 def exit_code(lines: Sequence[Line]) -> int:
@@ -69,17 +69,17 @@ def exit_code(lines: Sequence[Line]) -> int:
     return EXIT_WORSE if "failed" in outcomes else 0 if outcomes <= {"passed"} else EXIT_OPEN
 
 
-def _single(name: str, bench: str, entry: Mapping[str, Any], results: Mapping[str, Any]) -> Line:
-    if entry["status"] != "measured":
-        return Line(name, bench, "skipped", "not_run", f"not run: {entry['reason']}")
-    comparison = entry["comparisons"].get(name)
+def _single(name: str, bench: str, entry: Benchmark, results: Results) -> Line:
+    if not entry.measured:
+        return Line(name, bench, "skipped", "not_run", f"not run: {entry.reason}")
+    comparison = entry.comparisons.get(name)
     unscored = _unscored(name, entry, results)
     if comparison is None:
         return Line(name, bench, "open", "incomplete", f"nothing to compare yet: {unscored} samples have no score")
-    words = _words(comparison, entry["margin"])
-    if invalid := comparison.get("invalid_by"):
-        words = f"{words}; {'; '.join(_messages(name, entry, results)) or ', '.join(invalid)}"
-    return _line(name, bench, comparison["verdict"], words, unscored)
+    words = _words(comparison, entry.margin)
+    if comparison.invalid_by:
+        words = f"{words}; {'; '.join(_messages(name, entry, results)) or ', '.join(comparison.invalid_by)}"
+    return _line(name, bench, comparison.verdict, words, unscored)
 
 
 def _line(name: str, bench: str, verdict: str, words: str, unscored: int) -> Line:
@@ -92,42 +92,41 @@ def _line(name: str, bench: str, verdict: str, words: str, unscored: int) -> Lin
     return Line(name, bench, "passed", verdict, words)
 
 
-def _overall(name: str, results: Mapping[str, Any]) -> Line:
+def _overall(name: str, results: Results) -> Line:
     """The pooled verdict; it stands only once every benchmark of the study has been run whole."""
-    pooled = results["overall"].get(name)
-    entries = results["benchmarks"]
+    pooled = results.overall.get(name)
+    entries = results.benchmarks
     if pooled is None:
         return Line(name, "overall", "open", "invalid", "no benchmark has a valid comparison to pool")
-    words = f"{_words(pooled, pooled['margin'])}, over {', '.join(pooled['benchmarks'])}"
-    invalid = [b for b, e in entries.items() if e["status"] == "measured" and b not in pooled["benchmarks"]]
+    words = f"{_words(pooled, pooled.margin)}, over {', '.join(pooled.benchmarks)}"
+    invalid = [b for b, e in entries.items() if e.measured and b not in pooled.benchmarks]
     if invalid:
         words += f" (left out as invalid or without scores: {', '.join(invalid)})"
-    missing = [bench for bench, entry in entries.items() if entry["status"] != "measured"]
-    if missing and pooled["verdict"] in WITHIN:
+    missing = [bench for bench, entry in entries.items() if not entry.measured]
+    if missing and pooled.verdict in WITHIN:
         return Line(name, "overall", "open", "incomplete", f"incomplete: {', '.join(missing)} not run; so far {words}")
-    unscored = sum(_unscored(name, entry, results) for entry in entries.values() if entry["status"] == "measured")
-    return _line(name, "overall", pooled["verdict"], words, unscored)
+    unscored = sum(_unscored(name, entry, results) for entry in entries.values() if entry.measured)
+    return _line(name, "overall", pooled.verdict, words, unscored)
 
 
-def _words(comparison: Mapping[str, Any], allowed: float) -> str:
+def _words(comparison: Comparison | Overall, allowed: float) -> str:
     return (
-        f"{verdict_words(comparison)} ({points(comparison['difference'])} points, "
-        f"{interval(comparison['ci95'])}; margin {margin(allowed)})"
+        f"{verdict_words(comparison)} ({points(comparison.difference)} points, "
+        f"{interval(comparison.ci95)}; margin {margin(allowed)})"
     )
 
 
-def _unscored(name: str, entry: Mapping[str, Any], results: Mapping[str, Any]) -> int:
+def _unscored(name: str, entry: Benchmark, results: Results) -> int:
     """Samples without a score, of the candidate and of the baseline."""
-    pair = [variant for variant, about in results["variants"].items() if about["baseline"] or variant == name]
-    return sum(entry["scores"][variant]["unscored"] for variant in pair)
+    pair = [variant for variant, about in results.variants.items() if about.baseline or variant == name]
+    return sum(entry.scores[variant].unscored for variant in pair)
 
 
-def _messages(name: str, entry: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[str]:
+def _messages(name: str, entry: Benchmark, results: Results) -> Iterator[str]:
     """What the guards say that make the candidate's verdict invalid."""
-    baseline = next(variant for variant, about in results["variants"].items() if about["baseline"])
-    for guard in entry["guards"]:
-        if forbids(guard, name, baseline):
-            yield f"{guard['name']}: {guard['message']}"
+    for guard in entry.guards:
+        if guard.forbids(name, results.baseline):
+            yield f"{guard.name}: {guard.message}"
 
 
 def junit(lines: Sequence[Line], suite: str) -> str:

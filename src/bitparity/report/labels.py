@@ -1,4 +1,4 @@
-"""Which variant a column's header names, and which benchmark a row's label: tolerant of spelling, strict about sense.
+"""Names in somebody's own table: the variant of a column, the benchmark of a row; tolerant of spelling only.
 
 "**MMLU-Pro**", "mmlu_pro" and "ＭＭＬＵ　Ｐｒｏ" are one benchmark; "MMLU", "AIME 2025", "HumanEval+" and "FP8 latency"
 are something else. A label may say more than the name only in words that change nothing; with any other word it does
@@ -10,12 +10,12 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from bitparity.benchmarks.contract import Info
 from bitparity.benchmarks.registry import infos
+from bitparity.results.schema import Benchmark, VariantEntry
 from bitparity.schema import LM_EVAL_PREFIX
 
 
@@ -84,14 +84,14 @@ def _rest(found: list[str], name: str) -> list[str] | None:
 
 
 def is_notes(header: str) -> bool:
-    """Whether a column is for notes."""
+    """True if a column is for notes."""
     found = units(header)
     return bool(found) and set(found) <= _NOTES
 
 
 @dataclass(slots=True)
 class Columns:
-    """What the columns of a header are. `variants` and `labels` by column from 0; `unmatched` with the reason."""
+    """The meaning of a header's columns. `variants` and `labels` by column from 0; `unmatched` with the reason."""
 
     variants: dict[int, str] = field(default_factory=dict)
     labels: list[int] = field(default_factory=list)
@@ -99,80 +99,81 @@ class Columns:
     unmatched: dict[int, str] = field(default_factory=dict)
 
 
-def match_columns(header: Iterable[str], variants: Mapping[str, Mapping[str, Any]]) -> Columns:
-    """Which column is which variant's; `variants` are those of results.json."""
+def match_columns(header: Iterable[str], variants: Mapping[str, VariantEntry]) -> Columns:
+    """The variant of each column; `variants` are those of results.json."""
     columns = Columns()
     exact: dict[int, str] = {}
     close: dict[int, str] = {}
     for number, label in enumerate(header):
-        if is_notes(label):
-            if columns.notes is None:
-                columns.notes = number
-            continue
         found = units(label)
         joined = "".join(found)
-        name = next((name for name, v in variants.items() if joined in _full_names(name, v)), None)
-        if name is not None and joined:
+        if is_notes(label):
+            columns.notes = number if columns.notes is None else columns.notes
+        elif joined and (name := next((n for n, v in variants.items() if joined in _full_names(n, v)), None)):
             exact[number] = name
-        elif isinstance(match := _by_precision(found, variants), str):
-            close[number] = match
-        elif match is not None:
-            columns.unmatched[number] = match[0]
         else:
-            columns.labels.append(number)
+            name, reason = _by_precision(found, variants)
+            if name is not None:
+                close[number] = name
+            elif reason is not None:
+                columns.unmatched[number] = reason
+            else:
+                columns.labels.append(number)
     _settle(columns, exact, close)
     return columns
 
 
 def _settle(columns: Columns, exact: Mapping[int, str], close: Mapping[int, str]) -> None:
     """Give each variant its column: the one with its very name before one that only names its precision."""
-    for found, rivals in ((exact, exact), (close, {**close, **exact})):
-        for number, name in found.items():
-            others = [n for n, other in rivals.items() if other == name and n != number]
-            if others:
-                columns.unmatched[number] = f"another column stands for variant '{name}' too"
-            else:
-                columns.variants[number] = name
+    both = {**exact, **close}
+    for number, name in both.items():
+        rivals = exact if number in exact else both
+        if list(rivals.values()).count(name) > 1:
+            columns.unmatched[number] = f"another column stands for variant '{name}' too"
+        else:
+            columns.variants[number] = name
 
 
-def _full_names(name: str, variant: Mapping[str, Any]) -> set[str]:
-    model = str(variant["model"])
-    names = {"".join(units(name))}
-    if not variant.get("control"):
-        names |= {"".join(units(model)), "".join(units(model.rsplit("/", 1)[-1]))}
-    return names
+def _full_names(name: str, variant: VariantEntry) -> set[str]:
+    names = [name] if variant.control else [name, variant.model, variant.model.rsplit("/", 1)[-1]]
+    return {"".join(units(each)) for each in names}
 
 
-def _by_precision(found: list[str], variants: Mapping[str, Mapping[str, Any]]) -> str | tuple[str] | None:
-    """The variant whose precision a header names; (reason,) where it names one and something else; None for no name."""
+def _by_precision(found: list[str], variants: Mapping[str, VariantEntry]) -> tuple[str | None, str | None]:
+    """The variant whose precision a header names; without one, why a header that names a precision has none."""
     named = {_CANONICAL[unit] for unit in found if unit in _CANONICAL}
     if len(named) > 1:
         named -= _SCHEMES  # "NVFP4 (W4A4)" says one thing twice
     if not named:
-        baseline = next((name for name, v in variants.items() if v["baseline"]), None)
         only = bool(found) and set(found) <= {"baseline", "基线", "基线模型", "基线版本"}
-        return baseline if only else None
+        return next((name for name, v in variants.items() if v.baseline and only), None), None
     if len(named) > 1:
-        return ("it names several precisions",)
+        return None, "it names several precisions"
     word = next(iter(named))
-    fitting = [name for name, v in variants.items() if not v.get("control") and word in _precisions(name, v)]
-    if len(fitting) != 1:
-        many = f"several variants are {word} ({', '.join(fitting)}); name the column like one of them"
-        return (many if fitting else "it names no variant of this run",)
-    harmless = _COLUMN_WORDS | PRECISIONS[word] | _SCHEMES | set(units(str(variants[fitting[0]]["model"])))
-    more = [unit for unit in found if unit not in harmless and not re.fullmatch(f"(?:{_COLUMN_CHINESE})+", unit)]
-    return (f"it says more than a variant's name ({' '.join(more)})",) if more else fitting[0]
+    fitting = [name for name, v in variants.items() if not v.control and word in _precisions(name, v)]
+    if not fitting:
+        return None, "it names no variant of this run"
+    if len(fitting) > 1:
+        return None, f"several variants are {word} ({', '.join(fitting)}); name the column like one of them"
+    harmless = _COLUMN_WORDS | PRECISIONS[word] | _SCHEMES | set(units(variants[fitting[0]].model))
+    if more := _more(found, harmless, _COLUMN_CHINESE):
+        return None, f"it says more than a variant's name ({' '.join(more)})"
+    return fitting[0], None
 
 
-def _precisions(name: str, variant: Mapping[str, Any]) -> set[str]:
+def _precisions(name: str, variant: VariantEntry) -> set[str]:
     """The precision words of a variant: in its name, else in its model's, else as its engine has loaded it."""
-    for said in (name, str(variant["model"]).rsplit("/", 1)[-1]):
+    for said in (name, variant.model.rsplit("/", 1)[-1]):
         if found := {_CANONICAL[unit] for unit in units(said) if unit in _CANONICAL}:
             return found
-    engine = variant.get("engine") or {}
-    if "quantization" in engine and not engine["quantization"]:
-        return {_CANONICAL[word] for word in [str(engine.get("dtype"))] if word in _CANONICAL}
-    return set()
+    engine = variant.engine or {}
+    unquantized = "quantization" in engine and not engine["quantization"]
+    return {word for word in [_CANONICAL.get(str(engine.get("dtype")))] if unquantized and word}
+
+
+def _more(found: Iterable[str], harmless: Collection[str], chinese: str) -> list[str]:
+    """The units that are no harmless words; `chinese` is a pattern of the harmless Chinese ones."""
+    return [unit for unit in found if unit not in harmless and not re.fullmatch(f"(?:{chinese})+", unit)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,33 +193,36 @@ def _infos() -> dict[str, Info]:
     return infos()
 
 
-def match_row(labels: Iterable[str], benchmarks: Mapping[str, Mapping[str, Any]]) -> RowMatch:
-    """Which benchmark the label cells of a row name: one of `benchmarks`, those of results.json, or another known one.
+def match_row(labels: Iterable[str], benchmarks: Mapping[str, Benchmark]) -> RowMatch:
+    """The benchmark that the label cells of a row name: one of `benchmarks`, those of results.json, or another one.
 
     Benchmarks without a data set of their own stand in no published table and count as known only where they ran.
     """
     said = [units(label) for label in labels]
-    names = list(dict.fromkeys([*benchmarks, *(name for name, info in _infos().items() if info.source is not None)]))
+    names = dict.fromkeys([*benchmarks, *(name for name, info in _infos().items() if info.source is not None)])
+    harmless = {name: _harmless(name, benchmarks.get(name)) for name in names}
     reasons: list[str] = []
     matched: dict[str, int] = {}
     for number, found in enumerate(said):
         for name in names:
-            more = _beside(found, name, benchmarks.get(name, {}))
-            if more == []:
-                matched.setdefault(name, number)
-            elif more:
+            rest = _beside(found, name)
+            if rest is None:
+                continue
+            if more := _more(rest, harmless[name], _ROW_CHINESE):
                 reasons.append(f"it says more than '{name}' ({' '.join(more)})")
+            else:
+                matched.setdefault(name, number)
     asked = [name for name in matched if name in benchmarks] or list(matched)
     own = [name for name in asked if not name.startswith(LM_EVAL_PREFIX)] or asked
     if not own:
         return RowMatch(None, reasons[0] if reasons else "it names no benchmark" if any(said) else None)
     if len(own) > 1:
         return RowMatch(None, f"it names several benchmarks ({', '.join(own)})")
-    words = [found for number, found in enumerate(said) if number != matched[own[0]] and _has_letters(found)]
-    others = [unit for found in words for unit in found]
-    if other := [unit for unit in others if _is_other_figure(unit, benchmarks.get(own[0], {}))]:
+    label = matched[own[0]]
+    others = [unit for n, found in enumerate(said) if n != label and _has_letters(found) for unit in found]
+    if other := [unit for unit in others if _is_other_figure(unit, harmless[own[0]])]:
         return RowMatch(None, f"it is not about the score of '{own[0]}' ({' '.join(other)})")
-    return RowMatch(own[0], None, matched[own[0]])
+    return RowMatch(own[0], None, label)
 
 
 @functools.cache
@@ -229,31 +233,32 @@ def _spellings(name: str) -> list[str]:
     return sorted({"".join(units(each)) for each in names})
 
 
-def _beside(found: list[str], name: str, entry: Mapping[str, Any]) -> list[str] | None:
-    """What a label says beside a benchmark's name and harmless words; None where it does not name it."""
+def _beside(found: list[str], name: str) -> list[str] | None:
+    """The units of a label beside a benchmark's name; None where it does not name it."""
     more = found
     for spelling in _spellings(name):
         while (rest := _rest(more, spelling)) is not None:
             more = rest
-    return None if more is found else [unit for unit in more if not _is_harmless(unit, name, entry)]
+    return None if more is found else more
 
 
-def _is_harmless(unit: str, name: str, entry: Mapping[str, Any]) -> bool:
+def _harmless(name: str, entry: Benchmark | None) -> set[str]:
+    """The words that change nothing beside a benchmark's name, its release and its number of samples among them."""
     info = _infos().get(name)
-    if unit in _ROW_WORDS or (info and unit in info.label_words.split()) or re.fullmatch(f"(?:{_ROW_CHINESE})+", unit):
-        return True
-    if unit in (f"avg@{entry.get('samples')}", f"mean@{entry.get('samples')}"):
-        return True
-    return unit in {str((entry.get("data") or {}).get(key)).casefold() for key in ("release", "version")} - {"none"}
+    words = {*_ROW_WORDS, *(info.label_words.split() if info else ())}
+    if entry is not None:
+        words |= {f"avg@{entry.samples}", f"mean@{entry.samples}"}
+        words |= {str(entry.data[key]).casefold() for key in ("release", "version") if entry.data.get(key) is not None}
+    return words
 
 
-def _is_other_figure(unit: str, entry: Mapping[str, Any]) -> bool:
-    """Whether a word of another label cell says that the row holds something else than the score."""
+def _is_other_figure(unit: str, harmless: Collection[str]) -> bool:
+    """True if a word of another label cell says that the row holds something else than the score."""
     if "@" in unit:
-        return unit != "pass@1" and not _is_harmless(unit, "", entry)
+        return unit not in harmless
     return unit in _OTHER_FIGURE or unit in "Δ∆δ±+" or bool(_OTHER_FIGURE_CHINESE.search(unit))
 
 
 def _has_letters(found: Iterable[str]) -> bool:
-    """Whether a cell says words: one of figures alone says nothing of what the row is about."""
+    """True if a cell says words: one of figures alone says nothing of what the row is about."""
     return any(character.isalpha() for unit in found for character in unit)

@@ -1,4 +1,4 @@
-"""Every word that reports say, in English and in Chinese: one table, so that no language falls behind.
+"""Words of all reports, in English and in Chinese: one table, so that no language falls behind.
 
 `text("scores", "zh")`, `text("points.margin", lang, value="2")`. Figures are formatted in `words` and put in here.
 A guard's message is made in English where the guard looks, with the figures in it. In Chinese a report gives the
@@ -75,10 +75,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "{flips} of {items} items flip on {bench} ({difference} points, {interval})",
         "{bench} 上 {items} 题中有 {flips} 题翻转（{difference} 个百分点，{interval}）",
     ),
-    "one_variant": (
-        "One variant only: there is nothing to compare.",
-        "只有一个版本，没有可比较的对象。",
-    ),
+    "one_variant": ("One variant only: there is nothing to compare.", "只有一个版本，没有可比较的对象。"),
     # titles
     "title": ("{study}: what do fewer bits cost?", "{study}：更低的精度，代价几何？"),
     "scores_and_differences": ("Scores and differences", "得分与差值"),
@@ -156,10 +153,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "逐题判分见 `grades/`；全部数据见 `results.json`。",
     ),
     "protocol.limits": ("; limits: {limits} items", "；题数上限：{limits}"),
-    "messages_note": (
-        "",
-        "检查项的含义与处理办法以中文给出；带具体数值的原始消息保留英文原文。",
-    ),
+    "messages_note": ("", "检查项的含义与处理办法以中文给出；带具体数值的原始消息保留英文原文。"),
     "counts": ("Guards: errors {errors}, warnings {warnings}.", "检查项：错误 {errors} 项，警告 {warnings} 项。"),
     "error": ("error", "错误"),
     "warning": ("warning", "警告"),
@@ -291,7 +285,7 @@ GUARDS: Mapping[str, tuple[str, str]] = {
 
 
 def text(key: str, lang: Lang = "en", **figures: object) -> str:
-    """What reports say under this key, with the figures filled in. Raises KeyError where key or figure is unknown."""
+    """The words under a key, with the figures filled in. Raises KeyError where key or figure is unknown."""
     return TEXTS[key][LANGUAGES.index(lang)].format(**figures)
 
 
@@ -303,7 +297,7 @@ def guard_title(name: str, lang: Lang = "en") -> str:
 
 
 def guard_message(name: str, message: str, lang: Lang = "en") -> str:
-    """What a guard says: its message, in Chinese after the guard's name and meaning."""
+    """A guard's message; in Chinese after the guard's name and meaning."""
     if name not in GUARDS:
         return text("guard.unknown", lang, title=guard_title(name, lang), message=message)
     return text("guard", lang, title=guard_title(name, lang), meaning=GUARDS[name][1], message=message)

@@ -48,7 +48,7 @@ class Document:
         return self._mark + "".join(lines)
 
     def cells(self, number: int) -> list[str]:
-        """What the cells of a line say, without markup."""
+        """The texts of a line's cells, without markup."""
         line = self.lines[number]
         return [self._plain(line[start:end]) for start, end in split(line)]
 

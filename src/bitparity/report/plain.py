@@ -1,4 +1,4 @@
-"""Text from models, data sets and studies made fit for a page or a terminal: whatever it holds, it stays text."""
+"""Harmless text: what comes from models, data sets and studies, made safe for a page or a terminal."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def cleaned(value: Any) -> Any:
 
 
 def finalize(value: Any) -> Any:
-    """What a template prints: Markup as it is, anything else as clean text, which is then escaped."""
+    """A value as a template prints it: Markup as it is, anything else as clean text, which is then escaped."""
     if isinstance(value, Markup):
         return value
     return shortened("" if value is None else str(value))

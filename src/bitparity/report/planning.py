@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from bitparity.doctor.plan import RANGE, BenchmarkPlan, Plan, Rates
+from bitparity.report.terminal import cells, columns, say
 from bitparity.report.words import margin
+
+TITLES = (
+    *("items", "samples", "prompt\ntokens", "output\ntokens", "output\nat most", "hours", "margin"),
+    *("could detect\n(points)", "could rule out\n(points)"),
+)
 
 
 def show(plan: Plan, console: Console) -> None:
     """Print the plan."""
     for bench in plan.benchmarks:
-        colour = "green" if bench.answers else "red"
-        console.print(f"[{colour}]{escape(answer(bench))}[/{colour}]", highlight=False)
+        say(console, answer(bench), style="green" if bench.answers else "red")
     for line in _together(plan):
-        console.print(escape(line), highlight=False)
+        say(console, line)
     console.print(_table(plan))
     for line in (*_cost(plan), *_assumptions(plan)):
-        console.print(escape(line), highlight=False)
+        say(console, line)
 
 
 def answer(bench: BenchmarkPlan) -> str:
-    """Whether a benchmark can answer its question, in one plain sentence, and what would where it cannot."""
+    """One plain sentence on a benchmark: it can answer its question, or it cannot and what would."""
     if bench.size.items is None:
         return f"{bench.name}: what it can tell is not known, since its size is not ({bench.size.source})"
     items, samples, provable, allowed = bench.size.items, bench.samples, bench.provable[1], margin(bench.margin)
@@ -64,17 +67,11 @@ def _together(plan: Plan) -> Iterator[str]:
 
 
 def _table(plan: Plan) -> Table:
-    table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0))
-    names = [bench.name for bench in plan.benchmarks]
-    table.add_column("benchmark", overflow="fold", min_width=min(24, max(map(len, names))))
-    for title in ("items", "samples", "prompt\ntokens", "output\ntokens", "output\nat most", "hours", "margin"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for title in ("could detect\n(points)", "could rule out\n(points)"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = columns({"benchmark": [bench.name for bench in plan.benchmarks]}, TITLES)
     for bench in plan.benchmarks:
         items = bench.size.items
-        table.add_row(
-            escape(bench.name),
+        row = (
+            bench.name,
             "?" if items is None else f"{items:,}",
             str(bench.samples),
             _tokens(bench.prompt_tokens),
@@ -85,6 +82,7 @@ def _table(plan: Plan) -> Table:
             _range(bench.detectable),
             _range(bench.provable),
         )
+        table.add_row(*cells(*row))
     return table
 
 

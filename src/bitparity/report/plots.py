@@ -7,14 +7,14 @@ result gives the same bytes everywhere, and every figure in a plot is formatted 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from bitparity.report.html.svg import SERIES, SHAPES, Scale, scale, tag, ticks
+from bitparity.report.html.svg import MARKS, SERIES, SHAPES, Scale, kind, scale, tag, ticks
 from bitparity.report.language import Lang, text
-from bitparity.report.words import interval, points, score, verdict_words
+from bitparity.report.words import difference, points, score, verdict_words
+from bitparity.results.schema import Comparison, Results, Score
 
 INK, QUIET, BAND = "#1f2328", "#57606a", "#d8dee4"
 LOSS, PLAIN = "#d55e00", "#0072b2"
@@ -24,104 +24,96 @@ ROW, LINE = 44, 24
 SIZE, LONGEST = 13, 24  # pixels of the words; characters of a name
 
 
-def draw(results: Mapping[str, Any], lang: Lang = "en") -> dict[str, str]:
+LOOKS = {  # colour and fill of a comparison's mark
+    "invalid": (QUIET, "none"),
+    "control": (INK, "#ffffff"),
+    "loss": (LOSS, LOSS),
+    "plain": (PLAIN, PLAIN),
+}
+
+
+def draw(results: Results, lang: Lang = "en") -> dict[str, str]:
     """The plots by file name; none where there is nothing to show."""
     found = {"differences.svg": _differences(results, lang), "scores.svg": _scores(results, lang)}
     return {name: f"{picture}\n" for name, picture in found.items() if picture}
 
 
-def _differences(results: Mapping[str, Any], lang: Lang) -> Markup | None:
+def _differences(results: Results, lang: Lang) -> Markup | None:
     """One row a comparison: the margin as a band, the interval as a line, the difference as a mark."""
     rows = [
-        (bench, name, entry["margin"], comparison)
-        for bench, entry in results["benchmarks"].items()
-        for name, comparison in entry.get("comparisons", {}).items()
+        (bench, name, entry.margin, comparison)
+        for bench, entry in results.benchmarks.items()
+        for name, comparison in entry.comparisons.items()
     ]
     if not rows:
         return None
-    on = scale([bound for _, _, margin, c in rows for bound in (*c["ci95"], -margin, margin, 0.0)])
+    on = scale([bound for _, _, margin, c in rows for bound in (*c.ci95, -margin, margin, 0.0)])
     bottom = TOP + ROW * len(rows)
     parts: list[Markup] = []
     for number, (bench, name, margin, comparison) in enumerate(rows):
-        parts += _difference(TOP + ROW * number, bench, name, margin, comparison, on, lang)
+        top = TOP + ROW * number
+        parts += _difference(top + ROW / 2, margin, comparison, on)
+        parts += [_label(top + ROW / 2 - 2, bench, bold=True), _label(top + ROW / 2 + 15, name, QUIET)]
+        parts.append(_words(RIGHT + 16, top + ROW / 2 - 2, difference(comparison, lang)))
+        parts.append(_words(RIGHT + 16, top + ROW / 2 + 15, verdict_words(comparison, lang), colour=QUIET))
     parts += _axis(on, bottom, lambda value: points(value) if abs(value) > on.high * 1e-9 else "0")
     parts.append(_words(20, bottom + 44, text("plot.differences.note", lang), colour=QUIET))
     return _picture(text("plot.differences", lang), bottom + 72, parts)
 
 
-def _difference(
-    top: int, bench: str, name: str, margin: float, comparison: Mapping[str, Any], on: Scale, lang: Lang
-) -> list[Markup]:
-    middle = top + ROW / 2
-    colour, shape, fill = _look(comparison)
-    low, high = (_x(on, bound) for bound in comparison["ci95"])
+def _difference(middle: float, margin: float, comparison: Comparison, on: Scale) -> list[Markup]:
+    look = kind(comparison)
+    colour, fill = LOOKS[look]
     left, right = _x(on, -margin), _x(on, margin)
-    verdict = text("noise_floor", lang) if comparison.get("control") else verdict_words(comparison, lang)
-    figures = text(
-        "score_and_interval",
-        lang,
-        score=points(comparison["difference"]),
-        interval=interval(comparison["ci95"], lang=lang),
-    )
+    top = middle - ROW / 2
     return [
         tag("rect", x=left, y=top + 4, width=right - left, height=ROW - 8, fill=BAND, opacity=0.7),
         *(_line(edge, top + 4, edge, top + ROW - 4, QUIET, dashed=True) for edge in (left, right)),
         _line(_x(on, 0.0), top, _x(on, 0.0), top + ROW, INK),
-        _line(low, middle, high, middle, colour, 2.5),
-        *(_line(end, middle - 5, end, middle + 5, colour, 2.5) for end in (low, high)),
-        _mark(_x(on, comparison["difference"]), middle, shape, colour, fill),
-        _label(middle - 2, bench, bold=True),
-        _label(middle + 15, name, QUIET),
-        _words(RIGHT + 16, middle - 2, figures),
-        _words(RIGHT + 16, middle + 15, verdict, colour=QUIET),
+        *_interval(comparison.ci95, on, middle, 5, colour),
+        _mark(_x(on, comparison.difference), middle, MARKS.get(look, "circle"), colour, fill),
     ]
 
 
-def _look(comparison: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Colour, shape and fill of a mark."""
-    if comparison["verdict"] == "invalid":
-        return QUIET, "cross", "none"
-    if comparison.get("control"):
-        return INK, "circle", "#ffffff"
-    return (LOSS, "diamond", LOSS) if comparison["loss_shown"] else (PLAIN, "circle", PLAIN)
+def _interval(bounds: Sequence[float], on: Scale, middle: float, height: int, colour: str) -> list[Markup]:
+    """A line with an upright bar at each end."""
+    low, high = (_x(on, bound) for bound in bounds)
+    ends = (_line(end, middle - height, end, middle + height, colour, 2.5) for end in (low, high))
+    return [_line(low, middle, high, middle, colour, 2.5), *ends]
 
 
-def _scores(results: Mapping[str, Any], lang: Lang) -> Markup | None:
+def _scores(results: Results, lang: Lang) -> Markup | None:
     """A group of rows a benchmark, one row a variant, from 0 to the highest bound rounded up to tens."""
-    measured = {name: entry for name, entry in results["benchmarks"].items() if entry["status"] == "measured"}
-    if not measured:
+    if not results.measured:
         return None
-    found = [score for entry in measured.values() for score in entry["scores"].values() if score["mean"] is not None]
-    highest = max((max(score["ci95"] or [score["mean"]]) for score in found), default=1.0)
+    found = [score for entry in results.measured.values() for score in entry.scores.values() if score.mean is not None]
+    highest = max((max(score.ci95 or [score.mean or 0.0]) for score in found), default=1.0)
     on = Scale(0.0, math.ceil(10 * highest - 1e-9) / 10 or 1.0)
-    names = list(results["variants"])
     top, parts = TOP, []
-    for bench, entry in measured.items():
+    for bench, entry in results.measured.items():
         parts += [_label(top + 16, bench, bold=True), _line(LEFT, top, RIGHT, top, BAND)]
-        for number, name in enumerate(names):
-            parts += _score(top + 8 + LINE * (number + 1), number, name, entry["scores"][name], on, lang)
-        top += 16 + LINE * (len(names) + 1)
+        for number, name in enumerate(results.variants):
+            parts += _score(top + 8 + LINE * (number + 1), number, name, entry.scores[name], on, lang)
+        top += 16 + LINE * (len(results.variants) + 1)
     parts += _axis(on, top, lambda value: f"{100 * value:g}")
     return _picture(text("plot.scores", lang), top + 40, parts)
 
 
-def _score(middle: int, number: int, name: str, found: Mapping[str, Any], on: Scale, lang: Lang) -> list[Markup]:
+def _score(middle: int, number: int, name: str, found: Score, on: Scale, lang: Lang) -> list[Markup]:
     parts = [_label(middle + 4, name, QUIET), _words(RIGHT + 16, middle + 4, score(found, lang))]
-    if found["mean"] is None:
+    if found.mean is None:
         return parts
-    colour, shape = TONES[number % len(TONES)], SERIES[number % len(SERIES)]
-    if found["ci95"]:
-        low, high = (_x(on, bound) for bound in found["ci95"])
-        parts += [_line(low, middle, high, middle, colour, 2.5)]
-        parts += [_line(end, middle - 4, end, middle + 4, colour, 2.5) for end in (low, high)]
-    return [*parts, _mark(_x(on, found["mean"]), middle, shape, colour, colour)]
+    colour = TONES[number % len(TONES)]
+    if found.ci95:
+        parts += _interval(found.ci95, on, middle, 4, colour)
+    return [*parts, _mark(_x(on, found.mean), middle, SERIES[number % len(SERIES)], colour, colour)]
 
 
 def _x(on: Scale, value: float) -> float:
     return LEFT + (RIGHT - LEFT) * on.at(value) / 100
 
 
-def _axis(on: Scale, y: int, label: Any) -> list[Markup]:
+def _axis(on: Scale, y: int, label: Callable[[float], str]) -> list[Markup]:
     parts = [_line(LEFT, y, RIGHT, y, QUIET)]
     for value in ticks(on):
         x = _x(on, value)

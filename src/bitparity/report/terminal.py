@@ -2,84 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from bitparity.report.graders import grader_rows
-from bitparity.report.plain import cleaned
-from bitparity.report.words import candidates, interval, noise, percent, points, sentence, verdict_words
+from bitparity.report.plain import shortened
+from bitparity.report.tables import grader_rows
+from bitparity.report.words import Judged, figures, noise, percent, sentence, tone, verdict_words
+from bitparity.results.schema import Guard, Results
 
-_STYLES = {"equivalent": "green", "non_inferior": "green", "inconclusive": "yellow", "invalid": "red"}
+LABEL = 28  # columns that a name gets at least, if it is that long, where there is little room
+COLOURS = {"loss": "red", "fine": "green", "open": "yellow", "invalid": "red", "error": "red", "warning": "yellow"}
 
 
-def show(results: Mapping[str, Any], console: Console) -> None:
+def show(results: Results, console: Console) -> None:
     """Print the answers, the table, the errors among the guards, and which warnings the report has."""
-    results = cleaned(results)  # a terminal obeys control characters, wherever they come from
-    for name in candidates(results):
-        console.print(f"[bold]{escape(sentence(name, results))}[/bold]", highlight=False)
-    if candidates(results):
-        console.print(escape(noise(results)), highlight=False)
+    for name in results.candidates:
+        say(console, sentence(name, results.benchmarks), style="bold")
+    if results.candidates:
+        say(console, noise(results))
     console.print(_table(results))
     for row in grader_rows(results):
         if not row.primary:
-            means = ", ".join(
-                f"{name} {percent(mean)}" for name, mean in zip(results["variants"], row.means, strict=True)
-            )
-            console.print(f"{escape(row.benchmark)} by {escape(row.metric)}: {escape(means)}", highlight=False)
-    for bench, entry in results["benchmarks"].items():
-        if entry["status"] == "not_run":
-            console.print(f"{escape(bench)}: not run: {escape(entry['reason'])}", highlight=False)
-        for guard in entry.get("guards", []):
-            if guard["level"] == "error":
-                who = f" {guard['variant']}" if guard["variant"] else ""
-                text = escape(f"{bench}{who}: {guard['message']}")
-                console.print(f"[red]error[/red] {text}", highlight=False)
-        if warnings := _warnings(entry.get("guards", [])):
-            console.print(f"[yellow]warnings[/yellow] {escape(f'{bench}: {warnings}')}", highlight=False)
+            means = zip(results.variants, row.means, strict=True)
+            said = ", ".join(f"{name} {percent(mean)}" for name, mean in means)
+            say(console, f"{row.benchmark} by {row.metric}: {said}")
+    for bench, entry in results.benchmarks.items():
+        if not entry.measured:
+            say(console, f"{bench}: not run: {entry.reason}")
+        for guard in entry.guards:
+            if guard.level == "error":
+                say_guard(console, bench, guard)
+        if warnings := _warnings(entry.guards):
+            say(console, f"{bench}: {warnings}", "warnings", "yellow")
 
 
-def _warnings(guards: Sequence[Mapping[str, Any]]) -> str:
-    """The warnings by name, each with its variants, in one line: "cut_off (bf16, fp8); limit"."""
-    found: dict[str, list[str]] = {}
-    for guard in guards:
-        if guard["level"] == "warning":
-            found.setdefault(guard["name"], []).extend([guard["variant"]] if guard["variant"] else [])
-    return "; ".join(f"{name} ({', '.join(variants)})" if variants else name for name, variants in found.items())
+def say(console: Console, line: str, lead: str = "", style: str = "") -> None:
+    """Print a line as text, whatever it holds; after a word in a style, or all in that style."""
+    said = Text.assemble((lead, style), " ", shortened(line)) if lead else Text(shortened(line), style)
+    console.print(said)
 
 
-def _table(results: Mapping[str, Any]) -> Table:
+def say_guard(console: Console, bench: str, guard: Guard) -> None:
+    """Print what a guard says of a benchmark."""
+    who = f" {guard.variant}" if guard.variant else ""
+    say(console, f"{bench}{who}: {guard.message}", guard.level, COLOURS[guard.level])
+
+
+def columns(labels: Mapping[str, Iterable[str]], numbers: Sequence[str]) -> Table:
+    """An empty table with a title for each column; `labels` has the cells of those that hold names."""
     table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0))
-    for title in ("benchmark", "variant", "score", "points", "95 % interval", "lost / gained", "verdict"):
-        words = title in ("benchmark", "variant", "verdict")
-        table.add_column(title, justify="left" if words else "right", no_wrap=title != "benchmark")
-    for bench, entry in results["benchmarks"].items():
-        if entry["status"] == "not_run":
-            table.add_row(escape(bench), "", "N/A", "", "", "", "not run")
-            continue
-        for name in results["variants"]:
-            table.add_row(*_row(bench, name, entry))
-        table.add_section()
+    for title, held in labels.items():
+        table.add_column(Text(shortened(title)), overflow="fold", min_width=min(LABEL, max(map(len, held), default=0)))
+    for title in numbers:
+        table.add_column(title, justify="right", no_wrap=True)
     return table
 
 
-def _row(bench: str, name: str, entry: Mapping[str, Any]) -> list[str]:
-    score = percent(entry["scores"][name]["mean"])
-    comparison = entry["comparisons"].get(name)
-    if comparison is None:
-        return [escape(bench), escape(name), score, "", "", "", ""]
-    style = "red" if comparison["loss_shown"] else _STYLES[comparison["verdict"]]
-    verdict = f"[{style}]{verdict_words(comparison)}[/{style}]"
-    return [
-        escape(bench),
-        escape(name),
-        score,
-        points(comparison["difference"]),
-        interval(comparison["ci95"]),
-        f"{comparison['lost']} / {comparison['gained']}",
-        "noise floor" if comparison.get("control") else verdict,
-    ]
+def cells(*texts: str) -> list[Text]:
+    """Cells of a table that show each text as it is, whatever it holds."""
+    return [Text(shortened(text)) for text in texts]
+
+
+def verdict_cell(comparison: Judged) -> Text:
+    """A verdict in its colour."""
+    return Text(verdict_words(comparison), COLOURS[tone(comparison)])
+
+
+def _warnings(guards: Sequence[Guard]) -> str:
+    """The warnings by name, each with its variants, in one line: "cut_off (bf16, fp8); limit"."""
+    found: dict[str, list[str]] = {}
+    for guard in guards:
+        if guard.level == "warning":
+            found.setdefault(guard.name, []).extend([guard.variant] if guard.variant else [])
+    return "; ".join(f"{name} ({', '.join(variants)})" if variants else name for name, variants in found.items())
+
+
+def _table(results: Results) -> Table:
+    labels = {"benchmark": list(results.benchmarks), "variant": list(results.variants)}
+    table = columns(labels, ("score", "points", "95 % interval", "lost / gained"))
+    table.add_column("verdict")
+    for bench, entry in results.benchmarks.items():
+        if not entry.measured:
+            table.add_row(*cells(bench, "", "N/A", "", "", "", "not run"))
+            continue
+        for name in results.variants:
+            row = cells(bench, name, percent(entry.scores[name].mean))
+            if (c := entry.comparisons.get(name)) is not None:
+                row += [*cells(*figures(c, "difference interval lost_gained")), verdict_cell(c)]
+            table.add_row(*row)
+        table.add_section()
+    return table

@@ -1,21 +1,66 @@
-"""Figures and verdicts in words: the one place where fractions become points that people read.
+"""Verdicts and figures in words: fractions become points and per cent here and nowhere else.
 
 The words themselves are in `language`; every function takes the language, English unless told otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 from bitparity.report.language import Lang, text
+from bitparity.results.schema import FinalVerdict, Part, Results, Score
+
+Tone = Literal["loss", "fine", "open", "invalid"]
 
 
-def verdict_words(comparison: Mapping[str, Any], lang: Lang = "en") -> str:
-    """A verdict as people read it; a loss that is shown but whose size straddles the margin says so."""
-    verdict = comparison["verdict"]
-    unclear = verdict == "inconclusive" and comparison["loss_shown"]
-    return text("worse_size_unclear" if unclear else verdict, lang)
+class Judged(Protocol):
+    """A difference from the baseline with its verdict: of a run or of `compare`, on one benchmark or on several."""
+
+    @property
+    def difference(self) -> float:
+        """Candidate minus baseline, a fraction."""
+
+    @property
+    def ci95(self) -> tuple[float, float]:
+        """The ends of its 95 % interval, fractions."""
+
+    @property
+    def loss_shown(self) -> bool:
+        """True where a loss is shown, whatever its size."""
+
+    @property
+    def verdict(self) -> FinalVerdict:
+        """The verdict against the margin."""
+
+
+class _Benchmark(Protocol):
+    """A benchmark with its comparisons by candidate and its margin, a fraction."""
+
+    margin: float
+
+    @property
+    def comparisons(self) -> Mapping[str, Judged]: ...
+
+
+def verdict_words(comparison: Judged, lang: Lang = "en") -> str:
+    """A verdict as people read it; a loss that is shown but whose size straddles the margin says so.
+
+    The control has no verdict: its difference is the noise floor.
+    """
+    if getattr(comparison, "control", False):
+        return text("noise_floor", lang)
+    unclear = comparison.verdict == "inconclusive" and comparison.loss_shown
+    return text("worse_size_unclear" if unclear else comparison.verdict, lang)
+
+
+def tone(comparison: Judged) -> Tone:
+    """The gravity of a verdict, for colours: a loss is shown, no loss beyond the margin, open, or invalid."""
+    if comparison.verdict == "invalid":
+        return "invalid"
+    if comparison.loss_shown:
+        return "loss"
+    return "fine" if comparison.verdict in ("equivalent", "non_inferior") else "open"
 
 
 def percent(value: float | None, digits: int = 1, lang: Lang = "en") -> str:
@@ -36,105 +81,28 @@ def interval(bounds: Sequence[float] | None, signed: bool = True, lang: Lang = "
     return text("range", lang, low=low, high=high)
 
 
-def score(found: Mapping[str, Any], lang: Lang = "en") -> str:
+def score(found: Score, lang: Lang = "en") -> str:
     """One variant's score with its interval; N/A where there is none."""
-    if found["mean"] is None:
+    return mean_score(found.mean, found.ci95, lang)
+
+
+def mean_score(value: float | None, bounds: Sequence[float] | None, lang: Lang = "en") -> str:
+    """A mean score with its interval, all fractions; N/A where there is none."""
+    if value is None:
         return text("not_available", lang)
-    shown = percent(found["mean"], lang=lang)
-    return text("score_and_interval", lang, score=shown, interval=interval(found["ci95"], signed=False, lang=lang))
+    shown = interval(bounds, signed=False, lang=lang)
+    return text("score_and_interval", lang, score=percent(value, lang=lang), interval=shown)
+
+
+def difference(comparison: Judged, lang: Lang = "en") -> str:
+    """A difference in points with its interval."""
+    shown = interval(comparison.ci95, lang=lang)
+    return text("score_and_interval", lang, score=points(comparison.difference), interval=shown)
 
 
 def margin(value: float, lang: Lang = "en") -> str:
     """A margin in points."""
     return text("one_point" if value == 0.01 else "points", lang, value=f"{100 * value:g}")
-
-
-def sentence(candidate: str, results: Mapping[str, Any], lang: Lang = "en") -> str:
-    """What is known of one candidate, in one plain sentence over all its benchmarks.
-
-    Losses come first, each with its figures. What can be said alike of several benchmarks is said once, of all of them.
-    """
-    compared = {
-        bench: (entry["comparisons"][candidate], entry["margin"])
-        for bench, entry in results["benchmarks"].items()
-        if candidate in entry.get("comparisons", {})
-    }
-    groups: dict[tuple[int, object], list[str]] = {}
-    for bench, (comparison, allowed) in compared.items():
-        groups.setdefault(_alike(bench, comparison, allowed), []).append(bench)
-    said = []
-    for (rank, _), names in sorted(groups.items(), key=lambda group: group[0][0]):
-        if len(names) == 1:
-            said.append(clause(*compared[names[0]], lang, names[0]))
-        else:
-            said.append(_clause_of_several(rank, names, compared[names[0]][1], len(compared), lang))
-    whole = text("separator", lang).join(said) or text("nothing_compared", lang)
-    return text("full_stop", lang, said=text("colon", lang, name=candidate, said=whole))
-
-
-_BEYOND, _UNCLEAR, _WITHIN, _OPEN, _NO_LOSS, _INVALID = range(6)  # the order in which a sentence says them
-
-
-def _alike(bench: str, comparison: Mapping[str, Any], allowed: float) -> tuple[int, object]:
-    """What a benchmark's clause is grouped by: its rank, and what else must be the same."""
-    verdict = comparison["verdict"]
-    if verdict == "invalid":
-        return _INVALID, None
-    if comparison["loss_shown"]:
-        return {"worse_beyond_margin": _BEYOND, "worse_within_margin": _WITHIN}.get(verdict, _UNCLEAR), bench
-    if verdict in ("equivalent", "non_inferior"):
-        return _NO_LOSS, allowed
-    return _OPEN, None
-
-
-def _clause_of_several(rank: int, names: Sequence[str], allowed: float, of: int, lang: Lang) -> str:
-    """What is known alike of several benchmarks; `of` is how many were compared."""
-    if len(names) == of:
-        where = text("on_all", lang, count=of)
-    else:
-        where = text("on", lang, bench=text("comma", lang).join(names[:-1]) + text("and", lang) + names[-1])
-    if rank == _NO_LOSS:
-        return text("clause.no_loss", lang, where=where, margin=margin(allowed, lang))
-    return text("clause.invalid" if rank == _INVALID else "clause.inconclusive_several", lang, where=where)
-
-
-def candidates(results: Mapping[str, Any]) -> list[str]:
-    """The variants that are compared with the baseline; the control is none of them."""
-    return [name for name, v in results["variants"].items() if not v["baseline"] and not v.get("control")]
-
-
-def noise(results: Mapping[str, Any], lang: Lang = "en") -> str:
-    """What is known of the noise floor: how many answers flip when the baseline runs a second time."""
-    control = next((name for name, v in results["variants"].items() if v.get("control")), None)
-    if control is None:
-        return text("noise.unknown", lang)
-    said = []
-    for bench, entry in results["benchmarks"].items():
-        c = entry.get("comparisons", {}).get(control)
-        if c is not None:
-            shown = {"difference": points(c["difference"]), "interval": interval(c["ci95"], lang=lang)}
-            flips = c["lost"] + c["gained"]
-            said.append(text("noise.bench", lang, bench=bench, flips=flips, items=c["items"], **shown))
-    whole = text("separator", lang).join(said) or text("nothing_compared", lang)
-    return text("noise", lang, control=control, said=whole)
-
-
-def clause(comparison: Mapping[str, Any], allowed: float, lang: Lang = "en", bench: str | None = None) -> str:
-    """What is known of one candidate on one benchmark, which is named where it is given; `allowed` is the margin."""
-    verdict = comparison["verdict"]
-    where = "" if bench is None else text("on", lang, bench=bench)
-    limit = margin(allowed, lang)
-    if verdict == "invalid":
-        return text("clause.invalid", lang, where=where)
-    if comparison["loss_shown"]:
-        low, high = comparison["ci95"]
-        lost, least, most = (f"{100 * value:.1f}" for value in (-comparison["difference"], -high, -low))
-        key = "inconclusive_loss" if verdict == "inconclusive" else verdict
-        return text(f"clause.{key}", lang, where=where, lost=lost, least=least, most=most, margin=limit)
-    if verdict in ("equivalent", "non_inferior"):
-        return text("clause.no_loss" if where else "clause.no_loss_here", lang, where=where, margin=limit)
-    shown = {"difference": points(comparison["difference"]), "interval": interval(comparison["ci95"], lang=lang)}
-    return text("clause.inconclusive", lang, where=where, margin=limit, **shown)
 
 
 def p_value(value: float | None) -> str:
@@ -144,21 +112,108 @@ def p_value(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+# a comparison's figures by the key of their column's title
+_FIGURES: Mapping[str, Callable[[Any, Lang], str]] = {
+    "benchmarks": lambda c, lang: str(len(c.benchmarks)),
+    "items": lambda c, lang: f"{c.items:,}",
+    "baseline": lambda c, lang: percent(c.baseline, lang=lang),
+    "candidate": lambda c, lang: percent(c.candidate, lang=lang),
+    "difference": lambda c, lang: points(c.difference),
+    "difference_points": lambda c, lang: points(c.difference),
+    "interval": lambda c, lang: interval(c.ci95, lang=lang),
+    "lost_gained": lambda c, lang: f"{c.lost} / {c.gained}",
+    "p": lambda c, lang: p_value(c.p_value),
+    "p_holm": lambda c, lang: p_value(c.p_adjusted),
+    "recovery": lambda c, lang: percent(c.recovery, lang=lang),
+}
+
+
+def figures(comparison: Part, keys: str, lang: Lang = "en") -> list[str]:
+    """The figures of a comparison for columns, whose keys are those of their titles in `language`, parted by blanks."""
+    return [_FIGURES[key](comparison, lang) for key in keys.split()]
+
+
+# the clauses of a sentence, by the ends of their keys in `language`, in the order in which it says them
+_CLAUSES = ("worse_beyond_margin", "inconclusive_loss", "worse_within_margin", "inconclusive", "no_loss", "invalid")
+
+
+def sentence(candidate: str, benchmarks: Mapping[str, _Benchmark], lang: Lang = "en") -> str:
+    """The result of one candidate in one plain sentence over all its benchmarks.
+
+    Losses come first, each with its figures. What can be said alike of several benchmarks is said once, of all of them.
+    """
+    compared = {bench: entry for bench, entry in benchmarks.items() if candidate in entry.comparisons}
+    groups: dict[tuple[int, object], list[str]] = {}
+    for bench, entry in compared.items():
+        key = _clause_key(entry.comparisons[candidate])
+        alike = bench if entry.comparisons[candidate].loss_shown else entry.margin if key == "no_loss" else None
+        groups.setdefault((_CLAUSES.index(key), alike), []).append(bench)
+    said = []
+    for _, names in sorted(groups.items(), key=lambda group: group[0][0]):
+        first, where = compared[names[0]], _where(names, len(compared), lang)
+        said.append(clause(first.comparisons[candidate], first.margin, lang, where, several=len(names) > 1))
+    whole = text("separator", lang).join(said) or text("nothing_compared", lang)
+    return text("full_stop", lang, said=text("colon", lang, name=candidate, said=whole))
+
+
+def _where(names: Sequence[str], of: int, lang: Lang) -> str:
+    """The words that name benchmarks; `of` is how many were compared."""
+    if len(names) == of > 1:
+        return text("on_all", lang, count=of)
+    *others, last = names
+    listed = text("comma", lang).join(others) + text("and", lang) + last if others else last
+    return text("on", lang, bench=listed)
+
+
+def _clause_key(comparison: Judged) -> str:
+    match tone(comparison):
+        case "loss":
+            return "inconclusive_loss" if comparison.verdict == "inconclusive" else comparison.verdict
+        case "fine":
+            return "no_loss"
+        case "open":
+            return "inconclusive"
+    return "invalid"
+
+
+def clause(comparison: Judged, allowed: float, lang: Lang = "en", where: str = "", *, several: bool = False) -> str:
+    """The result of one candidate on one benchmark; `allowed` is the margin, a fraction.
+
+    `where` are the words that name the benchmark. With `several` of them, only what holds of all is said.
+    """
+    key = _clause_key(comparison)
+    key += {"inconclusive": "_several" * several, "no_loss": "_here" * (not where)}.get(key, "")
+    low, high = comparison.ci95
+    lost, least, most = (f"{100 * value:.1f}" for value in (-comparison.difference, -high, -low))
+    figures = {"lost": lost, "least": least, "most": most, "margin": margin(allowed, lang)}
+    figures |= {"difference": points(comparison.difference), "interval": interval(comparison.ci95, lang=lang)}
+    return text(f"clause.{key}", lang, where=where, **figures)
+
+
+def noise(results: Results, lang: Lang = "en") -> str:
+    """The noise floor in a sentence: how many answers flip when the baseline runs a second time."""
+    if results.control is None:
+        return text("noise.unknown", lang)
+    said = []
+    for bench, entry in results.benchmarks.items():
+        if (c := entry.comparisons.get(results.control)) is not None:
+            shown = {"difference": points(c.difference), "interval": interval(c.ci95, lang=lang)}
+            said.append(text("noise.bench", lang, bench=bench, flips=c.lost + c.gained, items=c.items, **shown))
+    whole = text("separator", lang).join(said) or text("nothing_compared", lang)
+    return text("noise", lang, control=results.control, said=whole)
+
+
 def engine(facts: Mapping[str, Any] | None, lang: Lang = "en") -> str:
-    """What ran, in one line: engine and version, device, number types, quantization, kernels."""
+    """The facts of an engine in one line: engine and version, device, number types, quantization, kernels."""
     if not facts:
         return text("not_run", lang)
     said = [f"{facts['engine']} {facts['version']}"]
-    if device := facts.get("device_name") or facts.get("device"):
-        said.append(str(device))
-    if dtype := facts.get("dtype"):
-        said.append(str(dtype))
-    quantization = facts.get("quantization")
+    said += [str(fact) for fact in (facts.get("device_name") or facts.get("device"), facts.get("dtype")) if fact]
+    quantization = facts.get("quantization") or {}
     if "quantization" in facts and not quantization:
         said.append(text("not_quantized", lang))
     for part in ("weights", "activations"):
-        if quantization and quantization.get(part):
-            shown = quantization[part]
+        if shown := quantization.get(part):
             said.append(text(part, lang, shown="; ".join(shown) if isinstance(shown, list) else shown))
     if kernels := facts.get("linear_kernels"):
         said.append(text("kernels", lang, shown=", ".join(f"{name} x {count}" for name, count in kernels.items())))

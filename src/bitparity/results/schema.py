@@ -70,6 +70,11 @@ class VariantEntry(Part):
     generation: Generation | None
     earlier_engines: list[JsonObject]
 
+    @property
+    def role(self) -> Literal["baseline", "control", "candidate"]:
+        """What the variant is for; the control is the baseline's second run."""
+        return "baseline" if self.baseline else "control" if self.control else "candidate"
+
 
 class Score(Part):
     """A variant's score on one benchmark. `seconds` is the mean of one completion inside the engine."""
@@ -129,10 +134,10 @@ class Benchmark(Part):
 
     status: Literal["measured", "not_run"]
     reason: str | None
-    metric: str | None = None
-    items: int | None = None
-    available: int | None = None
-    samples: int | None = None
+    metric: str = ""
+    items: int = 0
+    available: int = 0
+    samples: int = 0
     margin: float
     data: JsonObject = {}
     scores: dict[str, Score] = {}
@@ -180,6 +185,11 @@ class Results(Part):
     def baseline(self) -> str:
         """The name of the variant that the others are compared with."""
         return next(name for name, variant in self.variants.items() if variant.baseline)
+
+    @property
+    def measured(self) -> dict[str, Benchmark]:
+        """The benchmarks of which some variant has a score."""
+        return {name: entry for name, entry in self.benchmarks.items() if entry.measured}
 
     @property
     def candidates(self) -> list[str]:

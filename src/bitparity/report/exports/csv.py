@@ -7,10 +7,12 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from bitparity.results.build import build
+from bitparity.results.schema import Comparison, Part, Results, Score
 from bitparity.store.run import Run
+
+Figure = str | int | float | None
 
 # the columns of CSV and Parquet, with their types: one row a benchmark and variant
 COLUMNS: Mapping[str, type] = {
@@ -33,43 +35,44 @@ def make(run: Run, out: Path | None) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows(build(run).document()))
+    writer.writerows(rows(build(run)))
     return text.getvalue()
 
 
-def rows(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def rows(results: Results) -> Iterator[dict[str, Figure]]:
     """One row a benchmark and variant; None where there is no figure."""
-    for bench, entry in found["benchmarks"].items():
-        for name, variant in found["variants"].items():
+    for bench, entry in results.benchmarks.items():
+        for name, variant in results.variants.items():
             row = {
-                "study": found["study"]["name"],
-                "fingerprint": found["study"]["fingerprint"],
+                **_comparison(entry.comparisons.get(name)),  # first: its items are those compared, not those asked
+                "study": results.study.name,
+                "fingerprint": results.study.fingerprint,
                 "benchmark": bench,
                 "variant": name,
-                "role": "baseline" if variant["baseline"] else "control" if variant.get("control") else "candidate",
-                **{key: entry.get(key) for key in ("status", "reason", "metric", "items", "available", "samples")},
-                "margin": entry["margin"],
-                **{key: variant.get(key) for key in ("model", "revision")},
-                **_score(entry.get("scores", {}).get(name)),
-                **_comparison(entry.get("comparisons", {}).get(name)),
+                "role": variant.role,
+                **_fields(entry),
+                **_fields(variant),
+                **_score(entry.scores.get(name)),
             }
             yield {column: row.get(column) for column in COLUMNS}
 
 
-def _score(score: Mapping[str, Any] | None) -> dict[str, Any]:
+def _fields(part: Part) -> dict[str, Figure]:
+    """The fields of a part of results.json that are columns, where they were given."""
+    return {key: getattr(part, key) for key in COLUMNS if key in part.model_fields_set}
+
+
+def _score(score: Score | None) -> dict[str, Figure]:
     if score is None:
         return {}
-    low, high = score["ci95"] or (None, None)
-    kept = {key: score[key] for key in ("no_answer", "cut_off", "unscored", "output_tokens", "seconds")}
-    metrics = json.dumps(score["metrics"], sort_keys=True)
-    return {**kept, "score": score["mean"], "score_low": low, "score_high": high, "metrics": metrics}
+    low, high = score.ci95 or (None, None)
+    metrics = json.dumps(score.metrics, sort_keys=True)
+    return {**_fields(score), "score": score.mean, "score_low": low, "score_high": high, "metrics": metrics}
 
 
-def _comparison(comparison: Mapping[str, Any] | None) -> dict[str, Any]:
+def _comparison(comparison: Comparison | None) -> dict[str, Figure]:
     if comparison is None:
         return {}
-    keys = ("difference", "p_value", "p_adjusted", "recovery", "lost", "gained", "test", "verdict")
-    low, high = comparison["ci95"]
-    failed = ", ".join(comparison.get("invalid_by", [])) or None
-    kept = {key: comparison[key] for key in keys}
-    return {**kept, "difference_low": low, "difference_high": high, "invalid_by": failed}
+    low, high = comparison.ci95
+    failed = ", ".join(comparison.invalid_by) or None
+    return {**_fields(comparison), "difference_low": low, "difference_high": high, "invalid_by": failed}

@@ -19,8 +19,8 @@ from typing import Any
 
 from bitparity.benchmarks.registry import benchmark_class
 from bitparity.exam.frozen import Exam, ExamItem, load_if_frozen, samples_asked
-from bitparity.records import Grade, Item, Prompt, Sample
-from bitparity.report.html.gating import is_gated
+from bitparity.records import Grade, Prompt, Sample
+from bitparity.report.gated import is_gated
 from bitparity.results.sheet import Sheet, read_sheet
 from bitparity.schema import LM_EVAL_PREFIX
 from bitparity.store.environment import RunRecord
@@ -34,7 +34,7 @@ INVALID = "[invalid]"  # lm-eval's word for an answer that could not be read
 def make(run: Run, out: Path | None) -> list[Path]:
     """Write the files of all variants and benchmarks that have begun."""
     folder = out or run.path / "export" / "lm-eval"
-    study, environment = run.study(), run.environment()
+    study, record = run.study(), run.environment()
     written = []
     for spec in study.benchmarks:
         exam = load_if_frozen(run, spec.name)
@@ -44,7 +44,7 @@ def make(run: Run, out: Path | None) -> list[Path]:
             sheet = read_sheet(run, exam, name, samples_asked(exam, spec))
             if sheet.samples:
                 task = file_stem(spec.name.removeprefix(LM_EVAL_PREFIX))
-                path = folder / name / f"samples_{task}{_date(environment, name)}.jsonl"
+                path = folder / name / f"samples_{task}{_date(record, name)}.jsonl"
                 write_atomically(path, (json.dumps(row, allow_nan=False) + "\n" for row in rows(exam, sheet)))
                 written.append(path)
     return written
@@ -56,7 +56,7 @@ def _date(record: RunRecord, variant: str) -> str:
     return f"_{max(sessions).removesuffix('Z').replace(':', '-')}" if sessions else ""
 
 
-def rows(exam: Exam, sheet: Sheet) -> Iterator[dict[str, Any]]:
+def rows(exam: Exam, sheet: Sheet) -> Iterator[dict[str, object]]:
     """One row an item, in the exam's order."""
     gated = is_gated(exam.benchmark, exam.provenance)
     open_reference = not gated and not benchmark_class(exam.benchmark).runs_code
@@ -89,7 +89,7 @@ def _written(prompt: Prompt) -> str:
     return prompt.text if prompt.text is not None else json.dumps(prompt.messages, ensure_ascii=False)
 
 
-def _arguments(entry: ExamItem, exam: Exam) -> dict[str, Any]:
+def _arguments(entry: ExamItem, exam: Exam) -> dict[str, object]:
     scored = [(prompt, rest) for prompt in entry.item.prompts for rest in prompt.continuations]
     if scored:
         pairs: list[tuple[str, Any]] = [(_written(prompt), rest) for prompt, rest in scored]
@@ -107,20 +107,18 @@ def _responses(samples: list[Sample]) -> list[Any]:
     return [[sample.text for sample in samples]]
 
 
-def _answers(grades: list[Grade]) -> Any:
-    found = [_answer(grade) for grade in grades]
+def _answers(grades: list[Grade]) -> str | list[str]:
+    invalid = {"no_answer": INVALID}
+    found = [
+        invalid.get(grade.status, f"[{grade.status}]") if grade.extracted is None else grade.extracted
+        for grade in grades
+    ]
     return found[0] if len(found) == 1 else found
-
-
-def _answer(grade: Grade) -> str:
-    if grade.extracted is not None:
-        return grade.extracted
-    return INVALID if grade.status == "no_answer" else f"[{grade.status}]"
 
 
 def _hashes(entry: ExamItem) -> dict[str, str]:
     """Of document, prompt and reference. The reference's is salted with the document's: letters could be guessed."""
-    item: Item = entry.item
+    item = entry.item
     document = item.metadata.get("doc_hash") or _hash(json.dumps([item.id, [asdict(p) for p in item.prompts]]))
     target = item.metadata.get("target_hash") or _hash(document + json.dumps(item.reference, sort_keys=True))
     return {"doc_hash": document, "prompt_hash": _hash(_prompt(entry)), "target_hash": target}

@@ -20,7 +20,7 @@ def make(run: Run, out: Path | None) -> list[Path]:
         raise MissingDependencyError("pyarrow", "hub", "the export as Parquet") from None
     kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
     schema = pyarrow.schema([(column, kinds[kind]) for column, kind in COLUMNS.items()])
-    table = pyarrow.Table.from_pylist(list(rows(build(run).document())), schema=schema)
+    table = pyarrow.Table.from_pylist(list(rows(build(run))), schema=schema)
     path = out or run.path / "export" / "results.parquet"
     part = path.with_name(path.name + ".part")
     try:

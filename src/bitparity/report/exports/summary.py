@@ -11,4 +11,4 @@ from bitparity.store.run import Run
 
 def make(run: Run, out: Path | None) -> str:
     """The answers, the scores, the verdicts, the errors."""
-    return summary(build(run).document())
+    return summary(build(run))

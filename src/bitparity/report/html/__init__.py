@@ -1,14 +1,12 @@
-"""report.html: the whole result as one page without any request, with the flip browser in it."""
+"""report.html: one page with the whole result and the flip browser, which makes no request."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from bitparity.report.gated import Withhold
 from bitparity.report.html.book import Packed, collect, pack
-from bitparity.report.html.gating import Withhold
 from bitparity.report.html.page import load, render
 from bitparity.report.language import Lang
+from bitparity.results.schema import Results
 from bitparity.store.jsonl import write_atomically
 from bitparity.store.run import Run
 
@@ -18,7 +16,7 @@ LIMIT = 30_000_000  # bytes of the page
 _ROOM = 10_000  # bytes for what the page says about the data itself
 
 
-def write(run: Run, results: Mapping[str, Any], lang: Lang = "en", withhold: Withhold = "gated") -> None:
+def write(run: Run, results: Results, lang: Lang = "en", withhold: Withhold = "gated") -> None:
     """Write report.html beside results.json, at most `LIMIT` bytes.
 
     `withhold` says whose questions and answers stay out. Raises RunError or StoreError where the run's files cannot

@@ -1,4 +1,4 @@
-"""The flip browser's data: every item with what each variant wrote, compressed, of bounded size.
+"""Data of the flip browser: every item with what each variant wrote, compressed, of bounded size.
 
 A small index is unpacked when the page opens; texts lie in chunks that are unpacked when they are looked at. Long
 texts lose their middle, first those of items on which nothing flipped; the whole text stays in the samples file.
@@ -12,18 +12,21 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
 
 from bitparity.exam.frozen import Exam, load_if_frozen, samples_asked
 from bitparity.records import Grade, Item, Prompt, Sample
-from bitparity.report.html.gating import Withheld, Withhold, withheld
+from bitparity.report.gated import Withheld, Withhold, withheld
 from bitparity.report.plain import clean, flat, shortened
 from bitparity.report.words import percent
+from bitparity.results.schema import Results
 from bitparity.results.sheet import Sheet, read_sheet
 from bitparity.store.jsonl import file_stem
 from bitparity.store.run import Run
 
-Text = str | list[Any]  # whole, or [head, characters left out, tail]
+Text = str | tuple[str, int, str]  # whole, or head, characters left out, tail
 
 STATUSES = ("answered", "no_answer", "cut_off", "infrastructure_error", "missing")
 CHANGES = ("lost", "gained", "both_right", "both_wrong", "unscored")
@@ -42,14 +45,28 @@ PROBE = 500  # items whose compressed size tells that of all
 CLOSE = 0.95  # a guessed size must lie this far below the limit
 
 
+class Answer(NamedTuple):
+    """A variant's answer to one item, one sample of it. `text` is None where it is withheld or missing.
+
+    `status` is a place in STATUSES; `mark` is "1", "0", a percentage, or "" where it is unscored.
+    """
+
+    text: Text | None
+    extracted: Text
+    status: int
+    mark: str
+    tokens: int | None
+    finish: str
+    details: list[tuple[str, str]]
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One item: its place in the index, and its texts.
 
     `changes` has one code a candidate; `short`, `status` and `answers` one entry a variant: what the list shows,
-    a bit mask over STATUSES, and [text, extracted, status, mark, tokens, finish, details] for each sample.
-    `questions` and `references` have one entry, or one a form for items asked in several orders (sample k: form k
-    modulo their number); none where they are withheld.
+    a bit mask over STATUSES, and the answers, one a sample. `questions` and `references` have one entry, or one a form
+    for items asked in several orders (sample k: form k modulo their number); none where they are withheld.
     """
 
     bench: int
@@ -62,11 +79,11 @@ class Entry:
     status: tuple[int, ...]
     questions: tuple[Text, ...]
     references: tuple[Text, ...]
-    answers: tuple[list[list[Any]], ...]
+    answers: tuple[Sequence[Answer], ...]
 
     @property
     def flipped(self) -> bool:
-        """Whether some candidate lost or gained it."""
+        """True if some candidate lost or gained it."""
         return any(change in (LOST, GAINED) for change in self.changes)
 
 
@@ -106,7 +123,7 @@ class Packed(NamedTuple):
         return len(self.items) + sum(len(chunk) + 100 for chunk in self.chunks)
 
 
-def collect(run: Run, results: Mapping[str, Any], withhold: Withhold) -> Book:
+def collect(run: Run, results: Results, withhold: Withhold) -> Book:
     """Read a run's exams, samples and grades. Raises RunError or StoreError where its files cannot be used."""
     study = run.study()
     names = tuple(study.variants)
@@ -116,7 +133,7 @@ def collect(run: Run, results: Mapping[str, Any], withhold: Withhold) -> Book:
     lengths: dict[str, dict[str, list[int]]] = {}
     for spec in study.benchmarks:
         exam = load_if_frozen(run, spec.name)
-        if exam is None or results["benchmarks"][spec.name]["status"] != "measured":
+        if exam is None or not results.benchmarks[spec.name].measured:
             continue
         k = samples_asked(exam, spec)
         sheets = {name: read_sheet(run, exam, name, k) for name in names}
@@ -152,7 +169,11 @@ def _entries(
         item = frozen.item
         codes = tuple(column[row] for column in columns)
         most = BUDGETS[0][0 if any(code in (LOST, GAINED) for code in codes) else 1]
-        answers = tuple(_answers(sheet, item.id, bench, most) for sheet in sheets.values())
+        keys = [(item.id, k) for k in range(bench.samples)]
+        answers = tuple(
+            [_answer(sheet.samples.get(key), sheet.grades.get(key), bench, most) for key in keys]
+            for sheet in sheets.values()
+        )
         questions = [] if bench.withheld else [clean(text) for text in question_texts(item)]
         references = [] if bench.withheld else [clean(text) for text in reference_texts(item)]
         yield Entry(
@@ -165,45 +186,37 @@ def _entries(
             short=tuple(
                 _short(sheet, row, found, bench) for sheet, found in zip(sheets.values(), answers, strict=True)
             ),
-            status=tuple(sum({1 << answer[2] for answer in found}) for found in answers),
+            status=tuple(sum({1 << answer.status for answer in found}) for found in answers),
             questions=tuple(cut(text, most) for text in questions),
             references=tuple(cut(text, most) for text in references),
             answers=answers,
         )
 
 
-def _short(sheet: Sheet, row: int, answers: Sequence[Sequence[Any]], bench: Bench) -> str:
-    """What the list shows of a variant: its answer; its mean score with several samples, or where texts stay out."""
+def _short(sheet: Sheet, row: int, answers: Sequence[Answer], bench: Bench) -> str:
+    """A variant's cell in the list: its answer; its mean score with several samples, or where texts stay out."""
     if bench.samples == 1 and bench.withheld != "asked":
-        return " ".join(str(answers[0][1])[:SHORT].split())
+        return " ".join(str(answers[0].extracted)[:SHORT].split())
     scores = sheet.scores[row]
-    return "" if (scores != scores).any() else percent(float(scores.mean()))
+    return "" if np.isnan(scores).any() else percent(float(scores.mean()))
 
 
-def _answers(sheet: Sheet, item: str, bench: Bench, most: int) -> list[list[Any]]:
-    return [
-        _answer(sheet.samples.get((item, k)), sheet.grades.get((item, k)), bench, most) for k in range(bench.samples)
-    ]
-
-
-def _answer(sample: Sample | None, grade: Grade | None, bench: Bench, most: int) -> list[Any]:
-    """[text, extracted, status, mark, tokens, finish, details]; the mark is "1", "0", a percentage, or "" unscored."""
+def _answer(sample: Sample | None, grade: Grade | None, bench: Bench, most: int) -> Answer:
     if sample is None:
-        return [None, "", STATUSES.index("missing"), "", None, "", []]
-    status = "infrastructure_error" if grade is None else grade.status
+        return Answer(None, "", STATUSES.index("missing"), "", None, "", [])
+    status = STATUSES.index("infrastructure_error" if grade is None else grade.status)
     score = None if grade is None else grade.score
     mark = "" if score is None else f"{score:.0f}" if score in (0, 1) else percent(score)
     extracted = "" if grade is None or grade.extracted is None else shortened(grade.extracted, EXTRACTED)
     if bench.withheld:  # the letter of an option says nothing about the question
         kept = extracted if bench.withheld == "gated" and len(extracted) == 1 else ""
-        return [None, kept, STATUSES.index(status), mark, sample.tokens, sample.finish, []]
+        return Answer(None, kept, status, mark, sample.tokens, sample.finish, [])
     details = [] if grade is None else flat(grade.details, most=20)
     if sample.logprobs is not None:
         details.append(("log-probabilities", ", ".join(f"{value:.2f}" for value, _ in sample.logprobs)))
     if sample.error is not None:
         details.append(("error", shortened(sample.error, 500)))
-    text = cut(clean(sample.text), most)
-    return [text, extracted, STATUSES.index(status), mark, sample.tokens, sample.finish, details]
+    return Answer(cut(clean(sample.text), most), extracted, status, mark, sample.tokens, sample.finish, details)
 
 
 def _last(prompt: Prompt, most: int) -> str:
@@ -215,7 +228,7 @@ def _last(prompt: Prompt, most: int) -> str:
 
 
 def question_texts(item: Item) -> list[str]:
-    """What was asked, one text a form; log-likelihood items, whose contexts may differ by choice, have one form."""
+    """The questions as asked, one text a form; log-likelihood items, whose contexts differ by choice, have one form."""
     if any(prompt.continuations for prompt in item.prompts):
         return ["\n\n".join(map(_asked, item.prompts))]
     return [_asked(prompt) for prompt in item.prompts]
@@ -239,7 +252,7 @@ def reference_texts(item: Item) -> list[str]:
     return [_written(each) for each in (reference if own else [reference])]
 
 
-def _written(reference: Any) -> str:
+def _written(reference: object) -> str:
     if reference is None:
         return ""
     if isinstance(reference, str | int | float):
@@ -252,13 +265,11 @@ def cut(text: Text, most: int) -> Text:
     if isinstance(text, str):
         if len(text) <= most:
             return text
-        text = [text, 0, text]
+        text = (text, 0, text)
     head, left_out, tail = text
     before, after = 2 * most // 5, most - 2 * most // 5
-    if left_out == 0:
-        return [head[:before], len(head) - most, tail[-after:]]
-    dropped = max(0, len(head) - before) + max(0, len(tail) - after)
-    return [head[:before], left_out + dropped, tail[-after:]]
+    dropped = max(0, len(head) - before) + max(0, len(tail) - after) if left_out else len(head) - most
+    return head[:before], left_out + dropped, tail[-after:]
 
 
 def pack(book: Book, limit: int) -> Packed:
@@ -308,25 +319,29 @@ def _chunks(entries: Sequence[Entry], budget: tuple[int, int], starts: list[int]
             held, size = [], 0
 
 
-def _texts(entry: Entry, most: int) -> list[Any]:
+def _texts(entry: Entry, most: int) -> tuple[list[Text], list[Text], list[list[Answer]]]:
     answers = [
-        [[None if a[0] is None else cut(a[0], most), cut(a[1], most), *a[2:]] for a in found] for found in entry.answers
+        [
+            answer._replace(text=answer.text and cut(answer.text, most), extracted=cut(answer.extracted, most))
+            for answer in found
+        ]
+        for found in entry.answers
     ]
     questions, references = ([cut(text, most) for text in texts] for texts in (entry.questions, entry.references))
-    return [questions, references, answers]
+    return questions, references, answers
 
 
-def _index(book: Book, entries: Sequence[Entry], starts: Sequence[int]) -> dict[str, Any]:
+def _index(book: Book, entries: Sequence[Entry], starts: Sequence[int]) -> dict[str, object]:
     """Columns over the items; codes as one character an item."""
     return {
         "variants": [clean(name) for name in book.variants],
         "baseline": book.baseline,
-        "compared": [[variant, control] for variant, control in book.compared],
+        "compared": book.compared,
         "benches": [
             [shortened(b.name, 200), b.stem, [shortened(s, 200) for s in b.subgroups], b.samples, b.withheld]
             for b in book.benches
         ],
-        "starts": list(starts),
+        "starts": starts,
         "bench": [entry.bench for entry in entries],
         "subgroup": [entry.subgroup for entry in entries],
         "id": [entry.id for entry in entries],
@@ -338,7 +353,7 @@ def _index(book: Book, entries: Sequence[Entry], starts: Sequence[int]) -> dict[
     }
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""The words that only the page says, in English and Chinese; all others are those of `bitparity.report.language`."""
+"""Words of report.html alone, in English and Chinese; all others are those of `bitparity.report.language`."""
 
 from __future__ import annotations
 
@@ -73,7 +73,6 @@ PHRASES: Mapping[str, tuple[str, str]] = {
         "Mean by every grader; the primary one decides the score above.",
         "各判分器的平均分；主判分器决定上面的得分。",
     ),
-    "metric": ("metric", "指标"),
     "primary": ("primary", "主指标"),
     "all_facts": ("All facts as recorded", "全部记录"),
     "fingerprint": ("study fingerprint", "研究指纹"),
@@ -164,7 +163,7 @@ SCRIPT_KEYS = tuple(PHRASES)[tuple(PHRASES).index("browser") :]
 
 
 def say(key: str, lang: Lang, **figures: object) -> str:
-    """What the page says under this key. Raises KeyError where it is unknown."""
+    """The page's words under a key, filled in. Raises KeyError where it is unknown."""
     if key in PHRASES:
         return PHRASES[key][LANGUAGES.index(lang)].format(**figures)
     return text(key, lang, **figures)

@@ -7,12 +7,14 @@ Colours come from the page's style sheet, for light, dark and print.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple
 
 from markupsafe import Markup, escape
 
 from bitparity.report.plain import shortened
+from bitparity.report.words import tone
+from bitparity.results.schema import Comparison, Overall
 
 ROW = 32  # pixels of a one-line plot
 SHAPES = {
@@ -22,6 +24,7 @@ SHAPES = {
     "triangle": "M0-6.5 6 5H-6z",
     "circle": "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
 }
+MARKS = {"invalid": "cross", "loss": "diamond"}  # of a comparison, by its look; any other is a circle
 SERIES = ("square", "circle", "triangle", "diamond")  # of the variants in a strip; the control is a cross
 
 
@@ -53,7 +56,7 @@ def ticks(on: Scale, most: int = 6) -> list[float]:
     return [number * step for number in range(first, math.floor(on.high / step + 1e-9) + 1)]
 
 
-def tag(name: str, content: Markup | str = "", /, **attributes: Any) -> Markup:
+def tag(name: str, content: Markup | str = "", /, **attributes: object) -> Markup:
     """An element; a trailing underscore of an attribute's name goes away, others become hyphens."""
     said = Markup("").join(
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _plain(value)) for key, value in attributes.items()
@@ -62,7 +65,7 @@ def tag(name: str, content: Markup | str = "", /, **attributes: Any) -> Markup:
     return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), said, inner)
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else shortened(str(value))
 
 
@@ -102,32 +105,30 @@ def edge(x: float) -> str:
     return "start" if x < 6 else "end" if x > 94 else "middle"
 
 
-def interval_row(comparison: Mapping[str, Any], margin: float, on: Scale) -> Markup:
+def kind(comparison: Comparison | Overall) -> Literal["invalid", "control", "loss", "plain"]:
+    """The look of a comparison's mark."""
+    found = tone(comparison)
+    if found == "invalid":
+        return "invalid"
+    return "control" if comparison.control else "loss" if found == "loss" else "plain"
+
+
+def interval_row(comparison: Comparison | Overall, margin: float, on: Scale) -> Markup:
     """One line of the forest plot: the margin as a band, zero, the interval, the difference."""
-    middle = ROW / 2
-    kind, shape = _kind(comparison)
-    low, high = (on.at(bound) for bound in comparison["ci95"])
+    middle, look = ROW / 2, kind(comparison)
+    low, high = (on.at(bound) for bound in comparison.ci95)
+    edges = (on.at(-margin), on.at(margin))
     return row(
-        rect(on.at(-margin), on.at(margin), 0, ROW, "band"),
-        line(on.at(-margin), 0, on.at(-margin), ROW, "edge"),
-        line(on.at(margin), 0, on.at(margin), ROW, "edge"),
+        rect(*edges, 0, ROW, "band"),
+        *(line(x, 0, x, ROW, "edge") for x in edges),
         line(on.at(0), 0, on.at(0), ROW, "zero"),
-        line(low, middle, high, middle, f"span {kind}"),
-        line(low, middle - 5, low, middle + 5, f"span {kind}"),
-        line(high, middle - 5, high, middle + 5, f"span {kind}"),
-        mark(shape, on.at(comparison["difference"]), middle, f"mark {kind}"),
+        line(low, middle, high, middle, f"span {look}"),
+        *(line(x, middle - 5, x, middle + 5, f"span {look}") for x in (low, high)),
+        mark(MARKS.get(look, "circle"), on.at(comparison.difference), middle, f"mark {look}"),
     )
 
 
-def _kind(comparison: Mapping[str, Any]) -> tuple[str, str]:
-    if comparison["verdict"] == "invalid":
-        return "invalid", "cross"
-    if comparison.get("control"):
-        return "control", "circle"
-    return ("loss", "diamond") if comparison["loss_shown"] else ("plain", "circle")
-
-
-def axis(on: Scale, label: Any, at: Iterable[float] | None = None) -> Markup:
+def axis(on: Scale, label: Callable[[float], str], at: Iterable[float] | None = None) -> Markup:
     """The ticks of a scale with their labels; `label` turns a value into words, `at` are other ticks than `ticks`."""
     parts = []
     for value in ticks(on) if at is None else at:
@@ -136,15 +137,13 @@ def axis(on: Scale, label: Any, at: Iterable[float] | None = None) -> Markup:
     return row(line(0, 0.5, 100, 0.5, "tick"), *parts, height=22)
 
 
-def flips_row(comparison: Mapping[str, Any], noise: Mapping[str, Any] | None, most: float) -> Markup:
+def flips_row(comparison: Comparison, noise: Comparison | None, most: float) -> Markup:
     """Lost to the left, gained to the right, as shares of the items; dashed, what the control lost and gained."""
-    items = comparison["items"]
-    lost, gained = (50 * comparison[side] / items / most for side in ("lost", "gained"))
-    kind = "control" if comparison.get("control") else "bar"
-    parts = [rect(50 - lost, 50, 8, 16, f"{kind} lost"), rect(50, 50 + gained, 8, 16, f"{kind} gained")]
-    if noise is not None and not comparison.get("control"):
-        for side, sign in (("lost", -1), ("gained", 1)):
-            x = 50 + sign * 50 * noise[side] / noise["items"] / most
+    lost, gained = (50 * count / comparison.items / most for count in (comparison.lost, comparison.gained))
+    look = "control" if comparison.control else "bar"
+    parts = [rect(50 - lost, 50, 8, 16, f"{look} lost"), rect(50, 50 + gained, 8, 16, f"{look} gained")]
+    if noise is not None and not comparison.control:
+        for x in (50 + 50 * count / noise.items / most for count in (-noise.lost, noise.gained)):
             parts.append(line(x, 2, x, ROW - 2, "floor"))
     return row(*parts, line(50, 0, 50, ROW, "zero"))
 
@@ -201,47 +200,61 @@ class Spot(NamedTuple):
     kind: str
 
 
-HEIGHT, TOP, BOTTOM = 240, 16, 40
+class Field(NamedTuple):
+    """The field of a scatter plot: `across` and `up` are its scales; values to per cent across, pixels down."""
+
+    across: Scale
+    up: Scale
+
+    def x(self, value: float) -> float:
+        """The place of a value across, in per cent."""
+        return 14 + 0.84 * self.across.at(value)
+
+    def y(self, value: float) -> float:
+        """The place of a value down, in pixels."""
+        return TOP + (FLOOR - TOP) * (1 - self.up.at(value) / 100)
 
 
-def scatter(spots: Sequence[Spot], title: str, x_label: str, y_label: Any, number: Any) -> Markup:
-    """Scores with intervals against a quantity from 0 on; `y_label` and `number` turn values into words."""
-    across = Scale(0, max(spot.x for spot in spots) * 1.15)
-    up = scale([bound for spot in spots for bound in (spot.low, spot.high)], 0.12)
+HEIGHT, TOP, FLOOR = 240, 16, 200  # pixels of the scatter plot: its whole height, the field's upper and lower edge
 
-    def y(value: float) -> float:
-        return TOP + (HEIGHT - TOP - BOTTOM) * (1 - up.at(value) / 100)
 
-    def x(value: float) -> float:
-        return 14 + 0.84 * across.at(value)
-
-    parts = []
-    for value in ticks(up, 5):
-        parts += [line(14, y(value), 98, y(value), "grid"), text(12.5, y(value) + 4, y_label(value), "label", "end")]
-    floor = HEIGHT - BOTTOM
-    parts.append(line(14, floor, 98, floor, "tick"))
-    for value in ticks(across, 4):
-        parts += [
-            line(x(value), floor, x(value), floor + 5, "tick"),
-            text(x(value), floor + 18, number(value), "label"),
-        ]
-    parts.append(text(56, HEIGHT - 4, x_label, "label"))
-    taken: list[tuple[float, float]] = []
+def scatter(
+    spots: Sequence[Spot], title: str, x_label: str, y_words: Callable[[float], str], x_words: Callable[[float], str]
+) -> Markup:
+    """Scores with intervals against a quantity from 0 on; `y_words` and `x_words` turn values into words."""
+    bounds = [bound for spot in spots for bound in (spot.low, spot.high)]
+    field = Field(Scale(0, max(spot.x for spot in spots) * 1.15), scale(bounds, 0.12))
+    parts = [*_grid(field, y_words, x_words), text(56, HEIGHT - 4, x_label, "label")]
     for spot in spots:
+        x = field.x(spot.x)
         parts += [
-            line(x(spot.x), y(spot.low), x(spot.x), y(spot.high), f"span {spot.kind}"),
-            mark(spot.shape, x(spot.x), y(spot.y), f"mark {spot.kind}"),
+            line(x, field.y(spot.low), x, field.y(spot.high), f"span {spot.kind}"),
+            mark(spot.shape, x, field.y(spot.y), f"mark {spot.kind}"),
         ]
-    for spot in sorted(spots, key=lambda s: -y(s.y)):  # from below; a name that would cover another moves up
-        height = min(y(spot.y) + 4, floor - 6)
-        while any(abs(height - other) < 16 and abs(x(spot.x) - at) < 25 for at, other in taken):
-            height -= 3
-        taken.append((x(spot.x), height))
-        left = x(spot.x) > 72
-        near = tag(
-            "text", spot.label, x=-12 if left else 12, y=0, text_anchor="end" if left else "start", class_="name"
-        )
-        parts.append(tag("svg", near, x=percent(x(spot.x)), y=height, overflow="visible", class_="at"))
-    said = f"{title}: " + "; ".join(f"{s.label}: {y_label(s.y)}, {number(s.x)}" for s in spots)
-    content = Markup("").join(parts)
+    said = f"{title}: " + "; ".join(f"{s.label}: {y_words(s.y)}, {x_words(s.x)}" for s in spots)
+    content = Markup("").join([*parts, *_names(field, spots)])
     return tag("svg", content, class_="scatter", height=HEIGHT, width="100%", role="img", aria_label=said)
+
+
+def _grid(field: Field, y_words: Callable[[float], str], x_words: Callable[[float], str]) -> Iterable[Markup]:
+    """The lines of the ticks with their labels."""
+    for value in ticks(field.up, 5):
+        y = field.y(value)
+        yield from (line(14, y, 98, y, "grid"), text(12.5, y + 4, y_words(value), "label", "end"))
+    yield line(14, FLOOR, 98, FLOOR, "tick")
+    for value in ticks(field.across, 4):
+        x = field.x(value)
+        yield from (line(x, FLOOR, x, FLOOR + 5, "tick"), text(x, FLOOR + 18, x_words(value), "label"))
+
+
+def _names(field: Field, spots: Sequence[Spot]) -> Iterable[Markup]:
+    """The variants' names beside their marks, from below; a name that would cover another moves up."""
+    taken: list[tuple[float, float]] = []
+    for spot in sorted(spots, key=lambda spot: -field.y(spot.y)):
+        x, height = field.x(spot.x), min(field.y(spot.y) + 4, FLOOR - 6)
+        while any(abs(height - other) < 16 and abs(x - at) < 25 for at, other in taken):
+            height -= 3
+        taken.append((x, height))
+        place, anchor = (-12, "end") if x > 72 else (12, "start")
+        name = tag("text", spot.label, x=place, y=0, text_anchor=anchor, class_="name")
+        yield tag("svg", name, x=percent(x), y=height, overflow="visible", class_="at")

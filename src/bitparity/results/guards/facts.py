@@ -69,11 +69,6 @@ def level(value: float, error: float) -> Level:
     return "error" if value > error else "warning"
 
 
-def forbids(spoken: Mapping[str, Any], *variants: str) -> bool:
-    """`Guard.forbids` for those who still read results as dictionaries."""
-    return spoken["level"] == "error" and (spoken["variant"] is None or spoken["variant"] in variants)
-
-
 def shown(share: float) -> str:
     """A share as a percentage."""
     return f"{100 * share:.1f} %"

@@ -1,6 +1,6 @@
-"""Which benchmarks' questions must not be spread: their data sets are given out only to those who agreed to terms.
+"""Questions and answers that stay out of reports: those of gated data sets, or all where the user asks for that.
 
-Or all of them, where a page without any question or answer is asked for.
+A gated data set is given out only to those who agreed to its terms, so its questions must not be spread.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Withheld = Literal["", "gated", "asked"]  # why those of a benchmark do; "" wher
 
 
 def withheld(benchmark: str, provenance: Mapping[str, Any], withhold: Withhold) -> Withheld:
-    """Why a benchmark's questions and answers stay out of a page."""
+    """The reason why a benchmark's questions and answers stay out of a page; "" where they do not."""
     if withhold == "everything":
         return "asked"
     return "gated" if withhold == "gated" and is_gated(benchmark, provenance) else ""
 
 
 def is_gated(benchmark: str, provenance: Mapping[str, Any]) -> bool:
-    """Whether a benchmark's questions come from a gated data set; `provenance` is the exam's."""
+    """True if a benchmark's questions come from a gated data set; `provenance` is the exam's."""
     if not benchmark.startswith(LM_EVAL_PREFIX):
         source = benchmark_class(benchmark).info.source
         return source is not None and source.gated

@@ -1,4 +1,4 @@
-"""The lengths of the answers, which only the page shows. All other figures come from results.json through `words`."""
+"""Distribution of the lengths of the answers, which only the page shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def count(value: float) -> str:
 
 
 class Lengths(NamedTuple):
-    """How long a variant's completions are: counts in bins, the median's place in per cent, tokens."""
+    """Lengths of a variant's completions: counts in bins, the median's place in per cent, tokens."""
 
     bins: list[int]
     place: float
