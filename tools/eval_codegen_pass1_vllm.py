@@ -150,13 +150,12 @@ def main() -> int:
     from pydantic import ValidationError
 
     from bitparity.errors import BitparityError
-    from bitparity.progress.board import Board
-    from bitparity.report.live import view
+    from bitparity.report.live import show_run
     from bitparity.runner import run_study
 
     try:
         resolved = study(args)
-        with view(Board(resolved)) as events:
+        with show_run(resolved) as events:
             outcome = run_study(resolved, args.out.with_name(args.out.name + ".run"), events)
         made = summary(outcome.run, args)
         args.out.write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -12,8 +12,8 @@ import hashlib
 import json
 import re
 import typing
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -36,15 +36,19 @@ class Strict(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _known_keys(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            known = list(cls.model_fields)
-            for key in value:
-                if key not in known:
-                    near = difflib.get_close_matches(str(key), known, 1, cutoff=0.5)
-                    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
-                    raise ValueError(f"unknown key '{key}'; {hint}")
+    def _known_keys(cls, value: object) -> object:
+        if isinstance(value, dict) and cls.model_config["extra"] == "forbid":
+            check_keys(value, list(cls.model_fields))
         return value
+
+
+def check_keys(given: Iterable[object], known: Sequence[str]) -> None:
+    """Raise ValueError for the first unknown key, naming the nearest known one."""
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+            raise ValueError(f"unknown key '{key}'; {hint}")
 
 
 class ReasoningSpec(Strict):
@@ -82,9 +86,14 @@ class Protocol(Strict):
 
 
 class EngineOverrides(Strict):
-    """Engine values that a study or a variant sets."""
+    """Engine keys that a study or a variant sets: those below, and the ones that a kind of engine declares itself.
 
-    kind: Literal["transformers", "vllm", "openai", "replay"] | None = None
+    Which keys a kind takes stands in the engine's file and is checked when the study is resolved.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str | None = None
     dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = None
     device: str | None = None
     batch_size: Positive | None = None
@@ -134,56 +143,24 @@ class EngineOverrides(Strict):
         return value.rstrip("/")
 
 
-# What is decided where the model runs: passed on to vLLM, and a server's own affair.
-RUNTIME_KEYS = (
-    "gpu_memory_utilization",
-    "kv_cache_dtype",
-    "quantization",
-    "tensor_parallel_size",
-    "enforce_eager",
-    "attention_backend",
-    "linear_backend",
-    "max_num_seqs",
-    "max_num_batched_tokens",
-)
-
-
-_OF_THE_SERVER = ("device", *RUNTIME_KEYS)  # a study cannot set it there
-
-
-_FOR_A_SERVER = ("base_url", "api_key_env", "endpoint", "concurrency", "retries", "request_timeout")
-
-
 class EngineSpec(EngineOverrides):
     """The engine of one variant, resolved. None means that the engine's own choice holds and is recorded.
 
-    `batch_size` is used by the transformers engine alone, which computes fixed batches of that many
-    requests. `max_model_len` is in tokens; None takes the model's own limit. `base_url` to `request_timeout` (in
-    seconds) belong to the engine openai alone; `api_key_env` names the environment variable that holds the key.
-    An engine that computes nothing for `stall_timeout` seconds while requests wait is stopped and started again;
-    loading may take several times as long.
+    `batch_size` is the number of requests in a fixed batch. `max_model_len` is in tokens; None takes the model's own
+    limit. `base_url` to `request_timeout` (in seconds) are about a server; `api_key_env` names the environment
+    variable that holds the key. An engine that computes nothing for `stall_timeout` seconds while requests wait is
+    stopped and started again; loading may take several times as long.
     """
 
-    kind: Literal["transformers", "vllm", "openai", "replay"]
+    kind: str
     dtype: Literal["auto", "bfloat16", "float16", "float32"]
     batch_size: Positive
     trust_remote_code: bool
 
-    @model_validator(mode="after")
-    def _fits_its_kind(self) -> Self:
-        if self.kind == "openai":
-            if self.base_url is None:
-                raise ValueError("engine openai needs the server's address: base_url: http://localhost:8000/v1")
-            given = [key for key in _OF_THE_SERVER if getattr(self, key) is not None]
-            given += ["dtype"] if self.dtype != "auto" else []
-            if given:
-                raise ValueError(
-                    f"engine openai cannot set {', '.join(given)}: the server decides that; remove it from this "
-                    "variant's engine, or from the study's and set it where other engines need it"
-                )
-        elif self.kind != "replay" and (given := [k for k in _FOR_A_SERVER if getattr(self, k) is not None]):
-            raise ValueError(f"engine {self.kind} takes no {', '.join(given)}; that is for a server (kind: openai)")
-        return self
+    @property
+    def own(self) -> dict[str, object]:
+        """The keys that this kind of engine declares itself, with their values."""
+        return self.model_extra or {}
 
 
 class Variant(Strict):

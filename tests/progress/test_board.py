@@ -15,9 +15,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitparity.progress.board import ENOUGH, NOTES, WINDOW, Board
-from bitparity.progress.events import GENERATING, GRADING, LOADING
-from bitparity.progress.file import publishing, write_progress
+from bitparity.progress.board import NOTES, Board
+from bitparity.progress.counters import ENOUGH, WINDOW
+from bitparity.progress.events import (
+    GENERATING,
+    GRADING,
+    LOADING,
+    BenchmarkSkipped,
+    DeviceChanged,
+    Events,
+    ExamFrozen,
+    Noted,
+    PhaseChanged,
+    SampleGraded,
+    SamplesStored,
+    TokensComputed,
+    VariantEnded,
+    VariantPlanned,
+    VariantStarted,
+)
+from bitparity.progress.file import ProgressFile, write_progress
 from bitparity.records import Sample
 from bitparity.schema import Study
 from bitparity.stats.arrays import pair_scores
@@ -69,6 +86,12 @@ def shown(board: Board, variant: str, benchmark: str = "math500") -> dict[str, A
     return found
 
 
+def begin(board: Board, variant: str, counts: dict[str, tuple[int, int]]) -> None:
+    """A variant's turn, with the samples that are stored and all of them."""
+    board(VariantPlanned(variant, counts))
+    board(VariantStarted(variant))
+
+
 def test_before_anything_happened_nothing_is_claimed(study: Study) -> None:
     made = Board(study).snapshot()
     assert list(made["variants"]) == ["bf16", "fp8", "nvfp4"]
@@ -82,16 +105,16 @@ def test_before_anything_happened_nothing_is_claimed(study: Study) -> None:
 
 def test_the_exam_tells_the_totals_of_variants_to_come(study: Study) -> None:
     board = Board(study)
-    board.exam("aime24", names(30), 16)
+    board(ExamFrozen("aime24", names(30), 16))
     assert shown(board, "nvfp4", "aime24")["total"] == 480
-    board.begin("nvfp4", {"aime24": (5, 400)})
+    begin(board, "nvfp4", {"aime24": (5, 400)})
     assert (shown(board, "nvfp4", "aime24")["done"], shown(board, "nvfp4", "aime24")["total"]) == (5, 400)
-    board.planned("fp8", {"aime24": (480, 480), "math500": (3, 500)})
+    board(VariantPlanned("fp8", {"aime24": (480, 480), "math500": (3, 500)}))
     assert board.snapshot()["variants"]["fp8"]["state"] == "waiting"
-    board.begin("fp8")
+    board(VariantStarted("fp8"))
     assert (shown(board, "fp8", "aime24")["done"], shown(board, "fp8")["done"]) == (480, 3)
-    board.answered("fp8", samples(range(3, 10)))
-    board.begin("fp8", {"math500": (10, 500)})  # counted again after its engine died
+    board(SamplesStored("fp8", samples(range(3, 10))))
+    begin(board, "fp8", {"math500": (10, 500)})  # counted again after its engine died
     assert shown(board, "fp8")["done"] == 10
 
 
@@ -99,8 +122,8 @@ def generating(study: Study, counts: dict[str, tuple[int, int]], seconds: float 
     """A board whose baseline has generated for so many seconds; nothing has come yet."""
     clock = Clock()
     board = Board(study, clock)
-    board.begin("bf16", counts)
-    board.phase("bf16", GENERATING)
+    begin(board, "bf16", counts)
+    board(PhaseChanged("bf16", GENERATING))
     clock.now += seconds
     return board
 
@@ -110,10 +133,10 @@ def generating(study: Study, counts: dict[str, tuple[int, int]], seconds: float 
 def test_counts_and_tokens_are_the_sums_of_what_came(study: Study, bursts: list[list[tuple[str, int]]]) -> None:
     clock = Clock()
     board = Board(study, clock)
-    board.begin("bf16", {"math500": (7, 10_000), "aime24": (0, 10_000)})
+    begin(board, "bf16", {"math500": (7, 10_000), "aime24": (0, 10_000)})
     for number, burst in enumerate(bursts):
         clock.now += 1.7
-        board.answered("bf16", [sample(f"{number}.{n}", name, tokens=t) for n, (name, t) in enumerate(burst)])
+        board(SamplesStored("bf16", [sample(f"{number}.{n}", name, tokens=t) for n, (name, t) in enumerate(burst)]))
     came = [pair for burst in bursts for pair in burst]
     for name, before in (("math500", 7), ("aime24", 0)):
         cell = shown(board, "bf16", name)
@@ -124,20 +147,20 @@ def test_counts_and_tokens_are_the_sums_of_what_came(study: Study, bursts: list[
 
 def test_a_failed_sample_is_not_done_until_it_comes_back_whole(study: Study) -> None:
     board = Board(study)
-    board.begin("bf16", {"math500": (0, 3)})
-    board.answered("bf16", [sample(0), sample(1, error=True), sample(2, error=True)])
+    begin(board, "bf16", {"math500": (0, 3)})
+    board(SamplesStored("bf16", [sample(0), sample(1, error=True), sample(2, error=True)]))
     assert (shown(board, "bf16")["done"], shown(board, "bf16")["failed"]) == (1, 2)
-    board.answered("bf16", [sample(1)])
+    board(SamplesStored("bf16", [sample(1)]))
     assert (shown(board, "bf16")["done"], shown(board, "bf16")["failed"]) == (2, 1)
 
 
 def test_the_present_rate_forgets_and_the_session_remembers(study: Study) -> None:
     clock = Clock()
     board = Board(study, clock)
-    board.begin("bf16", {"math500": (0, 1000)})
-    board.phase("bf16", GENERATING)
+    begin(board, "bf16", {"math500": (0, 1000)})
+    board(PhaseChanged("bf16", GENERATING))
     clock.now += 10
-    board.answered("bf16", samples(range(100), tokens=50))
+    board(SamplesStored("bf16", samples(range(100), tokens=50)))
     cell = shown(board, "bf16")
     assert (cell["rate"], cell["tokens_per_second"], cell["session_rate"]) == (10, 500, 10)
     clock.now += 90
@@ -148,32 +171,32 @@ def test_the_present_rate_forgets_and_the_session_remembers(study: Study) -> Non
 def test_time_in_other_phases_counts_for_no_rate(study: Study) -> None:
     clock = Clock()
     board = Board(study, clock)
-    board.begin("bf16", {"math500": (0, 1000)})
+    begin(board, "bf16", {"math500": (0, 1000)})
     for text, seconds in ((LOADING, 500), (GENERATING, 10), ("restarting the engine (1 of 3)", 200), (GENERATING, 10)):
-        board.phase("bf16", text)
+        board(PhaseChanged("bf16", text))
         clock.now += seconds
-    board.answered("bf16", samples(range(40)))
+    board(SamplesStored("bf16", samples(range(40))))
     assert shown(board, "bf16")["session_rate"] == 2
-    board.phase("bf16", GRADING)
+    board(PhaseChanged("bf16", GRADING))
     assert shown(board, "bf16")["rate"] is None
     assert shown(board, "bf16")["session_rate"] == 2
 
 
 def test_time_left_weighs_benchmarks_by_their_lengths(study: Study) -> None:
     board = generating(study, {"math500": (0, 2 * ENOUGH), "aime24": (0, 2 * ENOUGH)}, WINDOW)
-    board.answered("bf16", samples(range(ENOUGH), tokens=10))
-    board.answered("bf16", samples(range(ENOUGH), "aime24", tokens=90))
-    board.answered("bf16", samples(range(ENOUGH, 2 * ENOUGH), tokens=10))
+    board(SamplesStored("bf16", samples(range(ENOUGH), tokens=10)))
+    board(SamplesStored("bf16", samples(range(ENOUGH), "aime24", tokens=90)))
+    board(SamplesStored("bf16", samples(range(ENOUGH, 2 * ENOUGH), tokens=10)))
     # left: 20 answers of 90 tokens; done: 20 * (10 + 90 + 10) tokens in 30 s
     assert board.snapshot()["variants"]["bf16"]["seconds_left"] == pytest.approx(90 / 110 * WINDOW)
 
 
 def test_time_left_is_unknown_where_a_benchmark_never_ran(study: Study) -> None:
     board = generating(study, {"math500": (0, 100), "aime24": (0, 100)})
-    board.answered("bf16", samples(range(50)))
+    board(SamplesStored("bf16", samples(range(50))))
     assert board.snapshot()["variants"]["bf16"]["seconds_left"] is None
     assert board.snapshot()["seconds_left"] is None
-    board.not_run("aime24", "its data set is gated")
+    board(BenchmarkSkipped("aime24", "its data set is gated"))
     assert board.snapshot()["variants"]["bf16"]["seconds_left"] == pytest.approx(10)
     assert "aime24" not in board.snapshot()["variants"]["bf16"]["benchmarks"]
 
@@ -181,21 +204,21 @@ def test_time_left_is_unknown_where_a_benchmark_never_ran(study: Study) -> None:
 def test_where_a_benchmark_never_ran_its_budget_bounds_the_time_left(study: Study) -> None:
     clock = Clock()
     board = Board(study, clock)
-    board.exam("math500", names(100), 1, budget=50)
-    board.exam("aime24", names(10), 1, budget=1000)
+    board(ExamFrozen("math500", names(100), 1, budget=50))
+    board(ExamFrozen("aime24", names(10), 1, budget=1000))
     made = board.snapshot()
     assert (made["seconds_left"], made["seconds_at_most"]) == (None, None)  # no speed yet
-    board.begin("bf16")
-    board.phase("bf16", GENERATING)
+    board(VariantStarted("bf16"))
+    board(PhaseChanged("bf16", GENERATING))
     clock.now += 10
-    board.answered("bf16", samples(range(50), tokens=20))
+    board(SamplesStored("bf16", samples(range(50), tokens=20)))
     made = board.snapshot()
     # 1,000 tokens in 10 s: 50 answers of 20 tokens and 10 of at most 1,000; the other two variants as much and more
     assert made["variants"]["bf16"]["seconds_left"] is None
     assert made["variants"]["bf16"]["seconds_at_most"] == pytest.approx(10 + 100)
     assert made["variants"]["fp8"]["seconds_at_most"] == pytest.approx(20 + 100)
     assert made["seconds_at_most"] == pytest.approx(110 + 2 * 120)
-    board.answered("bf16", samples(range(ENOUGH // 2), "aime24", tokens=500))
+    board(SamplesStored("bf16", samples(range(ENOUGH // 2), "aime24", tokens=500)))
     made = board.snapshot()
     assert made["variants"]["bf16"]["seconds_left"] is not None
     assert made["variants"]["bf16"]["seconds_at_most"] is None
@@ -204,21 +227,21 @@ def test_where_a_benchmark_never_ran_its_budget_bounds_the_time_left(study: Stud
 def test_variants_not_begun_take_what_the_earlier_ones_took(study: Study) -> None:
     clock = Clock()
     board = Board(study, clock)
-    board.not_run("aime24", "left out")
-    board.exam("math500", names(100), 1)
-    board.begin("bf16", {"math500": (0, 100)})
-    board.phase("bf16", LOADING)
+    board(BenchmarkSkipped("aime24", "left out"))
+    board(ExamFrozen("math500", names(100), 1))
+    begin(board, "bf16", {"math500": (0, 100)})
+    board(PhaseChanged("bf16", LOADING))
     clock.now += 60
-    board.phase("bf16", GENERATING)
+    board(PhaseChanged("bf16", GENERATING))
     clock.now += 20
-    board.answered("bf16", samples(range(50)))
+    board(SamplesStored("bf16", samples(range(50))))
     made = board.snapshot()
     assert made["variants"]["bf16"]["seconds_left"] == pytest.approx(20)
     assert made["variants"]["fp8"]["seconds_left"] == pytest.approx(60 + 40)
     assert made["seconds_left"] == pytest.approx(20 + 2 * 100)
-    board.ended("bf16")
-    board.begin("fp8", {"math500": (0, 100)})
-    board.phase("fp8", LOADING)
+    board(VariantEnded("bf16"))
+    begin(board, "fp8", {"math500": (0, 100)})
+    board(PhaseChanged("fp8", LOADING))
     clock.now += 25
     assert board.snapshot()["variants"]["fp8"]["seconds_left"] == pytest.approx(35 + 40)
 
@@ -226,27 +249,27 @@ def test_variants_not_begun_take_what_the_earlier_ones_took(study: Study) -> Non
 def test_variants_beside_each_other_share_what_is_to_come(study: Study) -> None:
     clock = Clock()
     board = Board(study, clock)
-    board.not_run("aime24", "left out")
-    board.exam("math500", names(100), 1)
+    board(BenchmarkSkipped("aime24", "left out"))
+    board(ExamFrozen("math500", names(100), 1))
     for name in ("bf16", "fp8"):
-        board.begin(name, {"math500": (0, 100)})
-        board.phase(name, GENERATING)
+        begin(board, name, {"math500": (0, 100)})
+        board(PhaseChanged(name, GENERATING))
     clock.now += 10
     for name in ("bf16", "fp8"):
-        board.answered(name, samples(range(50)))
+        board(SamplesStored(name, samples(range(50))))
     assert board.snapshot()["seconds_left"] == pytest.approx((10 + 10 + 20) / 2)
 
 
 def test_a_log_likelihood_counts_as_work(study: Study) -> None:
     board = generating(study, {"math500": (0, 80), "aime24": (0, 0)})
-    board.answered("bf16", samples(range(40), tokens=0))
+    board(SamplesStored("bf16", samples(range(40), tokens=0)))
     assert board.snapshot()["variants"]["bf16"]["seconds_left"] == pytest.approx(10)
 
 
 def test_tokens_that_nobody_counted_are_unknown_and_the_time_left_goes_by_samples(study: Study) -> None:
     board = generating(study, {"math500": (0, 80), "aime24": (0, 30)})
-    board.answered("bf16", [*samples(range(39), tokens=0), sample(39, tokens=None)])
-    board.answered("bf16", samples(range(30), "aime24", tokens=0))
+    board(SamplesStored("bf16", [*samples(range(39), tokens=0), sample(39, tokens=None)]))
+    board(SamplesStored("bf16", samples(range(30), "aime24", tokens=0)))
     found = board.snapshot()["variants"]["bf16"]
     for entry in (found, found["benchmarks"]["math500"]):
         assert (entry["output_tokens"], entry["tokens_per_second"], entry["session_tokens_per_second"]) == (None,) * 3
@@ -262,16 +285,16 @@ def test_states_follow_what_is_told(study: Study) -> None:
         return variant["state"], variant["phase"], variant["reason"]
 
     assert state("bf16") == ("waiting", None, None)
-    board.begin("bf16", {"math500": (0, 1), "aime24": (0, 1)})
-    board.phase("bf16", LOADING)
+    begin(board, "bf16", {"math500": (0, 1), "aime24": (0, 1)})
+    board(PhaseChanged("bf16", LOADING))
     assert state("bf16") == ("loading", "loading", None)
-    board.answered("bf16", [sample(0)])
+    board(SamplesStored("bf16", [sample(0)]))
     assert state("bf16") == ("running", GENERATING, None)
-    board.phase("bf16", "waiting: disk full")
+    board(PhaseChanged("bf16", "waiting: disk full"))
     assert state("bf16") == ("running", "waiting: disk full", None)
-    board.ended("bf16", "the engine died three times")
+    board(VariantEnded("bf16", "the engine died three times"))
     assert state("bf16") == ("incomplete", None, "the engine died three times")
-    board.ended("fp8")
+    board(VariantEnded("fp8"))
     assert state("fp8") == ("finished", None, None)
 
 
@@ -295,7 +318,7 @@ def as_matrix(scores: list[list[float | None]]) -> np.ndarray[Any, np.dtype[np.f
 def test_accuracy_and_flips_follow_the_rules_of_the_results(study: Study, case: Any, rng: Any) -> None:
     items, k, before, after, groups = case
     board = Board(study)
-    board.exam("math500", names(items), k, groups)
+    board(ExamFrozen("math500", names(items), k, groups))
     told = [
         (name, item, s, scores[item][s])
         for name, scores in (("bf16", before), ("fp8", after))
@@ -304,11 +327,11 @@ def test_accuracy_and_flips_follow_the_rules_of_the_results(study: Study, case: 
     ]
     rng.shuffle(told)
     for name, item, s, score in told:
-        board.graded(name, "math500", str(item), s, 1.0)  # a first grade, made again
-        board.graded(name, "math500", str(item), s, score)
+        board(SampleGraded(name, "math500", str(item), s, 1.0))  # a first grade, made again
+        board(SampleGraded(name, "math500", str(item), s, score))
         board.snapshot()
-    board.graded("fp8", "math500", "not in the exam", 0, 1.0)
-    board.graded("fp8", "math500", "0", k, 1.0)
+    board(SampleGraded("fp8", "math500", "not in the exam", 0, 1.0))
+    board(SampleGraded("fp8", "math500", "0", k, 1.0))
 
     ours, theirs = as_matrix(before), as_matrix(after)
     cell = shown(board, "fp8")
@@ -332,26 +355,26 @@ def test_a_snapshot_is_json_and_comes_back_unchanged(study: Study) -> None:
 def busy_board(study: Study) -> Board:
     clock = Clock()
     board = Board(study, clock)
-    board.exam("math500", names(50), 1)
-    board.exam("aime24", names(30), 2)
-    board.begin("bf16", {"math500": (10, 50), "aime24": (0, 60)})
-    board.phase("bf16", GENERATING)
+    board(ExamFrozen("math500", names(50), 1))
+    board(ExamFrozen("aime24", names(30), 2))
+    begin(board, "bf16", {"math500": (10, 50), "aime24": (0, 60)})
+    board(PhaseChanged("bf16", GENERATING))
     clock.now += 12
-    board.answered("bf16", samples(range(25)))
-    board.graded("bf16", "math500", "3", 0, 1.0)
-    board.note("the engine died: CUDA error; started again (1 of 3)")
-    board.worker("host-a GPU 0", "bf16 math500")
-    board.phase(None, "generating")
+    board(SamplesStored("bf16", samples(range(25))))
+    board(SampleGraded("bf16", "math500", "3", 0, 1.0))
+    board(Noted("the engine died: CUDA error; started again (1 of 3)"))
+    board(DeviceChanged("host-a GPU 0", "bf16 math500"))
+    board(PhaseChanged(None, "generating"))
     return board
 
 
 def test_only_the_last_notes_and_the_present_workers_are_kept(study: Study) -> None:
     board = Board(study)
     for number in range(NOTES + 5):
-        board.note(f"note {number}")
-    board.worker("gpu 0", "loading")
-    board.worker("gpu 1", "loading")
-    board.worker("gpu 0", None)
+        board(Noted(f"note {number}"))
+    board(DeviceChanged("gpu 0", "loading"))
+    board(DeviceChanged("gpu 1", "loading"))
+    board(DeviceChanged("gpu 0", None))
     made = board.snapshot()
     assert [note["text"] for note in made["notes"]] == [f"note {n}" for n in range(5, NOTES + 5)]
     assert made["workers"] == {"gpu 1": "loading"}
@@ -359,13 +382,13 @@ def test_only_the_last_notes_and_the_present_workers_are_kept(study: Study) -> N
 
 def test_many_threads_lose_no_count(study: Study) -> None:
     board = Board(study)
-    board.exam("math500", names(4000), 1)
-    board.begin("bf16", {"math500": (0, 4000)})
+    board(ExamFrozen("math500", names(4000), 1))
+    begin(board, "bf16", {"math500": (0, 4000)})
 
     def work(start: int) -> None:
         for item in range(start, start + 1000):
-            board.answered("bf16", [sample(item)])
-            board.graded("bf16", "math500", str(item), 0, 1.0)
+            board(SamplesStored("bf16", [sample(item)]))
+            board(SampleGraded("bf16", "math500", str(item), 0, 1.0))
 
     threads = [threading.Thread(target=work, args=(start,)) for start in range(0, 4000, 1000)]
     for thread in threads:
@@ -391,13 +414,13 @@ def read(path: Path) -> dict[str, Any]:
 
 def test_publishing_keeps_a_file_up_to_date_and_says_at_the_end_that_nothing_runs(study: Study, tmp_path: Path) -> None:
     path, board = tmp_path / "progress.json", Board(study)
-    with publishing(board, path, interval=0.01):
+    with Events(board, ProgressFile(board, 0.01)).run(tmp_path):
         until(path.exists)
         assert read(path)["running"] is True
-        board.begin("bf16", {"math500": (0, 50)})
-        board.answered("bf16", samples(range(5)))
+        begin(board, "bf16", {"math500": (0, 50)})
+        board(SamplesStored("bf16", samples(range(5))))
         until(lambda: read(path)["variants"]["bf16"]["done"] == 5)
-        board.answered("bf16", samples(range(5, 9)))
+        board(SamplesStored("bf16", samples(range(5, 9))))
     assert (read(path)["running"], read(path)["variants"]["bf16"]["done"]) == (False, 9)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -406,8 +429,8 @@ def test_an_interrupted_run_leaves_its_last_state(study: Study, tmp_path: Path) 
     path, board = tmp_path / "progress.json", Board(study)
 
     def interrupted() -> None:
-        with publishing(board, path, interval=0.01):
-            board.note("stopping")
+        with Events(board, ProgressFile(board, 0.01)).run(tmp_path):
+            board(Noted("stopping"))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -429,19 +452,19 @@ class FullDisk(type(Path())):  # type: ignore[misc]
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     FullDisk.full = True
-    yield FullDisk(tmp_path / "progress.json")
+    yield FullDisk(tmp_path)
     FullDisk.full = True
 
 
 def test_a_full_disk_breaks_nothing_and_is_tried_again(study: Study, full_disk: Path) -> None:
-    board = Board(study)
-    with publishing(board, full_disk, interval=0.01):
-        board.note("one")
-        assert not full_disk.exists()
+    path, board = full_disk / "progress.json", Board(study)
+    with Events(board, ProgressFile(board, 0.01)).run(full_disk):
+        board(Noted("one"))
+        assert not path.exists()
         FullDisk.full = False
-        board.note("two")
-        until(full_disk.exists)
-    assert len(read(full_disk)["notes"]) == 2
+        board(Noted("two"))
+        until(path.exists)
+    assert len(read(path)["notes"]) == 2
 
 
 def test_text_that_is_no_unicode_is_written_all_the_same(tmp_path: Path) -> None:
@@ -452,16 +475,16 @@ def test_text_that_is_no_unicode_is_written_all_the_same(tmp_path: Path) -> None
 def test_what_the_engine_has_computed_shows_before_an_answer_is_whole(study: Study) -> None:
     clock = Clock()
     board = Board(study, clock)
-    board.begin("bf16")
-    board.phase("bf16", GENERATING)
-    board.computed("bf16", 0)
+    board(VariantStarted("bf16"))
+    board(PhaseChanged("bf16", GENERATING))
+    board(TokensComputed("bf16", 0))
     clock.now += 10
-    board.computed("bf16", 5_000)
+    board(TokensComputed("bf16", 5_000))
     assert board.snapshot()["variants"]["bf16"]["tokens_per_second"] == pytest.approx(500)
     clock.now += 5
-    board.computed("bf16", 100)  # another engine: it begins again
+    board(TokensComputed("bf16", 100))  # another engine: it begins again
     clock.now += 5
-    board.computed("bf16", 1_100)
+    board(TokensComputed("bf16", 1_100))
     assert board.snapshot()["variants"]["bf16"]["tokens_per_second"] == pytest.approx(200)
     clock.now += 100  # silent: nothing is claimed of it any more
     assert board.snapshot()["variants"]["bf16"]["tokens_per_second"] in (0.0, None)

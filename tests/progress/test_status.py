@@ -18,7 +18,7 @@ import pytest
 from support import Cli, replay_study
 
 from bitparity.progress.board import Board
-from bitparity.progress.events import Events
+from bitparity.progress.events import Events, VariantEnded, VariantPlanned, VariantStarted
 from bitparity.progress.file import ProgressFile, write_progress
 from bitparity.progress.status import SILENCE, locked, look
 from bitparity.records import Sample
@@ -53,10 +53,16 @@ def without_the_last(path: Path, lines: int) -> None:
     path.write_bytes(b"".join(kept))
 
 
+def begin(board: Board, variant: str, counts: dict[str, tuple[int, int]]) -> None:
+    """A variant's turn, with the samples that are stored and all of them."""
+    board(VariantPlanned(variant, counts))
+    board(VariantStarted(variant))
+
+
 def snapshot(path: Path, **changes: Any) -> dict[str, Any]:
     """What a run says of itself after half of its baseline, written into its directory."""
     board = Board(Run(path).study())
-    board.begin("bf16", {"math500": (6, 12)})
+    begin(board, "bf16", {"math500": (6, 12)})
     made = {**board.snapshot(), **changes}
     write_progress(path / "progress.json", made)
     return made
@@ -199,12 +205,12 @@ def test_a_watched_run_is_followed_in_lines_to_its_end(finished: Path) -> None:
     command = [sys.executable, "-m", "bitparity", "status", str(finished), "--watch"]
     with WritableRun(finished):
         board = Board(Run(finished).study())
-        board.begin("bf16", {"math500": (6, 12)})
+        begin(board, "bf16", {"math500": (6, 12)})
         write_progress(finished / "progress.json", board.snapshot())
         child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         assert child.stdout.readline() == "bf16: running\n"
-        board.ended("bf16")
+        board(VariantEnded("bf16"))
         write_progress(finished / "progress.json", board.snapshot())
         assert child.stdout.readline() == "bf16: finished, 6/12 samples\n"
         write_progress(finished / "progress.json", {**board.snapshot(), "running": False})

@@ -17,10 +17,26 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from bitparity.progress.board import Board
-from bitparity.progress.events import GENERATING, LOADING
+from bitparity.progress.events import (
+    GENERATING,
+    LOADING,
+    BenchmarkSkipped,
+    DeviceChanged,
+    Events,
+    ExamFrozen,
+    Noted,
+    PhaseChanged,
+    SampleGraded,
+    SamplesStored,
+    Task,
+    TaskProgress,
+    VariantEnded,
+    VariantPlanned,
+    VariantStarted,
+)
 from bitparity.progress.tasks import printable
 from bitparity.records import Sample
-from bitparity.report.live import PRELIMINARY, PlainLines, Screen, SideTask, time_left, unfolded, view
+from bitparity.report.live import PRELIMINARY, PlainLines, Screen, time_left, unfolded, view
 from bitparity.schema import Study
 from bitparity.study.resolve import parse_study
 
@@ -48,25 +64,31 @@ class Clock:
         return self.now
 
 
+def begin(board: Board, variant: str, counts: dict[str, tuple[int, int]]) -> None:
+    """A variant's turn, with the samples that are stored and all of them."""
+    board(VariantPlanned(variant, counts))
+    board(VariantStarted(variant))
+
+
 @pytest.fixture
 def board(study: Study) -> Board:
     """bf16 is finished, fp8 at work, nvfp4 to come; hle is left out."""
     clock = Clock()
     board = Board(study, clock)
     for name, items in (("mmlu_pro", 12032), ("math500", 500), ("aime24", 30), ("humaneval", 164)):
-        board.exam(name, map(str, range(items)), 1)
-    board.not_run("hle", "its data set is gated")
+        board(ExamFrozen(name, [str(n) for n in range(items)], 1))
+    board(BenchmarkSkipped("hle", "its data set is gated"))
     totals = {"mmlu_pro": (12000, 12032), "math500": (0, 500), "aime24": (0, 30), "humaneval": (0, 164)}
     for name, answered in (("bf16", 500), ("fp8", 200)):
-        board.begin(name, totals)
-        board.phase(name, LOADING)
-        board.phase(name, GENERATING)
+        begin(board, name, totals)
+        board(PhaseChanged(name, LOADING))
+        board(PhaseChanged(name, GENERATING))
         clock.now += 20
-        board.answered(name, [Sample("math500", str(n), 0, "", "stop", 100, 9, 1.0) for n in range(answered)])
+        board(SamplesStored(name, [Sample("math500", str(n), 0, "", "stop", 100, 9, 1.0) for n in range(answered)]))
         for n in range(answered):
-            board.graded(name, "math500", str(n), 0, float(n % (5 if name == "bf16" else 4) > 0))
+            board(SampleGraded(name, "math500", str(n), 0, float(n % (5 if name == "bf16" else 4) > 0)))
         if name == "bf16":
-            board.ended(name)
+            board(VariantEnded(name))
     return board
 
 
@@ -104,8 +126,8 @@ def test_one_view_has_all_that_is_known(board: Board) -> None:
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 120, 200, 300])
 @pytest.mark.parametrize("height", [6, 10, 24, 50])
 def test_nothing_is_wider_or_higher_than_the_terminal(board: Board, width: int, height: int) -> None:
-    board.note("x" * 400)
-    tasks = tuple(SideTask("exam of mmlu_pro", 100, "items") for _ in range(3))
+    board(Noted("x" * 400))
+    tasks = tuple(TaskProgress(Task("exam of mmlu_pro", 100, "items")) for _ in range(3))
     lines = drawn(board.snapshot(), width, height, tasks=tasks)
     assert max(cell_len(text) for text in lines) <= width
     least = 3 + 3 + 1 + 1 + 3  # top, titles, variants, what is left out, a note, tasks
@@ -153,7 +175,7 @@ def test_time_left_in_words(left: float | None, most: float | None, words: str) 
 
 def test_devices_fill_the_room_that_is_left_and_the_rest_is_counted(board: Board) -> None:
     for number in range(64):
-        board.worker(f"host-a GPU {number}", "fp8 mmlu_pro")
+        board(DeviceChanged(f"host-a GPU {number}", "fp8 mmlu_pro"))
     lines = drawn(board.snapshot(), 120, 24)
     assert len(lines) < 24
     assert re.fullmatch(r"\d+ more devices", lines[-1])
@@ -161,12 +183,12 @@ def test_devices_fill_the_room_that_is_left_and_the_rest_is_counted(board: Board
 
 
 def test_text_from_anywhere_is_shown_as_text(board: Board, study: Study) -> None:
-    board.note(NASTY)
-    board.worker(NASTY, NASTY)
-    board.not_run("hle", NASTY)
-    board.phase("fp8", NASTY)
-    board.ended("nvfp4", NASTY)
-    tasks = (SideTask(NASTY, None, "items"),)
+    board(Noted(NASTY))
+    board(DeviceChanged(NASTY, NASTY))
+    board(BenchmarkSkipped("hle", NASTY))
+    board(PhaseChanged("fp8", NASTY))
+    board(VariantEnded("nvfp4", NASTY))
+    tasks = (TaskProgress(Task(NASTY, None, "items")),)
     file = io.StringIO()
     console = Console(file=file, width=200, height=60, force_terminal=True, color_system="truecolor")
     console.print(Screen(board.snapshot(), tasks=tasks, said=NASTY))
@@ -193,7 +215,7 @@ def test_lines_say_starts_ends_notes_and_every_ten_seconds_the_totals(board: Boa
         "fp8: generating",
     ]
     assert list(lines.news(board.snapshot())) == []
-    board.note("the engine died; started again (1 of 3)")
+    board(Noted("the engine died; started again (1 of 3)"))
     later = board.snapshot()
     later["updated"] += 11
     assert list(lines.news(later)) == [
@@ -204,17 +226,17 @@ def test_lines_say_starts_ends_notes_and_every_ten_seconds_the_totals(board: Boa
     later["updated"] += 22
     later["variants"]["fp8"]["tokens_per_second"] = None  # a server that does not count them
     assert list(lines.news(later)) == ["fp8: 12,200/12,726 samples (96 %), 10.0 samples/s, time left unknown"]
-    board.phase("fp8", "restarting the engine (2 of 3)")
+    board(PhaseChanged("fp8", "restarting the engine (2 of 3)"))
     assert list(lines.news(board.snapshot())) == ["fp8: restarting the engine (2 of 3)"]
-    board.ended("fp8", "it died three times")
-    board.phase(None, "writing the report")
+    board(VariantEnded("fp8", "it died three times"))
+    board(PhaseChanged(None, "writing the report"))
     assert list(lines.news(board.snapshot())) == ["writing the report ...", "fp8: incomplete: it died three times"]
 
 
 def test_a_clock_that_is_set_back_silences_nothing(board: Board) -> None:
     lines = PlainLines()
     list(lines.news(board.snapshot()))
-    board.note("one")
+    board(Noted("one"))
     early = {**board.snapshot(), "updated": board.snapshot()["updated"] - 3600}
     early["notes"] = [{**note, "time": note["time"] - 3600} for note in early["notes"]]
     said = list(lines.news(early))
@@ -225,9 +247,9 @@ def test_a_clock_that_is_set_back_silences_nothing(board: Board) -> None:
 def test_accuracy_is_said_once_all_is_graded(board: Board) -> None:
     lines = PlainLines()
     list(lines.news(board.snapshot()))
-    board.planned("bf16", {"mmlu_pro": (0, 12032)})  # of its 12,000 samples no grade is known here
-    board.planned("fp8", {"mmlu_pro": (0, 12032)})
-    board.ended("fp8")
+    board(VariantPlanned("bf16", {"mmlu_pro": (0, 12032)}))  # of its 12,000 samples no grade is known here
+    board(VariantPlanned("fp8", {"mmlu_pro": (0, 12032)}))
+    board(VariantEnded("fp8"))
     assert list(lines.news(board.snapshot())) == [
         "bf16: accuracy so far: math500 80.0 % (76.3 to 83.3)",
         "fp8: finished, 200/12,726 samples, 1,000 tokens/s",
@@ -240,10 +262,10 @@ def test_a_pipe_gets_lines_without_escapes_and_its_tasks(
     board: Board, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with view(board) as events:
-        with events.task("exam of math500", 500, "items") as advance:
+    with view(board) as shown:
+        with Events(board, shown).task("exam of math500", 500, "items") as advance:
             advance(500)
-        board.ended("fp8")
+        board(VariantEnded("fp8"))
     out, err = capsys.readouterr()
     assert out == ""
     assert "exam of math500: 500 items done" in err
@@ -256,11 +278,13 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from bitparity.progress.board import Board
+from bitparity.progress.events import *
 from bitparity.report.live import view
 from bitparity.study.resolve import parse_study
 board = Board(parse_study({study!r}, "study", Path.cwd()))
-with view(board) as events, events.task("exam of math500", None, "items"):
-    board.begin("bf16", {{"math500": (3, 500)}})
+with view(board) as shown, Events(board, shown).task("exam of math500", None, "items"):
+    board(VariantPlanned("bf16", {{"math500": (3, 500)}}))
+    board(VariantStarted("bf16"))
     time.sleep(1.2)
     {then}
 """

@@ -1,4 +1,4 @@
-"""What the benchmarks that run a model's code share: finding the code in an answer, running it, judging its output.
+"""Finding the code in an answer, running it and judging its output, for all benchmarks that run a model's code.
 
 A program runs in the sandbox and only its outputs come out; what is expected never goes in. An answer is judged by
 the first test that it does not pass.
@@ -17,11 +17,11 @@ import threading
 import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
-from bitparity.benchmarks.contract import Benchmark
+from bitparity.benchmarks.contract import Benchmark, Facts
 from bitparity.benchmarks.inside import codec
 from bitparity.errors import DataError
 from bitparity.records import Completion, Grade, Item, Status
@@ -224,12 +224,11 @@ class Judged:
     failed: int | None = None
     reason: str = ""
     cpu_s: float = 0.0
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def grade_of(judged: Judged, metric: str, code: str | None) -> Grade:
     """The grade: 1 for a pass, 0 for any fault of the program, none for a fault of ours."""
-    details: dict[str, Any] = {"verdict": judged.verdict, "tests": judged.tests, **judged.extra}
+    details: Facts = {"verdict": judged.verdict, "tests": judged.tests}
     if judged.failed is not None:
         details["failed_test"] = judged.failed
     if judged.verdict == "infrastructure_error":
@@ -244,16 +243,37 @@ def verdict_of(ended: Ended) -> Verdict:
     """How a program that gave no full answer failed; "pass" where it ended well."""
     if ended.end == "exit":
         return "pass"
-    if ended.end == "runtime_error" and ended.stderr.rstrip().rpartition(b"\n")[2].startswith(b"MemoryError"):
+    if ended.end == "runtime_error" and _last_line(ended).startswith("MemoryError"):
         return "memory_limit"
     return ended.end
 
 
-def last_line(stderr: bytes) -> str:
+def raised(kind: str) -> Verdict:
+    """The verdict on code that raised an exception of this kind."""
+    return "memory_limit" if kind == "MemoryError" else "runtime_error"
+
+
+def _last_line(ended: Ended) -> str:
+    return ended.stderr.rstrip().rpartition(b"\n")[2].decode("utf-8", "replace")
+
+
+def exception_kind(ended: Ended) -> str:
     """The kind of exception that a traceback ends with; not its text, which could quote a test."""
-    line = stderr.rstrip().rpartition(b"\n")[2].decode("utf-8", "replace")
-    kind = line.partition(":")[0].strip()
+    kind = _last_line(ended).partition(":")[0].strip()
     return kind if kind.isidentifier() or ("." in kind and len(kind) < 80) else ""
+
+
+def complaint(ended: Ended) -> str:
+    """Why a program of the data set's own gave nothing."""
+    return f"{ended.end}: {(ended.detail or _last_line(ended))[:200]}"
+
+
+def reply(value: object) -> tuple[str, str] | None:
+    """What a program of `inside` says of one call: ("v", packed value) or ("e", exception); None for anything else."""
+    match value:
+        case ["v" | "e" as kind, str(text)]:
+            return kind, text
+    return None
 
 
 class CodeBenchmark(Benchmark):
@@ -267,7 +287,7 @@ class CodeBenchmark(Benchmark):
         self._opening = threading.Lock()
         self._unsafe = False
 
-    def open_grader(self, unsafe_exec: bool) -> dict[str, Any]:
+    def open_grader(self, unsafe_exec: bool) -> Facts:
         """Open the sandbox, with the checks that need it; what is recorded of it. Raises SandboxError or DataError."""
         self._unsafe = unsafe_exec
         return {**self.sandbox.facts(), "python_version": _python_version(self.sandbox)}
@@ -288,13 +308,13 @@ class CodeBenchmark(Benchmark):
 
     def grade(self, item: Item, completion: Completion) -> Grade:
         """The verdict on one completion."""
-        code = self.code(completion)
+        code = self.code(item, completion)
         if code is None or not code.strip():
             return grade_of(Judged("no_code", 0, reason="no complete code block"), self.metric, None)
         return grade_of(self.try_code(item, code, completion), self.metric, code)
 
-    def code(self, completion: Completion) -> str | None:
-        """The code of an answer, None where it has none."""
+    def code(self, item: Item, completion: Completion) -> str | None:
+        """The code of an answer: its last complete block; None where it has none."""
         return last_code(completion.text)
 
     @abstractmethod

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -20,6 +20,9 @@ from bitparity.schema import Strict
 
 if TYPE_CHECKING:
     from bitparity.schema import BenchmarkSpec
+
+
+Facts = dict[str, object]  # JSON values that are recorded with a run, by name
 
 
 class Settings(Strict):
@@ -96,6 +99,7 @@ class Benchmark(ABC):
 
     def __init__(self, spec: BenchmarkSpec) -> None:
         self.spec = spec
+        self._provenance: Facts = {}  # filled by `items`
         self.settings = self.settings_type.model_validate(spec.settings)
 
     @property
@@ -119,7 +123,7 @@ class Benchmark(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has items that come after others and no follow_up")
 
-    def open_grader(self, unsafe_exec: bool) -> dict[str, Any]:
+    def open_grader(self, unsafe_exec: bool) -> Facts:
         """Get ready to grade; what is recorded of it (a sandbox's level). Raises BitparityError where it cannot."""
         return {}
 
@@ -146,7 +150,7 @@ class Benchmark(ABC):
         """The expected score of guessing on these items, a fraction; None where there is no such thing."""
         return self.info.chance
 
-    def task_settings(self) -> dict[str, Any]:
+    def task_settings(self) -> Facts:
         """Sampling values that belong to the task itself (keys of `Sampling`): its stops, its budget."""
         return {}
 
@@ -154,9 +158,9 @@ class Benchmark(ABC):
         """What a reader of the results must know of the data that `items` read; shown with the results."""
         return []
 
-    def provenance(self) -> dict[str, Any]:
-        """What the data was: path or hub id and revision, SHA-256 of the rows' content, versions."""
-        return {}
+    def provenance(self) -> Facts:
+        """What the data was that `items` read: path or hub id and revision, SHA-256 of the rows' content, versions."""
+        return self._provenance
 
 
 class JudgeSettings(Strict):

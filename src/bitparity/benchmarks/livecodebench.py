@@ -18,7 +18,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -27,8 +27,10 @@ from bitparity.benchmarks.code import (
     CodeBenchmark,
     Judged,
     decode_tests,
+    exception_kind,
     last_code,
-    last_line,
+    raised,
+    reply,
     same_output,
     same_value,
     unpacked,
@@ -97,13 +99,12 @@ class LiveCodeBenchSettings(Settings):
 
 
 class Line(NamedTuple):
-    """A problem and where its line stands: file name, offset and length in bytes, SHA-256 of the line."""
+    """A problem and where its line stands: file name, offset in bytes; and the line itself."""
 
-    row: dict[str, Any]
+    row: dict[str, str]
     file: str
     offset: int
-    length: int
-    sha256: str
+    raw: bytes
 
 
 class LiveCodeBench(CodeBenchmark):
@@ -124,24 +125,18 @@ class LiveCodeBench(CodeBenchmark):
     settings_type: ClassVar = LiveCodeBenchSettings
     settings: LiveCodeBenchSettings
 
-    def __init__(self, spec: Any) -> None:
-        super().__init__(spec)
-        self._provenance: dict[str, Any] = {}
-
     def items(self) -> Iterable[Item]:
         """The problems of the release and window, difficulty as subgroup. Raises DataError."""
-        files: list[dict[str, Any]] = []
+        files: list[dict[str, str | int]] = []
         left_out: dict[str, str] = {}
         taken: list[str] = []
         for place, expected in self._places():
-            digest = hashlib.sha256()
-            count = 0
+            digest, count = hashlib.sha256(), 0
             for line in problems(place, digest):
-                count += 1
-                row = line.row
-                if not self._in_window(row, place):
-                    continue
+                row, count = line.row, count + 1
                 reason = KNOWN_BAD.get(row["question_id"]) or KNOWN_BAD.get(row["question_title"])
+                if not self._in_window(row["contest_date"], place):
+                    continue
                 if reason and self.settings.known_bad == "leave_out":
                     left_out[row["question_id"]] = reason
                     continue
@@ -150,39 +145,25 @@ class LiveCodeBench(CodeBenchmark):
             if expected is not None and count != expected:
                 raise DataError(f"{place} has {count} problems, not {expected}: it is not whole; download it again")
             files.append({"file": place.name, "rows": count, "sha256": digest.hexdigest()})
-        self._provenance = self._found(files, left_out, taken)
-
-    def _in_window(self, row: Mapping[str, Any], place: Path) -> bool:
-        try:
-            date = datetime.datetime.fromisoformat(row["contest_date"])
-        except ValueError:
-            raise DataError(f"{place}: contest_date {row['contest_date']!r} is no date") from None
-        start, end = self.settings.start, self.settings.end
-        midnight = datetime.time()
-        after = start is None or date >= datetime.datetime.combine(start, midnight)
-        return after and (end is None or date <= datetime.datetime.combine(end, midnight))
-
-    def _found(self, files: Sequence[Mapping[str, Any]], left_out: Mapping[str, str], ids: list[str]) -> dict[str, Any]:
-        if self.spec.data is None:
-            place: dict[str, Any] = {"hub": self.source.path, "revision": self.source.revision}
-            place["release"] = self.settings.release
-        else:
-            place = {"path": self.spec.data}
-        window = [str(day) if day else None for day in (self.settings.start, self.settings.end)]
-        names = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
-        return {
-            **place,
-            "window": window,
-            "files": list(files),
-            "rows": _total(files),
-            "ids": len(ids),
-            "ids_sha256": names,
+        hub = {"hub": self.source.path, "revision": self.source.revision, "release": self.settings.release}
+        self._provenance = {
+            **(hub if self.spec.data is None else {"path": self.spec.data}),
+            "window": [str(day) if day else None for day in (self.settings.start, self.settings.end)],
+            "files": files,
+            "rows": sum(int(file["rows"]) for file in files),
+            "ids": len(taken),
+            "ids_sha256": hashlib.sha256("\n".join(sorted(taken)).encode()).hexdigest(),
             "known_bad_left_out": dict(sorted(left_out.items())),
         }
 
-    def provenance(self) -> dict[str, Any]:
-        """Files with their hashes, window, the hash of the sorted ids, and what was left out and why."""
-        return self._provenance
+    def _in_window(self, contest_date: str, place: Path) -> bool:
+        try:
+            date = datetime.datetime.fromisoformat(contest_date)
+        except ValueError:
+            raise DataError(f"{place}: contest_date {contest_date!r} is no date") from None
+        bounds = (self.settings.start, self.settings.end)
+        start, end = (datetime.datetime.combine(day, datetime.time()) if day else date for day in bounds)
+        return start <= date <= end
 
     def _places(self) -> Iterator[tuple[Path, int | None]]:
         """The files of the release with their numbers of problems; the study's own file instead where it has one."""
@@ -192,7 +173,7 @@ class LiveCodeBench(CodeBenchmark):
         for name, rows in FILES[: int(self.settings.release[1:])]:
             yield hub_file(self.source, name), rows
 
-    def code(self, completion: Completion) -> str | None:
+    def code(self, item: Item, completion: Completion) -> str | None:
         """The last complete code block, or what upstream takes."""
         return (upstream_code if self.settings.extraction == "upstream" else last_code)(completion.text)
 
@@ -235,7 +216,7 @@ class LiveCodeBench(CodeBenchmark):
             if verdict == "pass" and not same_output(ended.stdout, test.expected):
                 verdict = "wrong_answer"
             if verdict != "pass":
-                reason = last_line(ended.stderr) if verdict == "runtime_error" else ""
+                reason = exception_kind(ended) if verdict == "runtime_error" else ""
                 return Judged(verdict, len(tests), number, reason, cpu)
         return Judged("pass", len(tests), cpu_s=cpu)
 
@@ -267,12 +248,12 @@ class LiveCodeBench(CodeBenchmark):
         return Limits(cpu_s=seconds, wall_s=5 * seconds + 10, memory_mb=MEMORY_MB, output_bytes=room)
 
 
-def _function_fault(kind: str | None, value: Any, ended: Verdict, status: int | None) -> Verdict:
+def _function_fault(kind: str | None, value: str, ended: Verdict, status: int | None) -> Verdict:
     """Why a call did not give what was expected."""
     if kind == "v":
         return "wrong_answer"
     if kind == "e":
-        return "memory_limit" if value == "MemoryError" else "runtime_error"
+        return raised(value)
     if status in (-27, -14):  # SIGPROF, SIGALRM: one call's own limit
         return "time_limit"
     return "runtime_error" if ended == "pass" else ended
@@ -280,50 +261,41 @@ def _function_fault(kind: str | None, value: Any, ended: Verdict, status: int | 
 
 def _answer(line: str) -> tuple[str | None, str]:
     try:
-        kind, value = json.loads(line)
-    except (ValueError, TypeError):
+        return reply(json.loads(line)) or (None, "")
+    except ValueError:
         return None, ""
-    return (kind, value) if kind in ("v", "e") and isinstance(value, str) else (None, "")
 
 
 def _program(code: str, main: str) -> dict[str, bytes]:
-    return {
-        "solution.py": code.encode("utf-8", "surrogatepass"),
-        "prelude.py": inside("prelude.py"),
-        main: inside(main),
-    }
+    solution = code.encode("utf-8", "surrogatepass")
+    return {"solution.py": solution, **{name: inside(name) for name in ("prelude.py", main)}}
 
 
-def _total(files: Sequence[Mapping[str, Any]]) -> int:
-    return sum(file["rows"] for file in files)
-
-
-def problems(place: Path, digest: Any = None) -> Iterator[Line]:
+def problems(place: Path, digest: hashlib._Hash) -> Iterator[Line]:
     """The problems of a raw file one by one, checked; `digest` takes up its bytes. Raises DataError."""
+    offset = 0
     try:
         with place.open("rb") as file:
-            yield from _lines(file, place, digest)
+            for number, raw in enumerate(file, 1):
+                digest.update(raw)
+                yield Line(_row(raw, f"{place}, line {number}"), place.name, offset, raw)
+                offset += len(raw)
     except OSError as error:
         raise DataError(f"data file {place} cannot be read: {error.strerror}") from None
 
 
-def _lines(file: BinaryIO, place: Path, digest: Any) -> Iterator[Line]:
-    offset = 0
-    for number, raw in enumerate(file, 1):
-        if digest is not None:
-            digest.update(raw)
-        try:
-            row = json.loads(raw)
-        except ValueError:
-            raise DataError(f"{place}, line {number}: broken JSON; each line must hold one problem") from None
-        missing = [name for name in FIELDS if not isinstance(row, dict) or not isinstance(row.get(name), str)]
-        if missing:
-            raise DataError(f"{place}, line {number}: field {missing[0]} is missing or no text")
-        yield Line(row, place.name, offset, len(raw), hashlib.sha256(raw).hexdigest())
-        offset += len(raw)
+def _row(raw: bytes, where: str) -> dict[str, str]:
+    try:
+        row = json.loads(raw)
+    except ValueError:
+        raise DataError(f"{where}: broken JSON; each line must hold one problem") from None
+    missing = [name for name in FIELDS if not isinstance(row, dict) or not isinstance(row.get(name), str)]
+    if missing:
+        raise DataError(f"{where}: field {missing[0]} is missing or no text")
+    return {name: row[name] for name in FIELDS}
 
 
-def prompt(row: Mapping[str, Any]) -> Prompt:
+def prompt(row: Mapping[str, str]) -> Prompt:
     """Upstream's chat prompt."""
     starter = row["starter_code"]
     rule, fenced = (WITH_STARTER, starter) if starter else (WITHOUT_STARTER, "# YOUR CODE HERE")
@@ -340,7 +312,8 @@ def _item(line: Line, known_bad: str | None) -> Item:
         function = json.loads(row["metadata"]).get("func_name")
     except (ValueError, AttributeError):
         raise DataError(f"{line.file}: metadata of question {row['question_id']} is no JSON object") from None
-    place = {"file": line.file, "offset": line.offset, "length": line.length, "sha256": line.sha256}
+    sha256 = hashlib.sha256(line.raw).hexdigest()
+    place = {"file": line.file, "offset": line.offset, "length": len(line.raw), "sha256": sha256}
     about = {"platform": row["platform"], "contest_date": row["contest_date"], "function": function}
     if known_bad:
         about["known_bad"] = known_bad

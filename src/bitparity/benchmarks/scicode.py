@@ -19,97 +19,40 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypedDict, cast
 
-from pydantic import Field
+from pydantic import BaseModel, Field, ValidationError
 
 from bitparity.benchmarks import scicode_env as env
-from bitparity.benchmarks.code import CodeBenchmark, Judged, code_blocks, counted, grade_of, last_code, verdict_of
-from bitparity.benchmarks.contract import Info, Settings, Source
+from bitparity.benchmarks.code import (
+    CodeBenchmark,
+    Judged,
+    code_blocks,
+    complaint,
+    counted,
+    last_code,
+    raised,
+    verdict_of,
+)
+from bitparity.benchmarks.contract import Facts, Info, Settings, Source
 from bitparity.benchmarks.dataset import Row, content_hash, hub_rows, read_jsonl
 from bitparity.benchmarks.inside import source as inside
+from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.benchmarks.scicode_tests import Halves, split_test
 from bitparity.errors import DataError
 from bitparity.records import Completion, Grade, Item, Prompt
 from bitparity.sandbox.contract import Ended, Limits
 from bitparity.sandbox.levels import open_sandbox
 from bitparity.sandbox.warm import WarmWorker
+from bitparity.schema import BenchmarkSpec
 
 GIVEN = ("13.6", "62.1", "76.3")
 SIZES = {"test": (65, 288), "validation": (15, 50)}  # problems, scored steps
 PRELOAD = ("numpy", "scipy", "scipy.linalg", "scipy.integrate", "scipy.optimize", "scipy.sparse.linalg", "sympy")
 MEMORY_MB = 8192
-
-WITHOUT_BACKGROUND = """\
-PROBLEM DESCRIPTION:
-You will be provided with the main description of the problem, previous steps, and the next step. Your task will be to \
-generate the disciplinary knowledge necessary for solving the next step and then develop a Python solution focused on \
-this step.
-
-PREVIOUS STEPS DESCRIPTION:
-{problem_steps_str}
-
-NEXT STEP - PROBLEM DESCRIPTION AND FUNCTION HEADER:
-This part will describe the next step in the problem-solving process. First, provide the necessary scientific \
-background knowledge as a comment at the beginning of your response, starting with 'Background: '. Then, a function \
-header will be provided, and your task is to develop the Python code for this next step based on the provided \
-description and function header.
-
-{next_step_str}
-
-DEPENDENCIES:
-Use only the following dependencies in your solution. Do not include these dependencies at the beginning of your code.
-{dependencies}
-
-RESPONSE GUIDELINES:
-1. Start with the scientific background required for the next step, formatted as a comment.
-2. Then write the complete and executable Python program for the next step in a single block.
-3. Your response should focus exclusively on implementing the solution for the next step, adhering closely to the \
-specified function header and the context provided by the initial steps.
-4. DO NOT include previous function code, example usage or test code in your response.
-5. Ensure your response is in the format of ```python``` and includes the necessary background as a comment at the top.
-
-Example:
-```python
-# Background: [Here, insert the necessary scientific knowledge required for the next step.]
-
-[Insert the Python code here based on the provided function header and dependencies.]
-```
-"""
-WITH_BACKGROUND = """\
-PROBLEM DESCRIPTION:
-You will be provided with problem steps along with background knowledge necessary for solving the problem. Your task \
-will be to develop a Python solution focused on the next step of the problem-solving process.
-
-PROBLEM STEPS AND FUNCTION CODE:
-Here, you'll find the Python code for the initial steps of the problem-solving process. This code is integral to \
-building the solution.
-
-{problem_steps_str}
-
-NEXT STEP - PROBLEM STEP AND FUNCTION HEADER:
-This part will describe the next step in the problem-solving process. A function header will be provided, and your \
-task is to develop the Python code for this next step based on the provided description and function header.
-
-{next_step_str}
-
-DEPENDENCIES:
-Use only the following dependencies in your solution. Do not include these dependencies at the beginning of your code.
-
-{dependencies}
-
-RESPONSE GUIDELINES:
-Now, based on the instructions and information provided above, write the complete and executable Python program for \
-the next step in a single block.
-Your response should focus exclusively on implementing the solution for the next step, adhering closely to the \
-specified function header and the context provided by the initial steps.
-Your response should NOT include the dependencies and functions of all previous steps. If your next step function \
-calls functions from previous steps, please make sure it uses the headers provided without modification.
-DO NOT generate EXAMPLE USAGE OR TEST CODE in your response. Please make sure your response python code in format of \
-```python```."""
 
 
 class SciCodeSettings(Settings):
@@ -130,6 +73,57 @@ class SciCodeSettings(Settings):
     interpreter: Path | None = None
 
 
+class SubStep(BaseModel):
+    """One step of a problem, a row of the data set's field sub_steps."""
+
+    step_number: str
+    step_description_prompt: str
+    step_background: str | None = None
+    function_header: str
+    return_line: str | None = None
+    test_cases: list[str] | None = None
+
+
+class Problem(BaseModel):
+    """One row of the data set."""
+
+    problem_id: str
+    problem_name: str | None = None
+    required_dependencies: str
+    sub_steps: Annotated[list[SubStep], Field(min_length=1)]
+
+    @property
+    def scored(self) -> int:
+        """The number of steps that are asked."""
+        return sum(step.step_number not in GIVEN for step in self.sub_steps)
+
+
+class Described(TypedDict):
+    """What a prompt says of a step."""
+
+    prompt: str
+    background: str
+    header: str
+
+
+class Before(Described):
+    """A step before the one that is asked; `given` is the authors' code for it, None where the sample's own counts."""
+
+    number: str
+    given: str | None
+
+
+class Asked(Described):
+    """The metadata of an item: what its prompt and its tests need. `steps` is the number of the problem's items."""
+
+    name: str
+    steps: int
+    return_line: str | None
+    tests: list[str]
+    dependencies: str
+    before: list[Before]
+
+
 class SciCode(CodeBenchmark):
     """SciCode."""
 
@@ -146,9 +140,8 @@ class SciCode(CodeBenchmark):
     settings_type: ClassVar = SciCodeSettings
     settings: SciCodeSettings
 
-    def __init__(self, spec: Any) -> None:
+    def __init__(self, spec: BenchmarkSpec) -> None:
         super().__init__(spec)
-        self._provenance: dict[str, Any] = {}
         self._stack = ExitStack()
         self._workers: tuple[WarmWorker, WarmWorker] | None = None
 
@@ -156,79 +149,88 @@ class SciCode(CodeBenchmark):
 
     def items(self) -> Iterable[Item]:
         """The scored steps, problem by problem. Raises DataError, UnavailableError where a given step is absent."""
-        rows, place = self._rows()
-        steps = 0
-        for row in rows:
-            problem = _problem(row)
-            before: str | None = None
-            scored = sum(step["number"] not in GIVEN for step in problem["steps"])
-            for number, step in enumerate(problem["steps"]):
-                if step["number"] in GIVEN:
-                    problem["given"][step["number"]] = self._given(step["number"])
-                    continue
-                steps += 1
-                reference = {"problem": problem["id"], "step": number}
-                about = {"name": problem["name"], "steps": scored, **_part(problem, number)}
-                prompt = self._prompt(about, [""] * number)
-                yield Item(step["number"], (prompt,), reference, problem["id"], None, about, before)
-                before = step["number"]
-        fields = ("problem_id", "required_dependencies", "sub_steps")
-        found = {"problems": len(rows), "steps": steps, "sha256": content_hash(rows, fields)}
-        self._provenance = {**place, **found, "targets": env.described(self._targets())}
+        problems, place = self._problems()
+        for problem in problems:
+            yield from self._steps(problem)
+        self._provenance = {**place, "targets": env.described(self._targets())}
 
-    def provenance(self) -> dict[str, Any]:
-        """What `items` read, and the targets' size, hash and whether they are the official ones."""
-        return self._provenance
+    def _steps(self, problem: Problem) -> Iterator[Item]:
+        """The items of one problem, each after the one before it."""
+        before: list[Before] = []
+        after: str | None = None
+        for number, step in enumerate(problem.sub_steps):
+            told = {"prompt": step.step_description_prompt, "background": step.step_background or ""}
+            given = self._given(step.step_number) if step.step_number in GIVEN else None
+            if given is None:
+                about = {
+                    "name": problem.problem_name or problem.problem_id,
+                    "steps": problem.scored,
+                    **told,
+                    "header": step.function_header,
+                    "return_line": step.return_line,
+                    "tests": step.test_cases,
+                    "dependencies": problem.required_dependencies,
+                    "before": list(before),
+                }
+                prompt = self._prompt(cast(Asked, about), [""] * number)
+                reference = {"problem": problem.problem_id, "step": number}
+                yield Item(step.step_number, (prompt,), reference, problem.problem_id, None, about, after)
+                after = step.step_number
+            earlier = {"number": step.step_number, **told, "header": step.function_header, "given": given}
+            before.append(cast(Before, earlier))
 
-    def _rows(self) -> tuple[list[Row], dict[str, Any]]:
-        if self.spec.data is not None:
-            rows = read_jsonl(Path(self.spec.data))
-            return _checked(rows, self.spec.data), {"path": self.spec.data}
+    def _problems(self) -> tuple[list[Problem], Facts]:
+        """The checked problems, and where they came from. Raises DataError."""
         source = Source(self.settings.hub, self.settings.split, "main")
-        rows = _checked(hub_rows(source), f"data set {source.path}")
-        scored = sum(step["step_number"] not in GIVEN for row in rows for step in row["sub_steps"])
-        if (len(rows), scored) != SIZES[self.settings.split]:
+        if self.spec.data is not None:
+            rows, origin = read_jsonl(Path(self.spec.data)), self.spec.data
+            place: Facts = {"path": origin}
+        else:
+            rows, origin = hub_rows(source), f"data set {source.path} ({source.split})"
+            place = {"hub": source.path, "split": source.split, "revision": source.revision}
+        problems = [_checked(row, f"{origin}, problem {number}") for number, row in enumerate(rows, 1)]
+        steps = sum(problem.scored for problem in problems)
+        expected = SIZES[self.settings.split]
+        if self.spec.data is None and (len(rows), steps) != expected:
             raise DataError(
-                f"data set {source.path} ({source.split}) has {len(rows)} problems and {scored} scored steps, not "
-                "{} and {}; it has changed: give the rows with 'data:'".format(*SIZES[self.settings.split])
+                f"{origin} has {len(rows)} problems and {steps} scored steps, not {expected[0]} and {expected[1]}; it "
+                "has changed: give the rows with 'data:'"
             )
-        return rows, {"hub": source.path, "split": source.split, "revision": source.revision}
+        sha256 = content_hash(rows, ("problem_id", "required_dependencies", "sub_steps"))
+        return problems, {**place, "problems": len(rows), "steps": steps, "sha256": sha256}
+
+    def _beside(self) -> Path | None:
+        """The folder of the study's own data file."""
+        return None if self.spec.data is None else Path(self.spec.data).parent
 
     def _given(self, number: str) -> str:
-        beside = None if self.spec.data is None else Path(self.spec.data).parent
-        return env.given_step(number, [self.settings.given, beside])
+        return env.given_step(number, [self.settings.given, self._beside()])
 
     # ------------------------------------------------------------ prompts
 
     def follow_up(self, item: Item, earlier: Sequence[Completion]) -> Prompt:
         """The step's prompt with the sample's own code of the steps before it."""
-        return self._prompt(item.metadata, self._before(item.metadata, earlier))
+        about = cast(Asked, item.metadata)
+        return self._prompt(about, _code_before(about, earlier))
 
-    def _before(self, about: Mapping[str, Any], earlier: Sequence[Completion]) -> list[str]:
-        """The code of each step before this one: the sample's own, or the given one."""
-        own = iter(earlier)
-        return [
-            step["given"] if step["given"] is not None else _code(next(own).text, step["header"]) or ""
-            for step in about["before"]
-        ]
-
-    def _prompt(self, about: Mapping[str, Any], before: Sequence[str]) -> Prompt:
+    def _prompt(self, about: Asked, before: Sequence[str]) -> Prompt:
         parts: list[str] = []
         for step, code in zip(about["before"], before, strict=True):
             parts += [self._described(step), code, "------"]
-        next_step = f"{self._described(about)}\n\n{about['header']}\n\n{about['return_line']}"
-        template = WITH_BACKGROUND if self.settings.background else WITHOUT_BACKGROUND
-        text = template.format(
-            problem_steps_str="\n\n".join(parts[:-1]), next_step_str=next_step, dependencies=about["dependencies"]
+        kind = "with" if self.settings.background else "without"
+        text = packaged_prompt(f"scicode_{kind}_background.txt").format(
+            problem_steps_str="\n\n".join(parts[:-1]),
+            next_step_str=f"{self._described(about)}\n\n{about['header']}\n\n{about['return_line']}",
+            dependencies=about["dependencies"],
         )
         return Prompt(messages=({"role": "user", "content": text},))
 
-    def _described(self, step: Mapping[str, Any]) -> str:
-        return f"{step['prompt']}\n{step['background']}" if self.settings.background else str(step["prompt"])
+    def _described(self, step: Described) -> str:
+        return f"{step['prompt']}\n{step['background']}" if self.settings.background else step["prompt"]
 
     # ------------------------------------------------------------ grading
 
-    def open_grader(self, unsafe_exec: bool) -> dict[str, Any]:
+    def open_grader(self, unsafe_exec: bool) -> Facts:
         """Find interpreter, targets and sandboxes; UnavailableError says what is missing and how to get it."""
         python, targets = env.interpreter(self.settings.interpreter), self._targets()
         versions = env.check_interpreter(python)
@@ -247,29 +249,19 @@ class SciCode(CodeBenchmark):
         self._workers = None
 
     def _targets(self) -> Path:
-        beside = None if self.spec.data is None else Path(self.spec.data).parent / env.TARGETS_FILE
-        given = self.settings.targets or (beside if beside and beside.is_file() else None)
-        return env.targets(given)
+        beside = (self._beside() or Path()) / env.TARGETS_FILE
+        return env.targets(self.settings.targets or (beside if self._beside() and beside.is_file() else None))
 
-    def code(self, completion: Completion) -> str | None:
-        """Not used: what the code is depends on the step's header."""
-        return last_code(completion.text)
-
-    def grade(self, item: Item, completion: Completion) -> Grade:
-        """The verdict on one step, on the sample's own earlier code."""
-        code = _code(completion.text, item.metadata["header"])
-        if code is None or not code.strip():
-            return grade_of(Judged("no_code", 0, reason="no complete code block"), self.metric, None)
-        return grade_of(self.try_code(item, code, completion), self.metric, code)
+    def code(self, item: Item, completion: Completion) -> str | None:
+        """The last complete block that defines what the step's header names, else the last complete block."""
+        return _code(completion.text, item.metadata["header"])
 
     def try_code(self, item: Item, code: str, completion: Completion) -> Judged:
         """Compute the tests' values beside the code, then compare them with the targets elsewhere."""
-        about = item.metadata
+        about = cast(Asked, item.metadata)
         halves = _halves(tuple(about["tests"]), about["dependencies"])
-        before = self._before(about, completion.earlier)
-        program = "\n".join([about["dependencies"], *before, code]) + "\n"
-        asked = {"program": program, "tests": [half.inside for half in halves]}
-        ended = self._compute(asked)
+        program = "\n".join([about["dependencies"], *_code_before(about, completion.earlier), code]) + "\n"
+        ended = self._compute({"program": program, "tests": [half.inside for half in halves]})
         verdict = verdict_of(ended)
         if verdict == "infrastructure_error":
             return Judged(verdict, len(halves), None, ended.detail)
@@ -279,11 +271,11 @@ class SciCode(CodeBenchmark):
             return Judged("wrong_answer", len(halves), failed, reason, ended.cpu_s)
         if finished == len(halves):
             return Judged("pass", len(halves), cpu_s=ended.cpu_s)
-        if error:
-            verdict = "memory_limit" if error == "MemoryError" else "runtime_error"
-        return Judged("runtime_error" if verdict == "pass" else verdict, len(halves), finished + 1, error, ended.cpu_s)
+        if error or verdict == "pass":
+            verdict = raised(error)
+        return Judged(verdict, len(halves), finished + 1, error, ended.cpu_s)
 
-    def _compute(self, asked: Mapping[str, Any]) -> Ended:
+    def _compute(self, asked: Facts) -> Ended:
         seconds = self.settings.timeout
         limits = Limits(cpu_s=seconds, wall_s=3 * seconds, memory_mb=MEMORY_MB, output_bytes=256 << 20, file_mb=256)
         script, stdin = inside("scicode_main.py").decode(), json.dumps(asked).encode()
@@ -295,7 +287,7 @@ class SciCode(CodeBenchmark):
         """Number of the first test that does not hold (0: all do) and why. Raises DataError where none can be said."""
         if not halves:
             return 0, ""
-        tests = [{"outside": half.outside, "checks": half.checks, "target": half.target} for half in halves]
+        tests = [{name: value for name, value in half._asdict().items() if name != "inside"} for half in halves]
         targets = str(self._targets().resolve())
         asked = {"targets": targets, "step": step, "dependencies": dependencies, "tests": tests, "values": values}
         limits = Limits(cpu_s=600, wall_s=1800, memory_mb=MEMORY_MB)
@@ -304,8 +296,7 @@ class SciCode(CodeBenchmark):
         try:
             failed, reason = json.loads(ended.stdout)
         except (ValueError, TypeError):
-            why = ended.detail or ended.stderr.decode("utf-8", "replace").rstrip().rpartition("\n")[2]
-            raise DataError(f"step {step} could not be compared with its targets ({ended.end}: {why[:200]})") from None
+            raise DataError(f"step {step} could not be compared with its targets ({complaint(ended)})") from None
         return int(failed), str(reason)
 
     @property
@@ -356,7 +347,7 @@ def _values(stdout: bytes, tests: int) -> tuple[list[Any], int, str]:
     return values, finished, ""
 
 
-def _line(raw: bytes) -> Any:
+def _line(raw: bytes) -> object:
     try:
         return json.loads(raw)
     except ValueError:
@@ -375,57 +366,26 @@ def _code(text: str, header: str) -> str | None:
     return last_code(text)
 
 
-def _checked(rows: list[Row], origin: str) -> list[Row]:
-    texts = ("step_number", "step_description_prompt", "function_header")
-    for number, row in enumerate(rows, 1):
-        where = f"{origin}, problem {number}"
-        steps = row.get("sub_steps")
-        if not isinstance(row.get("problem_id"), str) or not isinstance(row.get("required_dependencies"), str):
-            raise DataError(f"{where}: problem_id or required_dependencies is missing; is this SciCode's data?")
-        if not isinstance(steps, list) or not steps:
-            raise DataError(f"{where}: sub_steps is no list of steps")
-        for step in steps:
-            asked = isinstance(step, dict) and step.get("step_number") not in GIVEN
-            lacking = not isinstance(step, dict) or not all(isinstance(step.get(name), str) for name in texts)
-            if lacking or (asked and not step.get("test_cases")):
-                raise DataError(f"{where}: a step lacks {', '.join(texts)} or test_cases")
-    return rows
-
-
-def _problem(row: Row) -> dict[str, Any]:
-    steps = [
-        {
-            "number": step["step_number"],
-            "prompt": step["step_description_prompt"],
-            "background": step.get("step_background") or "",
-            "header": step["function_header"],
-            "return_line": step.get("return_line"),
-            "tests": list(step.get("test_cases") or []),
-        }
-        for step in row["sub_steps"]
+def _code_before(about: Asked, earlier: Sequence[Completion]) -> list[str]:
+    """The code of each step before this one: the sample's own, or the given one."""
+    own = iter(earlier)
+    return [
+        step["given"] if step["given"] is not None else _code(next(own).text, step["header"]) or ""
+        for step in about["before"]
     ]
-    name = str(row.get("problem_name") or row["problem_id"])
-    return {
-        "id": row["problem_id"],
-        "name": name,
-        "dependencies": row["required_dependencies"],
-        "steps": steps,
-        "given": {},
-    }
 
 
-def _part(problem: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """What one step's prompt and tests need."""
-    step = problem["steps"][number]
-    before = [
-        {
-            **{key: s[key] for key in ("number", "prompt", "background", "header")},
-            "given": problem["given"].get(s["number"]),
-        }
-        for s in problem["steps"][:number]
-    ]
-    own = {key: step[key] for key in ("prompt", "background", "header", "return_line", "tests")}
-    return {**own, "dependencies": problem["dependencies"], "before": before}
+def _checked(row: Row, where: str) -> Problem:
+    try:
+        problem = Problem.model_validate(row)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise DataError(f"{where}: {field}: {first['msg']}; is this SciCode's data?") from None
+    for step in problem.sub_steps:
+        if step.step_number not in GIVEN and not step.test_cases:
+            raise DataError(f"{where}: step {step.step_number} has no test_cases; is this SciCode's data?")
+    return problem
 
 
 BENCHMARK = SciCode

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
@@ -106,7 +107,7 @@ def run(
     shard: Annotated[str | None, typer.Option(metavar="I/N", help=SHARD_HELP)] = None,
 ) -> None:
     """Run a study, or go on with it: what is finished is kept. Exit code 1: a candidate is worse."""
-    from bitparity.generation.shards import parse_shard, shard_path
+    from bitparity.generation.shards import SHARDS_FOLDER, parse_shard, shard_path
     from bitparity.study.resolve import load_study
 
     resolved = load_study(study, limit, control=control)
@@ -118,7 +119,11 @@ def run(
         same = [word for word in sys.argv[sys.argv.index("run") + 1 :] if word != "--detach"]
         raise typer.Exit(start(resolved, place, same) or 0)
     if part is not None:
-        raise typer.Exit(_run_shard(resolved, place, part, unsafe_exec=unsafe_exec, ray=ray))
+        outcome = _run(resolved, place, unsafe_exec=unsafe_exec, ray=ray, shard=part)
+        _say_failures(outcome)
+        parts = f"{place.parent.parent} {place.parent}/*" if place.parent.name == SHARDS_FOLDER else "OUT SHARD ..."
+        print(f"shard {part} is in {place}; when all are there: bitparity merge {parts}")
+        raise typer.Exit(EXIT_OPEN if outcome.failures else 0)
     raise typer.Exit(_exit_code(*_run_and_report(resolved, place, unsafe_exec=unsafe_exec, ray=ray)))
 
 
@@ -132,11 +137,12 @@ def merge(
     from bitparity.generation.prepare import Outcome
     from bitparity.generation.shards import merge
     from bitparity.grading.passes import grade_missing
-    from bitparity.progress.tasks import show_tasks
+    from bitparity.report.live import show_tasks
     from bitparity.store.run import WritableRun
 
     merged = merge(out, shards)
-    grade_missing(out, show_tasks(), unsafe_exec=unsafe_exec)
+    with show_tasks() as events:
+        grade_missing(out, events, unsafe_exec=unsafe_exec)
     results = _report(out)
     print(f"merged: {merged.taken} samples of {len(shards)} directories into {out}")
     for (variant, benchmark), (missing, asked) in merged.missing.items():
@@ -198,9 +204,10 @@ def grade(
 ) -> None:
     """Grade all samples of a run again, and say which verdicts changed."""
     from bitparity.grading.passes import regrade
-    from bitparity.progress.tasks import show_tasks
+    from bitparity.report.live import show_tasks
 
-    changes = regrade(run, show_tasks(), unsafe_exec=unsafe_exec)
+    with show_tasks() as events:
+        changes = regrade(run, events, unsafe_exec=unsafe_exec)
     for (variant, benchmark), keys in changes.items():
         names = ", ".join(f"{item}#{sample}" for item, sample in keys[:10])
         more = f" and {len(keys) - 10} more" if len(keys) > 10 else ""
@@ -322,43 +329,44 @@ def demo(
 ) -> None:
     """Compare a real 135M model in BF16, FP8 and NVFP4 on this machine; no GPU, no account."""
     from bitparity.demo.study import demo_study
-    from bitparity.progress.tasks import show_tasks
+    from bitparity.report.live import show_tasks
 
-    study = demo_study(show_tasks())
+    with show_tasks() as events:
+        study = demo_study(events)
     outcome, results = _run_and_report(study, out)
     if outcome.failures or _incomplete(results):
         raise typer.Exit(EXIT_OPEN)
 
 
-def _run_shard(study: Study, out: Path, shard: Shard, *, unsafe_exec: bool, ray: str | None) -> int:
-    """Run one part of a study; it is reported once it is merged. The exit code: 3 where something is missing."""
-    from bitparity.generation.shards import SHARDS_FOLDER
-    from bitparity.progress.board import Board
-    from bitparity.report.live import view
+def _run(
+    study: Study,
+    out: Path,
+    *,
+    unsafe_exec: bool = False,
+    ray: str | None = None,
+    shard: Shard | None = None,
+    meanwhile: Callable[[], None] | None = None,
+) -> Outcome:
+    """Run a study, shown on stderr."""
+    from bitparity.report.live import show_run
     from bitparity.runner import run_study
 
-    with view(Board(study)) as events:
-        outcome = run_study(study, out, events, unsafe_exec=unsafe_exec, ray=ray, shard=shard)
-    for name, reason in outcome.failures.items():
-        _say(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")
-    parts = f"{out.parent.parent} {out.parent}/*" if out.parent.name == SHARDS_FOLDER else "OUT SHARD ..."
-    print(f"shard {shard} is in {out}; when all are there: bitparity merge {parts}")
-    return EXIT_OPEN if outcome.failures else 0
+    with show_run(study) as events:
+        return run_study(study, out, events, unsafe_exec=unsafe_exec, ray=ray, shard=shard, meanwhile=meanwhile)
 
 
 def _run_and_report(
     study: Study, out: Path, *, unsafe_exec: bool = False, ray: str | None = None
 ) -> tuple[Outcome, Results]:
-    from bitparity.progress.board import Board
-    from bitparity.report.live import view
-    from bitparity.runner import run_study
-
-    with view(Board(study)) as events:
-        outcome = run_study(study, out, events, unsafe_exec=unsafe_exec, ray=ray, meanwhile=_load_report)
+    outcome = _run(study, out, unsafe_exec=unsafe_exec, ray=ray, meanwhile=_load_report)
     results = _report(out)
+    _say_failures(outcome)
+    return outcome, results
+
+
+def _say_failures(outcome: Outcome) -> None:
     for name, reason in outcome.failures.items():
         _say(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")
-    return outcome, results
 
 
 def _load_report() -> None:

@@ -8,7 +8,6 @@ user may linger: `loginctl enable-linger`.
 
 from __future__ import annotations
 
-import json
 import shlex
 import signal
 import subprocess
@@ -17,9 +16,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from bitparity.progress.board import SCHEMA
+from bitparity.progress.file import read_progress
 from bitparity.schema import Study
 from bitparity.store.run import WritableRun
 
@@ -99,9 +97,7 @@ def await_start(child: subprocess.Popen[bytes], path: Path, offset: int) -> int 
 
 def _has_begun(path: Path, pid: int) -> bool:
     """Whether that process has come to a variant."""
-    try:
-        found: dict[str, Any] = json.loads((path / "progress.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    found = read_progress(path)
+    if found is None or found["pid"] != pid:
         return False
-    ours = found.get("schema") == SCHEMA and found["pid"] == pid
-    return ours and any(variant["state"] != "waiting" for variant in found["variants"].values())
+    return any(variant["state"] != "waiting" for variant in found["variants"].values())

@@ -266,12 +266,12 @@ def _last_line(log: Path) -> str:
 def main() -> None:
     """Print the folder of one variant, built where it is missing."""
     from bitparity.errors import BitparityError
-    from bitparity.progress.tasks import show_tasks
+    from bitparity.progress.tasks import TaskLines
 
     if len(sys.argv) != 2 or sys.argv[1] not in VARIANTS:
         sys.exit(f"usage: python -m bitparity.demo {'|'.join(VARIANTS)}")
     try:
-        print(ensure_checkpoints(show_tasks())[sys.argv[1]])
+        print(ensure_checkpoints(Events(TaskLines()))[sys.argv[1]])
     except BitparityError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

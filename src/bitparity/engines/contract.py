@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from bitparity.errors import MissingDependencyError
 from bitparity.records import Request, Sample
-from bitparity.schema import EngineSpec, Variant
+from bitparity.schema import EngineSpec, Strict, Variant
 
 
 class Engine(ABC):
@@ -34,9 +34,17 @@ class Engine(ABC):
     """vLLM computes here: its variables and caches, its choice of devices and kernels, its share of the memory."""
     falls_back_to_cpu: ClassVar[bool] = False
     """Where the study names no device and there is no GPU, it computes on the CPU."""
+    takes: ClassVar[tuple[str, ...]] = ()
+    """The keys of `EngineSpec` that a study may set for it, beside those that every kind takes."""
+    settings: ClassVar[type[Strict]] = Strict
+    """A model of the keys that this kind alone has; the constructor finds their values in `variant.engine.own`."""
     libraries: ClassVar[tuple[str, ...]] = ()
     """The modules that loading needs; `extra` is the extra of bitparity that installs them."""
     extra: ClassVar[str] = ""
+
+    @classmethod
+    def check(cls, spec: EngineSpec) -> None:
+        """Refuse values that the engine cannot follow, when a study is read. Raises UserInputError."""
 
     @classmethod
     def import_libraries(cls) -> None:

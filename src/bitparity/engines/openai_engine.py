@@ -25,7 +25,7 @@ from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.exam.rendering import Renderer
 from bitparity.models.checkpoint import resolve_tokenizer
 from bitparity.records import Finish, Request, Sample, Sampling
-from bitparity.schema import Variant
+from bitparity.schema import EngineSpec, Variant
 
 if TYPE_CHECKING:
     from bitparity.engines.openai_client import Answer, Unanswered
@@ -56,8 +56,17 @@ class OpenAIEngine(Engine):
 
     has_local_weights = False
     served = True
+    takes = ("base_url", "api_key_env", "endpoint", "concurrency", "retries", "request_timeout")
     libraries = ("httpx",)
     extra = "openai"
+
+    @classmethod
+    def check(cls, spec: EngineSpec) -> None:
+        """It needs an address, and cannot choose the number type."""
+        if spec.base_url is None:
+            raise UserInputError("engine openai needs the server's address: base_url: http://localhost:8000/v1")
+        if spec.dtype != "auto":
+            raise UserInputError("engine openai cannot set dtype: the server decides that; remove it")
 
     def __init__(self, variant: Variant) -> None:
         from bitparity.engines.openai_client import Server

@@ -19,7 +19,7 @@ from bitparity import __version__
 from bitparity.engines.contract import Engine
 from bitparity.errors import ModelError
 from bitparity.records import Finish, Request, Sample
-from bitparity.schema import Variant
+from bitparity.schema import EngineSpec, Variant
 
 _SUFFIXES = (".jsonl", ".jsonl.gz")
 _FINISHES = get_args(Finish)
@@ -35,6 +35,7 @@ class ReplayEngine(Engine):
 
     has_local_weights = False
     recorded = True
+    takes = tuple(EngineSpec.model_fields)  # they may be meant for the study's other variants
 
     def __init__(self, variant: Variant) -> None:
         self._place = Path(variant.model)

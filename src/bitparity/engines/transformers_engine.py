@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from bitparity.engines.sampling import Rows
 
 _REFUSED = ("quantization", "kv_cache_dtype", "linear_backend", "tensor_parallel_size")
+# without a meaning here, but a study's engine keys may serve variants of engine vllm too
+_IGNORED = ("gpu_memory_utilization", "enforce_eager", "max_num_seqs", "max_num_batched_tokens")
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -39,8 +41,16 @@ class TransformersEngine(Engine):
 
     fixed_batches = True
     falls_back_to_cpu = True
+    takes = ("device", "attention_backend", *_REFUSED, *_IGNORED)
     libraries = ("torch", "transformers", "transformers.generation.logits_process")
     extra = "transformers"
+
+    @classmethod
+    def check(cls, spec: EngineSpec) -> None:
+        """Refuse what only vLLM can do, where more is asked than one device and the checkpoint's own precision."""
+        for key in _REFUSED:
+            if getattr(spec, key) not in (None, 1):
+                raise UserInputError(f"engine.{key} is not available in engine kind transformers; use kind vllm")
 
     @classmethod
     def less_at_once(cls, spec: EngineSpec, facts: Mapping[str, Any]) -> dict[str, int]:
@@ -53,9 +63,7 @@ class TransformersEngine(Engine):
         from bitparity.engines.transformers_loading import choose_device, load_model, quantization_facts
 
         spec = variant.engine
-        for key in _REFUSED:
-            if getattr(spec, key) not in (None, 1):
-                raise UserInputError(f"engine.{key} is not available in engine kind transformers; use kind vllm")
+        self.check(spec)
         transformers.utils.logging.disable_progress_bar()
         self._folder = resolve_model(variant)
         self._tokenizer = Renderer(resolve_tokenizer(variant), spec.trust_remote_code).tokenizer

@@ -33,9 +33,13 @@ from bitparity.models.checkpoint import resolve_model, resolve_tokenizer
 from bitparity.models.identity import identity_of
 from bitparity.models.quantization import Quantization, declared_quantization
 from bitparity.records import Finish, Request, Sample
-from bitparity.schema import RUNTIME_KEYS, EngineSpec, Variant
+from bitparity.schema import EngineSpec, Variant
 
-_PASSED = ("dtype", "trust_remote_code", "max_model_len", *RUNTIME_KEYS)
+_OWN = (
+    *("gpu_memory_utilization", "kv_cache_dtype", "quantization", "tensor_parallel_size", "enforce_eager"),
+    *("attention_backend", "linear_backend", "max_num_seqs", "max_num_batched_tokens"),
+)
+_PASSED = ("dtype", "trust_remote_code", "max_model_len", *_OWN)
 _SENT = (
     *("n", "max_tokens", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty"),
     *("repetition_penalty", "seed", "stop", "stop_token_ids", "prompt_logprobs"),
@@ -47,6 +51,7 @@ class VllmEngine(Engine):
     """See the module. Raises ModelError where vLLM refuses the checkpoint or the engine's settings."""
 
     runs_vllm = True
+    takes = ("device", *_OWN)
     libraries = ("vllm", "vllm.engine.arg_utils", "vllm.v1.engine.async_llm", "vllm.third_party.pynvml")
     extra = "vllm"
 

@@ -30,7 +30,8 @@ def build_exam(spec: BenchmarkSpec, renderer: Renderer | None) -> Exam:
     items = list(benchmark.items())
     _check_ids(items, spec.name)
     provenance = benchmark.provenance()
-    available = int(provenance.get("available", len(items)))  # a benchmark that limits by itself says how many it had
+    available = provenance.get("available", len(items))  # a benchmark that limits by itself says how many it had
+    assert isinstance(available, int)
     if not benchmark.fixed_order:
         first = _first_items(items)
         items = sorted(items, key=lambda item: digest(f"{spec.name}\0{first[item.id]}"))

@@ -11,30 +11,38 @@ Whoever works emits events and knows no listener. `Events()` tells nobody.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from bitparity.records import Sample
 
 LOADING, GENERATING, GRADING = "loading", "generating", "grading"  # phases with a meaning; all others are only shown
 
 
+class Event:
+    """Something that happened in a run."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(Event):
     """The run directory is there and locked by this process."""
 
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
-class RunEnded:
+class RunEnded(Event):
     """Nothing runs any more, whether the run is complete or broken off."""
 
 
 @dataclass(frozen=True, slots=True)
-class ExamFrozen:
+class ExamFrozen(Event):
     """A benchmark's item ids, the samples asked of each, the group of each item, and the token budget of an answer."""
 
     benchmark: str
@@ -45,7 +53,7 @@ class ExamFrozen:
 
 
 @dataclass(frozen=True, slots=True)
-class BenchmarkSkipped:
+class BenchmarkSkipped(Event):
     """A benchmark that this run leaves out."""
 
     benchmark: str
@@ -53,7 +61,7 @@ class BenchmarkSkipped:
 
 
 @dataclass(frozen=True, slots=True)
-class VariantPlanned:
+class VariantPlanned(Event):
     """By benchmark the samples of a variant that are stored already, and all of them."""
 
     variant: str
@@ -61,14 +69,14 @@ class VariantPlanned:
 
 
 @dataclass(frozen=True, slots=True)
-class VariantStarted:
+class VariantStarted(Event):
     """The work on a variant begins, or begins again after its engine ended."""
 
     variant: str
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseChanged:
+class PhaseChanged(Event):
     """What a variant, or with None the whole run, does now. Rates count the time of phase GENERATING only."""
 
     variant: str | None
@@ -76,7 +84,7 @@ class PhaseChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class SamplesStored:
+class SamplesStored(Event):
     """Samples of a variant that are durable, each told once. One whose `finish` is "error" is failed, not done."""
 
     variant: str
@@ -84,7 +92,7 @@ class SamplesStored:
 
 
 @dataclass(frozen=True, slots=True)
-class TokensComputed:
+class TokensComputed(Event):
     """The tokens that an engine of a variant has computed since it was loaded, unfinished answers included."""
 
     variant: str
@@ -94,7 +102,7 @@ class TokensComputed:
 
 
 @dataclass(frozen=True, slots=True)
-class SampleGraded:
+class SampleGraded(Event):
     """A grade, new or kept from before; the last one of a sample counts. None is unscored."""
 
     variant: str
@@ -105,7 +113,7 @@ class SampleGraded:
 
 
 @dataclass(frozen=True, slots=True)
-class VariantEnded:
+class VariantEnded(Event):
     """A variant is finished or, with a reason, incomplete."""
 
     variant: str
@@ -113,7 +121,7 @@ class VariantEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceChanged:
+class DeviceChanged(Event):
     """What one of several devices does now; None where it is gone."""
 
     device: str
@@ -121,7 +129,7 @@ class DeviceChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(Event):
     """Something that people should know of, such as an engine's restart."""
 
     text: str
@@ -134,54 +142,23 @@ class Task:
     name: str
     total: int | None
     unit: str
+    started: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)
-class TaskStarted:
-    """A task begins."""
+class TaskProgress(Event):
+    """How many units of a task are finished: told at its start, at each step, and once it is done or has failed."""
 
     task: Task
+    finished: int = 0
+    state: Literal["running", "done", "failed"] = "running"
 
-
-@dataclass(frozen=True, slots=True)
-class TaskAdvanced:
-    """So many more units of a task are done."""
-
-    task: Task
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class TaskEnded:
-    """A task is over, done or broken off."""
-
-    task: Task
-
-
-Event = (
-    RunStarted
-    | RunEnded
-    | ExamFrozen
-    | BenchmarkSkipped
-    | VariantPlanned
-    | VariantStarted
-    | PhaseChanged
-    | SamplesStored
-    | TokensComputed
-    | SampleGraded
-    | VariantEnded
-    | DeviceChanged
-    | Noted
-    | TaskStarted
-    | TaskAdvanced
-    | TaskEnded
-)
 
 Listener = Callable[[Event], None]
 """Called with every event, in the thread that emits it: from several threads at once."""
 
 Advance = Callable[[int], None]
-"""Tells that so many more units of a task are done."""
+"""Tells that so many more units of a task are finished."""
 
 
 class Events:
@@ -207,9 +184,17 @@ class Events:
     @contextmanager
     def task(self, name: str, total: int | None, unit: str) -> Iterator[Advance]:
         """A task while the block lasts; gives the function that tells its progress."""
-        task = Task(name, total, unit)
-        self.emit(TaskStarted(task))
+        task, finished = Task(name, total, unit), 0
+
+        def advance(count: int) -> None:
+            nonlocal finished
+            finished += count
+            self.emit(TaskProgress(task, finished))
+
+        self.emit(TaskProgress(task))
         try:
-            yield lambda count: self.emit(TaskAdvanced(task, count))
-        finally:
-            self.emit(TaskEnded(task))
+            yield advance
+        except BaseException:
+            self.emit(TaskProgress(task, finished, "failed"))
+            raise
+        self.emit(TaskProgress(task, finished, "done"))

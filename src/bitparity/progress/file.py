@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from bitparity.progress.board import Board
 from bitparity.progress.events import Event, RunEnded, RunStarted
+from bitparity.progress.snapshot import SCHEMA, Snapshot
 
 FILE_NAME = "progress.json"
 PUBLISH_SECONDS = 1.0  # between two files where something changed
@@ -19,22 +19,48 @@ HEARTBEAT = 5.0  # seconds between two files where nothing did
 
 
 class ProgressFile:
-    """Keeps progress.json in the run's directory while the run lasts: a listener to its events."""
+    """A listener that keeps progress.json up to date while the run lasts. It comes after its board."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
-        self._publishing: AbstractContextManager[None] | None = None
+    def __init__(self, board: Board, interval: float = PUBLISH_SECONDS) -> None:
+        self._board, self._interval = board, interval
+        self._publishing = ExitStack()
+        self._written, self._at = -1, -HEARTBEAT
 
     def __call__(self, event: Event) -> None:
-        """Begin with the run, and end with it."""
+        """Begin with the run; once the board knows that the run has ended, that is written too."""
         if isinstance(event, RunStarted):
-            self._publishing = publishing(self._board, event.path / FILE_NAME)
-            self._publishing.__enter__()
-        elif isinstance(event, RunEnded) and self._publishing is not None:
-            self._publishing.__exit__(None, None, None)
+            path = event.path / FILE_NAME
+            self._publishing.enter_context(repeated(lambda: self._publish(path), self._interval))
+        elif isinstance(event, RunEnded):
+            self._publishing.close()
+
+    def _publish(self, path: Path) -> None:
+        if self._board.version != self._written or time.monotonic() - self._at >= HEARTBEAT:
+            self._written, self._at = self._board.version, time.monotonic()
+            write_progress(path, self._board.snapshot())
 
 
-def write_progress(path: Path, snapshot: Mapping[str, Any]) -> None:
+@contextmanager
+def repeated(action: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Do something again and again in a thread while the block lasts, and once more after it."""
+    stop = threading.Event()
+
+    def repeat() -> None:
+        while not stop.is_set():
+            action()
+            stop.wait(seconds)
+
+    thread = threading.Thread(target=repeat, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        action()
+
+
+def write_progress(path: Path, snapshot: Mapping[str, object]) -> None:
     """Write a snapshot so that readers find it whole. What the disk refuses is left out: a run goes on without it."""
     temporary = path.with_name(f".{path.name}.part")
     text = json.dumps(snapshot, ensure_ascii=False, allow_nan=False) + "\n"
@@ -49,24 +75,10 @@ def write_progress(path: Path, snapshot: Mapping[str, Any]) -> None:
             file.truncate()
 
 
-@contextmanager
-def publishing(board: Board, path: Path, interval: float = PUBLISH_SECONDS) -> Iterator[None]:
-    """Keep `path` up to date from a thread of its own; at the end it says that nothing runs any more."""
-    stop = threading.Event()
-
-    def publish() -> None:
-        written, at = -1, -HEARTBEAT
-        while not stop.is_set():
-            if board.version != written or time.monotonic() - at >= HEARTBEAT:
-                written, at = board.version, time.monotonic()
-                write_progress(path, board.snapshot())
-            stop.wait(interval)
-
-    thread = threading.Thread(target=publish, name="progress", daemon=True)
-    thread.start()
+def read_progress(run: Path) -> Snapshot | None:
+    """What the run in this directory last said of itself; None where it said nothing that can be read."""
     try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        write_progress(path, {**board.snapshot(), "running": False})
+        found = json.loads((run / FILE_NAME).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get("schema") == SCHEMA else None  # type: ignore[return-value]

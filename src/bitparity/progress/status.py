@@ -1,12 +1,11 @@
-"""How a run stands, seen from outside: by its progress.json, its lock, and where these do not tell by its samples.
+"""Status of a run as seen from outside: by its progress.json, its lock, and where these do not tell by its samples.
 
-Whether it still runs is told by the lock on its own host, and on another one by how long ago it was last heard of.
+On its own host the lock tells whether it still runs, on another one the time since its last heartbeat.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import socket
 import time
@@ -14,36 +13,39 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bitparity.errors import EXIT_OPEN
 from bitparity.exam.frozen import groups_of, load_if_frozen, samples_asked
-from bitparity.progress.board import SCHEMA, Board
+from bitparity.progress.board import Board
+from bitparity.progress.events import (
+    BenchmarkSkipped,
+    ExamFrozen,
+    SampleGraded,
+    VariantEnded,
+    VariantPlanned,
+    VariantStarted,
+)
+from bitparity.progress.file import read_progress
+from bitparity.progress.snapshot import Snapshot
 from bitparity.progress.tasks import duration
 from bitparity.schema import Study
 from bitparity.store.run import Run
 
-SILENCE = (
-    60.0  # seconds without a heartbeat, after which a run elsewhere shows no sign of life, and one here is counted
-)
-
-
+SILENCE = 60.0  # seconds without a heartbeat: a run elsewhere shows no sign of life, and one here is counted
 LOOK_SECONDS = 1.0  # between two looks of --watch
-
-
 COUNT_SECONDS = 10.0  # between two looks where every sample must be counted
-
 
 State = Literal["running", "complete", "stopped", "silent"]
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a run stands. `snapshot` is a `Board`'s, `said` the state in a few words for people."""
+    """How a run stands; `said` is the state in a few words for people."""
 
     state: State
     said: str
-    snapshot: dict[str, Any]
+    snapshot: Snapshot
     counted: bool = False
     """Whether the figures were made from the run's files, for want of a progress.json that holds."""
 
@@ -57,14 +59,22 @@ def look(path: Path) -> Status:
     """How the run in `path` stands. Raises RunError where there is none, StoreError where its files are broken."""
     run = Run(path)
     study = run.study()
-    published = _published(path)
+    published = read_progress(path)
     elsewhere = published is not None and published["host"] != socket.gethostname()
-    alive = _heard_of(published) if published is not None and elsewhere else locked(path)
-    if published is not None and (not published["running"] or (alive and _heard_of(published))):
+    heard_of = published is not None and published["running"] and abs(time.time() - published["updated"]) <= SILENCE
+    alive = heard_of if elsewhere else locked(path)
+    if published is not None and (not published["running"] or (alive and heard_of)):
         return _status({**published, "running": alive}, published, elsewhere, counted=False)
-    found = _from_files(run, study)
-    told = {"host": None, "pid": _holder(path) if alive else None, **_of_the_run(published)}
-    return _status({**found, **told, "running": alive}, published, elsewhere, counted=True)
+    found: Snapshot = {
+        **_from_files(run, study),
+        "running": alive,
+        "host": None,
+        "pid": _holder(path) if alive else None,
+    }
+    if published is not None:  # what stays true of a run that was broken off: where and when it ran, what was noted
+        found["host"], found["pid"] = published["host"], published["pid"]
+        found["started"], found["notes"] = published["started"], published["notes"]
+    return _status(found, published, elsewhere, counted=True)
 
 
 def watch(path: Path) -> Iterator[Status]:
@@ -94,24 +104,6 @@ def locked(path: Path) -> bool:
     return False
 
 
-def _published(path: Path) -> dict[str, Any] | None:
-    """What the run last said of itself; None where it said nothing that can be read."""
-    try:
-        found = json.loads((path / "progress.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and found.get("schema") == SCHEMA else None
-
-
-def _of_the_run(published: dict[str, Any] | None) -> dict[str, Any]:
-    """What stays true of a run that was broken off: where and when it ran, and what was noted."""
-    return {key: published[key] for key in ("host", "pid", "started", "notes")} if published is not None else {}
-
-
-def _heard_of(published: dict[str, Any]) -> bool:
-    return bool(published["running"]) and abs(time.time() - published["updated"]) <= SILENCE
-
-
 def _holder(path: Path) -> int | None:
     """The process that holds the run, as it wrote into the lock."""
     try:
@@ -120,47 +112,43 @@ def _holder(path: Path) -> int | None:
         return None
 
 
-def _status(snapshot: dict[str, Any], published: dict[str, Any] | None, elsewhere: bool, *, counted: bool) -> Status:
-    ago = f"{duration(max(0.0, time.time() - snapshot['updated']))} ago"
+def _status(snapshot: Snapshot, published: Snapshot | None, elsewhere: bool, *, counted: bool) -> Status:
+    now = time.time()
+    ago = f"{duration(max(0.0, now - snapshot['updated']))} ago"
     if snapshot["running"]:
-        said = (
-            f"running for {duration(max(0.0, time.time() - snapshot['started']))} (pid {snapshot['pid'] or 'unknown'})"
-        )
+        since = duration(max(0.0, now - snapshot["started"]))
+        said = f"running for {since} (pid {snapshot['pid'] or 'unknown'})"
         said += f" on {snapshot['host']}, last heard of {ago}" if elsewhere else ""
         return Status("running", said, snapshot, counted)
-    if complete(snapshot):
+    if all(v["state"] == "finished" and v["done"] == v["total"] for v in snapshot["variants"].values()):
         return Status("complete", "complete", snapshot, counted)
     if published is not None and elsewhere and published["running"]:
-        since = datetime.fromtimestamp(published["updated"]).strftime("%Y-%m-%d %H:%M:%S")
-        return Status("silent", f"no sign of life from {published['host']} since {since}", snapshot, counted)
+        last = datetime.fromtimestamp(published["updated"]).strftime("%Y-%m-%d %H:%M:%S")
+        return Status("silent", f"no sign of life from {published['host']} since {last}", snapshot, counted)
     return Status("stopped", f"stopped {ago}, incomplete: the same command goes on", snapshot, counted)
 
 
-def complete(snapshot: dict[str, Any]) -> bool:
-    """Whether every sample of every variant is there."""
-    return all(v["state"] == "finished" and v["done"] == v["total"] for v in snapshot["variants"].values())
-
-
-def _from_files(run: Run, study: Study) -> dict[str, Any]:
+def _from_files(run: Run, study: Study) -> Snapshot:
     """A snapshot made from exam, samples and grades."""
     board = Board(study)
     not_run = run.environment().not_run
-    for bench, reason in not_run.items():
-        board.not_run(bench, reason)
+    for benchmark, reason in not_run.items():
+        board(BenchmarkSkipped(benchmark, reason))
     totals = _totals(run, study, board)
     for name in study.variants:
         counts = {bench: (len(run.done(name, bench)), total) for bench, total in totals.items()}
+        board(VariantPlanned(name, counts))
         if any(done for done, _ in counts.values()):
-            board.begin(name, counts)
+            board(VariantStarted(name))
         for bench in totals:
             for (item, sample), grade in run.grades(name, bench).items():
-                board.graded(name, bench, item, sample, grade.score)
+                board(SampleGraded(name, bench, item, sample, grade.score))
         frozen = all(spec.name in counts or spec.name in not_run for spec in study.benchmarks)
         if frozen and all(done == total for done, total in counts.values()):
-            board.ended(name)
-    files = [run.path / "study.yaml", *(run.path / "samples").rglob("*.jsonl")]
-    times = [path.stat().st_mtime for path in files]
-    return {**board.snapshot(), "started": times[0], "updated": max(times)}
+            board(VariantEnded(name))
+    started = (run.path / "study.yaml").stat().st_mtime
+    written = [path.stat().st_mtime for path in (run.path / "samples").rglob("*.jsonl")]
+    return {**board.snapshot(), "started": started, "updated": max([started, *written])}
 
 
 def _totals(run: Run, study: Study, board: Board) -> dict[str, int]:
@@ -171,5 +159,5 @@ def _totals(run: Run, study: Study, board: Board) -> dict[str, int]:
         if exam is not None:
             samples = samples_asked(exam, spec)
             totals[spec.name] = len(exam.items) * samples
-            board.exam(spec.name, [entry.item.id for entry in exam.items], samples, groups_of(exam))
+            board(ExamFrozen(spec.name, [entry.item.id for entry in exam.items], samples, groups_of(exam)))
     return totals

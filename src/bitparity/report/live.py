@@ -1,7 +1,7 @@
-"""A run on the terminal while it goes: variants x benchmarks, what is done, how fast, and the answers so far.
+"""Live view of a run on the terminal: variants x benchmarks, what is done, how fast, and the accuracy so far.
 
 ```
-with view(Board(study)) as events:
+with show_run(study) as events:
     run_study(study, path, events)
 ```
 A terminal shows one table that is drawn again in place; a pipe gets plain lines. Both are made from the snapshots of a
@@ -12,38 +12,27 @@ Everything that comes from a study, a model or a server is shown as text, never 
 from __future__ import annotations
 
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.text import Text
 
 from bitparity.progress.board import Board
-from bitparity.progress.events import GENERATING, LOADING, Advance, Events
-from bitparity.progress.file import ProgressFile
-from bitparity.progress.tasks import (
-    PLAIN_INTERVAL,
-    TaskListener,
-    TaskShower,
-    duration,
-    plain_task,
-    printable,
-    redraws,
-    task_line,
-)
+from bitparity.progress.events import GENERATING, LOADING, Event, Events, Listener, Task, TaskProgress
+from bitparity.progress.file import ProgressFile, repeated
+from bitparity.progress.snapshot import Cell, Note, Snapshot, TimeLeft, Variant
+from bitparity.progress.tasks import PLAIN_INTERVAL, TaskLines, duration, printable, task_words
 from bitparity.report.words import mean_score, percent
 
 if TYPE_CHECKING:
     from bitparity.progress.status import Status
-
-Snapshot = Mapping[str, Any]
+    from bitparity.schema import Study
 
 REFRESHES = 2  # a second
 POLL_SECONDS = 1.0  # between two looks at the board for plain lines
@@ -63,54 +52,67 @@ _TITLES = {
     "flips": "lost/gained",
 }
 _LEFT_ALIGNED = ("name", "bar", "accuracy", "mean")
-# The columns from the widest choice to the narrowest; the first that fits is drawn.
-_CHOICES: tuple[tuple[tuple[str, ...], int], ...] = (
-    (("name", "bar", "done", "rate", "tokens", "left", "accuracy", "flips"), 24),
-    (("name", "bar", "done", "rate", "tokens", "left", "accuracy", "flips"), 10),
-    (("name", "done", "rate", "tokens", "left", "accuracy", "flips"), 0),
-    (("name", "done", "rate", "left", "accuracy", "flips"), 0),
-    (("name", "done", "left", "accuracy", "flips"), 0),
-    (("name", "done", "left", "mean", "flips"), 0),
-    (("name", "done", "left", "mean"), 0),
-    (("name", "done", "mean"), 0),
-    (("name", "done"), 0),
+# The columns from the widest choice to the narrowest, and the width of the bar; the first that fits is drawn.
+_CHOICES: tuple[tuple[str, int], ...] = (
+    ("name bar done rate tokens left accuracy flips", 24),
+    ("name bar done rate tokens left accuracy flips", 10),
+    ("name done rate tokens left accuracy flips", 0),
+    ("name done rate left accuracy flips", 0),
+    ("name done left accuracy flips", 0),
+    ("name done left mean flips", 0),
+    ("name done left mean", 0),
+    ("name done mean", 0),
+    ("name done", 0),
 )
 _STYLES = {"finished": "green", "incomplete": "red", "stopped": "yellow", "running": "cyan", "loading": "cyan"}
 
 
-@dataclass(slots=True)
-class SideTask:
-    """Something beside the samples, such as an exam that is built."""
-
-    what: str
-    total: int | None
-    unit: str
-    started: float = field(default_factory=time.monotonic)
-    finished: int = 0
-
-    def line(self) -> str:
-        """How far it is."""
-        if not self.finished and self.total is None:
-            return f"{self.what} ..."
-        return f"{self.what}: {task_line(self.finished, self.total, time.monotonic() - self.started, self.unit)}"
+@contextmanager
+def show_run(study: Study) -> Iterator[Events]:
+    """Events of a run that is shown on stderr, and kept in its progress.json, while the block lasts."""
+    board = Board(study)
+    with view(board) as shown:
+        yield Events(board, ProgressFile(board), shown)
 
 
 @contextmanager
-def view(board: Board, console: Console | None = None) -> Iterator[Events]:
-    """Show a run on stderr while the block lasts, and keep its progress.json; gives the events to tell of it."""
-    published = ProgressFile(board)
+def show_tasks() -> Iterator[Events]:
+    """Events whose tasks are shown on stderr while the block lasts."""
+    with view() as shown:
+        yield Events(shown)
+
+
+@contextmanager
+def view(board: Board | None = None, console: Console | None = None) -> Iterator[Listener]:
+    """Show a run, or without a board tasks alone, on stderr while the block lasts; gives the listener for its tasks."""
     console = console or Console(stderr=True)
-    if not redraws(console.file):
-        with _lines(board):
-            yield Events(board, published, TaskListener(plain_task))
+    if not _can_redraw(console):
+        lines = PlainLines()
+        with nullcontext() if board is None else repeated(lambda: say(lines.news(board.snapshot())), POLL_SECONDS):
+            yield TaskLines()
         return
-    tasks: list[SideTask] = []
-    with _redrawn(console, lambda: Screen(board.snapshot(), tasks=tuple(tasks))):
-        yield Events(board, published, TaskListener(_side_tasks(tasks)))
+    tasks: dict[Task, TaskProgress] = {}
+
+    def follow_task(event: Event) -> None:
+        if isinstance(event, TaskProgress):
+            tasks[event.task] = event
+            if event.state != "running":
+                del tasks[event.task]
+
+    def draw() -> RenderableType:
+        open_tasks = list(tasks.values())
+        return _TaskList(open_tasks) if board is None else Screen(board.snapshot(), tasks=open_tasks)
+
+    with _redrawn(console, draw):
+        yield follow_task
+
+
+def _can_redraw(console: Console) -> bool:
+    return console.file.isatty() and not console.is_dumb_terminal
 
 
 @contextmanager
-def _redrawn(console: Console, draw: Callable[[], Screen]) -> Iterator[None]:
+def _redrawn(console: Console, draw: Callable[[], RenderableType]) -> Iterator[None]:
     """Draw again and again in place. The table goes away at the end, and stays where the run was broken off."""
     live = Live(
         console=console, get_renderable=draw, refresh_per_second=REFRESHES, transient=True, vertical_overflow="crop"
@@ -130,8 +132,12 @@ def show(status: Status, console: Console) -> None:
 
 def follow(statuses: Iterable[Status], console: Console) -> None:
     """Show how a run stands until there is no more to come."""
-    if not redraws(console.file):
-        _follow_in_lines(statuses, console.file)
+    if not _can_redraw(console):
+        lines = PlainLines()
+        for status in statuses:
+            say(lines.news(status.snapshot), console.file)
+            if status.state != "running":
+                say([f"{status.snapshot['study']}: {status.said}"], console.file)
         return
     coming = iter(statuses)
     last = next(coming)
@@ -141,51 +147,6 @@ def follow(statuses: Iterable[Status], console: Console) -> None:
     show(last, console)
 
 
-def _follow_in_lines(statuses: Iterable[Status], stream: IO[str]) -> None:
-    lines = PlainLines()
-    for status in statuses:
-        say(lines.news(status.snapshot), stream)
-        if status.state != "running":
-            say([f"{status.snapshot['study']}: {status.said}"], stream)
-
-
-def _side_tasks(tasks: list[SideTask]) -> TaskShower:
-    @contextmanager
-    def task(what: str, total: int | None, unit: str) -> Iterator[Advance]:
-        shown = SideTask(printable(what), total, unit)
-        tasks.append(shown)
-
-        def advance(count: int) -> None:
-            shown.finished += count
-
-        try:
-            yield advance
-        finally:
-            tasks.remove(shown)
-
-    return task
-
-
-@contextmanager
-def _lines(board: Board) -> Iterator[None]:
-    """Plain lines on stderr from a thread of its own, and whatever is left to say at the end."""
-    lines = PlainLines()
-    stop = threading.Event()
-
-    def follow() -> None:
-        while not stop.wait(POLL_SECONDS):
-            say(lines.news(board.snapshot()))
-
-    thread = threading.Thread(target=follow, name="lines", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        say(lines.news(board.snapshot()))
-
-
 def say(lines: Iterable[str], stream: IO[str] | None = None) -> None:
     """Print lines at once, on stderr unless told otherwise."""
     for line in lines:
@@ -193,91 +154,86 @@ def say(lines: Iterable[str], stream: IO[str] | None = None) -> None:
 
 
 class PlainLines:
-    """What is new in the snapshots of one run, as lines."""
+    """Makes lines of what is new in the snapshots of one run."""
 
-    def __init__(self, interval: float = PLAIN_INTERVAL) -> None:
-        self._interval = interval
-        self._said: dict[str, str] = {}
-        self._shown: dict[str, float] = {}
-        self._noted: Any = None  # the last note that was said
+    def __init__(self) -> None:
+        self._said: dict[str, str] = {}  # the last text on each subject
+        self._shown: dict[str, float] = {}  # when each variant was last shown
+        self._noted: Note | None = None  # the last note that was said
 
     def news(self, snapshot: Snapshot) -> Iterator[str]:
         """The lines that this snapshot adds to those before it."""
-        if (phase := snapshot["phase"]) and self._fresh("", phase):
+        if (phase := snapshot["phase"]) and self._is_new("phase", phase):
             yield f"{printable(phase)} ..."
         for bench, reason in snapshot["not_run"].items():
-            if self._fresh(f"benchmark {bench}", reason):
+            if self._is_new(f"benchmark {bench}", reason):
                 yield printable(f"{bench}: not run: {reason}")
         for name, variant in snapshot["variants"].items():
-            yield from self._variant(name, variant, snapshot["updated"])
-        notes = list(snapshot["notes"])
+            for text in self._variant(name, variant, snapshot["updated"]):
+                yield printable(f"{name}: {text}")
+        notes = snapshot["notes"]
         for note in notes[notes.index(self._noted) + 1 if self._noted in notes else 0 :]:
             self._noted = note
             yield printable(note["text"])
 
-    def _is_due(self, name: str, now: float) -> bool:
-        return abs(now - self._shown.get(name, 0.0)) >= self._interval  # also where a clock was set back
-
-    def _fresh(self, what: str, text: str) -> bool:
-        known, self._said[what] = self._said.get(what), text
+    def _is_new(self, subject: str, text: str) -> bool:
+        known, self._said[subject] = self._said.get(subject), text
         return known != text
 
-    def _variant(self, name: str, variant: Snapshot, now: float) -> Iterator[str]:
+    def _variant(self, name: str, variant: Variant, now: float) -> Iterator[str]:
         state = variant["state"]
-        if self._fresh(f"variant {name}", state_words(variant)) and state != "waiting":
+        is_due = abs(now - self._shown.get(name, 0.0)) >= PLAIN_INTERVAL  # also where a clock was set back
+        if self._is_new(f"variant {name}", state_words(variant)) and state != "waiting":
             self._shown[name] = now
-            yield printable(f"{name}: {_ended(variant) if state == 'finished' else state_words(variant)}")
-        elif variant["phase"] == GENERATING and self._is_due(name, now):
+            yield _ended(variant) if state == "finished" else state_words(variant)
+        elif variant["phase"] == GENERATING and is_due:
             self._shown[name] = now
-            yield printable(f"{name}: {_under_way(variant)}")
+            yield _under_way(variant)
         cells = {bench: cell for bench, cell in variant["benchmarks"].items() if cell["done"]}
         graded = all(cell["graded"] >= cell["done"] for cell in cells.values())
-        if state in ("finished", "incomplete") and cells and graded and self._fresh(f"accuracy {name}", ""):
-            scores = ", ".join(f"{bench} {_accuracy(cell)}" for bench, cell in cells.items())
-            yield printable(f"{name}: accuracy so far: {scores}")
+        if state in ("finished", "incomplete") and cells and graded and self._is_new(f"accuracy {name}", ""):
+            yield "accuracy so far: " + ", ".join(f"{bench} {_accuracy(cell)}" for bench, cell in cells.items())
 
 
-def _accuracy(cell: Snapshot) -> str:
+def _accuracy(cell: Cell) -> str:
     flips = "" if cell["lost"] is None else f", {cell['lost']} lost, {cell['gained']} gained"
     return mean_score(cell["mean"], cell["ci95"]) + flips
 
 
-def state_words(variant: Snapshot) -> str:
+def state_words(variant: Variant) -> str:
     """What a variant is doing, or how it ended."""
     if variant["state"] == "incomplete":
         return f"incomplete: {variant['reason']}"
-    if variant["state"] == "running":
-        return str(variant["phase"] or "running")
-    return str(variant["state"])
+    return (variant["phase"] if variant["state"] == "running" else None) or variant["state"]
 
 
-def _under_way(variant: Snapshot) -> str:
+def _under_way(variant: Variant) -> str:
     """The totals of a variant that generates, in one line."""
     share = f" ({100 * variant['done'] / variant['total']:.0f} %)" if variant["total"] else ""
-    said = [f"{_counted(variant)} samples{share}"]
-    if variant["rate"] is not None:
-        said.append(_rates(variant))
-    return ", ".join([*said, time_left(variant)])
+    rates = _rates(variant)
+    return ", ".join([f"{_counted(variant)} samples{share}", *([rates] if rates else []), time_left(variant)])
 
 
-def _rates(variant: Snapshot) -> str:
+def _rates(variant: Variant) -> str:
     tokens = variant["tokens_per_second"]
+    if variant["rate"] is None:
+        return ""
     return f"{variant['rate']:.1f} samples/s" + ("" if tokens is None else f", {tokens:,.0f} tokens/s")
 
 
-def _ended(variant: Snapshot) -> str:
+def _ended(variant: Variant) -> str:
     """How many samples a variant that is finished has, and how fast they came."""
     speed = variant["session_tokens_per_second"]
     return f"finished, {_counted(variant)} samples" + (f", {speed:,.0f} tokens/s" if speed else "")
 
 
-def _counted(entry: Snapshot) -> str:
+def _counted(entry: Cell | Variant) -> str:
     total = "?" if entry["total"] is None else f"{entry['total']:,}"
     failed = f", {entry['failed']:,} failed" if entry["failed"] else ""
     return f"{entry['done']:,}/{total}{failed}"
 
 
-def time_left(entry: Snapshot) -> str:
+def time_left(entry: TimeLeft | Variant) -> str:
     """Time left of a run or a variant, in words."""
     if entry["seconds_left"] is not None:
         return f"about {_left(entry['seconds_left'])} left"
@@ -296,8 +252,12 @@ def _left(seconds: float | None) -> str:
 
 @dataclass(slots=True)
 class _Row:
+    """One line of the table; that of a variant has its state in words where its benchmarks have their accuracy."""
+
     cells: dict[str, str]
     share: float | None  # of the samples that are done; None draws no bar
+    state: str = ""
+    rates: str = ""
     style: str = ""
     state_style: str = ""
 
@@ -308,34 +268,26 @@ class Screen:
     `said` is a line for the top, by default what the snapshot knows of the time left; `tasks` stand below.
     """
 
-    def __init__(self, snapshot: Snapshot, *, said: str | None = None, tasks: Sequence[SideTask] = ()) -> None:
-        self._snapshot = snapshot
-        self._said = said
-        self._tasks = tasks
+    def __init__(self, snapshot: Snapshot, *, said: str | None = None, tasks: Sequence[TaskProgress] = ()) -> None:
+        self._snapshot, self._said, self._tasks = snapshot, said, tasks
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         height = console.height - 1 if console.is_terminal else sys.maxsize
         below = self._below()
         names = unfolded(self._snapshot, height - len(below) - 3 - len(self._snapshot["variants"]))
-        yield self._line(self._top(), options, "bold")
+        yield _line(self._top(), options, "bold")
         rows = list(self._rows(names))
         yield from _table(rows, options)
         if any(row.cells.get("accuracy") for row in rows):
-            yield self._line(PRELIMINARY, options, "dim")
-        room = height - len(below) - 3 - len(rows)
-        for text in [*below, *self._workers(room)]:
-            yield self._line(text, options)
-
-    def _line(self, text: str, options: ConsoleOptions, style: str = "") -> Text:
-        return Text(printable(text), style, no_wrap=True, overflow="ellipsis" if _unicode(options) else "crop")
+            yield _line(PRELIMINARY, options, "dim")
+        for text in [*below, *self._devices(height - len(below) - 3 - len(rows))]:
+            yield _line(text, options)
 
     def _top(self) -> str:
         snapshot = self._snapshot
         said = [snapshot["study"], self._said or f"{duration(snapshot['updated'] - snapshot['started'])} so far"]
         if snapshot["running"]:
-            said.append(time_left(snapshot))
-            if snapshot["phase"]:
-                said.append(snapshot["phase"])
+            said += [time_left(snapshot), *([snapshot["phase"]] if snapshot["phase"] else [])]
         return " · ".join(said)
 
     def _rows(self, names: Mapping[str, Sequence[str]]) -> Iterator[_Row]:
@@ -344,54 +296,65 @@ class Screen:
             for bench in names[name]:
                 cell = variant["benchmarks"][bench]
                 cells = {**self._numbers(cell), "name": f"  {printable(bench)}"}
-                cells["accuracy"] = mean_score(cell["mean"], cell["ci95"]) if cell["mean"] is not None else ""
-                cells["mean"] = percent(cell["mean"]) if cell["mean"] is not None else ""
+                if cell["mean"] is not None:
+                    cells |= {"accuracy": mean_score(cell["mean"], cell["ci95"]), "mean": percent(cell["mean"])}
+                if cell["lost"] is not None:
+                    cells["flips"] = f"{cell['lost']}/{cell['gained']}"
                 yield _Row(cells, _share(cell))
 
-    def _variant(self, name: str, variant: Snapshot, hidden: int) -> _Row:
-        state = variant["state"]
+    def _variant(self, name: str, variant: Variant, hidden: int) -> _Row:
+        state, words = variant["state"], printable(state_words(variant))
         if not self._snapshot["running"] and state in ("running", LOADING):
-            state = "stopped"
-        words = printable(state_words(variant) if state == variant["state"] else state)
-        rates = f"{words}, {_rates(variant)}" if variant["rate"] is not None else words
+            state = words = "stopped"
         role = {self._snapshot["baseline"]: " (baseline)", self._snapshot["control"]: " (control)"}.get(name, "")
-        folded = f" +{hidden}" if hidden and variant["benchmarks"] else ""
-        cells = {
-            **self._numbers(variant),
-            "name": printable(name) + role + folded,
-            "state": words,
-            "state with rates": rates,
-        }
-        return _Row(cells, None if state == "waiting" else _share(variant), "bold", _STYLES.get(state, "dim"))
+        folded = f" +{hidden}" if hidden else ""
+        cells = {**self._numbers(variant), "name": printable(name) + role + folded}
+        share = None if state == "waiting" else _share(variant)
+        return _Row(cells, share, words, _rates(variant), "bold", _STYLES.get(state, "dim"))
 
-    def _numbers(self, entry: Snapshot) -> dict[str, str]:
+    def _numbers(self, entry: Cell | Variant) -> dict[str, str]:
         """The figures that variants and benchmarks have alike; a rate of the session where there is none at present."""
-        rate, tokens = (
-            entry[key] if entry[key] is not None else entry[f"session_{key}"] for key in ("rate", "tokens_per_second")
-        )
+        rate = entry["session_rate"] if entry["rate"] is None else entry["rate"]
+        tokens = entry["tokens_per_second"]
+        tokens = entry["session_tokens_per_second"] if tokens is None else tokens
         is_left = self._snapshot["running"] and entry["done"] != entry["total"]
         return {
             "done": _counted(entry),
             "rate": "" if rate is None else f"{rate:.1f}",
             "tokens": "" if tokens is None else f"{tokens:,.0f}",
             "left": _left(entry["seconds_left"]) if is_left else "",
-            "flips": "" if entry.get("lost") is None else f"{entry['lost']}/{entry['gained']}",
         }
 
     def _below(self) -> list[str]:
-        """What stands below the table: benchmarks left out, notes, reasons in full, tasks."""
+        """The lines below the table: benchmarks left out, reasons in full, notes, tasks."""
         snapshot = self._snapshot
         lines = [f"{bench}: not run: {reason}" for bench, reason in snapshot["not_run"].items()]
         lines += [f"{name}: {v['reason']}" for name, v in snapshot["variants"].items() if v["reason"]]
-        lines += [f"{_clock(note['time'])} {note['text']}" for note in snapshot["notes"][-MOST_NOTES:]]
-        return lines + [task.line() for task in self._tasks[-MOST_TASKS:]]
+        for note in snapshot["notes"][-MOST_NOTES:]:
+            lines.append(f"{datetime.fromtimestamp(note['time']):%H:%M:%S} {note['text']}")
+        return lines + [task_words(task) for task in self._tasks[-MOST_TASKS:]]
 
-    def _workers(self, room: int) -> list[str]:
-        workers = [f"{name}: {text}" for name, text in self._snapshot["workers"].items()]
-        if len(workers) <= room:
-            return workers
+    def _devices(self, room: int) -> list[str]:
+        devices = [f"{name}: {text}" for name, text in self._snapshot["workers"].items()]
+        if len(devices) <= room:
+            return devices
         kept = max(0, room - 1)
-        return [*workers[:kept], f"{len(workers) - kept} {'more ' if kept else ''}devices"]
+        return [*devices[:kept], f"{len(devices) - kept} {'more ' if kept else ''}devices"]
+
+
+@dataclass(slots=True)
+class _TaskList:
+    """Tasks alone, one a line."""
+
+    tasks: Sequence[TaskProgress]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for task in self.tasks:
+            yield _line(task_words(task), options)
+
+
+def _line(text: str, options: ConsoleOptions, style: str = "") -> Text:
+    return Text(printable(text), style, no_wrap=True, overflow="crop" if options.ascii_only else "ellipsis")
 
 
 def unfolded(snapshot: Snapshot, room: int) -> dict[str, list[str]]:
@@ -410,73 +373,59 @@ def unfolded(snapshot: Snapshot, room: int) -> dict[str, list[str]]:
     return shown
 
 
-def _share(entry: Snapshot) -> float | None:
+def _share(entry: Cell | Variant) -> float | None:
     return min(1.0, entry["done"] / entry["total"]) if entry["total"] else None
 
 
 def _table(rows: Sequence[_Row], options: ConsoleOptions) -> Iterator[Text]:
     """The rows in the widest choice of columns that fits."""
     for columns, bar in _CHOICES:
-        widths = {key: _width(key, rows, bar) for key in columns}
-        if sum(widths.values()) + 2 * (len(columns) - 1) <= options.max_width:
+        widths = {key: bar if key == "bar" else _width(key, rows) for key in columns.split()}
+        if sum(widths.values()) + 2 * (len(widths) - 1) <= options.max_width:
             break
-    yield _drawn({key: _TITLES[key] for key in columns}, widths, "dim")
+    yield _joined([Text(_fitted(key, _TITLES[key], width)) for key, width in widths.items()], "dim")
     for row in rows:
-        yield _row(row, widths, options)
+        yield _drawn(row, widths, options)
 
 
-def _width(key: str, rows: Sequence[_Row], bar: int) -> int:
-    if key == "bar":
-        return bar
-    widest = max([cell_len(_TITLES[key]), *(cell_len(row.cells.get(key, "")) for row in rows)])
+def _width(key: str, rows: Sequence[_Row]) -> int:
+    widest = max(cell_len(text) for text in (_TITLES[key], *(row.cells.get(key, "") for row in rows)))
     return min(widest, NAME_WIDTH) if key == "name" else widest
 
 
-def _drawn(cells: Mapping[str, str], widths: Mapping[str, int], style: str) -> Text:
-    fitted = (_fitted(cells.get(key, ""), width, left=key in _LEFT_ALIGNED) for key, width in widths.items())
-    return Text("  ".join(fitted).rstrip(), style, no_wrap=True, overflow="crop")
-
-
-def _row(row: _Row, widths: Mapping[str, int], options: ConsoleOptions) -> Text:
-    """A row; what a variant is doing stands where its benchmarks have their accuracy, to the end of the line."""
-    drawn, columns = dict(row.cells), dict(widths)
-    if "bar" in columns:
-        drawn["bar"] = _bar(row.share, columns["bar"], options)
-    if "state" in drawn:
-        columns = {key: width for key, width in columns.items() if key not in ("accuracy", "mean", "flips")}
-        drawn["accuracy"] = drawn["state" if "rate" in columns else "state with rates"]
-        room = options.max_width - sum(columns.values()) - 2 * len(columns)
-        columns["accuracy"] = min(room, cell_len(drawn["accuracy"]))
-    line = _drawn(drawn, columns, row.style)
-    start = 0
+def _drawn(row: _Row, widths: Mapping[str, int], options: ConsoleOptions) -> Text:
+    columns = {key: width for key, width in widths.items() if not (row.state and key in ("accuracy", "mean", "flips"))}
+    pieces = []
     for key, width in columns.items():
         if key == "bar":
-            line.stylize("green" if row.share == 1.0 else "cyan", start, start + width)
-        elif key == "accuracy" and row.state_style:
-            line.stylize(row.state_style, start, start + width)
-        start += width + 2
+            pieces.append(_bar(row.share, width, options))
+        else:
+            pieces.append(Text(_fitted(key, row.cells.get(key, ""), width)))
+    if row.state:  # to the end of the line, with the rates where they have no column
+        words = row.state if "rate" in columns or not row.rates else f"{row.state}, {row.rates}"
+        room = options.max_width - sum(columns.values()) - 2 * len(columns)
+        pieces.append(Text(_fitted("name", words, min(room, cell_len(words))), row.state_style))
+    return _joined(pieces, row.style)
+
+
+def _joined(pieces: Sequence[Text], style: str) -> Text:
+    line = Text("  ", style, no_wrap=True, overflow="crop").join(pieces)
+    line.rstrip()
     return line
 
 
-def _fitted(text: str, width: int, *, left: bool) -> str:
+def _fitted(key: str, text: str, width: int) -> str:
+    """The text in just so many columns of the terminal, cut where it is too long."""
     if width < 1:
         return ""
     if cell_len(text) > width:
         return set_cell_size(text, width - 1) + "…"
-    return set_cell_size(text, width) if left else " " * (width - cell_len(text)) + text
+    return set_cell_size(text, width) if key in _LEFT_ALIGNED else " " * (width - cell_len(text)) + text
 
 
-def _bar(share: float | None, width: int, options: ConsoleOptions) -> str:
+def _bar(share: float | None, width: int, options: ConsoleOptions) -> Text:
     if share is None:
-        return ""
-    full, rest = ("━", "─") if _unicode(options) else ("#", ".")
+        return Text(" " * width)
+    full, rest = ("#", ".") if options.ascii_only else ("━", "─")
     whole = int(share * width)
-    return full * whole + rest * (width - whole)
-
-
-def _unicode(options: ConsoleOptions) -> bool:
-    return not options.ascii_only
-
-
-def _clock(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).strftime("%H:%M:%S")
+    return Text(full * whole + rest * (width - whole), "green" if share == 1.0 else "cyan")

@@ -7,6 +7,7 @@ fingerprint decides whether a run directory may be continued.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import yaml
 from pydantic import ValidationError
 
 from bitparity.benchmarks.registry import benchmark_class, check_name
-from bitparity.engines.registry import engine_of
-from bitparity.errors import StudyError
+from bitparity.engines.registry import built_in, engine_class, engine_of
+from bitparity.errors import StudyError, UserInputError
 from bitparity.schema import (
     LM_EVAL_PREFIX,
     BenchmarkSpec,
@@ -25,6 +26,7 @@ from bitparity.schema import (
     Study,
     Variant,
     baseline_name,
+    check_keys,
 )
 from bitparity.study.files import (
     BenchmarkFile,
@@ -91,7 +93,7 @@ def resolve(file: StudyFile, folder: Path, limit: int | None = None, *, control:
     profile = load_profile(file.profile)
     engine = _merged(default.engine, profile.engine, file.engine)
     variants = {
-        name: _variant(name, v, v.model, EngineSpec(**{**engine, **(_merged(v.engine) if v.engine else {})}), folder)
+        name: _variant(name, v, v.model, _engine(name, {**engine, **(_merged(v.engine) if v.engine else {})}), folder)
         for name, v in file.variants.items()
         if v.model is not None and (v.baseline or not v.control)
     }
@@ -99,6 +101,42 @@ def resolve(file: StudyFile, folder: Path, limit: int | None = None, *, control:
         variants[name] = _control(name, file.variants.get(name), variants[baseline_name(variants)], folder)
     benchmarks = [_resolve_benchmark(b, file, default, profile, folder, limit) for b in file.benchmarks]
     return Study(name=file.study, profile=file.profile, variants=variants, benchmarks=benchmarks)
+
+
+_ALL_KINDS = {"kind", "dtype", "batch_size", "max_model_len", "trust_remote_code", "stall_timeout"}
+
+
+def _engine(name: str, given: Mapping[str, object]) -> EngineSpec:
+    """The engine of a variant from all keys that are set. Raises StudyError for one that its kind does not take."""
+    kind = engine_class(str(given["kind"]))
+    own = {key: value for key, value in given.items() if key not in EngineSpec.model_fields}
+    try:
+        check_keys(own, [*EngineSpec.model_fields, *kind.settings.model_fields])
+        settings = kind.settings.model_validate(own).model_dump(mode="json")
+        spec = EngineSpec.model_validate({**given, **settings})
+        if refused := [key for key in given if key not in {*_ALL_KINDS, *kind.takes, *own}]:
+            raise ValueError(_not_taken(spec.kind, refused))
+        kind.check(spec)
+    except ValidationError as error:
+        raise StudyError(f"variants.{name}.engine: {_first_problem(error)}") from None
+    except (ValueError, UserInputError) as error:
+        raise StudyError(f"variants.{name}.engine: {error}") from None
+    return spec
+
+
+def _not_taken(kind: str, keys: list[str]) -> str:
+    names = ", ".join(keys)
+    others = [other for other in built_in() if _takes(other, keys)]
+    if engine_class(kind).served:
+        said = f"engine {kind} cannot set {names}: the server decides that"
+    else:
+        said = f"engine {kind} takes no {names}" + (f", which engine {' or '.join(others)} has" if others else "")
+    return f"{said}; remove it from this variant's engine, or from the study's and set it where other engines need it"
+
+
+def _takes(kind: str, keys: list[str]) -> bool:
+    engine = engine_class(kind)
+    return not engine.recorded and {*keys} <= {*engine.takes}
 
 
 def _variant(name: str, given: VariantFile, model: str, engine: EngineSpec, folder: Path) -> Variant:

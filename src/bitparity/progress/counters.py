@@ -1,0 +1,134 @@
+"""Counters of samples, tokens and seconds by variant and benchmark, and the rates that follow from them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitparity.progress.events import GENERATING
+from bitparity.progress.snapshot import Figures
+from bitparity.records import Sample
+
+WINDOW = 30  # seconds that a present rate is taken over
+ENOUGH = 20  # samples, below which a rate or a length says little
+
+
+class Counter:
+    """A count that grows: its total, and how it grew within the last `WINDOW` seconds."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._before = 0  # the total when the window began
+        self._points: deque[tuple[float, int]] = deque()  # time and total, at most one a second
+
+    def add(self, now: float, count: int) -> None:
+        """Count so many more."""
+        self.set(now, self.total + count)
+
+    def set(self, now: float, total: int) -> None:
+        """The total is this now; where it is lower than before, somebody else counts, from the start."""
+        if total < self.total:
+            self._points.clear()
+        elif self._points and int(self._points[-1][0]) == int(now):
+            self._points.pop()
+        self._points.append((now, total))
+        self.total = total
+
+    def recent(self, now: float) -> int:
+        """How many were added within the window."""
+        self._forget(now)
+        return self.total - self._before
+
+    def slope(self, now: float) -> float | None:
+        """The growth a second within the window; None where two totals that differ are not known."""
+        self._forget(now)
+        if not self._points or self._points[0][1] == self.total:
+            return None
+        (first, before), (last, after) = self._points[0], self._points[-1]
+        return (after - before) / (last - first)
+
+    def _forget(self, now: float) -> None:
+        while self._points and self._points[0][0] <= now - WINDOW - 1:
+            self._before = self._points.popleft()[1]
+
+
+@dataclass(slots=True)
+class CellCounters:
+    """One variant on one benchmark. `scores` has shape (items, samples), NaN where there is none."""
+
+    earlier: int = 0  # samples finished before this session
+    total: int | None = None
+    failed: set[tuple[str, int]] = field(default_factory=set)
+    samples: Counter = field(default_factory=Counter)  # of this session
+    tokens: Counter = field(default_factory=Counter)  # of those samples whose tokens were counted
+    all_counted: bool = True
+    scores: NDArray[np.float64] | None = None
+    figures: Figures | None = None  # made of the scores, until one of them changes
+
+    def add(self, now: float, samples: Sequence[Sample]) -> None:
+        """Count samples that ended whole."""
+        tokens = [sample.tokens for sample in samples if sample.tokens is not None]
+        self.samples.add(now, len(samples))
+        self.tokens.add(now, sum(tokens))
+        self.all_counted &= len(tokens) == len(samples)
+
+    @property
+    def done(self) -> int:
+        """Samples that are stored, of all sessions."""
+        return self.earlier + self.samples.total
+
+    @property
+    def left(self) -> int:
+        """Samples that this session still has to ask for; those that failed are asked again by the next."""
+        return max(0, (self.total or 0) - self.done - len(self.failed))
+
+    @property
+    def work(self) -> int:
+        """The work done: the output tokens, and one for each sample where nothing is generated."""
+        return max(self.samples.total, self.tokens.total)
+
+    @property
+    def length(self) -> float | None:
+        """Work a sample."""
+        return self.work / self.samples.total if self.samples.total else None
+
+
+@dataclass(slots=True)
+class VariantCounters:
+    """One variant: its state and phase, its seconds by phase, and its benchmarks."""
+
+    cells: dict[str, CellCounters]
+    state: str = "waiting"
+    reason: str | None = None
+    phase: str | None = None
+    since: float = 0.0  # when the phase began
+    spent: dict[str, float] = field(default_factory=dict)  # seconds by phase, the present one left out
+    computed: Counter = field(default_factory=Counter)  # tokens as its engines count them
+    by_device: dict[str, int] = field(default_factory=dict)
+
+    def enter(self, phase: str | None, now: float) -> None:
+        """Begin a phase."""
+        if self.phase is not None:
+            self.spent[self.phase] = self.seconds(self.phase, now)
+        self.phase, self.since = phase, now
+
+    def seconds(self, phase: str, now: float) -> float:
+        """How long a phase has lasted in this session."""
+        return self.spent.get(phase, 0.0) + (now - self.since if self.phase == phase else 0.0)
+
+    def computed_speed(self, now: float) -> float | None:
+        """Tokens a second as its engines count them, unfinished answers included; None where they do not tell."""
+        return self.computed.slope(now) if self.phase == GENERATING else None
+
+    def speed(self, now: float) -> float | None:
+        """Work a second: as the engines count, else of the window with enough samples, or of the session."""
+        if (computed := self.computed_speed(now)) is not None:
+            return computed
+        busy, cells = self.seconds(GENERATING, now), self.cells.values()
+        if busy > 0 and sum(cell.samples.recent(now) for cell in cells) >= ENOUGH:
+            return sum(max(cell.samples.recent(now), cell.tokens.recent(now)) for cell in cells) / min(busy, WINDOW)
+        return sum(cell.work for cell in cells) / busy or None if busy > 0 else None

@@ -1,0 +1,81 @@
+"""Types of a run's state as JSON (`bitparity/progress/1`): progress.json and `bitparity status --json`.
+
+Counts are samples, times are seconds, points in time are seconds since 1970. None is what is not known.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+SCHEMA = "bitparity/progress/1"
+
+
+class Figures(TypedDict):
+    """Preliminary accuracy of one variant on one benchmark: fractions, and items lost and gained to the baseline."""
+
+    graded: int
+    mean: float | None
+    ci95: list[float] | None
+    lost: int | None
+    gained: int | None
+
+
+class Counts(TypedDict):
+    """What a variant and a cell have alike. Rates are those of the last seconds, or of this session."""
+
+    done: int
+    total: int | None
+    failed: int
+    rate: float | None
+    session_rate: float | None
+    output_tokens: int | None
+    tokens_per_second: float | None
+    session_tokens_per_second: float | None
+    seconds_left: float | None
+
+
+class Cell(Counts, Figures):
+    """One variant on one benchmark."""
+
+
+class TimeLeft(TypedDict):
+    """`seconds_at_most` is given where the other is unknown: for answers as long as their token budget."""
+
+    seconds_left: float | None
+    seconds_at_most: float | None
+
+
+class Variant(Counts):
+    """One variant, over all its benchmarks."""
+
+    seconds_at_most: float | None
+    state: str
+    reason: str | None
+    phase: str | None
+    benchmarks: dict[str, Cell]
+
+
+class Note(TypedDict):
+    """Something that people should know of."""
+
+    time: float
+    text: str
+
+
+class Snapshot(TimeLeft):
+    """The state of a run. `running` is false in the last one that a run leaves."""
+
+    schema: str
+    study: str
+    baseline: str
+    control: str | None
+    host: str | None
+    pid: int | None
+    started: float
+    updated: float
+    running: bool
+    phase: str | None
+    not_run: dict[str, str]
+    variants: dict[str, Variant]
+    notes: list[Note]
+    workers: dict[str, str]
