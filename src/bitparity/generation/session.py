@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from bitparity.errors import ChangedModelError, DiskFullError
 from bitparity.exam.frozen import groups_of, samples_asked
 from bitparity.generation.prepare import Prepared
@@ -36,7 +38,7 @@ def show_start(prepared: Prepared, name: str, events: Events) -> None:
     for spec in prepared.study.benchmarks:
         if (exam := prepared.exams.get(spec.name)) is not None:
             stored.exam.setdefault(spec.name, exam.sha256)
-            stored.sampling.setdefault(spec.name, asdict(exam.sampling))
+            stored.sampling.setdefault(spec.name, to_jsonable_python(asdict(exam.sampling)))
     events.emit(VariantStarted(name))
     events.emit(PhaseChanged(name, LOADING))
 
