@@ -82,7 +82,7 @@ def _engines(study: Study, host: Host) -> Iterator[Use]:
         yield Use("temporary files", Path(host.environ.get("TMPDIR") or "/tmp"), SCRATCH, "TMPDIR")
     if any(engine.runs_vllm for engine in engines):
         own = host.environ.get("VLLM_CACHE_ROOT")  # vLLM 0.32, envs.py
-        compiled = Path(own or Path(cache_home(host.environ.get("XDG_CACHE_HOME"))) / "vllm").expanduser()
+        compiled = Path(own or cache_home(host.environ.get("XDG_CACHE_HOME")) / "vllm").expanduser()
         yield Use("compiled kernels", compiled, COMPILED, "VLLM_CACHE_ROOT" if own else "XDG_CACHE_HOME")
         # FlashInfer at 05ce648, flashinfer/jit/env.py: XDG_CACHE_HOME does not move it
         base = Path(host.environ.get("FLASHINFER_WORKSPACE_BASE") or Path.home())

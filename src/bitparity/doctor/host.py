@@ -96,14 +96,12 @@ def _stat(place: Path) -> os.stat_result | None:
 
 
 def _may_be_made(place: Path) -> bool:
-    """True where a path that is not there is simply absent."""
+    """True where a path that cannot be followed is simply absent, not a link that leads nowhere."""
     try:
         place.lstat()
-    except FileNotFoundError:
-        return True
-    except OSError:  # may not be looked at, lies below a file, or is no possible name
-        return False
-    return False  # a link that leads nowhere
+    except OSError as error:  # another one: it may not be looked at, lies below a file, or is no possible name
+        return isinstance(error, FileNotFoundError)
+    return False
 
 
 def _disk_at(place: Path) -> Disk:

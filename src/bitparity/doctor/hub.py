@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Literal
@@ -48,39 +49,33 @@ class Hub:
 
     def token(self) -> bool:
         """True where HF_TOKEN or a stored login gives a token."""
-        try:
-            from huggingface_hub import get_token
-        except ImportError:
-            return False
+        from huggingface_hub import get_token
+
         return get_token() is not None
 
     def cache(self) -> Path:
         """The folder of downloads: HF_HUB_CACHE, or `hub` in HF_HOME, which is in XDG_CACHE_HOME by default."""
-        home = os.environ.get("HF_HOME") or str(Path(cache_home(os.environ.get("XDG_CACHE_HOME"))) / "huggingface")
+        home = os.environ.get("HF_HOME") or cache_home(os.environ.get("XDG_CACHE_HOME")) / "huggingface"
         return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
 
     def cached(self, repo: str, kind: Kind, revision: str | None) -> Path | None:
         """The folder of a repository in the cache; None where nothing of it is there."""
         try:
             from huggingface_hub import snapshot_download
-        except ImportError:
-            return None
-        try:
+
             return Path(snapshot_download(repo, repo_type=kind, revision=revision, local_files_only=True))
-        except Exception:  # not cached, or no repository's name: the library raises several kinds
+        except Exception:  # not installed, not cached, or no repository's name: the library raises several kinds
             return None
 
     def small_files(self, repo: str, revision: str | None) -> Path | None:
         """A folder with the model's configuration files, fetched where needed; None where that fails."""
         from huggingface_hub import hf_hub_download
 
-        folder: Path | None = None
+        folder = None
         for name in SMALL_FILES:
-            try:
+            with contextlib.suppress(Exception):  # absent, gated or unreachable: access is told apart by `refusal`
                 folder = Path(hf_hub_download(repo, name, revision=revision, etag_timeout=_TIMEOUT)).parent
-            except Exception:  # absent, gated or unreachable: access is told apart by `refusal`
-                continue
-        return folder if folder is not None and (folder / "config.json").exists() else None
+        return folder if folder and (folder / "config.json").exists() else None
 
     def weight_bytes(self, repo: str, revision: str | None) -> int | None:
         """The size of a model's weights on the hub, in bytes; None where it does not tell."""
@@ -110,6 +105,6 @@ class Hub:
         return None
 
 
-def cache_home(value: str | None) -> str:
-    """XDG_CACHE_HOME, or its default."""
-    return value or str(Path.home() / ".cache")
+def cache_home(value: str | None) -> Path:
+    """The folder of caches: the value of XDG_CACHE_HOME, or its default."""
+    return Path(value) if value else Path.home() / ".cache"

@@ -1,7 +1,7 @@
-"""What a study will cost and what it could show, before an hour is spent; `bitparity plan`. Loads no model.
+"""Plan of a study: what it will cost and what loss it could show, before an hour is spent. Loads no model.
 
-What is not known before a run is assumed, and said: the tokens of an answer and how many answers flip. A short run
-(`--limit 20`) measures the first, a control the second.
+Two figures are not known before a run and are assumed, which the plan says: the tokens of an answer, and how many
+answers flip. A short run (`--limit 20`) measures the first, a control the second.
 """
 
 from __future__ import annotations
@@ -11,51 +11,34 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from bitparity.benchmarks.contract import Info
+from bitparity.benchmarks.dataset import read_jsonl
+from bitparity.benchmarks.registry import benchmark_class, group_of, known_benchmark, load_benchmark
 from bitparity.engines.registry import engine_of
 from bitparity.errors import UserInputError
+from bitparity.exam.frozen import Exam, load_if_frozen
+from bitparity.records import Item
 from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, ReasoningSpec, Study
 from bitparity.stats import power
-
-if TYPE_CHECKING:
-    from bitparity.benchmarks.contract import Info
-    from bitparity.exam.frozen import Exam
-    from bitparity.records import Item, Prompt
-    from bitparity.store.run import Run
+from bitparity.store.run import Run
 
 # How many answers flip between two variants that are equally good, as a fraction of the items: what truly changes and
 # what decoding noise adds. Measured: 4.2 % of a greedy baseline's answers against itself (MATH-500, one H100), and
 # 11 % from the spread of sampled AIME 2024 runs (SD 4.3 points a run of 30); 3.2 % for FP8 and 6.1 % for NVFP4.
 CHANGED = 0.01
-
-
 GREEDY_NOISE = 0.04
-
-
 SAMPLED_NOISE = 0.10
-
-
 RANGE = (0.5, 1.0, 2.0)  # the assumption halved, as it stands, doubled
 
-
-# Tokens of an answer where no run has measured them.
-OUTPUT_PLAIN, OUTPUT_REASONING = 500, 6000
-
-
+OUTPUT_PLAIN, OUTPUT_REASONING = 500, 6000  # tokens of an answer where no run has measured them
 TEMPLATE_TOKENS = 40  # what a prompt and a chat template add
-
-
 CHARACTERS_PER_TOKEN = 4
-
-
 ROUNDING = 1e-4  # to which margins are computed
-
-
 MOST_SAMPLES = 256  # more samples an item are no advice
+PUBLISHED, DATA_FILE = "the published number of items", "the data file"
 
-
-Rates = tuple[float | None, float | None, float | None]
+Rates = tuple[float | None, ...]  # at RANGE times the assumed flips; None where there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +103,7 @@ class BenchmarkPlan:
 
     @property
     def answers(self) -> bool:
-        """Whether equally good variants would be shown to lie within the margin, at the assumed flips."""
+        """True where equally good variants would be shown to lie within the margin, at the assumed flips."""
         return self.provable[1] is not None and self.provable[1] <= self.margin + ROUNDING
 
 
@@ -156,13 +139,12 @@ def make_plan(study: Study, rate: float | None = None, run: Run | None = None) -
 
 
 def _benchmark(spec: BenchmarkSpec, run: Run | None) -> BenchmarkPlan:
-    exam = _exam(spec, run)
-    size = _size(spec, exam)
+    exam = None if run is None else load_if_frozen(run, spec.name)
+    size = _size(spec) if exam is None else _size_of_exam(spec, exam)
     samples = spec.samples if size.writes else 1
     sampling = spec.protocol.sampling() if exam is None else exam.sampling
     each, source = _output(spec, size, run, sampling.max_tokens)
-    sampled = size.writes and sampling.temperature > 0
-    noise = SAMPLED_NOISE if sampled else GREEDY_NOISE
+    noise = SAMPLED_NOISE if size.writes and sampling.temperature > 0 else GREEDY_NOISE
     flips = Flips(CHANGED + noise, noise)
     margin = spec.margin / 100
     detectable, provable = _power(size.items, samples, flips)
@@ -173,30 +155,23 @@ def _benchmark(spec: BenchmarkSpec, run: Run | None) -> BenchmarkPlan:
     return dataclasses.replace(plan, advice=_advice(size, samples, flips, margin))
 
 
-def _exam(spec: BenchmarkSpec, run: Run | None) -> Exam | None:
-    if run is None:
-        return None
-    from bitparity.exam.frozen import load_if_frozen
-
-    return load_if_frozen(run, spec.name)
-
-
-def _size(spec: BenchmarkSpec, exam: Exam | None) -> Size:
-    if exam is not None:
-        return _size_of_exam(spec, exam)
+def _size(spec: BenchmarkSpec) -> Size:
     if spec.name.startswith(LM_EVAL_PREFIX):
         return _size_of_task(spec)
-    from bitparity.benchmarks.dataset import read_jsonl
-    from bitparity.benchmarks.registry import benchmark_class, load_benchmark
-
     info = benchmark_class(spec.name).info
     fewshot_from_hub = spec.form == "lm-eval" and spec.fewshot_data is None
     if info.source is None or (spec.data is not None and not fewshot_from_hub):
-        return _size_of_items(spec, list(load_benchmark(spec).items()))
-    available = info.items if spec.data is None else len(read_jsonl(Path(spec.data)))
-    source = "the published number of items" if spec.data is None else "the data file"
+        items = list(load_benchmark(spec).items())
+        tokens, source = _mean_tokens(items) + TEMPLATE_TOKENS, DATA_FILE if spec.data else "made by bitparity"
+        return _counted(items, _limited(len(items), spec.limit), len(items), tokens, source)
+    available, source = _available(spec, info)
     writes = spec.form not in info.scored_forms
     return Size(_limited(available, spec.limit), available, _assumed_prompt(info, spec.form), writes, source)
+
+
+def _available(spec: BenchmarkSpec, info: Info) -> tuple[int, str]:
+    """The items that there are, and where that figure comes from."""
+    return (info.items, PUBLISHED) if spec.data is None else (len(read_jsonl(Path(spec.data))), DATA_FILE)
 
 
 def _limited(available: int, limit: int | None) -> int:
@@ -204,53 +179,40 @@ def _limited(available: int, limit: int | None) -> int:
 
 
 def _size_of_exam(spec: BenchmarkSpec, exam: Exam) -> Size:
+    items = [entry.item for entry in exam.items]
     lengths = [entry.prompt_tokens for entry in exam.items if entry.prompt_tokens is not None]
-    tasks = exam.provenance.get("tasks")
-    if spec.name.startswith(LM_EVAL_PREFIX) and tasks:
-        items = sum(_limited(task["items"], spec.limit) for task in tasks.values())
-    else:
-        items = _limited(exam.available, spec.limit)
-    prompts = [entry.item.prompts for entry in exam.items]
-    mean = sum(lengths) / len(lengths) if lengths else _mean_tokens(prompts)
-    writes = any(not prompt.continuations for asked in prompts for prompt in asked)
-    return Size(items, exam.available, mean, writes, "the run's exam", _problems([e.item for e in exam.items]))
+    tokens = sum(lengths) / len(lengths) if lengths else _mean_tokens(items)
+    tasks = exam.provenance.get("tasks") if spec.name.startswith(LM_EVAL_PREFIX) else None
+    counts = [task["items"] for task in tasks.values()] if tasks else [exam.available]
+    count = sum(_limited(available, spec.limit) for available in counts)
+    return _counted(items, count, exam.available, tokens, "the run's exam")
 
 
-def _size_of_items(spec: BenchmarkSpec, items: Sequence[Item]) -> Size:
-    prompts = [item.prompts for item in items]
-    writes = any(not prompt.continuations for asked in prompts for prompt in asked)
-    where = "the data file" if spec.data else "made by bitparity"
-    count = _limited(len(items), spec.limit)
-    return Size(count, len(items), _mean_tokens(prompts) + TEMPLATE_TOKENS, writes, where, _problems(items))
+def _counted(items: Sequence[Item], count: int, available: int, prompt_tokens: float, source: str) -> Size:
+    """The size of a benchmark whose items are here."""
+    writes = any(not prompt.continuations for item in items for prompt in item.prompts)
+    groups = len({item.group or f"\0{item.id}" for item in items})
+    return Size(count, available, prompt_tokens, writes, source, groups if groups < len(items) else None)
 
 
-def _problems(items: Sequence[Item]) -> int | None:
-    groups = {item.group or f"\0{item.id}" for item in items}
-    return len(groups) if len(groups) < len(items) else None
-
-
-def _mean_tokens(prompts: Sequence[Sequence[Prompt]]) -> float:
-    lengths = [
-        sum(len(m["content"]) for m in p[0].messages) if p[0].messages else len(p[0].text or "") for p in prompts
-    ]
+def _mean_tokens(items: Sequence[Item]) -> float:
+    """Mean tokens of the items' first prompts, by their characters."""
+    firsts = [item.prompts[0] for item in items]
+    lengths = [sum(len(m["content"]) for m in p.messages) if p.messages else len(p.text or "") for p in firsts]
     return sum(lengths) / len(lengths) / CHARACTERS_PER_TOKEN
 
 
 def _size_of_task(spec: BenchmarkSpec) -> Size:
     """A task of lm-eval, without loading it: its data file, the benchmark of ours that it asks, or the limit."""
-    from bitparity.benchmarks.dataset import read_jsonl
-    from bitparity.benchmarks.registry import benchmark_class, group_of, known_benchmark
-
     task = spec.name.removeprefix(LM_EVAL_PREFIX)
     known = known_benchmark(task)
     info = benchmark_class(known or spec.name).info
+    # lm-eval's limit takes the first items of each subtask
     limit = spec.limit and spec.limit * (info.subtasks if task == known else 1)
     prompt = _assumed_prompt(info, "lm-eval")
-    if spec.data is not None:
-        available = len(read_jsonl(Path(spec.data)))
-        return Size(_limited(available, limit), available, prompt, True, "the data file")
-    if known is not None and group_of(task) is None:
-        return Size(_limited(info.items, limit), info.items, prompt, True, "the published number of items")
+    if spec.data is not None or (known is not None and group_of(task) is None):
+        available, source = _available(spec, info)
+        return Size(_limited(available, limit), available, prompt, True, source)
     unknown = "lm-eval tells it once it loads the task; give data: or limit: in the study, or --run"
     return Size(limit, None, prompt, True, "the limit" if limit else unknown)
 
@@ -297,11 +259,11 @@ def _rates(study: Study, rate: float | None, run: Run | None) -> tuple[dict[str,
 
 
 def _power(items: int | None, samples: int, flips: Flips) -> tuple[Rates, Rates]:
+    """(detectable losses, provable margins) at RANGE times the assumed flips."""
     if items is None or items < 2:
         return (None, None, None), (None, None, None)
-    found = [_at(items, samples, flips.scaled(factor)) for factor in RANGE]
-    low, middle, high = found
-    return (low[0], middle[0], high[0]), (low[1], middle[1], high[1])
+    detectable, provable = zip(*(_at(items, samples, flips.scaled(factor)) for factor in RANGE), strict=True)
+    return detectable, provable
 
 
 def _at(items: int, samples: int, flips: Flips) -> tuple[float | None, float | None]:
@@ -314,7 +276,7 @@ def _at(items: int, samples: int, flips: Flips) -> tuple[float | None, float | N
 
 
 def _advice(size: Size, samples: int, flips: Flips, margin: float) -> str:
-    """What would answer the question: more items, more samples, or another margin."""
+    """Words on what would answer the question: more items, more samples, or another margin."""
     assert size.items is not None
     parts = []
     needed = _items_needed(samples, flips, margin)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
@@ -45,26 +45,29 @@ def declared_quantization(folder: Path) -> Quantization | None:
     Read from config.json (`quantization_config`, or `compression_config` of older checkpoints) and from
     ModelOpt's hf_quant_config.json. Raises ModelError where that cannot be read.
     """
+    for declaring, key, path, default_method in _places(folder):
+        if declaring.values.get(key):
+            declared = declaring.part(key)
+            if declared is None:
+                raise ModelError(f"{path}: {key} is no JSON object; the file is broken, or was edited by hand")
+            return _summary(declared, default_method)
+    return None
+
+
+def _places(folder: Path) -> Iterator[tuple[Config, str, Path, str]]:
+    """(object, key of the declaration in it, its file, method where none is named), the first ones first."""
     for level in read_config(folder).levels():
         for key in ("quantization_config", "compression_config"):
-            if level.values.get(key):
-                return _summary(_part(level, key, folder / "config.json", "quantization_config"))
+            yield level, key, folder / "config.json", "unknown"
     path = folder / "hf_quant_config.json"
-    modelopt = read_object(path)
-    if not modelopt.values.get("quantization"):
-        return None
-    return _with_settings("modelopt", _part(modelopt, "quantization", path, "quantization"))
+    yield read_object(path), "quantization", path, "modelopt"
 
 
-def _part(config: Config, key: str, path: Path, shown: str) -> Config:
-    found = config.part(key)
-    if found is None:
-        raise ModelError(f"{path}: {shown} is no JSON object; the file is broken, or was edited by hand")
-    return found
-
-
-def _summary(declared: Config) -> Quantization:
-    summary = _with_settings(declared.values.get("quant_method", "unknown"), declared)
+def _summary(declared: Config, default_method: str) -> Quantization:
+    """The method, its scalar settings, which is what one line of a report can hold, and its schemes in words."""
+    settings = {k: v for k, v in declared.values.items() if isinstance(v, str | int | float) and k != "quant_method"}
+    method = declared.values.get("quant_method", default_method)
+    summary = cast(Quantization, {"method": method, **settings})
     if (groups := declared.part("config_groups")) is not None:
         summary["weights"] = sorted({_scheme(group.part("weights")) for group in groups.parts()})
         summary["activations"] = sorted({_scheme(group.part("input_activations")) for group in groups.parts()})
@@ -73,12 +76,6 @@ def _summary(declared: Config) -> Quantization:
     if declared.values.get("kv_cache_scheme"):
         summary["kv_cache"] = _scheme(declared.part("kv_cache_scheme"))
     return summary
-
-
-def _with_settings(method: object, declared: Config) -> Quantization:
-    """The method and its scalar settings, which is what one line of a report can hold."""
-    settings = {k: v for k, v in declared.values.items() if isinstance(v, str | int | float) and k != "quant_method"}
-    return cast(Quantization, {"method": method, **settings})
 
 
 def _scheme(declared: Config | None) -> str:
