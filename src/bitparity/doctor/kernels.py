@@ -15,27 +15,51 @@ from bitparity.models.precision import UNQUANTIZED
 from bitparity.models.quantization import PLAIN
 from bitparity.schema import EngineSpec, Variant
 
-# the compute capability from which on a chip or kernel can be used
-_MARLIN = (7, 5)
-_BF16_UNITS = (8, 0)
-_FP8_UNITS = (8, 9)
-_FP8_BLOCKS = (9, 0)  # DeepGEMM and CUTLASS with block scales; on 8.9 Marlin stands before Triton in vLLM's list
-_MXFP8_UNITS = (10, 0)
-_REMEDY = (
-    "compare on a device with such units (FP8: Ada, Hopper, Blackwell; NVFP4: Blackwell) if the quantized "
-    "arithmetic is what you ship; here the figure holds for the rounded weights only"
-)
-_NEWER = (
+Capability = tuple[int, int]
+_TURING, _AMPERE, _ADA, _HOPPER, _BLACKWELL = (7, 5), (8, 0), (8, 9), (9, 0), (10, 0)
+_BLACKWELL_DESKTOP = (12, 0)  # GeForce RTX 50 and RTX PRO
+
+_W4A4, _W8A8 = "weights and activations in 4 bits (W4A4)", "weights and activations in 8 bits (W8A8)"
+_MARLIN = "Marlin, weights only; activations stay in 16 bits"
+_ROUNDED = "if the quantized arithmetic is what you ship; here the figure holds for the rounded weights only"
+_NO_UNITS = f"compare on a device with such units (FP8: Ada, Hopper, Blackwell; NVFP4: Blackwell) {_ROUNDED}"
+_OLD_UNITS = (
     "compare on a newer GPU (scales for blocks: from 9.0, Hopper; MXFP8: from 10.0, Blackwell), or a checkpoint with "
-    "a scale for each channel, if the quantized arithmetic is what you ship; here the figure holds for the rounded "
-    "weights only"
+    f"a scale for each channel, {_ROUNDED}"
 )
+_FAULTY = (
+    f"FlashInfer-CUTLASS or CUTLASS, {_W4A4}; several versions were faulty on this chip (garbage or zeros), others "
+    "fell back to Marlin without a word"
+)
+_LOOK = "after the first items look at the kernel in environment.json and at some answers"
+_BLOCKS = " with scales for blocks"  # of 128 x 128 weights, as DeepSeek's and Qwen's own FP8 checkpoints have
+
+# By precision: (compute capability from which on it holds, kernel and arithmetic, remedy where that is not what the
+# checkpoint means), the oldest first. Ada's FP8 units take no block scales: there vLLM lists Marlin before Triton.
+_4_BITS_STORED = (_TURING, f"{_MARLIN} (W4A16)", _NO_UNITS)
+_8_BITS_STORED = (_TURING, f"{_MARLIN} (W8A16)", _NO_UNITS)
+_8_BITS_ON_ADA = (_ADA, f"{_MARLIN} (W8A16)", _OLD_UNITS)
+_KERNELS = {
+    "NVFP4": (
+        _4_BITS_STORED,
+        (_BLACKWELL, f"FlashInfer-CuteDSL or -CUTLASS, {_W4A4}", ""),
+        (_BLACKWELL_DESKTOP, _FAULTY, _LOOK),
+    ),
+    "MXFP4": (
+        _4_BITS_STORED,
+        (_BLACKWELL, "FlashInfer where installed, else Marlin (weights only); the run records which", ""),
+    ),
+    "FP8": (_8_BITS_STORED, (_ADA, f"CUTLASS, {_W8A8}", ""), (_BLACKWELL, f"FlashInfer or CUTLASS, {_W8A8}", "")),
+    f"FP8{_BLOCKS}": (_8_BITS_STORED, _8_BITS_ON_ADA, (_HOPPER, f"DeepGEMM or CUTLASS, {_W8A8}", "")),
+    "MXFP8": (_8_BITS_STORED, _8_BITS_ON_ADA, (_BLACKWELL, f"FlashInfer, {_W8A8}", "")),
+    "INT8": ((_TURING, "CUTLASS or Triton", ""),),
+}
 
 
 def check_kernels(name: str, variant: Variant, checkpoint: Checkpoint, device: VisibleDevice) -> Iterator[Finding]:
     """One line for each precision of a checkpoint's weights, and one where the chip lacks the arithmetic."""
     topic, spec, capability = Topic(f"kernels of {name}"), variant.engine, device.gpu.capability
-    if capability < _BF16_UNITS and checkpoint.dtype(spec) == "bfloat16":
+    if capability < _AMPERE and checkpoint.dtype(spec) == "bfloat16":
         yield _no_bfloat16(topic, spec.dtype == "bfloat16", capability)
     precisions = checkpoint.precisions(spec.quantization)
     if precisions is None:
@@ -49,7 +73,7 @@ def check_kernels(name: str, variant: Variant, checkpoint: Checkpoint, device: V
             yield _kernel(topic, precision, capability, weight_only, blocks)
 
 
-def _no_bfloat16(topic: Topic, asked: bool, capability: tuple[int, int]) -> Finding:
+def _no_bfloat16(topic: Topic, asked: bool, capability: Capability) -> Finding:
     """vLLM 0.32: _resolve_auto_dtype in vllm/config/model.py, supported_dtypes in vllm/platforms/cuda.py."""
     lacks = f"compute capability {capability[0]}.{capability[1]} has no bfloat16 arithmetic"
     remedy = "set dtype: float16 for every variant, or take a newer GPU"
@@ -75,46 +99,18 @@ def _has_block_scales(checkpoint: Checkpoint, spec: EngineSpec) -> bool:
     return spec.quantization == "fp8_per_block" or in_config or in_scheme
 
 
-def _kernel(topic: Topic, precision: str, capability: tuple[int, int], weight_only: bool, blocks: bool) -> Finding:
+def _kernel(topic: Topic, precision: str, capability: Capability, weight_only: bool, blocks: bool) -> Finding:
+    """The kernel for weights of one precision; `blocks`: with scales for blocks."""
     on = f"{precision} on compute capability {capability[0]}.{capability[1]}"
     if precision == UNQUANTIZED:
         return topic.ok(f"{on}: plain matrix products")
-    if capability < _MARLIN:
+    if capability < _TURING:
         return topic.error(f"{on}: vLLM has no kernel", "a GPU from Turing (7.5) on is needed")
-    if not weight_only:
-        if precision in ("NVFP4", "MXFP4"):
-            return _four_bits(topic, on, precision, capability)
-        if precision in ("FP8", "MXFP8"):
-            return _eight_bits(topic, on, precision, capability, blocks)
-        if precision == "INT8":
-            return topic.ok(f"{on}: CUTLASS or Triton")
-    kernel = "Machete or Marlin" if capability[0] == 9 and precision in ("INT4", "INT8") else "Marlin"
-    return topic.ok(f"{on}: {kernel}, weights only, as the checkpoint means it")
-
-
-def _eight_bits(topic: Topic, on: str, precision: str, capability: tuple[int, int], blocks: bool) -> Finding:
-    if precision == "MXFP8":
-        units, kernel = _MXFP8_UNITS, "FlashInfer"
-    elif blocks:
-        units, kernel = _FP8_BLOCKS, "DeepGEMM or CUTLASS"
-    else:
-        units, kernel = _FP8_UNITS, "FlashInfer or CUTLASS" if capability >= (10, 0) else "CUTLASS"
-    on += " with scales for blocks" if blocks else ""
-    if capability >= units:
-        return topic.ok(f"{on}: {kernel}, weights and activations in 8 bits (W8A8)")
-    remedy = _REMEDY if capability < _FP8_UNITS else _NEWER
-    return topic.warning(f"{on}: Marlin, weights only; activations stay in 16 bits (W8A16)", remedy)
-
-
-def _four_bits(topic: Topic, on: str, precision: str, capability: tuple[int, int]) -> Finding:
-    if capability[0] < 10:
-        return topic.warning(f"{on}: Marlin, weights only; activations stay in 16 bits (W4A16)", _REMEDY)
-    if precision == "MXFP4":
-        return topic.ok(f"{on}: FlashInfer where installed, else Marlin (weights only); the run records which")
-    if capability[0] == 12:
-        return topic.warning(
-            f"{on}: FlashInfer-CUTLASS or CUTLASS, weights and activations in 4 bits (W4A4); several versions were "
-            "faulty on this chip (garbage or zeros), others fell back to Marlin without a word",
-            "after the first items look at the kernel in environment.json and at some answers",
-        )
-    return topic.ok(f"{on}: FlashInfer-CuteDSL or -CUTLASS, weights and activations in 4 bits (W4A4)")
+    in_blocks = _BLOCKS if blocks and precision == "FP8" else ""
+    rules = _KERNELS.get(precision + in_blocks)
+    if rules is None or weight_only:
+        kernel = "Machete or Marlin" if capability[0] == 9 and precision in ("INT4", "INT8") else "Marlin"
+        return topic.ok(f"{on}: {kernel}, weights only, as the checkpoint means it")
+    _, kernel, remedy = [rule for rule in rules if rule[0] <= capability][-1]
+    message = f"{on}{in_blocks}: {kernel}"
+    return topic.warning(message, remedy) if remedy else topic.ok(message)
