@@ -11,10 +11,12 @@ Exit code 0: everything was measured; 2: bad input; 3: incomplete.
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
 import re
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +48,27 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def first_row(path: Path) -> dict[str, Any]:
+    """The first object of a JSONL file, plain or gzip, whatever its size. Raises DataError."""
+    from bitparity.benchmarks.dataset import GZIP_MAGIC
+    from bitparity.errors import DataError
+
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == GZIP_MAGIC
+        with gzip.open(path, "rb") if packed else path.open("rb") as lines:
+            row = json.loads(lines.readline().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise DataError(f"data file {path} does not exist; check the path") from None
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise DataError(f"data file {path} cannot be read: {error}") from None
+    if not isinstance(row, dict):
+        raise DataError(f"{path}, line 1: {type(row).__name__} instead of an object; is this JSON and not JSONL?")
+    return row
+
+
 def benchmark(args: argparse.Namespace) -> dict[str, Any]:
     """The benchmark's entry of the study."""
-    from bitparity.benchmarks.dataset import first_row
     from bitparity.errors import UserInputError
 
     entry: dict[str, Any] = {"settings": {}}

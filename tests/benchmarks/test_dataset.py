@@ -127,7 +127,7 @@ REVISION = "8d88b2876a82a080e2f172cc9b25d0d9d2cb4792"
 ROWS = [b'{"ID": "2024-I-%d", "Problem": "p", "Solution": "s", "Answer": 33}\n' % n for n in range(1, 31)]
 LOADS = """
 from bitparity.benchmarks.aime24 import Aime24
-from bitparity.data import load_rows
+from bitparity.benchmarks.dataset import load_rows
 from bitparity.errors import DataError
 try:
     print(*load_rows(None, Aime24.source, Aime24.fields))

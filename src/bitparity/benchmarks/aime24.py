@@ -29,15 +29,7 @@ class Aime24(MathBenchmark):
         sha256="9c6ca4eea24dd0db7452fe700f4899e4a2789f2317d694427ecd40761bdb0859",
     )
     fields: ClassVar = {"ID": (str,), "Problem": (str,), "Answer": (int, str)}
-    info = Info(
-        title="AIME 2024",
-        items=30,
-        forms=("chat", "lm-eval"),
-        metric="math_verify",
-        source=source,
-        aliases=("AIME 2024",),
-        question_tokens=94,
-    )
+    info = Info("AIME 2024", 30, ("chat", "lm-eval"), "math_verify", source, aliases=("AIME 2024",), question_tokens=94)
     lm_eval_prompt = "Question: {}\nAnswer:"  # lm_eval/tasks/aime/aime24.yaml
 
     def items(self) -> Iterable[Item]:

@@ -83,56 +83,45 @@ _CORRECT = re.compile(
 )
 
 
-class _Letters(NamedTuple):
-    """The patterns that name letters, for options up to one letter."""
+class _Letters:
+    """The patterns that name letters, for options up to the letter `last`."""
 
-    letter: re.Pattern[str]
-    several: re.Pattern[str]
-    run: re.Pattern[str]
-    alone: re.Pattern[str]
-    listed: re.Pattern[str]
-    opening: re.Pattern[str]
-    corrected: re.Pattern[str]
-    last_word: re.Pattern[str]
-    is_correct: re.Pattern[str]
-
-
-@lru_cache
-def _patterns(last: str) -> _Letters:
-    upper = f"[A-{last}]"
-    unlike_words = f"[A-HJ-{last}]"  # "I" alone is more often the pronoun
-    so = r"\b(?:[Hh]ence|[Tt]hus|[Tt]herefore|[Ss]o)\b,?\s+(?:it\s+is\s+)?(?:option|choice)\s+"
-    return _Letters(
-        letter=re.compile(
+    def __init__(self, last: str) -> None:
+        upper = f"[A-{last}]"
+        unlike_words = f"[A-HJ-{last}]"  # "I" alone is more often the pronoun
+        so = r"\b(?:[Hh]ence|[Tt]hus|[Tt]herefore|[Ss]o)\b,?\s+(?:it\s+is\s+)?(?:option|choice)\s+"
+        self.letter = re.compile(
             rf"(?P<lead>(?:{_WRAP}){{0,24}}+)(?P<letter>[A-{last}a-{last.lower()}])(?P<rest>[^\n]{{0,60}})",
             re.IGNORECASE,
-        ),
-        several=re.compile(
+        )
+        self.several = re.compile(
             rf"[\s)}}\]*.]{{0,4}}(?:(?:,|/|&)[\s(\[*]*{upper}(?=[)\],.*]|\s*$|\s+(?:and|or)\b)"
             rf"|,?\s*(?:\b(?:or|and)\b|[或和])[\s(\[*]*(?:option\s+)?(?:{unlike_words}\b(?!['’])|I[)\],.*]))"
-        ),
-        run=re.compile(rf"{upper}{{1,9}}\b"),
-        alone=re.compile(
+        )
+        self.run = re.compile(rf"{upper}{{1,9}}\b")
+        self.alone = re.compile(
             rf"""[\s*_`"'$(\[{{#<]*(?:(?:option|choice|answer)\s+)?\(?(?P<letter>{upper})[\s*_`"'$)\]}}.:>]*"""
-        ),
-        listed=re.compile(rf"[\s(*-]*{upper}[).:]"),
-        opening=re.compile(rf"\(?(?P<letter>{upper})[).:]\s+\S"),
-        corrected=re.compile(
+        )
+        self.listed = re.compile(rf"[\s(*-]*{upper}[).:]")
+        self.opening = re.compile(rf"\(?(?P<letter>{upper})[).:]\s+\S")
+        self.corrected = re.compile(
             r"\b(?:[Nn]o|[Ww]ait|[Aa]ctually|[Cc]orrection)\b[^.\n]{0,40}?\b(?:it|that|this)\s+"
             r"(?:is|(?:should|must|would)\s+be)\s+(?:(?:option|choice)\s+)?"
             rf"[(*]{{0,3}}(?P<letter>{upper})[)*]{{0,3}}\s*(?:[.!\n]|\Z)"
-        ),
-        last_word=re.compile(
+        )
+        self.last_word = re.compile(
             rf"(?:\b(?:is|would be)\s+(?:(?:option|choice)\s+)?\((?P<said>{upper})\)"
             rf"|{so}[(*]{{0,3}}(?P<so>{upper})[)*]{{0,3}}"
             rf"|(?<![\w.])(?:(?:[Oo]ption|[Cc]hoice|[Ss]o|[Hh]ence|[Tt]hus)\s+|\A)[(*]{{0,3}}(?P<right>{upper})[)*]{{0,3}}"
             r"\s+is\s+(?:correct|right))[\s.*!]*\Z"
-        ),
-        is_correct=re.compile(
+        )
+        self.is_correct = re.compile(
             rf"(?<!\w)[(*]{{0,3}}(?P<letter>{upper})[)*.]{{0,4}}\s+is\s+(?:therefore\s+|thus\s+)?(?:the\s+)?"
             r"(?:(?:correct|right|best|closest|final|most\s+\w+)\s+)?(?:answer|option|choice)\b"
-        ),
-    )
+        )
+
+
+_patterns = lru_cache(_Letters)
 
 
 def final_letter(text: str, letters: str, ended: bool = True) -> str | None:

@@ -5,11 +5,13 @@ Every row is checked before it is used, so that a wrong file is named here and n
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
+import importlib.util
 import json
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,7 +33,7 @@ class Rows(NamedTuple):
     """Checked rows and what they were: path or hub id and commit, number, SHA-256 of their content."""
 
     rows: list[Row]
-    provenance: dict[str, Any]
+    provenance: dict[str, object]
 
 
 def load_rows(
@@ -63,20 +65,6 @@ def load_rows(
     if item_id:
         _check_unique(map(item_id, rows), origin, unit)
     return Rows(rows, {**place, "rows": len(rows), "sha256": content_hash(rows, fields)})
-
-
-def first_row(path: Path) -> Row:
-    """The first object of a JSONL file, plain or gzip, whatever its size. Raises DataError."""
-    try:
-        with path.open("rb") as file:
-            packed = file.read(2) == GZIP_MAGIC
-        with gzip.open(path, "rb") if packed else path.open("rb") as lines:
-            line = lines.readline().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"data file {path} does not exist; check the path") from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"data file {path} cannot be read: {error}") from None
-    return _parse_line(line.rstrip(), path, 1)
 
 
 def read_jsonl(path: Path) -> list[Row]:
@@ -134,7 +122,7 @@ def _check_fields(row: Row, fields: Mapping[str, tuple[type, ...]], where: str) 
             raise DataError(f"{where}: field {name} must be {wanted}, not {json.dumps(row[name])[:60]}")
 
 
-def _is_one_of(value: Any, types: tuple[type, ...]) -> bool:
+def _is_one_of(value: object, types: tuple[type, ...]) -> bool:
     if isinstance(value, list):
         return list in types and bool(value) and all(isinstance(v, str) for v in value)
     if isinstance(value, str):
@@ -161,14 +149,10 @@ def content_hash(rows: Iterable[Row], fields: Iterable[str]) -> str:
 
 def hub_rows(source: Source) -> list[Row]:
     """All rows of a data set on the hub at the pinned commit. Raises DataError and its kinds."""
-    try:
+    with _hub(source, "datasets"):
         import datasets
-    except ImportError:
-        raise MissingDependencyError("datasets", "hub", f"reading {source.path} from the hub") from None
-    try:
+
         loaded = datasets.load_dataset(source.path, source.config, split=source.split, revision=source.revision)
-    except Exception as error:  # the hub's libraries raise anything, from OSError to bare Exception
-        raise _hub_error(source, error) from None
     # pictures would be decoded, one by one, for nobody
     pictures = [name for name, kind in loaded.features.items() if isinstance(kind, datasets.Image)]
     return [dict(row) for row in loaded.remove_columns(pictures)]
@@ -185,13 +169,20 @@ def _check_count(rows: Sequence[Row], source: Source) -> None:
 
 def hub_file(source: Source, name: str) -> Path:
     """A file of a data set on the hub at the pinned commit, downloaded once. Raises DataError and its kinds."""
-    try:
+    with _hub(source, "huggingface_hub"):
         from huggingface_hub import hf_hub_download
-    except ImportError:
-        raise MissingDependencyError("huggingface_hub", "hub", f"reading {source.path} from the hub") from None
-    try:
+
         return Path(hf_hub_download(source.path, name, repo_type="dataset", revision=source.revision))
-    except Exception as error:  # the hub's library raises anything, from OSError to bare Exception
+
+
+@contextlib.contextmanager
+def _hub(source: Source, package: str) -> Iterator[None]:
+    """Say what a failed import or download means."""
+    if importlib.util.find_spec(package) is None:
+        raise MissingDependencyError(package, "hub", f"reading {source.path} from the hub")
+    try:
+        yield
+    except Exception as error:  # the hub's libraries raise anything, from OSError to bare Exception
         raise _hub_error(source, error) from None
 
 

@@ -54,15 +54,7 @@ class GpqaDiamond(RowsBenchmark):
         task_names="gpqa",
     )
     fields: ClassVar = dict.fromkeys(("Question", *CHOICES), (str,))
-    info = Info(
-        title="GPQA Diamond",
-        items=198,
-        forms=("chat", "lm-eval"),
-        metric="exact_match",
-        source=source,
-        chance=0.25,
-        scored_forms=("lm-eval",),
-    )
+    info = Info("GPQA Diamond", 198, ("chat", "lm-eval"), "exact_match", source, chance=0.25, scored_forms=("lm-eval",))
 
     @property
     def metric(self) -> str:

@@ -15,7 +15,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from bitparity.benchmarks.answers import Stated, final_answer, final_letter, labelled_answer
 from bitparity.benchmarks.contract import Info, JudgeSettings, Settings, Source
@@ -93,13 +93,9 @@ class Hle(RowsBenchmark):
         asked = [row for row in rows if not row["image"]]
         self._provenance |= {"images_left_out": len(rows) - len(asked)}
         if self.judge:
-            self._provenance |= {
-                "judge": {
-                    "model": self.judge.model,
-                    "base_url": self.judge.base_url,
-                    "prompt_sha256": content_hash([{"prompt": JUDGE_PROMPT}], ["prompt"]),
-                }
-            }
+            prompt_sha256 = content_hash([{"prompt": JUDGE_PROMPT}], ["prompt"])
+            judge = {"model": self.judge.model, "base_url": self.judge.base_url, "prompt_sha256": prompt_sha256}
+            self._provenance |= {"judge": judge}
         for row in asked:
             letters = _letters(row)
             messages = ({"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": row["question"]})
@@ -113,16 +109,16 @@ class Hle(RowsBenchmark):
 
     def notes(self) -> list[str]:
         """How many questions were left out for their image."""
-        left_out = self._provenance.get("images_left_out", 0)
-        said = [f"{left_out} questions show an image and are left out; the others are asked"] if left_out else []
-        return [*super().notes(), *said]
+        left_out = self._provenance.get("images_left_out")
+        said = f"{left_out} questions show an image and are left out; the others are asked"
+        return super().notes() + ([said] if left_out else [])
 
     def load_grader(self) -> None:
         """Import Math-Verify and SymPy."""
         math_verify_equal("1", "1")
 
     def grade(self, item: Item, completion: Completion) -> Grade:
-        """The stated letter or answer against the key; the judge's verdict is added by `_judge.judged`."""
+        """The stated letter or answer against the key; the judge's verdict is added by `judging.judged`."""
         ended = completion.finish != "length"
         if item.metadata["letters"]:
             said = final_letter(completion.text, item.metadata["letters"], ended)
@@ -138,10 +134,6 @@ class Hle(RowsBenchmark):
         """What the judge is asked about one answer."""
         question = (item.prompts[0].messages or ())[-1]["content"]
         return judge_prompt(question, answer, item.metadata["answer"])
-
-    def provenance(self) -> dict[str, Any]:
-        """What `items` read, how many questions were left out, and the judge."""
-        return self._provenance
 
 
 def _check(row: Row) -> None:

@@ -46,26 +46,22 @@ from bitparity.sandbox.contract import Limits, Verdict
 
 # file, problems in it; release vN is the first N
 FILES = (("test.jsonl", 400), *((f"test{n}.jsonl", rows) for n, rows in enumerate((111, 101, 101, 167, 175), 2)))
+PROBLEMS = sum(rows for _, rows in FILES)
 FIELDS = (
     *("question_title", "question_content", "platform", "question_id", "contest_id", "contest_date"),
     *("starter_code", "difficulty", "public_test_cases", "private_test_cases", "metadata"),
 )
 
 # By question id or, for LeetCode, title: ERRATA.md at commit 6ebcdda4d51ed492e89fd8cad60defa912465309
-KNOWN_BAD = {
-    **dict.fromkeys(
-        [
-            *("abc311_c", "abc326_d", "abc327_b", "abc333_e", "abc343_e", "abc362_c"),
-            *("find-words-containing-character", "find-the-peaks"),
-            "generate-binary-strings-without-adjacent-zeros",
-        ],
-        "several answers are right, one is accepted",
+_ERRATA = {
+    "several answers are right, one is accepted": (
+        "abc311_c abc326_d abc327_b abc333_e abc343_e abc362_c find-words-containing-character find-the-peaks "
+        "generate-binary-strings-without-adjacent-zeros"
     ),
-    **dict.fromkeys(["abc337_e", "abc355_e"], "interactive"),
-    **dict.fromkeys(
-        ["abc350_c", "apply-operations-to-make-string-empty", "most-frequent-ids"], "wrong or impossible tests"
-    ),
+    "interactive": "abc337_e abc355_e",
+    "wrong or impossible tests": "abc350_c apply-operations-to-make-string-empty most-frequent-ids",
 }
+KNOWN_BAD = {name: reason for reason, names in _ERRATA.items() for name in names.split()}
 
 SYSTEM = (
     "You are an expert Python programmer. You will be given a question (problem specification) and will generate a "
@@ -113,15 +109,7 @@ class LiveCodeBench(CodeBenchmark):
     source = Source(
         "livecodebench/code_generation_lite", "test", "0fe84c3912ea0c4d4a78037083943e8f0c4dd505", bytes=4_490_000_000
     )
-    info = Info(
-        "LiveCodeBench",
-        sum(rows for _, rows in FILES),
-        ("chat",),
-        "pass@1",
-        source,
-        aliases=("LCB",),
-        question_tokens=380,
-    )
+    info = Info("LiveCodeBench", PROBLEMS, ("chat",), "pass@1", source, aliases=("LCB",), question_tokens=380)
     settings_type: ClassVar = LiveCodeBenchSettings
     settings: LiveCodeBenchSettings
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
+from bitparity.benchmarks.contract import Facts
 from bitparity.benchmarks.lm_eval_data import quiet
 from bitparity.errors import DataError, StudyError
 from bitparity.records import Message, Prompt
 from bitparity.schema import Protocol
 
+Value = TypeVar("Value")
 _CAPTURED = "\x00messages:"  # opens a context that holds messages as JSON instead of a rendered prompt
-_SETTINGS = {
-    "until": "stop",
-    "max_gen_toks": "max_tokens",
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "presence_penalty": "presence_penalty",
-    "repetition_penalty": "repetition_penalty",
-}
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "repetition_penalty")
+_SETTINGS = {"until": "stop", "max_gen_toks": "max_tokens", **{name: name for name in _SAMPLING}}
 
 
 def capture(messages: list[Message], add_generation_prompt: bool = True) -> str:
@@ -77,7 +72,7 @@ def writes_answer(name: str, requests: list[Any]) -> bool:
     return kinds == ["generate_until"]
 
 
-def agreed(name: str, what: str, by_task: dict[str, Any]) -> Any:
+def agreed(name: str, what: str, by_task: Mapping[str, Value]) -> Value:
     """The value that all leaf tasks share."""
     first, value = next(iter(by_task.items()))
     for other, its in by_task.items():
@@ -89,12 +84,12 @@ def agreed(name: str, what: str, by_task: dict[str, Any]) -> Any:
     return value
 
 
-def task_settings(name: str, task: Any) -> dict[str, Any]:
+def task_settings(name: str, task: Any) -> Facts:
     """The sampling that a task sets, as keys of `Sampling`; empty where it writes nothing."""
     return _settings(name, task.config.generation_kwargs) if task.OUTPUT_TYPE == "generate_until" else {}
 
 
-def _settings(name: str, generation_kwargs: dict[str, Any]) -> dict[str, Any]:
+def _settings(name: str, generation_kwargs: Facts) -> Facts:
     """A task's `generation_kwargs` as keys of `Sampling`, resolved as lm-eval's model classes do."""
     from lm_eval.defaults import DEFAULT_MAX_GEN_TOKS
     from lm_eval.models.utils import normalize_gen_kwargs

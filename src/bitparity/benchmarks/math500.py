@@ -28,14 +28,7 @@ class Math500(MathBenchmark):
         sha256="651d247db3e823ecd76078246d992d97f261dd5d1c2c37dc776d2e5026927580",
     )
     fields: ClassVar = {"problem": (str,), "solution": (str,), "answer": (str,), "unique_id": (str,)}
-    info = Info(
-        title="MATH-500",
-        items=500,
-        forms=("chat", "lm-eval"),
-        metric="math_verify",
-        source=source,
-        question_tokens=49,
-    )
+    info = Info("MATH-500", 500, ("chat", "lm-eval"), "math_verify", source, question_tokens=49)
     # lm_eval/tasks/hendrycks_math/hendrycks_math_algebra.yaml, which hendrycks_math500.yaml includes
     lm_eval_prompt = "Problem: {}\nAnswer:"
 

@@ -55,13 +55,9 @@ class MmluPro(RowsBenchmark):
         rows=12032,
         sha256="bbd0c5d4093c3413ff4c14d5219eff579c6031fb22dde4dc1f4f06b880e4b819",
     )
-    fields: ClassVar = {
-        "question_id": (int,),
-        "question": (str,),
-        "options": (list,),
-        "answer": (str,),
-        "category": (str,),
-    }
+    fields: ClassVar = {"question_id": (int,), "options": (list,)} | dict.fromkeys(
+        ("question", "answer", "category"), (str,)
+    )
     info = Info(
         title="MMLU-Pro",
         items=12032,
