@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -16,6 +16,9 @@ import yaml
 from bitparity.benchmarks.contract import Benchmark
 from bitparity.cli import app as cli
 from bitparity.errors import SandboxError
+from bitparity.grading.process_pool import open_pool
+from bitparity.grading.rules import Job
+from bitparity.records import Grade
 from bitparity.store.jsonl import read_lines
 
 Bench = TypeVar("Bench", bound=Benchmark)
@@ -45,6 +48,16 @@ class Cli:
             cli.main()
         out, err = self._capsys.readouterr()
         return Ended(int(ended.value.code or 0), out, err)
+
+
+def grade_all(jobs: Sequence[Job], threads: int = 2, timeout_s: float = 20) -> list[Grade]:
+    """The grades of jobs of one benchmark, in their order, by the pool that a run has."""
+    grades: dict[int, Grade] = {}
+    keep = lambda graded: grades.update({id(job): grade for job, grade in graded})  # noqa: E731
+    with open_pool(jobs[0].benchmark, threads, keep, timeout_s=timeout_s) as pool:
+        for job in jobs:
+            pool.put(job)
+    return [grades[id(job)] for job in jobs]
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:

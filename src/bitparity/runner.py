@@ -86,7 +86,7 @@ def _grade_variant(prepared: Prepared, name: str, events: Events) -> None:
     for spec in prepared.study.benchmarks:
         if spec.name in prepared.exams:
             exam, grader = prepared.exams[spec.name], prepared.graders[spec.name]
-            _, grades = grade_benchmark(prepared.run, spec, name, exam, grader, events, again=False)
+            _, grades = grade_benchmark(prepared.run, name, exam, grader, events, again=False)
             for (item, sample), grade in grades.items():
                 events.emit(SampleGraded(name, spec.name, item, sample, grade.score))
     events.emit(PhaseChanged(None, None))

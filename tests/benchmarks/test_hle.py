@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import http.server
 import json
 import threading
@@ -18,6 +19,7 @@ from bitparity.benchmarks.contract import JudgeSettings
 from bitparity.benchmarks.hle import SYSTEM_PROMPT, Hle, is_mathematical, text_key
 from bitparity.benchmarks.judging import Judgment, judge_prompt, judged, read_reply
 from bitparity.benchmarks.registry import load_benchmark
+from bitparity.engines import openai_client
 from bitparity.errors import DataError, StudyError
 from bitparity.grading import judge as judging
 from bitparity.grading.rules import grade_sample
@@ -328,10 +330,21 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ask(endpoint: str, waits: list[float] | None = None, **more: Any) -> dict[str, Any]:
-    judge = judging.Judge(
-        JudgeSettings(base_url=endpoint, model="m", **more), (waits if waits is not None else []).append
-    )
-    return judge.ask(judging.Question(("q1", 0), "Answer: right"))
+    async def wait(seconds: float) -> None:
+        if waits is not None:
+            waits.append(seconds)
+
+    async def asked() -> dict[str, Any]:
+        judge = judging.Judge(JudgeSettings(base_url=endpoint, model="m", **more))
+        try:
+            return (await judge.ask(judging.Question(("q1", 0), "Answer: right")))[1]
+        finally:
+            await judge.aclose()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(openai_client, "sleep", wait)
+        patch.setattr(openai_client.random, "uniform", lambda *_: 1.0)
+        return asyncio.run(asked())
 
 
 def test_a_verdict_and_its_record(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,22 +375,22 @@ def test_lasting_failures_give_no_verdict(endpoint: str, monkeypatch: pytest.Mon
     Endpoint.script += [(503, {})] * 9
     waits: list[float] = []
     row = ask(endpoint, waits, api_key_env="JUDGE_KEY")
-    assert (row["correct"], row["attempts"], len(waits)) == (None, judging.ATTEMPTS, judging.ATTEMPTS - 1)
-    assert "answered 503" in row["error"]
+    assert (row["correct"], row["attempts"], len(waits)) == (None, judging.RETRIES + 1, judging.RETRIES)
+    assert "status 503" in row["error"]
     assert KEY not in json.dumps(row)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 302])
 def test_a_refusal_stops_the_asking(endpoint: str, status: int) -> None:
     Endpoint.script += [(status, {"Location": "http://127.0.0.1:9/"})]
-    with pytest.raises(judging.RefusedError, match=f"answered {status}"):
+    with pytest.raises(judging.RefusedError, match=f"status {status}"):
         ask(endpoint)
 
 
 def test_a_reply_that_is_no_text_is_no_verdict(endpoint: str) -> None:
     Endpoint.reply = [{"type": "text", "text": "correct: yes"}]
     row = ask(endpoint)
-    assert (row["correct"], row["attempts"]) == (None, judging.ATTEMPTS)
+    assert (row["correct"], row["attempts"]) == (None, judging.RETRIES + 1)
     assert "an answer that is no text" in row["error"]
 
 
@@ -387,8 +400,8 @@ def test_other_failures(endpoint: str) -> None:
     Endpoint.reply = "I would rather not say"
     assert ask(endpoint)["error"].startswith("the judge's reply has no clear")
     gone = ask("http://127.0.0.1:9/v1")
-    assert (gone["correct"], gone["attempts"]) == (None, judging.ATTEMPTS)
-    assert "cannot be reached" in gone["error"]
+    assert (gone["correct"], gone["attempts"]) == (None, judging.RETRIES + 1)
+    assert "the connection failed" in gone["error"]
 
 
 # ---------------------------------------------------------------- a whole run
@@ -455,7 +468,7 @@ def test_the_judge_sees_answers_only(endpoint: str, tmp_path: Path, opened: bool
     items = {item.id: item for item in bench.items()}
     texts = ("Answer: right", "<think>secret</think>Answer: right", "<think>secret Answer: right")
     samples = {(f"q{n}", 0): Sample("hle", f"q{n}", 0, text, "stop", 9, 9, 0.1) for n, text in enumerate(texts)}
-    found = judging.verdicts(Run(tmp_path), bench, "a", items, samples, Events(), ask=True, opened=opened)
+    found = judging.judge_samples(Run(tmp_path), bench, "a", items, samples, Events(), ask=True, opened=opened)
     stored = [json.loads(line) for line in (tmp_path / "judgments" / "a" / "hle.jsonl").read_text().splitlines()]
     assert sorted(row["item"] for row in stored) == asked
     assert not any("secret" in row["prompt"] for row in stored)
@@ -471,7 +484,7 @@ def test_the_judges_failures_are_unscored_and_tried_again(cli: Cli, endpoint: st
     assert cli("run", study, "--out", run).code == 3
     scores = entry_of(run)["scores"]["a"]
     assert (scores["unscored"], scores["mean"]) == (2, 1.0)
-    assert any("answered 400" in reason for reason in scores["errors"])
+    assert any("status 400" in reason for reason in scores["errors"])
     cli("run", study, "--out", run)
     assert (entry_of(run)["scores"]["a"]["unscored"], len(Endpoint.asked)) == (0, 16)
 
@@ -491,7 +504,7 @@ def test_a_refused_key_leaves_all_unscored(cli: Cli, endpoint: str, tmp_path: Pa
 def test_a_key_that_is_not_set_stops_before_anything_runs(cli: Cli, endpoint: str, tmp_path: Path) -> None:
     ended = cli("run", judged_study(tmp_path, endpoint, api_key_env="NO_SUCH_KEY"), "--out", tmp_path / "run")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "NO_SUCH_KEY is not set" in ended.err
+    assert "NO_SUCH_KEY, named by api_key_env, is not set" in ended.err
     assert not (tmp_path / "run" / "samples").exists()
 
 
@@ -501,7 +514,7 @@ def test_a_key_that_no_header_can_hold_stops_before_anything_runs(
     monkeypatch.setenv("TWO_KEYS", f"{KEY}\n{KEY}")
     ended = cli("run", judged_study(tmp_path, endpoint, api_key_env="TWO_KEYS"), "--out", tmp_path / "run")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "TWO_KEYS holds a line break" in ended.err
+    assert "TWO_KEYS, named by api_key_env, holds a line break" in ended.err
     assert KEY not in ended.err
 
 

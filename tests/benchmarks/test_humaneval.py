@@ -11,12 +11,12 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from support import SHARED_DATA, grading, write_jsonl
+from support import SHARED_DATA, grade_all, grading, write_jsonl
 
 from bitparity.benchmarks.humaneval import HumanEval
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError
-from bitparity.grading.live import Job, grade_jobs
+from bitparity.grading.rules import Job
 from bitparity.records import Completion, Grade, Sample
 from bitparity.schema import BenchmarkSpec
 from bitparity.study.resolve import parse_study
@@ -134,10 +134,10 @@ def test_without_file_and_package_the_way_to_get_it_is_named() -> None:
 def grades(bench: HumanEval, texts: dict[str, str]) -> dict[str, Grade]:
     items = {item.id: item for item in bench.items()}
     jobs = [
-        Job(bench, bench.spec.protocol, items[name], Sample("humaneval", name, 0, text, "stop", 1, 1, 1.0))
+        Job(bench, items[name], Sample("humaneval", name, 0, text, "stop", 1, 1, 1.0), bench.spec.protocol)
         for name, text in texts.items()
     ]
-    return {job.item.id: grade for job, grade in grade_jobs(jobs, 2)}
+    return dict(zip(texts, grade_all(jobs), strict=True))
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="HumanEval's file is not here")

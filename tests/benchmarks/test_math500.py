@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import SHARED_DATA, math_rows, write_jsonl
+from support import SHARED_DATA, grade_all, math_rows, write_jsonl
 
 from bitparity.benchmarks.answers import final_answer
 from bitparity.benchmarks.lm_eval_math import aime_score, equivalent, hendrycks_score
 from bitparity.benchmarks.mathematics import equal, states
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError
-from bitparity.grading.process_pool import grade_all
-from bitparity.grading.rules import grade_sample
+from bitparity.grading.rules import Job, grade_sample
 from bitparity.records import Completion, Grade, Item, Sample
 from bitparity.schema import BenchmarkSpec
 from bitparity.study.resolve import parse_study
@@ -482,9 +481,9 @@ def recorded_grades(run: str) -> dict[str, Grade]:
     bench = load_benchmark(spec(data=SHARED_DATA / "math500.jsonl"))
     items = {item.id: item for item in bench.items()}
     rows = [row for row in read(SHARED_DATA / "recorded" / f"{run}.jsonl.gz") if row["set"] == "math500"]
-    pairs = [(items[r["id"]], Sample("math500", r["id"], 0, r["text"], r["fin"], r["n"], 0, 0.0)) for r in rows]
-    grades = grade_all(bench, pairs, bench.spec.protocol, workers=2, timeout_s=20)
-    return dict(zip((r["id"] for r in rows), grades, strict=True))
+    samples = [Sample("math500", r["id"], 0, r["text"], r["fin"], r["n"], 0, 0.0) for r in rows]
+    jobs = [Job(bench, items[sample.item], sample, bench.spec.protocol) for sample in samples]
+    return dict(zip((r["id"] for r in rows), grade_all(jobs), strict=True))
 
 
 @needs_shared

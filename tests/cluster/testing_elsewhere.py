@@ -9,7 +9,7 @@ from pathlib import Path
 from bitparity.cluster import ray_testers
 from bitparity.cluster.ray_pool import connected, nodes
 from bitparity.generation.prepare import open_models, prepare
-from bitparity.grading.live import Job, grade_job
+from bitparity.grading.rules import Job, grade_job
 from bitparity.progress.events import Events
 from bitparity.records import Grade, Sample
 from bitparity.store.run import WritableRun
@@ -32,7 +32,7 @@ def main(address: str, file: str, out: str) -> None:
         (spec,) = study.benchmarks
         benchmark = prepared.graders[spec.name].benchmark
         jobs = [
-            Job(benchmark, spec.protocol, entry.item, Sample(spec.name, entry.item.id, 0, text, "stop", 1, 1, 0.1))
+            Job(benchmark, entry.item, Sample(spec.name, entry.item.id, 0, text, "stop", 1, 1, 0.1), spec.protocol)
             for entry in prepared.exams[spec.name].items
             for text in ("```python\ndef two():\n    return 2\n```", "```python\ndef two():\n    return 3\n```")
         ]

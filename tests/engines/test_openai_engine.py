@@ -14,13 +14,12 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Any
 
-import httpx
 import pytest
 import tiny_model
 from openai_double import EXTENSIONS, NAME, Answers, Double, Reply, completion, echo, message, serving
 from support import Cli, math_rows, write_jsonl
 
-from bitparity.engines import openai_client as openai_http
+from bitparity.engines import openai_client
 from bitparity.engines.openai_engine import LOST_IN_A_ROW, OpenAIEngine, about_server
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.grading.rules import split_reasoning
@@ -36,7 +35,7 @@ CHAT = Request("b", "q", 0, GREEDY, 7, unrendered=ASKED)
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_http, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(openai_client, "FIRST_PAUSE_S", 0.01)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +205,7 @@ def test_the_server_says_when_to_come_back() -> None:
 
 def test_both_forms_of_retry_after() -> None:
     def read(header: str) -> float | None:
-        return openai_http._retry_after(httpx.Response(429, headers={"retry-after": header}))
+        return openai_client.retry_after(header)
 
     assert (read("3"), read("0.5"), read("soon"), read("")) == (3.0, 0.5, None, None)
     assert read(formatdate(time() + 30, usegmt=True)) == pytest.approx(30, abs=2)
@@ -214,11 +213,11 @@ def test_both_forms_of_retry_after() -> None:
 
 
 def test_pauses_grow_to_a_limit() -> None:
-    openai_http.FIRST_PAUSE = 1.0  # set back by the fixture's monkeypatch
+    openai_client.FIRST_PAUSE_S = 1.0  # set back by the fixture's monkeypatch
     for tried, middle in [(0, 1), (3, 8), (6, 60), (20, 60)]:
-        assert 0.75 * middle <= openai_http._pause(tried, None) <= 1.25 * middle
-    assert openai_http._pause(0, 100) == 100
-    assert openai_http._pause(0, 1e9) == openai_http.LONGEST_RETRY_AFTER
+        assert 0.75 * middle <= openai_client.pause(tried, None) <= 1.25 * middle
+    assert openai_client.pause(0, 100) == 100
+    assert openai_client.pause(0, 1e9) == openai_client.LONGEST_RETRY_AFTER_S
 
 
 def test_a_server_that_is_busy_while_it_is_tried_out(tokenizer: Path) -> None:
@@ -366,7 +365,7 @@ def test_a_key_with_the_line_break_of_its_file(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_long_message_does_not_end_in_half_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOY_KEY", KEY)
-    refusal = Reply({"error": {"message": "x" * (openai_http._TOLD - 5) + KEY}}, 400)
+    refusal = Reply({"error": {"message": "x" * (openai_client.MESSAGE_LENGTH - 5) + KEY}}, 400)
     with serving(by_turns([refusal])) as double:
         (sample,), _ = run(variant(double, api_key_env="TOY_KEY"), CHAT)
     assert KEY[:5] not in (sample.error or "")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import grade_all
 
 from bitparity.benchmarks.contract import Benchmark, Info
 from bitparity.errors import BitparityError
-from bitparity.grading.process_pool import grade_all
-from bitparity.grading.rules import ends_in_reasoning, grade_sample, split_reasoning
+from bitparity.grading.process_pool import Graded, open_pool
+from bitparity.grading.rules import Job, ends_in_reasoning, grade_sample, split_reasoning
 from bitparity.records import Completion, Finish, Grade, Item, Prompt, Sample
 from bitparity.schema import BenchmarkSpec, Protocol, ReasoningSpec
 from bitparity.study.resolve import parse_study
@@ -184,9 +186,8 @@ def test_whether_a_prompt_ends_in_a_reasoning() -> None:
 
 
 def test_workers_know_how_the_prompt_ended() -> None:
-    pairs = [(ITEM, sample("so 4"))]
     for opened, score in ((False, 1), (True, 0)):
-        (grade,) = grade_all(SlowSums(spec()), pairs, protocol(thinking=True), 1, 20, opened)
+        (grade,) = grade_all([Job(SlowSums(spec()), ITEM, sample("so 4"), protocol(thinking=True), opened)])
         assert grade.score == score
 
 
@@ -215,8 +216,11 @@ TEXTS = ["so 4", "so 5", "none", "raise", "", "4"]
 
 
 def verdicts(benchmark: Benchmark, texts: Iterable[str], workers: int = 2, timeout_s: float = 20) -> list[Grade]:
-    pairs = [(ITEM, sample(text)) for text in texts]
-    return list(grade_all(benchmark, pairs, protocol(), workers, timeout_s))
+    return grade_all([job(benchmark, text) for text in texts], workers, timeout_s)
+
+
+def job(benchmark: Benchmark, text: str) -> Job:
+    return Job(benchmark, ITEM, sample(text), protocol())
 
 
 def test_verdicts_do_not_depend_on_processes() -> None:
@@ -226,16 +230,26 @@ def test_verdicts_do_not_depend_on_processes() -> None:
         assert verdicts(SlowSums(spec()), texts, workers) == expected
 
 
-def test_no_pairs() -> None:
-    assert verdicts(SlowSums(spec()), []) == []
+def test_nothing_to_grade() -> None:
+    with open_pool(SlowSums(spec()), 2, lambda _: pytest.fail("nothing was graded")):
+        pass
 
 
-def test_it_is_lazy() -> None:
-    running = grade_all(SlowSums(spec()), [(ITEM, sample("so 4"))] * 50 + [(ITEM, sample("sleep"))], protocol(), 1, 60)
+def test_an_error_stops_a_grader_that_is_at_work() -> None:
+    benchmark, graded, kept = SlowSums(spec()), threading.Event(), []
+
+    def keep(new: Graded) -> None:
+        kept.extend(grade.score for _, grade in new)
+        graded.set()
+
     started = time.monotonic()
-    assert next(running).score == 1
-    running.close()  # type: ignore[attr-defined]
+    pool = open_pool(benchmark, 1, keep, timeout_s=60)
+    pool.put(job(benchmark, "so 4"))
+    assert graded.wait(30)
+    pool.put(job(benchmark, "sleep"))
+    pool.__exit__(KeyboardInterrupt)
     assert time.monotonic() - started < 30
+    assert kept == [1]
 
 
 @pytest.mark.parametrize("order", ["sleep", "c"])
@@ -268,18 +282,25 @@ def test_workers_do_not_import_torch() -> None:
 
 PARENT = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from test_grading import *
-pairs = [(ITEM, sample("pid")), (ITEM, sample("c"))]
-for grade in grade_all(SlowSums(spec()), pairs, protocol(), 1, 3.0):
-    print(grade.details["error"], flush=True)
+
+def keep(graded):
+    print(graded[0][1].details["error"], flush=True)
+    told.set()
+
+benchmark, told = SlowSums(spec()), threading.Event()
+with open_pool(benchmark, 1, keep, timeout_s=3.0) as pool:
+    pool.put(job(benchmark, "pid"))
+    told.wait()
+    pool.put(job(benchmark, "c"))
 """
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
 def test_a_killed_parent_leaves_no_worker() -> None:
     """Not even one that is in C code: its own timer ends it soon after the deadline."""
-    code = PARENT.format(tests=str(Path(__file__).parents[1]))
+    code = PARENT.format(tests=[str(Path(__file__).parent), str(Path(__file__).parents[1])])
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         worker = int(parent.stdout.readline().split()[-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import queue
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -16,8 +16,9 @@ from bitparity.benchmarks.contract import Benchmark
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError, SandboxError
 from bitparity.generation.prepare import Prepared
-from bitparity.grading.live import ENGINE_CORES, Job, grade_job, usable_cores
-from bitparity.grading.rules import grade_sample
+from bitparity.grading.live import ENGINE_CORES
+from bitparity.grading.process_pool import usable_cores
+from bitparity.grading.rules import Job, grade_job, grade_sample
 from bitparity.records import Grade, Item, Sample
 from bitparity.schema import BenchmarkSpec, Protocol
 
@@ -43,7 +44,7 @@ class TesterActor:
         return usable_cores(), self._facts
 
     def grade(
-        self, item: Item, sample: Sample, protocol: Protocol, opened: bool | None, earlier: tuple[Sample, ...]
+        self, item: Item, sample: Sample, protocol: Protocol, opened: bool | None, earlier: Sequence[Sample]
     ) -> Grade:
         """The verdict on one answer."""
         return grade_sample(self._benchmarks[sample.benchmark], item, sample, protocol, opened, earlier)
@@ -102,7 +103,7 @@ class Testers:
             self._free.put(place)
             return grade_job(job)
         try:
-            grade: Grade = ray.get(actor.grade.remote(job.item, job.sample, job.protocol, job.opened, job.earlier))
+            grade: Grade = ray.get(actor.grade.remote(*job[1:]))
         except RayError:  # its host is gone: its places with it
             return grade_job(job)
         self._free.put(place)

@@ -18,7 +18,7 @@ from bitparity.generation.plan import VariantPlan
 from bitparity.generation.prepare import Prepared
 from bitparity.generation.recorder import Recorder
 from bitparity.generation.session import record_engine, show_start
-from bitparity.grading.live import usable_cores
+from bitparity.grading.process_pool import usable_cores
 from bitparity.progress.events import GENERATING, Events, PhaseChanged, VariantEnded
 from bitparity.records import Sample, output_tokens
 from bitparity.store.environment import ClusterSession, Loads

@@ -1,8 +1,8 @@
-"""Any OpenAI-compatible server, over HTTP: vLLM, SGLang, llama.cpp, a gateway, a vendor.
+"""Engine for any OpenAI-compatible server: vLLM, SGLang, llama.cpp, a gateway, a vendor.
 
 Where the study names a tokenizer and the server takes tokens, the exam's own token ids are sent and the server
-renders nothing. Otherwise chat messages go out and the server's template renders them. What a server really runs
-(weights, kernels, number types) cannot be proved from outside: `facts` says so, and a guard repeats it.
+renders nothing. Otherwise chat messages are sent and the server's template renders them. The weights, kernels and
+number types of a server cannot be proved from outside: `facts` says so, and a guard repeats it.
 
 Every sampling value is sent, since servers take what is left out from the checkpoint's generation_config.
 """
@@ -10,45 +10,49 @@ Every sampling value is sent, since servers take what is left out from the check
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from bitparity.engines.checks import failed, one_line, problem, prompt_tokens
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import cut_at_stop, end_token_ids
 from bitparity.engines.flow import as_they_end
+from bitparity.engines.openai_client import (
+    REQUEST_TIMEOUT_S,
+    RETRIES,
+    Answer,
+    Json,
+    RequestFailedError,
+    Server,
+    read_key,
+)
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.exam.rendering import Renderer
 from bitparity.models.checkpoint import resolve_tokenizer
-from bitparity.records import Finish, Request, Sample, Sampling
+from bitparity.records import Finish, Request, Sample, Sampling, Unrendered
 from bitparity.schema import EngineSpec, Variant
 
-if TYPE_CHECKING:
-    from bitparity.engines.openai_client import Answer, Unanswered
-
 CONCURRENCY = 32  # requests at once, where the study names no number
-TRIES = 4  # after the first, while it is tried out what the server takes
+PROBE_RETRIES = 4
 LOST_IN_A_ROW = 8  # requests given up one after the other, before the server counts as gone
 UNPROVED = ["weights", "revision", "quantization", "kernels", "attention backend", "KV-cache type", "device"]
 
 _PROBE = "Say yes."
-_REASONING_END = "</think>"  # where the protocol has no reasoning and the server parts one off nevertheless
-
-Form = Literal["token ids", "text", "messages"]
+_REASONING_END = "</think>"  # where the protocol has no reasoning and the server separates one nevertheless
+_NO_EXTENSIONS = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # the values that turn them off
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """A way of asking that the server takes. `extensions`: it takes sampling values beyond OpenAI's own."""
+    """A form of request that the server takes. `extensions`: with sampling values beyond OpenAI's own."""
 
     endpoint: Literal["completions", "chat/completions"]
-    form: Form
+    form: Literal["token ids", "text", "messages"]
     extensions: bool
-    usage: bool
+    usage: bool = False
 
 
 class OpenAIEngine(Engine):
@@ -69,101 +73,93 @@ class OpenAIEngine(Engine):
             raise UserInputError("engine openai cannot set dtype: the server decides that; remove it")
 
     def __init__(self, variant: Variant) -> None:
-        from bitparity.engines.openai_client import Server
-
         self._spec = variant.engine
         self._name = variant.model
         self._concurrency = variant.engine.concurrency or CONCURRENCY
         self._renderer: Renderer | None = None
         if variant.tokenizer is not None:
             self._renderer = Renderer(resolve_tokenizer(variant), variant.engine.trust_remote_code)
-        self._ends = end_token_ids(self._renderer.tokenizer, []) if self._renderer else []
-        self._server = Server(variant.engine, _key(variant.engine.api_key_env), self._concurrency)
-        self._about: dict[str, Any] = {}
+        self._end_ids = end_token_ids(self._renderer.tokenizer, []) if self._renderer else []
+        self._probe_ids = tuple(self._renderer.encode(_PROBE).token_ids) if self._renderer else ()
+        self._server = _server(variant, self._concurrency)
+        self._about: Mapping[str, str | int] = {}
         self._max_length: int | None = variant.engine.max_model_len
         self._completions: Mode | None = None
         self._chat: Mode | None = None
-        self._scores: str | None = None  # why no log-probabilities can be had
+        self._why_no_scores: str | None = None
         self._lost = 0
 
     async def prepare(self) -> None:
-        """Ask the server what it is, and try which ways of asking it takes. Raises EngineError where none works."""
+        """Ask the server for its facts and try the forms of requests. Raises EngineError where it takes none."""
         self._about = await self._server.describe(self._name)
         served = self._about.get("max_model_len")
-        self._max_length = min((n for n in (self._max_length, served) if n), default=None)
+        self._max_length = min((n for n in (self._max_length, served) if isinstance(n, int) and n), default=None)
         refusals: list[str] = []
         if self._spec.endpoint != "chat":
-            self._completions = await self._first_taken(_completion_modes(self._renderer), refusals)
+            forms: tuple[Literal["token ids", "text"], ...] = ("token ids", "text") if self._renderer else ("text",)
+            modes = [Mode("completions", form, extensions) for form in forms for extensions in (True, False)]
+            self._completions = await self._first_taken(modes, refusals)
         if self._spec.endpoint != "completions":
-            self._chat = await self._first_taken(_chat_modes(), refusals)
+            modes = [Mode("chat/completions", "messages", extensions) for extensions in (True, False)]
+            self._chat = await self._first_taken(modes, refusals)
         if self._completions is None and self._chat is None:
             raise EngineError(
                 f"the server at {self._server.url} answers no completion for '{self._name}' ({refusals[-1]}); "
                 "check base_url, the model's name and the endpoint"
             )
-        self._scores = await self._why_no_scores()
+        self._why_no_scores = await self._try_scores()
 
-    async def _first_taken(self, modes: Iterator[Mode], refusals: list[str]) -> Mode | None:
-        from bitparity.engines.openai_client import Unanswered
-
+    async def _first_taken(self, modes: Iterable[Mode], refusals: list[str]) -> Mode | None:
+        ids = self._probe_ids
+        prompts = {"token ids": list(ids), "text": _PROBE, "messages": [{"role": "user", "content": _PROBE}]}
         for mode in modes:
-            ids = self._probe_ids()
-            body = self._body(mode, Sampling(1), seed=0, stop=[])
-            body |= {"messages": [{"role": "user", "content": _PROBE}]} if mode.form == "messages" else {}
-            body |= {"prompt": ids if mode.form == "token ids" else _PROBE} if mode.form != "messages" else {}
+            body = self._sampling(mode, Sampling(1), seed=0, stop=[])
+            body["messages" if mode.form == "messages" else "prompt"] = prompts[mode.form]
             try:
-                answer = await self._server.post(mode.endpoint, body, patience=TRIES)
-            except Unanswered as error:
+                answer = await self._server.complete(mode.endpoint, body, PROBE_RETRIES)
+            except RequestFailedError as error:
                 self._check_refused(error)
                 refusals.append(str(error))
                 continue
             counted = answer.usage("prompt_tokens")
-            if mode.form != "messages" and self._renderer is not None and counted not in (None, len(ids)):
-                refusals.append(f"of {len(ids)} prompt tokens sent as {mode.form} it counted {counted}")
-                continue
-            return Mode(mode.endpoint, mode.form, mode.extensions, counted is not None)
+            if mode.form == "messages" or not ids or counted in (None, len(ids)):
+                return replace(mode, usage=counted is not None)
+            refusals.append(f"of {len(ids)} prompt tokens sent as {mode.form} it counted {counted}")
         return None
 
-    def _check_refused(self, error: Unanswered) -> None:
-        """A server that is only busy refuses nothing: raise EngineError, or a lesser way of asking would be taken."""
+    def _check_refused(self, error: RequestFailedError) -> None:
+        """Raises EngineError for a server that is only busy: it refused nothing, so no lesser form is tried."""
         if not error.final and error.status not in (500, 501):
             raise EngineError(f"the server at {self._server.url} does not answer what it is tried with: {error}")
 
-    def _probe_ids(self) -> list[int]:
-        return [] if self._renderer is None else list(self._renderer.encode(_PROBE).token_ids)
-
-    async def _why_no_scores(self) -> str | None:
+    async def _try_scores(self) -> str | None:
         """Why the log-likelihood of given tokens cannot be had; None where it can."""
-        from bitparity.engines.openai_client import Unanswered
-
         if self._completions is None or self._completions.form != "token ids":
             return "it takes tokens, and the study names no tokenizer or the server takes none"
-        ids = tuple(self._probe_ids())
-        if len(ids) < 2:
+        if len(self._probe_ids) < 2:
             return "the tokenizer gives too few tokens to try"
         try:
-            await self._log_likelihood(ids[:1], ids[1:], patience=TRIES)
-        except Unanswered as error:
+            await self._log_likelihood(self._probe_ids[:1], self._probe_ids[1:], PROBE_RETRIES)
+        except RequestFailedError as error:
             self._check_refused(error)
             return str(error)
         return None
 
     def facts(self) -> dict[str, Any]:
-        """Server and version as it tells them, how it is asked, and what nobody can prove from here."""
+        """Server and version as it gives them, the forms of requests, and what nobody can prove from outside."""
         modes = [mode for mode in (self._completions, self._chat) if mode is not None]
-        tokens = self._completions is not None and self._completions.form != "text"
-        template = "the exam's" if self._renderer is not None and self._completions is not None else "the server's"
+        own_template = self._renderer is not None and self._completions is not None
         return {
             "engine": "openai",
             "version": self._about.get("version") or "of unknown version",
             "server": {"base_url": self._server.url, "model": self._name, **self._about},
             "endpoints": {mode.endpoint: mode.form for mode in modes},
-            "chat_template": template,
-            "exam_tokens_sent": tokens and self._renderer is not None,
+            "chat_template": "the exam's" if own_template else "the server's",
+            "exam_tokens_sent": own_template and modes[0].form == "token ids",
             "sampling_extensions": all(mode.extensions for mode in modes),
             "usage_reported": all(mode.usage for mode in modes),
-            "prompt_logprobs": self._scores is None,
-            "end_token_ids": self._ends or None,
+            "prompt_logprobs": self._why_no_scores is None,
+            "end_token_ids": self._end_ids or None,
             "max_model_len": self._max_length,
             "concurrency": self._concurrency,
             "retries": self._server.retries,
@@ -179,18 +175,13 @@ class OpenAIEngine(Engine):
             raise _first_error(group) from group
 
     async def _answer(self, request: Request) -> Sample:
-        from bitparity.engines.openai_client import Unanswered
-
         rendered = request.token_ids is not None or request.scored is not None
         if rendered and (why := problem(request, self._max_length, sys.maxsize, after_scored=1)):
             return failed(request, why)
         try:
             sample = await (self._generate(request) if request.scored is None else self._score(request))
-        except Unanswered as error:
-            if error.final:  # refused for what it is, so the server works
-                self._lost = 0
-            else:
-                self._lost += 1
+        except RequestFailedError as error:
+            self._lost = 0 if error.final else self._lost + 1  # a server that refuses a request works
             if self._lost >= LOST_IN_A_ROW:
                 raise EngineError(
                     f"the server at {self._server.url} gave no answer to {self._lost} requests in a row, each tried "
@@ -203,54 +194,56 @@ class OpenAIEngine(Engine):
     async def _generate(self, request: Request) -> Sample:
         mode = self._mode(request)
         stop = list(request.sampling.stop) if request.reasoning_end is None else []
-        body = self._body(mode, request.sampling, request.seed, stop) | self._prompt(mode, request)
+        body = self._sampling(mode, request.sampling, request.seed, stop) | self._prompt(mode, request)
         started = time.perf_counter()
-        answer = await self._server.post(mode.endpoint, body)
+        answer = await self._server.complete(mode.endpoint, body)
         seconds = time.perf_counter() - started
         text, stopped = cut_at_stop(_text(answer, request), request.sampling.stop, request.reasoning_end)
-        finish: Finish = "stop" if stopped else _finish(answer.choice.get("finish_reason"))
-        why = f"the server ended it with '{answer.choice.get('finish_reason')}'" if finish == "error" else None
-        counted = answer.usage("prompt_tokens")
-        key = (request.benchmark, request.item, request.sample)
-        given = prompt_tokens(request) if mode.form == "token ids" and counted is None else counted
-        counts = (answer.usage("completion_tokens"), given)
-        other = answer.model_but(self._name)
-        return Sample(*key, text, finish, *counts, seconds, error=why, served_model=other)
+        reason = answer.choice.get("finish_reason")
+        finish: Finish = "stop" if stopped or reason == "stop" else "length" if reason == "length" else "error"
+        given = answer.usage("prompt_tokens")
+        return Sample(
+            *(request.benchmark, request.item, request.sample, text, finish),
+            tokens=answer.usage("completion_tokens"),
+            prompt_tokens=prompt_tokens(request) if mode.form == "token ids" and given is None else given,
+            seconds=seconds,
+            error=f"the server ended it with '{reason}'" if finish == "error" else None,
+            served_model=self._other_model(answer),
+        )
 
     def _mode(self, request: Request) -> Mode:
-        """How to ask this: with the exam's tokens where that goes, else as the server renders it by itself."""
-        asked = request.unrendered
-        if request.token_ids is not None and self._completions is not None:
+        """The form of a request: with the exam's tokens where the server takes them, else the server renders it."""
+        asked = request.unrendered or Unrendered(None, None)
+        if self._completions is not None and request.token_ids is not None:
             return self._completions
-        if asked is not None and asked.messages is not None and self._chat is not None:
+        if self._chat is not None and asked.messages is not None:
             return self._chat
-        if asked is not None and asked.text is not None and self._completions is not None:
+        if self._completions is not None and asked.text is not None:
             return self._completions
-        what = "chat messages" if asked is not None and asked.messages is not None else "plain text"
+        what = "plain text" if asked.messages is None else "chat messages"
         raise ModelError(
             f"{request.benchmark} asks with {what}, which the server at {self._server.url} does not take at the "
             f"endpoint the study allows (it takes {', '.join(self.facts()['endpoints']) or 'none'}); give the "
             "variant a 'tokenizer', or change 'endpoint'"
         )
 
-    def _prompt(self, mode: Mode, request: Request) -> dict[str, Any]:
-        asked = request.unrendered
+    def _prompt(self, mode: Mode, request: Request) -> Json:
+        asked = request.unrendered or Unrendered(None, None)
         if mode.form == "token ids":
             return {"prompt": list(request.token_ids or ())}
         if mode.form == "text":
-            rendered = self._renderer.decode(request.token_ids or ()) if self._renderer and request.token_ids else None
-            return {"prompt": rendered if rendered is not None else asked.text if asked is not None else None}
-        assert asked is not None
-        body: dict[str, Any] = {"messages": list(asked.messages or ())}
+            rendered = self._renderer.decode(request.token_ids) if self._renderer and request.token_ids else None
+            return {"prompt": asked.text if rendered is None else rendered}
+        body: Json = {"messages": list(asked.messages or ())}
         if asked.template_args:
             body["chat_template_kwargs"] = asked.template_args
         if asked.messages and asked.messages[-1]["role"] == "assistant":
             body |= {"add_generation_prompt": False, "continue_final_message": True}
         return body
 
-    def _body(self, mode: Mode, s: Sampling, seed: int, stop: list[str]) -> dict[str, Any]:
+    def _sampling(self, mode: Mode, s: Sampling, seed: int, stop: list[str]) -> Json:
         """Model and sampling, every value explicit. Raises ModelError for one that the server does not take."""
-        body: dict[str, Any] = {
+        body: Json = {
             "model": self._name,
             "max_tokens": s.max_tokens,
             "temperature": s.temperature,
@@ -258,112 +251,81 @@ class OpenAIEngine(Engine):
             "presence_penalty": s.presence_penalty,
             "frequency_penalty": 0.0,
         }
-        if s.temperature > 0:
-            body["seed"] = seed
-        if stop:
-            body["stop"] = stop
+        body |= ({"seed": seed} if s.temperature > 0 else {}) | ({"stop": stop} if stop else {})
         extensions = {"top_k": s.top_k or -1, "min_p": s.min_p, "repetition_penalty": s.repetition_penalty}
         if mode.extensions:
-            return body | extensions | ({"stop_token_ids": self._ends} if self._ends else {})
-        neutral = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
-        if asked := [name for name, value in extensions.items() if value != neutral[name]]:
+            return body | extensions | ({"stop_token_ids": self._end_ids} if self._end_ids else {})
+        if needed := [name for name, value in extensions.items() if value != _NO_EXTENSIONS[name]]:
             raise ModelError(
-                f"the protocol sets {', '.join(asked)}, which the server at {self._server.url} refuses; "
+                f"the protocol sets {', '.join(needed)}, which the server at {self._server.url} refuses; "
                 "choose a protocol without them for every variant, or another server"
             )
         return body
 
     async def _score(self, request: Request) -> Sample:
-        if self._scores is not None:
+        if self._why_no_scores is not None:
             raise ModelError(
                 f"{request.benchmark} needs the log-likelihood of given texts, which the server at {self._server.url} "
-                f"does not give ({self._scores}); run these variants with engine vllm, or leave this benchmark out"
+                f"does not give ({self._why_no_scores}); run these variants with engine vllm, or leave this benchmark "
+                "out"
             )
         started = time.perf_counter()
         # one after the other: `concurrency` counts what the server has to do at once
         found = [await self._log_likelihood(*pair) for pair in request.scored or ()]
-        key = (request.benchmark, request.item, request.sample)
-        seconds = time.perf_counter() - started
-        pairs = tuple((total, likeliest) for total, likeliest, _ in found)
-        other = next((name for *_, name in found if name is not None), None)
-        given = prompt_tokens(request)
-        return Sample(*key, "", "stop", 0, given, seconds, logprobs=pairs, served_model=other)
+        return Sample(
+            *(request.benchmark, request.item, request.sample, "", "stop", 0, prompt_tokens(request)),
+            seconds=time.perf_counter() - started,
+            logprobs=tuple((total, likeliest) for total, likeliest, _ in found),
+            served_model=next((name for *_, name in found if name is not None), None),
+        )
 
     async def _log_likelihood(
-        self, context: tuple[int, ...], continuation: tuple[int, ...], patience: int | None = None
+        self, context: tuple[int, ...], continuation: tuple[int, ...], most_retries: int | None = None
     ) -> tuple[float, bool, str | None]:
         """(sum of log-probabilities, whether each token was the most likely, other model) of the echoed prompt."""
-        from bitparity.engines.openai_client import Unanswered
-
-        ids = context + continuation
-        body = {
-            "model": self._name,
-            "prompt": list(ids),
-            "max_tokens": 1,
-            "temperature": 0.0,
-            "echo": True,
-            "logprobs": 1,
-        }
-        answer = await self._server.post("completions", body, patience)
+        ids = [*context, *continuation]
+        body = {"model": self._name, "prompt": ids, "max_tokens": 1, "temperature": 0.0, "echo": True, "logprobs": 1}
+        answer = await self._server.complete("completions", body, most_retries)
         given = answer.choice.get("logprobs")
-        told = [given.get(name) if isinstance(given, Mapping) else None for name in ("token_logprobs", "top_logprobs")]
+        told = [given.get(name) if isinstance(given, dict) else None for name in ("token_logprobs", "top_logprobs")]
         chosen, best = (value if isinstance(value, list) else [] for value in told)
         if not len(ids) <= len(chosen) <= len(ids) + 1 or len(best) != len(chosen):
-            raise Unanswered(f"asked to echo {len(ids)} tokens it gave {len(chosen)} log-probabilities", final=True)
+            why = f"asked to echo {len(ids)} tokens it gave {len(chosen)} log-probabilities"
+            raise RequestFailedError(why, final=True)
         pairs = list(zip(chosen, best, strict=True))[len(context) : len(ids)]
-        if any(not _is_number(value) or not _are_numbers(top) for value, top in pairs):
-            raise Unanswered("a log-probability of the prompt is missing", final=True)
+        if not all(
+            isinstance(top, dict) and top and all(map(_is_number, (value, *top.values()))) for value, top in pairs
+        ):
+            raise RequestFailedError("a log-probability of the prompt is missing", final=True)
         likeliest = all(value >= max(top.values()) for value, top in pairs)
-        return math.fsum(value for value, _ in pairs), likeliest, answer.model_but(self._name)
+        return math.fsum(value for value, _ in pairs), likeliest, self._other_model(answer)
+
+    def _other_model(self, answer: Answer) -> str | None:
+        return None if answer.model == self._name else answer.model
 
     def close(self) -> None:
         """Nothing to free: connections end with the process."""
 
 
-async def about_server(variant: Variant) -> dict[str, Any]:
-    """What a variant's server says of itself and the model, asked once. Raises as the engine does."""
-    OpenAIEngine.import_libraries()
-    from bitparity.engines.openai_client import Server
-
-    server = Server(variant.engine, _key(variant.engine.api_key_env), 1)
+async def about_server(variant: Variant) -> Mapping[str, str | int]:
+    """The facts of a variant's server and model, asked once. Raises as the engine does."""
+    server = _server(variant, 1)
     try:
         return await server.describe(variant.model)
     finally:
         await server.aclose()
 
 
-def _key(name: str | None) -> str | None:
-    """The key from the variable that the study names. Raises UserInputError where it is not set or cannot be sent."""
-    from bitparity.engines.openai_client import sendable
-
-    if name is None:
-        return None
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise UserInputError(f"the variable {name}, named by api_key_env, is not set; export it with the server's key")
-    if not sendable(key):
-        raise UserInputError(
-            f"the variable {name}, named by api_key_env, holds a line break or a character beyond ASCII, which no key "
-            "has; export it again with the key alone"
-        )
-    return key
-
-
-def _completion_modes(renderer: Renderer | None) -> Iterator[Mode]:
-    """Ways to ask for a completion, the best first."""
-    forms: tuple[Form, ...] = ("text",) if renderer is None else ("token ids", "text")
-    for form in forms:
-        for extensions in (True, False):
-            yield Mode("completions", form, extensions, False)
-
-
-def _chat_modes() -> Iterator[Mode]:
-    for extensions in (True, False):
-        yield Mode("chat/completions", "messages", extensions, False)
+def _server(variant: Variant, concurrency: int) -> Server:
+    spec = variant.engine
+    assert spec.base_url is not None
+    timeout_s = spec.request_timeout or REQUEST_TIMEOUT_S
+    retries = RETRIES if spec.retries is None else spec.retries
+    return Server(spec.base_url, read_key(spec.api_key_env), concurrency, timeout_s, retries)
 
 
 def _text(answer: Answer, request: Request) -> str:
-    """The raw text; a reasoning that the server parted off stands before the answer again, in its tags."""
+    """The raw text; a reasoning that the server has separated stands before the answer again, in its tags."""
     content, message = answer.text, answer.choice.get("message") or {}
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     if not isinstance(reasoning, str) or not reasoning:
@@ -374,16 +336,8 @@ def _text(answer: Answer, request: Request) -> str:
     return f"{start}{reasoning}{end}{content}"
 
 
-def _finish(reason: Any) -> Finish:
-    return "stop" if reason == "stop" else "length" if reason == "length" else "error"
-
-
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _are_numbers(top: Any) -> bool:
-    return isinstance(top, Mapping) and bool(top) and all(map(_is_number, top.values()))
 
 
 def _first_error(group: BaseExceptionGroup[Exception]) -> Exception:

@@ -8,10 +8,10 @@ from contextlib import contextmanager, suppress
 from typing import Self
 
 from bitparity.errors import DiskFullError
-from bitparity.generation.live_grading import LiveSheets
 from bitparity.generation.prepare import Prepared
-from bitparity.grading.live import Job, grade_job
-from bitparity.progress.events import Events, SampleGraded, SamplesStored
+from bitparity.grading.live import LiveGrading
+from bitparity.grading.rules import Job, grade_job
+from bitparity.progress.events import Events, SamplesStored
 from bitparity.records import Grade, RequestKey, Sample, output_tokens, request_key
 from bitparity.store.environment import Generation
 from bitparity.store.jsonl import AppendLog
@@ -22,7 +22,7 @@ class Recorder:
     """The only writer of a variant's samples; use it as a context manager.
 
     What it stores is graded on `idle_cores` cores where there is time, also after the block has ended: `keep_grading`.
-    With None nothing is graded here. `test` gives the verdict on an answer whose code is run.
+    With None nothing is graded here. `run_code` grades an answer whose code is run.
     """
 
     def __init__(
@@ -31,14 +31,16 @@ class Recorder:
         name: str,
         events: Events,
         idle_cores: int | None,
-        test: Callable[[Job], Grade] = grade_job,
+        run_code: Callable[[Job], Grade] = grade_job,
     ) -> None:
         self._prepared, self._name, self._events = prepared, name, events
         run = prepared.run
         self._stored = {bench: prepared.done(name, bench) for bench in prepared.exams}
         self._failed: set[RequestKey] = set()
         self._logs = {bench: AppendLog(run.samples_path(name, bench), run.full_disk) for bench in prepared.exams}
-        self._live = None if idle_cores is None else LiveSheets(prepared, name, idle_cores, self._shown, test)
+        self._live: LiveGrading | None = None
+        if idle_cores is not None:
+            self._live = LiveGrading(run, name, prepared.exams, prepared.graders, idle_cores, events, run_code)
         stored = prepared.environment.variants[name]
         self._total = stored.generation = stored.generation or Generation(seconds=0.0, samples=0, output_tokens=0)
 
@@ -75,9 +77,6 @@ class Recorder:
         """Seconds that one device has generated, added to the variant's generation over all sessions and devices."""
         self._total.seconds = round(self._total.seconds + seconds, 3)
         self._prepared.note()
-
-    def _shown(self, benchmark: str, item: str, sample: int, score: float | None) -> None:
-        self._events.emit(SampleGraded(self._name, benchmark, item, sample, score))
 
     def store(self, burst: Sequence[Sample]) -> None:
         """Keep a burst; what was stored before is dropped. All of it is durable when this returns."""

@@ -1,7 +1,7 @@
-"""Grading: what holds for every benchmark before and around its own `grade`.
+"""Pool of graders: threads, and processes that are killed at a deadline for graders that may hang.
 
-The reasoning is parted from the answer and never graded, failures of the engine or of a grader stay
-unscored, and graders that may hang run in processes of their own, which are killed at a deadline.
+A fast grader needs one thread. Model-written code is run from many threads; the sandbox stops it. A slow grader may
+hang, even inside C code, so each of its threads has a process of its own.
 """
 
 from __future__ import annotations
@@ -9,192 +9,259 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from multiprocessing.connection import Connection, Pipe, wait
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 from typing import Any, Self
 
 from bitparity.benchmarks.contract import Benchmark
 from bitparity.errors import BitparityError
-from bitparity.grading.rules import _unscored, grade_sample
-from bitparity.records import Grade, Item, Sample
-from bitparity.schema import Protocol
+from bitparity.grading.rules import Job, grade_job, grade_sample, unscored
+from bitparity.records import Grade
 
-WORTH_A_WORKER = 32  # pairs; loading a grader takes as long as grading so many
+GRADER_TIMEOUT_S = 20.0  # for one answer; Math-Verify needs milliseconds, its worst cases never end
+LOAD_TIMEOUT_S = 120.0  # a process that has not loaded its grader by then is broken
+GRACE_S = 5.0  # a process ends itself this long after its deadline, should its parent be gone
+JOBS_PER_PROCESS = 32  # waiting jobs that justify another process; loading a grader takes as long as grading so many
+QUEUE_PER_THREAD = 8  # code answers that wait for each thread
+BATCH = 256  # grades stored together, at most
 
-
-LEAD = 8  # pairs in flight a worker, so that one slow item does not idle the others
-
-
-GRACE_S = 5.0  # a worker ends itself this long after its deadline, should its parent be gone
-
-
-WORKER_CODE = (  # Ctrl-C reaches the whole group: whoever holds the pipe decides, also while this one imports
+_WORKER = (  # Ctrl-C reaches the whole process group, also while this process imports: the parent ends it
     "import json, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.path[:] = json.loads(sys.argv[2]); "
-    "from bitparity.grading.process_pool import _serve; _serve()"
+    "from bitparity.grading.process_pool import serve; serve()"
 )
 
-
-LOAD_S = 120.0  # a worker that has not loaded its grader by then is broken
-
-
-def grade_all(
-    benchmark: Benchmark,
-    pairs: Sequence[tuple[Item, Sample]],
-    protocol: Protocol,
-    workers: int,
-    timeout_s: float,
-    opened: bool | None = None,
-) -> Iterator[Grade]:
-    """The verdicts on all pairs, lazily and in their order; `opened` as in `split_reasoning`.
-
-    A benchmark with a slow grader is graded by a `Crew` of `workers` processes.
-    """
-    if not benchmark.slow_grader:
-        yield from (grade_sample(benchmark, item, sample, protocol, opened) for item, sample in pairs)
-        return
-    with Crew(benchmark, protocol, workers, timeout_s, opened) as crew:
-        yield from crew.grade(pairs)
+Graded = Sequence[tuple[Job, Grade]]
+Keep = Callable[[Graded], None]
+"""Stores or counts grades."""
 
 
-class Crew:
-    """Processes for a slow grader, at most `most`, started as there is work for them.
+def usable_cores() -> int:
+    """The cores that this process may use: its affinity, and the quota of its control group where it has one."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no quota
+        return cores
 
-    One pair that takes over `timeout_s` seconds has its process killed and is unscored. Verdicts do not depend on
-    the number of workers.
+
+class GradingPool:
+    """Threads that grade from one queue; `keep` receives the grades, one call at a time.
+
+    Threads start as jobs come in. Use it as a context manager: leaving the block finishes all jobs and raises the
+    first failure; an error inside the block drops them.
     """
 
     def __init__(
-        self, benchmark: Benchmark, protocol: Protocol, most: int, timeout_s: float, opened: bool | None
+        self,
+        threads: int,
+        keep: Keep,
+        grade: Callable[[Job], Grade] = grade_job,
+        *,
+        queue_size: int = 0,
+        jobs_per_thread: int = 0,
+        batch: int = 1,
+        stop: Callable[[], None] | None = None,
     ) -> None:
-        self._job = (benchmark, protocol, timeout_s, opened)
-        self._most = most
-        self._workers: list[_Worker] = []
+        self._most_threads, self._jobs_per_thread, self._batch = threads, jobs_per_thread, batch
+        self._keep, self._grade, self._stop = keep, grade, stop
+        self._queue: queue.Queue[Job | None] = queue.Queue(queue_size)
+        self._threads: list[threading.Thread] = []
+        self._graded: list[tuple[Job, Grade]] = []
+        self._lock = threading.Lock()
+        self._failure: BaseException | None = None
+        self._dropped = False
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(drop=kind is not None)
 
-    def grade(self, pairs: Sequence[tuple[Item, Sample]]) -> Iterator[Grade]:
-        """The verdicts, lazily and in the pairs' order; one call must be read to its end before the next."""
-        while len(self._workers) < min(self._most, -(-len(pairs) // WORTH_A_WORKER)):
-            self._workers.append(_Worker(*self._job))
-        yield from _conduct(self._workers, pairs)
+    def put(self, job: Job, *, wait: bool = True) -> bool:
+        """Add a job. Without `wait`, False where the queue is full; the job is then not graded here."""
+        try:
+            self._queue.put(job, block=wait)
+        except queue.Full:
+            return False
+        running = len(self._threads)
+        if running < self._most_threads and self._queue.qsize() > self._jobs_per_thread * running:
+            self._threads.append(threading.Thread(target=self._work, name="grader", daemon=True))
+            self._threads[-1].start()
+        return True
+
+    def _work(self) -> None:
+        while (job := self._queue.get()) is not None:
+            if self._dropped or self._failure is not None:
+                continue
+            try:
+                grade = self._grade(job)
+                with self._lock:
+                    self._graded.append((job, grade))
+                    if len(self._graded) >= self._batch or self._queue.empty():
+                        self._flush()
+            except BaseException as error:
+                self._failure = error
+        self._queue.put(None)  # for the next thread
+
+    def _flush(self) -> None:
+        graded, self._graded = self._graded, []
+        if graded and not self._dropped:
+            self._keep(graded)
+
+    def close(self, *, drop: bool = False) -> None:
+        """Finish all jobs. Raises the first failure of a grader or of `keep`. With `drop` nothing more is kept."""
+        with self._lock:
+            self._dropped = drop
+        while drop and not self._queue.empty():
+            with contextlib.suppress(queue.Empty):
+                self._queue.get_nowait()
+        if self._threads:
+            self._queue.put(None)
+        for thread in () if drop else self._threads:
+            thread.join()
+        try:
+            if self._failure is not None and not drop:
+                raise self._failure
+            self._flush()
+        finally:
+            if self._stop is not None:
+                self._stop()
+
+
+def open_pool(
+    benchmark: Benchmark,
+    threads: int,
+    keep: Keep,
+    run_code: Callable[[Job], Grade] = grade_job,
+    timeout_s: float = GRADER_TIMEOUT_S,
+) -> GradingPool:
+    """The pool for benchmarks of this one's kind: fast, slow, or running code by `run_code`.
+
+    A test of code takes seconds, so its grade is stored at once and only few answers wait in memory.
+    """
+    if benchmark.runs_code:
+        return GradingPool(threads, keep, run_code, queue_size=QUEUE_PER_THREAD * threads)
+    if benchmark.slow_grader:
+        processes = GraderProcesses(timeout_s)
+        return GradingPool(
+            threads, keep, processes.grade, jobs_per_thread=JOBS_PER_PROCESS, batch=BATCH, stop=processes.close
+        )
+    return GradingPool(1, keep, batch=BATCH)
+
+
+class GraderProcesses:
+    """Processes for slow graders, one for each thread that calls `grade` at the same time."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._all: list[_Process] = []
+        self._idle: list[_Process] = []
+
+    def grade(self, job: Job) -> Grade:
+        """The grade of one sample; unscored where the process took over `timeout_s` seconds or died.
+
+        Raises BitparityError where the grader cannot even be loaded.
+        """
+        process = self._take(job.benchmark)
+        try:
+            grade: Grade = process.ask(job[1:], self._timeout_s)
+        except TimeoutError:
+            reason = f"the grader took over {self._timeout_s:g} s and was stopped"
+        except (EOFError, OSError):
+            reason = f"the grader's process ended with code {process.exit_code()}"
+        else:
+            self._idle.append(process)
+            return grade
+        process.kill()
+        with self._lock:
+            self._all = [p for p in self._all if p is not process]
+        return unscored(reason)
+
+    def _take(self, benchmark: Benchmark) -> _Process:
+        with self._lock:
+            process = next((p for p in self._idle if p.benchmark is benchmark), None)
+            if process is not None:
+                self._idle.remove(process)
+                return process
+            process = _Process(benchmark)
+            self._all.append(process)
+        process.load(self._timeout_s)
+        return process
 
     def close(self) -> None:
-        """End the processes."""
-        for worker in self._workers:
-            worker.kill()
-        self._workers = []
+        """Kill all processes, busy ones too."""
+        with self._lock:
+            for process in self._all:
+                process.kill()
 
 
-def _conduct(crew: list[_Worker], pairs: Sequence[tuple[Item, Sample]]) -> Iterator[Grade]:
-    done: dict[int, Grade] = {}
-    given = 0
-    for index in range(len(pairs)):
-        while index not in done:
-            for worker in crew:
-                if worker.index is None and given < min(len(pairs), index + LEAD * len(crew)):
-                    worker.give(given, *pairs[given])
-                    given += 1
-            done.update(_collect([w for w in crew if w.index is not None]))
-        yield done.pop(index)
+class _Process:
+    """A fresh interpreter that grades one sample at a time.
 
+    It is not forked, since this process may hold threads, and imports nothing that the grader does not need.
+    """
 
-def _collect(busy: list[_Worker]) -> Iterator[tuple[int, Grade]]:
-    """Wait for the first answer or the next deadline, then give all that ended."""
-    patience = max(0.0, min(w.deadline for w in busy) - time.monotonic())
-    ready = wait([w.pipe for w in busy], timeout=patience)
-    for worker in busy:
-        if worker.pipe in ready or time.monotonic() >= worker.deadline:
-            index, grade = worker.index, worker.take()
-            if grade is not None and index is not None:
-                worker.index = None
-                yield index, grade
-
-
-class _Worker:
-    """A process that grades one pair at a time; it is started anew after it died or was killed."""
-
-    def __init__(self, benchmark: Benchmark, protocol: Protocol, timeout_s: float, opened: bool | None) -> None:
-        self.benchmark, self.protocol, self.timeout_s, self.opened = benchmark, protocol, timeout_s, opened
-        self.index: int | None = None
-        self.start()
-
-    def start(self) -> None:
-        self.pipe, theirs = Pipe()
-        # a fresh interpreter: no fork of a process that may hold threads, nothing imported that is not needed
-        command = [sys.executable, "-c", WORKER_CODE, str(theirs.fileno()), json.dumps(sys.path)]
-        self.process = subprocess.Popen(
+    def __init__(self, benchmark: Benchmark) -> None:
+        self.benchmark = benchmark
+        self._pipe, theirs = Pipe()
+        command = [sys.executable, "-c", _WORKER, str(theirs.fileno()), json.dumps(sys.path)]
+        self._process = subprocess.Popen(
             command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
         theirs.close()
-        self.loaded = False
-        self.deadline = time.monotonic() + LOAD_S
-        self.pipe.send((type(self.benchmark), self.benchmark.spec, self.protocol, self.timeout_s, self.opened))
 
-    def give(self, index: int, item: Item, sample: Sample) -> None:
-        """Hand over a pair. Its deadline runs from now, or from when the grader has been loaded."""
-        self.index = index
-        if self.loaded:
-            self.deadline = time.monotonic() + self.timeout_s
-        with contextlib.suppress(OSError):  # a dead worker shows when its verdict is taken
-            self.pipe.send((item, sample))
-
-    def take(self) -> Grade | None:
-        """The verdict on the pair given, None where the grader has only been loaded now.
-
-        A process that hangs or died is replaced and its pair unscored. Raises BitparityError where the grader
-        cannot even be loaded.
-        """
+    def load(self, timeout_s: float) -> None:
+        """Load the grader; its answers may take `timeout_s` seconds each. Raises BitparityError where it cannot."""
         try:
-            message: Grade | None = self.pipe.recv() if self.pipe.poll() else self._replace(hangs=True)
+            self.ask((type(self.benchmark), self.benchmark.spec, timeout_s), LOAD_TIMEOUT_S)
+        except TimeoutError:
+            reason = f"was not ready after {LOAD_TIMEOUT_S:g} s"
         except (EOFError, OSError):
-            message = self._replace(hangs=False)
-        if message is None:
-            self.loaded, self.deadline = True, time.monotonic() + self.timeout_s
-        return message
-
-    def _replace(self, hangs: bool) -> Grade:
-        if hangs:
-            self.process.kill()
-        code = self.process.wait()
-        if not self.loaded:
-            reason = f"was not ready after {LOAD_S:g} s" if hangs else f"ended with code {code}"
-            raise BitparityError(f"the grader of {self.benchmark.spec.name} {reason}; see the lines above")
+            reason = f"ended with code {self.exit_code()}"
+        else:
+            return
         self.kill()
-        self.start()
-        return _unscored(
-            f"the grader took over {self.timeout_s:g} s and was stopped"
-            if hangs
-            else f"the grader's process ended with code {code}"
-        )
+        raise BitparityError(f"the grader of {self.benchmark.spec.name} {reason}; see the lines above")
+
+    def ask(self, message: tuple[object, ...], timeout_s: float) -> Any:
+        """Send one message and wait for the reply. Raises TimeoutError, or EOFError or OSError for a dead process."""
+        self._pipe.send(message)
+        if not self._pipe.poll(timeout_s):
+            raise TimeoutError
+        return self._pipe.recv()
+
+    def exit_code(self) -> int:
+        """The exit code of the process, once it has ended."""
+        return self._process.wait()
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.pipe.close()
+        """Kill the process; whoever waits for its reply meets the end of the pipe."""
+        self._process.kill()
+        self._process.wait()
 
 
-def _serve() -> None:
-    """The main function of a worker: grade what comes until the parent goes."""
+def serve() -> None:
+    """Main function of a grading process: grade what comes until the parent goes."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     pipe: Connection[Any, Any] = Connection(int(sys.argv[1]))
     with contextlib.suppress(EOFError, OSError):
-        kind, spec, protocol, timeout_s, opened = pipe.recv()
+        kind, spec, timeout_s = pipe.recv()
         benchmark = kind(spec)
         benchmark.load_grader()
         pipe.send(None)
         while True:
-            item, sample = pipe.recv()
+            arguments = pipe.recv()
             # the default action of SIGALRM ends the process even inside C code
             signal.setitimer(signal.ITIMER_REAL, timeout_s + GRACE_S)
-            grade = grade_sample(benchmark, item, sample, protocol, opened)
+            grade = grade_sample(benchmark, *arguments)
             signal.setitimer(signal.ITIMER_REAL, 0)
             pipe.send(grade)
     os._exit(0)

@@ -1,7 +1,7 @@
-"""Grading: what holds for every benchmark before and around its own `grade`.
+"""Grading rules that hold for every benchmark: reasoning, cut-off answers, failures.
 
-The reasoning is parted from the answer and never graded, failures of the engine or of a grader stay
-unscored, and graders that may hang run in processes of their own, which are killed at a deadline.
+The reasoning is separated from the answer and never graded. A failure of the engine or of a grader leaves the sample
+unscored, never wrong.
 """
 
 from __future__ import annotations
@@ -16,15 +16,26 @@ from bitparity.schema import Protocol, ReasoningSpec
 
 
 class Parts(NamedTuple):
-    """A raw text apart: the reasoning (None without one), the answer, and whether the reasoning ended."""
+    """The parts of a raw text: the reasoning (None without one), the answer, and whether the reasoning ended."""
 
     reasoning: str | None
     answer: str
     ended: bool
 
 
+class Job(NamedTuple):
+    """One sample to grade: the arguments of `grade_sample`."""
+
+    benchmark: Benchmark
+    item: Item
+    sample: Sample
+    protocol: Protocol
+    opened: bool | None = None
+    earlier: Sequence[Sample] = ()
+
+
 def split_reasoning(text: str, reasoning: ReasoningSpec | Literal["none"], opened: bool | None = None) -> Parts:
-    """Part a raw text into reasoning and answer.
+    """Split a raw text into reasoning and answer.
 
     The first end tag closes the reasoning. The opening tag may be absent, since many chat templates supply
     it; for the same reason a text without an end tag is all reasoning, whatever its finish: nothing shows
@@ -41,7 +52,7 @@ def split_reasoning(text: str, reasoning: ReasoningSpec | Literal["none"], opene
     if opened is False and start not in text and end not in text:
         return Parts("", text, True)
     thought, closed, answer = text.partition(end)
-    thoughts, answers = [thought.removeprefix(start) if thought.startswith(start) else thought], []
+    thoughts, answers = [thought.removeprefix(start)], []
     while closed and start in answer:
         said, _, rest = answer.partition(start)
         thought, closed, answer = rest.partition(end)
@@ -54,15 +65,12 @@ def split_reasoning(text: str, reasoning: ReasoningSpec | Literal["none"], opene
 
 def ends_in_reasoning(prompt: str, reasoning: ReasoningSpec | Literal["none"]) -> bool:
     """Whether a final prompt leaves the model inside a reasoning, its last opening tag not closed."""
-    if reasoning == "none":
-        return False
-    return prompt.rstrip().endswith(reasoning.start)
+    return reasoning != "none" and prompt.rstrip().endswith(reasoning.start)
 
 
 def completion_of(sample: Sample, protocol: Protocol, opened: bool | None = None) -> Completion:
     """The answer part of a sample; `opened` as in `split_reasoning`."""
-    parts = split_reasoning(sample.text, protocol.reasoning, opened if sample.finish == "stop" else None)
-    return Completion(parts.answer, sample.sample, sample.finish, parts.reasoning)
+    return _completion(sample, _parts(sample, protocol, opened))
 
 
 def grade_sample(
@@ -73,7 +81,7 @@ def grade_sample(
     opened: bool | None = None,
     earlier: Sequence[Sample] = (),
 ) -> Grade:
-    """The verdict on one sample; `opened` as in `split_reasoning`, `earlier` the samples that it is built on.
+    """The grade of one sample; `opened` as in `split_reasoning`, `earlier` the samples that its prompt is built on.
 
     A failed engine or grader gives "infrastructure_error", unscored. A reasoning that never ended scores 0 by
     every metric; a cut-off answer without a final statement is "cut_off" instead of "no_answer".
@@ -85,42 +93,45 @@ def grade_sample(
     off, the same text may be an unfinished reasoning and has no answer.
     """
     if sample.error is not None or sample.finish == "error":
-        return _unscored(sample.error or "the engine gave no completion")
+        return unscored(sample.error or "the engine gave no completion")
     try:
-        return _grade(benchmark, item, sample, protocol, opened, earlier)
-    except Exception as error:  # a grader that trips over a text is our fault, never the model's
-        return _unscored(f"the grader failed: {type(error).__name__}: {str(error)[:200]}")
+        if sample.logprobs is not None:
+            return benchmark.grade(item, Completion(sample.text, sample.sample, logprobs=sample.logprobs))
+        parts = _parts(sample, protocol, opened)
+        before = tuple(completion_of(e, protocol, opened) for e in earlier)
+        grade = benchmark.grade(item, replace(_completion(sample, parts), earlier=before))
+    except Exception as error:  # a grader that fails on a text is our fault, never the model's
+        return unscored(f"the grader failed: {type(error).__name__}: {str(error)[:200]}")
+    return _adjusted(grade, parts, sample, "" if protocol.reasoning == "none" else protocol.reasoning.end)
 
 
-def _grade(
-    benchmark: Benchmark,
-    item: Item,
-    sample: Sample,
-    protocol: Protocol,
-    opened: bool | None,
-    earlier: Sequence[Sample],
-) -> Grade:
-    if sample.logprobs is not None:
-        return benchmark.grade(item, Completion(sample.text, sample.sample, logprobs=sample.logprobs))
-    parts = split_reasoning(sample.text, protocol.reasoning, opened if sample.finish == "stop" else None)
-    before = tuple(completion_of(e, protocol, opened) for e in earlier)
-    completion = Completion(parts.answer, sample.sample, sample.finish, parts.reasoning, earlier=before)
-    grade = benchmark.grade(item, completion)
+def grade_job(job: Job) -> Grade:
+    """The grade of one sample."""
+    return grade_sample(*job)
+
+
+def unscored(reason: str) -> Grade:
+    """The grade of a sample that could not be graded through no fault of the model."""
+    return Grade(None, "infrastructure_error", details={"error": reason})
+
+
+def _parts(sample: Sample, protocol: Protocol, opened: bool | None) -> Parts:
+    return split_reasoning(sample.text, protocol.reasoning, opened if sample.finish == "stop" else None)
+
+
+def _completion(sample: Sample, parts: Parts) -> Completion:
+    return Completion(parts.answer, sample.sample, sample.finish, parts.reasoning)
+
+
+def _adjusted(grade: Grade, parts: Parts, sample: Sample, end_tag: str) -> Grade:
+    """A benchmark's grade after the rules for unfinished and absent reasoning and for cut-off answers."""
     if not parts.ended:
-        details = {**grade.details, "reason": f"the reasoning never ended (no {_end_tag(protocol)})"}
+        details = {**grade.details, "reason": f"the reasoning never ended (no {end_tag})"}
         status: Status = "cut_off" if sample.finish == "length" else "no_answer"
         return Grade(0.0, status, None, dict.fromkeys(grade.metrics, 0.0), details)
     if grade.status == "no_answer" and sample.finish == "length":
         # the other graders' scores stay: they are what those graders give for this text
         return replace(grade, status="cut_off", details={**grade.details, "reason": "cut off before a final answer"})
-    if parts.reasoning == "" and _end_tag(protocol) not in sample.text:
+    if parts.reasoning == "" and end_tag not in sample.text:
         return replace(grade, details={**grade.details, "reason": "answered without a reasoning"})
     return grade
-
-
-def _end_tag(protocol: Protocol) -> str:
-    return "" if protocol.reasoning == "none" else protocol.reasoning.end
-
-
-def _unscored(reason: str) -> Grade:
-    return Grade(None, "infrastructure_error", details={"error": reason})

@@ -15,7 +15,9 @@ from bitparity.benchmarks import registry as benchmarks
 from bitparity.benchmarks.contract import Benchmark, Info
 from bitparity.errors import SandboxError
 from bitparity.grading import live as live_grading
-from bitparity.grading.live import LEAD, Beside, Job, grade_jobs, idle_cores
+from bitparity.grading.live import idle_cores
+from bitparity.grading.process_pool import QUEUE_PER_THREAD, Graded, open_pool
+from bitparity.grading.rules import Job
 from bitparity.records import Completion, Grade, Item, Prompt, Sample
 from bitparity.schema import Variant
 from bitparity.store.jsonl import read_lines
@@ -145,13 +147,12 @@ def test_without_a_sandbox_nothing_is_run(
     assert not (tmp_path / "run" / "samples").exists()
 
 
-# ---------------------------------------------------------------- the crew
+# ---------------------------------------------------------------- the pool
 
 
 def job(number: int, bench: Benchmark) -> Job:
-    return Job(
-        bench, bench.spec.protocol, Item(f"i{number}", (), None), Sample("c", f"i{number}", 0, "", "stop", 1, 1, 1)
-    )
+    sample = Sample("c", f"i{number}", 0, "", "stop", 1, 1, 1)
+    return Job(bench, Item(f"i{number}", (), None), sample, bench.spec.protocol)
 
 
 @pytest.fixture
@@ -165,11 +166,11 @@ def test_a_full_queue_never_holds_up_the_one_who_offers(bench: Coding, monkeypat
     go = threading.Event()
     monkeypatch.setattr(Coding, "grade", lambda *_: go.wait(30) and Grade(1.0, "answered"))
     kept: list[str] = []
-    crew = Beside(2, lambda j, _: kept.append(j.item.id))
-    taken = [crew.offer(job(n, bench)) for n in range(100)]
-    assert 2 * LEAD <= sum(taken) <= 2 * LEAD + 2
+    pool = open_pool(bench, 2, lambda graded: kept.extend(j.item.id for j, _ in graded))
+    taken = [pool.put(job(n, bench), wait=False) for n in range(100)]
+    assert 2 * QUEUE_PER_THREAD <= sum(taken) <= 2 * QUEUE_PER_THREAD + 2
     go.set()
-    crew.close()
+    pool.close()
     assert sorted(kept) == sorted(f"i{n}" for n, given in enumerate(taken) if given)
 
 
@@ -177,24 +178,25 @@ def test_a_grade_that_cannot_be_stored_is_an_error(bench: Coding) -> None:
     def full(*_: object) -> None:
         raise OSError("disk full")
 
-    crew = Beside(1, full)
-    crew.offer(job(1, bench))
+    pool = open_pool(bench, 1, full)
+    pool.put(job(1, bench))
     with pytest.raises(OSError, match="disk full"):
-        crew.close()
+        pool.close()
 
 
 def test_jobs_are_taken_as_they_are_needed(bench: Coding) -> None:
     drawn: list[int] = []
+    kept: list[int] = []
 
-    def jobs() -> Iterator[Job]:
+    def keep(graded: Graded) -> None:
+        kept.append(len(drawn) - len(kept))
+
+    with open_pool(bench, 2, keep) as pool:
         for n in range(100):
             drawn.append(n)
-            yield job(n, bench)
-
-    ends = grade_jobs(jobs(), 2)
-    next(ends)
-    assert len(drawn) <= 2 * LEAD + 1
-    assert len(list(ends)) == 99
+            pool.put(job(n, bench))
+    assert len(kept) == 100
+    assert max(kept) <= 2 * QUEUE_PER_THREAD + 4  # in the queue, with the threads, and the one that is put
 
 
 @pytest.mark.parametrize(
