@@ -242,4 +242,6 @@ class WritableRun(Run):
 
     def update_environment(self, record: RunRecord) -> None:
         """Replace environment.json."""
-        write_under(self.full_disk, lambda: write_json(self.environment_path, record.model_dump(mode="json")))
+        write_under(
+            self.full_disk, lambda: write_json(self.environment_path, record.model_dump(mode="json", warnings=False))
+        )
