@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from bitparity.cli.streams import Lenient, drop_stdout
-from bitparity.errors import EXIT_OPEN, EXIT_WORSE, BitparityError, UserInputError
+from bitparity.errors import EXIT_OPEN, BitparityError, UserInputError
 from bitparity.report.exports import formats
 
 if TYPE_CHECKING:
@@ -410,12 +410,11 @@ def _incomplete(results: Results) -> bool:
 
 def _exit_code(outcome: Outcome, results: Results) -> int:
     """0 fine, 1 a candidate is worse beyond its margin, 3 incomplete, invalid or inconclusive."""
-    compared = [c for entry in results.benchmarks.values() for c in entry.comparisons.values()]
-    verdicts = {c.verdict for c in compared if not c.control}
-    if "worse_beyond_margin" in verdicts:
-        return EXIT_WORSE
-    unclear = bool(verdicts & {"inconclusive", "invalid"})
-    return EXIT_OPEN if unclear or outcome.failures or _incomplete(results) else 0
+    from bitparity.results import verdicts
+
+    compared = [each for entry in results.benchmarks.values() for each in entry.comparisons.values()]
+    found = [verdicts.outcome(each.verdict) for each in compared if not each.control]
+    return verdicts.exit_code([*found, *(["open"] if outcome.failures or _incomplete(results) else [])])
 
 
 def _say(line: str) -> None:

@@ -9,7 +9,7 @@ import functools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,21 +28,17 @@ from bitparity.compare.schema import (
     Overall,
     Sides,
 )
-from bitparity.errors import EXIT_OPEN, EXIT_WORSE, DataError, UserInputError
+from bitparity.errors import DataError, UserInputError
+from bitparity.results import verdicts
 from bitparity.results.schema import Guard
+from bitparity.results.verdicts import ComparisonKey, Judged
 from bitparity.schema import LM_EVAL_PREFIX
 from bitparity.stats.arrays import PairedScores, pair_scores
 from bitparity.stats.intervals import mean_interval
-from bitparity.stats.multiple import adjust_holm_by_key
-from bitparity.stats.paired import RESAMPLES, SEED, compare_pairs, difference_intervals
-from bitparity.stats.pooled import adjusted, pool_candidates
-from bitparity.stats.verdicts import WITHIN
+from bitparity.stats.paired import RESAMPLES, SEED, difference_intervals
 from bitparity.study.files import load_profile
 
 ALPHA = 0.05
-
-
-ComparisonKey = tuple[str, str]  # (benchmark, candidate)
 
 
 def compare(baseline: Source, candidates: Sequence[Source], margin: float | None = None) -> Outcome:
@@ -55,8 +51,8 @@ def compare(baseline: Source, candidates: Sequence[Source], margin: float | None
     groups = _groups([baseline, *candidates])
     first, *others = _labelled([_regrouped(source, groups) for source in (baseline, *candidates)])
     benchmarks = {name: _entry(results, margin) for name, results in first.benchmarks.items()}
-    pairings: dict[ComparisonKey, Pairing] = {}
-    failed: dict[ComparisonKey, list[str]] = {}
+    pairs: dict[ComparisonKey, PairedScores] = {}
+    forbidden: dict[ComparisonKey, list[str]] = {}
     for source in others:
         for name, results in first.benchmarks.items():
             theirs = _counterpart(name, first, source)
@@ -69,14 +65,19 @@ def compare(baseline: Source, candidates: Sequence[Source], margin: float | None
             entry.pairing[source.label] = Sides(baseline=sides[0], candidate=sides[1])
             found = _guards(first, source, name, results, theirs, pairing, entry.margin)
             entry.guards.extend(guard for guard in found if guard not in entry.guards)
-            failed[name, source.label] = sorted({guard.name for guard in found if guard.level == "error"})
+            forbidden[name, source.label] = sorted({guard.name for guard in found if guard.level == "error"})
             if pairing.scores is None:
                 entry.not_compared[source.label] = "no item has a score in both"
             else:
-                pairings[name, source.label] = pairing
-    if not pairings:
+                pairs[name, source.label] = pairing.scores
+                entry.subgroups[source.label] = _subgroups(pairing.scores, pairing.subgroups)
+    if not pairs:
         raise DataError(_nothing(first, others, benchmarks))
-    _fill(benchmarks, pairings, failed)
+    margins = {name: entry.margin for name, entry in benchmarks.items()}
+    judged = verdicts.judge(pairs, margins, forbidden)
+    for (name, label), each in judged.items():
+        benchmarks[name].comparisons[label] = _comparison(each, pairs[name, label])
+    pools = verdicts.pool_judged(pairs, margins, judged, least=2)
     return Outcome(
         schema=SCHEMA,
         variants={
@@ -85,7 +86,7 @@ def compare(baseline: Source, candidates: Sequence[Source], margin: float | None
         },
         benchmarks=benchmarks,
         only_in_candidates=_extra(first, others),
-        overall=_overall(benchmarks, pairings),
+        overall={label: Overall.model_validate(pooled.values()) for label, pooled in pools.items()},
     )
 
 
@@ -215,46 +216,23 @@ def _guards(
     return found
 
 
-def _fill(
-    benchmarks: Mapping[str, Benchmark],
-    pairings: Mapping[ComparisonKey, Pairing],
-    failed: Mapping[ComparisonKey, Sequence[str]],
-) -> None:
-    """The comparisons, p adjusted by Holm over benchmark x candidate; `failed` are the guards that forbid each."""
-    scores = {key: _scored(pairing) for key, pairing in pairings.items()}
-    found = {key: compare_pairs(pairs, margin=benchmarks[key[0]].margin) for key, pairs in scores.items()}
-    # of what a guard forbids nothing is claimed, so it is no member of the family
-    p_values = adjust_holm_by_key({key: result.p_value for key, result in found.items() if not failed[key]})
-    for (bench, name), result in found.items():
-        p_adjusted = p_values.get((bench, name))
-        entry, pairs = benchmarks[bench], scores[bench, name]
-        groups = [str(code) for code in pairs.cluster] if pairs.clustered else None
-        judged = asdict(result if p_adjusted is None else adjusted(result, p_adjusted))
-        if p_adjusted is None:
-            judged |= {"verdict": "invalid", "invalid_by": failed[bench, name], "loss_shown": False}
-        entry.comparisons[name] = Comparison(
-            baseline=float(pairs.baseline.mean()),
-            candidate=float(pairs.candidate.mean()),
-            baseline_ci95=mean_interval(pairs.baseline, groups=groups),
-            candidate_ci95=mean_interval(pairs.candidate, groups=groups),
-            p_adjusted=p_adjusted,
-            **judged,
-        )
-        entry.subgroups[name] = _subgroups(pairings[bench, name])
+def _comparison(judged: Judged, pairs: PairedScores) -> Comparison:
+    groups = [str(code) for code in pairs.cluster] if pairs.clustered else None
+    means = {
+        "items": pairs.items,
+        "baseline": float(pairs.baseline.mean()),
+        "candidate": float(pairs.candidate.mean()),
+        "baseline_ci95": mean_interval(pairs.baseline, groups=groups),
+        "candidate_ci95": mean_interval(pairs.candidate, groups=groups),
+    }
+    return Comparison.model_validate(means | judged.values())
 
 
-def _scored(pairing: Pairing) -> PairedScores:
-    assert pairing.scores is not None
-    return pairing.scores
-
-
-def _subgroups(pairing: Pairing) -> dict[str, Difference]:
+def _subgroups(pairs: PairedScores, subgroups: Sequence[str] | None) -> dict[str, Difference]:
     """Each subgroup's difference with its interval; no verdict, since the margin is for the whole."""
-    if pairing.subgroups is None:
-        return {}
-    pairs, labels = _scored(pairing), np.asarray(pairing.subgroups, dtype=object)
+    labels = np.asarray(subgroups or (), dtype=object)
     found = {}
-    for name in sorted(set(pairing.subgroups)):
+    for name in sorted(set(labels)):
         mask = labels == name
         groups = [str(code) for code in pairs.cluster[mask]]
         part = pair_scores(pairs.baseline[mask], pairs.candidate[mask], groups if len(set(groups)) > 1 else None)
@@ -272,34 +250,11 @@ def _subgroups(pairing: Pairing) -> dict[str, Difference]:
     return found
 
 
-def _overall(benchmarks: Mapping[str, Benchmark], pairings: Mapping[ComparisonKey, Pairing]) -> dict[str, Overall]:
-    """Each candidate's valid benchmarks pooled, where there are two or more, against the mean of their margins."""
-    used: dict[str, list[str]] = {}
-    for bench, name in pairings:
-        if benchmarks[bench].comparisons[name].verdict != "invalid":
-            used.setdefault(name, []).append(bench)
-    found = pool_candidates(
-        {key: _scored(pairing) for key, pairing in pairings.items()},
-        {bench: entry.margin for bench, entry in benchmarks.items()},
-        {name: valid for name, valid in used.items() if len(valid) > 1},
-    )
-    p_values = adjust_holm_by_key({name: pooled.p_value for name, pooled in found.items()})
-    return {
-        name: Overall(
-            **asdict(adjusted(pooled, p_values[name])) | {"benchmarks": used[name], "p_adjusted": p_values[name]}
-        )
-        for name, pooled in found.items()
-    }
-
-
-def exit_code(outcome: Outcome) -> int:
+def exit_code(found: Outcome) -> int:
     """0 fine, 1 a candidate is worse beyond its margin, 3 inconclusive, invalid or not compared everywhere."""
-    entries = outcome.benchmarks.values()
-    verdicts = {comparison.verdict for entry in entries for comparison in entry.comparisons.values()}
-    if "worse_beyond_margin" in verdicts:
-        return EXIT_WORSE
-    missing = any(entry.not_compared for entry in entries)
-    return 0 if verdicts <= WITHIN and not missing else EXIT_OPEN
+    entries = found.benchmarks.values()
+    outcomes = [verdicts.outcome(each.verdict) for entry in entries for each in entry.comparisons.values()]
+    return verdicts.exit_code([*outcomes, *("open" for entry in entries if entry.not_compared)])
 
 
 def write(path: Path, outcome: Outcome) -> None:

@@ -1,6 +1,6 @@
 """Typed model of the outcome of `bitparity compare` (schema `bitparity/comparison/1`).
 
-It has the shape of results.json: fractions throughout, and the order of the fields is the order in the file.
+It has the shape of results.json: fractions throughout, and a file has the fields in the order in which they were given.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from bitparity.results.schema import FinalVerdict, Guard, Interval, Part
-from bitparity.stats.verdicts import Verdict
+from bitparity.results import schema as results
+from bitparity.results.schema import Guard, Interval, Part, Whole
 
 SCHEMA: Literal["bitparity/comparison/1"] = "bitparity/comparison/1"
 
@@ -58,38 +58,17 @@ class Difference(Part):
     gained: int
 
 
-class Comparison(Part):
-    """A candidate against the baseline on one benchmark; see `stats.paired.Comparison`.
+class Comparison(results.Comparison):
+    """A candidate against the baseline on one benchmark. `baseline` and `candidate` are mean scores."""
 
-    `baseline` and `candidate` are mean scores. `p_adjusted` is None where the verdict is invalid. `invalid_by`, there
-    only then, names the guards that say so.
-    """
-
-    items: int
     baseline: float
     candidate: float
     baseline_ci95: Interval
     candidate_ci95: Interval
     samples: int
-    difference: float
-    ci95: Interval
     ci90: Interval
-    p_value: float
-    test: str
-    interval: str
-    lost: int
-    gained: int
-    recovery: float | None
-    recovery_ci95: Interval | None
-    rerun_ci95: Interval | None
-    mde: float | None
-    provable_margin: float | None
     margin: float
     alpha: float
-    loss_shown: bool
-    verdict: FinalVerdict
-    p_adjusted: float | None
-    invalid_by: tuple[str, ...] = ()
 
 
 class Benchmark(Part):
@@ -107,24 +86,14 @@ class Benchmark(Part):
     guards: list[Guard]
 
 
-class Overall(Part):
-    """A candidate's valid benchmarks pooled, each counting the same; see `stats.pooled.Pooled`."""
+class Overall(results.Overall):
+    """A candidate's valid benchmarks pooled, each counting the same."""
 
-    benchmarks: list[str]
-    difference: float
-    ci95: Interval
     ci90: Interval
-    p_value: float
-    recovery: float | None
-    recovery_ci95: Interval | None
-    margin: float
     alpha: float
-    loss_shown: bool
-    verdict: Verdict
-    p_adjusted: float
 
 
-class Outcome(Part):
+class Outcome(Whole):
     """The whole document. `only_in_candidates` names the benchmarks that the baseline does not have."""
 
     schema_: Literal["bitparity/comparison/1"] = Field(alias="schema")

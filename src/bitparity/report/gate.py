@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
-from bitparity.errors import EXIT_OPEN, EXIT_WORSE, RunError, UserInputError
+from bitparity.errors import RunError, UserInputError
 from bitparity.report.words import interval, margin, points, verdict_words
-from bitparity.results.schema import Benchmark, Comparison, Overall, Results
-from bitparity.stats.verdicts import WITHIN
+from bitparity.results import verdicts
+from bitparity.results.schema import Benchmark, Comparison, FinalVerdict, Overall, Results
 
 Outcome = Literal["passed", "failed", "open", "skipped"]
 
@@ -65,8 +65,7 @@ def judge(results: Results, require: Require = "every") -> list[Line]:
 
 def exit_code(lines: Sequence[Line]) -> int:
     """0 where all passed, 1 where a candidate is worse beyond its margin, else 3."""
-    outcomes = {line.outcome for line in lines}
-    return EXIT_WORSE if "failed" in outcomes else 0 if outcomes <= {"passed"} else EXIT_OPEN
+    return verdicts.exit_code(line.outcome for line in lines)
 
 
 def _single(name: str, bench: str, entry: Benchmark, results: Results) -> Line:
@@ -82,14 +81,11 @@ def _single(name: str, bench: str, entry: Benchmark, results: Results) -> Line:
     return _line(name, bench, comparison.verdict, words, unscored)
 
 
-def _line(name: str, bench: str, verdict: str, words: str, unscored: int) -> Line:
-    if verdict == "worse_beyond_margin":
-        return Line(name, bench, "failed", verdict, words)
-    if verdict not in WITHIN:
-        return Line(name, bench, "open", verdict, words)
-    if unscored:
+def _line(name: str, bench: str, verdict: FinalVerdict, words: str, unscored: int) -> Line:
+    outcome = verdicts.outcome(verdict)
+    if outcome == "passed" and unscored:
         return Line(name, bench, "open", "incomplete", f"incomplete: {unscored} samples have no score; so far {words}")
-    return Line(name, bench, "passed", verdict, words)
+    return Line(name, bench, outcome, verdict, words)
 
 
 def _overall(name: str, results: Results) -> Line:
@@ -103,7 +99,7 @@ def _overall(name: str, results: Results) -> Line:
     if invalid:
         words += f" (left out as invalid or without scores: {', '.join(invalid)})"
     missing = [bench for bench, entry in entries.items() if not entry.measured]
-    if missing and pooled.verdict in WITHIN:
+    if missing and verdicts.outcome(pooled.verdict) == "passed":
         return Line(name, "overall", "open", "incomplete", f"incomplete: {', '.join(missing)} not run; so far {words}")
     unscored = sum(_unscored(name, entry, results) for entry in entries.values() if entry.measured)
     return _line(name, "overall", pooled.verdict, words, unscored)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +28,10 @@ from bitparity.results.schema import (
     VariantEntry,
 )
 from bitparity.results.sheet import Scores, Sheet, read_sheet
+from bitparity.results.verdicts import ComparisonKey, judge, pool_judged
 from bitparity.schema import Study
-from bitparity.stats import paired as stats
 from bitparity.stats.arrays import PairedScores, pair_scores
 from bitparity.stats.intervals import mean_interval
-from bitparity.stats.multiple import adjust_holm_by_key
-from bitparity.stats.paired import compare_pairs
-from bitparity.stats.pooled import adjusted, pool_candidates
-from bitparity.stats.verdicts import within_margin_on_all
 from bitparity.store.environment import RunRecord
 from bitparity.store.jsonl import write_json
 from bitparity.store.run import Run
@@ -53,7 +48,7 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
             for restart in variant.restarts:
                 restart.reason = NOT_TOLD
     benchmarks: dict[str, Benchmark] = {}
-    pairs: dict[tuple[str, str], PairedScores] = {}
+    pairs: dict[ComparisonKey, PairedScores] = {}
     for spec in study.benchmarks:
         exam = load_if_frozen(run, spec.name)
         if exam is None:
@@ -67,7 +62,14 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
                 pairs[spec.name, name] = pair
         facts = validity.Facts(study, spec, exam, sheets, environment)
         benchmarks[spec.name] = _benchmark(run, facts, with_texts=with_texts)
-    _compare(study, benchmarks, pairs)
+    margins = {name: entry.margin for name, entry in benchmarks.items()}
+    forbidden = {(bench, name): _forbidden(benchmarks[bench].guards, name, study.baseline) for bench, name in pairs}
+    judged = judge(pairs, margins, forbidden, study.control)
+    for (bench, name), each in judged.items():
+        flips = (each.comparison.lost + each.comparison.gained) / each.comparison.items
+        entry = Comparison.pick(each.values(), flips=flips, control=name == study.control)
+        benchmarks[bench].comparisons[name] = entry
+    pools = pool_judged(pairs, margins, judged, study.control)
     return Results(
         schema=SCHEMA,
         study=StudyHeader(
@@ -78,7 +80,15 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
         ),
         variants={name: _variant(study, environment, name) for name in study.variants},
         benchmarks=benchmarks,
-        overall=_overall(study, benchmarks, pairs),
+        overall={
+            name: Overall.pick(
+                pools[name].values(),
+                control=name == study.control,
+                within_margin_on_all=pools[name].within_margin_on_all,
+            )
+            for name in _compared(study)
+            if name in pools
+        },
     )
 
 
@@ -133,33 +143,9 @@ def _benchmark(run: Run, facts: validity.Facts, *, with_texts: bool) -> Benchmar
     )
 
 
-def _compare(study: Study, benchmarks: Mapping[str, Benchmark], pairs: Mapping[tuple[str, str], PairedScores]) -> None:
-    """Fill in the comparisons; the p-values are adjusted by Holm over benchmark x candidate, the control apart.
-
-    A guard of level "error" on the baseline, on the candidate or on all makes the verdict invalid. Nothing is
-    claimed of such a comparison, so it has no adjusted p-value and does not count in the family.
-    """
-    found = {key: compare_pairs(pair, margin=benchmarks[key[0]].margin) for key, pair in pairs.items()}
-    failed = {(bench, name): _failed(benchmarks[bench].guards, name, study.baseline) for bench, name in found}
-    values = _holm({key: c.p_value for key, c in found.items() if not failed[key]}, study.control)
-    for (bench, name), comparison in found.items():
-        p_adjusted = values.get((bench, name))
-        result = comparison if p_adjusted is None else adjusted(comparison, p_adjusted)
-        invalid_by = failed[bench, name] if p_adjusted is None else None
-        benchmarks[bench].comparisons[name] = _comparison(result, p_adjusted, invalid_by, control=name == study.control)
-
-
-def _failed(guards: Sequence[Guard], *variants: str) -> list[str]:
+def _forbidden(guards: Sequence[Guard], *variants: str) -> list[str]:
     """The names of the guards that make a comparison of these variants invalid."""
     return [guard.name for guard in guards if guard.forbids(*variants)]
-
-
-def _holm(p_values: Mapping[tuple[str, str], float], control: str | None) -> dict[tuple[str, str], float]:
-    """The adjusted p-values by (benchmark, variant). The control asks another question and is a family of its own."""
-    values: dict[tuple[str, str], float] = {}
-    for family in (False, True):
-        values |= adjust_holm_by_key({key: p for key, p in p_values.items() if (key[1] == control) == family})
-    return {key: values[key] for key in p_values}
 
 
 def _score(sheet: Sheet, groups: Sequence[str] | None, *, with_texts: bool) -> Score:
@@ -200,33 +186,6 @@ def _picked(groups: Sequence[str] | None, mask: NDArray[np.bool_]) -> list[str] 
     return None if groups is None else [group for group, keep in zip(groups, mask, strict=True) if keep]
 
 
-def _comparison(
-    result: stats.Comparison, p_adjusted: float | None, invalid_by: list[str] | None, *, control: bool
-) -> Comparison:
-    invalid: dict[str, Any] = {} if invalid_by is None else {"invalid_by": invalid_by}
-    return Comparison(
-        items=result.items,
-        difference=result.difference,
-        ci95=result.ci95,
-        interval=result.interval,
-        rerun_ci95=result.rerun_ci95,
-        p_value=result.p_value,
-        p_adjusted=p_adjusted,
-        test=result.test,
-        lost=result.lost,
-        gained=result.gained,
-        flips=(result.lost + result.gained) / result.items,
-        recovery=result.recovery,
-        recovery_ci95=result.recovery_ci95,
-        mde=result.mde,
-        provable_margin=result.provable_margin,
-        loss_shown=result.loss_shown and not invalid,
-        verdict="invalid" if invalid else result.verdict,
-        control=control,
-        **invalid,
-    )
-
-
 def _subgroups(exam: Exam, sheets: Mapping[str, Sheet]) -> dict[str, Subset]:
     names = sorted({entry.item.subgroup for entry in exam.items if entry.item.subgroup is not None})
     labels = np.array([entry.item.subgroup or "" for entry in exam.items])
@@ -241,36 +200,6 @@ def _subgroups(exam: Exam, sheets: Mapping[str, Sheet]) -> dict[str, Subset]:
 
 def _mean(scores: Scores) -> float | None:
     return None if np.isnan(scores).all() else float(np.nanmean(scores))
-
-
-def _overall(
-    study: Study, benchmarks: Mapping[str, Benchmark], pairs: Mapping[tuple[str, str], PairedScores]
-) -> dict[str, Overall]:
-    """Per candidate, its valid benchmarks pooled, against the mean of their margins; Holm over the candidates."""
-    used = {
-        name: [b for b, n in pairs if n == name and benchmarks[b].comparisons[n].verdict != "invalid"]
-        for name in _compared(study)
-    }
-    found = pool_candidates(pairs, {bench: entry.margin for bench, entry in benchmarks.items()}, used)
-    values = _holm({("overall", name): pooled.p_value for name, pooled in found.items()}, study.control)
-    verdicts = {name: adjusted(pooled, values["overall", name]) for name, pooled in found.items()}
-    return {
-        name: Overall(
-            benchmarks=used[name],
-            control=name == study.control,
-            difference=pooled.difference,
-            ci95=pooled.ci95,
-            p_value=pooled.p_value,
-            p_adjusted=values["overall", name],
-            recovery=pooled.recovery,
-            recovery_ci95=pooled.recovery_ci95,
-            margin=pooled.margin,
-            loss_shown=pooled.loss_shown,
-            verdict=pooled.verdict,
-            within_margin_on_all=within_margin_on_all(benchmarks[b].comparisons[name].verdict for b in used[name]),
-        )
-        for name, pooled in verdicts.items()
-    }
 
 
 def write(run: Run, *, with_texts: bool = True) -> Results:

@@ -6,11 +6,13 @@ or "not defined", never zero. docs/files.md explains every field. The order of t
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from bitparity.stats.verdicts import Verdict
+from bitparity.store.document import Document
 from bitparity.store.environment import Generation
 
 SCHEMA: Literal["bitparity/results/1"] = "bitparity/results/1"
@@ -21,14 +23,26 @@ FinalVerdict = Verdict | Literal["invalid"]
 Level = Literal["error", "warning"]
 
 
-class Part(BaseModel):
-    """Base of every part of the document. A field that was not given stays out of the file."""
+class Part(Document):
+    """Base of the parts of a document, which have no other keys. A field that was not given stays out of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def pick(cls, values: Mapping[str, object], **more: object) -> Self:
+        """Build it from those of the values that it has a field for, and from `more`."""
+        known = {**values, **more}
+        return cls.model_validate({name: known[name] for name in cls.model_fields if name in known})
+
+
+class Whole(BaseModel):
+    """Base of a whole document."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def document(self) -> dict[str, Any]:
-        """The part as plain dictionaries, as it stands in the file."""
-        return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
+        """The document as plain dictionaries, as it stands in the file."""
+        return self.model_dump(mode="json", by_alias=True)
 
 
 class Guard(Part):
@@ -93,7 +107,8 @@ class Score(Part):
 class Comparison(Part):
     """A candidate, or the control, against the baseline on one benchmark; see `stats.paired.Comparison`.
 
-    `p_adjusted` is None where the verdict is invalid. `invalid_by`, there only then, names the guards that say so.
+    `flips` is the share of items lost or gained. `p_adjusted` is None where the verdict is invalid. `invalid_by`, there
+    only then, names the guards that say so.
     """
 
     items: int
@@ -106,14 +121,14 @@ class Comparison(Part):
     test: str
     lost: int
     gained: int
-    flips: float
+    flips: float | None = None
     recovery: float | None
     recovery_ci95: Interval | None
     mde: float | None
     provable_margin: float | None
     loss_shown: bool
     verdict: FinalVerdict
-    control: bool
+    control: bool = False
     invalid_by: tuple[str, ...] = ()
 
 
@@ -139,15 +154,15 @@ class Benchmark(Part):
     available: int = 0
     samples: int = 0
     margin: float
-    data: JsonObject = {}
-    scores: dict[str, Score] = {}
-    comparisons: dict[str, Comparison] = {}
-    subgroups: dict[str, Subset] = {}
-    guards: list[Guard] = []
-    execution: dict[str, JsonObject | None] = {}
-    verdicts: dict[str, dict[str, int]] = {}
-    rates: dict[str, dict[str, float]] = {}
-    platforms: dict[str, Subset] = {}
+    data: JsonObject = Field(default_factory=dict)
+    scores: dict[str, Score] = Field(default_factory=dict)
+    comparisons: dict[str, Comparison] = Field(default_factory=dict)
+    subgroups: dict[str, Subset] = Field(default_factory=dict)
+    guards: list[Guard] = Field(default_factory=list)
+    execution: dict[str, JsonObject | None] = Field(default_factory=dict)
+    verdicts: dict[str, dict[str, int]] = Field(default_factory=dict)
+    rates: dict[str, dict[str, float]] = Field(default_factory=dict)
+    platforms: dict[str, Subset] = Field(default_factory=dict)
 
     @property
     def measured(self) -> bool:
@@ -159,7 +174,7 @@ class Overall(Part):
     """A candidate's valid benchmarks pooled, each counting the same; see `stats.pooled.Pooled`."""
 
     benchmarks: list[str]
-    control: bool
+    control: bool = False
     difference: float
     ci95: Interval
     p_value: float
@@ -169,10 +184,10 @@ class Overall(Part):
     margin: float
     loss_shown: bool
     verdict: Verdict
-    within_margin_on_all: bool
+    within_margin_on_all: bool = False
 
 
-class Results(Part):
+class Results(Whole):
     """The whole document. `overall` has the candidates, and the control, that have a valid benchmark."""
 
     schema_: Literal["bitparity/results/1"] = Field(alias="schema")
