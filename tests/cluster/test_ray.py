@@ -161,7 +161,7 @@ def test_mig_slices_are_shown_to_actors_one_by_one_by_their_uuid(tmp_path: Path)
         "import sys\n"
         "study = load_study(Path(sys.argv[1]))\n"
         "with r.connected('auto'):\n"
-        "    pool = r.RayPool(study.variants, {n: {} for n in study.variants}, lambda name, data: None)\n"
+        "    pool = r.RayPool(study.variants, {n: {} for n in study.variants}, Path(sys.argv[1]).parent)\n"
         "    seen = set()\n"
         "    while len(seen) < 2:\n"
         "        seen |= {event.device for event in pool.poll()}\n"

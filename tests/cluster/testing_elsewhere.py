@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bitparity.cluster import ray_testers
 from bitparity.cluster.ray_pool import connected, nodes
-from bitparity.generation.prepare import open_models, prepare
+from bitparity.generation.prepare import prepare
 from bitparity.grading.rules import Job, grade_job
 from bitparity.progress.events import Events
 from bitparity.records import Grade, Sample
@@ -25,7 +25,7 @@ def main(address: str, file: str, out: str) -> None:
     with (
         connected(address),
         WritableRun(Path(out), study) as run,
-        prepare(study, run, open_models(study), Events()) as prepared,
+        prepare(study, run, Events()) as prepared,
     ):
         elsewhere = [{**node, "NodeManagerHostname": "elsewhere"} for node in nodes()]
         testers = ray_testers.Testers(prepared, elsewhere, gpus=False)

@@ -14,7 +14,7 @@ from support import Cli, write_jsonl, write_yaml
 from bitparity.benchmarks import registry as benchmarks
 from bitparity.benchmarks.contract import Benchmark, Info
 from bitparity.exam.frozen import Exam, ExamItem
-from bitparity.generation.chains import ItemChains, generate
+from bitparity.generation.chains import ItemChains, generate_samples
 from bitparity.records import Completion, Grade, Item, Prompt, Request, Sample, Sampling
 from bitparity.store.jsonl import read_lines
 from bitparity.store.run import Run
@@ -71,7 +71,7 @@ def test_every_step_is_asked_once_after_those_before_it(batched: bool) -> None:
     frozen, engine = exam(3, 1, 2), Fake()
     chains = ItemChains(frozen, 2, {}, make, None)
     assert chains.missing() == 6
-    bursts = generate(engine, first(frozen, 2), {"steps": chains}, list if batched else None)
+    bursts = generate_samples(engine, first(frozen, 2), {"steps": chains}, list if batched else None)
     got = [(s.item, s.sample) for burst in bursts for s in burst]
     assert sorted(got) == sorted((e.item.id, k) for e in frozen.items for k in range(2))
     for place, (item, sample) in enumerate(got):
@@ -85,7 +85,7 @@ def test_what_follows_from_an_answer_does_not_wait_for_all_others() -> None:
     """An engine that takes a request whenever it has given an answer: the chain is over long before the rest."""
     frozen, engine = exam(3), Fake()
     others = [replace(request(f"o{n}", 0), benchmark="others") for n in range(50)]
-    list(generate(engine, [*first(frozen), *others], {"steps": ItemChains(frozen, 1, {}, make, None)}, None))
+    list(generate_samples(engine, [*first(frozen), *others], {"steps": ItemChains(frozen, 1, {}, make, None)}, None))
     places = {r.item: place for place, r in enumerate(engine.asked)}
     assert len(places) == 53
     assert places["a1"] < places["a2"] < places["a3"] < 10
@@ -94,7 +94,7 @@ def test_what_follows_from_an_answer_does_not_wait_for_all_others() -> None:
 
 def test_an_engine_with_fixed_batches_gets_each_depth_whole() -> None:
     frozen, engine = exam(3, 1, 2), Fake()
-    list(generate(engine, first(frozen), {"steps": ItemChains(frozen, 1, {}, make, None)}, list))
+    list(generate_samples(engine, first(frozen), {"steps": ItemChains(frozen, 1, {}, make, None)}, list))
     assert engine.runs == [["a1", "b1", "c1"], ["a2", "c2"], ["a3"]]
 
 
@@ -102,7 +102,11 @@ def test_an_engine_with_fixed_batches_gets_each_depth_whole() -> None:
 @pytest.mark.parametrize("stop", range(9))
 def test_a_run_stopped_anywhere_goes_on_to_the_same_requests(stop: int, batched: bool) -> None:
     frozen, whole = exam(3, 1, 2, 3), Fake()
-    list(generate(whole, first(frozen), {"steps": ItemChains(frozen, 1, {}, make, None)}, list if batched else None))
+    list(
+        generate_samples(
+            whole, first(frozen), {"steps": ItemChains(frozen, 1, {}, make, None)}, list if batched else None
+        )
+    )
     expected = {r.item: r for r in whole.asked}
     stored: dict[tuple[str, int], Sample] = {}
     for engine in (Fake(stop), Fake()):
@@ -113,7 +117,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_requests(stop: int, batched:
 
         begin = batches(first(frozen))
         try:
-            for burst in generate(engine, begin, {"steps": chains}, batches if batched else None):
+            for burst in generate_samples(engine, begin, {"steps": chains}, batches if batched else None):
                 stored.update({(s.item, s.sample): s for s in burst})
         except RuntimeError:
             continue
@@ -130,7 +134,11 @@ def test_a_failed_answer_stops_its_chain_and_no_other(batched: bool) -> None:
                 yield failed if burst[0].item == "a2" else burst
 
     frozen, engine = exam(3, 2), Failing()
-    list(generate(engine, first(frozen), {"steps": ItemChains(frozen, 1, {}, make, None)}, list if batched else None))
+    list(
+        generate_samples(
+            engine, first(frozen), {"steps": ItemChains(frozen, 1, {}, make, None)}, list if batched else None
+        )
+    )
     assert sorted(r.item for r in engine.asked) == ["a1", "a2", "b1", "b2"]
 
 
@@ -138,7 +146,11 @@ def test_a_failed_answer_stops_its_chain_and_no_other(batched: bool) -> None:
 def test_earlier_answers_that_fill_the_context_cut_the_next_one_off(batched: bool) -> None:
     frozen, engine = exam(3), Fake()
     chains = ItemChains(frozen, 1, {}, make, context=SAMPLING.max_tokens + 4)
-    got = [s for burst in generate(engine, first(frozen), {"steps": chains}, list if batched else None) for s in burst]
+    got = [
+        s
+        for burst in generate_samples(engine, first(frozen), {"steps": chains}, list if batched else None)
+        for s in burst
+    ]
     assert [(s.item, s.finish, s.tokens) for s in got] == [("a1", "stop", 1), ("a2", "length", 0), ("a3", "length", 0)]
     assert all(s.error is None for s in got)
 

@@ -8,7 +8,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ from bitparity.cluster.serving import Message, sample_of, without_place
 from bitparity.hardware.nvml import read_machine
 from bitparity.records import Request
 from bitparity.schema import Variant
+from bitparity.store.environment import Facts
 
 NODES_SECONDS = 5.0  # between two looks at which nodes there are
 WAIT_SECONDS = 0.5  # for an event
@@ -132,17 +133,12 @@ class _Actor:
 class RayPool:
     """The devices of the cluster that this process is connected to; see `pool.Pool`.
 
-    `identities` are the checkpoints as the driver knows them, `log` takes what an engine printed, by file name.
+    `identities` are the checkpoints as the driver knows them; what engines print goes into the folder `logs`.
     """
 
-    def __init__(
-        self,
-        variants: Mapping[str, Variant],
-        identities: Mapping[str, Mapping[str, Any]],
-        log: Callable[[str, bytes], None],
-    ) -> None:
+    def __init__(self, variants: Mapping[str, Variant], identities: Mapping[str, Facts], logs: Path) -> None:
         self._variants = {name: without_place(variant) for name, variant in variants.items()}
-        self._identities, self._log = identities, log
+        self._identities, self._logs = identities, logs
         self._gpus = max(map(gpus_of, variants.values()))
         self._actors: dict[str, _Actor] = {}
         self._waiting: dict[Any, str] = {}  # what an actor was asked, and its device
@@ -243,8 +239,7 @@ class RayPool:
         elif kind == "refused":
             yield Refused(device, *values)
         else:
-            name, data = values
-            self._log(f"{name}-{device}.log", data)
+            self._log(values[0], device, values[1])
 
     def _lose(self, device: str, actor: _Actor, reason: str) -> list[Event]:
         del self._actors[device]
@@ -254,6 +249,10 @@ class RayPool:
         self._retry[actor.seat] = self.now() + delay, min(most, 2 * delay)
         return [Lost(device, reason)] if actor.place is not None else []
 
+    def _log(self, variant: str, device: str, data: bytes) -> None:
+        with (self._logs / f"{variant}-{device}.log").open("ab") as file:
+            file.write(data)
+
     def place(self, device: str) -> dict[str, Any]:
         """Where a device is: host and visible devices."""
         place = self._actors[device].place or {}
@@ -261,7 +260,7 @@ class RayPool:
 
     def load(self, device: str, variant: str) -> None:
         """See `pool.Pool`."""
-        self._log(f"{variant}-{device}.log", b"")  # an engine that prints nothing has a log too
+        self._log(variant, device, b"")  # an engine that prints nothing has a log too
         asked = self._variants[variant].model_dump(mode="json")
         self._actors[device].handle.load.remote(variant, asked, self._identities[variant])
 

@@ -166,7 +166,7 @@ Batches = Callable[[Sequence[Request]], list[Request]]
 """Divides requests into the fixed batches that an engine computes, without those that are answered."""
 
 
-def generate(
+def generate_samples(
     run_engine: RunEngine, requests: Sequence[Request], chains: Chains, batches: Batches | None
 ) -> Iterator[list[Sample]]:
     """The samples of requests and of all that builds on them, in bursts; each must be stored before the next is taken.

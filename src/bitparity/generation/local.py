@@ -1,98 +1,97 @@
-"""Runs a study: what is missing -> engine -> store -> grades. The same call continues an unfinished run.
-
-run_study(load_study(Path("study.yaml")), Path("artifacts/my-study"), make_progress())
-"""
+"""Executor for the device of this host: one variant after another."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
 
 from bitparity.errors import ChangedModelError, EngineError
-from bitparity.generation.background import BackgroundJobs
-from bitparity.generation.chains import generate
+from bitparity.generation.chains import generate_samples
 from bitparity.generation.engine_starter import EngineStarter
 from bitparity.generation.plan import VariantPlan, longest_first, plan_variant
-from bitparity.generation.prepare import Prepared
+from bitparity.generation.prepare import Prepared, with_folder
 from bitparity.generation.recorder import Recorder
 from bitparity.generation.restarts import Restarts
-from bitparity.generation.session import record_engine, show_start
+from bitparity.generation.session import Session
 from bitparity.grading.live import idle_cores
 from bitparity.models.checkpoint import weight_files
 from bitparity.models.prefetch import read_ahead
-from bitparity.progress.events import GENERATING, Events, PhaseChanged, TokensComputed, VariantEnded
-from bitparity.schema import Variant
-from bitparity.store.environment import join_sent
+from bitparity.progress.events import GENERATING, PhaseChanged, TokensComputed
+from bitparity.schema import Study, Variant
+from bitparity.store.run import Run
 
 NEARLY_DONE = 0.1  # share of a variant's samples at whose rest the next variant is made ready
 
 
-class _Turn:
-    """One variant's turn at the device. `following` is the variant that comes next, if any."""
+@contextmanager
+def local_executor() -> Iterator[LocalExecutor]:
+    """The executor for this host's device; its engines end with the block."""
+    with EngineStarter() as engines:
+        yield LocalExecutor(engines)
 
-    def __init__(
-        self,
-        prepared: Prepared,
-        name: str,
-        engines: EngineStarter,
-        events: Events,
-        background: BackgroundJobs,
-        following: list[str],
-    ) -> None:
-        self.prepared, self.name, self.events = prepared, name, events
-        self._engines, self._background = engines, background
-        self._following = following
 
-    def take(self, work: VariantPlan) -> None:
-        """Answer what is missing; an engine that dies is started again with what is left."""
-        restarts = Restarts(self.prepared, self.name, self.events)
+class LocalExecutor:
+    """Generates on the device of this host. See `executor.Executor`."""
+
+    def __init__(self, engines: EngineStarter) -> None:
+        self._engines = engines
+
+    def preload(self, study: Study, run: Run) -> None:
+        """Begin to load the first variant of a new run; one that goes on may have nothing to ask of it."""
+        if not any(run.exam_path(spec.name).exists() for spec in study.benchmarks):
+            name, variant = next(iter(study.variants.items()))
+            self._engines.launch(with_folder(name, variant), run.log_path(name))
+
+    def generate(self, session: Session, plans: Mapping[str, VariantPlan]) -> Iterator[str]:
+        """Generate what is missing of each variant in turn. See `executor.Executor`."""
+        waiting = [name for name, plan in plans.items() if plan.missing]
+        for name, plan in plans.items():
+            if plan.missing:
+                waiting.remove(name)
+                self._generate_variant(session, name, plan, waiting[0] if waiting else None)
+            yield name
+
+    def _generate_variant(self, session: Session, name: str, plan: VariantPlan, following: str | None) -> None:
+        """Generate what is missing of a variant; an engine that dies is started again with what is left."""
+        restarts = Restarts(session.prepared, name, session.events)
         while True:
             try:
-                self._answer(work, restarts.variant)
-                self.events.emit(VariantEnded(self.name))
-                return
+                self._run_engine(session, name, restarts.variant, plan, following)
+                return session.end(name)
             except (EngineError, ChangedModelError) as error:
                 if isinstance(error, ChangedModelError) or not restarts.again(error):
-                    self.prepared.outcome.failures[self.name] = str(error)
-                    self.events.emit(VariantEnded(self.name, str(error)))
-                    return
-            work = plan_variant(self.prepared, self.name)
+                    return session.end(name, str(error))
+            plan = plan_variant(session.prepared, name)
 
-    def _answer(self, work: VariantPlan, variant: Variant) -> None:
-        name, prepared = self.name, self.prepared
-        show_start(prepared, name, self.events)
+    def _run_engine(
+        self, session: Session, name: str, variant: Variant, plan: VariantPlan, following: str | None
+    ) -> None:
+        """Load a variant and generate; when little is left, make the `following` variant ready."""
+        prepared, events = session.prepared, session.events
+        session.start(name)
         with ExitStack() as stack:
             engine = stack.enter_context(self._engines.start(variant, prepared.run.log_path(name)))
-            engine.on_progress = lambda count: self.events.emit(TokensComputed(name, count))
-            engine.on_sent = partial(_record_sent, prepared, name)
-            record_engine(prepared, name, engine.facts)
-            recorder = stack.enter_context(Recorder(prepared, name, self.events, idle_cores(variant, engine.facts)))
-            work = longest_first(prepared, name, work)
-            left = total = work.missing
-            ready = False
-            self.events.emit(PhaseChanged(name, GENERATING))
+            engine.on_progress = lambda count: events.emit(TokensComputed(name, count))
+            engine.on_sent = partial(session.record_sent, name)
+            session.record_engine(name, engine.facts)
+            recorder = stack.enter_context(Recorder(prepared, name, events, idle_cores(variant, engine.facts)))
+            plan = longest_first(prepared, name, plan)
+            left = plan.missing
+            nearly_done = NEARLY_DONE * left
+            events.emit(PhaseChanged(name, GENERATING))
             with recorder.timed():
-                for burst in generate(engine.run, work.requests, work.chains, work.batches):
+                for burst in generate_samples(engine.run, plan.requests, plan.chains, plan.batches):
                     recorder.store(burst)
                     left -= len(burst)
-                    if not ready and left <= NEARLY_DONE * total:
-                        ready = True
-                        self._make_ready()
-            self._background.put(recorder.keep_grading())
+                    if following is not None and left <= nearly_done:
+                        self._make_ready(prepared, following)
+                        following = None
+            session.background.put(recorder.keep_grading())
             engine.close(at_once=True)  # all it gave is stored, and the next one waits for the device
 
-    def _make_ready(self) -> None:
-        """The next variant's weights into the page cache, and its engine's libraries into memory."""
-        for name in self._following:
-            model, variant = self.prepared.models[name], self.prepared.study.variants[name]
-            self._engines.warm(model.loadable(variant), self.prepared.run.log_path(name))
-            if model.folder is not None:
-                read_ahead(weight_files(model.folder))
-
-
-def _record_sent(prepared: Prepared, name: str, benchmark: str, values: dict[str, Any]) -> None:
-    """Note the sampling values of a benchmark's first request, again where another session sends others."""
-    known = prepared.environment.variants[name].sent.setdefault(benchmark, [])
-    if join_sent(known, [values]):
-        prepared.note()
+    def _make_ready(self, prepared: Prepared, name: str) -> None:
+        """Read a variant's weights into the page cache, and its engine's libraries into memory."""
+        self._engines.warm(prepared.loadable(name), prepared.run.log_path(name))
+        if (folder := prepared.models[name].folder) is not None:
+            read_ahead(weight_files(folder))

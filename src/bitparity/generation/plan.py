@@ -16,6 +16,7 @@ from bitparity.generation.prepare import Prepared
 from bitparity.grading.passes import opens_reasoning
 from bitparity.grading.rules import completion_of
 from bitparity.models.checkpoint import context_length
+from bitparity.progress.events import Events, VariantEnded, VariantPlanned
 from bitparity.records import Request, RequestKey, Sample, SampleKeys
 from bitparity.schema import BenchmarkSpec
 
@@ -63,6 +64,19 @@ class _Done(Container[RequestKey]):
         return isinstance(key, tuple) and key[1:] in self._keys[key[0]]
 
 
+def plan_study(prepared: Prepared, events: Events) -> dict[str, VariantPlan]:
+    """The plan of each variant; listeners are told, also that a variant without missing samples is finished.
+
+    Raises ModelError where a variant cannot be asked the exam.
+    """
+    plans = {name: plan_variant(prepared, name) for name in prepared.study.variants}
+    for name, plan in plans.items():
+        events.emit(VariantPlanned(name, plan.counts))
+        if not plan.missing:
+            events.emit(VariantEnded(name))
+    return plans
+
+
 def plan_variant(prepared: Prepared, name: str) -> VariantPlan:
     """The requests that a variant still has to answer.
 
@@ -77,16 +91,19 @@ def plan_variant(prepared: Prepared, name: str) -> VariantPlan:
     done: dict[str, SampleKeys] = {}
     plan = VariantPlan(())
     undivided: dict[str, int] = {}  # benchmarks that a shard has whole or not at all
-    for number, spec, whole in prepared.numbered_exams():
+    for spec, whole in prepared.asked:
         check_lengths(whole, name, context)
         exam = whole if shard is None or fixed else shard.part(whole)
         samples = samples_asked(exam, spec)
         requests[spec.name] = examinee.requests(exam, spec.model_copy(update={"samples": samples}))
         done[spec.name] = prepared.done(name, spec.name)
         plan.counts[spec.name] = len(done[spec.name]), len(exam.items) * samples
-        if exam.chained and fixed:
+        if not exam.chained:
+            continue
+        number = prepared.study.benchmarks.index(spec)
+        if fixed:
             undivided[spec.name] = number
-        if exam.chained and (shard is None or not fixed or shard.has_benchmark(number)):
+        if shard is None or not fixed or shard.has_benchmark(number):
             known = prepared.run.samples(name, spec.name)
             make = _follow_up(examinee, exam, spec)
             plan.chains[spec.name] = ItemChains(exam, spec.samples, known, make, context)

@@ -1,7 +1,7 @@
-"""What a run needs before an engine answers: models, exams, graders, and what each variant still has to do.
+"""Preparation of a run: models, exams and graders, before an engine answers.
 
-with prepare(study, run, models, events) as prepared:
-    work = plan_variant(prepared, "fp8")
+with prepare(study, run, events) as prepared:
+    plan = plan_variant(prepared, "fp8")
 """
 
 from __future__ import annotations
@@ -11,24 +11,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_jsonable_python
 
 from bitparity.engines.registry import engine_of
 from bitparity.errors import GatedDataError, ModelError, RunError, UnavailableError
 from bitparity.exam.build import build_exam
-from bitparity.exam.frozen import Exam, load_if_frozen, save_exam
+from bitparity.exam.frozen import Exam, groups_of, load_if_frozen, samples_asked, save_exam
+from bitparity.exam.rendering import Renderer
 from bitparity.generation.shards import Shard, claim
 from bitparity.grading.passes import Grader, open_graders
 from bitparity.models.checkpoint import model_type, resolve_model, resolve_tokenizer
 from bitparity.models.identity import differing, identity_of, other_tokenizer, tokenizer_identity
-from bitparity.progress.events import Events
+from bitparity.progress.events import BenchmarkSkipped, Events, ExamFrozen
 from bitparity.records import SampleKeys
 from bitparity.schema import BenchmarkSpec, Study, Variant
-from bitparity.store.environment import RunRecord, VariantRecord, this_invocation
+from bitparity.store.environment import Facts, RunRecord, VariantRecord, this_invocation
 from bitparity.store.run import WritableRun
-
-if TYPE_CHECKING:
-    from bitparity.exam.rendering import Renderer
 
 
 @dataclass(slots=True)
@@ -45,12 +44,8 @@ class Model:
     """A variant's files: where they lie, what they are, and its tokenizer (None for recorded answers)."""
 
     folder: Path | None
-    identity: dict[str, Any]
-    renderer: Renderer | None
-
-    def loadable(self, variant: Variant) -> Variant:
-        """The variant as its engine is given it: a hub id has become the folder that was looked at."""
-        return variant if self.folder is None else variant.model_copy(update={"model": str(self.folder)})
+    identity: Facts
+    renderer: Renderer | None = None
 
 
 @dataclass(slots=True)
@@ -74,51 +69,53 @@ class Prepared:
         return self._done[name, benchmark]
 
     @property
-    def reference(self) -> Renderer | None:
-        """The tokenizer that makes the exams."""
-        return reference_renderer(self.study, self.models)
-
-    def numbered_exams(self) -> Iterator[tuple[int, BenchmarkSpec, Exam]]:
-        """(number in the study, benchmark, exam) of the benchmarks that are run."""
-        for number, spec in enumerate(self.study.benchmarks):
-            if spec.name in self.exams:
-                yield number, spec, self.exams[spec.name]
+    def asked(self) -> list[tuple[BenchmarkSpec, Exam]]:
+        """The benchmarks that are run, with their exams, in the study's order."""
+        return [(spec, self.exams[spec.name]) for spec in self.study.benchmarks if spec.name in self.exams]
 
     @property
     def tested(self) -> set[str]:
         """The benchmarks whose answers are code that is run."""
         return {name for name, grader in self.graders.items() if grader.benchmark.runs_code}
 
-    def note(self) -> None:
+    @property
+    def reference(self) -> Renderer | None:
+        """The tokenizer that makes the exams."""
+        return reference_renderer(self.study, self.models)
+
+    def save_environment(self) -> None:
         """Write environment.json."""
         self.run.update_environment(self.environment)
 
     def loadable(self, name: str) -> Variant:
-        """A variant as its engine is given it."""
-        return self.models[name].loadable(self.study.variants[name])
+        """A variant as its engine is given it: a hub id has become the folder that was looked at."""
+        variant, folder = self.study.variants[name], self.models[name].folder
+        return variant if folder is None else variant.model_copy(update={"model": str(folder)})
 
 
 @contextmanager
 def prepare(
-    study: Study,
-    run: WritableRun,
-    models: dict[str, Model],
-    events: Events,
-    *,
-    unsafe_exec: bool = False,
-    shard: Shard | None = None,
+    study: Study, run: WritableRun, events: Events, *, unsafe_exec: bool = False, shard: Shard | None = None
 ) -> Iterator[Prepared]:
-    """Freeze the exams and open the graders of a study whose models are opened.
+    """Open the models, freeze the exams and open the graders of a study.
 
     Raises RunError, DataError, ModelError or SandboxError where the study cannot be run as it stands.
     """
+    models = open_models(study)
     environment = _checked_environment(run, study, models, shard)
     outcome = Outcome(run)
     with open_graders(run, study, outcome.not_run, unsafe_exec) as graders:
-        frozen = _freeze_exams(run, study, models, outcome, events)
+        exams = _freeze_exams(run, study, reference_renderer(study, models), outcome.not_run, events)
         environment.not_run = outcome.not_run
-        run.update_environment(environment)
-        yield Prepared(run, study, models, frozen, graders, environment, outcome, shard)
+        prepared = Prepared(run, study, models, exams, graders, environment, outcome, shard)
+        prepared.save_environment()
+        for spec, exam in prepared.asked:
+            ids = [entry.item.id for entry in exam.items]
+            samples, budget = samples_asked(exam, spec), exam.sampling.max_tokens
+            events.emit(ExamFrozen(spec.name, ids, samples, groups_of(exam), budget))
+        for name, reason in outcome.not_run.items():
+            events.emit(BenchmarkSkipped(name, reason))
+        yield prepared
 
 
 def open_models(study: Study) -> dict[str, Model]:
@@ -126,64 +123,61 @@ def open_models(study: Study) -> dict[str, Model]:
 
     Raises ModelError naming the variant.
     """
-    own = [name for name in study.variants if name != study.control]
+    own = {name: variant for name, variant in study.variants.items() if name != study.control}
     renderers: dict[str, Renderer] = {}
     with ThreadPoolExecutor() as pool:  # hashing weights is most of it, and takes one core a file
-        hashed = {name: pool.submit(_open_files, name, study.variants[name]) for name in own}
-        models = {name: _with_renderer(name, study.variants[name], hashed[name].result(), renderers) for name in own}
+        hashed = {name: pool.submit(_open_files, name, variant) for name, variant in own.items()}
+        models = {name: _with_renderer(name, own[name], model.result(), renderers) for name, model in hashed.items()}
     if (control := study.control) is not None:
         recorded = engine_of(study.variants[control].engine).recorded  # a recording of its own
         models[control] = _open_files(control, study.variants[control]) if recorded else models[study.baseline]
     return {name: models[name] for name in study.variants}
 
 
-def found(name: str, variant: Variant) -> Variant:
+def with_folder(name: str, variant: Variant) -> Variant:
     """The variant with its model's folder, before anything of it is read. Raises ModelError naming the variant."""
     if not engine_of(variant.engine).has_local_weights:
         return variant
-    try:
+    with _naming(name):
         return variant.model_copy(update={"model": str(resolve_model(variant))})
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Errors of models say which variant's they are."""
+    try:
+        yield
     except ModelError as error:
         raise ModelError(f"variant '{name}': {error}") from None
 
 
 def _open_files(name: str, variant: Variant) -> Model:
-    try:
-        engine = engine_of(variant.engine)
-        if engine.recorded:
-            return Model(None, {"recorded": variant.model}, None)
+    engine = engine_of(variant.engine)
+    if engine.recorded:
+        return Model(None, {"recorded": variant.model})
+    with _naming(name):
         if engine.has_local_weights:
-            return _local(variant)
+            folder = resolve_model(variant)
+            named = {} if variant.named is None else {"named": variant.named}
+            return Model(folder, to_jsonable_python({**identity_of(variant, folder), **named}))
         # a model behind a server: nothing of it is here but, where the study names one, its tokenizer
         served = {"server": variant.engine.base_url, "model": variant.model}
         tokenizer = {} if variant.tokenizer is None else other_tokenizer(resolve_tokenizer(variant))
-        return Model(None, {**served, **tokenizer}, None)
-    except ModelError as error:
-        raise ModelError(f"variant '{name}': {error}") from None
-
-
-def _local(variant: Variant) -> Model:
-    folder = resolve_model(variant)
-    named = {} if variant.named is None else {"named": variant.named}
-    return Model(folder, {**identity_of(variant, folder), **named}, None)
+        return Model(None, to_jsonable_python({**served, **tokenizer}))
 
 
 def _with_renderer(name: str, variant: Variant, model: Model, known: dict[str, Renderer]) -> Model:
     """The model with its tokenizer; checkpoints whose tokenizer files are the same share one, and its prompts."""
-    engine = engine_of(variant.engine)
+    engine, trusted = engine_of(variant.engine), variant.engine.trust_remote_code
     if engine.recorded or (engine.served and variant.tokenizer is None):
         return model
-    from bitparity.exam.rendering import Renderer
-
-    try:
+    with _naming(name):
         folder = resolve_tokenizer(variant)
-        key = repr((tokenizer_identity(folder), model_type(folder), variant.engine.trust_remote_code))
+        key = repr((tokenizer_identity(folder), model_type(folder), trusted))
         if key not in known:
-            known[key] = Renderer(folder, trust_remote_code=variant.engine.trust_remote_code)
-        model.renderer = known[key]
-        return model
-    except ModelError as error:
-        raise ModelError(f"variant '{name}': {error}") from None
+            known[key] = Renderer(folder, trust_remote_code=trusted)
+    model.renderer = known[key]
+    return model
 
 
 def _checked_environment(run: WritableRun, study: Study, models: Mapping[str, Model], shard: Shard | None) -> RunRecord:
@@ -207,25 +201,21 @@ def _checked_environment(run: WritableRun, study: Study, models: Mapping[str, Mo
 
 
 def _freeze_exams(
-    run: WritableRun, study: Study, models: Mapping[str, Model], outcome: Outcome, events: Events
+    run: WritableRun, study: Study, renderer: Renderer | None, not_run: dict[str, str], events: Events
 ) -> dict[str, Exam]:
-    """The exam of each benchmark: the frozen one, or built now with the reference tokenizer."""
-    renderer = reference_renderer(study, models)
-    frozen: dict[str, Exam] = {}
+    """The exam of each benchmark: the frozen one, or built now. What cannot be built is named in `not_run`."""
+    exams: dict[str, Exam] = {}
     for spec in study.benchmarks:
-        exam = load_if_frozen(run, spec.name)
-        if exam is None and spec.name in outcome.not_run:
-            continue
-        if exam is None:
+        if (frozen := load_if_frozen(run, spec.name)) is not None:
+            exams[spec.name] = frozen
+        elif spec.name not in not_run:
             try:
                 with events.task(f"exam of {spec.name}", None, "items") as advance:
-                    exam = save_exam(build_exam(spec, renderer), run.exam_path(spec.name))
-                    advance(len(exam.items))
+                    exams[spec.name] = save_exam(build_exam(spec, renderer), run.exam_path(spec.name))
+                    advance(len(exams[spec.name].items))
             except (GatedDataError, UnavailableError) as error:
-                outcome.not_run[spec.name] = str(error)
-                continue
-        frozen[spec.name] = exam
-    return frozen
+                not_run[spec.name] = str(error)
+    return exams
 
 
 def reference_renderer(study: Study, models: Mapping[str, Model]) -> Renderer | None:

@@ -1,4 +1,4 @@
-"""What one variant's samples go through: durable before they count, counted, shown, graded beside the engine."""
+"""Recorder of a variant's samples: stored, counted, told to listeners and given to the graders, in this order."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Recorder:
     def add_seconds(self, seconds: float) -> None:
         """Seconds that one device has generated, added to the variant's generation over all sessions and devices."""
         self._total.seconds = round(self._total.seconds + seconds, 3)
-        self._prepared.note()
+        self._prepared.save_environment()
 
     def store(self, burst: Sequence[Sample]) -> None:
         """Keep a burst; what was stored before is dropped. All of it is durable when this returns."""

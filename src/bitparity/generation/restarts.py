@@ -1,12 +1,11 @@
-"""What happens after an engine died: it is started again with what is left, a few times, asking for less memory."""
+"""Restarts of an engine that died, a few times, with fewer sequences at once where memory was short."""
 
 from __future__ import annotations
-
-import time
 
 from bitparity.engines.registry import engine_of
 from bitparity.errors import EngineError
 from bitparity.generation.prepare import Prepared
+from bitparity.generation.session import utc_now
 from bitparity.progress.events import Events, Noted
 from bitparity.store.environment import Restart
 
@@ -22,7 +21,7 @@ class Restarts:
         self._count = 0
 
     def again(self, error: EngineError) -> bool:
-        """Whether to try once more after this error; it is noted in environment.json either way.
+        """Tells if to try once more after this error; a restart is recorded in environment.json.
 
         An engine that could not even load is tried again only where it was killed or hung, where memory was what it
         lacked and less can be asked for, or where it had loaded before.
@@ -33,10 +32,9 @@ class Restarts:
             return False
         self._count += 1
         self.variant = self.variant.model_copy(update={"engine": self.variant.engine.model_copy(update=lowered)})
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        restart = Restart(at=at, reason=str(error), lowered=lowered)
+        restart = Restart(at=utc_now(), reason=str(error), lowered=lowered)
         self._prepared.environment.variants[self._name].restarts.append(restart)
-        self._prepared.note()
+        self._prepared.save_environment()
         less = "".join(f", {key} {value}" for key, value in lowered.items())
         self._events.emit(Noted(f"{self._name}: engine restarted ({self._count} of {MOST}{less}): {error}"))
         return True

@@ -1,0 +1,150 @@
+"""Executor for the devices of a Ray cluster: several variants beside each other, recorded as on a single device."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+
+from bitparity.cluster.driver import Driver, Hooks
+from bitparity.cluster.places import gpus_of, needs_gpu
+from bitparity.cluster.ray_pool import RayPool, connected, nodes
+from bitparity.cluster.ray_testers import Testers
+from bitparity.cluster.sources import Lengths, Source
+from bitparity.generation.plan import VariantPlan
+from bitparity.generation.recorder import Recorder
+from bitparity.generation.session import Session, utc_now
+from bitparity.grading.process_pool import usable_cores
+from bitparity.progress.events import GENERATING, PhaseChanged
+from bitparity.records import Sample, output_tokens
+from bitparity.schema import Study
+from bitparity.store.environment import ClusterSession, Facts, Loads
+from bitparity.store.run import Run
+
+DRIVER_CORES = 2  # for this process and Ray's own
+SHOWN_ISOLATED = 5
+GRADED_BESIDE = 100_000  # answers of a variant, at most: their texts stay in memory meanwhile
+
+
+@contextmanager
+def cluster_executor(address: str) -> Iterator[ClusterExecutor]:
+    """The executor for the cluster at an address, or "auto". Raises RunError where there is none."""
+    with connected(address):
+        yield ClusterExecutor()
+
+
+class ClusterExecutor:
+    """Generates on the cluster that this process is connected to. See `generation.executor.Executor`."""
+
+    def preload(self, study: Study, run: Run) -> None:
+        """Nothing: which device comes first is not known."""
+
+    def generate(self, session: Session, plans: Mapping[str, VariantPlan]) -> Iterator[str]:
+        """Generate what is missing of all variants, then give their names. See `generation.executor.Executor`.
+
+        Variants whose engines take as many GPUs each run beside each other, the others one group after another, those
+        with the largest engines first.
+        """
+        gpus = {name: gpus_of(session.prepared.study.variants[name]) for name, plan in plans.items() if plan.missing}
+        for count in sorted(set(gpus.values()), reverse=True):
+            _generate_group(session, {name: plans[name] for name in gpus if gpus[name] == count}, count)
+        yield from plans
+
+
+def _generate_group(session: Session, plans: Mapping[str, VariantPlan], gpus: int) -> None:
+    """Generate what is missing of variants whose engines take so many GPUs each."""
+    prepared = session.prepared
+    variants = {name: prepared.study.variants[name] for name in plans}
+    on_gpus = any(map(needs_gpu, variants.values()))
+    with ExitStack() as stack:
+        testers = stack.enter_context(closing(Testers(prepared, nodes(), on_gpus)))
+        recorders = {}
+        for name, plan in plans.items():
+            cores = None if _is_large(plan) else math.ceil(_idle_cores(session, on_gpus, testers.cores) / len(plans))
+            recorders[name] = stack.enter_context(Recorder(prepared, name, session.events, cores, testers.grade))
+        for name in plans:
+            session.start(name)
+        identities = {name: prepared.models[name].identity for name in plans}
+        logs = prepared.run.path / "logs"
+        logs.mkdir(exist_ok=True)
+        pool = stack.enter_context(closing(RayPool(variants, identities, logs)))
+        group = _Group(session, pool, recorders, gpus)
+        lengths = Lengths()
+        sources = {name: Source(name, plan, lengths, prepared.tested) for name, plan in plans.items()}
+        driver = Driver(sources, pool, group.record, group, session.events)
+        try:
+            driver.run()
+        finally:
+            group.save(driver)
+        _end_variants(session, driver)
+
+
+def _is_large(plan: VariantPlan) -> bool:
+    """True for very many answers: grading would hold them in memory, so it comes after the run."""
+    return sum(total for _, total in plan.counts.values()) > GRADED_BESIDE
+
+
+def _idle_cores(session: Session, on_gpus: bool, others: int) -> int:
+    """The cores that may grade beside the engines, `others` on other hosts: none where engines compute on cores."""
+    if any(v.engine.device == "cpu" for v in session.prepared.study.variants.values()):
+        return 0
+    return max(0, usable_cores() // 2 if on_gpus else usable_cores() - DRIVER_CORES) + others
+
+
+class _Group(Hooks):
+    """Records the answers, engines and times of variants that run beside each other."""
+
+    def __init__(self, session: Session, pool: RayPool, recorders: Mapping[str, Recorder], gpus: int) -> None:
+        self.needed = f"a node with {gpus} free GPU{'s' if gpus > 1 else ''}" if gpus else "a node"
+        self._session, self._pool, self._recorders = session, pool, recorders
+        self._started, self._at = time.monotonic(), utc_now()
+        self._samples = 0
+        self._tokens: int | None = 0
+
+    def record(self, variant: str, samples: list[Sample]) -> None:
+        """Store answers."""
+        self._recorders[variant].store(samples)
+        self._samples += len(samples)
+        self._tokens = output_tokens(samples, self._tokens)
+
+    def loaded(self, device: str, variant: str, facts: Facts, seconds: float) -> None:
+        """A device has loaded a variant."""
+        place = {"device": device, **self._pool.place(device), "uuid": facts.get("device_uuid")}
+        self._session.record_engine(variant, facts, place)
+        stored = self._session.prepared.environment.variants[variant]
+        before = stored.loads or Loads()
+        stored.loads = Loads(count=(before.count or 0) + 1, seconds=round((before.seconds or 0) + seconds, 3))
+        self._session.events.emit(PhaseChanged(variant, GENERATING))
+
+    def finished(self, variant: str) -> None:
+        """All that could be answered of a variant is stored."""
+        self._session.background.put(self._recorders[variant].keep_grading())
+        self._session.events.emit(PhaseChanged(variant, None))
+
+    def save(self, driver: Driver) -> None:
+        """Record the seconds from the start of the group to its end, those of each variant and of each device."""
+        for name, recorder in self._recorders.items():
+            recorder.add_seconds(driver.scheduler.busy_seconds(name))
+        devices = {
+            name: {"busy_seconds": round(spent.busy, 3), "loading_seconds": round(spent.loading, 3)}
+            for name, spent in driver.scheduler.spent.items()
+        }
+        seconds = round(time.monotonic() - self._started, 3)
+        group = ClusterSession(
+            at=self._at, seconds=seconds, samples=self._samples, output_tokens=self._tokens, devices=devices
+        )
+        self._session.prepared.environment.cluster_sessions.append(group)
+        self._session.prepared.save_environment()
+
+
+def _end_variants(session: Session, driver: Driver) -> None:
+    """Name what could not be answered, and end every variant."""
+    for name in driver.scheduler.stocks:
+        failure = driver.failures.get(name)
+        isolated = [sample for variant, sample in driver.isolated if variant == name]
+        if isolated and failure is None:
+            shown = ", ".join(f"{s.benchmark} {s.item}#{s.sample}" for s in isolated[:SHOWN_ISOLATED])
+            more = f" and {len(isolated) - SHOWN_ISOLATED} more" if len(isolated) > SHOWN_ISOLATED else ""
+            failure = f"the engine ended twice over {shown}{more}, left unscored: {isolated[0].error}"
+        session.end(name, failure)
