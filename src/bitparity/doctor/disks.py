@@ -9,7 +9,7 @@ from pathlib import Path
 from bitparity.doctor.findings import Finding, Topic
 from bitparity.doctor.host import Disk, Host
 from bitparity.doctor.hub import cache_home
-from bitparity.doctor.hub_access import Download
+from bitparity.doctor.hub_access import Need
 from bitparity.engines.registry import engine_of
 from bitparity.hardware.devices import gigabytes
 from bitparity.schema import Study
@@ -50,13 +50,13 @@ class Use:
         return f"{self.name} {known}of unknown size ({', '.join(self.unknown)}) {where}"
 
 
-def check_disks(study: Study, host: Host, downloads: Sequence[Download], out: Path) -> Iterator[Finding]:
+def check_disks(study: Study, host: Host, downloads: Sequence[Need], out: Path) -> Iterator[Finding]:
     """One line for each file system, and one for each folder that cannot be used."""
     uses = [Use("records", out, RECORDS, "--out"), *_engines(study, host), *_downloads(downloads, host)]
     by_disk: dict[int | str, tuple[Disk, list[Use]]] = {}
     for use in uses:
         disk = host.disk(use.place)
-        by_disk.setdefault(_key(disk), (disk, []))[1].append(use)
+        by_disk.setdefault(disk.key, (disk, []))[1].append(use)
         if not disk.writable:
             remedy = f"set {use.variable} to a folder of yours"
             yield DISK.error(f"{use.name} go to {use.place}, which cannot be written", remedy)
@@ -68,11 +68,6 @@ def check_disks(study: Study, host: Host, downloads: Sequence[Download], out: Pa
     weights = [d.name for d in downloads if d.weights and d.size is None]
     for disk, here in by_disk.values():
         yield _fits(disk, here, weights if any(use.name == "downloads" for use in here) else [], host)
-
-
-def _key(disk: Disk) -> int | str:
-    """The key of a file system, which may be mounted at several places."""
-    return disk.mount if disk.device is None else disk.device
 
 
 def _engines(study: Study, host: Host) -> Iterator[Use]:
@@ -89,7 +84,7 @@ def _engines(study: Study, host: Host) -> Iterator[Use]:
         yield Use("FlashInfer's kernels", base / ".cache" / "flashinfer", FLASHINFER, "FLASHINFER_WORKSPACE_BASE")
 
 
-def _downloads(downloads: Sequence[Download], host: Host) -> Iterator[Use]:
+def _downloads(downloads: Sequence[Need], host: Host) -> Iterator[Use]:
     if downloads:
         size, unknown = sum(d.size or 0 for d in downloads), tuple(d.name for d in downloads if d.size is None)
         variable = "HF_HUB_CACHE" if host.environ.get("HF_HUB_CACHE") else "HF_HOME"
@@ -114,7 +109,7 @@ def _fits(disk: Disk, uses: Sequence[Use], weights: Sequence[str], host: Host) -
 
 
 def _more_room(disk: Disk, uses: Sequence[Use], needed: int, host: Host) -> str:
-    others = [d for d in host.disks() if _key(d) != _key(disk) and d.writable and d.free > needed * ROOM]
+    others = [d for d in host.disks() if d.key != disk.key and d.writable and d.free > needed * ROOM]
     widest = max(others, key=lambda d: d.free, default=None)
     if widest is None:
         return "free some, or attach a larger disk"

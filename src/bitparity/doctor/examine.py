@@ -32,6 +32,7 @@ def examine(study: Study, host: Host, out: Path) -> Iterator[Finding]:
     asks_hub = any(hub_access.needs_of(study, {}))
     why_not = hub.unreachable() if asks_hub and not hub.offline() else None
     online = not hub.offline() and why_not is None
+    # one look at each checkpoint: all checks below speak of the same files
     checkpoints = {
         name: find_checkpoint(variant, hub, online)
         for name, variant in study.variants.items()
@@ -70,6 +71,7 @@ def _check_devices(study: Study, host: Host, checkpoints: Mapping[str, Checkpoin
     """Device, memory and kernels of the variants that compute here."""
     specs = {name: study.variants[name].engine for name in checkpoints if not study.variants[name].control}
     on_gpu = {name: spec for name, spec in specs.items() if devices.takes_gpu(spec, host)}
+    # NVML is asked only where a GPU may be used: elsewhere a missing driver is no problem
     machine = host.machine() if on_gpu else Machine()
     on_gpu = {name: spec for name, spec in on_gpu.items() if machine.gpus or devices.needs_gpu(spec)}
     if on_gpu:

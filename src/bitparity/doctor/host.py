@@ -29,6 +29,11 @@ class Disk:
     writable: bool = True
     device: int | None = None
 
+    @property
+    def key(self) -> int | str:
+        """The number of the file system, which may be mounted at several places; the place where it is not known."""
+        return self.mount if self.device is None else self.device
+
 
 @dataclass(frozen=True, slots=True)
 class Host:

@@ -43,19 +43,12 @@ class Need(NamedTuple):
         return f"{self.kind} {self.repo} ({self.user})"
 
 
-class Download(NamedTuple):
-    """A download from the hub: its name, bytes at most (None: not known); `weights`: it is a model's weights."""
-
-    name: str
-    size: int | None
-    weights: bool = False
-
-
 def needs_of(study: Study, checkpoints: Mapping[str, Checkpoint]) -> Iterator[Need]:
     """All that the hub must give, each repository at a revision once; checkpoints that are here whole are left out."""
     loaded = {(v.model, v.revision): name for name, v in study.variants.items() if _loads(study, name)}
     missing = {key: checkpoints[name].missing for key, name in loaded.items() if name in checkpoints}
     seen = {key for key, name in loaded.items() if name in checkpoints and checkpoints[name].whole}
+    # a tokenizer that is a loaded model's own comes with its weights: one repository, asked for once
     for name, variant in study.variants.items():
         asked = [(variant.model, variant.revision)] if _loads(study, name) else []
         asked += [(variant.tokenizer, None)] if variant.tokenizer else []
@@ -128,13 +121,7 @@ def _admission(need: Need, why: str) -> str:
     return f"ask for access at {page}, then {_LOG_IN}"
 
 
-def downloads_of(study: Study, needs: Sequence[Need], hub: Hub) -> list[Download]:
+def downloads_of(study: Study, needs: Sequence[Need], hub: Hub) -> list[Need]:
     """All that has still to come from the hub. lm-eval loads its tasks' data by itself: of a size that is not known."""
-    found = [
-        Download(
-            f"{need.repo}@{need.revision}" if need.weights and need.revision else need.repo, need.size, need.weights
-        )
-        for need in _missing(needs, hub)
-    ]
-    tasks = [s.name for s in study.benchmarks if s.name.startswith(LM_EVAL_PREFIX) and s.data is None]
-    return found + [Download(name, None) for name in tasks]
+    tasks = [spec.name for spec in study.benchmarks if spec.name.startswith(LM_EVAL_PREFIX) and spec.data is None]
+    return [*_missing(needs, hub), *(Need(task, "dataset", None, task, None) for task in tasks)]

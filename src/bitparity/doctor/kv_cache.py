@@ -90,11 +90,8 @@ def _layers(config: Config) -> tuple[int, int, int]:
     if kinds is None:
         every = config.count("full_attention_interval")  # Qwen3-Next: the layers between are linear
         return (layers // every if every else layers), 0, 0
-    whole = windowed = 0
-    window = config.count("sliding_window") or config.count("attention_chunk_size")
-    for kind in map(str, kinds[:layers]):
-        if kind in ("sliding_attention", "chunked_attention") and window:
-            windowed += 1
-        elif "attention" in kind and "linear" not in kind:
-            whole += 1
-    return whole, windowed, window or 0
+    names = [str(kind) for kind in kinds[:layers]]
+    keeping = sum("attention" in name and "linear" not in name for name in names)
+    window = config.count("sliding_window") or config.count("attention_chunk_size") or 0
+    windowed = sum(name in ("sliding_attention", "chunked_attention") for name in names) if window else 0
+    return keeping - windowed, windowed, window

@@ -74,6 +74,7 @@ def _in_vllm(load: _Load, smallest: int, ranks: int) -> Finding:
             f"set tensor_parallel_size to one of {fitting}",
         )
     usable = (spec.gpu_memory_utilization or UTILIZATION) * memory
+    # each device needs its own context and activations, so the overhead grows with them
     room = usable - load.weights - OVERHEAD * ranks
     if room < 0:
         return load.topic.error(
