@@ -67,11 +67,11 @@ def test_both_reports_and_their_plots_say_the_figures_of_results_json(cli: Cli, 
     for found in entry.scores.values():
         assert all(shown_score(found, lang) in text for text in (report, page, scores))
         for share in (found.cut_off, found.no_answer):
-            assert percent(share, lang=lang) in page
+            assert percent(share, lang) in page
     for c in entry.comparisons.values():
         figures = [points(c.difference), interval(c.ci95, lang=lang), verdict_words(c, lang)]
         assert all(figure in text for figure in figures for text in (report, page, differences))
-        for shown in (percent(c.recovery, lang=lang), margin(entry.margin, lang), f"{c.lost} / {c.gained}"):
+        for shown in (percent(c.recovery, lang), margin(entry.margin, lang), f"{c.lost} / {c.gained}"):
             assert shown in report
             assert shown in page
     # and no figure in a plot that is nowhere else: ticks are whole numbers of points or per cent

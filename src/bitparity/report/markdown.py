@@ -117,18 +117,11 @@ def _scores(results: Results, lang: Lang) -> str:
 
 
 def _problems(entry: Benchmark, lang: Lang) -> str:
-    shares = [
-        text(
-            "problems.of",
-            lang,
-            name=name,
-            cut_off=percent(s.cut_off, lang=lang),
-            no_answer=percent(s.no_answer, lang=lang),
-            unscored=s.unscored,
-        )
-        for name, s in entry.scores.items()
-        if s.cut_off or s.no_answer or s.unscored
-    ]
+    shares = []
+    for name, s in entry.scores.items():
+        if s.cut_off or s.no_answer or s.unscored:
+            said = {"cut_off": percent(s.cut_off, lang), "no_answer": percent(s.no_answer, lang)}
+            shares.append(text("problems.of", lang, name=name, unscored=s.unscored, **said))
     return text("separator", lang).join(shares) or text("none", lang)
 
 
@@ -166,28 +159,19 @@ def _speed(results: Results, lang: Lang) -> str:
 
 
 def _graders(results: Results, lang: Lang) -> str:
-    rows = [
-        [
-            escaped(row.benchmark),
-            f"**{escaped(row.metric)}**" if row.primary else escaped(row.metric),
-            *(percent(mean, lang=lang) for mean in row.means),
-        ]
-        for row in grader_rows(results)
-    ]
+    rows = []
+    for row in grader_rows(results):
+        metric = f"**{escaped(row.metric)}**" if row.primary else escaped(row.metric)
+        rows.append([escaped(row.benchmark), metric, *(percent(mean, lang) for mean in row.means)])
     header = _titles("benchmark metric", lang, results.variants)
     return _table(header, rows, f"### {text('graders', lang)}", text("graders_note", lang))
 
 
 def _subgroups(results: Results, lang: Lang) -> str:
     rows = [
-        [
-            escaped(bench),
-            escaped(name),
-            str(group.items),
-            *(percent(group.means[v], lang=lang) for v in results.variants),
-        ]
+        [escaped(bench), escaped(name), str(part.items), *(percent(part.means[v], lang) for v in results.variants)]
         for bench, entry in results.measured.items()
-        for name, group in entry.subgroups.items()
+        for name, part in entry.subgroups.items()
     ]
     header = _titles("benchmark subgroup items", lang, results.variants)
     return _table(header, rows, f"## {text('subgroups', lang)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from markupsafe import Markup
 
@@ -35,37 +34,24 @@ def shortened(text: str, most: int = MOST) -> str:
     return clean(text[: most + 1]) if len(text) <= most else clean(text[:most]) + "…"
 
 
-def cleaned(value: Any) -> Any:
-    """JSON values with every text in them clean and of bounded length, the keys too."""
-    if isinstance(value, str):
-        return shortened(value)
-    if isinstance(value, Mapping):
-        return {shortened(str(key)): cleaned(inner) for key, inner in value.items()}
-    return [cleaned(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def finalize(value: Any) -> Any:
+def finalize(value: object) -> object:
     """A value as a template prints it: Markup as it is, anything else as clean text, which is then escaped."""
-    if isinstance(value, Markup):
-        return value
-    return shortened("" if value is None else str(value))
+    return value if isinstance(value, Markup) else shortened("" if value is None else str(value))
 
 
-def flat(value: Any, prefix: str = "", most: int = 120) -> list[tuple[str, str]]:
+def flat(value: object, prefix: str = "", most: int = 120) -> list[tuple[str, str]]:
     """Nested JSON values as (dotted name, text), the empty ones left out."""
     pairs = list(_leaves(value, prefix))
     return pairs[:most] + ([("…", str(len(pairs) - most))] if len(pairs) > most else [])
 
 
-def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, str]]:
+def _leaves(value: object, prefix: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
+        value = dict(enumerate(value))
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
-        for number, inner in enumerate(value):
-            yield from _leaves(inner, f"{prefix}.{number}")
-    elif isinstance(value, list | tuple):
-        if value:
-            yield prefix, shortened(", ".join(map(str, value[:100])), 1000)
-    elif value is not None and value != "":
+    elif isinstance(value, list | tuple) and value:
+        yield prefix, shortened(", ".join(map(str, value[:100])), 1000)
+    elif value not in (None, "", [], ()):
         yield prefix, shortened(str(value), 1000)

@@ -34,30 +34,23 @@ def program_rows(results: Results, lang: Lang = "en") -> Iterator[tuple[str, str
     for bench, entry in results.measured.items():
         for name in results.variants if entry.verdicts else ():
             ends = [f"{verdict.replace('_', ' ')} {count}" for verdict, count in entry.verdicts[name].items()]
-            rates = [f"{key.replace('_', ' ')} {percent(rate, lang=lang)}" for key, rate in entry.rates[name].items()]
+            rates = [f"{key.replace('_', ' ')} {percent(rate, lang)}" for key, rate in entry.rates[name].items()]
             sandbox = (entry.execution[name] or {}).get("level", "")
             yield bench, name, str(sandbox), "; ".join(ends), "; ".join(rates)
 
 
-class SpeedRow(NamedTuple):
-    """A variant's figures in words: output tokens a second and GB of weights, each also as times the baseline's."""
+def speed_rows(results: Results, lang: Lang = "en") -> Iterator[tuple[str, str, str, str, str]]:
+    """Each variant's output tokens a second and GB of weights, both also as times the baseline's.
 
-    variant: str
-    rate: str
-    times: str
-    weights: str
-    weights_times: str
-
-
-def speed_rows(results: Results, lang: Lang = "en") -> Iterator[SpeedRow]:
-    """One row a variant; none where nothing is known of speed or memory."""
+    None where nothing is known of speed or memory.
+    """
     base = results.variants[results.baseline]
     if not any(rate(variant) or weights_gb(variant) for variant in results.variants.values()):
         return
     for name, variant in results.variants.items():
-        unknown = text("speed.recorded" if _recorded(variant) else "speed.unknown", lang)
         fast, size = rate(variant), weights_gb(variant)
-        yield SpeedRow(
+        unknown = text("speed.recorded" if _recorded(variant) else "speed.unknown", lang)
+        yield (
             name,
             unknown if fast is None else f"{fast:,.0f}",
             _times(fast, rate(base)) or text("dash", lang),

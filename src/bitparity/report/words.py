@@ -6,41 +6,17 @@ The words themselves are in `language`; every function takes the language, Engli
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
+from bitparity.compare import schema as compare
 from bitparity.report.language import Lang, text
-from bitparity.results.schema import FinalVerdict, Part, Results, Score
+from bitparity.results.schema import Benchmark, Comparison, Overall, Part, Results, Score
 
 Tone = Literal["loss", "fine", "open", "invalid"]
 
 
-class Judged(Protocol):
-    """A difference from the baseline with its verdict: of a run or of `compare`, on one benchmark or on several."""
-
-    @property
-    def difference(self) -> float:
-        """Candidate minus baseline, a fraction."""
-
-    @property
-    def ci95(self) -> tuple[float, float]:
-        """The ends of its 95 % interval, fractions."""
-
-    @property
-    def loss_shown(self) -> bool:
-        """True where a loss is shown, whatever its size."""
-
-    @property
-    def verdict(self) -> FinalVerdict:
-        """The verdict against the margin."""
-
-
-class _Benchmark(Protocol):
-    """A benchmark with its comparisons by candidate and its margin, a fraction."""
-
-    margin: float
-
-    @property
-    def comparisons(self) -> Mapping[str, Judged]: ...
+# a difference from the baseline with its verdict: of a run or of `compare`, on one benchmark or on several
+Judged = Comparison | Overall | compare.Comparison | compare.Overall
 
 
 def verdict_words(comparison: Judged, lang: Lang = "en") -> str:
@@ -63,9 +39,9 @@ def tone(comparison: Judged) -> Tone:
     return "fine" if comparison.verdict in ("equivalent", "non_inferior") else "open"
 
 
-def percent(value: float | None, digits: int = 1, lang: Lang = "en") -> str:
+def percent(value: float | None, lang: Lang = "en") -> str:
     """A fraction as a percentage; a dash where there is none."""
-    return text("dash", lang) if value is None else text("percent", lang, value=f"{100 * value:.{digits}f}")
+    return text("dash", lang) if value is None else text("percent", lang, value=f"{100 * value:.1f}")
 
 
 def points(value: float | None) -> str:
@@ -91,7 +67,7 @@ def mean_score(value: float | None, bounds: Sequence[float] | None, lang: Lang =
     if value is None:
         return text("not_available", lang)
     shown = interval(bounds, signed=False, lang=lang)
-    return text("score_and_interval", lang, score=percent(value, lang=lang), interval=shown)
+    return text("score_and_interval", lang, score=percent(value, lang), interval=shown)
 
 
 def difference(comparison: Judged, lang: Lang = "en") -> str:
@@ -116,15 +92,15 @@ def p_value(value: float | None) -> str:
 _FIGURES: Mapping[str, Callable[[Any, Lang], str]] = {
     "benchmarks": lambda c, lang: str(len(c.benchmarks)),
     "items": lambda c, lang: f"{c.items:,}",
-    "baseline": lambda c, lang: percent(c.baseline, lang=lang),
-    "candidate": lambda c, lang: percent(c.candidate, lang=lang),
+    "baseline": lambda c, lang: percent(c.baseline, lang),
+    "candidate": lambda c, lang: percent(c.candidate, lang),
     "difference": lambda c, lang: points(c.difference),
     "difference_points": lambda c, lang: points(c.difference),
     "interval": lambda c, lang: interval(c.ci95, lang=lang),
     "lost_gained": lambda c, lang: f"{c.lost} / {c.gained}",
     "p": lambda c, lang: p_value(c.p_value),
     "p_holm": lambda c, lang: p_value(c.p_adjusted),
-    "recovery": lambda c, lang: percent(c.recovery, lang=lang),
+    "recovery": lambda c, lang: percent(c.recovery, lang),
 }
 
 
@@ -137,7 +113,9 @@ def figures(comparison: Part, keys: str, lang: Lang = "en") -> list[str]:
 _CLAUSES = ("worse_beyond_margin", "inconclusive_loss", "worse_within_margin", "inconclusive", "no_loss", "invalid")
 
 
-def sentence(candidate: str, benchmarks: Mapping[str, _Benchmark], lang: Lang = "en") -> str:
+def sentence(
+    candidate: str, benchmarks: Mapping[str, Benchmark] | Mapping[str, compare.Benchmark], lang: Lang = "en"
+) -> str:
     """The result of one candidate in one plain sentence over all its benchmarks.
 
     Losses come first, each with its figures. What can be said alike of several benchmarks is said once, of all of them.

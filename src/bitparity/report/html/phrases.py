@@ -171,11 +171,7 @@ def say(key: str, lang: Lang, **figures: object) -> str:
 
 def script_phrases(lang: Lang) -> dict[str, str]:
     """The unfilled phrases of the flip browser, which fills them itself."""
-    own = {key: PHRASES[key][LANGUAGES.index(lang)] for key in SCRIPT_KEYS}
-    shared = ("lost", "gained", "cut_off", "no_answer", "unscored")
-    both = ("benchmark", "candidate", "subgroup", "baseline", "control", "none")
-    return (
-        own
-        | {key: PHRASES[key][LANGUAGES.index(lang)] for key in shared}
-        | {key: TEXTS[key][LANGUAGES.index(lang)] for key in both}
-    )
+    place = LANGUAGES.index(lang)
+    own = (*SCRIPT_KEYS, "lost", "gained", "cut_off", "no_answer", "unscored")
+    shared = ("benchmark", "candidate", "subgroup", "baseline", "control", "none")
+    return {key: PHRASES[key][place] for key in own} | {key: TEXTS[key][place] for key in shared}

@@ -71,12 +71,12 @@ def _plain(value: object) -> str:
 
 def percent(value: float) -> str:
     """A position across."""
-    return f"{value:.2f}".rstrip("0").rstrip(".") + "%"
+    return _plain(float(value)) + "%"
 
 
-def row(*content: Markup, height: int = ROW, class_: str = "plot") -> Markup:
+def row(*content: Markup, height: int = ROW) -> Markup:
     """A plot that says nothing beyond the figures in its table row, and so is hidden from screen readers."""
-    return tag("svg", Markup("").join(content), class_=class_, height=height, width="100%", aria_hidden="true")
+    return tag("svg", Markup("").join(content), class_="plot", height=height, width="100%", aria_hidden="true")
 
 
 def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
@@ -148,9 +148,9 @@ def flips_row(comparison: Comparison, noise: Comparison | None, most: float) -> 
     return row(*parts, line(50, 0, 50, ROW, "zero"))
 
 
-def bar(share: float | None, most: float = 1.0) -> Markup:
+def bar(share: float | None) -> Markup:
     """A share as a bar."""
-    filled = rect(0, 100 * (share or 0.0) / most, 9, 14, "bar")
+    filled = rect(0, 100 * (share or 0.0), 9, 14, "bar")
     return row(rect(0, 100, 9, 14, "rail"), filled)
 
 
