@@ -134,8 +134,8 @@ def merge(
     unsafe_exec: Annotated[bool, typer.Option("--unsafe-exec", help=UNSAFE_HELP)] = False,
 ) -> None:
     """Join the shards of a study, grade and report. What is missing is named; bitparity run --out OUT completes it."""
+    from bitparity.cluster.merge import merge
     from bitparity.generation.prepare import Outcome
-    from bitparity.generation.shards import merge
     from bitparity.grading.passes import grade_missing
     from bitparity.report.live import show_tasks
     from bitparity.store.run import WritableRun

@@ -76,27 +76,6 @@ class VariantRecord(Document):
     restarts: list[Restart] = Field(default_factory=list)
     loads: Loads | None = None
 
-    def counts(self) -> Counts:
-        """The sums over all sessions that a merge adds up: by `generation` and `loads`, those that are there."""
-        found = {"generation": self.generation, "loads": self.loads}
-        return {key: value.model_dump(mode="json") for key, value in found.items() if value is not None}
-
-    def add_counts(self, more: Counts, less: Counts) -> None:
-        """Add the sums `more` of another directory, less those that it brought before. An unknown part is unknown."""
-        kinds: dict[str, type[Generation | Loads]] = {"generation": Generation, "loads": Loads}
-        for key, values in more.items():
-            old = self.counts().get(key, {})
-            total = {**dict.fromkeys(values, 0), **old}
-            for unit, value in values.items():
-                before = less.get(key, {}).get(unit, 0)
-                total[unit] = _added(total[unit], value, None if before is None else -before)
-            setattr(self, key, kinds[key].model_validate(total))
-
-
-def _added(*parts: Number | None) -> Number | None:
-    known = [part for part in parts if part is not None]
-    return round(sum(known), 3) if len(known) == len(parts) else None
-
 
 class MergedPart(Document):
     """One run directory that was merged into this one, with what it brought the last time, by variant."""

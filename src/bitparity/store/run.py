@@ -14,9 +14,7 @@ in flight when the process died: it is cut off and its sample is done again. A s
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -30,9 +28,7 @@ from bitparity.schema import Study
 from bitparity.store.environment import RunRecord
 from bitparity.store.full_disk import FailOnFullDisk, write_under
 from bitparity.store.jsonl import file_stem, read_json, read_lines, storage_error, write_atomically, write_json
-from bitparity.store.rows import Row, grade_from_row, item_id, sample_from_row, scan_samples
-
-LINES_AT_ONCE = 1000  # handed over by `new_lines`
+from bitparity.store.rows import grade_from_row, item_id, sample_from_row, scan_samples
 
 
 class Run:
@@ -108,25 +104,6 @@ class Run:
         for item, found in bits.items():
             keys.merge(item_id(item), found)
         return keys
-
-    def rows(self, variant: str, benchmark: str, keys: SampleKeys) -> Iterator[tuple[SampleKey, Row]]:
-        """The stored rows of some samples, but for those that failed."""
-        for found in scan_samples(self.samples_path(variant, benchmark)):
-            if not found.failed and found.key in keys:
-                yield found.key, json.loads(found.line)
-
-    def new_lines(self, variant: str, benchmark: str, have: SampleKeys) -> Iterator[list[bytes]]:
-        """The stored lines, some at a time, of samples that are not in `have` and did not fail; they are put in."""
-        lines: list[bytes] = []
-        for found in scan_samples(self.samples_path(variant, benchmark)):
-            if not found.failed and found.key not in have:
-                have.add(found.key)
-                lines.append(found.line)
-            if len(lines) == LINES_AT_ONCE:
-                yield lines
-                lines = []
-        if lines:
-            yield lines
 
     def lengths(self, variant: str, benchmark: str) -> dict[str, int]:
         """The longest answer of each item, in tokens, of those that need not be run again."""
