@@ -170,7 +170,7 @@ def test_a_frozen_exam_is_graded_alike_by_another_process(tmp_path: Path) -> Non
     save_exam(build_exam(entry, None), tmp_path / "exam.jsonl")
     code = (
         "import sys; from pathlib import Path; from bitparity.benchmarks.registry import load_benchmark;"
-        "from bitparity.exam.frozen import load_exam as load; from bitparity.records import Completion;"
+        "from bitparity.exam.frozen import load_exam; from bitparity.records import Completion;"
         "from bitparity.schema import BenchmarkSpec;"
         "entry = BenchmarkSpec.model_validate_json(sys.argv[1]); benchmark = load_benchmark(entry);"
         "print([benchmark.grade(e.item, Completion('4')).score for e in load_exam(Path(sys.argv[2])).items])"

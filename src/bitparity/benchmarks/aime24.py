@@ -9,9 +9,9 @@ Answer pattern: the last `\boxed{...}`, else the last "the answer is ...", else 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from bitparity.benchmarks.contract import Info, Source
+from bitparity.benchmarks.contract import Facts, Info, Source
 from bitparity.benchmarks.lm_eval_math import aime_score
 from bitparity.benchmarks.mathematics import MathBenchmark
 from bitparity.errors import DataError
@@ -46,7 +46,7 @@ class Aime24(MathBenchmark):
         """The score of aime24: string equality after normalisation."""
         return aime_score(text, item.metadata["lm_eval_reference"])
 
-    def task_settings(self) -> dict[str, Any]:
+    def task_settings(self) -> Facts:
         """lm-eval's stop strings and budget in its form."""
         if self.spec.form == "chat":
             return {}

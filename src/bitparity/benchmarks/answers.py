@@ -200,7 +200,7 @@ def _letter_at(text: str, at: int, patterns: _Letters) -> str | None:
 
 
 def _is_lower_option(letter: str, rest: str, before: str) -> bool:
-    """Whether a small letter ends its line; "a" and "i" only after a colon, since "the answer is a ..." breaks off."""
+    """True where a small letter ends its line; "a" and "i" only after a colon: "the answer is a ..." breaks off."""
     return bool(_LINE_ENDS.match(rest)) and (letter not in "ai" or before == ":" or rest.startswith(")"))
 
 
@@ -271,7 +271,7 @@ def final_answer(text: str, ended: bool = True) -> Stated | None:
 
 
 def has_box(text: str) -> bool:
-    """Whether a text opens a box, closed or not."""
+    """True where a text opens a box, closed or not."""
     return _BOX_HEAD.search(text) is not None
 
 
@@ -311,7 +311,7 @@ def _box_content(text: str, at: int) -> tuple[int, str | None]:
 
 
 def _last_statement(text: str, after: int) -> Stated | None:
-    """What the last "the answer is ..." behind the position `after` gives."""
+    """The answer in the last "the answer is ..." behind the position `after`."""
     for end in reversed([m.end() for m in _ANSWER.finditer(text, after)]):
         said = _said(_FILLER.sub("", text[end : end + STATEMENT_CHARS], count=1))
         if said:
@@ -326,7 +326,7 @@ _NEXT_LABEL = re.compile(r"^[^\w\n]{0,8}(?:confidence|explanation)\b[^\n]{0,4}:"
 
 
 def labelled_answer(text: str) -> Stated | None:
-    """What stands behind the last line that begins with "Answer:", up to "Confidence:" or a blank line.
+    """The answer behind the last line that begins with "Answer:", up to "Confidence:" or a blank line.
 
     The readings: the whole of it, the box in it, and what `final_answer` reads behind "the answer is". None without
     such a line or with nothing behind it.

@@ -89,7 +89,7 @@ def last_code(text: str) -> str | None:
 
 
 def _is_program(code: str) -> bool:
-    """Whether a text parses as Python and does more than name values, as sample output would."""
+    """True where a text parses as Python and does more than name values, as sample output would."""
     try:
         body = ast.parse(code).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -253,7 +253,7 @@ def complaint(ended: Ended) -> str:
 
 
 def reply(value: object) -> tuple[str, str] | None:
-    """What a program of `inside` says of one call: ("v", packed value) or ("e", exception); None for anything else."""
+    """One call's line of a program of `inside`: ("v", packed value) or ("e", exception kind); None for another."""
     match value:
         case ["v" | "e" as kind, str(text)]:
             return kind, text

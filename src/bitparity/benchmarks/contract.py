@@ -51,7 +51,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What a benchmark is, known without loading its data: all that the rest of the program knows of it.
+    """Facts about a benchmark that need no data: all that the rest of the program knows of it.
 
     items: number of items of the published data set.
     forms: the prompt styles that it has, the default one first.
@@ -124,7 +124,7 @@ class Benchmark(ABC):
         raise NotImplementedError(f"{type(self).__name__} has items that come after others and no follow_up")
 
     def open_grader(self, unsafe_exec: bool) -> Facts:
-        """Get ready to grade; what is recorded of it (a sandbox's level). Raises BitparityError where it cannot."""
+        """Get ready to grade; returns the facts to record, such as the sandbox's level. Raises BitparityError."""
         return {}
 
     def close_grader(self) -> None:
@@ -136,7 +136,7 @@ class Benchmark(ABC):
         return None
 
     def judge_prompt(self, item: Item, answer: str, sample: int) -> str:
-        """What the judge is asked about one answer. Only benchmarks with a `judge` have one."""
+        """The judge's question about one answer. Only benchmarks with a `judge` have one."""
         raise NotImplementedError(f"{type(self).__name__} has a judge and no judge_prompt")
 
     def rates(self, items: Sequence[Item], grades: Mapping[tuple[str, int], Grade]) -> dict[str, float]:
@@ -155,11 +155,11 @@ class Benchmark(ABC):
         return {}
 
     def notes(self) -> list[str]:
-        """What a reader of the results must know of the data that `items` read; shown with the results."""
+        """Remarks on the data that `items` read, for the readers of the results."""
         return []
 
     def provenance(self) -> Facts:
-        """What the data was that `items` read: path or hub id and revision, SHA-256 of the rows' content, versions."""
+        """Origin of the data that `items` read: path or hub id and revision, SHA-256 of the rows' content, versions."""
         return self._provenance
 
 

@@ -1,4 +1,4 @@
-"""The rows of a benchmark: a local JSONL file in the canonical schema, or the hub at the pinned commit.
+"""Rows of a benchmark's data set, from a local JSONL file or from the hub at the pinned commit.
 
 Every row is checked before it is used, so that a wrong file is named here and not by a strange score later.
 """
@@ -147,6 +147,12 @@ def content_hash(rows: Iterable[Row], fields: Iterable[str]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def hub_rows(source: Source) -> list[Row]:
     """All rows of a data set on the hub at the pinned commit. Raises DataError and its kinds."""
     with _hub(source, "datasets"):
@@ -187,7 +193,7 @@ def _hub(source: Source, package: str) -> Iterator[None]:
 
 
 def _hub_error(source: Source, error: BaseException) -> DataError:
-    """What a failed download means, read from the chain of causes."""
+    """The error that a failed download stands for, read from its chain of causes."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in chain:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from bitparity.benchmarks.answers import final_letter
-from bitparity.benchmarks.contract import Info, Source
+from bitparity.benchmarks.contract import Facts, Info, Source
 from bitparity.benchmarks.dataset import Row, content_hash
 from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.records import Completion, Grade, Item, Prompt
@@ -101,8 +101,8 @@ class GpqaDiamond(RowsBenchmark):
             metrics = {"exact_match": float(letter == key)}
         return Grade(metrics[self.metric], "answered" if letter else "no_answer", letter, metrics)
 
-    def provenance(self) -> dict[str, Any]:
-        """What `items` read, and the seed of the option orders."""
+    def provenance(self) -> Facts:
+        """Origin of the data, and the seed of the option orders."""
         return {**self._provenance, "order_seed": ORDER_SEED}
 
 
@@ -121,7 +121,7 @@ def option_order(name: str, number: int) -> tuple[int, ...]:
 
 
 def preprocessed(text: str) -> str:
-    """What lm-eval does to an option: lm_eval/tasks/gpqa/zeroshot/utils.py, preprocess."""
+    """An option as lm-eval shows it: lm_eval/tasks/gpqa/zeroshot/utils.py, preprocess."""
     return text.strip().replace(" [title]", ". ").replace("  ", " ")
 
 

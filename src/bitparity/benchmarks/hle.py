@@ -131,7 +131,7 @@ class Hle(RowsBenchmark):
         return Grade(score, "no_answer" if said is None else "answered", said, {"exact_match": score})
 
     def judge_prompt(self, item: Item, answer: str, sample: int) -> str:
-        """What the judge is asked about one answer."""
+        """The judge's question about one answer."""
         question = (item.prompts[0].messages or ())[-1]["content"]
         return judge_prompt(question, answer, item.metadata["answer"])
 
@@ -161,7 +161,7 @@ def _letters(row: Row) -> str | None:
 
 
 def matches(stated: Stated, reference: str) -> bool:
-    """Whether a stated answer equals the key: as normalised text, or, where the key is mathematics, in its value."""
+    """True where a stated answer equals the key: as normalised text, or, where the key is mathematics, in its value."""
     if any(text_key(option) == text_key(reference) != "" for option in stated.options):
         return True
     if not is_mathematical(reference):
@@ -179,7 +179,7 @@ def text_key(text: str) -> str:
 
 
 def is_mathematical(reference: str) -> bool:
-    """Whether a key is an expression rather than words: no word of three letters but names of functions."""
+    """True for a key that is an expression rather than words: no word of three letters but names of functions."""
     return not _words(reference) and any(c.isalnum() or c == "\\" for c in reference)
 
 

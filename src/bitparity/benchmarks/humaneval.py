@@ -88,7 +88,7 @@ class HumanEval(CodeBenchmark, RowsBenchmark):
             return self._calls[item.id]
 
     def _said(self, part: str, asked: Facts) -> Any:
-        """What a part that runs the data set's own code gives. Raises DataError where it gives nothing."""
+        """The output of a part that runs the data set's own code. Raises DataError where it gives nothing."""
         ended = self._part(part, asked)
         try:
             return json.loads(ended.stdout)

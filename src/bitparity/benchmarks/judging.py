@@ -1,4 +1,4 @@
-"""A model as judge: its settings, its prompt, the reading of its reply, and what a verdict does to a grade.
+"""Judgment of answers by a model: its prompt, the reading of its reply, and its effect on a grade.
 
 The prompt is that of the Center for AI Safety (centerforaisafety/hle at 26dca2e, hle_eval/run_judge_results.py,
 JUDGE_PROMPT), typing errors included. CAIS asks for the four fields as structured output; here the reply is read as
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import Any
 
 from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.records import Grade
@@ -23,7 +22,7 @@ JUDGE_PROMPT = packaged_prompt("judge.txt")
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """What a judge said of one sample. `correct` is None where there is no verdict, and `error` says why."""
+    """A judge's verdict on one sample. `correct` is None where there is no verdict, and `error` says why."""
 
     correct: bool | None
     extracted: str | None = None
@@ -62,7 +61,7 @@ def read_reply(reply: str) -> Judgment:
     return Judgment(None, error="the judge's reply has no clear 'correct: yes' or 'correct: no'")
 
 
-def _json_fields(text: str) -> dict[str, Any] | None:
+def _json_fields(text: str) -> dict[str, object] | None:
     start, end = text.find("{"), text.rfind("}")
     try:
         found = json.loads(text[start : end + 1]) if 0 <= start < end else None
@@ -98,5 +97,5 @@ def judged(grade: Grade, judgment: Judgment | None, primary: bool) -> Grade:
 
 
 def names_answer(judgment: Judgment) -> bool:
-    """Whether the judge found a final answer at all."""
+    """True where the judge found a final answer at all."""
     return (judgment.extracted or "").strip(" .'\"*").lower() not in ("", "none")

@@ -1,4 +1,4 @@
-"""Loads tasks of lm-eval 0.4.13 as its own command does: from the hub, or from local files in the data set's schema.
+"""Loading of lm-eval 0.4.13's tasks as its own command does it: from the hub, or from local files.
 
 Nothing of a task's YAML is changed but where its rows come from. lm-eval's chatter and its data library's download
 counter stay off while it works, and the random draws it makes start from the seeds of its command (0 for Python,
@@ -13,51 +13,88 @@ import functools
 import json
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.errors import DataError, GatedDataError, MissingDependencyError, StudyError, UserInputError
 
+Tasks = dict[str, Any]  # lm-eval's task objects by name
+Config = dict[str, Any]  # a task's YAML as lm-eval reads it
+
 
 class Leaf(NamedTuple):
     """One task of an index: its configuration (functions by name only) and the YAML file that it stands in."""
 
-    config: dict[str, Any]
+    config: Config
     yaml: Path
     overridden: bool
 
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return str(self.config["task"])
+
+    @property
+    def evaluated_split(self) -> str | None:
+        """The split that is asked."""
+        return self.config.get("test_split") or self.config.get("validation_split")
+
+    @property
+    def fewshot_split(self) -> str | None:
+        """Where worked examples come from (ConfigurableTask.fewshot_docs); None where the task carries them itself."""
+        fewshot = self.config.get("fewshot_config") or {}
+        split = fewshot.get("split", self.config.get("fewshot_split"))
+        if split or fewshot.get("samples") is not None:
+            return split or None
+        return next(filter(None, map(self.config.get, ("training_split", "validation_split", "test_split"))), None)
+
+    @property
+    def shots(self) -> int:
+        """How many worked examples come from a split of their own."""
+        own = self.fewshot_split not in (None, self.evaluated_split)
+        return int(self.config.get("num_fewshot") or 0) if own else 0
+
+    def splits(self, data: str, fewshot_data: str | None) -> dict[str, str]:
+        """The file for each split that the task reads: lm-eval opens the few-shot split even where it shows none."""
+        shown = self.fewshot_split
+        files = {split: data for split in (self.evaluated_split, shown) if split}
+        if shown is not None and self.shots:
+            if fewshot_data is None:
+                raise StudyError(
+                    f"lm-eval task '{self.name}' shows {self.shots} worked examples from its split '{shown}'; "
+                    "give their rows with fewshot_data: beside data:"
+                )
+            files[shown] = fewshot_data
+        return files
+
 
 class Random:
-    """lm-eval's random state: seeded on the first entry, resumed on each later one, the program's own restored."""
+    """lm-eval's random state: seeded at first, resumed each later time, the program's own restored."""
 
     def __init__(self) -> None:
         self._state: tuple[Any, Any] | None = None
 
-    def __enter__(self) -> None:
+    @contextlib.contextmanager
+    def resumed(self) -> Iterator[None]:
+        """Draw from lm-eval's state inside."""
         import numpy as np
         from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 
-        self._outer = (random.getstate(), np.random.get_state())
+        outer = (random.getstate(), np.random.get_state())
         if self._state is None:
             random.seed(DEFAULT_RANDOM_SEED)
             np.random.seed(DEFAULT_OTHER_SEED)
         else:
-            self._set(self._state)
-
-    def __exit__(self, *_: object) -> None:
-        import numpy as np
-
-        self._state = (random.getstate(), np.random.get_state())
-        self._set(self._outer)
-
-    @staticmethod
-    def _set(state: tuple[Any, Any]) -> None:
-        import numpy as np
-
-        random.setstate(state[0])
-        np.random.set_state(state[1])
+            random.setstate(self._state[0])
+            np.random.set_state(self._state[1])
+        try:
+            yield
+        finally:
+            self._state = (random.getstate(), np.random.get_state())
+            random.setstate(outer[0])
+            np.random.set_state(outer[1])
 
 
 def require() -> None:
@@ -90,7 +127,7 @@ def quiet() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def load_tasks(name: str, data: str | None, fewshot_data: str | None, cache: Path) -> dict[str, Any]:
+def load_tasks(name: str, data: str | None, fewshot_data: str | None, cache: Path) -> Tasks:
     """The leaf tasks of a task, group or tag, by name, in lm-eval's order, ready to build requests.
 
     `name` may be the path of a task's YAML file, as for lm-eval. `data` and `fewshot_data` are JSONL files (also .gz)
@@ -103,14 +140,14 @@ def load_tasks(name: str, data: str | None, fewshot_data: str | None, cache: Pat
     manager, name = _manager_of(name)
     leaves = list(_leaves(manager.task_index, name))
     for leaf in leaves:
-        _check_leaf(leaf.config, data)
+        _check_leaf(leaf, data)
     sources: Any = name
     if data is not None:
         sources = _local_sources(name, leaves, data, fewshot_data, cache)
     elif fewshot_data is not None:
         raise StudyError(f"lm_eval:{name}: fewshot_data needs data beside it; both come from files or neither does")
     with load_errors(name, data):
-        tasks: dict[str, Any] = manager.load(sources)["tasks"]
+        tasks: Tasks = manager.load(sources)["tasks"]
     for key, task in tasks.items():
         multimodal, unsafe = getattr(task, "MULTIMODAL", False), getattr(task, "UNSAFE_CODE", False)
         refuse(key, task.OUTPUT_TYPE, multimodal, unsafe, task.config.repeats)
@@ -147,9 +184,9 @@ def _manager_of_file(path: Path) -> tuple[Any, str]:
     return manager, names[0]
 
 
-def _leaves(index: dict[str, Any], member: Any, overridden: bool = False) -> Iterator[Leaf]:
+def _leaves(index: Mapping[str, Any], member: Any, overridden: bool = False) -> Iterator[Leaf]:
     """The tasks below an entry of the index, without loading any."""
-    given: dict[str, Any] = member if isinstance(member, dict) else {}
+    given: Config = member if isinstance(member, dict) else {}
     entry = index.get(str(given.get("group") or given.get("task") or member))
     overridden = overridden or len(given) > 1
     if entry is None and isinstance(given.get("task"), list):  # a group written inside its parent
@@ -181,13 +218,13 @@ def refuse(name: str, output_type: str | None, multimodal: bool, unsafe: bool, r
             raise DataError(f"lm-eval task '{name}' {reason}; bitparity does not run such tasks of lm-eval")
 
 
-def _check_leaf(config: dict[str, Any], data: str | None) -> None:
+def _check_leaf(leaf: Leaf, data: str | None) -> None:
     """Refuse what the YAML alone shows, before any data is fetched."""
+    config = leaf.config
     shows = bool(config.get("doc_to_image") or config.get("doc_to_audio"))
-    unsafe, repeats = bool(config.get("unsafe_code")), config.get("repeats") or 1
-    refuse(config["task"], config.get("output_type"), shows, unsafe, repeats)
+    refuse(leaf.name, config.get("output_type"), shows, bool(config.get("unsafe_code")), config.get("repeats") or 1)
     if data is not None and "class" in config:
-        raise DataError(f"lm-eval task '{config['task']}' reads its data by code of its own; remove data: for it")
+        raise DataError(f"lm-eval task '{leaf.name}' reads its data by code of its own; remove data: for it")
 
 
 def _local_sources(name: str, leaves: list[Leaf], data: str, fewshot_data: str | None, cache: Path) -> list[str]:
@@ -199,27 +236,18 @@ def _local_sources(name: str, leaves: list[Leaf], data: str, fewshot_data: str |
         _check_rows(path)
     files: dict[str, str] = {}
     for leaf in leaves:
-        for split, path in _splits(leaf.config, data, fewshot_data).items():
+        for split, path in leaf.splits(data, fewshot_data).items():
             if files.setdefault(split, path) != path:
                 raise DataError(f"the tasks of '{name}' disagree about what split '{split}' is; run them one by one")
-    if fewshot_data is not None and not any(_shots(leaf.config) for leaf in leaves):
+    if fewshot_data is not None and not any(leaf.shots for leaf in leaves):
         raise StudyError(f"lm_eval:{name} shows no worked examples from a split of their own; remove fewshot_data")
     sources = []
     for leaf in leaves:
-        source = cache / f"{leaf.config['task']}.yaml"
-        source.write_text(
-            yaml.safe_dump(
-                {
-                    "include": str(leaf.yaml),
-                    "task": leaf.config["task"],
-                    "dataset_path": "json",
-                    "dataset_name": None,
-                    "custom_dataset": None,
-                    "dataset_kwargs": {"data_files": files, "cache_dir": str(cache / "datasets")},
-                }
-            ),
-            encoding="utf-8",
-        )
+        kwargs = {"data_files": files, "cache_dir": str(cache / "datasets")}
+        place = {"dataset_path": "json", "dataset_name": None, "custom_dataset": None, "dataset_kwargs": kwargs}
+        source = cache / f"{leaf.name}.yaml"
+        text = yaml.safe_dump({"include": str(leaf.yaml), "task": leaf.name, **place})
+        source.write_text(text, encoding="utf-8")
         sources.append(str(source))
     return sources
 
@@ -246,39 +274,6 @@ def _check_rows(path: str) -> None:
                 f"{path}, line {number}: the fields differ from line 1 ({', '.join(missing[:5])}); "
                 "every row needs the same ones"
             )
-
-
-def _splits(config: dict[str, Any], data: str, fewshot_data: str | None) -> dict[str, str]:
-    """The file for each split that a task reads: lm-eval opens the few-shot split even where it shows none of it."""
-    shown = _fewshot_split(config)
-    files = {split: data for split in (_evaluated_split(config), shown) if split}
-    if shown is not None and (count := _shots(config)):
-        if fewshot_data is None:
-            raise StudyError(
-                f"lm-eval task '{config['task']}' shows {count} worked examples from its split '{shown}'; "
-                "give their rows with fewshot_data: beside data:"
-            )
-        files[shown] = fewshot_data
-    return files
-
-
-def _evaluated_split(config: dict[str, Any]) -> str | None:
-    return config.get("test_split") or config.get("validation_split")
-
-
-def _shots(config: dict[str, Any]) -> int:
-    """How many worked examples come from a split of their own."""
-    own = _fewshot_split(config) not in (None, _evaluated_split(config))
-    return int(config.get("num_fewshot") or 0) if own else 0
-
-
-def _fewshot_split(config: dict[str, Any]) -> str | None:
-    """Where worked examples come from (ConfigurableTask.fewshot_docs); None where the task carries them itself."""
-    fewshot = config.get("fewshot_config") or {}
-    split = fewshot.get("split", config.get("fewshot_split"))
-    if split or fewshot.get("samples") is not None:
-        return split or None
-    return config.get("training_split") or config.get("validation_split") or config.get("test_split")
 
 
 @contextlib.contextmanager

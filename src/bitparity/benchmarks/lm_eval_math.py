@@ -1,4 +1,4 @@
-"""lm-eval 0.4.13's own scoring of MATH-500 and AIME 2024, kept for comparability with published figures.
+"""Scoring rules of lm-eval 0.4.13 for MATH-500 and AIME 2024, kept for comparability with published figures.
 
 It rebuilds what lm_eval/tasks/hendrycks_math/utils.py and lm_eval/tasks/aime/utils.py compute, quirks included:
 everything between the first and the last "$" is the answer, and two answers are equal as normalised texts. The
@@ -45,7 +45,7 @@ def last_box(text: str) -> str | None:
 
 
 def box_content(boxed: str) -> str | None:
-    """What stands in a box that `last_box` gave; None where lm-eval's own assertions fail."""
+    """The content of a box that `last_box` gave; None where lm-eval's own assertions fail."""
     if "\\boxed " in boxed:
         return boxed.removeprefix("\\boxed ") if boxed.startswith("\\boxed ") else None
     if boxed.startswith("\\boxed{") and boxed.endswith("}"):

@@ -1,4 +1,4 @@
-"""What an lm-eval task asks, as bitparity's prompts and sampling, and the refusal of what has no counterpart here."""
+"""Prompts and sampling of lm-eval's tasks in bitparity's terms; a request without a counterpart is refused."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _without_system(messages: list[Message], system: str) -> list[Message]:
 
 
 def writes_answer(name: str, requests: list[Any]) -> bool:
-    """Whether the item is one to write an answer for; the alternative is all log-likelihoods."""
+    """True for an item with an answer to write, False for one with log-likelihoods alone. Raises DataError."""
     kinds = [request.request_type for request in requests]
     if kinds != ["generate_until"] and set(kinds) != {"loglikelihood"}:
         raise DataError(f"lm-eval task '{name}' makes requests of kinds {sorted(set(kinds))} an item; not supported")

@@ -26,7 +26,8 @@ from typing import Any, ClassVar
 
 from bitparity.benchmarks import lm_eval_data as source
 from bitparity.benchmarks import lm_eval_prompts as asked
-from bitparity.benchmarks.contract import Benchmark, Info
+from bitparity.benchmarks.contract import Benchmark, Facts, Info
+from bitparity.benchmarks.dataset import file_sha256
 from bitparity.errors import DataError, StudyError
 from bitparity.records import Completion, Grade, Item
 from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec
@@ -59,10 +60,10 @@ class LmEvalTask(Benchmark):
         self._built = False
 
     @functools.cached_property
-    def _tasks(self) -> dict[str, Any]:
+    def _tasks(self) -> source.Tasks:
         cache = tempfile.mkdtemp(prefix="bitparity-lm-eval-")
         weakref.finalize(self, shutil.rmtree, cache, ignore_errors=True)
-        with source.quiet(), self._random:
+        with source.quiet(), self._random.resumed():
             tasks = source.load_tasks(self._name, self.spec.data, self.spec.fewshot_data, Path(cache))
         for name, task in tasks.items():
             _check_metric(name, task, self.spec.metric or _first_metric(task))
@@ -75,15 +76,14 @@ class LmEvalTask(Benchmark):
         """The primary metric in lm-eval's naming: the study's, or the task's first one with its first filter."""
         return self.spec.metric or _first_metric(next(iter(self._tasks.values())))
 
-    def task_settings(self) -> dict[str, Any]:
+    def task_settings(self) -> Facts:
         """The task's stop strings, token budget and sampling, as lm-eval's model classes resolve them.
 
         A task without a budget gets the 256 tokens that lm-eval's model classes fall back to
         (`DEFAULT_MAX_GEN_TOKS`). Empty for log-likelihood tasks.
         """
         by_task = {name: asked.task_settings(name, task) for name, task in self._tasks.items()}
-        settings: dict[str, Any] = asked.agreed(self._name, "generation settings", by_task)
-        return settings
+        return asked.agreed(self._name, "generation settings", by_task)
 
     def items(self) -> Iterator[Item]:
         """One item a document, in lm-eval's order. Raises DataError for what cannot be asked or scored here."""
@@ -104,7 +104,7 @@ class LmEvalTask(Benchmark):
         protocol = self.spec.protocol
         chat = protocol.apply_chat_template
         tasks = self._tasks
-        with source.quiet(), self._random, source.load_errors(self._name, self.spec.data):
+        with source.quiet(), self._random.resumed(), source.load_errors(self._name, self.spec.data):
             for task in tasks.values():
                 task.build_all_requests(
                     limit=self.spec.limit,
@@ -171,7 +171,7 @@ class LmEvalTask(Benchmark):
         return Grade(metrics[self.metric], "answered" if answered else "no_answer", extracted, metrics)
 
     def _responses(self, item: Item, completion: Completion) -> list[Any]:
-        """What lm-eval's model class would have returned for the item's requests."""
+        """The answers that lm-eval's model class would have returned for the item's requests."""
         from lm_eval.models.utils import postprocess_generated_text
 
         expected = sum(len(prompt.continuations) for prompt in item.prompts)
@@ -187,22 +187,22 @@ class LmEvalTask(Benchmark):
     def _stops(self) -> tuple[str, ...]:
         return self.spec.protocol.sampling(self.task_settings()).stop
 
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self) -> Facts:
         """lm-eval's version and, a task, its version, data set and number of items; local files with their SHA-256."""
         import lm_eval
 
-        with source.quiet(), self._random:
+        with source.quiet(), self._random.resumed():
             available = {name: len(task.eval_docs) for name, task in self._tasks.items()}
         files = {"data": self.spec.data, "fewshot_data": self.spec.fewshot_data}
         return {
             "lm_eval": lm_eval.__version__,
             "available": sum(available.values()),
             "tasks": {name: _about(task) | {"items": available[name]} for name, task in self._tasks.items()},
-            **{key: {"path": path, "sha256": _file_hash(path)} for key, path in files.items() if path},
+            **{key: {"path": path, "sha256": file_sha256(Path(path))} for key, path in files.items() if path},
         }
 
 
-def _about(task: Any) -> dict[str, Any]:
+def _about(task: Any) -> Facts:
     config = task.config
     return {
         "version": task.VERSION,
@@ -211,11 +211,6 @@ def _about(task: Any) -> dict[str, Any]:
         "split": config.test_split or config.validation_split,
         "num_fewshot": config.num_fewshot,
     }
-
-
-def _file_hash(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hash(text: str) -> str:
@@ -258,7 +253,7 @@ def _check_metric(name: str, task: Any, key: str) -> None:
     )
 
 
-def _score(task: Any, item: Item, responses: list[Any]) -> tuple[dict[str, str], dict[str, Any]]:
+def _score(task: Any, item: Item, responses: list[Any]) -> tuple[dict[str, str], Facts]:
     """The filtered answer by filter, and every metric as "metric,filter" (what evaluator.evaluate does a document)."""
     from lm_eval.api.instance import Instance
 
@@ -272,7 +267,7 @@ def _score(task: Any, item: Item, responses: list[Any]) -> tuple[dict[str, str],
     view._instances = instances
     view.apply_filters()
     filtered: dict[str, str] = {}
-    values: dict[str, Any] = {}
+    values: Facts = {}
     for key in instances[0].filtered_resps:
         answers = [instance.filtered_resps[key] for instance in instances]
         filtered[key] = _text(answers[0])

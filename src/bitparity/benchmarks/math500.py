@@ -9,9 +9,9 @@ Answer pattern: the last `\boxed{...}`, else the last "the answer is ...", else 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from bitparity.benchmarks.contract import Info, Source
+from bitparity.benchmarks.contract import Facts, Info, Source
 from bitparity.benchmarks.lm_eval_math import box_content, hendrycks_score, last_box
 from bitparity.benchmarks.mathematics import MathBenchmark
 from bitparity.records import Item
@@ -48,7 +48,7 @@ class Math500(MathBenchmark):
         """The score of hendrycks_math500: against the box of the solution."""
         return hendrycks_score(text, item.metadata["lm_eval_reference"])
 
-    def task_settings(self) -> dict[str, Any]:
+    def task_settings(self) -> Facts:
         """lm-eval's stop string in its form."""
         return {"stop": ["Problem:"], "temperature": 0.0} if self.spec.form == "lm-eval" else {}
 

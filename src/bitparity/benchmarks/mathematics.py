@@ -1,4 +1,4 @@
-"""What MATH-500 and AIME 2024 share: the chat prompt and the Math-Verify grader."""
+"""Chat prompt and Math-Verify grader of the mathematical benchmarks MATH-500 and AIME 2024."""
 
 from __future__ import annotations
 
@@ -78,18 +78,18 @@ class MathBenchmark(RowsBenchmark):
 
 
 def _is_read_whole(completion: Completion) -> bool:
-    """Whether a text without a statement was cut off, without a reasoning and before any box was begun."""
+    """True for a text without a statement that was cut off, without a reasoning and before any box was begun."""
     cut = completion.reasoning is None and completion.finish == "length"
     return cut and bool(completion.text.strip()) and not has_box(completion.text)
 
 
 def states(stated: Stated, reference: str) -> bool:
-    """Whether a stated answer equals the reference in one of its readings."""
+    """True where a stated answer equals the reference in one of its readings."""
     return any(equal(option, reference, boxed=is_whole(stated, option)) for option in stated.options)
 
 
 def is_whole(stated: Stated, option: str) -> bool:
-    """Whether a reading is an expression as a whole: a box, or "2, 3" after "the answer is".
+    """True where a reading is an expression as a whole: a box, or "2, 3" after "the answer is".
 
     In the others, sentences with mathematics in them, Math-Verify looks for the last expression.
     """
@@ -99,7 +99,7 @@ def is_whole(stated: Stated, option: str) -> bool:
 
 
 def equal(given: str, reference: str, boxed: bool = True) -> bool:
-    r"""Whether two answers are equal: as normalised texts, as exact numbers, or for Math-Verify.
+    r"""True where two answers are equal: as normalised texts, as exact numbers, or for Math-Verify.
 
     Words are compared as words (Math-Verify reads "east" as e*a*s*t, so "seat" would equal it), numbers exactly
     (it rounds to six decimals) and written bases count (it drops them). `boxed` tells that all of `given` is the
@@ -187,7 +187,7 @@ def number(text: str) -> Fraction | None:
 
 
 def math_verify_equal(given: str, reference: str) -> bool:
-    """Whether Math-Verify finds an expression in `given` that equals the LaTeX `reference`.
+    """True where Math-Verify finds an expression in `given` that equals the LaTeX `reference`.
 
     Its own timeouts stay off, since their signal does not interrupt C code: the grader's process has a deadline.
     """

@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from bitparity.benchmarks.answers import final_letter
-from bitparity.benchmarks.contract import Info, Source
+from bitparity.benchmarks.contract import Facts, Info, Source
 from bitparity.benchmarks.dataset import Row, load_rows
 from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.errors import DataError
@@ -129,7 +129,7 @@ class MmluPro(RowsBenchmark):
         """One in the number of options, averaged over the items."""
         return sum(1 / len(item.metadata["letters"]) for item in items) / len(items)
 
-    def task_settings(self) -> dict[str, Any]:
+    def task_settings(self) -> Facts:
         """lm-eval's stop string and budget in its form."""
         if self.spec.form == "chat":
             return {}

@@ -113,7 +113,7 @@ def load_benchmark(spec: BenchmarkSpec) -> Benchmark:
 
 
 def infos() -> dict[str, Info]:
-    """What every benchmark is, by name. One that cannot be loaded is left out: nobody asked for it."""
+    """The `Info` of every benchmark by name. One that cannot be loaded is left out: nobody asked for it."""
     found: dict[str, Info] = {}
     for name in benchmark_names():
         try:

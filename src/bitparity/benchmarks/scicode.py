@@ -99,7 +99,7 @@ class Problem(BaseModel):
 
 
 class Described(TypedDict):
-    """What a prompt says of a step."""
+    """The parts of a step that prompts show."""
 
     prompt: str
     background: str

@@ -1,4 +1,4 @@
-"""What SciCode's tests need on a machine: an interpreter with numpy 1.26 and scipy below 1.14, targets, given steps.
+"""Interpreter, expected values and given steps that SciCode's tests need on a machine.
 
 `python -m bitparity.benchmarks.scicode_env` puts all of it into the cache folder (~/.cache/bitparity/scicode) and
 checks it. Each part can also be given by path in the study.
@@ -15,10 +15,9 @@ import sys
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from bitparity.benchmarks.contract import Source
-from bitparity.benchmarks.dataset import hub_file
+from bitparity.benchmarks.contract import Facts, Source
+from bitparity.benchmarks.dataset import file_sha256, hub_file
 from bitparity.errors import DataError, MissingDependencyError, UnavailableError
 
 # the versions of upstream's time: scipy.integrate.simps, which tests of two problems use, went away in scipy 1.14
@@ -77,17 +76,12 @@ def check_interpreter(python: Path) -> dict[str, str]:
             f"{python} cannot import numpy, scipy, sympy, h5py and matplotlib, which SciCode's tests need. "
             f"Set up an environment with: {SETUP}"
         ) from None
-    if not found["numpy"].startswith("1.26.") or _version(found["scipy"]) >= (1, 14):
+    if not found["numpy"].startswith("1.26.") or [int(part) for part in found["scipy"].split(".")[:2]] >= [1, 14]:
         raise UnavailableError(
             f"{python} has numpy {found['numpy']} and scipy {found['scipy']}; SciCode's tests need numpy 1.26 and "
             f"scipy below 1.14. Set up an environment with: {SETUP}"
         )
     return found
-
-
-def _version(text: str) -> tuple[int, int]:
-    major, minor, *_ = text.split(".")
-    return int(major), int(minor)
 
 
 def targets(given: Path | None) -> Path:
@@ -110,7 +104,7 @@ def targets(given: Path | None) -> Path:
     return found
 
 
-def described(path: Path) -> dict[str, Any]:
+def described(path: Path) -> Facts:
     """Size and SHA-256 of the targets, and whether they are the official ones. Raises UnavailableError."""
     try:
         stat = path.stat()
@@ -125,8 +119,7 @@ def described(path: Path) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=4)
 def _sha256(path: Path, _size: int, _changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)
 
 
 def given_step(number: str, places: Sequence[Path | None]) -> str:

@@ -62,6 +62,10 @@ def _defined(tree: ast.Module) -> set[str]:
     return {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
 
 
+def _names(node: ast.AST, context: type[ast.expr_context]) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, context)}
+
+
 class _Splitter(ast.NodeTransformer):
     """Turns asserts into emissions and keeps what is to be checked."""
 
@@ -72,17 +76,15 @@ class _Splitter(ast.NodeTransformer):
         self.checks: list[str] = []
 
     def is_tainted(self, node: ast.AST) -> bool:
-        names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-        found = names & self.tainted
+        found = _names(node, ast.Load) & self.tainted
         self.used |= found
         return bool(found)
 
     def taint(self, statement: ast.stmt) -> None:
         """The names that a statement gives a value made of the target."""
-        names = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-        if not isinstance(statement, ast.Assign) or not names <= self.tainted | set(self.known):
+        if not isinstance(statement, ast.Assign) or not _names(statement, ast.Load) <= self.tainted | set(self.known):
             raise DataError(f"a SciCode test uses its target in an unknown way: {ast.unparse(statement)[:80]}")
-        self.tainted |= {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        self.tainted |= _names(statement, ast.Store)
 
     def visit_Assert(self, node: ast.Assert) -> ast.stmt:
         values: list[ast.expr] = []
@@ -122,9 +124,9 @@ class _Splitter(ast.NodeTransformer):
 
     @staticmethod
     def is_comparison(node: ast.expr) -> bool:
-        """What is better compared outside even where no target is in it."""
-        if isinstance(node, ast.BoolOp | ast.Compare) or (
-            isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
-        ):
+        """Expressions that are compared outside even where no target is in them."""
+        if isinstance(node, ast.BoolOp | ast.Compare):
             return True
+        if isinstance(node, ast.UnaryOp):
+            return isinstance(node.op, ast.Not)
         return isinstance(node, ast.Call) and ast.unparse(node.func) in COMPARISONS

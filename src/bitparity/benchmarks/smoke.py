@@ -18,17 +18,17 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from bitparity.benchmarks.contract import Benchmark, Info
+from bitparity.benchmarks.contract import Benchmark, Facts, Info
 from bitparity.records import Completion, Grade, Item, Prompt
 
 VERSION = "1"  # part of every seed: raise it when items change
 
-_WORDS = """
+WORDS = """
 river stone garden window pencil castle tiger mother basket silver market button rabbit kitchen summer
 doctor ladder planet forest bottle hammer island camera dragon engine guitar jacket lemon mirror needle
-"""
+""".split()  # noqa: SIM905
 _CATEGORIES = {
     "an animal": "dog cat horse cow sheep lion rabbit bear",
     "a fruit": "apple banana pear grape lemon cherry mango plum",
@@ -39,14 +39,13 @@ _CATEGORIES = {
     "a part of the body": "hand foot nose ear arm leg knee mouth",
     "a drink": "water milk juice coffee tea beer wine soda",
 }
-WORDS = _WORDS.split()
 CATEGORIES = {name: words.split() for name, words in _CATEGORIES.items()}
 
 NUMBER = r"(?<![\w.,])-?[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?(?!\w|[.,][0-9])"
 
 
 class Question(NamedTuple):
-    """What is asked, how the answer begins, the right answer (for a choice: its place in `options`)."""
+    """A question: its text, the beginning of the answer, the right answer (for a choice: its place in `options`)."""
 
     user: str
     start: str
@@ -62,20 +61,14 @@ class Task(NamedTuple):
     draw: Callable[[random.Random], Question]
 
 
-def _sum(a: int, b: int) -> Question:
-    return Question(f"What is {a} + {b}?", f"{a} + {b} =", str(a + b))
+def _sum(low: int, high: int, step: int = 1) -> Callable[[random.Random], Question]:
+    """Draws a sum of two multiples of `step`, each `low` to `high` times it."""
 
+    def draw(rng: random.Random) -> Question:
+        a, b = step * rng.randint(low, high), step * rng.randint(low, high)
+        return Question(f"What is {a} + {b}?", f"{a} + {b} =", str(a + b))
 
-def _sum_of_digits(rng: random.Random) -> Question:
-    return _sum(rng.randint(1, 9), rng.randint(1, 9))
-
-
-def _sum_of_tens(rng: random.Random) -> Question:
-    return _sum(10 * rng.randint(1, 9), 10 * rng.randint(1, 9))
-
-
-def _sum_of_two_digits(rng: random.Random) -> Question:
-    return _sum(rng.randint(10, 49), rng.randint(10, 49))
+    return draw
 
 
 def _copy_number(rng: random.Random) -> Question:
@@ -113,9 +106,9 @@ def _category(rng: random.Random) -> Question:
 
 
 TASKS = {
-    "digits": Task("sum", 44, _sum_of_digits),
-    "tens": Task("sum", 16, _sum_of_tens),
-    "two-digits": Task("sum", 12, _sum_of_two_digits),
+    "digits": Task("sum", 44, _sum(1, 9)),
+    "tens": Task("sum", 16, _sum(1, 9, step=10)),
+    "two-digits": Task("sum", 12, _sum(10, 49)),
     "copy-number": Task("string", 10, _copy_number),
     "copy-letters": Task("string", 16, _copy_letters),
     "first-letter": Task("string", 16, _first_letter),
@@ -127,7 +120,7 @@ _ITEMS = sum(task.items for task in TASKS.values())
 
 
 class Smoke(Benchmark):
-    """See the module."""
+    """The smoke test."""
 
     info = Info(
         title="smoke: sums, strings, choices",
@@ -154,11 +147,11 @@ class Smoke(Benchmark):
             return Grade(0.0, "no_answer", None, {"exact_match": 0.0})
         return _grade(_same(item, found), found)
 
-    def task_settings(self) -> dict[str, Any]:
+    def task_settings(self) -> Facts:
         """An answer ends with its line or at the quote that closes it."""
         return {"stop": ["\n", '"']}
 
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self) -> Facts:
         """The generator's version and the hash of what it made: ids, prompts, references, groups and metadata."""
         # none of the items builds on another
         made = [{k: v for k, v in asdict(item).items() if k != "after"} for item in self.items()]
@@ -220,7 +213,7 @@ def stated_number(text: str, cut: bool = False) -> str | None:
 
 
 def stated_string(text: str, cut: bool = False) -> str | None:
-    """What stands before the closing quote or the line's end, without punctuation around it.
+    """The text before the closing quote or the line's end, without punctuation around it.
 
     None where that is nothing, or where the text was `cut` before either.
     """

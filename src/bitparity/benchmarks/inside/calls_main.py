@@ -75,7 +75,7 @@ def answer(codec, asked):
 
 
 def replay(codec, asked):
-    """Whether the tests hold for the recorded answers: "pass", or the kind of the first exception."""
+    """The tests' verdict on the recorded answers: "pass", or the kind of the first exception."""
     answers, calls = iter(asked["answers"]), iter(asked["calls"])
 
     def candidate(*given):
