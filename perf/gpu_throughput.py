@@ -47,7 +47,7 @@ from typing import Any
 
 import yaml
 
-from bitparity.engines import wire
+from bitparity.engines import messages
 
 VARIANT = "bf16"
 AIME = "aime24"
@@ -182,7 +182,7 @@ def bare(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     asked, ends = requests(args.work / "study")
     with (args.work / "requests.jsonl").open("wb") as file:
         file.write(json.dumps(ends).encode() + b"\n")
-        file.writelines(map(wire.encode_request, asked))
+        file.writelines(map(messages.encode_request, asked))
     command = [sys.executable, __file__, str(args.model), str(args.data), str(args.work), "generate"]
     command += ["--engine", json.dumps(args.engine)]
     with utilisation(args.work / "bare.utilisation.jsonl") as seen:
@@ -203,7 +203,7 @@ def generate(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
     with (args.work / "requests.jsonl").open("rb") as file:
         ends = json.loads(file.readline())
-        asked = [wire.decode_request(json.loads(line)) for line in file]
+        asked = [messages.decode_request(json.loads(line)) for line in file]
     prompts = [TokensPrompt(prompt_token_ids=list(request.token_ids or ())) for request in asked]
     parameters = [sampling_params(request, ends) for request in asked]
     loaded = time.time()

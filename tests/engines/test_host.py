@@ -16,9 +16,8 @@ import pytest
 from faulty import plant
 from tiny_model import variant
 
-from bitparity.engines import host
-from bitparity.engines.groups import kill_group
-from bitparity.engines.host import EngineProcess, likely_cause
+from bitparity.engines.host import EngineProcess
+from bitparity.engines.process_group import kill_group
 from bitparity.errors import EngineError, ModelError
 from bitparity.records import Request, Sampling
 
@@ -136,7 +135,7 @@ def test_closing_leaves_nothing(tmp_path: Path) -> None:
 HOST = """
 import sys, time
 from pathlib import Path
-from bitparity.engines.groups import kill_group
+from bitparity.engines.process_group import kill_group
 from bitparity.engines.host import EngineProcess
 from bitparity.schema import Variant
 engine = EngineProcess(Variant.model_validate_json(sys.argv[1]), Path(sys.argv[2]))
@@ -215,43 +214,3 @@ def test_the_replay_worker_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "device memory"),
-        ("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory", "main memory"),
-        ("RuntimeError: No CUDA GPUs are available", "nvidia-smi"),
-        ("RuntimeError: CUDA error: an illegal memory access was encountered", "attention_backend"),
-        ("OSError: [Errno 28] No space left on device", "disk is full"),
-        ("ModuleNotFoundError: No module named 'vllm._C'", "reinstall"),
-        ("the engine process was killed by signal 9 (SIGKILL)", "see dmesg"),
-        ("RuntimeError: Engine core initialization failed. Failed core proc(s): {'EngineCore_0': -9}", "see dmesg"),
-        ("the engine process was killed by signal 11 (SIGSEGV)", ""),
-        ("something else", ""),
-    ],
-)
-def test_likely_causes(text: str, words: str) -> None:
-    assert words in likely_cause(text)
-    assert bool(words) == bool(likely_cause(text))
-
-
-def test_the_root_cause_is_told_from_what_was_passed_on() -> None:
-    log = (
-        "(Worker pid=1) ERROR 11-22 [executor.py:953] ValueError: Available memory on node 0 (11.3/13.96 GiB) on "
-        "startup is less than desired CPU memory utilization (0.92, 12.85 GiB).\n"
-        "(Core pid=2) ERROR [core.py] Exception: WorkerProc initialization failed. See stack trace for root cause.\n"
-        "RuntimeError: Engine core initialization failed. See root cause above.\n"
-    )
-    (line,) = host._telling_lines(log)
-    assert line.startswith("ValueError: Available memory")
-    assert "lower gpu_memory_utilization" in likely_cause(log)
-    assert host._telling_lines("loading\nKilled") == ["Killed"]
-    log = (
-        "(Worker pid=1) WARNING 11-22 [utils.py:7] RuntimeError: could not create a primitive descriptor\n"
-        "INFO 11-22 [platform.py:3] ImportError: no such plugin\n"
-        "(Worker pid=1) ERROR 11-22 [executor.py:9] NotImplementedError: FP8 KV cache on CPU requires AVX-512\n"
-    )
-    assert host._telling_lines(log) == ["NotImplementedError: FP8 KV cache on CPU requires AVX-512"]
-    assert host._telling_lines("one\ntwo\nthree") == ["two", "three"]

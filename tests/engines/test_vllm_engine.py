@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import tiny_model
 
-from bitparity.engines.groups import _members
 from bitparity.engines.host import EngineProcess
+from bitparity.engines.process_group import members
 from bitparity.errors import EngineError
 from bitparity.records import Prompt, Request, Sample, Sampling
 
@@ -112,7 +112,7 @@ def test_a_core_that_the_kernel_kills_is_told_as_such(folder: Path, requests: li
     process = EngineProcess(tiny_model.variant(folder, "vllm", **ENGINE), tmp_path / "log")
     with process:
         group = process._process.pid if process._process is not None else 0
-        (core,) = [pid for pid in _members(group) if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        (core,) = [pid for pid in members(group) if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         threading.Timer(1.0, os.kill, (core, signal.SIGKILL)).start()
         with pytest.raises(EngineError, match="its process was killed by signal 9") as caught:
             list(process.run([replace(long, item=f"long{n}") for n in range(8)]))

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from bitparity.engines.checks import failed, one_line, problem, prompt_tokens
+from bitparity.engines.concurrency import as_they_end
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import cut_at_stop, end_token_ids
-from bitparity.engines.flow import as_they_end
 from bitparity.engines.openai_client import (
     REQUEST_TIMEOUT_S,
     RETRIES,

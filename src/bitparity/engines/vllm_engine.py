@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from bitparity.engines.checks import failed, may_be_secret, one_line, problem, prompt_tokens, versions
+from bitparity.engines.concurrency import as_they_end, lot_size
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
-from bitparity.engines.flow import as_they_end, lot_size
-from bitparity.engines.groups import how_ended
+from bitparity.engines.process_group import how_ended
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.exam.rendering import Renderer
 from bitparity.hardware import nvml

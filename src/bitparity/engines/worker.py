@@ -1,4 +1,4 @@
-"""What runs in an engine's process: `python -m bitparity.engines.worker SOCKET_FD HOST_PID`.
+"""Program of an engine's process: `python -m bitparity.engines.worker SOCKET_FD HOST_PID`.
 
 Loads the engine, answers runs of requests, and dies with its whole process group as soon as the host is
 gone, even by kill -9: an engine without a host would hold the device's memory for nobody.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
 import resource
 import socket
 import sys
@@ -18,15 +19,14 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-from bitparity.engines import wire
+from bitparity.engines import messages
 from bitparity.engines.contract import Engine
-from bitparity.engines.groups import kill_group
+from bitparity.engines.process_group import kill_group
 from bitparity.engines.registry import engine_class, load_engine
 from bitparity.errors import BitparityError, ModelError, UserInputError
 from bitparity.records import Request
 from bitparity.schema import Variant
 
-_READ_AHEAD = 512  # requests held here at most; the host waits meanwhile, and may still put others first
 _WRITE_BEHIND = 20_000  # lines
 _HOST_CHECK_SECONDS = 0.5
 _PROGRESS_SECONDS = 5.0
@@ -37,82 +37,63 @@ def die() -> None:
     kill_group(os.getpgrp())
 
 
-class Inbox:
-    """Requests from the host, read by a thread, given to the event loop one run at a time."""
+class Requests:
+    """Messages from the host, read when the engine wants more: the host waits meanwhile, and may put others first."""
 
-    def __init__(self, connection: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        self._lines = wire.Lines(connection)
-        self._loop = loop
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection, self._lines = connection, messages.Lines(connection)
         self._ready: deque[list[Any]] = deque()
-        self._wake = asyncio.Event()
-        self._room = threading.Condition()
-        threading.Thread(target=self._read, name="inbox", daemon=True).start()
-
-    def _read(self) -> None:
-        while (messages := self._lines.receive()) is not None:
-            with self._room:
-                self._room.wait_for(lambda: len(self._ready) < _READ_AHEAD)
-                self._ready.extend(messages)
-            if messages:
-                self._loop.call_soon_threadsafe(self._wake.set)
-        die()  # the host has gone
 
     async def message(self) -> list[Any]:
         """The next message."""
         while not self._ready:
-            self._wake.clear()
-            if not self._ready:
-                await self._wake.wait()
-        with self._room:
-            message = self._ready.popleft()
-            if len(self._ready) == _READ_AHEAD // 2:
-                self._room.notify()
-        return message
+            try:
+                received = self._lines.receive(socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                await self._readable()
+                continue
+            if received is None:  # the host has gone
+                die()
+            self._ready.extend(received or ())
+        return self._ready.popleft()
 
-    async def requests(self, first: list[Any]) -> AsyncIterator[Request]:
+    async def _readable(self) -> None:
+        readable, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.add_reader(self._connection, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            loop.remove_reader(self._connection)
+
+    async def of_run(self, first: list[Any]) -> AsyncIterator[Request]:
         """The requests of one run, from its first message to the mark of its end."""
         message = first
         while message[0] == "request":
-            yield wire.decode_request(message)
+            yield messages.decode_request(message)
             message = await self.message()
 
 
-class Outbox:
+class Answers:
     """Lines to the host, written by a thread, so that a busy host does not hold up the engine."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._pending: list[bytes] = []
-        self._changed = threading.Condition()
-        self._writing = False
-        threading.Thread(target=self._write, name="outbox", daemon=True).start()
-
-    def put(self, line: bytes) -> None:
-        """Queue a line; waits where the host is far behind."""
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._pending) < _WRITE_BEHIND)
-            self._pending.append(line)
-            if not self._writing:
-                self._changed.notify_all()
-
-    def flush(self) -> None:
-        """Wait until all is written."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._pending and not self._writing)
+        self._lines: queue.Queue[bytes] = queue.Queue(_WRITE_BEHIND)
+        self.put = self._lines.put  # waits where the host is far behind
+        self.flush = self._lines.join  # waits until all is written
+        threading.Thread(target=self._write, name="answers", daemon=True).start()
 
     def _write(self) -> None:
         while True:
-            with self._changed:
-                self._writing = False
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: bool(self._pending))
-                lines, self._pending = self._pending, []
-                self._writing = True
-                self._changed.notify_all()
+            lines = [self._lines.get()]
+            while not self._lines.empty():
+                lines.append(self._lines.get_nowait())
             try:
                 self._connection.sendall(b"".join(lines))
             except OSError:
                 die()
+            for _ in lines:
+                self._lines.task_done()
 
 
 def die_with_host(host: int) -> None:
@@ -128,46 +109,46 @@ def die_with_host(host: int) -> None:
 
 async def serve(connection: socket.socket) -> int:
     """Load and answer until the host says "close". Returns the exit code."""
-    inbox, outbox = Inbox(connection, asyncio.get_running_loop()), Outbox(connection)
+    requests, answers = Requests(connection), Answers(connection)
     try:
-        _, kind = await inbox.message()
+        _, kind = await requests.message()
         engine_class(kind).import_libraries()
-        _, fields = await inbox.message()
+        _, fields = await requests.message()
         engine = load_engine(Variant.model_validate(fields))
         await engine.prepare()
-        outbox.put(wire.encode("ready", engine.facts()))
-        report_progress(engine, outbox)
-        await _answer(engine, inbox, outbox)
+        answers.put(messages.encode("ready", engine.facts()))
+        report_progress(engine, answers)
+        await _answer(engine, requests, answers)
         engine.close()
     except Exception as error:
         traceback.print_exc()
-        outbox.put(wire.encode("failed", *describe(error)))
-        outbox.flush()
+        answers.put(messages.encode("failed", *describe(error)))
+        answers.flush()
         return 1
     return 0
 
 
-def report_progress(engine: Engine, outbox: Outbox) -> None:
+def report_progress(engine: Engine, answers: Answers) -> None:
     """Tell the host now and then how much the engine has computed, from a thread: a busy loop must not hide it."""
 
     def report() -> None:
         while True:
             time.sleep(_PROGRESS_SECONDS)
-            outbox.put(wire.encode("alive", engine.progress()))
+            answers.put(messages.encode("alive", engine.progress()))
 
     threading.Thread(target=report, name="progress", daemon=True).start()
 
 
-async def _answer(engine: Engine, inbox: Inbox, outbox: Outbox) -> None:
+async def _answer(engine: Engine, requests: Requests, answers: Answers) -> None:
     told: set[str] = set()
-    while (first := await inbox.message())[0] != "close":
-        async for sample in engine.stream(_telling(engine, inbox.requests(first), outbox, told)):
-            outbox.put(wire.encode_sample(sample))
-        outbox.put(wire.encode("done"))
+    while (first := await requests.message())[0] != "close":
+        async for sample in engine.stream(_telling(engine, requests.of_run(first), answers, told)):
+            answers.put(messages.encode_sample(sample))
+        answers.put(messages.encode("done"))
 
 
 async def _telling(
-    engine: Engine, requests: AsyncIterator[Request], outbox: Outbox, told: set[str]
+    engine: Engine, requests: AsyncIterator[Request], answers: Answers, told: set[str]
 ) -> AsyncIterator[Request]:
     """The requests; of each benchmark's first one the host is told what is sent."""
     async for request in requests:
@@ -175,7 +156,7 @@ async def _telling(
             told.add(request.benchmark)
             if (values := engine.sent(request)) is not None:
                 values = {"item": request.item, "sample": request.sample, **values}
-                outbox.put(wire.encode("sent", request.benchmark, values))
+                answers.put(messages.encode("sent", request.benchmark, values))
         yield request
 
 

@@ -1,4 +1,4 @@
-"""What host and worker say to each other: one JSON line a message, over a socket of their own.
+"""Messages between bitparity and an engine's process: one JSON line each, over a socket of their own.
 
 A message is a JSON array whose first element names it:
 
@@ -10,6 +10,7 @@ host -> worker   ["warm", kind]          import what an engine of this kind need
                  ["close"]               free what you hold and exit
 worker -> host   ["ready", facts]        loaded
                  ["sample", ...]         fields in the order of `Sample`
+                 ["sent", name, {...}]   sampling values of the first request of the benchmark `name`
                  ["alive", count]        how much the engine has computed, null: unknown
                  ["done"]                every request of the run is answered
                  ["failed", kind, text]  the worker gives up; `kind` is a class of bitparity.errors
@@ -22,48 +23,33 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from bitparity.records import Message, Request, Sample, Sampling, Unrendered
 
 CHUNK = 1 << 20  # bytes read at a time
 
-_encoder = json.JSONEncoder(separators=(",", ":"))
+_getters = {kind: attrgetter(*(f.name for f in fields(kind))) for kind in (Request, Sample, Sampling, Unrendered)}
 
 
-def encode(*message: Any) -> bytes:
+def _values(record: Request | Sample | Sampling | Unrendered) -> tuple[object, ...]:
+    """The fields of a record in their order; those that are records themselves are turned the same way by JSON."""
+    return _getters[type(record)](record)
+
+
+_encoder = json.JSONEncoder(separators=(",", ":"), default=_values)
+
+
+def encode(*message: object) -> bytes:
     """One message as a line."""
     return _encoder.encode(message).encode("ascii") + b"\n"
 
 
-def encode_request(r: Request) -> bytes:
+def encode_request(request: Request) -> bytes:
     """A request as a line."""
-    s = r.sampling
-    sampling = (
-        s.max_tokens,
-        s.temperature,
-        s.top_p,
-        s.top_k,
-        s.min_p,
-        s.presence_penalty,
-        s.repetition_penalty,
-        s.stop,
-    )
-    return encode(
-        "request",
-        r.benchmark,
-        r.item,
-        r.sample,
-        sampling,
-        r.seed,
-        r.token_ids,
-        r.scored,
-        r.reasoning_end,
-        r.batch,
-        None if r.unrendered is None else [getattr(r.unrendered, f.name) for f in fields(r.unrendered)],
-    )
+    return encode("request", *_values(request))
 
 
 def decode_request(message: list[Any]) -> Request:
@@ -77,33 +63,20 @@ def decode_request(message: list[Any]) -> Request:
         Sampling(*(*values, tuple(stop))),
         seed,
         None if token_ids is None else tuple(token_ids),
-        None if scored is None else tuple((tuple(context), tuple(cont)) for context, cont in scored),
+        None if scored is None else tuple((tuple(context), tuple(continuation)) for context, continuation in scored),
         reasoning_end,
         batch,
         None if unrendered is None else _unrendered(*unrendered),
     )
 
 
-def _unrendered(messages: list[Message] | None, text: str | None, *rest: Any) -> Unrendered:
-    return Unrendered(None if messages is None else tuple(messages), text, *rest)
+def _unrendered(chat: list[Message] | None, *rest: Any) -> Unrendered:
+    return Unrendered(None if chat is None else tuple(chat), *rest)
 
 
-def encode_sample(s: Sample) -> bytes:
+def encode_sample(sample: Sample) -> bytes:
     """A sample as a line."""
-    return encode(
-        "sample",
-        s.benchmark,
-        s.item,
-        s.sample,
-        s.text,
-        s.finish,
-        s.tokens,
-        s.prompt_tokens,
-        s.seconds,
-        s.logprobs,
-        s.error,
-        s.served_model,
-    )
+    return encode("sample", *_values(sample))
 
 
 def decode_sample(message: list[Any]) -> Sample:
@@ -133,7 +106,3 @@ class Lines:
             return None
         *whole, self._rest = (self._rest + data).split(b"\n")
         return [json.loads(line) for line in whole]
-
-    def __iter__(self) -> Iterator[list[Any]]:
-        while (messages := self.receive()) is not None:
-            yield from messages

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitparity.engines.flow import LOT_COST, as_they_end, lot_size
+from bitparity.engines.concurrency import LOT_COST, as_they_end, lot_size
 from bitparity.errors import EngineError
 from bitparity.records import Request, Sample, Sampling
 

@@ -24,12 +24,12 @@ def kill_group(group: int) -> None:
         return
     own = os.getpid()
     for _ in range(_TRIES):  # again, for processes that were born meanwhile
-        members = _members(group)
-        others = [pid for pid in members if pid != own]
+        found = members(group)
+        others = [pid for pid in found if pid != own]
         for pid in others:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        if own in members:
+        if own in found:
             os.kill(own, signal.SIGKILL)
         if not others:
             return
@@ -38,12 +38,12 @@ def kill_group(group: int) -> None:
 
 def dump_group(group: int, seconds: float = 5.0) -> None:
     """End every process of a group by SIGABRT: a Python one with PYTHONFAULTHANDLER writes its stacks first."""
-    for pid in _members(group):
+    for pid in members(group):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGABRT)
             os.kill(pid, signal.SIGCONT)  # one that was stopped could not write them
     end = time.monotonic() + seconds
-    while _members(group) and time.monotonic() < end:
+    while members(group) and time.monotonic() < end:
         time.sleep(0.05)
     kill_group(group)
 
@@ -59,7 +59,7 @@ def how_ended(code: int) -> str:
     return f"was killed by signal {-code} ({name})"
 
 
-def _members(group: int) -> list[int]:
+def members(group: int) -> list[int]:
     """The living processes of a group, without resource trackers."""
     found = []
     for entry in _PROC.iterdir():

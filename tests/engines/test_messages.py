@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitparity.engines import wire
+from bitparity.engines import messages
 from bitparity.records import Request, Sample, Sampling, Unrendered
 
 anything = st.text(st.characters(codec=None), max_size=40)  # lone surrogates and control characters too
@@ -58,21 +58,21 @@ samples = st.builds(
 
 @given(requests)
 def test_requests_come_back_unchanged(request: Request) -> None:
-    line = wire.encode_request(request)
+    line = messages.encode_request(request)
     assert line.count(b"\n") == 1
-    assert wire.decode_request(json.loads(line)) == request
+    assert messages.decode_request(json.loads(line)) == request
 
 
 @given(samples)
 def test_samples_come_back_unchanged(sample: Sample) -> None:
-    line = wire.encode_sample(sample)
+    line = messages.encode_sample(sample)
     assert line.count(b"\n") == 1
-    assert wire.decode_sample(json.loads(line)) == sample
+    assert messages.decode_sample(json.loads(line)) == sample
 
 
 def test_not_a_number_passes() -> None:
     sample = replace(Sample("b", "q", 0, "", "stop", 0, 0, 0.0), logprobs=((math.nan, False),))
-    back = wire.decode_sample(json.loads(wire.encode_sample(sample)))
+    back = messages.decode_sample(json.loads(messages.encode_sample(sample)))
     assert back.logprobs is not None
     assert math.isnan(back.logprobs[0][0])
 
@@ -80,7 +80,7 @@ def test_not_a_number_passes() -> None:
 def test_lines_are_put_together_again() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        lines = wire.Lines(ours)
+        lines = messages.Lines(ours)
         theirs.sendall(b'["a"]\n["b",')
         assert lines.receive() == [["a"]]
         theirs.sendall(b'1]\n["c"]\n')
