@@ -17,25 +17,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bitparity.progress import events
 from bitparity.progress.counters import ENOUGH, WINDOW, CellCounters, VariantCounters
-from bitparity.progress.events import (
-    GENERATING,
-    LOADING,
-    BenchmarkSkipped,
-    DeviceChanged,
-    Event,
-    ExamFrozen,
-    Noted,
-    PhaseChanged,
-    RunEnded,
-    SampleGraded,
-    SamplesStored,
-    TaskProgress,
-    TokensComputed,
-    VariantEnded,
-    VariantPlanned,
-    VariantStarted,
-)
+from bitparity.progress.events import GENERATING, LOADING, Event
 from bitparity.progress.snapshot import SCHEMA, Cell, Figures, Note, Snapshot, Variant
 from bitparity.progress.time_left import Estimate
 from bitparity.schema import Study
@@ -59,7 +43,7 @@ class Board:
         self._variants = {
             name: VariantCounters({spec.name: CellCounters() for spec in study.benchmarks}) for name in study.variants
         }
-        self._exams: dict[str, ExamFrozen] = {}
+        self._exams: dict[str, events.ExamFrozen] = {}
         self._rows: dict[str, dict[str, int]] = {}  # of the items of an exam
         self._not_run: dict[str, str] = {}
         self._phase: str | None = None
@@ -67,33 +51,30 @@ class Board:
         self._devices: dict[str, str] = {}
         self._started = time.time()
         self._running = True
-        self.version = 0
-        """Grows with everything that changes."""
 
     def __call__(self, event: Event) -> None:
         """Take an event in."""
-        if isinstance(event, TaskProgress):
+        if isinstance(event, events.TaskProgress):
             return
         with self._lock:
-            self.version += 1
             match event:
-                case RunEnded():
+                case events.RunEnded():
                     self._running = False
-                case PhaseChanged(None, phase):
+                case events.PhaseChanged(None, phase):
                     self._phase = phase
-                case Noted(text):
+                case events.Noted(text):
                     self._notes.append({"time": time.time(), "text": text})
-                case DeviceChanged(device, None):
+                case events.DeviceChanged(device, None):
                     self._devices.pop(device, None)
-                case DeviceChanged(device, str(state)):
+                case events.DeviceChanged(device, str(state)):
                     self._devices[device] = state
-                case ExamFrozen():
+                case events.ExamFrozen():
                     self._add_exam(event)
-                case BenchmarkSkipped(benchmark, reason):
+                case events.BenchmarkSkipped(benchmark, reason):
                     self._not_run[benchmark] = reason
                     for variant in self._variants.values():
                         variant.cells.pop(benchmark, None)
-                case SampleGraded():
+                case events.SampleGraded():
                     self._grade(event)
                 case _:
                     self._change_variant(event)
@@ -101,26 +82,26 @@ class Board:
     def _change_variant(self, event: Event) -> None:
         now = self._clock()
         match event:
-            case VariantPlanned(name, samples):
+            case events.VariantPlanned(name, samples):
                 for benchmark, (done, total) in samples.items():
                     cell = self._variants[name].cells[benchmark]
                     cell.earlier, cell.total = done - cell.samples.total, total
-            case VariantStarted(name):
+            case events.VariantStarted(name):
                 self._variants[name].state = "running"
-            case PhaseChanged(str(name), phase):
+            case events.PhaseChanged(str(name), phase):
                 self._variants[name].enter(phase, now)
-            case SamplesStored():
+            case events.SamplesStored():
                 self._store(event, self._variants[event.variant], now)
-            case TokensComputed(name, count, device):
+            case events.TokensComputed(name, count, device):
                 variant = self._variants[name]
                 variant.by_device[device] = count
                 variant.computed.set(now, sum(variant.by_device.values()))
-            case VariantEnded(name, reason):
+            case events.VariantEnded(name, reason):
                 variant = self._variants[name]
                 variant.enter(None, now)
                 variant.state, variant.reason = "finished" if reason is None else "incomplete", reason
 
-    def _add_exam(self, exam: ExamFrozen) -> None:
+    def _add_exam(self, exam: events.ExamFrozen) -> None:
         self._exams[exam.benchmark] = exam
         self._rows[exam.benchmark] = {item: row for row, item in enumerate(exam.items)}
         for variant in self._variants.values():
@@ -129,7 +110,7 @@ class Board:
             if cell.total is None:
                 cell.total = len(exam.items) * exam.samples
 
-    def _store(self, event: SamplesStored, variant: VariantCounters, now: float) -> None:
+    def _store(self, event: events.SamplesStored, variant: VariantCounters, now: float) -> None:
         if variant.phase != GENERATING:  # an engine that answers is at work, whatever was told before
             variant.enter(GENERATING, now)
         for benchmark, cell in variant.cells.items():
@@ -139,7 +120,7 @@ class Board:
                 cell.failed -= {(s.item, s.sample) for s in ended}
             cell.failed |= {(s.item, s.sample) for s in own if s.finish == "error"}
 
-    def _grade(self, event: SampleGraded) -> None:
+    def _grade(self, event: events.SampleGraded) -> None:
         """As in results.json, a grade of an item that is not in the exam does not count."""
         exam = self._exams.get(event.benchmark)
         row = self._rows.get(event.benchmark, {}).get(event.item)

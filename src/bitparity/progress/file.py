@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -14,8 +13,7 @@ from bitparity.progress.events import Event, RunEnded, RunStarted
 from bitparity.progress.snapshot import SCHEMA, Snapshot
 
 FILE_NAME = "progress.json"
-PUBLISH_SECONDS = 1.0  # between two files where something changed
-HEARTBEAT = 5.0  # seconds between two files where nothing did
+PUBLISH_SECONDS = 1.0  # between two files
 
 
 class ProgressFile:
@@ -24,20 +22,15 @@ class ProgressFile:
     def __init__(self, board: Board, interval: float = PUBLISH_SECONDS) -> None:
         self._board, self._interval = board, interval
         self._publishing = ExitStack()
-        self._written, self._at = -1, -HEARTBEAT
 
     def __call__(self, event: Event) -> None:
         """Begin with the run; once the board knows that the run has ended, that is written too."""
         if isinstance(event, RunStarted):
             path = event.path / FILE_NAME
-            self._publishing.enter_context(repeated(lambda: self._publish(path), self._interval))
+            publish = repeated(lambda: write_progress(path, self._board.snapshot()), self._interval)
+            self._publishing.enter_context(publish)
         elif isinstance(event, RunEnded):
             self._publishing.close()
-
-    def _publish(self, path: Path) -> None:
-        if self._board.version != self._written or time.monotonic() - self._at >= HEARTBEAT:
-            self._written, self._at = self._board.version, time.monotonic()
-            write_progress(path, self._board.snapshot())
 
 
 @contextmanager

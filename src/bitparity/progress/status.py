@@ -17,15 +17,8 @@ from typing import Literal
 
 from bitparity.errors import EXIT_OPEN
 from bitparity.exam.frozen import groups_of, load_if_frozen, samples_asked
+from bitparity.progress import events
 from bitparity.progress.board import Board
-from bitparity.progress.events import (
-    BenchmarkSkipped,
-    ExamFrozen,
-    SampleGraded,
-    VariantEnded,
-    VariantPlanned,
-    VariantStarted,
-)
 from bitparity.progress.file import read_progress
 from bitparity.progress.snapshot import Snapshot
 from bitparity.progress.tasks import duration
@@ -133,19 +126,19 @@ def _from_files(run: Run, study: Study) -> Snapshot:
     board = Board(study)
     not_run = run.environment().not_run
     for benchmark, reason in not_run.items():
-        board(BenchmarkSkipped(benchmark, reason))
+        board(events.BenchmarkSkipped(benchmark, reason))
     totals = _totals(run, study, board)
     for name in study.variants:
         counts = {bench: (len(run.done(name, bench)), total) for bench, total in totals.items()}
-        board(VariantPlanned(name, counts))
+        board(events.VariantPlanned(name, counts))
         if any(done for done, _ in counts.values()):
-            board(VariantStarted(name))
+            board(events.VariantStarted(name))
         for bench in totals:
             for (item, sample), grade in run.grades(name, bench).items():
-                board(SampleGraded(name, bench, item, sample, grade.score))
+                board(events.SampleGraded(name, bench, item, sample, grade.score))
         frozen = all(spec.name in counts or spec.name in not_run for spec in study.benchmarks)
         if frozen and all(done == total for done, total in counts.values()):
-            board(VariantEnded(name))
+            board(events.VariantEnded(name))
     started = (run.path / "study.yaml").stat().st_mtime
     written = [path.stat().st_mtime for path in (run.path / "samples").rglob("*.jsonl")]
     return {**board.snapshot(), "started": started, "updated": max([started, *written])}
@@ -159,5 +152,5 @@ def _totals(run: Run, study: Study, board: Board) -> dict[str, int]:
         if exam is not None:
             samples = samples_asked(exam, spec)
             totals[spec.name] = len(exam.items) * samples
-            board(ExamFrozen(spec.name, [entry.item.id for entry in exam.items], samples, groups_of(exam)))
+            board(events.ExamFrozen(spec.name, [entry.item.id for entry in exam.items], samples, groups_of(exam)))
     return totals

@@ -207,6 +207,12 @@ class Results(Whole):
         return {name: entry for name, entry in self.benchmarks.items() if entry.measured}
 
     @property
+    def complete(self) -> bool:
+        """True if every benchmark was run and every sample has a score."""
+        entries = self.benchmarks.values()
+        return all(entry.measured and not any(s.unscored for s in entry.scores.values()) for entry in entries)
+
+    @property
     def candidates(self) -> list[str]:
         """The variants that are compared with the baseline; the control is none of them."""
         return [name for name, variant in self.variants.items() if not variant.baseline and not variant.control]

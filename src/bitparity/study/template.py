@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from bitparity.errors import UserInputError
+
 STUDY_TEMPLATE = """\
 # A study: the precision variants of one model, and the benchmarks that compare them.
 #   bitparity run FILE             run it; the same command goes on after a stop
@@ -34,3 +38,14 @@ benchmarks:
   # a host without internet: rows in the data set's own schema, one JSON object a line (also .gz)
   # - {name: math500, data: path/to/math500.jsonl}
 """
+
+
+def write_template(path: Path) -> None:
+    """Write the template. Raises UserInputError where the file exists, or cannot be written."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(STUDY_TEMPLATE)
+    except FileExistsError:
+        raise UserInputError(f"{path} exists already and is left as it is; give another path") from None
+    except OSError as error:
+        raise UserInputError(f"{path} cannot be written: {error.strerror}") from None

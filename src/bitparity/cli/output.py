@@ -1,0 +1,85 @@
+"""Output of the commands: on a terminal, into a pipe, and where either is lost.
+
+A terminal that is lost, a closed pipe or a log on a full disk costs nothing that was measured.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bitparity.report.gated import Withhold
+    from bitparity.report.language import Lang
+    from bitparity.results.schema import Results
+
+PLAIN_WIDTH = 120  # columns of the table where stdout is no terminal
+
+
+class Lenient:
+    """A text stream that drops what it cannot write; all else is the wrapped stream's."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed; the rest is tried again with the next line."""
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def drop_stdout() -> None:
+    """Let stdout go nowhere: what it still holds would fail once more when the interpreter ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def console() -> Console:
+    """Stdout for tables."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
+
+
+def report_run(path: Path, lang: Lang = "en", withhold: Withhold = "gated") -> Results:
+    """Write results.json and the reports of a run, and print the table."""
+    from bitparity.report import html, markdown, terminal
+    from bitparity.results import build as results
+    from bitparity.store.run import Run
+
+    made = results.write(Run(path), with_texts=withhold != "everything")
+    markdown.write(Run(path), made, lang)
+    html.write(Run(path), made, lang, withhold)
+    try:
+        terminal.show(made, console())
+        print(f"report: {path / 'report.html'} and {path / 'report.md'}\nresults: {path / 'results.json'}", flush=True)
+    except OSError as error:  # what was measured stands, and so does the exit code that says how it ended
+        drop_stdout()
+        print_error(f"the table could not be written ({error.strerror}); it is in {path / 'report.md'}")
+    return made
+
+
+def print_error(line: str) -> None:
+    """One line on stderr."""
+    print(clean(line), file=sys.stderr, flush=True)
+
+
+def clean(line: str) -> str:
+    """A line without control characters: names and ids come from studies and data sets."""
+    from bitparity.report.plain import clean
+
+    return clean(line)

@@ -1,0 +1,115 @@
+"""Commands on what has been recorded: grade, report, export, compare and check a run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bitparity.cli.options import GATED_HELP, WITHOUT_HELP, RunDirectory, UnsafeExec
+from bitparity.cli.output import clean, console, report_run
+from bitparity.errors import UserInputError
+from bitparity.report.exports import formats
+
+if TYPE_CHECKING:
+    from bitparity.report.gated import Withhold
+
+
+def grade(
+    run: RunDirectory,
+    unsafe_exec: UnsafeExec = False,
+) -> None:
+    """Grade all samples of a run again, and say which verdicts changed."""
+    from bitparity.grading.passes import regrade
+    from bitparity.report.live import show_tasks
+
+    with show_tasks() as events:
+        changes = regrade(run, events, unsafe_exec=unsafe_exec)
+    for (variant, benchmark), keys in changes.items():
+        names = ", ".join(f"{item}#{sample}" for item, sample in keys[:10])
+        more = f" and {len(keys) - 10} more" if len(keys) > 10 else ""
+        print(clean(f"{variant} {benchmark}: {len(keys)} changed{': ' + names + more if keys else ''}"))
+    report_run(run)
+
+
+def report(
+    run: RunDirectory,
+    lang: Annotated[Literal["en", "zh"] | None, typer.Option(help="The language of the report.")] = None,
+    fill: Annotated[Path | None, typer.Option(help="A Markdown document whose table to fill in place.")] = None,
+    include_gated: Annotated[bool, typer.Option("--include-gated", help=GATED_HELP)] = False,
+    without_answers: Annotated[bool, typer.Option("--without-answers", help=WITHOUT_HELP)] = False,
+) -> None:
+    """Make results.json, report.md and report.html again from the files of a run, and print the table."""
+    if include_gated and without_answers:
+        raise UserInputError("--include-gated puts texts in and --without-answers leaves them out; give one of them")
+    withhold: Withhold = "everything" if without_answers else "nothing" if include_gated else "gated"
+    if fill is None:
+        report_run(run, lang or "en", withhold)
+        return
+    from bitparity.report import filling
+
+    filling.read(fill)  # a document that cannot be read is known before anything is made
+    filled = filling.write(fill, report_run(run, lang or "en", withhold), lang)
+    print(f"filled: {fill}, {filled.cells} cells")
+    for message in filled.messages:
+        print(clean(f"  {message}"))
+
+
+def export(
+    run: RunDirectory,
+    form: Annotated[
+        str, typer.Option("--format", help=f"One of: {', '.join(formats())}.", autocompletion=formats)
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="Where to write it; csv, model-card, summary: stdout.")] = None,
+) -> None:
+    """Results for other programs: tables, per-item results as lm-eval's, a model card's figures, a CI summary."""
+    from bitparity.report.exports import export
+    from bitparity.store.run import Run
+
+    made = export(Run(run), form, out)
+    if isinstance(made, str):
+        sys.stdout.write(made)
+    else:
+        for path in made:
+            print(f"wrote {path}")
+
+
+def compare(
+    baseline: Annotated[str, typer.Argument(help="RUN:VARIANT, lm-eval's samples (file or folder) or JSONL rows.")],
+    candidates: Annotated[list[str], typer.Argument(help="The same kind of thing, one or more.")],
+    margin: Annotated[float | None, typer.Option(help="The loss in points that does not matter.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything there.")] = None,
+    filter_name: Annotated[str | None, typer.Option("--filter", help="Which filter of lm-eval's logs.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Which metric of lm-eval's logs.")] = None,
+) -> None:
+    """Compare per-item results from anywhere, paired by item. Exit code 1: a candidate is worse."""
+    from bitparity.compare.compare import compare, exit_code, write
+    from bitparity.compare.readers import read_all
+    from bitparity.report.comparison import show
+
+    first, *others = read_all([baseline, *candidates], filter_name, metric)
+    outcome = compare(first, others, None if margin is None else margin / 100)
+    show(outcome, console())
+    if json_file is not None:
+        write(json_file, outcome)
+    raise typer.Exit(exit_code(outcome))
+
+
+def check(
+    run: RunDirectory,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML there.")] = None,
+    require: Annotated[Literal["overall", "every"], typer.Option(help="What must hold: all together, or each.")] = (
+        "every"
+    ),
+) -> None:
+    """The verdicts of a run as a CI gate, one line each. Exit code 1: worse; 3: incomplete, invalid, cannot tell."""
+    from bitparity.report.gate import check_run, exit_code, write_junit
+
+    lines = check_run(run, require)
+    for line in lines:
+        print(clean(str(line)))
+    if junit is not None:
+        write_junit(junit, lines, run.resolve().name)
+    raise typer.Exit(exit_code(lines))

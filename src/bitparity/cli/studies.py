@@ -1,0 +1,194 @@
+"""Commands that write, check and run a study."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bitparity.cli.options import DETACH_HELP, RAY_HELP, SHARD_HELP, Limit, Out, StudyFile, UnsafeExec
+from bitparity.cli.output import console, print_error, report_run
+from bitparity.errors import EXIT_OPEN
+
+if TYPE_CHECKING:
+    from bitparity.generation.prepare import Outcome
+    from bitparity.generation.shards import Shard
+    from bitparity.results.schema import Results
+    from bitparity.schema import Study
+
+
+def init(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("study.yaml")) -> None:
+    """Write a commented study file to start from."""
+    from bitparity.study.template import write_template
+
+    write_template(path)
+    print(f"wrote {path}; edit its variants, then: bitparity run {path}")
+
+
+def run(
+    study: StudyFile,
+    out: Out = None,
+    limit: Limit = None,
+    control: Annotated[bool, typer.Option(help="Run the baseline a second time, for the noise floor.")] = False,
+    unsafe_exec: UnsafeExec = False,
+    detach: Annotated[bool, typer.Option("--detach", help=DETACH_HELP)] = False,
+    ray: Annotated[str | None, typer.Option(metavar="auto|ADDRESS", help=RAY_HELP)] = None,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help=SHARD_HELP)] = None,
+) -> None:
+    """Run a study, or go on with it: what is finished is kept. Exit code 1: a candidate is worse."""
+    from bitparity.generation.shards import SHARDS_FOLDER, parse_shard, shard_path
+    from bitparity.study.resolve import load_study
+
+    resolved = load_study(study, limit, control=control)
+    part = None if shard is None else parse_shard(shard)
+    place = out or (Path("artifacts") / resolved.name if part is None else shard_path(resolved, part))
+    if detach:
+        from bitparity.cli.detach import start
+
+        same = [word for word in sys.argv[sys.argv.index("run") + 1 :] if word != "--detach"]
+        raise typer.Exit(start(resolved, place, same) or 0)
+    outcome = _run(resolved, place, unsafe_exec=unsafe_exec, ray=ray, shard=part)
+    results = report_run(place) if part is None else None
+    _print_failures(outcome)
+    if results is not None:
+        raise typer.Exit(_exit_code(outcome, results))
+    parts = f"{place.parent.parent} {place.parent}/*" if place.parent.name == SHARDS_FOLDER else "OUT SHARD ..."
+    print(f"shard {part} is in {place}; when all are there: bitparity merge {parts}")
+    raise typer.Exit(EXIT_OPEN if outcome.failures else 0)
+
+
+def merge(
+    out: Annotated[Path, typer.Argument(help="The run directory of the whole: made, or added to.")],
+    shards: Annotated[list[Path], typer.Argument(help="Run directories of the same study, as run --shard left them.")],
+    unsafe_exec: UnsafeExec = False,
+) -> None:
+    """Join the shards of a study, grade and report. What is missing is named; bitparity run --out OUT completes it."""
+    from bitparity.cluster.merge import merge
+    from bitparity.generation.prepare import Outcome
+    from bitparity.grading.passes import grade_missing
+    from bitparity.report.live import show_tasks
+    from bitparity.store.run import WritableRun
+
+    merged = merge(out, shards)
+    with show_tasks() as events:
+        grade_missing(out, events, unsafe_exec=unsafe_exec)
+    results = report_run(out)
+    print(f"merged: {merged.taken} samples of {len(shards)} directories into {out}")
+    for (variant, benchmark), (missing, asked) in merged.missing.items():
+        print_error(f"gap: {variant} on {benchmark}: {missing} of {asked} samples are missing")
+    if merged.absent:
+        print_error(f"gap: nothing was given of shard {', '.join(merged.absent)}")
+    raise typer.Exit(_exit_code(Outcome(WritableRun(out)), results))
+
+
+def doctor(study: StudyFile, out: Out = None, limit: Limit = None) -> None:
+    """Look at this host before an hour is lost: device, memory, kernels, disks, hub, budgets. Exit code 3: errors."""
+    from bitparity.doctor.examine import examine
+    from bitparity.doctor.host import this_host
+    from bitparity.study.resolve import load_study
+
+    resolved = load_study(study, limit)
+    failed = False
+    for finding in examine(resolved, this_host(), out or Path("artifacts") / resolved.name):
+        failed |= finding.level == "error"
+        print(f"{finding.level:8} {finding.topic}: {finding.message}", flush=True)
+        if finding.remedy:
+            print(f"{'':8} -> {finding.remedy}", flush=True)
+    raise typer.Exit(EXIT_OPEN if failed else 0)
+
+
+def status(
+    run: Annotated[Path, typer.Argument(help="A run directory, also another host's.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again until the run ends.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document; with --watch one a line.")] = False,
+) -> None:
+    """How far a run is, how fast, and what is left. Exit code 0: it runs, or is complete; 3: it stopped before."""
+    from bitparity.progress import status as statuses
+    from bitparity.report import live
+
+    first = statuses.look(run)
+    try:
+        if as_json:
+            for found in statuses.watch(run) if watch else [first]:
+                print(json.dumps({"status": found.state, "said": found.said, **found.snapshot}), flush=True)
+        elif watch:
+            live.follow(statuses.watch(run), console())
+        else:
+            live.show(first, console())
+    except KeyboardInterrupt:
+        print_error("no longer watching; the run itself was left alone")
+    raise typer.Exit(0 if watch and first.state == "running" else first.exit_code)
+
+
+def plan(
+    study: StudyFile,
+    rate: Annotated[float | None, typer.Option(help="Output tokens per second, over all requests.")] = None,
+    run: Annotated[Path | None, typer.Option(help="A run that measured rate and lengths.")] = None,
+) -> None:
+    """What a study will cost and what loss it could detect or rule out; loads no model."""
+    from bitparity.doctor.plan import make_plan
+    from bitparity.report.planning import show
+    from bitparity.store.run import Run
+    from bitparity.study.resolve import load_study
+
+    show(make_plan(load_study(study), rate, None if run is None else Run(run)), console())
+
+
+def benchmarks() -> None:
+    """List the benchmarks: items, form, metric, default samples and margin, data set."""
+    from bitparity.report.listing import show_benchmarks
+
+    show_benchmarks()
+
+
+def demo(out: Annotated[Path, typer.Option(help="Run directory.")] = Path("artifacts/demo")) -> None:
+    """Compare a real 135M model in BF16, FP8 and NVFP4 on this machine; no GPU, no account."""
+    from bitparity.demo.study import demo_study
+    from bitparity.report.live import show_tasks
+
+    with show_tasks() as events:
+        study = demo_study(events)
+    outcome = _run(study, out)
+    results = report_run(out)
+    _print_failures(outcome)
+    if outcome.failures or not results.complete:
+        raise typer.Exit(EXIT_OPEN)
+
+
+def _run(
+    study: Study, out: Path, *, unsafe_exec: bool = False, ray: str | None = None, shard: Shard | None = None
+) -> Outcome:
+    """Run a study, shown on stderr."""
+    from bitparity.report.live import show_run
+    from bitparity.runner import run_study
+
+    meanwhile = _load_report if shard is None else None  # a shard is reported once it is merged
+    with show_run(study) as events:
+        return run_study(study, out, events, unsafe_exec=unsafe_exec, ray=ray, shard=shard, meanwhile=meanwhile)
+
+
+def _print_failures(outcome: Outcome) -> None:
+    for name, reason in outcome.failures.items():
+        print_error(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")
+
+
+def _load_report() -> None:
+    """Everything that the report needs into memory, so that it is there at once when the run ends."""
+    for module in ("report.markdown", "results.build", "report.terminal"):
+        importlib.import_module(f"bitparity.{module}")
+    from bitparity.report import html
+
+    html.load()
+
+
+def _exit_code(outcome: Outcome, results: Results) -> int:
+    """0 fine, 1 a candidate is worse beyond its margin, 3 incomplete, invalid or inconclusive."""
+    from bitparity.results import verdicts
+
+    compared = [each for entry in results.benchmarks.values() for each in entry.comparisons.values()]
+    found = [verdicts.outcome(each.verdict) for each in compared if not each.control]
+    return verdicts.exit_code([*found, "open" if outcome.failures or not results.complete else "passed"])
