@@ -16,7 +16,7 @@ import yaml
 from bitparity.benchmarks.contract import Benchmark
 from bitparity.cli import app as cli
 from bitparity.errors import SandboxError
-from bitparity.grading.process_pool import open_pool
+from bitparity.grading.process_pool import GradingPool
 from bitparity.grading.rules import Job
 from bitparity.records import Grade
 from bitparity.store.jsonl import read_lines
@@ -54,7 +54,7 @@ def grade_all(jobs: Sequence[Job], threads: int = 2, timeout_s: float = 20) -> l
     """The grades of jobs of one benchmark, in their order, by the pool that a run has."""
     grades: dict[int, Grade] = {}
     keep = lambda graded: grades.update({id(job): grade for job, grade in graded})  # noqa: E731
-    with open_pool(jobs[0].benchmark, threads, keep, timeout_s=timeout_s) as pool:
+    with GradingPool(jobs[0].benchmark, threads, keep, timeout_s=timeout_s) as pool:
         for job in jobs:
             pool.put(job)
     return [grades[id(job)] for job in jobs]

@@ -18,7 +18,7 @@ from support import grade_all
 
 from bitparity.benchmarks.contract import Benchmark, Info
 from bitparity.errors import BitparityError
-from bitparity.grading.process_pool import Graded, open_pool
+from bitparity.grading.process_pool import Graded, GradingPool
 from bitparity.grading.rules import Job, ends_in_reasoning, grade_sample, split_reasoning
 from bitparity.records import Completion, Finish, Grade, Item, Prompt, Sample
 from bitparity.schema import BenchmarkSpec, Protocol, ReasoningSpec
@@ -231,7 +231,7 @@ def test_verdicts_do_not_depend_on_processes() -> None:
 
 
 def test_nothing_to_grade() -> None:
-    with open_pool(SlowSums(spec()), 2, lambda _: pytest.fail("nothing was graded")):
+    with GradingPool(SlowSums(spec()), 2, lambda _: pytest.fail("nothing was graded")):
         pass
 
 
@@ -243,7 +243,7 @@ def test_an_error_stops_a_grader_that_is_at_work() -> None:
         graded.set()
 
     started = time.monotonic()
-    pool = open_pool(benchmark, 1, keep, timeout_s=60)
+    pool = GradingPool(benchmark, 1, keep, timeout_s=60)
     pool.put(job(benchmark, "so 4"))
     assert graded.wait(30)
     pool.put(job(benchmark, "sleep"))
@@ -290,7 +290,7 @@ def keep(graded):
     told.set()
 
 benchmark, told = SlowSums(spec()), threading.Event()
-with open_pool(benchmark, 1, keep, timeout_s=3.0) as pool:
+with GradingPool(benchmark, 1, keep, timeout_s=3.0) as pool:
     pool.put(job(benchmark, "pid"))
     told.wait()
     pool.put(job(benchmark, "c"))

@@ -16,7 +16,7 @@ from bitparity.benchmarks.contract import Benchmark, Info
 from bitparity.errors import SandboxError
 from bitparity.grading import live as live_grading
 from bitparity.grading.live import idle_cores
-from bitparity.grading.process_pool import QUEUE_PER_THREAD, Graded, open_pool
+from bitparity.grading.process_pool import QUEUE_PER_THREAD, Graded, GradingPool
 from bitparity.grading.rules import Job
 from bitparity.records import Completion, Grade, Item, Prompt, Sample
 from bitparity.schema import Variant
@@ -166,7 +166,7 @@ def test_a_full_queue_never_holds_up_the_one_who_offers(bench: Coding, monkeypat
     go = threading.Event()
     monkeypatch.setattr(Coding, "grade", lambda *_: go.wait(30) and Grade(1.0, "answered"))
     kept: list[str] = []
-    pool = open_pool(bench, 2, lambda graded: kept.extend(j.item.id for j, _ in graded))
+    pool = GradingPool(bench, 2, lambda graded: kept.extend(j.item.id for j, _ in graded))
     taken = [pool.put(job(n, bench), wait=False) for n in range(100)]
     assert 2 * QUEUE_PER_THREAD <= sum(taken) <= 2 * QUEUE_PER_THREAD + 2
     go.set()
@@ -178,7 +178,7 @@ def test_a_grade_that_cannot_be_stored_is_an_error(bench: Coding) -> None:
     def full(*_: object) -> None:
         raise OSError("disk full")
 
-    pool = open_pool(bench, 1, full)
+    pool = GradingPool(bench, 1, full)
     pool.put(job(1, bench))
     with pytest.raises(OSError, match="disk full"):
         pool.close()
@@ -191,7 +191,7 @@ def test_jobs_are_taken_as_they_are_needed(bench: Coding) -> None:
     def keep(graded: Graded) -> None:
         kept.append(len(drawn) - len(kept))
 
-    with open_pool(bench, 2, keep) as pool:
+    with GradingPool(bench, 2, keep) as pool:
         for n in range(100):
             drawn.append(n)
             pool.put(job(n, bench))

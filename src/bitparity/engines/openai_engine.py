@@ -133,7 +133,7 @@ class OpenAIEngine(Engine):
             raise EngineError(f"the server at {self._server.url} does not answer what it is tried with: {error}")
 
     async def _try_scores(self) -> str | None:
-        """Why the log-likelihood of given tokens cannot be had; None where it can."""
+        """The reason why the server gives no log-likelihood of given tokens; None where it does."""
         if self._completions is None or self._completions.form != "token ids":
             return "it takes tokens, and the study names no tokenizer or the server takes none"
         if len(self._probe_ids) < 2:

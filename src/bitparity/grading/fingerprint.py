@@ -14,6 +14,7 @@ from bitparity.benchmarks.contract import Benchmark
 SHARED = "bitparity.benchmarks"
 RULES = "bitparity.grading.rules"
 SANDBOX = "bitparity.sandbox"
+SUFFIXES = (".py", ".csv")  # the sandbox has a table of system calls
 
 
 def grader_fingerprint(benchmark: Benchmark) -> str:
@@ -65,7 +66,11 @@ def _files(module: str) -> dict[Path, str]:
     path = Path(spec.origin)
     if path.name != "__init__.py":
         return {path: module.rpartition(".")[0]}
-    return {f: ".".join([module, *f.parent.relative_to(path.parent).parts]) for f in path.parent.rglob("*.py")}
+    return {
+        f: ".".join([module, *f.parent.relative_to(path.parent).parts])
+        for f in path.parent.rglob("*.*")
+        if f.suffix in SUFFIXES
+    }
 
 
 class _Source(NamedTuple):
@@ -83,7 +88,7 @@ class _DocstringRemover(ast.NodeTransformer):
 @functools.cache
 def _read(file: Path) -> _Source:
     """The hash of a file's code, and (module, name) of all that it imports, also inside its functions."""
-    tree = ast.parse(file.read_bytes())
+    tree = ast.parse(file.read_bytes() if file.suffix == ".py" else f"table = {file.read_bytes()!r}")
     imports = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -11,17 +11,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from bitparity.benchmarks.contract import Benchmark, JudgeSettings
 from bitparity.benchmarks.judging import Judgment, read_reply
 from bitparity.benchmarks.registry import load_benchmark
-from bitparity.engines.openai_client import Json, RequestFailedError, Server, read_key, require_httpx, with_retries
+from bitparity.engines.openai_client import (
+    Answer,
+    Json,
+    RequestFailedError,
+    Server,
+    read_key,
+    require_httpx,
+    with_retries,
+)
 from bitparity.errors import EngineError, UserInputError
 from bitparity.grading.rules import completion_of
-from bitparity.progress.events import Events
+from bitparity.progress.events import Advance, Events
 from bitparity.records import Item, Sample, SampleKey
 from bitparity.schema import Study
 from bitparity.store.jsonl import AppendLog, file_stem, read_lines
@@ -99,51 +108,40 @@ def judge_samples(
         else:
             questions.append(Question(key, benchmark.judge_prompt(items[sample.item], answer, sample.sample)))
     if ask and questions:
-        with events.task(f"{variant}: judging {benchmark.spec.name}", len(questions), "answers") as advance:
-            found |= _ask_and_store(settings, questions, path, advance)
-    return found
-
-
-def _ask_and_store(
-    settings: JudgeSettings, questions: Sequence[Question], path: Path, advance: Callable[[int], None]
-) -> dict[SampleKey, Judgment]:
-    found: dict[SampleKey, Judgment] = {}
-    log = AppendLog(path)
-
-    def keep(key: SampleKey, judgment: Judgment, row: Mapping[str, object]) -> None:
-        log.append([dict(row)])
-        found[key] = judgment
-        advance(1)
-
-    try:
-        asyncio.run(_ask_all(settings, questions, keep))
-    except (RefusedError, EngineError) as refusal:
-        return {q.key: Judgment(None, error=str(refusal)) for q in questions} | found
-    finally:
-        log.close()
+        log = AppendLog(path)
+        with (
+            closing(log),
+            events.task(f"{variant}: judging {benchmark.spec.name}", len(questions), "answers") as advance,
+        ):
+            found |= asyncio.run(_ask_all(settings, questions, log, advance))
     return found
 
 
 async def _ask_all(
-    settings: JudgeSettings,
-    questions: Sequence[Question],
-    keep: Callable[[SampleKey, Judgment, Mapping[str, object]], None],
-) -> None:
-    judge, places = Judge(settings), asyncio.Semaphore(PARALLEL)
-
-    async def judged(question: Question) -> tuple[SampleKey, Judgment, Mapping[str, object]]:
-        async with places:
-            return question.key, *await judge.ask(question)
-
-    tasks = [asyncio.create_task(judged(question)) for question in questions]
+    settings: JudgeSettings, questions: Sequence[Question], log: AppendLog, advance: Advance
+) -> dict[SampleKey, Judgment]:
+    """Ask PARALLEL questions at once and store each judgment."""
+    found: dict[SampleKey, Judgment] = {}
+    places = asyncio.Semaphore(PARALLEL)
     try:
-        for task in asyncio.as_completed(tasks):
-            keep(*await task)
+        judge = Judge(settings)
+    except EngineError as error:
+        return {question.key: Judgment(None, error=str(error)) for question in questions}
+
+    async def ask(question: Question) -> None:
+        async with places:
+            judgment, row = await judge.ask(question)
+        log.append([row])
+        found[question.key] = judgment
+        advance(1)
+
+    try:
+        await asyncio.gather(*map(ask, questions))
+    except RefusedError as refusal:
+        return {question.key: Judgment(None, error=str(refusal)) for question in questions} | found
     finally:
-        for unfinished in tasks:
-            unfinished.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await judge.aclose()
+    return found
 
 
 class Judge:
@@ -159,16 +157,15 @@ class Judge:
 
     async def ask(self, question: Question) -> tuple[Judgment, dict[str, object]]:
         """One judgment, with a verdict or an error, and its record. Raises RefusedError where all are refused."""
-        started, attempts = time.monotonic(), 0
-        said: dict[str, object] = {"served_model": None, "reply": None, "tokens": None}
+        started = time.monotonic()
+        answers: list[Answer | None] = []
 
         async def attempt() -> Judgment:
-            nonlocal attempts
-            attempts += 1
+            answers.append(None)
             answer = await self._server.complete_once("chat/completions", self._body(question.prompt))
             if isinstance(answer.choice["message"]["content"], list):
                 raise RequestFailedError("the endpoint gave an answer that is no text", final=False)
-            said.update(served_model=answer.model, reply=answer.text, tokens=answer.usage("completion_tokens"))
+            answers[-1] = answer
             judgment = read_reply(answer.text)
             if judgment.correct is None:
                 raise RequestFailedError(judgment.error or "", final=False)
@@ -176,28 +173,31 @@ class Judge:
 
         try:
             judgment = await with_retries(attempt, RETRIES)
-        except UserInputError as error:
-            raise RefusedError(str(error)) from None
-        except RequestFailedError as error:
-            if error.status is not None and (error.status < 400 or error.status == 404):
-                remedy = "check base_url and model of the judge, then run the same command again"
-                raise RefusedError(f"{self._settings.base_url}: {error}; {remedy}") from None
-            judgment = Judgment(None, error=str(error))
+        except (RequestFailedError, UserInputError) as error:
+            judgment = self._failure(error)
+        last = next((answer for answer in reversed(answers) if answer is not None), None)
         return judgment, {
             "item": question.key[0],
             "sample": question.key[1],
             "model": self._settings.model,
             "endpoint": self._settings.base_url,
-            "served_model": said["served_model"],
+            "served_model": last and last.model,
             "prompt": question.prompt,
-            "reply": said["reply"],
+            "reply": last and last.text,
             "correct": judgment.correct,
             "extracted": judgment.extracted,
             "error": judgment.error,
-            "attempts": attempts,
-            "tokens": said["tokens"],
+            "attempts": len(answers),
+            "tokens": last and last.usage("completion_tokens"),
             "seconds": round(time.monotonic() - started, 3),
         }
+
+    def _failure(self, error: RequestFailedError | UserInputError) -> Judgment:
+        """The judgment without a verdict. Raises RefusedError for a key, an address or a model that is refused."""
+        if isinstance(error, RequestFailedError) and error.status != 404 and not 300 <= (error.status or 0) < 400:
+            return Judgment(None, error=str(error))
+        remedy = "check base_url, model and api_key_env of the judge, then run the same command again"
+        raise RefusedError(f"{self._settings.base_url}: {error}; {remedy}")
 
     def _body(self, prompt: str) -> Json:
         s = self._settings

@@ -14,7 +14,7 @@ from bitparity.benchmarks.contract import Benchmark
 from bitparity.engines.registry import engine_of
 from bitparity.exam.frozen import Exam
 from bitparity.grading.passes import Grader, GradeSheet
-from bitparity.grading.process_pool import Graded, GradingPool, open_pool, usable_cores
+from bitparity.grading.process_pool import Graded, GradingPool, usable_cores
 from bitparity.grading.rules import Job, grade_job
 from bitparity.progress.events import Events, SampleGraded
 from bitparity.records import Grade, Sample
@@ -62,7 +62,7 @@ class LiveGrading:
             self._sheets[name] = sheet = GradeSheet(run, variant, exams[name], graders[name], again=False)
             kind = (benchmark.runs_code, benchmark.slow_grader)
             if kind not in pools:
-                pools[kind] = open_pool(benchmark, max(1, idle_cores), self._keep, run_code)
+                pools[kind] = GradingPool(benchmark, max(1, idle_cores), self._keep, run_code)
             self._pools[name] = pools[kind]
             for (item, number), grade in sheet.grades.items():
                 events.emit(SampleGraded(variant, name, item, number, grade.score))
@@ -92,6 +92,6 @@ class LiveGrading:
 
 
 def _graded_live(benchmark: Benchmark, idle_cores: int) -> bool:
-    """Whether a benchmark's answers are graded beside the engine. A judge is asked after the run, all at once."""
+    """True for a benchmark whose answers are graded beside the engine. A judge is asked after the run, all at once."""
     fast = not (benchmark.runs_code or benchmark.slow_grader)
     return benchmark.judge is None and (fast or idle_cores > 0)

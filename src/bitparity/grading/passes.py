@@ -17,7 +17,7 @@ from bitparity.exam.chains import earlier
 from bitparity.exam.frozen import Exam, load_if_frozen
 from bitparity.grading.fingerprint import grader_fingerprint
 from bitparity.grading.judge import judge_samples
-from bitparity.grading.process_pool import Graded, open_pool, usable_cores
+from bitparity.grading.process_pool import Graded, GradingPool, usable_cores
 from bitparity.grading.rules import Job, ends_in_reasoning
 from bitparity.progress.events import Events
 from bitparity.records import Grade, Sample, SampleKey
@@ -99,7 +99,7 @@ class GradeSheet:
 
     @property
     def complete(self) -> bool:
-        """Whether the file holds a grade of every sample, in the samples' order."""
+        """True if the file holds a grade of every sample, in the samples' order."""
         return not self.missing and self.path.exists() and list(self.old) == list(self.samples)
 
     def job(self, key: SampleKey) -> Job:
@@ -179,7 +179,7 @@ def grade_benchmark(
                 sheet.add(graded)
             advance(len(graded))
 
-        with open_pool(benchmark, usable_cores(), keep) as pool:
+        with GradingPool(benchmark, usable_cores(), keep) as pool:
             for key in missing:
                 pool.put(sheet.job(key))
     if benchmark.judge is not None:
@@ -189,7 +189,7 @@ def grade_benchmark(
 
 
 def opens_reasoning(exam: Exam, spec: BenchmarkSpec) -> bool | None:
-    """Whether the exam's prompts end inside a reasoning; None where no tokenizer has made them."""
+    """True if the exam's prompts end inside a reasoning; None where no tokenizer has made them."""
     if not exam.rendered:
         return None
     return any(ends_in_reasoning(text, spec.protocol.reasoning) for e in exam.items for text in e.texts or ())

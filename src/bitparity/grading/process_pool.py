@@ -54,24 +54,28 @@ def usable_cores() -> int:
 class GradingPool:
     """Threads that grade from one queue; `keep` receives the grades, one call at a time.
 
-    Threads start as jobs come in. Use it as a context manager: leaving the block finishes all jobs and raises the
-    first failure; an error inside the block drops them.
+    The pool fits benchmarks of one kind: fast, slow, or running code, which `run_code` grades. Threads start as jobs
+    come in. Use it as a context manager: leaving the block finishes all jobs and raises the first failure; an error
+    inside the block drops them.
     """
 
     def __init__(
         self,
+        benchmark: Benchmark,
         threads: int,
         keep: Keep,
-        grade: Callable[[Job], Grade] = grade_job,
-        *,
-        queue_size: int = 0,
-        jobs_per_thread: int = 0,
-        batch: int = 1,
-        stop: Callable[[], None] | None = None,
+        run_code: Callable[[Job], Grade] = grade_job,
+        timeout_s: float = GRADER_TIMEOUT_S,
     ) -> None:
-        self._most_threads, self._jobs_per_thread, self._batch = threads, jobs_per_thread, batch
-        self._keep, self._grade, self._stop = keep, grade, stop
-        self._queue: queue.Queue[Job | None] = queue.Queue(queue_size)
+        code, slow = benchmark.runs_code, benchmark.slow_grader and not benchmark.runs_code
+        self._keep = keep
+        self._processes = GraderProcesses(timeout_s)
+        self._grade = run_code if code else self._processes.grade if slow else grade_job
+        self._most_threads = threads if code or slow else 1
+        self._jobs_per_thread = JOBS_PER_PROCESS if slow else 0
+        # a test of code takes seconds: its grade is stored at once, and only few answers wait in memory
+        self._batch = 1 if code else BATCH
+        self._queue: queue.Queue[Job | None] = queue.Queue(QUEUE_PER_THREAD * threads if code else 0)
         self._threads: list[threading.Thread] = []
         self._graded: list[tuple[Job, Grade]] = []
         self._lock = threading.Lock()
@@ -131,29 +135,7 @@ class GradingPool:
                 raise self._failure
             self._flush()
         finally:
-            if self._stop is not None:
-                self._stop()
-
-
-def open_pool(
-    benchmark: Benchmark,
-    threads: int,
-    keep: Keep,
-    run_code: Callable[[Job], Grade] = grade_job,
-    timeout_s: float = GRADER_TIMEOUT_S,
-) -> GradingPool:
-    """The pool for benchmarks of this one's kind: fast, slow, or running code by `run_code`.
-
-    A test of code takes seconds, so its grade is stored at once and only few answers wait in memory.
-    """
-    if benchmark.runs_code:
-        return GradingPool(threads, keep, run_code, queue_size=QUEUE_PER_THREAD * threads)
-    if benchmark.slow_grader:
-        processes = GraderProcesses(timeout_s)
-        return GradingPool(
-            threads, keep, processes.grade, jobs_per_thread=JOBS_PER_PROCESS, batch=BATCH, stop=processes.close
-        )
-    return GradingPool(1, keep, batch=BATCH)
+            self._processes.close()
 
 
 class GraderProcesses:

@@ -64,7 +64,7 @@ def split_reasoning(text: str, reasoning: ReasoningSpec | Literal["none"], opene
 
 
 def ends_in_reasoning(prompt: str, reasoning: ReasoningSpec | Literal["none"]) -> bool:
-    """Whether a final prompt leaves the model inside a reasoning, its last opening tag not closed."""
+    """True if a final prompt leaves the model inside a reasoning, its last opening tag not closed."""
     return reasoning != "none" and prompt.rstrip().endswith(reasoning.start)
 
 

@@ -1,4 +1,4 @@
-"""Runs model-written code, which is hostile by assumption, and says how each program ended.
+"""Sandbox for model-written code, which is hostile by assumption.
 
 `open_sandbox` gives the safest level that works on this machine, after a self-test. What a program wrote is judged by
 the caller, outside the sandbox; expected answers never enter it.

@@ -1,6 +1,6 @@
-"""Runs one program where there are no namespaces (`python -I -S _confine.py REQUEST_FD STATUS_FD`).
+"""Launcher of one program where there are no namespaces (`python -I -S _confine.py REQUEST_FD STATUS_FD`).
 
-This process adopts whatever the program's processes leave behind, and kills all of them when the program has ended,
+This process adopts the processes that the program leaves behind, and kills all of them when the program has ended,
 when it is asked to (SIGTERM), or when its own parent dies. The program itself is held by Landlock (files), by a seccomp
 filter (network, signals, attributes of files, everything else) and by rlimits; or, where nothing else works and the
 user wants it so, by rlimits alone. Standard library only.
@@ -82,7 +82,7 @@ def _allow(rules: int, path: str, access: int) -> None:
 
 
 def _become(asked: dict[str, Any], tell: int) -> None:
-    """Turns this process into the program. Never returns; `tell` hears what went wrong, or is closed by the start."""
+    """Turns this process into the program. Never returns; `tell` receives an error, or is closed at the start."""
     try:
         os.setsid()
         os.chdir(asked["folder"])
@@ -91,7 +91,8 @@ def _become(asked: dict[str, Any], tell: int) -> None:
         if asked["confined"]:
             check(_LIBC.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "prctl")
             _landlock(asked["readable"], asked["devices"], asked["folder"])
-            program = bytes.fromhex(asked["filter"]).replace(asked["own_pid"].to_bytes(4, sys.byteorder), _own_pid())
+            placeholder, own_pid = (pid.to_bytes(4, sys.byteorder) for pid in (asked["own_pid"], os.getpid()))
+            program = bytes.fromhex(asked["filter"]).replace(placeholder, own_pid)
             filtered = Filter(len(program) // 8, program)
             check(_LIBC.prctl(_SET_SECCOMP, 2, ctypes.byref(filtered), 0, 0), "seccomp")
         os.execve(asked["argv"][0], asked["argv"], asked["env"])
@@ -99,10 +100,6 @@ def _become(asked: dict[str, Any], tell: int) -> None:
         os.write(tell, repr(error).encode())
     finally:
         os._exit(125)
-
-
-def _own_pid() -> bytes:
-    return os.getpid().to_bytes(4, sys.byteorder)
 
 
 def _descendants() -> list[int]:

@@ -1,4 +1,4 @@
-"""A program of its own (`python -I -S _mounts.py`, as root): shows chosen paths to users who cannot reach them.
+"""Mount namespace that shows chosen paths to users who cannot reach them (`python -I -S _mounts.py`, as root).
 
 Reads a JSON object {path: closed folder above it} in one line, makes a mount namespace, covers each closed folder with
 an empty one, shows in it only the wanted paths, writes a line `ready`, and ends when its input does.

@@ -1,4 +1,4 @@
-"""The warm worker's process inside the sandbox: imports once, then forks a fresh, confined process for each script.
+"""Process of a warm worker inside the sandbox: imports once, then forks a confined process for each script.
 
 Started as `python _zygote.py CONTROL_FD MODULE...` by `warm.py`; standard library only. A request is one message on
 the control socket with four descriptors: the request itself (JSON) and the script's three standard streams. The reply
@@ -198,7 +198,7 @@ def _run(asked: dict[str, Any]) -> None:
 
 
 def _finish(code: int) -> None:
-    """What an interpreter does at its end: waits for threads, calls exit functions, writes what is buffered."""
+    """End the process as an interpreter ends: wait for threads, call exit functions, write what is buffered."""
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()

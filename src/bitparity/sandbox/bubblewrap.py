@@ -1,4 +1,4 @@
-"""Programs in bubblewrap: every namespace of their own, a read-only root with little in it, no rights, few calls.
+"""Sandbox level bubblewrap: own namespaces, a small read-only root, no rights, few system calls.
 
 Inside, a program is user 65534 with no capability, alone in its PID, network, IPC, UTS, cgroup and user namespaces.
 It sees the system's programs and its interpreter read-only, and one file system in memory, of fixed size, that it may
@@ -29,6 +29,7 @@ _DEVICES = ("null", "zero", "full", "random", "urandom")
 _NEEDED_OPTIONS = ("--size", "--disable-userns", "--json-status-fd", "--unshare-user")
 _TOOLS = "/usr/bin:/bin:/usr/local/bin:/usr/sbin:/sbin"
 _MB = 1 << 20
+_THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 INSTALL = "install bubblewrap 0.8 or newer (apt-get install bubblewrap, dnf install bubblewrap)"
 
 
@@ -41,10 +42,7 @@ def environment(python: str) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "NUMBA_NUM_THREADS": "1",
+        **dict.fromkeys(_THREAD_COUNTS, "1"),
     }
 
 
@@ -66,7 +64,7 @@ class Bubblewrap(Sandbox):
         self._groups = cgroup.delegated()
 
     def facts(self) -> dict[str, str]:
-        """The level, the version, and what is missing on this machine."""
+        """The level, its version, and which protections this machine has."""
         told = subprocess.run([self._tool, "--version"], check=False, capture_output=True, text=True)
         return {
             "level": self.level,
@@ -115,7 +113,7 @@ class Bubblewrap(Sandbox):
     ) -> tuple[list[str], list[int]]:
         """One program's command line and the descriptors it reads; `stack` closes these."""
         passed = _Passed(stack)
-        options = [*_APART, *_ALONE, *self._file_system(limits, passed)]
+        options = [*_ALONE, *self._file_system(limits, passed)]
         for name, content in files.items():
             options += ["--file", passed(content), f"{WORK}/{inside(name)}"]
         options += ["--remount-ro", "/", "--chdir", WORK]
@@ -129,7 +127,7 @@ class Bubblewrap(Sandbox):
     ) -> tuple[list[str], list[int]]:
         """The command line of a warm worker, which confines its scripts itself, within namespaces of their own."""
         passed = _Passed(stack)
-        options = [*_APART, *self._file_system(Limits(file_mb=1), passed), "--file", passed(script), WORKER]
+        options = [*self._file_system(Limits(file_mb=1), passed), "--file", passed(script), WORKER]
         options += ["--remount-ro", "/", "--chdir", WORK]
         return [*self._start(options, passed), "--", self.python, WORKER, *arguments], passed.fds
 
@@ -137,7 +135,8 @@ class Bubblewrap(Sandbox):
         return [*self._prefix, self._tool, "--args", passed(b"".join(option.encode() + b"\0" for option in options))]
 
     def _file_system(self, limits: Limits, passed: _Passed) -> list[str]:
-        return [*_root(self._view), "--file", passed(_PASSWD), "/etc/passwd", *_box(limits, self._view)]
+        own = [*_OWN_NAMESPACES, *_NO_RIGHTS]
+        return [*own, *_root(self._view), "--file", passed(_PASSWD), "/etc/passwd", *_box(limits, self._view)]
 
 
 class _Passed:
@@ -173,21 +172,8 @@ _PASSWD = b"nobody:x:65534:65534:nobody:/box/tmp:/bin/sh\n"
 # because a program can write to the memory of any process of its user, and bubblewrap's has no seccomp filter. It
 # starts the program when the watch, still alive, has answered (`supervise.Pump`).
 _INIT = ("/bin/sh", "-c", 'printf "\\006" >&2; read go || exit 1; "$@"; exit $?', "sh")
-_APART = (
-    "--unshare-all",
-    "--unshare-user",
-    "--as-pid-1",
-    "--new-session",
-    "--cap-drop",
-    "ALL",
-    "--uid",
-    "65534",
-    "--gid",
-    "65534",
-    "--hostname",
-    "sandbox",
-)
-
+_OWN_NAMESPACES = ("--unshare-all", "--unshare-user", "--as-pid-1", "--new-session", "--hostname", "sandbox")
+_NO_RIGHTS = ("--cap-drop", "ALL", "--uid", "65534", "--gid", "65534")
 _ALONE = ("--disable-userns", "--die-with-parent")
 
 
@@ -223,6 +209,14 @@ def _box(limits: Limits, view: interpreter.View) -> list[str]:
     if not any(PurePosixPath(path).is_relative_to("/tmp") for path in view.shown):
         options += ["--symlink", TEMPORARY, "/tmp"]
     return options
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a program's files; raises ValueError where a name leads out of the folder."""
+    for name, content in files.items():
+        path = folder / inside(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def inside(name: str) -> str:

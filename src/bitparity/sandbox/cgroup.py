@@ -1,4 +1,4 @@
-"""Limits of control groups (version 2), where this process has been given a group of its own to divide.
+"""Control groups (version 2): limits that the kernel keeps, where this process may divide its own group.
 
 `systemd-run --user --scope -p Delegate=yes bitparity run ...` gives one. The kernel then holds memory and processes of
 each program that gets a sandbox of its own together; without it (and for scripts of the warm worker) the watch alone
@@ -36,7 +36,7 @@ class Group:
         return [*_JOIN, str(self.folder / "cgroup.procs")]
 
     def out_of_memory(self) -> bool:
-        """Whether the kernel killed a process for the group's memory limit."""
+        """True if the kernel killed a process for the group's memory limit."""
         return _number(self.folder / "memory.events", "oom_kill") > 0
 
 

@@ -1,4 +1,4 @@
-"""Programs in containers of Podman or Docker, for hosts that have an engine and no bubblewrap.
+"""Sandbox level container: Podman or Docker, for hosts without bubblewrap.
 
 An empty image is made once; the system's programs and the interpreter are mounted read-only, as for bubblewrap. There
 is no network, no capability, no new privilege; memory and processes are limited by the engine's cgroup, CPU time by the
@@ -40,6 +40,10 @@ _INIT = (
     '"$@"; code=$?; case $code in 125|126|127) code=1;; esac; exit $code'
 )
 _PROCESSES = 4096  # shared by all programs in containers; each one's limit is --pids-limit
+_CONFINED = (
+    *("--network=none", "--read-only", "--cap-drop=ALL", "--user=65534:65534", "--hostname=sandbox"),
+    *("--security-opt=no-new-privileges", "--security-opt=label=disable", "--log-driver=none"),
+)
 _KERNEL_LIMITS = ("cpu", "fsize", "nofile", "core", "memlock", "msgqueue", "stack")
 
 
@@ -65,9 +69,10 @@ class Container(Sandbox):
         self, files: Mapping[str, bytes], argv: Sequence[str], stdin: bytes = b"", limits: Limits = DEFAULT
     ) -> Ended:
         """One program in a fresh container; see the contract."""
-        inside = {bubblewrap.inside(name): content for name, content in files.items()}
         with GATE.beside_others(), tempfile.TemporaryDirectory(prefix="bitparity-") as folder:
-            _fill(Path(folder), inside)
+            bubblewrap.write_files(Path(folder), files)
+            for path in (Path(folder), *Path(folder).rglob("*")):
+                path.chmod(0o755 if path.is_dir() else 0o644)
             name = f"bitparity-{secrets.token_hex(8)}"
             try:
                 return self._run(name, self._command(name, folder, argv, limits), stdin, limits)
@@ -106,23 +111,16 @@ class Container(Sandbox):
         return replace(end, end="memory_limit") if out_of_memory else end
 
     def _command(self, name: str, folder: str, argv: Sequence[str], limits: Limits) -> list[str]:
-        options = ["run", "--interactive", "--name", name, "--network", "none", "--read-only", "--cap-drop", "ALL"]
-        options += ["--security-opt", "no-new-privileges", "--security-opt", "label=disable"]
-        options += ["--user", "65534:65534", "--hostname", "sandbox", "--log-driver", "none"]
-        options += ["--pids-limit", str(limits.processes + 1)]
-        options += ["--memory", f"{limits.memory_mb}m", "--memory-swap", f"{limits.memory_mb}m"]
-        options += ["--tmpfs", f"{bubblewrap.BOX}:rw,nosuid,nodev,mode=1777,size={limits.file_mb}m"]
-        options += ["--shm-size", f"{limits.file_mb}m"]
-        for kernel_name, _, soft, hard in rlimits.wanted(limits):
-            if kernel_name in _KERNEL_LIMITS:
-                options += ["--ulimit", f"{kernel_name}={soft}:{hard}"]
-        options += ["--ulimit", f"nproc={_PROCESSES}:{_PROCESSES}"]
-        for variable, value in bubblewrap.environment(self.python).items():
-            options += ["--env", f"{variable}={value}"]
-        for path in self._view.shown:
-            options += ["--volume", f"{path}:{path}:ro"]
-        options += ["--volume", f"{folder}:/in:ro"]
-        return [self._engine, *options, self._image, "/bin/sh", "-c", _INIT, "sh", *argv]
+        options = ["--interactive", f"--name={name}", f"--pids-limit={limits.processes + 1}"]
+        options += [f"--memory={limits.memory_mb}m", f"--memory-swap={limits.memory_mb}m"]
+        options += [f"--tmpfs={bubblewrap.BOX}:rw,nosuid,nodev,mode=1777,size={limits.file_mb}m"]
+        options += [f"--shm-size={limits.file_mb}m", f"--ulimit=nproc={_PROCESSES}:{_PROCESSES}"]
+        kernel = [limit for limit in rlimits.wanted(limits) if limit[0] in _KERNEL_LIMITS]
+        options += [f"--ulimit={kernel_name}={soft}:{hard}" for kernel_name, _, soft, hard in kernel]
+        options += [f"--env={name}={value}" for name, value in bubblewrap.environment(self.python).items()]
+        options += [f"--volume={path}:{path}:ro" for path in self._view.shown]
+        options += [f"--volume={folder}:/in:ro"]
+        return [self._engine, "run", *_CONFINED, *options, self._image, "/bin/sh", "-c", _INIT, "sh", *argv]
 
     def _empty_image(self) -> str:
         """An image with the root's links and mount points only; made once for each shape of root."""
@@ -160,7 +158,7 @@ def _working_engine() -> str:
 
 
 def _told(engine: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """What the engine answers; exit status 1 where it does not in time."""
+    """The engine's answer; exit status 1 where it gives none in time."""
     try:
         return subprocess.run([engine, *arguments], check=False, capture_output=True, timeout=_ENGINE_S)
     except subprocess.TimeoutExpired:
@@ -184,12 +182,3 @@ def _find(engine: str, name: str, watch: supervise.Watch, process: subprocess.Po
             watch.tree = Tree(int(told))
             return
         time.sleep(0.05)
-
-
-def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
-    folder.chmod(0o755)
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        path.write_bytes(content)
-        path.chmod(0o644)

@@ -1,6 +1,6 @@
-"""What every level of the sandbox offers: limits, how a program ended, and the one method that runs it.
+"""Contract of the sandbox: limits of a program, how it ended, and the method that runs it.
 
-A sandbox says how a program *ended*; whether its answer is right is judged by the caller, outside.
+A sandbox tells how a program *ended*; the caller, outside, judges whether its answer is right.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Literal, Self
 
 Verdict = Literal[
@@ -21,14 +20,14 @@ Verdict = Literal[
     "no_code",
     "infrastructure_error",
 ]
-"""What a test of model-written code comes to; `infrastructure_error` is never the program's fault and never scored."""
+"""The verdict of a test of model-written code; `infrastructure_error` is never the program's fault and never scored."""
 
 End = Literal["exit", "runtime_error", "time_limit", "memory_limit", "output_limit", "infrastructure_error"]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one program may use. Time limits cover its whole process tree.
+    """Limits of one program. Time limits cover its whole process tree.
 
     Attributes:
         cpu_s: CPU seconds, the interpreter's start included; this decides `time_limit`, so a busy host costs no score.
@@ -52,16 +51,16 @@ DEFAULT = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How one program ended; no judgement about its answer.
+    """The end of one program, without a judgement about its answer.
 
     Attributes:
         end: `exit` is exit status 0; `runtime_error` any other status, or a signal of its own.
         status: exit status, negative for a signal; absent where the program never started.
-        stdout: what it wrote, up to the limit.
-        stderr: the last part of what it wrote there.
+        stdout: its standard output, up to the limit.
+        stderr: the last part of its standard error.
         cpu_s: CPU seconds of all its processes.
         wall_s: seconds by the clock.
-        detail: for `infrastructure_error`: what went wrong and the remedy.
+        detail: for `infrastructure_error`: the fault and the remedy.
     """
 
     end: End
@@ -74,7 +73,7 @@ class Ended:
 
 
 class Sandbox(ABC):
-    """Runs programs that are hostile by assumption. A context manager; `close` gives back what it holds.
+    """Runs programs that are hostile by assumption. A context manager; `close` frees what it holds.
 
     Attributes:
         level: how programs are confined: `bubblewrap`, `container`, `landlock` or `unsafe`; stands in the results.
@@ -95,16 +94,14 @@ class Sandbox(ABC):
         """Tries to break out; raises SandboxError where that works, or where nothing runs at all."""
 
     def facts(self) -> dict[str, str]:
-        """What the results record about how programs were confined."""
+        """Level and interpreter, for the results."""
         return {"level": self.level, "python": self.python}
 
     def close(self) -> None:
-        """Gives back what the sandbox holds. No program may be running."""
+        """Frees what the sandbox holds. No program may be running."""
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

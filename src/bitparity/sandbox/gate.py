@@ -1,4 +1,4 @@
-"""A time limit counts only after a rerun alone: while it runs, no other test of this process does.
+"""Gate for reruns alone: a time limit counts only after a run while no other test of this process runs.
 
 CPU time hardly depends on the load, but it does a little (caches, sibling hardware threads), and the backstop by the
 clock depends on it wholly. A program that was stopped beside others gets a second, undisturbed run.

@@ -1,4 +1,4 @@
-"""What of this machine a program's interpreter needs to see, and nothing more.
+"""View of the file system that a program's interpreter needs, and nothing more.
 
 The system's programs and libraries (`/usr` and what points into it), a few files of `/etc`, the interpreter's own
 prefix and, for a virtual environment, the environment. Homes, checkouts, `/var`, `/srv`, `/tmp` are not there.
@@ -28,11 +28,7 @@ print(json.dumps({"executable": sys.executable, "prefixes": [sys.base_prefix, sy
 """
 _SYSTEM_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _SYSTEM_FILES = (
-    "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
-    "/etc/alternatives",
-    "/etc/localtime",
+    *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime"),
     "/nix/store",
 )
 
@@ -58,7 +54,7 @@ class View:
 
 
 def view(python: str, readable: Sequence[Path] = ()) -> View:
-    """What `python` needs, plus `readable`. Raises SandboxError where that would show a whole home folder."""
+    """The view for `python`, plus `readable`. Raises SandboxError where that would show a whole home folder."""
     try:
         told = json.loads(
             subprocess.run([python, "-I", "-c", _ASK], capture_output=True, check=True, timeout=60, cwd="/").stdout

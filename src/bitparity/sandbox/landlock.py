@@ -1,4 +1,4 @@
-"""Programs without namespaces: Landlock for files, a seccomp filter for the rest. For hosts that forbid bubblewrap.
+"""Sandbox level landlock, for hosts that forbid bubblewrap: Landlock for files, a seccomp filter for the rest.
 
 Weaker than bubblewrap, but a program still reaches no network, no file outside its folder but the interpreter's, and no
 other process. It sees that paths exist, it cannot signal its own children, and `/proc` and shared memory are closed
@@ -50,7 +50,7 @@ class Landlock(Sandbox):
         return seccomp.program(own_pid=_OWN_PID)
 
     def _rights(self) -> tuple[list[str], int | None, int | None]:
-        """How root's rights are given up: a command line's beginning, or a user id that the launcher takes."""
+        """The way to give up root's rights: the beginning of a command line, or a user id that the launcher takes."""
         if os.geteuid() != 0 or not self._confined:
             return [], None, None
         try:
@@ -68,13 +68,15 @@ class Landlock(Sandbox):
         self, files: Mapping[str, bytes], argv: Sequence[str], stdin: bytes = b"", limits: Limits = DEFAULT
     ) -> Ended:
         """One program in a fresh folder; see the contract."""
-        inside = {bubblewrap.inside(name): content for name, content in files.items()}
         with (
             GATE.beside_others(),
             contextlib.ExitStack() as stack,
             tempfile.TemporaryDirectory(prefix="bitparity-", ignore_cleanup_errors=True) as folder,
         ):
-            _fill(Path(folder), inside, self._user)
+            bubblewrap.write_files(Path(folder), files)
+            if self._user is not None:
+                for path in (Path(folder), *Path(folder).rglob("*")):
+                    os.chown(path, self._user, self._user)
             request = bubblewrap.memory_file(self._request(folder, argv, limits), stack)
             status = os.pipe2(os.O_CLOEXEC)
             stack.callback(os.close, status[0])
@@ -125,16 +127,6 @@ class Unsafe(Landlock):
         ended = self.run({}, [self.python, "-c", "print(1)"])
         if ended.stdout != b"1\n":
             raise SandboxError(f"no program runs with {self.python}: {ended.detail or ended.stderr.decode()[-500:]}")
-
-
-def _fill(folder: Path, files: Mapping[str, bytes], user: int | None) -> None:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    if user is not None:
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, user, user)
 
 
 def _use(folder: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Which sandbox this machine can have."""
+"""Choice of the safest sandbox that works on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Root gives up its rights before bubblewrap starts.
+"""Giving up root's rights before a sandbox starts.
 
 For root some limits do not hold (RLIMIT_NPROC), so the sandbox is started under a user id that nothing else has. That
 user cannot reach an interpreter below `/root`; a mount namespace of the sandbox's own, made once, shows it the wanted

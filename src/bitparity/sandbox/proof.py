@@ -1,4 +1,4 @@
-"""The self-test at start-up: a program that tries to get out must fail at each attempt, or the sandbox is not used."""
+"""Self-test at start-up: a program tries to escape, and a sandbox that it escapes from is not used."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def prove(sandbox: Sandbox, folders: tuple[str, ...]) -> None:
     """
     token = f"bitparity-{secrets.token_hex(8)}"
     with _bait(token) as asked:
-        asked |= {"folders": list(folders), "allowed": _parts_on_the_way(folders)}
+        # an interpreter may lie below a name in the home folder, which can then be seen
+        asked |= {"folders": list(folders), "allowed": sorted({part for f in folders for part in Path(f).parts})}
         files = {"probe.py": _PROBE.encode(), "asked.json": json.dumps(asked).encode()}
         ended = sandbox.run(files, [sandbox.python, "-S", "probe.py"], limits=_LIMITS)
     reached = _reached(sandbox, ended)
@@ -107,11 +108,6 @@ def _bait(token: str) -> Iterator[dict[str, object]]:
         }
 
 
-def _parts_on_the_way(folders: tuple[str, ...]) -> list[str]:
-    """Names that may be seen in the home folder because an interpreter lies below them."""
-    return sorted({part for folder in folders for part in Path(folder).parts})
-
-
 def _reached(sandbox: Sandbox, ended: Ended) -> list[str]:
     try:
         if ended.end != "exit":
@@ -127,7 +123,7 @@ def _reached(sandbox: Sandbox, ended: Ended) -> list[str]:
 
 
 def _alive(token: str) -> bool:
-    """Whether a process with `token` among its arguments still exists, a moment after the run."""
+    """True if a process with `token` among its arguments still exists a moment after the run."""
     deadline = time.monotonic() + 0.2
     while found := any(token in command for command in _commands()):
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Limits that the kernel keeps for each process of a program; the tree's sums are watched from outside."""
+"""Resource limits that the kernel keeps for each process; sums over the process tree are watched from outside."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _ARCHES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
 def supported() -> bool:
-    """Whether there is a filter for this machine's architecture."""
+    """True if there is a filter for this machine's architecture."""
     return platform.machine() in _ARCHES
 
 

@@ -1,4 +1,4 @@
-"""Watches one confined program from outside: feeds it, reads it, measures it, and ends it where a limit is passed."""
+"""Supervisor of one confined program: feeds it, reads it, measures it, and kills it where a limit is passed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Output:
     kept: int = 0
 
     def add(self, data: bytes) -> None:
-        """Takes what was read."""
+        """Take what was read."""
         self.total += len(data)
         if self.keep_last:
             self.parts.append(data)
@@ -51,18 +51,18 @@ class Output:
 
     @property
     def over(self) -> bool:
-        """Whether the program wrote more than it may."""
+        """True if the program wrote more than it may."""
         return self.total > self.limit
 
     def bytes(self) -> bytes:
-        """What was kept."""
+        """The kept bytes."""
         data = b"".join(self.parts)
         return data[-_STDERR_KEPT:] if self.keep_last else data
 
 
 @dataclass(slots=True)
 class Watch:
-    """What one program did, as far as it was seen from outside."""
+    """Measurements and limits of one program, seen from outside."""
 
     limits: Limits
     kill: Callable[[], None]
@@ -227,33 +227,21 @@ def run(
     ending: signal.Signals = signal.SIGKILL,
     handshake: bool = False,
 ) -> Ended:
-    """Runs a command line that confines a program, under watch.
+    """Run a command line that confines a program, under watch. The command dies with this thread.
 
     Args:
-        command: what to start; it dies with this thread, and the program's processes with it.
-        stdin: what the program reads.
-        limits: what it may use.
         env: the whole environment.
         pass_fds: descriptors that the command reads (the caller closes them).
         status: both ends of a pipe like that of bubblewrap's `--json-status-fd`; the caller closes the first, the
             second is closed here.
-        stored: bytes and files that the program has written, asked with one of its processes.
+        stored: bytes and files that the program with this process has written.
         ending: the signal that makes the command end the program.
         handshake: whether the program is started by a shell that waits for a line; see `Pump`.
     """
     started = time.monotonic()
     ours, theirs = pipes()
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=theirs[0],
-            stdout=theirs[1],
-            stderr=theirs[2],
-            env=dict(env),
-            cwd="/",
-            pass_fds=[*pass_fds, status[1]],
-            start_new_session=True,
-        )
+        process = _start(command, theirs, env, [*pass_fds, status[1]])
     except OSError as error:
         for fd in ours:
             os.close(fd)
@@ -268,6 +256,15 @@ def run(
         run.wait()
         pump.rest()
         return run.judge(pump)
+
+
+def _start(
+    command: Sequence[str], streams: tuple[int, int, int], env: Mapping[str, str], fds: Sequence[int]
+) -> subprocess.Popen[bytes]:
+    (stdin, stdout, stderr), own = streams, dict(env)
+    return subprocess.Popen(
+        command, -1, None, stdin, stdout, stderr, env=own, cwd="/", pass_fds=fds, start_new_session=True
+    )
 
 
 def pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
@@ -312,10 +309,13 @@ class _Command:
         self._process.returncode = os.waitstatus_to_exitcode(raw)
         self.watch.cpu_s = max(self.watch.cpu_s, usage.ru_utime + usage.ru_stime)
         if self._first is not None:
-            self._gone = gone(self._first)
+            # a namespace's first process ends only when all the others have ended
+            waiting = select.poll()
+            waiting.register(self._first, select.POLLIN)
+            self._gone = bool(waiting.poll(_ENDING_S * 1000))
 
     def judge(self, pump: Pump) -> Ended:
-        """How it ended, once everything is read."""
+        """The end of the program, once everything is read."""
         status = self._told("exit-code") if pump.started else None
         ended = judge(self.watch, pump, None if status is None else 128 - status if status > 128 else status)
         if not self._gone:
@@ -349,15 +349,8 @@ class _Command:
                 signal.pidfd_send_signal(self.ended, self._ending)
 
 
-def gone(pidfd: int) -> bool:
-    """Waits for the end of a PID namespace's first process, which comes only when all the others have ended."""
-    waiting = select.poll()
-    waiting.register(pidfd, select.POLLIN)
-    return bool(waiting.poll(_ENDING_S * 1000))
-
-
 def judge(watch: Watch, pump: Pump, status: int | None) -> Ended:
-    """How a program ended, from what was seen of it and its exit status (absent where it never started)."""
+    """The end of a program, from its measurements and its exit status (None where it never started)."""
     stderr, detail, end = pump.stderr.bytes(), "", watch.reason
     if end is not None:
         status = -signal.SIGKILL
@@ -371,7 +364,7 @@ def judge(watch: Watch, pump: Pump, status: int | None) -> Ended:
 
 
 def natural_end(status: int, stderr: bytes, cpu_s: float, limits: Limits) -> End:
-    """How a program that was not killed from outside ended."""
+    """The end of a program that was not killed from outside."""
     if cpu_s > limits.cpu_s or status == -signal.SIGXCPU:
         return "time_limit"
     if status == 0:

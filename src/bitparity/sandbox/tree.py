@@ -1,4 +1,4 @@
-"""A process tree seen from outside: its CPU time, its memory, the number of its processes."""
+"""Process tree seen from outside: CPU time, memory, number of processes."""
 
 from __future__ import annotations
 

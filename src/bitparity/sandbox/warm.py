@@ -1,4 +1,4 @@
-"""Scripts that need numpy or scipy, without paying their import for each one.
+"""Warm workers: scripts start with numpy or scipy already imported.
 
 A worker inside the sandbox imports the modules once and forks a fresh process for each script, in namespaces of its own
 (`_zygote.py`). The watch is the same as for other programs. At levels that cannot have such a worker each script gets
@@ -19,8 +19,7 @@ import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from bitparity.errors import SandboxError
 from bitparity.sandbox import _zygote, bubblewrap, rlimits
@@ -32,6 +31,7 @@ from bitparity.sandbox.tree import Tree
 _SCRIPT = "__main__.py"
 _IMPORT_S = 300.0  # scipy from a cold network disk
 _ANSWER_S = 20.0
+_MESSAGE_BYTES = 1 << 16
 
 
 class WarmWorker:
@@ -89,9 +89,7 @@ class WarmWorker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -116,7 +114,7 @@ class _Worker:
                 start_new_session=True,
             )
             theirs.close()
-            if self._heard() != b"imported":
+            if self._control.recv(_MESSAGE_BYTES) != b"imported":
                 self.close()
                 complaints.seek(0)
                 said = complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
@@ -146,7 +144,7 @@ class _Worker:
             watch.kill = lambda: _kill(first)
             watch.tree = Tree(_pid(first))
             pump.until(first)
-            answer = json.loads(self._heard())
+            answer = json.loads(self._control.recv(_MESSAGE_BYTES))
             watch.cpu_s = max(watch.cpu_s, answer["cpu_s"])
             pump.rest()
             status = int(answer["status"])
@@ -165,11 +163,8 @@ class _Worker:
             self._process.kill()
             self._process.wait()
 
-    def _heard(self) -> bytes:
-        return self._control.recv(1 << 16)
-
     def _request(self, files: Mapping[str, bytes], limits: Limits) -> bytes:
-        request: dict[str, Any] = {
+        request = {
             "box": bubblewrap.BOX,
             "script": _SCRIPT,
             "files": {bubblewrap.inside(name): b64encode(content).decode() for name, content in files.items()},
