@@ -13,9 +13,6 @@ from bitparity.hardware.devices import (
     VisibleDevice,
     asked_devices,
     gigabytes,
-    make_slice,
-    no_slice,
-    slice_limits,
     visible_devices,
 )
 from bitparity.hardware.nvml import Machine
@@ -132,12 +129,11 @@ def _order(asked: str | None, source: str, machine: Machine, environ: Mapping[st
 
 
 def _passed_over(used: VisibleDevice, machine: Machine) -> Iterator[Finding]:
-    for gpu in machine.gpus:
-        if gpu.empty:
-            yield DEVICE.warning(
-                f"{no_slice(gpu)}: it is passed over, but vLLM may count it",
-                f"export {VISIBLE_DEVICES}={used.part.uuid}; to use it, {make_slice(gpu)}",
-            )
+    for why, remedy in filter(None, (gpu.unusable() for gpu in machine.gpus)):
+        yield DEVICE.warning(
+            f"{why}: it is passed over, but vLLM may count it",
+            f"export {VISIBLE_DEVICES}={used.part.uuid}; to use it, {remedy}",
+        )
 
 
 def _free(device: VisibleDevice, spec: EngineSpec) -> Iterator[Finding]:
@@ -159,7 +155,7 @@ def _free(device: VisibleDevice, spec: EngineSpec) -> Iterator[Finding]:
 
 
 def _slice_notes(spec: EngineSpec, device: VisibleDevice, machine: Machine) -> Iterator[Finding]:
-    set_here = {key: value for key, value in slice_limits(device).items() if getattr(spec, key) is None}
+    set_here = {key: value for key, value in device.limits().items() if getattr(spec, key) is None}
     if set_here:
         yield DEVICE.ok(
             f"{' and '.join(f'{key} {value:,}' for key, value in set_here.items())}: bitparity sets what vLLM gives a "

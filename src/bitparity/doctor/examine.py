@@ -39,7 +39,8 @@ def examine(study: Study, host: Host, out: Path) -> Iterator[Finding]:
         if engine_of(variant.engine).has_local_weights
     }
     yield from check_folders(checkpoints)
-    yield from dict.fromkeys(_check_devices(study, host, checkpoints))  # several variants may share a device
+    # variants that share a device have the same findings on it: each is said once
+    yield from dict.fromkeys(_check_devices(study, host, checkpoints))
     served, findings = check_servers(study, host)
     yield from findings
     needs = list(hub_access.needs_of(study, checkpoints))

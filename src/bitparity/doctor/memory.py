@@ -21,8 +21,8 @@ _SHRINK = {"FP8": 0.55, "MXFP8": 0.55, "INT8": 0.55, "INT4": 0.35, "NVFP4": 0.35
 
 
 @dataclass(frozen=True, slots=True)
-class _Load:
-    """A variant on its devices. `weights` is in bytes, `needed` the study's longest prompt and answer in tokens."""
+class _Loading:
+    """A variant to be loaded. `weights` is in bytes, `needed` the study's longest prompt and answer in tokens."""
 
     topic: Topic
     variant: Variant
@@ -31,7 +31,7 @@ class _Load:
     needed: int
 
     def on(self, memory: float | None) -> str:
-        """How a line begins."""
+        """The beginning of a line: the weights, and the memory in bytes that they are to be loaded into."""
         return f"{gigabytes(self.weights)} of weights on {gigabytes(memory)}"
 
     def length(self) -> int:
@@ -57,13 +57,13 @@ def check_memory(
             f"NVML does not tell the memory of {used[0]}: whether {gigabytes(weights)} of weights fit is not known",
             "compare with the device's data sheet, or with free -h where GPU and host share one memory",
         )
-    load = _Load(topic, variant, checkpoint, weights, needed)
+    load = _Loading(topic, variant, checkpoint, weights, needed)
     if engine_of(variant.engine).runs_vllm:
         return _in_vllm(load, min(sizes), len(used))
     return _in_transformers(load, used[0])
 
 
-def _in_vllm(load: _Load, smallest: int, ranks: int) -> Finding:
+def _in_vllm(load: _Loading, smallest: int, ranks: int) -> Finding:
     """vLLM reserves its share of each device; every device holds as much as the smallest can, in bytes."""
     spec, kind, memory = load.variant.engine, load.variant.engine.kv_cache_dtype, smallest * ranks
     heads = load.checkpoint.language_model().count("num_attention_heads")
@@ -92,7 +92,7 @@ def _in_vllm(load: _Load, smallest: int, ranks: int) -> Finding:
     return load.unknown_cache(memory) if cache is None else _sequences(load, cache, memory, room, ranks)
 
 
-def _sequences(load: _Load, cache: Cache, memory: int, room: float, ranks: int) -> Finding:
+def _sequences(load: _Loading, cache: Cache, memory: int, room: float, ranks: int) -> Finding:
     """vLLM starts where one sequence of the longest length fits; several of the study's keep the device busy."""
     length, longest = load.length(), min(load.length(), load.needed)
     one = ranks * cache.of(length)
@@ -110,7 +110,7 @@ def _sequences(load: _Load, cache: Cache, memory: int, room: float, ranks: int) 
     return load.topic.warning(message, "expect a slow run; kv_cache_dtype: fp8 (for every variant) doubles the room")
 
 
-def _in_transformers(load: _Load, device: VisibleDevice) -> Finding:
+def _in_transformers(load: _Loading, device: VisibleDevice) -> Finding:
     """Transformers reserves nothing ahead: the cache of a batch grows with its answers, into what is free."""
     spec, memory, free = load.variant.engine, device.part.memory, device.part.free or 0
     room = free - load.weights - OVERHEAD

@@ -43,7 +43,7 @@ Rates = tuple[float | None, ...]  # at RANGE times the assumed flips; None where
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a benchmark is: its items, those the data set has, the mean tokens of a prompt, what is written.
+    """Size of a benchmark: its items, those the data set has, the mean tokens of a prompt, and if answers are written.
 
     `items` and `available` are None where nothing tells; `problems` is the number of groups where items share
     problems; `source` says where the figures come from.

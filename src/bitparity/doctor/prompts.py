@@ -38,8 +38,8 @@ def check_budgets(
 
     `folder` holds the tokenizer that makes the exam's prompts, None where it is not here.
     """
-    folders = [folder, *(checkpoint.folder for checkpoint in checkpoints.values())]
-    template = next(((f, t) for f in folders if f is not None and (t := Checkpoint(f, None, None).template())), None)
+    places = [Checkpoint(folder, None, None), *checkpoints.values()]
+    template = next(((c.folder, text) for c in places if c.folder and (text := c.template())), None)
     for spec in study.benchmarks:
         topic = Topic(f"budget of {spec.name}")
         faults = [*_too_long(topic, spec, contexts), *_thinking(topic, spec, template)]

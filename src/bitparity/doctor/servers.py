@@ -12,7 +12,7 @@ from bitparity.schema import Study, Variant
 
 
 def check_servers(study: Study, host: Host) -> tuple[dict[str, Mapping[str, object]], list[Finding]]:
-    """What the server of each variant says of itself and the model, and the findings on it."""
+    """The answer of each variant's server, which says what it is and which model it has, and the findings on them."""
     served: dict[str, Mapping[str, object]] = {}
     findings = []
     for name, variant in study.variants.items():

@@ -32,6 +32,11 @@ class VisibleDevice:
         """The slice, or the whole GPU: it has the memory and the UUID."""
         return self.slice or self.gpu
 
+    def limits(self) -> dict[str, int]:
+        """Limits for vLLM on a MIG slice below 70 GiB; none elsewhere, where vLLM's own choice holds."""
+        small = self.slice is not None and (self.slice.memory is None or self.slice.memory < _LARGE)
+        return dict(_LIMITS) if small else {}
+
     def __str__(self) -> str:
         if self.slice is None:
             return f"GPU {self.gpu.index} {self.gpu.name} ({gigabytes(self.gpu.memory)})"
@@ -71,12 +76,6 @@ def shown_to_vllm(device: str | None, cpu_build: bool) -> str | None:
     raise UserInputError(
         f"engine.device '{device}' is no device of engine vllm; write cuda:1 or the UUID of a GPU or MIG slice"
     )
-
-
-def slice_limits(device: VisibleDevice) -> dict[str, int]:
-    """Limits for an engine on a MIG slice below 70 GiB; none elsewhere, where vLLM's own choice holds."""
-    small = device.slice is not None and (device.slice.memory is None or device.slice.memory < _LARGE)
-    return dict(_LIMITS) if small else {}
 
 
 def visible_devices(
@@ -133,7 +132,9 @@ def _number(device: str | None) -> int:
 
 def _unasked(machine: Machine) -> list[VisibleDevice]:
     """The devices where nobody asks for any: CUDA passes over a GPU with MIG mode on and no slice."""
-    usable = [gpu for gpu in machine.gpus if not gpu.empty] or machine.gpus[:1]  # the first says why there is none
+    usable = [gpu for gpu in machine.gpus if gpu.unusable() is None] or machine.gpus[
+        :1
+    ]  # the first says why there is none
     return [_whole(gpu) for gpu in usable]
 
 
@@ -180,22 +181,9 @@ def _named(entry: str, source: str, vllm: bool, machine: Machine) -> VisibleDevi
 
 def _whole(gpu: Gpu) -> VisibleDevice:
     """The device that CUDA takes where a GPU is meant as a whole: with MIG on, its first slice."""
-    if gpu.empty:
-        raise NoDeviceError(f"{no_slice(gpu)}: CUDA can use nothing of it", make_slice(gpu))
+    if (unusable := gpu.unusable()) is not None:
+        raise NoDeviceError(f"{unusable[0]}: CUDA can use nothing of it", unusable[1])
     return VisibleDevice(gpu, gpu.slices[0], guessed=True) if gpu.mig else VisibleDevice(gpu)
-
-
-def no_slice(gpu: Gpu) -> str:
-    """Words for a GPU of which nothing can be used; `make_slice` has the remedy."""
-    return f"GPU {gpu.index} {gpu.name} has MIG mode on and no slice"
-
-
-def make_slice(gpu: Gpu) -> str:
-    """Commands that make a GPU usable which has MIG mode on and no slice."""
-    return (
-        f"make one (nvidia-smi mig -i {gpu.index} -cgi PROFILE -C; profiles: nvidia-smi mig -lgip), or switch "
-        f"MIG off where you may (nvidia-smi -i {gpu.index} -mig 0)"
-    )
 
 
 def _names(machine: Machine) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from bitparity.hardware.devices import NoDeviceError, VisibleDevice, slice_limits, visible_devices
+from bitparity.hardware.devices import NoDeviceError, VisibleDevice, visible_devices
 from bitparity.hardware.nvml import Machine
 from bitparity.schema import EngineSpec
 
@@ -13,7 +13,7 @@ from bitparity.schema import EngineSpec
 def limits_of_slice(spec: EngineSpec, environ: Mapping[str, str], machine: Machine) -> dict[str, int]:
     """Limits for vLLM on a MIG slice below 70 GiB; none elsewhere, where vLLM's own choice holds."""
     device = _first(spec, environ, machine)
-    return slice_limits(device) if device else {}
+    return device.limits() if device else {}
 
 
 def device_facts(uuid: str | None, spec: EngineSpec, environ: Mapping[str, str], machine: Machine) -> dict[str, object]:

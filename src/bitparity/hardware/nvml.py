@@ -47,10 +47,14 @@ class Gpu:
     mig: bool = False
     slices: tuple[Slice, ...] = ()
 
-    @property
-    def empty(self) -> bool:
-        """MIG mode is on and there is no slice, so that nothing of it can be used."""
-        return self.mig and not self.slices
+    def unusable(self) -> tuple[str, str] | None:
+        """(why nothing of it can be used, remedy) where MIG mode is on and there is no slice; None elsewhere."""
+        if not self.mig or self.slices:
+            return None
+        return f"GPU {self.index} {self.name} has MIG mode on and no slice", (
+            f"make one (nvidia-smi mig -i {self.index} -cgi PROFILE -C; profiles: nvidia-smi mig -lgip), or switch "
+            f"MIG off where you may (nvidia-smi -i {self.index} -mig 0)"
+        )
 
 
 @dataclass(frozen=True, slots=True)

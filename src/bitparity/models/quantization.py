@@ -40,7 +40,7 @@ class Quantization(TypedDict, total=False):
 
 
 def declared_quantization(folder: Path) -> Quantization | None:
-    """How the checkpoint says that it is quantized; None where it says nothing.
+    """The quantization that a checkpoint declares; None where it declares none.
 
     Read from config.json (`quantization_config`, or `compression_config` of older checkpoints) and from
     ModelOpt's hf_quant_config.json. Raises ModelError where that cannot be read.

@@ -70,7 +70,7 @@ def _header(file: Path) -> dict[str, Any]:
 
 
 def bytes_by_type(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """How many bytes are of each number type, as safetensors names them."""
+    """Bytes of weights by number type, as safetensors names the types."""
     found: Counter[str] = Counter()
     for tensor in tensors.values():
         found[tensor.dtype] += tensor.size
