@@ -62,6 +62,7 @@ def write(path: Path, results: Results, lang: Lang | None = None) -> Filled:
             f"benchmarks, like | benchmark | NVFP4 | FP8 | BF16 | notes |{why}"
         )
     if filled.text != before:
+        # through a link to the file itself, which keeps its mode: it is the user's
         place = path.resolve()
         mode = place.stat().st_mode
         write_atomically(place, [filled.text])
@@ -198,5 +199,6 @@ def _caveats(name: str, entry: Benchmark, lang: Lang) -> list[str]:
 def _noted(row: list[str], column: int, said: str) -> str:
     """A notes cell: what the user wrote, then ours between the marks."""
     kept = _OURS.sub("", row[column] if column < len(row) else "").strip()
+    # a reason may hold our own closing mark: an HTML comment in it would end the part that is ours
     ours = f"{OPEN}{escaped(said.replace('<!--', ''))}{CLOSE}" if said else ""
     return " ".join(part for part in (kept, ours) if part)

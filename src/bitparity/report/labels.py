@@ -212,6 +212,7 @@ def match_row(labels: Iterable[str], benchmarks: Mapping[str, Benchmark]) -> Row
                 reasons.append(f"it says more than '{name}' ({' '.join(more)})")
             else:
                 matched.setdefault(name, number)
+    # a benchmark of this study goes before one that is only known, and ours before lm-eval's of the same name
     asked = [name for name in matched if name in benchmarks] or list(matched)
     own = [name for name in asked if not name.startswith(LM_EVAL_PREFIX)] or asked
     if not own:

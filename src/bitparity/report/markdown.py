@@ -71,6 +71,7 @@ def summary(results: Results, lang: Lang = "en") -> str:
 def escaped(text: object) -> str:
     """Text that cannot break out of a table cell or become markup."""
     plain = " ".join(shortened(str(text), LONGEST).split())
+    # the backslash first, or it would escape the escapes; a pipe ends a cell and "<" opens HTML
     for mark in ("\\", "|", "<", "`", "[", "*", "_"):
         plain = plain.replace(mark, f"\\{mark}")
     return plain
@@ -142,6 +143,7 @@ def _comparisons(results: Results, lang: Lang) -> str:
 
 
 def _overall(results: Results, lang: Lang) -> str:
+    # one benchmark pooled is that benchmark again
     if all(len(pooled.benchmarks) < 2 for pooled in results.overall.values()):
         return ""
     keys = "benchmarks difference interval p_holm recovery"

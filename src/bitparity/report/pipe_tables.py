@@ -61,6 +61,7 @@ class Document:
         """Put new contents into cells of a line, by column from 0; a row that is too short gets the cells it lacks."""
         line = self.lines[number]
         spans = split(line)
+        # from the last cell on, so that the places of those before stay valid
         for column, content in sorted(contents.items(), reverse=True):
             if column < len(spans):
                 start, end = spans[column]

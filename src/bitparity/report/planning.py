@@ -119,6 +119,7 @@ def _cost(plan: Plan) -> Iterator[str]:
     count = len(plan.study.variants)
     if count < 2:
         yield "One variant only: there is nothing to compare; add a baseline or a candidate."
+    # benchmarks of unknown size count nothing here, and the line says so
     outputs = [bench.output_tokens for bench in plan.benchmarks]
     total = sum(tokens for tokens in outputs if tokens is not None) * count
     unknown = " (without the benchmarks of unknown size)" if None in outputs else ""

@@ -87,6 +87,7 @@ def _scores(results: Results, lang: Lang) -> Markup | None:
     if not results.measured:
         return None
     found = [score for entry in results.measured.values() for score in entry.scores.values() if score.mean is not None]
+    # from 0 on, but not to 100: low scores would all lie on the left edge
     highest = max((max(score.ci95 or [score.mean or 0.0]) for score in found), default=1.0)
     on = Scale(0.0, math.ceil(10 * highest - 1e-9) / 10 or 1.0)
     top, parts = TOP, []

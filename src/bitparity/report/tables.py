@@ -70,6 +70,7 @@ def gain(candidate: str, results: Results, lang: Lang = "en") -> str:
 def rate(variant: VariantEntry) -> float | None:
     """Output tokens a second over all of a variant's generation; None where none was timed, as with recordings."""
     timed = variant.generation
+    # a replay reads recorded answers from disk: its seconds say nothing of a model
     if timed is None or _recorded(variant) or not timed.seconds or not timed.output_tokens:
         return None
     return timed.output_tokens / timed.seconds

@@ -42,6 +42,7 @@ def show(results: Results, console: Console) -> None:
 
 def say(console: Console, line: str, lead: str = "", style: str = "") -> None:
     """Print a line as text, whatever it holds; after a word in a style, or all in that style."""
+    # Text and not a string with markup: rich would read brackets in a name as a style
     said = Text.assemble((lead, style), " ", shortened(line)) if lead else Text(shortened(line), style)
     console.print(said)
 
@@ -55,6 +56,7 @@ def say_guard(console: Console, bench: str, guard: Guard) -> None:
 def columns(labels: Mapping[str, Iterable[str]], numbers: Sequence[str]) -> Table:
     """An empty table with a title for each column; `labels` has the cells of those that hold names."""
     table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0))
+    # names fold where there is little room, figures never do: half a number would be another number
     for title, held in labels.items():
         table.add_column(Text(shortened(title)), overflow="fold", min_width=min(LABEL, max(map(len, held), default=0)))
     for title in numbers:

@@ -46,6 +46,7 @@ def percent(value: float | None, lang: Lang = "en") -> str:
 
 def points(value: float | None) -> str:
     """A difference in points with its sign."""
+    # a true minus sign: a hyphen may break the line after it
     return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
 
 
@@ -124,6 +125,7 @@ def sentence(
     groups: dict[tuple[int, object], list[str]] = {}
     for bench, entry in compared.items():
         key = _clause_key(entry.comparisons[candidate])
+        # a loss has figures of its own; "no loss larger than" has the margin in it
         alike = bench if entry.comparisons[candidate].loss_shown else entry.margin if key == "no_loss" else None
         groups.setdefault((_CLAUSES.index(key), alike), []).append(bench)
     said = []

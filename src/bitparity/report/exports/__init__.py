@@ -31,6 +31,7 @@ def export(run: Run, form: str, out: Path | None = None) -> str | list[Path]:
     """
     if form not in formats():
         raise UserInputError(f"{form or 'nothing'} is no format of an export; give --format {', '.join(formats())}")
+    # imported only now: a format may need libraries that take long to load
     made: str | list[Path] = importlib.import_module(f"{__name__}.{form.replace('-', '_')}").make(run, out)
     if isinstance(made, list) or out is None:
         return made

@@ -66,7 +66,7 @@ def _score(score: Score | None) -> dict[str, Figure]:
     if score is None:
         return {}
     low, high = score.ci95 or (None, None)
-    metrics = json.dumps(score.metrics, sort_keys=True)
+    metrics = json.dumps(score.metrics, sort_keys=True)  # sorted: equal figures give equal files
     return {**_fields(score), "score": score.mean, "score_low": low, "score_high": high, "metrics": metrics}
 
 

@@ -22,6 +22,7 @@ def make(run: Run, out: Path | None) -> list[Path]:
     schema = pyarrow.schema([(column, kinds[kind]) for column, kind in COLUMNS.items()])
     table = pyarrow.Table.from_pylist(list(rows(build(run))), schema=schema)
     path = out or run.path / "export" / "results.parquet"
+    # written beside and then renamed, so that nobody reads half a file
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -278,6 +278,7 @@ def pack(book: Book, limit: int) -> Packed:
         packed = _pack(book, book.entries, budget)
         if packed.size <= limit:
             return packed
+    # even the shortest texts do not fit: items are left out, first those on which nothing flipped
     entries = tuple(sorted(book.entries, key=lambda entry: not entry.flipped))
     while entries:
         entries = entries[: len(entries) // 2]
@@ -290,6 +291,7 @@ def pack(book: Book, limit: int) -> Packed:
 
 def _fitting_budgets(book: Book, limit: int) -> Sequence[tuple[int, int]]:
     """The budgets worth a try: from the first on whose size, guessed from some of the items, fits."""
+    # to compress everything a dozen times would take longer than to make the rest of the page
     some = book.entries[:: max(1, len(book.entries) // PROBE)]
     share = len(some) / max(1, len(book.entries))
     for position, budget in enumerate(BUDGETS):
@@ -358,4 +360,5 @@ def _json(value: object) -> str:
 
 
 def _squeezed(text: str) -> str:
+    # without a time in it, so that the same results give the same bytes
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode("ascii")

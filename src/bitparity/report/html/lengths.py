@@ -32,6 +32,7 @@ def length_scale(by_variant: Mapping[str, Sequence[int]]) -> Scale:
     """The scale of all lengths of a benchmark: from the logarithm of the shortest to that of the longest."""
     ends = [end for tokens in by_variant.values() if len(tokens) for end in (min(tokens), max(tokens))]
     low = max(1, min(ends, default=1))
+    # lengths span three powers of ten, from a letter to a long reasoning: hence logarithms
     return Scale(math.log(low), math.log(max([low + 1, *ends])) + 1e-9)
 
 

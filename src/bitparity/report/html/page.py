@@ -61,6 +61,7 @@ def load() -> None:
 def json_in_script(value: object) -> Markup:
     """JSON that is safe inside a script element: no character of it can end the element or open a comment."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    # "</script" and "<!--" have a meaning to the HTML parser even inside a string of JSON
     for mark in "<>&":
         text = text.replace(mark, f"\\u{ord(mark):04x}")
     return Markup(text)
@@ -131,8 +132,9 @@ class _View:
         found = []
         for name in self.results.candidates:
             said = words.sentence(name, self.results.benchmarks, self.lang)
-            rest = said.removeprefix(name)
+            rest = said.removeprefix(name)  # the name itself is set in bold
             tones = {self.tone(e.comparisons[name]) for e in self.measured.values() if name in e.comparisons}
+            # the gravest first; an invalid comparison says nothing, so any other goes before it
             tone = next((tone for tone in ("loss", "open", "fine", "invalid") if tone in tones), "open")
             found.append((name if rest != said else "", rest, tone, gain(name, self.results, self.lang)))
         return found

@@ -43,7 +43,7 @@ def scale(values: Iterable[float], pad: float = 0.06) -> Scale:
     """A scale over all values with some room on both sides."""
     found = list(values) or [0.0]
     low, high = min(found), max(found)
-    room = (high - low) * pad or 0.01
+    room = (high - low) * pad or 0.01  # a single value, too, has a scale of some width
     return Scale(low - room, high + room)
 
 
@@ -52,6 +52,7 @@ def ticks(on: Scale, most: int = 6) -> list[float]:
     span = on.high - on.low
     step = 10 ** math.floor(math.log10(span / most))
     step *= next(factor for factor in (1, 2, 5, 10, 20) if span / (step * factor) <= most)
+    # the 1e-9 keep a tick that lies on the edge, whatever rounding made of it
     first = math.ceil(on.low / step - 1e-9)
     return [number * step for number in range(first, math.floor(on.high / step + 1e-9) + 1)]
 
