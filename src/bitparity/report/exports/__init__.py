@@ -30,7 +30,8 @@ def export(run: Run, form: str, out: Path | None = None) -> str | list[Path]:
     Raises UserInputError where the format is unknown, RunError where the run cannot be read or `out` not be written.
     """
     if form not in formats():
-        raise UserInputError(f"{form or 'nothing'} is no format of an export; give --format {', '.join(formats())}")
+        given = f"'{form}' is not an export format" if form else "no export format was given"
+        raise UserInputError(f"{given}; give one with --format: {', '.join(formats())}")
     # imported only now: a format may need libraries that take long to load
     made: str | list[Path] = importlib.import_module(f"{__name__}.{form.replace('-', '_')}").make(run, out)
     if isinstance(made, list) or out is None:
