@@ -106,7 +106,7 @@ def test_a_name_of_ours_is_refused(package: Package, name: str) -> None:
 def test_a_name_of_two_packages_is_refused(package: Package) -> None:
     package("echo-one", "echo")
     package("echo-two", "echo")
-    with pytest.raises(StudyError, match="'echo-(one|two)' and 'echo-(one|two)' both offer"):
+    with pytest.raises(StudyError, match="'echo-(one|two)' and 'echo-(one|two)' both offer benchmark 'echo'"):
         registry.benchmark_class("echo")
 
 
@@ -116,8 +116,7 @@ def test_a_name_of_two_packages_is_refused(package: Package) -> None:
         ("import nothing_of_this_name", "Echo", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
         ("1 / 0", "Echo", "ZeroDivisionError"),
         (ECHO, "Missing", "AttributeError"),
-        ("class Echo: pass", "Echo", "no subclass of Benchmark"),
-        (ECHO.replace("    info =", "    other ="), "Echo", "with an `info`"),
+        ("class Echo: pass", "Echo", "no subclass of bitparity.benchmarks.contract.Benchmark"),
     ],
 )
 def test_a_broken_package_is_named_only_where_its_benchmark_is_asked_for(
@@ -133,3 +132,9 @@ def test_a_broken_package_is_named_only_where_its_benchmark_is_asked_for(
     listed = cli("benchmarks")
     assert listed.code == 0
     assert "broken-package" in listed.out
+
+
+def test_a_benchmark_without_info_is_refused(package: Package) -> None:
+    package("bare-package", "bare", ECHO.replace("    info =", "    other ="))
+    with pytest.raises(StudyError, match="'bare' has no `info`; give the class Echo one"):
+        registry.benchmark_class("bare")

@@ -126,7 +126,7 @@ def test_packages_that_cannot_be_used(installed: Install) -> None:
         engine_class("no_engine")
     installed("twice", name="tail")
     installed("twice", name="beak")
-    with pytest.raises(StudyError, match="both offer an engine 'twice'"):
+    with pytest.raises(StudyError, match="both offer engine 'twice'"):
         engine_class("twice")
 
 

@@ -12,7 +12,6 @@ import binascii
 import json
 import pickletools
 import re
-import threading
 import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +28,7 @@ from bitparity.sandbox.gate import rerun_alone
 from bitparity.sandbox.levels import open_sandbox
 
 if TYPE_CHECKING:
-    from bitparity.schema import BenchmarkSpec
+    pass
 
 MAX_TESTS_BYTES = 1 << 29  # of one problem's tests, unpacked; the largest published are far smaller
 STATUS: dict[Verdict, Status] = {"no_code": "no_answer", "infrastructure_error": "infrastructure_error"}
@@ -265,15 +264,11 @@ class CodeBenchmark(Benchmark):
 
     runs_code: ClassVar[bool] = True
 
-    def __init__(self, spec: BenchmarkSpec) -> None:
-        super().__init__(spec)
-        self._sandbox: Sandbox | None = None
-        self._opening = threading.Lock()
-        self._unsafe = False
+    _sandbox: Sandbox | None = None
 
     def open_grader(self, unsafe_exec: bool) -> Facts:
         """Open the sandbox, with the checks that need it; what is recorded of it. Raises SandboxError or DataError."""
-        self._unsafe = unsafe_exec
+        self._sandbox = open_sandbox(unsafe=unsafe_exec)
         return {**self.sandbox.facts(), "python_version": _python_version(self.sandbox)}
 
     def close_grader(self) -> None:
@@ -285,10 +280,8 @@ class CodeBenchmark(Benchmark):
     @property
     def sandbox(self) -> Sandbox:
         """The sandbox; programs find the packages of this environment in it."""
-        with self._opening:
-            if self._sandbox is None:
-                self._sandbox = open_sandbox(unsafe=self._unsafe)
-            return self._sandbox
+        assert self._sandbox is not None, "open_grader comes before grade"
+        return self._sandbox
 
     def grade(self, item: Item, completion: Completion) -> Grade:
         """The verdict on one completion."""

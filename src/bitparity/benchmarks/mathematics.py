@@ -62,18 +62,11 @@ class MathBenchmark(RowsBenchmark):
             right, details = math_verify_equal(completion.text[-WHOLE_CHARS:], reference), {"read": "the whole text"}
         else:
             right, details = False, {}
-        metrics = {
-            "math_verify": float(right),
-            "lm_eval_exact_match": self.lm_eval_score(item, completion.text),
-        }
+        metrics = {"math_verify": float(right), "lm_eval_exact_match": self.lm_eval_score(item, completion.text)}
         score = metrics[self.metric]
         answered = stated is not None or (score > 0 and completion.finish != "length")
         return Grade(
-            score,
-            "answered" if answered else "no_answer",
-            stated.options[0] if stated else None,
-            metrics,
-            details,
+            score, "answered" if answered else "no_answer", stated.options[0] if stated else None, metrics, details
         )
 
 

@@ -6,7 +6,6 @@ an entry point of the group `bitparity.benchmarks`. A benchmark is imported only
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import re
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from bitparity.benchmarks.contract import Benchmark, Info
 from bitparity.errors import BitparityError, StudyError
+from bitparity.plugins import load_offered, nearest, package_names
 from bitparity.schema import LM_EVAL_PREFIX
 
 if TYPE_CHECKING:
@@ -51,24 +51,20 @@ def _is_reserved(name: str) -> bool:
 
 
 def check_name(name: str) -> None:
-    """Raises StudyError where there is no benchmark of this name, or where it is not clear which is meant."""
+    """Raises StudyError where there is no benchmark of this name, or where a package has taken one of bitparity's."""
     points = entry_points_by_name().get(name, [])
-    packages = " and ".join(f"'{_package(point)}'" for point in points)
     if points and _is_reserved(name):
         raise StudyError(
-            f"benchmark '{name}' is bitparity's own, but package {packages} has an entry point of that name too; "
-            f"uninstall the package, or rename its entry point in the group {GROUP}"
+            f"benchmark '{name}' is bitparity's own, but package {package_names(points)} has an entry point of that "
+            f"name too; uninstall the package, or rename its entry point in the group {GROUP}"
         )
-    if len(points) > 1:
-        raise StudyError(f"packages {packages} both offer a benchmark '{name}'; uninstall one of them")
     if name == LM_EVAL_PREFIX:
         raise StudyError(f"benchmark '{name}' names no task; write lm_eval:<task>, like lm_eval:gsm8k")
     if not points and not _is_reserved(name):
         known = benchmark_names()
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
         raise StudyError(
-            f"benchmark '{name}' does not exist{hint} (known: {', '.join(known)}; any lm-eval task as lm_eval:<task>)"
+            f"benchmark '{name}' does not exist{nearest(name, known)} (known: {', '.join(known)}; any lm-eval task as "
+            "lm_eval:<task>)"
         )
 
 
@@ -85,26 +81,10 @@ def benchmark_class(name: str) -> type[Benchmark]:
         found: type[Benchmark] = importlib.import_module(built_in()[name]).BENCHMARK
         return found
     check_name(name)
-    return _loaded(entry_points_by_name()[name][0])
-
-
-def _loaded(point: EntryPoint) -> type[Benchmark]:
-    try:
-        found = point.load()
-    except Exception as error:  # a package's own code raises anything when it is imported
-        reason = f"{type(error).__name__}: {error}"
-    else:
-        if isinstance(found, type) and issubclass(found, Benchmark) and isinstance(getattr(found, "info", None), Info):
-            return found
-        reason = f"{point.value} is no subclass of Benchmark with an `info`"
-    raise StudyError(
-        f"benchmark '{point.name}' of package '{_package(point)}' cannot be loaded ({reason}); update or reinstall the "
-        "package, or correct its entry point if it is yours"
-    )
-
-
-def _package(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else point.value
+    offered: type[Benchmark] = load_offered(entry_points_by_name()[name], Benchmark, f"benchmark '{name}'")
+    if not isinstance(getattr(offered, "info", None), Info):
+        raise StudyError(f"benchmark '{name}' has no `info`; give the class {offered.__qualname__} one, of type Info")
+    return offered
 
 
 def load_benchmark(spec: BenchmarkSpec) -> Benchmark:

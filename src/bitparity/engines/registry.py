@@ -6,14 +6,14 @@ point of the group `bitparity.engines`, named as its kind. An engine is imported
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from bitparity.engines.contract import Engine
 from bitparity.errors import StudyError
+from bitparity.plugins import load_offered, nearest
 from bitparity.schema import EngineSpec, Variant
 
 GROUP = "bitparity.engines"
@@ -37,15 +37,11 @@ def engine_class(kind: str) -> type[Engine]:
         found: type[Engine] = importlib.import_module(built_in()[kind]).ENGINE
         return found
     points = list(entry_points(group=GROUP, name=kind))
-    if len(points) == 1:
-        return _loaded(points[0])
     if points:
-        packages = " and ".join(_package(point) for point in points)
-        raise StudyError(f"packages {packages} both offer an engine '{kind}'; uninstall one of them")
+        offered: type[Engine] = load_offered(points, Engine, f"engine '{kind}'")
+        return offered
     known = [*built_in(), *sorted(entry_points(group=GROUP).names)]
-    near = difflib.get_close_matches(kind, known, 1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    raise StudyError(f"engine.kind '{kind}' does not exist{hint} (known: {', '.join(known)})")
+    raise StudyError(f"engine.kind '{kind}' does not exist{nearest(kind, known)} (known: {', '.join(known)})")
 
 
 def engine_of(spec: EngineSpec) -> type[Engine]:
@@ -58,22 +54,3 @@ def load_engine(variant: Variant) -> Engine:
     found = engine_of(variant.engine)
     found.import_libraries()
     return found(variant)
-
-
-def _loaded(point: EntryPoint) -> type[Engine]:
-    try:
-        found = point.load()
-    except Exception as error:  # a package's own code raises anything when it is imported
-        reason = f"{type(error).__name__}: {error}"
-    else:
-        if isinstance(found, type) and issubclass(found, Engine):
-            return found
-        reason = f"{point.value} is no subclass of bitparity.engines.contract.Engine"
-    raise StudyError(
-        f"engine '{point.name}' of package {_package(point)} cannot be loaded ({reason}); update or reinstall the "
-        "package, or correct its entry point if it is yours"
-    )
-
-
-def _package(point: EntryPoint) -> str:
-    return f"'{point.dist.name if point.dist else point.value}'"

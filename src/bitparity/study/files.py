@@ -7,7 +7,6 @@ fingerprint decides whether a run directory may be continued.
 
 from __future__ import annotations
 
-import difflib
 from importlib import resources
 from typing import Annotated, Any, Literal, Self
 
@@ -15,6 +14,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from bitparity.errors import StudyError
+from bitparity.plugins import nearest
 from bitparity.schema import NAME_PATTERN, EngineOverrides, Positive, ReasoningSpec, Strict
 
 
@@ -191,8 +191,6 @@ def load_profile(name: str) -> _ProfileFile:
     """Read one profile. Raises StudyError where there is none of that name."""
     known = profile_names()
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise StudyError(f"profile '{name}' does not exist{hint} (profiles: {', '.join(known)})")
+        raise StudyError(f"profile '{name}' does not exist{nearest(name, known)} (profiles: {', '.join(known)})")
     text = (resources.files(__package__) / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
     return _ProfileFile.model_validate(read_yaml(text, f"profile {name}"))
