@@ -116,6 +116,7 @@ def find_checkpoint(variant: Variant, hub: Hub, online: bool) -> Checkpoint:
     cached = hub.cached(variant.model, "model", variant.revision)
     if cached is not None and (local := _local(cached)).whole:
         return local
+    # of weights that are not here yet, the configuration and the hub's list of files tell enough
     folder = hub.small_files(variant.model, variant.revision) if online else cached
     size = hub.weight_bytes(variant.model, variant.revision) if online else None
     have = _bytes_here(cached) if cached is not None else 0

@@ -17,8 +17,8 @@ from bitparity.schema import Study
 GB = 10**9
 COMPILED = 4 * GB  # vLLM's compiled graphs and Triton's kernels, at most about so much
 FLASHINFER = 2 * GB  # kernels that FlashInfer compiles or fetches
-SCRATCH = 2 * GB
-RECORDS = 2 * GB
+SCRATCH = 2 * GB  # temporary files of a compilation
+RECORDS = 2 * GB  # samples, grades and reports of a large study
 ROOM = 1.1  # of what is needed
 DISK = Topic("disk")
 
@@ -53,6 +53,7 @@ class Use:
 def check_disks(study: Study, host: Host, downloads: Sequence[Need], out: Path) -> Iterator[Finding]:
     """One line for each file system, and one for each folder that cannot be used."""
     uses = [Use("records", out, RECORDS, "--out"), *_engines(study, host), *_downloads(downloads, host)]
+    # what goes to one file system is added up, wherever it is mounted
     by_disk: dict[int | str, tuple[Disk, list[Use]]] = {}
     for use in uses:
         disk = host.disk(use.place)

@@ -109,7 +109,7 @@ def check_prompts(study: Study, folder: Path | None, contexts: Mapping[str, int 
 def _exam(
     topic: Topic, spec: BenchmarkSpec, renderer: Renderer, contexts: Mapping[str, int | None]
 ) -> Iterator[Finding]:
-    part: Part = "data"
+    part: Part = "data"  # each part that can fail has its own remedy
     try:
         exam = build_exam(spec, renderer)
         part = "length"

@@ -16,7 +16,7 @@ def check_servers(study: Study, host: Host) -> tuple[dict[str, Mapping[str, obje
     served: dict[str, Mapping[str, object]] = {}
     findings = []
     for name, variant in study.variants.items():
-        if not engine_of(variant.engine).served or variant.control:
+        if not engine_of(variant.engine).served or variant.control:  # a control is the baseline's server again
             continue
         topic = Topic(f"server of {name}")
         try:

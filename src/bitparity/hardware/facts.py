@@ -39,6 +39,7 @@ def _located(uuid: str | None, spec: EngineSpec, environ: Mapping[str, str], mac
             if _bare(each.uuid) == _bare(uuid):
                 return VisibleDevice(gpu, each)
         if _bare(gpu.uuid) == _bare(uuid):
+            # with MIG on, CUDA may name the parent GPU: the slice is then the one that the engine was shown
             shown = _first(spec, environ, machine) if gpu.mig else VisibleDevice(gpu)
             return shown if shown and shown.gpu is gpu else None
     return None

@@ -13,7 +13,9 @@ from bitparity.schema import Variant
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+# the same weights in formats that no engine here loads: gigabytes that need not be downloaded
 _NOT_NEEDED = ["original/*", "onnx/*", "*.onnx", "*.gguf", "*.msgpack", "*.h5", "*.ot", "*.tflite"]
+# the keys under which families of models name their longest sequence, the usual one first
 _LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
 
 
@@ -26,6 +28,7 @@ def resolve_model(variant: Variant) -> Path:
     folder = _folder(variant.model, variant.revision, ignore=_NOT_NEEDED)
     config = read_config(folder)
     check_weights(folder)
+    # a study that names a quantization says itself what the files hold
     if variant.engine.quantization is None:
         check_undeclared(folder, weight_files(folder), config)
     return folder

@@ -14,7 +14,7 @@ from bitparity.errors import ModelError
 class Config:
     """A JSON object of a checkpoint. A value of another type than the one asked for counts as absent (None)."""
 
-    values: Mapping[str, object]
+    values: Mapping[str, object]  # as it was read, for keys whose mere presence tells something
 
     def text(self, key: str) -> str | None:
         """A string."""

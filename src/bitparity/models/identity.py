@@ -14,6 +14,7 @@ from bitparity.schema import Variant
 
 FULL_HASH_BYTES = 2 << 30  # weights up to this size are hashed whole: at about 1 GB/s that takes a few seconds
 _BLOCK = 1 << 20
+# larger weights are sampled, or each start of a run would read hundreds of gigabytes
 _SAMPLED_BLOCKS = 64  # of a file of larger weights: head, tail and this many blocks between, evenly spaced
 
 _TOKENIZER_FILES = (
