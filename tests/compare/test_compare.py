@@ -151,7 +151,7 @@ def test_what_does_not_pair_is_named_and_counted(files: Files) -> None:
     assert pairing["baseline"]["alone"] == {"count": 2, "examples": ["q0", "q1"]}
     assert pairing["candidate"]["alone"] == {"count": 1, "examples": ["new"]}
     assert only(results)["items"] == 398
-    assert "2 items stand only in 'a' and 1 only in 'b' (for example q0, q1, new)" in said(ended)
+    assert "2 items have a score only in 'a' and 1 only in 'b' (for example q0, q1, new)" in said(ended)
 
 
 def test_many_items_in_one_only_make_the_verdict_invalid(files: Files) -> None:
@@ -167,7 +167,7 @@ def test_unscored_rows_are_counted_never_wrong(files: Files) -> None:
     assert only(results)["difference"] == 0
     assert only(results)["items"] == 398
     assert results["benchmarks"]["results"]["pairing"]["b"]["candidate"]["unscored"]["count"] == 2
-    assert "2 of 400 items lack a score" in said(ended)
+    assert "2 of 400 samples have no score" in said(ended)
 
 
 def test_another_number_of_samples_is_said(files: Files) -> None:

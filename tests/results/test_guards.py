@@ -387,7 +387,9 @@ def test_guessing_is_told_from_knowing() -> None:
 
 
 def test_one_model_under_two_engine_settings_is_a_comparison() -> None:
-    text = STUDY.replace("{model: x/z}", "{model: x/y, engine: {kv_cache_dtype: fp8}}").replace("fp8: {", "kv: {")
+    text = STUDY.replace("{model: x/z}", "{model: x/y, engine: {kind: vllm, kv_cache_dtype: fp8}}").replace(
+        "fp8: {", "kv: {"
+    )
     sheets = {"kv": sheet(by="kv")}
     found = facts(study=text, bf16=model("a"), kv=model("a"))
     found = validity.Facts(

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from bitparity.benchmarks.registry import group_of, known_benchmark
-from bitparity.compare import guards
-from bitparity.compare.pairing import Pairing, pair_up
+from bitparity.compare.guarding import find_guards
+from bitparity.compare.pairing import pair_up
 from bitparity.compare.records import ItemResult, Results, Source
 from bitparity.compare.schema import (
     SCHEMA,
@@ -30,7 +30,6 @@ from bitparity.compare.schema import (
 )
 from bitparity.errors import DataError, UserInputError
 from bitparity.results import verdicts
-from bitparity.results.schema import Guard
 from bitparity.results.verdicts import ComparisonKey, Judged
 from bitparity.schema import LM_EVAL_PREFIX
 from bitparity.stats.arrays import PairedScores, pair_scores
@@ -63,7 +62,7 @@ def compare(baseline: Source, candidates: Sequence[Source], margin: float | None
             pairing = pair_up(results, theirs, (first.label, source.label))
             sides = pairing.baseline.report(), pairing.candidate.report()
             entry.pairing[source.label] = Sides(baseline=sides[0], candidate=sides[1])
-            found = _guards(first, source, name, results, theirs, pairing, entry.margin)
+            found = find_guards((first, source), (results, theirs), pairing, entry.margin)
             entry.guards.extend(guard for guard in found if guard not in entry.guards)
             forbidden[name, source.label] = sorted({guard.name for guard in found if guard.level == "error"})
             if pairing.scores is None:
@@ -197,23 +196,6 @@ def _entry(results: Results, margin: float | None) -> Benchmark:
         subgroups={},
         guards=[],
     )
-
-
-def _guards(
-    first: Source, source: Source, name: str, ours: Results, theirs: Results, pairing: Pairing, margin: float
-) -> list[Guard]:
-    names = (first.label, source.label)
-    found = guards.find(pairing, (ours, theirs), names, margin, known_benchmark(name))
-    if (same := guards.same_source(first, source)) is not None:
-        found.insert(0, same)
-    runs = [(each.label, each.run, part) for each, part in ((first, ours), (source, theirs)) if each.run is not None]
-    if runs:
-        from bitparity.compare.run_guards import run_guards
-
-        said = {(each.name, each.variant) for each in found}
-        more = run_guards([(label, run, part.benchmark) for label, run, part in runs])
-        found += [each for each in more if (each.name, each.variant) not in said]
-    return found
 
 
 def _comparison(judged: Judged, pairs: PairedScores) -> Comparison:

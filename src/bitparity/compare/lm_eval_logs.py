@@ -20,6 +20,7 @@ from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.benchmarks.lm_eval_math import box_content, equivalent, last_box
 from bitparity.compare.records import ItemResult, Results, Source, unit_score
 from bitparity.errors import DataError
+from bitparity.records import Grade, Sample, Status
 
 Row = dict[str, Any]
 
@@ -142,20 +143,27 @@ def _check_row(row: Row, where: str) -> None:
 
 
 def _item(row: Row, metric: str, where: str) -> ItemResult:
-    text, box = _response(row), None
-    if text is not None and "\\boxed" in text:
-        boxed = last_box(text)
-        content = box_content(boxed) if boxed else None
-        box = content is not None and equivalent(content, str(row.get("target")))
-    return ItemResult(
+    item = ItemResult(
         name=str(row["doc_id"]),
         scores={0: unit_score(row[metric], where)},
         checks={"prompt": row["prompt_hash"], "target": row["target_hash"]},
-        text=text,
-        no_answer=None if text is None else _no_answer(row.get("filtered_resps")),
-        boxed=box,
         chance=_chance(row),
     )
+    text = _response(row)
+    if text is not None:  # how a text ended is not told: it counts as ended by itself
+        item.samples = {0: Sample("", item.name, 0, text, "stop", None, None, 0.0)}
+        status: Status = "no_answer" if _no_answer(row.get("filtered_resps")) else "answered"
+        item.grades = {0: Grade(item.scores[0], status, details=_box(text, row))}
+    return item
+
+
+def _box(text: str, row: Row) -> dict[str, object]:
+    """`boxed`, where the text has a LaTeX box: whether the last one holds the reference answer."""
+    if "\\boxed" not in text:
+        return {}
+    boxed = last_box(text)
+    content = box_content(boxed) if boxed else None
+    return {"boxed": content is not None and equivalent(content, str(row.get("target")))}
 
 
 def _response(row: Row) -> str | None:

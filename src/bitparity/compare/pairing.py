@@ -10,6 +10,7 @@ import numpy as np
 from bitparity.compare import schema
 from bitparity.compare.records import ItemResult, Results
 from bitparity.errors import DataError
+from bitparity.results.guards.scores import few_large_groups
 from bitparity.stats.arrays import PairedScores, pair_scores
 
 EXAMPLES = 5
@@ -58,11 +59,6 @@ class Pairing:
     scores: PairedScores | None
     subgroups: Sequence[str] | None
 
-    @property
-    def union(self) -> int:
-        """How many items stand in either."""
-        return len(self.both) + len(self.baseline.alone) + len(self.candidate.alone)
-
 
 def pair_up(baseline: Results, candidate: Results, names: tuple[str, str]) -> Pairing:
     """Pair by item. `names` are the variants' labels, for messages.
@@ -76,7 +72,7 @@ def pair_up(baseline: Results, candidate: Results, names: tuple[str, str]) -> Pa
         raise DataError(_nothing_pairs(baseline, candidate, names))
     both = [(baseline.items[key], candidate.items[key]) for key in keys]
     _check_same(both, baseline.benchmark, names)
-    orders = [_sample_numbers(results) for results in (baseline, candidate)]
+    orders = [results.sample_numbers() for results in (baseline, candidate)]
     sides = [
         Side(
             items=len(own.items),
@@ -98,10 +94,6 @@ def pair_up(baseline: Results, candidate: Results, names: tuple[str, str]) -> Pa
     return Pairing(sides[0], sides[1], both, pairs, _parts(scored, pairs))
 
 
-def _sample_numbers(results: Results) -> list[int]:
-    return sorted({number for item in results.items.values() for number in item.scores})
-
-
 def _whole(item: ItemResult, numbers: Sequence[int]) -> bool:
     return all(item.scores.get(number) is not None for number in numbers)
 
@@ -112,15 +104,6 @@ def _named(pairs: Sequence[tuple[ItemResult, ItemResult]], key: str) -> list[str
     if all(name is None for name in found):
         return None
     return [name if name is not None else f"item {a.name}" for name, (a, _) in zip(found, pairs, strict=True)]
-
-
-FEW_GROUPS = 60
-"""Fewer groups than this, each of many items, are most likely categories; they are reported like subgroups."""
-
-
-def few_large_groups(pairs: PairedScores) -> bool:
-    """Whether the groups look like categories (subjects) and not like items that share a problem."""
-    return pairs.clustered and len(pairs.sums) < FEW_GROUPS and pairs.items >= 20 * len(pairs.sums)
 
 
 def _parts(pairs: Sequence[tuple[ItemResult, ItemResult]], scores: PairedScores) -> list[str] | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from bitparity.errors import DataError
 from bitparity.exam.frozen import Exam
+from bitparity.records import Grade, Sample
 from bitparity.results.sheet import Sheet
 from bitparity.schema import BenchmarkSpec, Study
 from bitparity.store.run import Run
@@ -18,10 +19,9 @@ from bitparity.store.run import Run
 class ItemResult:
     """One item of one variant. `scores` has one entry a sample, in [0, 1]; None where it is unscored.
 
-    `checks` holds what must not differ between variants, by name ("prompt", "target"), as hashes. What the
-    guards look at, each None where the source does not tell: the response's `text`; `no_answer`, whether the
-    grader found none; `boxed`, whether the text's last LaTeX box holds the reference answer (None: no box);
-    `chance`, the score of guessing.
+    `checks` holds what must not differ between variants, by name ("prompt", "target"), as hashes. The guards look at
+    `samples` and `grades`, by the number of the sample, empty where the source does not tell, and at `chance`, the
+    score of guessing.
     """
 
     name: str
@@ -29,9 +29,8 @@ class ItemResult:
     checks: Mapping[str, str] = field(default_factory=dict)
     group: str | None = None
     subgroup: str | None = None
-    text: str | None = None
-    no_answer: bool | None = None
-    boxed: bool | None = None
+    samples: Mapping[int, Sample] = field(default_factory=dict)
+    grades: Mapping[int, Grade] = field(default_factory=dict)
     chance: float | None = None
 
 
@@ -47,7 +46,11 @@ class Results:
     items: Mapping[str, ItemResult]
     metric: str | None = None
     margin: float | None = None
-    settings: Mapping[str, Any] | None = None
+    settings: Mapping[str, object] | None = None
+
+    def sample_numbers(self) -> list[int]:
+        """The numbers of the samples that some item has, in order."""
+        return sorted({number for item in self.items.values() for number in item.scores})
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ def results_of_exam(spec: BenchmarkSpec, exam: Exam, sheet: Sheet) -> Results:
             checks=_checks(entry),
             group=item.group,
             subgroup=item.subgroup,
+            samples={k: sheet.samples[item.id, k] for k in range(len(row)) if (item.id, k) in sheet.samples},
+            grades={k: sheet.grades[item.id, k] for k in range(len(row)) if (item.id, k) in sheet.grades},
         )
     return Results(spec.name, items, exam.metric, spec.margin / 100)
 

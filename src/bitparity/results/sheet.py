@@ -1,11 +1,8 @@
-"""results.json (schema `bitparity/results/1`): scores, paired comparisons, guards. Fractions throughout.
-
-Built from the files of a run alone, so it can be made again without a GPU.
-"""
+"""Sheets: one variant's samples and grades of one benchmark, item by item, with their shares and means."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,11 +21,18 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """One variant's samples and grades of one benchmark, as a matrix in the exam's order."""
+    """One variant's samples and grades of one benchmark, as a matrix in the exam's order.
+
+    Results from elsewhere tell more: the items that only this variant has (`alone`), the sampling values that were
+    noted (`settings`), and where they come from (`origin`, equal for the same results given twice).
+    """
 
     scores: Scores
     samples: Mapping[SampleKey, Sample]
     grades: Mapping[SampleKey, Grade]
+    alone: Sequence[str] = ()
+    settings: Mapping[str, object] | None = None
+    origin: str | None = None
 
     @property
     def expected(self) -> int:

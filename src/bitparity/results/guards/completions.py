@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from bitparity.results.guards.facts import Facts, guard, level, shown
+from bitparity.results.guards.facts import Answers, guard, level, shown
 from bitparity.results.schema import Guard
 
 if TYPE_CHECKING:
@@ -44,12 +44,15 @@ LONG = 200  # characters: two models do not write the same text of this length b
 ENOUGH = 20  # texts of that length before "all identical" says something
 
 
+BOXED = 0.05  # share of boxed answers from which on a score of 0 throughout is more likely the grader's doing
+
+
 LOOP_TAIL, LOOP_REPEATS = 200, 3  # a loop fills this many characters and says its unit this often
 
 
-def cut_off(facts: Facts) -> Iterator[Guard]:
+def cut_off(answers: Answers) -> Iterator[Guard]:
     """Answers that ended at the token budget."""
-    for name, sheet in facts.started():
+    for name, sheet in answers.started():
         share = sheet.cut_off() or 0.0
         if share > CUT_OFF_WARNING:
             yield guard(
@@ -57,18 +60,18 @@ def cut_off(facts: Facts) -> Iterator[Guard]:
                 name,
                 level(share, CUT_OFF_ERROR),
                 share,
-                f"{shown(share)} of the answers ended at the budget of {facts.exam.sampling.max_tokens} tokens "
+                f"{shown(share)} of the answers ended at the budget of {answers.budget} tokens "
                 "and may be wrong for that reason alone; raise max_tokens, or look for loops",
             )
 
 
-def cut_off_difference(facts: Facts) -> Iterator[Guard]:
+def cut_off_difference(answers: Answers) -> Iterator[Guard]:
     """One variant runs into the budget more often than the baseline."""
-    baseline = facts.baseline.cut_off() or 0.0
-    for name, sheet in facts.started():
+    baseline = answers.first.cut_off() or 0.0
+    for name, sheet in answers.started():
         share = sheet.cut_off() or 0.0
         if abs(share - baseline) > CUT_OFF_GAP:
-            lost, cut = _lost(facts, name, sheet)
+            lost, cut = _lost(answers, name, sheet)
             yield guard(
                 "cut_off_difference",
                 name,
@@ -80,16 +83,16 @@ def cut_off_difference(facts: Facts) -> Iterator[Guard]:
             )
 
 
-def _lost(facts: Facts, name: str, sheet: Sheet) -> tuple[int, int]:
+def _lost(answers: Answers, name: str, sheet: Sheet) -> tuple[int, int]:
     """How many samples the baseline had right and this variant wrong, and how many of them were cut off."""
-    right = {key for key, grade in facts.baseline.grades.items() if grade.score is not None and grade.score >= 0.5}
+    right = {key for key, grade in answers.first.grades.items() if grade.score is not None and grade.score >= 0.5}
     lost = [key for key in right if key in sheet.grades and (sheet.grades[key].score or 0.0) < 0.5]
     return len(lost), sum(key in sheet.samples and sheet.samples[key].finish == "length" for key in lost)
 
 
-def no_answer(facts: Facts) -> Iterator[Guard]:
+def no_answer(answers: Answers) -> Iterator[Guard]:
     """Completions that hold no readable answer."""
-    for name, sheet in facts.started():
+    for name, sheet in answers.started():
         share = sheet.status("no_answer") or 0.0
         if share > NO_ANSWER_WARNING:
             yield guard(
@@ -97,15 +100,16 @@ def no_answer(facts: Facts) -> Iterator[Guard]:
                 name,
                 level(share, NO_ANSWER_ERROR),
                 share,
-                f"no answer could be read from {shown(share)} of the completions, which count as wrong; "
-                "look at them in the samples file: the prompt or the answer format may not fit the model",
+                f"{_reader(answers)} found no answer in {shown(share)} of the responses, which count as wrong; "
+                "read some of them"
+                + (" in the samples file: prompt or answer format may not fit the model" if answers.of_run else ""),
             )
 
 
-def no_answer_difference(facts: Facts) -> Iterator[Guard]:
+def no_answer_difference(answers: Answers) -> Iterator[Guard]:
     """One variant leaves more questions without a readable answer than the baseline."""
-    baseline = facts.baseline.status("no_answer") or 0.0
-    for name, sheet in facts.started():
+    baseline = answers.first.status("no_answer") or 0.0
+    for name, sheet in answers.started():
         share = sheet.status("no_answer") or 0.0
         if abs(share - baseline) > NO_ANSWER_GAP:
             yield guard(
@@ -113,15 +117,20 @@ def no_answer_difference(facts: Facts) -> Iterator[Guard]:
                 name,
                 level(abs(share - baseline), NO_ANSWER_GAP_ERROR),
                 share - baseline,
-                f"no readable answer in {shown(share)} of the completions against {shown(baseline)} of the baseline: "
-                "part of the difference is the form of the answers, not their content; read some of them in the "
-                "samples file before you call it a loss of knowledge",
+                f"{_reader(answers)} found no answer in {shown(share)} of the responses against {shown(baseline)} of "
+                "the baseline's: part of the difference is the form of the answers, not their content"
+                + ("; read some in the samples file before you call it a loss of knowledge" if answers.of_run else ""),
             )
 
 
-def loops(facts: Facts) -> Iterator[Guard]:
+def _reader(answers: Answers) -> str:
+    """The name of what reads answers: lm-eval calls it a filter."""
+    return "the grader" if answers.of_run else "the filter"
+
+
+def loops(answers: Answers) -> Iterator[Guard]:
     """Answers that repeat themselves until the token budget ends them."""
-    for name, sheet in facts.started():
+    for name, sheet in answers.started():
         cut = [sample for sample in sheet.samples.values() if sample.finish == "length"]
         share = sum(is_loop(sample.text) for sample in cut) / len(sheet.samples)
         if share > LOOPS_WARNING:
@@ -149,9 +158,27 @@ def is_loop(text: str) -> bool:
     return len(text) >= tail and text[-tail:-unit] == text[len(text) - tail + unit :]
 
 
-def empty(facts: Facts) -> Iterator[Guard]:
+def answers_not_read(answers: Answers) -> Iterator[Guard]:
+    """Responses with their answer in a LaTeX box, all of them scored 0, as a grader does that does not read boxes."""
+    for name, sheet in answers.started():
+        boxed = [grade.details["boxed"] for grade in sheet.grades.values() if "boxed" in grade.details]
+        share = len(boxed) / len(sheet.samples)
+        if share >= BOXED and not any(grade.score for grade in sheet.grades.values()):
+            known = f", in {sum(boxed)} of them with exactly the reference answer in it" if any(boxed) else ""
+            yield guard(
+                "answers_not_read",
+                name,
+                "error",
+                share,
+                f"{len(boxed)} of {len(sheet.samples)} responses hold a \\boxed answer{known}, yet every one is scored "
+                "0: the grader may not read boxed answers (lm-eval's hendrycks_math500 takes what stands between the "
+                "first and the last dollar sign). Grade again with another task, filter or metric",
+            )
+
+
+def empty(answers: Answers) -> Iterator[Guard]:
     """Completions without a single visible character."""
-    for name, sheet in facts.started():
+    for name, sheet in answers.started():
         written = _written(sheet.samples.values())
         share = sum(not text.strip() for text in written) / len(written) if written else 0.0
         if share > EMPTY_WARNING:
@@ -165,9 +192,9 @@ def empty(facts: Facts) -> Iterator[Guard]:
             )
 
 
-def identical(facts: Facts) -> Iterator[Guard]:
+def identical(answers: Answers) -> Iterator[Guard]:
     """One and the same text as the answer to many different questions."""
-    for name, sheet in facts.started():
+    for name, sheet in answers.started():
         written = [text for text in _written(sheet.samples.values()) if text.strip()]
         if len(written) < ENOUGH:
             continue
@@ -186,12 +213,12 @@ def identical(facts: Facts) -> Iterator[Guard]:
             )
 
 
-def same_answers(facts: Facts) -> Iterator[Guard]:
+def same_answers(answers: Answers) -> Iterator[Guard]:
     """Two variants whose long completions are the same to the letter: one model ran under two names."""
-    names = [name for name, _ in facts.started() if name != facts.study.control]
+    names = [name for name, _ in answers.started() if name != answers.control]
     for position, one in enumerate(names):
         for other in names[position + 1 :]:
-            pairs = _long_pairs(facts.sheets[one], facts.sheets[other])
+            pairs = _long_pairs(answers.sheets[one], answers.sheets[other])
             if len(pairs) >= ENOUGH and all(a == b for a, b in pairs):
                 yield guard(
                     "same_answers",
@@ -219,6 +246,7 @@ RULES = (
     cut_off_difference,
     no_answer,
     no_answer_difference,
+    answers_not_read,
     loops,
     empty,
     identical,

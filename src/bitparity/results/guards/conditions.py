@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bitparity.exam.frozen import ExamItem
-from bitparity.results.guards.facts import Facts, guard, level
+from bitparity.results.guards.facts import Answers, Facts, guard, level
 from bitparity.results.schema import Guard
 from bitparity.store.environment import slice_kind
 
@@ -143,6 +143,22 @@ def sampling_differs(facts: Facts) -> Iterator[Guard]:
                 None,
                 f"this variant was sampled otherwise than the exam says ({differing}): the difference may come from "
                 "that alone. Run it again in a new directory",
+            )
+
+
+def settings_differ(answers: Answers) -> Iterator[Guard]:
+    """Sampling values, as the source notes them, that are not the baseline's."""
+    ours = answers.first.settings
+    for name, sheet in answers.others():
+        theirs = sheet.settings
+        if ours is not None and theirs is not None and (differing := _differing(ours, theirs, 4)):
+            yield guard(
+                "sampling_differs",
+                name,
+                "error",
+                None,
+                f"'{name}' was generated with other settings than '{answers.baseline}' ({differing}): the difference "
+                "may come from that alone. Run both with the same",
             )
 
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from bitparity.benchmarks.registry import benchmark_class, load_benchmark
-from bitparity.results.guards.facts import Facts, guard, level, shown
+import numpy as np
+from numpy.typing import NDArray
+
+from bitparity.results.guards.facts import Answers, guard, level, shown
 from bitparity.results.schema import Guard
-from bitparity.schema import LM_EVAL_PREFIX
+from bitparity.stats.arrays import PairedScores
 
 if TYPE_CHECKING:
     from bitparity.results.sheet import Sheet
@@ -27,51 +29,94 @@ GUESSING_SIGMAS = 2.0  # standard errors above guessing under which a score is n
 FLOOR, CEILING = 0.01, 0.99
 
 
+FEW_GROUPS = 60  # fewer groups, each of many items, are most likely categories
+
+
 SMALL = 500  # items; up to here one sampled answer an item leaves too much to chance
 
 
-def unscored(facts: Facts) -> Iterator[Guard]:
+def same_results(answers: Answers) -> Iterator[Guard]:
+    """The same results given twice."""
+    for name, sheet in answers.others():
+        if sheet.origin is not None and sheet.origin == answers.first.origin:
+            yield guard(
+                "same_results",
+                name,
+                "error",
+                None,
+                "baseline and candidate are one and the same set of results, so that there is no difference shows "
+                "nothing; give two",
+            )
+
+
+def unscored(answers: Answers) -> Iterator[Guard]:
     """Samples without a score."""
-    for name, sheet in facts.sheets.items():
+    for name, sheet in answers.sheets.items():
         if sheet.unscored:
             share = sheet.unscored / sheet.expected
+            never = f" ({sheet.missing} were never answered)" if answers.of_run else ""
             yield guard(
                 "unscored",
                 name,
                 level(share, UNSCORED_ERROR),
                 share,
-                f"{sheet.unscored} of {sheet.expected} samples have no score ({sheet.missing} were never answered); "
-                "they are left out of the comparison. Run the same command again to complete them",
+                f"{sheet.unscored} of {sheet.expected} samples have no score{never}, for example of "
+                f"{_some(answers, ~sheet.whole())}; they are left out of the comparison"
+                + (". Run the same command again to complete them" if answers.of_run else ""),
             )
 
 
-def subset(facts: Facts) -> Iterator[Guard]:
+def subset(answers: Answers) -> Iterator[Guard]:
     """Items that only one of the two variants has a score for."""
-    baseline = facts.baseline.whole()
-    for name, sheet in facts.started():
-        alone = int((baseline != sheet.whole()).sum())
-        if name != facts.study.baseline and alone:
-            share = alone / len(baseline)
+    first, ours = answers.first, answers.first.whole()
+    for name, sheet in answers.others():
+        theirs = sheet.whole()
+        lost, gained = ours & ~theirs, theirs & ~ours
+        counts = int(lost.sum()) + len(first.alone), int(gained.sum()) + len(sheet.alone)
+        if any(counts):
+            share = sum(counts) / (len(ours) + len(first.alone) + len(sheet.alone))
+            examples = [*first.alone[:3], *sheet.alone[:3]] or [_some(answers, lost | gained)]
             yield guard(
                 "subset",
                 name,
                 level(share, UNSCORED_ERROR),
                 share,
-                f"{alone} of {len(baseline)} items have a score in only one of '{facts.study.baseline}' and '{name}' "
-                "and are left out; if the missing ones are the hard ones, the rest says too much: complete both",
+                f"{counts[0]} items have a score only in '{answers.baseline}' and {counts[1]} only in '{name}' (for "
+                f"example {', '.join(examples[:5])}); {int((ours & theirs).sum())} are compared. If the missing ones "
+                "are the hard ones, the rest says too much: complete both",
             )
 
 
-def guessing(facts: Facts) -> Iterator[Guard]:
+def _some(answers: Answers, rows: NDArray[np.bool_]) -> str:
+    """The names of the first of these items."""
+    return ", ".join(answers.items[row] for row in np.flatnonzero(rows)[:3])
+
+
+def samples_differ(answers: Answers) -> Iterator[Guard]:
+    """Variants with another number of samples an item."""
+    ours = answers.first.scores.shape[1]
+    for name, sheet in answers.others():
+        if (theirs := sheet.scores.shape[1]) != ours:
+            yield guard(
+                "samples_differ",
+                name,
+                "warning",
+                None,
+                f"'{answers.baseline}' has {ours} samples an item and '{name}' {theirs}: the first {min(ours, theirs)} "
+                "of each are compared",
+            )
+
+
+def guessing(answers: Answers) -> Iterator[Guard]:
     """Scores that are not above guessing: no loss can be seen below the baseline's, no knowledge in a candidate's."""
-    chance = _chance(facts)
+    chance = answers.chance
     if not chance:
         return
-    for name, sheet in facts.sheets.items():
+    for name, sheet in answers.sheets.items():
         mean = sheet.mean()
         if mean is None or mean > chance + GUESSING_SIGMAS * (chance * (1 - chance) / sheet.graded) ** 0.5:
             continue
-        first = name == facts.study.baseline
+        first = name == answers.baseline
         yield guard(
             "guessing",
             name,
@@ -86,33 +131,28 @@ def guessing(facts: Facts) -> Iterator[Guard]:
         )
 
 
-def _chance(facts: Facts) -> float | None:
-    if facts.spec.name.startswith(LM_EVAL_PREFIX):
-        return None
-    return load_benchmark(facts.spec).chance([entry.item for entry in facts.exam.items])
-
-
-def floor_or_ceiling(facts: Facts) -> Iterator[Guard]:
+def floor_or_ceiling(answers: Answers) -> Iterator[Guard]:
     """Scores so low or so high that variants cannot differ."""
-    means = [mean for sheet in facts.sheets.values() if (mean := sheet.mean()) is not None]
-    baseline = facts.baseline.mean()
-    margin = facts.spec.margin / 100
+    means = [mean for sheet in answers.sheets.values() if (mean := sheet.mean()) is not None]
+    baseline = answers.first.mean()
+    margin = answers.margin
     if means and max(means) <= FLOOR:
         yield guard(
             "floor",
             None,
             "error",
             max(means),
-            f"no variant is above {shown(FLOOR)}: the benchmark is too hard for this model, or its answers "
-            "are not read, and cannot tell the variants apart",
+            f"no variant is above {shown(FLOOR)} ({' against '.join(f'{100 * mean:.3g} %' for mean in means)}): the "
+            "questions are too hard, or their answers are not read. Scores at the floor cannot fall, so no difference "
+            "shows nothing",
         )
     elif baseline is not None and baseline <= margin:
         yield guard(
             "floor",
-            facts.study.baseline,
+            answers.baseline,
             "error",
             baseline,
-            f"the baseline's {shown(baseline)} is not above the margin of {facts.spec.margin:g} points, so no "
+            f"the baseline's {shown(baseline)} is not above the margin of {100 * margin:g} points, so no "
             "candidate could lose more than the margin, and that none does shows nothing: choose an easier benchmark",
         )
     elif means and min(means) >= CEILING:
@@ -125,12 +165,12 @@ def floor_or_ceiling(facts: Facts) -> Iterator[Guard]:
         )
 
 
-def graders_disagree(facts: Facts) -> Iterator[Guard]:
+def graders_disagree(answers: Answers) -> Iterator[Guard]:
     """Two graders of one benchmark that differ on the same completions."""
-    for name, sheet in facts.started():
+    for name, sheet in answers.started():
         metrics = sorted({metric for grade in sheet.grades.values() for metric in grade.metrics})
         for one, other in combinations(metrics, 2):
-            if facts.exam.metric in (one, other) and (said := _disagreement(sheet, one, other)):
+            if answers.metric in (one, other) and (said := _disagreement(sheet, one, other)):
                 yield guard("graders_disagree", name, "warning", *said)
 
 
@@ -152,10 +192,10 @@ def _disagreement(sheet: Sheet, one: str, other: str) -> tuple[float, str] | Non
     )
 
 
-def limit(facts: Facts) -> Iterator[Guard]:
+def limit(answers: Answers) -> Iterator[Guard]:
     """Only part of the benchmark was asked."""
-    asked, available = len(facts.exam.items), facts.exam.available
-    if asked < available:
+    asked, available = len(answers.items), answers.available
+    if available is not None and asked < available:
         yield guard(
             "limit",
             None,
@@ -165,12 +205,10 @@ def limit(facts: Facts) -> Iterator[Guard]:
         )
 
 
-def fewer_items(facts: Facts) -> Iterator[Guard]:
+def fewer_items(answers: Answers) -> Iterator[Guard]:
     """The data set that was read is not as large as the benchmark."""
-    if facts.spec.name.startswith(LM_EVAL_PREFIX):
-        return
-    published, available = benchmark_class(facts.spec.name).info.items, facts.exam.available
-    if available < published:
+    published, available = answers.published, answers.available
+    if published is not None and available is not None and available < published:
         yield guard(
             "fewer_items",
             None,
@@ -181,11 +219,10 @@ def fewer_items(facts: Facts) -> Iterator[Guard]:
         )
 
 
-def one_sample(facts: Facts) -> Iterator[Guard]:
+def one_sample(answers: Answers) -> Iterator[Guard]:
     """Sampled decoding with one sample on a small benchmark."""
-    items, temperature = len(facts.exam.items), facts.exam.sampling.temperature
-    writes = any(not prompt.continuations for prompt in facts.exam.items[0].item.prompts)
-    if writes and temperature > 0 and facts.spec.samples == 1 and items <= SMALL:
+    items, temperature = len(answers.items), answers.temperature
+    if temperature and answers.samples == 1 and items <= SMALL:
         yield guard(
             "one_sample",
             None,
@@ -196,13 +233,35 @@ def one_sample(facts: Facts) -> Iterator[Guard]:
         )
 
 
+def few_groups(answers: Answers) -> Iterator[Guard]:
+    """Groups of the rows that look like categories."""
+    if answers.pairs is not None and few_large_groups(answers.pairs):
+        clusters, size = len(answers.pairs.sums), int(np.median(answers.pairs.sizes))
+        yield guard(
+            "few_groups",
+            None,
+            "warning",
+            clusters,
+            f'{clusters} groups of about {size} items: "group" names items that share a problem and widens the '
+            'interval to that number of groups; for subjects or categories use "subgroup"',
+        )
+
+
+def few_large_groups(pairs: PairedScores) -> bool:
+    """Whether the groups look like categories (subjects) and not like items that share a problem."""
+    return pairs.clustered and len(pairs.sums) < FEW_GROUPS and pairs.items >= 20 * len(pairs.sums)
+
+
 RULES = (
+    same_results,
     unscored,
     subset,
+    samples_differ,
     guessing,
     floor_or_ceiling,
     graders_disagree,
     limit,
     fewer_items,
     one_sample,
+    few_groups,
 )

@@ -1,0 +1,108 @@
+"""Guards on two sets of results that are compared: whatever their source, they fill the sheets that the guards read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bitparity.benchmarks.registry import benchmark_class, known_benchmark
+from bitparity.compare.pairing import Pairing, Side
+from bitparity.compare.records import ItemResult, Results, RunVariant, Source
+from bitparity.exam.frozen import Exam, samples_asked
+from bitparity.results.guards.check import Answers, Facts, check_answers
+from bitparity.results.schema import Guard
+from bitparity.results.sheet import Sheet, read_sheet
+from bitparity.store.environment import RunRecord
+
+
+def find_guards(
+    sources: tuple[Source, Source], results: tuple[Results, Results], pairing: Pairing, margin: float
+) -> list[Guard]:
+    """All guards that speak on baseline and candidate, errors first. `margin` is a fraction."""
+    names = [item.name for item, _ in pairing.both]
+    items = zip(*pairing.both, strict=True)
+    sides = zip(sources, results, (pairing.baseline, pairing.candidate), items, strict=True)
+    sheets = {source.label: _sheet(source, part, side, names, own) for source, part, side, own in sides}
+    facts = _facts([(source.label, source.run, part.benchmark) for source, part in zip(sources, results, strict=True)])
+    answers = Answers("", {}, names, margin) if facts is None else facts.answers
+    answers = replace(answers, baseline=sources[0].label, sheets=sheets, items=names, margin=margin, control=None)
+    answers = replace(
+        answers,
+        pairs=pairing.scores,
+        samples=pairing.baseline.samples,
+        chance=answers.chance or _chance(results[0].benchmark, [item for item, _ in pairing.both]),
+        temperature=answers.temperature or _temperature(results[0]),
+    )
+    return check_answers(answers, facts)
+
+
+def _sheet(source: Source, results: Results, side: Side, names: Sequence[str], items: Sequence[ItemResult]) -> Sheet:
+    """One variant's answers to the items of both, under the names of the baseline's."""
+    scores = [[item.scores.get(number) for number in results.sample_numbers()] for item in items]
+    return Sheet(
+        np.array(scores, dtype=np.float64),  # None becomes NaN
+        {(name, n): sample for name, item in zip(names, items, strict=True) for n, sample in item.samples.items()},
+        {(name, n): grade for name, item in zip(names, items, strict=True) for n, grade in item.grades.items()},
+        side.alone,
+        results.settings,
+        _origin(source),
+    )
+
+
+def _origin(source: Source) -> str:
+    """The place that results come from: equal for the same results given twice."""
+    if source.run is None:
+        return str(Path(source.given).expanduser().resolve())
+    return f"{source.run.run.path.resolve()}:{source.run.name}"
+
+
+def _chance(benchmark: str, items: Sequence[ItemResult]) -> float | None:
+    """The score of guessing: as told of every item, or the least that the benchmark of this name allows."""
+    told = [item.chance for item in items if item.chance is not None]
+    if len(told) == len(items):
+        return sum(told) / len(told)
+    known = known_benchmark(benchmark)
+    return None if known is None else benchmark_class(known).info.chance
+
+
+def _temperature(results: Results) -> float | None:
+    """The temperature that the source notes; None where it notes none or nothing is drawn."""
+    settings = results.settings or {}
+    value = settings.get("temperature")
+    return value if isinstance(value, int | float) and settings.get("do_sample", True) is not False else None
+
+
+def _facts(sides: Sequence[tuple[str, RunVariant | None, str]]) -> Facts | None:
+    """The conditions of those that are variants of runs, each (label, variant, benchmark in its run).
+
+    Two are looked at on the items that they share, as if they were variants of one study under the first one's
+    protocol: what differs between their engines, prompts and sampling shows.
+    """
+    runs = [(label, run, benchmark) for label, run, benchmark in sides if run is not None]
+    if not runs:
+        return None
+    _, first, benchmark = runs[0]
+    shared = set.intersection(*({entry.item.id for entry in run.exams[name].items} for _, run, name in runs))
+    whole = first.exams[benchmark]
+    exam = replace(whole, items=tuple(entry for entry in whole.items if entry.item.id in shared))
+    if not exam.items:
+        return None
+    variants = {
+        label: run.study.variants[run.name].model_copy(update={"baseline": run is first, "control": False})
+        for label, run, _ in runs
+    }
+    environment = RunRecord(variants={label: run.run.environment().variant(run.name) for label, run, _ in runs})
+    sheets = {label: _run_sheet(run, name, exam) for label, run, name in runs}
+    study = first.study.model_copy(update={"variants": variants})
+    return Facts(study, first.spec(benchmark), exam, sheets, environment)
+
+
+def _run_sheet(run: RunVariant, benchmark: str, exam: Exam) -> Sheet:
+    """The variant's sheet in the order of `exam`."""
+    own = run.exams[benchmark]
+    if [entry.item.id for entry in own.items] == [entry.item.id for entry in exam.items]:
+        return run.sheets[benchmark]
+    return read_sheet(run.run, replace(exam, benchmark=benchmark), run.name, samples_asked(own, run.spec(benchmark)))
