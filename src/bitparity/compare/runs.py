@@ -10,7 +10,7 @@ from typing import Any
 
 from bitparity.compare.records import ItemResult, Results, RunVariant, Source
 from bitparity.errors import RunError
-from bitparity.exam.frozen import Exam, ExamItem, load_if_frozen, samples_asked
+from bitparity.exam.frozen import Exam, ExamItem, frozen_exams, samples_asked
 from bitparity.results.sheet import Sheet, read_sheet
 from bitparity.schema import BenchmarkSpec
 from bitparity.store.run import Run
@@ -26,13 +26,12 @@ def read_run(given: str, path: Path, variant: str | None) -> Source:
     chosen = variant if variant is not None else names[0]
     if chosen not in names:
         raise RunError(f"{path} has no variant '{chosen}'; there is: {', '.join(names)}")
-    found = {spec.name: load_if_frozen(run, spec.name) for spec in study.benchmarks}
-    frozen = {name: exam for name, exam in found.items() if exam is not None}
-    if not frozen:
+    exams = list(frozen_exams(run, study))
+    if not exams:
         raise RunError(f"{path} holds no exam yet: the run has not begun; run it first")
-    specs = {spec.name: spec for spec in study.benchmarks}
-    sheets = {name: read_sheet(run, exam, chosen, samples_asked(exam, specs[name])) for name, exam in frozen.items()}
-    benchmarks = {name: results_of_exam(specs[name], exam, sheets[name]) for name, exam in frozen.items()}
+    frozen = {spec.name: exam for spec, exam in exams}
+    sheets = {spec.name: read_sheet(run, exam, chosen, samples_asked(exam, spec)) for spec, exam in exams}
+    benchmarks = {spec.name: results_of_exam(spec, exam, sheets[spec.name]) for spec, exam in exams}
     return Source(chosen, given, "run", benchmarks, run=RunVariant(run, study, chosen, frozen, sheets))
 
 

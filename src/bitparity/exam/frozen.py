@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from bitparity.errors import StoreError
 from bitparity.records import Item, Prompt, Sampling
-from bitparity.schema import BenchmarkSpec
+from bitparity.schema import BenchmarkSpec, Study
 from bitparity.store.jsonl import read_lines, write_atomically
 from bitparity.store.run import Run
 
@@ -105,6 +105,13 @@ def load_if_frozen(run: Run, benchmark: str) -> Exam | None:
     """The exam of a benchmark where the run has one."""
     path = run.exam_path(benchmark)
     return load_exam(path) if path.exists() else None
+
+
+def frozen_exams(run: Run, study: Study) -> Iterator[tuple[BenchmarkSpec, Exam]]:
+    """The benchmarks of a study whose exam the run has, each with it."""
+    for spec in study.benchmarks:
+        if (exam := load_if_frozen(run, spec.name)) is not None:
+            yield spec, exam
 
 
 def samples_asked(exam: Exam, spec: BenchmarkSpec) -> int:

@@ -14,7 +14,7 @@ from bitparity.benchmarks.judging import METRIC, judged
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import UnavailableError
 from bitparity.exam.chains import earlier
-from bitparity.exam.frozen import Exam, load_if_frozen
+from bitparity.exam.frozen import Exam, frozen_exams
 from bitparity.grading.fingerprint import grader_fingerprint
 from bitparity.grading.judge import judge_samples
 from bitparity.grading.process_pool import Graded, GradingPool, usable_cores
@@ -222,9 +222,7 @@ def _grade_run(
     with WritableRun(path) as run, ExitStack() as stack:
         study = run.study()
         graders = stack.enter_context(open_graders(run, study, None, unsafe_exec))
-        for spec in study.benchmarks:
-            exam = load_if_frozen(run, spec.name)
-            for variant in study.variants if exam else ():
-                assert exam is not None
+        for spec, exam in frozen_exams(run, study):
+            for variant in study.variants:
                 changed, _ = grade_benchmark(run, variant, exam, graders[spec.name], events, again=again)
                 yield (variant, spec.name), changed

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from bitparity.errors import EXIT_OPEN
-from bitparity.exam.frozen import groups_of, load_if_frozen, samples_asked
+from bitparity.exam.frozen import frozen_exams, groups_of, samples_asked
 from bitparity.progress import events
 from bitparity.progress.board import Board
 from bitparity.progress.file import read_progress
@@ -147,10 +147,8 @@ def _from_files(run: Run, study: Study) -> Snapshot:
 def _totals(run: Run, study: Study, board: Board) -> dict[str, int]:
     """How many samples each frozen exam asks for; the board learns of its items."""
     totals = {}
-    for spec in study.benchmarks:
-        exam = load_if_frozen(run, spec.name)
-        if exam is not None:
-            samples = samples_asked(exam, spec)
-            totals[spec.name] = len(exam.items) * samples
-            board(events.ExamFrozen(spec.name, [entry.item.id for entry in exam.items], samples, groups_of(exam)))
+    for spec, exam in frozen_exams(run, study):
+        samples = samples_asked(exam, spec)
+        totals[spec.name] = len(exam.items) * samples
+        board(events.ExamFrozen(spec.name, [entry.item.id for entry in exam.items], samples, groups_of(exam)))
     return totals

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bitparity.benchmarks.registry import benchmark_class
-from bitparity.exam.frozen import Exam, ExamItem, load_if_frozen, samples_asked
+from bitparity.exam.frozen import Exam, ExamItem, frozen_exams, samples_asked
 from bitparity.records import Grade, Prompt, Sample
 from bitparity.report.gated import is_gated
 from bitparity.results.sheet import Sheet, read_sheet
@@ -36,10 +36,7 @@ def make(run: Run, out: Path | None) -> list[Path]:
     folder = out or run.path / "export" / "lm-eval"
     study, record = run.study(), run.environment()
     written = []
-    for spec in study.benchmarks:
-        exam = load_if_frozen(run, spec.name)
-        if exam is None:
-            continue
+    for spec, exam in frozen_exams(run, study):
         for name in study.variants:
             sheet = read_sheet(run, exam, name, samples_asked(exam, spec))
             if sheet.samples:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bitparity.exam.frozen import Exam, load_if_frozen, samples_asked
+from bitparity.exam.frozen import Exam, frozen_exams, samples_asked
 from bitparity.records import Grade, Item, Prompt, Sample
 from bitparity.report.gated import Withheld, Withhold, withheld
 from bitparity.report.plain import clean, flat, shortened
@@ -131,9 +131,8 @@ def collect(run: Run, results: Results, withhold: Withhold) -> Book:
     benches: list[Bench] = []
     entries: list[Entry] = []
     lengths: dict[str, dict[str, list[int]]] = {}
-    for spec in study.benchmarks:
-        exam = load_if_frozen(run, spec.name)
-        if exam is None or not results.benchmarks[spec.name].measured:
+    for spec, exam in frozen_exams(run, study):
+        if not results.benchmarks[spec.name].measured:
             continue
         k = samples_asked(exam, spec)
         sheets = {name: read_sheet(run, exam, name, k) for name in names}
