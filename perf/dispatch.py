@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import overload
 
 from bitparity.cluster.driver import Driver
+from bitparity.cluster.pieces import Lengths, PieceQueue
 from bitparity.cluster.pool import Answered, Event, Joined, Loaded
-from bitparity.cluster.sources import Lengths, Source
 from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.exam.requests import BenchmarkRequests, Examinee, UnansweredRequests
 from bitparity.generation.plan import VariantPlan
@@ -210,7 +210,7 @@ def finish(devices: int, scale: float, seed: int) -> dict[str, object]:
     benchmarks = [(name, max(1, round(items * scale)), k, budget) for name, items, k, _, _, budget in BENCHMARKS]
     pool = SimulatedPool(devices, {name: (median, sigma, b) for name, _, _, median, sigma, b in BENCHMARKS}, seed)
     lengths = Lengths()
-    sources = {v: Source(v, VariantPlan(FakeRequests(benchmarks)), lengths) for v in VARIANTS}
+    queues = {v: PieceQueue(v, VariantPlan(FakeRequests(benchmarks)), lengths) for v in VARIANTS}
     count = 0
 
     def record(variant: str, samples: list[Sample]) -> None:
@@ -218,7 +218,7 @@ def finish(devices: int, scale: float, seed: int) -> dict[str, object]:
         count += len(samples)
 
     started = time.perf_counter()
-    Driver(sources, pool, record).run()
+    Driver(queues, pool, record).run()
     full = ROOM / (STEP + PER_SEQUENCE * ROOM)  # tokens a second
     work = sum(tokens / (full * VARIANTS[variant]) for variant, tokens in pool.tokens.items())
     ideal = work / devices + LOAD
@@ -298,7 +298,7 @@ def through_store(samples: int, devices: int, folder: Path) -> Iterator[dict[str
 
     started = time.perf_counter()
     driver = Driver(
-        {v: Source(v, VariantPlan(UnansweredRequests(asked, {"mmlu_pro": stored[v]})), lengths) for v in variants},
+        {v: PieceQueue(v, VariantPlan(UnansweredRequests(asked, {"mmlu_pro": stored[v]})), lengths) for v in variants},
         FakePool(devices),
         record,
     )

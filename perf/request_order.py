@@ -18,7 +18,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from bitparity.cluster.sources import PROMPT_COST
+from bitparity.cluster.pieces import PROMPT_COST
 from bitparity.generation.plan import expected_tokens
 from bitparity.store.run import Run
 

@@ -11,8 +11,8 @@ from toy import Recorded, ToyPool, answer, requests, run
 
 from bitparity.cluster import driver as driver_module
 from bitparity.cluster.driver import Driver
+from bitparity.cluster.pieces import Lengths, PieceQueue
 from bitparity.cluster.pool import Lost
-from bitparity.cluster.sources import Lengths, Source
 from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.generation.chains import ItemChains
 from bitparity.generation.plan import VariantPlan
@@ -105,7 +105,7 @@ def test_a_variant_that_no_device_can_load_is_given_up_with_the_reason() -> None
 
 
 def test_a_run_without_any_device_ends_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver_module, "LONELY_SECONDS", 50.0)
+    monkeypatch.setattr(driver_module, "NO_DEVICE_SECONDS", 50.0)
     told: list[Event] = []
     driver, _ = run(ToyPool(0), {"a": requests("x", 3)}, listener=told.append)
     assert told == [Noted("waiting for a device (none has come)")]
@@ -184,7 +184,7 @@ def test_what_builds_on_answers_is_asked_after_them(batches: bool, fault_rate: f
     ]
     pool, recorded = ToyPool(3), Recorded()
     pool.fault_rate = fault_rate
-    source = Source("v", VariantPlan(first, {"steps": chains}, list if batches else None), Lengths())
+    source = PieceQueue("v", VariantPlan(first, {"steps": chains}, list if batches else None), Lengths())
     Driver({"v": source}, pool, recorded).run()
     assert len(recorded.samples["v"]) == 12 * 3 * 2
     if not batches and not fault_rate:
@@ -204,7 +204,7 @@ def test_a_full_context_ends_a_chain_without_an_engine() -> None:
     chains = ItemChains(exam, 1, {}, make, 160)  # room for one answer before, not for two
     first = [Request("steps", e.item.id, 0, Sampling(100), 0) for e in exam.items if e.item.after is None]
     recorded = Recorded()
-    Driver({"v": Source("v", VariantPlan(first, {"steps": chains}), Lengths())}, ToyPool(2), recorded).run()
+    Driver({"v": PieceQueue("v", VariantPlan(first, {"steps": chains}), Lengths())}, ToyPool(2), recorded).run()
     full = [s for s in recorded.samples["v"].values() if s.finish == "length"]
     assert len(recorded.samples["v"]) == 36
     assert len(full) == 12

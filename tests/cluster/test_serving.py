@@ -15,7 +15,7 @@ from bitparity.cluster.serving import DeviceServer, sample_of
 from bitparity.engines.host import EngineProcess
 from bitparity.records import Request, Sampling
 from bitparity.schema import EngineSpec, Variant
-from bitparity.store.environment import join_engine
+from bitparity.store.environment import EngineRecord, join_engine
 
 SAMPLING = Sampling(10)
 
@@ -119,26 +119,26 @@ def test_another_model_or_none_is_refused(server: DeviceServer, tmp_path: Path) 
 
 
 def test_equal_devices_share_an_entry_and_others_have_their_own() -> None:
-    engines: list[dict[str, Any]] = []
+    engines: list[EngineRecord] = []
 
     def add(name: str, uuid: str, host: str, at: str, device: str = "cuda:0") -> None:
         facts = {"device": device, "device_name": name, "device_uuid": uuid, "model": {"path": f"/{host}", "sha": 1}}
-        join_engine(engines, {"facts": facts, "sessions": [at], "devices": [{"host": host, "uuid": uuid}]})
+        join_engine(engines, EngineRecord(facts=facts, sessions=[at], devices=[{"host": host, "uuid": uuid}]))
 
     add("H100", "GPU-1", "a", "2026-01-01")
     add("H100", "GPU-2", "b", "2026-01-02", device="cuda:1")
     add("H100", "GPU-1", "a", "2026-01-03")
-    assert [engine["sessions"] for engine in engines] == [["2026-01-01", "2026-01-02", "2026-01-03"]]
-    assert [place["uuid"] for place in engines[0]["devices"]] == ["GPU-1", "GPU-2"]
+    assert [engine.sessions for engine in engines] == [["2026-01-01", "2026-01-02", "2026-01-03"]]
+    assert [place["uuid"] for place in engines[0].devices] == ["GPU-1", "GPU-2"]
     add("A100", "GPU-3", "c", "2026-01-04")
-    assert [engine["facts"]["device_name"] for engine in engines] == ["H100", "A100"]
+    assert [engine.facts["device_name"] for engine in engines] == ["H100", "A100"]
     add("H100", "GPU-1", "a", "2026-01-05")
-    assert [engine["facts"]["device_name"] for engine in engines] == ["A100", "H100"]  # what ran last stands last
+    assert [engine.facts["device_name"] for engine in engines] == ["A100", "H100"]  # what ran last stands last
 
 
 def test_every_device_of_a_kind_is_kept_also_where_an_earlier_version_noted_none() -> None:
-    engines: list[dict[str, Any]] = []
+    engines: list[EngineRecord] = []
     for number in (1, 2):
         facts = {"device": "cuda:0", "device_uuid": f"GPU-{number}", "mig": None}
-        join_engine(engines, {"facts": facts, "sessions": [f"2026-01-0{number}"]})
-    assert [engine["devices"] for engine in engines] == [[{"device_uuid": "GPU-1"}, {"device_uuid": "GPU-2"}]]
+        join_engine(engines, EngineRecord(facts=facts, sessions=[f"2026-01-0{number}"]))
+    assert [engine.devices for engine in engines] == [[{"device_uuid": "GPU-1"}, {"device_uuid": "GPU-2"}]]

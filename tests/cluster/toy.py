@@ -6,8 +6,8 @@ import random
 from collections.abc import Sequence
 
 from bitparity.cluster.driver import Driver
+from bitparity.cluster.pieces import Lengths, PieceQueue
 from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Refused
-from bitparity.cluster.sources import Lengths, Source
 from bitparity.generation.plan import VariantPlan
 from bitparity.progress.events import Events, Listener
 from bitparity.records import Request, RequestKey, Sample, Sampling, request_key
@@ -132,7 +132,7 @@ def run(
 ) -> tuple[Driver, Recorded]:
     """Answer the requests of some variants."""
     lengths, recorded = Lengths(), Recorded()
-    sources = {v: Source(v, VariantPlan(first, {}, list if batches else None), lengths) for v, first in work.items()}
-    driver = Driver(sources, pool, recorded, events=Events(*[listener] if listener else []))
+    queues = {v: PieceQueue(v, VariantPlan(first, {}, list if batches else None), lengths) for v, first in work.items()}
+    driver = Driver(queues, pool, recorded, events=Events(*[listener] if listener else []))
     driver.run()
     return driver, recorded

@@ -1,4 +1,4 @@
-"""The loop over all devices: gives out work, records the answers, and brings back what a fault took away.
+"""Loop over all devices: gives out work, records the answers, and brings back what a fault took away.
 
 It is the only writer of the run directory. An answer counts once it is recorded, so whatever dies, the same command
 goes on with what is missing. A device that is gone gives its pieces back. Where an engine dies, one of the pieces
@@ -10,29 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from bitparity.cluster.pieces import Piece, PieceQueue, cost
 from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Pool, Refused
 from bitparity.cluster.scheduling import Device, Scheduler
-from bitparity.cluster.sources import Piece, Source, cost
 from bitparity.progress.events import DeviceChanged, Events, Noted, TokensComputed
-from bitparity.records import Request, Sample, request_key
+from bitparity.records import Sample, request_key
+from bitparity.store.environment import Facts
 
 LOAD_TRIES = 2  # of one variant on one device
 MOST_LOSSES = 3  # devices that may go away with a piece before it is suspected
 MOST_ISOLATED = 3  # pieces in a row that end an engine each, without an answer between: then it is the variant
-LONELY_SECONDS = 1800.0  # without any device; a host that is scaled up or restarts is there by then
+NO_DEVICE_SECONDS = 1800.0  # without any device; a host that is scaled up or restarts is there by then
 TOLD_SECONDS = 30.0  # without any device, after which people are told
 LOOK_AGAIN_SECONDS = 5.0  # for idle devices: what was measured meanwhile may make a change worth its while
 
 
 class Hooks:
-    """What the owner of the driver does at these moments; by default nothing."""
+    """Callbacks of a driver; by default they do nothing."""
 
     needed = "a device"
-    """What the driver waits for where there is no device, in words."""
+    """The words for what the driver waits for where there is no device."""
 
-    def loaded(self, device: str, variant: str, facts: dict[str, Any], seconds: float) -> None:
+    def loaded(self, device: str, variant: str, facts: Facts, seconds: float) -> None:
         """A device has loaded a variant."""
 
     def finished(self, variant: str) -> None:
@@ -62,7 +62,7 @@ class Driver:
 
     def __init__(
         self,
-        sources: Mapping[str, Source],
+        queues: Mapping[str, PieceQueue],
         pool: Pool,
         record: Callable[[str, list[Sample]], None],
         hooks: Hooks | None = None,
@@ -70,14 +70,14 @@ class Driver:
     ) -> None:
         self.failures: dict[str, str] = {}
         self.isolated: list[tuple[str, Sample]] = []
-        self.scheduler = Scheduler(sources)
-        self._sources, self._pool, self._record = sources, pool, record
+        self.scheduler = Scheduler(queues)
+        self._queues, self._pool, self._record = queues, pool, record
         self._hooks, self._events = hooks or Hooks(), events or Events()
         self._held: dict[str, _Held] = {}
         self._load_failures: dict[tuple[str, str], int] = {}
-        self._isolated_in_a_row = dict.fromkeys(sources, 0)
+        self._isolated_in_a_row = dict.fromkeys(queues, 0)
         self._touched: set[str] = set()  # devices that may have something to do now
-        self._open = list(sources)  # variants that are not through
+        self._open = list(queues)  # variants that are not through
         self._idle: set[str] = set()  # devices that had nothing to do
         self._ready: set[str] = set()  # devices that prepare their next variant beside their present one
         self._woken = self._alone_since = pool.now()
@@ -86,8 +86,8 @@ class Driver:
 
     def run(self) -> None:
         """Answer everything; returns when nothing is left that could be done."""
-        for variant, source in self._sources.items():
-            source.give_back(self._follow(variant, source.start()))
+        for variant, queue in self._queues.items():
+            queue.give_back(self._follow(variant, queue.start()))
         while self._unfinished():
             self._take_in(self._pool.poll())
             if self._now - self._woken > LOOK_AGAIN_SECONDS:
@@ -106,18 +106,18 @@ class Driver:
         self._woken = self._now
 
     def _unfinished(self) -> bool:
-        """Whether there is anything left to do; tells of the variants that are through."""
+        """True while anything is left to do; calls `finished` for the variants that are through."""
         for variant in [v for v in self._open if self._finished(v)]:
             self._open.remove(variant)
             self._hooks.finished(variant)
         return bool(self._open)
 
     def _finished(self, variant: str) -> bool:
-        source = self._sources[variant]
-        while source.finished() and source.deeper():
-            self._follow(variant, source.deepen())
+        queue = self._queues[variant]
+        while queue.finished() and queue.deeper():
+            self._follow(variant, queue.deepen())
             self._wake()
-        return source.finished()
+        return queue.finished()
 
     def _take_in(self, events: list[Event]) -> None:
         """Handle events; the answers of all devices are made durable together, before anything else."""
@@ -144,7 +144,7 @@ class Driver:
     def _ended(self, variant: str, device: str, sample: Sample) -> None:
         """Note a stored answer and send what builds on it to the same device."""
         self.scheduler.end(device, 0, cost(sample), self._now)
-        piece = self._sources[variant].ended(sample)
+        piece = self._queues[variant].ended(sample)
         if piece is not None:
             del self._held[piece.device].pieces[id(piece)]
             self.scheduler.end(piece.device, 1, 0.0, self._now)
@@ -161,18 +161,18 @@ class Driver:
                 self._record(variant, full)
             ended, full, waiting = [*waiting, *full], [], []
             for sample in ended:
-                found, more = self._sources[variant].follow(sample)
+                found, more = self._queues[variant].follow(sample)
                 pieces += found
                 full += more
         return pieces
 
     def _send(self, device: str, pieces: list[Piece]) -> None:
-        source = self._sources[self._variant_of(device)]
+        queue = self._queues[self._variant_of(device)]
         for piece in pieces:
             piece.device = device
             self._held[device].pieces[id(piece)] = piece
         self.scheduler.give(device, len(pieces), self._now)
-        self._pool.send(device, [source.requests(piece) for piece in pieces])
+        self._pool.send(device, [queue.requests(piece) for piece in pieces])
 
     def _occupy(self, name: str) -> None:
         """Give a device its next pieces, or another variant, where it has room for them."""
@@ -182,11 +182,11 @@ class Driver:
             return
         held.trial = held.trial and bool(held.pieces)
         if device.variant is not None and not held.trial:
-            source = self._sources[device.variant]
-            if source.trials and not held.pieces:
-                self._send(name, source.take_trial())
+            queue = self._queues[device.variant]
+            if queue.trials and not held.pieces:
+                self._send(name, queue.take_trial())
                 held.trial = True
-            elif pieces := self._range(name, source):
+            elif pieces := self._range(name, queue):
                 self._send(name, pieces)
         if held.pieces:
             self._make_ready(name, device)
@@ -203,17 +203,17 @@ class Driver:
 
     def _make_ready(self, name: str, device: Device) -> None:
         """Have a device that gets no more of its variant prepare the one that it would load now, once."""
-        if device.variant is None or name in self._ready or self._sources[device.variant].left():
+        if device.variant is None or name in self._ready or self._queues[device.variant].left():
             return
         following = self.scheduler.choose(name)
         if following is not None:
             self._ready.add(name)
             self._pool.warm(name, following)
 
-    def _range(self, name: str, source: Source) -> list[Piece]:
+    def _range(self, name: str, queue: PieceQueue) -> list[Piece]:
         pieces: list[Piece] = []
         size = self.scheduler.range_size(name)
-        while len(pieces) < size and (more := source.take(size - len(pieces))):
+        while len(pieces) < size and (more := queue.take(size - len(pieces))):
             pieces += more
         return pieces
 
@@ -248,9 +248,9 @@ class Driver:
                 self._fail(variant, event.reason)
 
     def _fail(self, variant: str, reason: str) -> None:
-        if not self._sources[variant].finished():
+        if not self._queues[variant].finished():
             self.failures[variant] = reason
-            self._sources[variant].abandon()
+            self._queues[variant].abandon()
 
     def _died(self, event: Died) -> None:
         """An engine died at work: what it held is suspected."""
@@ -265,20 +265,20 @@ class Driver:
 
     def _suspect(self, variant: str, pieces: list[Piece], reason: str) -> None:
         """Try pieces again in halves; one that was alone, and not for the first time, is the culprit."""
-        source = self._sources[variant]
+        queue = self._queues[variant]
         if len(pieces) == 1 and (pieces[0].deaths > 1 or pieces[0].losses > MOST_LOSSES):
             self._isolate(variant, pieces[0], reason)
             return
-        unanswered = [piece for piece in pieces if source.close(piece)]
+        unanswered = [piece for piece in pieces if queue.close(piece)]
         half = (len(unanswered) + 1) // 2
-        source.trials.extendleft(part for part in (unanswered[half:], unanswered[:half]) if part)
+        queue.trials.extendleft(part for part in (unanswered[half:], unanswered[:half]) if part)
 
     def _isolate(self, variant: str, piece: Piece, reason: str) -> None:
         """Record that a piece ends its engine."""
         why = f"its engine ended whenever it was asked: {reason}"
         samples = [
-            Sample(*request_key(r), "", "error", 0, _prompt_tokens(r), 0.0, error=why)
-            for r in self._sources[variant].close(piece)
+            Sample(*request_key(r), "", "error", 0, len(r.token_ids or ()), 0.0, error=why)
+            for r in self._queues[variant].close(piece)
         ]
         self._record(variant, samples)
         self._follow(variant, [], *samples)
@@ -304,9 +304,9 @@ class Driver:
             return
         for piece in pieces:
             piece.losses += 1
-        source = self._sources[variant]
+        queue = self._queues[variant]
         suspects = [piece for piece in pieces if tried or piece.losses >= MOST_LOSSES]
-        source.give_back(piece for piece in pieces if not (tried or piece.losses >= MOST_LOSSES))
+        queue.give_back(piece for piece in pieces if not (tried or piece.losses >= MOST_LOSSES))
         if suspects:
             self._suspect(variant, suspects, event.reason)
         self._wake()
@@ -319,10 +319,6 @@ class Driver:
         if alone > TOLD_SECONDS and not self._told:
             self._told = True
             self._events.emit(Noted(f"waiting for {self._hooks.needed} ({self._last_loss})"))
-        if alone > LONELY_SECONDS:
-            for variant in self._sources:
+        if alone > NO_DEVICE_SECONDS:
+            for variant in self._queues:
                 self._fail(variant, f"no device is left ({self._last_loss})")
-
-
-def _prompt_tokens(request: Request) -> int:
-    return len(request.token_ids or ())

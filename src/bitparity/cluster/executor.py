@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 
 from bitparity.cluster.driver import Driver, Hooks
+from bitparity.cluster.pieces import Lengths, PieceQueue
 from bitparity.cluster.places import gpus_of, needs_gpu
 from bitparity.cluster.ray_pool import RayPool, connected, nodes
 from bitparity.cluster.ray_testers import Testers
-from bitparity.cluster.sources import Lengths, Source
 from bitparity.generation.plan import VariantPlan
 from bitparity.generation.recorder import Recorder
 from bitparity.generation.session import Session, utc_now
@@ -71,8 +71,8 @@ def _generate_group(session: Session, plans: Mapping[str, VariantPlan], gpus: in
         pool = stack.enter_context(closing(RayPool(variants, identities, logs)))
         group = _Group(session, pool, recorders, gpus)
         lengths = Lengths()
-        sources = {name: Source(name, plan, lengths, prepared.tested) for name, plan in plans.items()}
-        driver = Driver(sources, pool, group.record, group, session.events)
+        queues = {name: PieceQueue(name, plan, lengths, prepared.tested) for name, plan in plans.items()}
+        driver = Driver(queues, pool, group.record, group, session.events)
         try:
             driver.run()
         finally:

@@ -1,11 +1,11 @@
-"""Where engines can run: the GPUs and MIG slices of a host, the places for engines on the nodes of a Ray cluster."""
+"""Places for engines: the GPUs and MIG slices of a host, and the seats on the nodes of a Ray cluster."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from bitparity.engines.registry import engine_of
 from bitparity.hardware.nvml import Machine
@@ -26,13 +26,22 @@ def local_devices(environ: Mapping[str, str], machine: Machine) -> list[str]:
 
 
 def needs_gpu(variant: Variant) -> bool:
-    """Whether a variant's engine would use a GPU where there is one."""
+    """True where a variant's engine would use a GPU if there is one."""
     return engine_of(variant.engine).has_local_weights and variant.engine.device != "cpu"
 
 
 def gpus_of(variant: Variant) -> int:
     """The GPUs that one engine of a variant takes."""
     return (variant.engine.tensor_parallel_size or 1) if needs_gpu(variant) else 0
+
+
+class Node(TypedDict):
+    """A node of the cluster, as Ray describes it; there is more that nobody reads."""
+
+    NodeID: str
+    NodeManagerHostname: str
+    Alive: bool
+    Resources: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +54,13 @@ class Seat:
     custom: bool = False
 
 
-def seats(nodes: Sequence[Mapping[str, Any]], gpus: int) -> list[Seat]:
+def seats(nodes: Sequence[Node], gpus: int) -> list[Seat]:
     """The places for engines that take so many GPUs each.
 
     Without GPUs in the cluster, or for engines that need none (`gpus` 0), a node has as many as its custom resource
     `bitparity` says, and one where no node has that resource.
     """
-    alive = [(node["NodeID"], node.get("Resources", {})) for node in nodes if node.get("Alive")]
+    alive = [(node["NodeID"], node["Resources"]) for node in nodes if node["Alive"]]
     if gpus and any(resources.get("GPU") for _, resources in alive):
         return [
             Seat(node, number, gpus)

@@ -1,12 +1,13 @@
-"""What the driver knows of devices: the events they send and the orders they take."""
+"""Interface of a pool of devices: the events that devices send and the orders that they take."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from bitparity.records import Request, Sample
+from bitparity.store.environment import Facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Loaded:
     """A device has loaded what it was told to, and runs `room` requests (or batches) at once."""
 
     device: str
-    facts: dict[str, Any]
+    facts: Facts
     room: int
 
 
@@ -35,7 +36,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What a device's engine has computed of a variant since it was loaded (`Engine.progress`)."""
+    """The tokens that a device's engine has computed of a variant since it was loaded (`Engine.progress`)."""
 
     device: str
     variant: str
@@ -76,7 +77,7 @@ class Pool(Protocol):
         """Seconds of the pool's clock."""
 
     def poll(self) -> list[Event]:
-        """What happened since the last call, in order; waits a moment where nothing did."""
+        """The events since the last call, in order; waits a moment where there was none."""
 
     def load(self, device: str, variant: str) -> None:
         """Have a device drop its engine, if it has one, and load a variant."""

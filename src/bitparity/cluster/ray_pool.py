@@ -1,4 +1,4 @@
-"""The devices of a Ray cluster, each served by an actor. The only module of the driver's side that imports Ray."""
+"""Pool of a Ray cluster's devices, each served by an actor."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ except ImportError as missing:
     raise MissingDependencyError("ray", "ray", "running on several devices (--ray)") from missing
 
 import bitparity
-from bitparity.cluster.places import RESOURCE, VISIBLE, Seat, gpus_of, local_devices, seats
+from bitparity.cluster.places import RESOURCE, VISIBLE, Node, Seat, gpus_of, local_devices, seats
 from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Refused
-from bitparity.cluster.ray_actor import THREADS, EngineActor
+from bitparity.cluster.ray_actor import THREADS, ActorPlace, EngineActor
 from bitparity.cluster.serving import Message, sample_of, without_place
 from bitparity.hardware.nvml import read_machine
 from bitparity.records import Request
@@ -96,7 +96,7 @@ def _running_here() -> str | None:
 
 
 def _answers(address: str) -> bool:
-    """Whether something listens there; Ray itself would try for minutes."""
+    """True where something listens; Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         with socket.create_connection((host, int(port)), ANSWER_SECONDS):
@@ -115,9 +115,9 @@ def _local_cluster() -> Any:
     return Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
 
 
-def nodes() -> list[dict[str, Any]]:
-    """What Ray knows of the cluster's nodes, those that are gone included."""
-    found: list[dict[str, Any]] = ray.nodes()
+def nodes() -> list[Node]:
+    """The cluster's nodes as Ray describes them, those that are gone included."""
+    found: list[Node] = ray.nodes()
     return found
 
 
@@ -125,7 +125,7 @@ def nodes() -> list[dict[str, Any]]:
 class _Actor:
     seat: Seat
     handle: Any
-    place: dict[str, Any] | None = None  # once it has said where it is
+    place: ActorPlace | None = None  # once it has said where it is
     polled: float = 0.0  # when it was last asked for messages
     answered: bool = False  # it has loaded an engine, so what ends it later is no fault of its place
 
@@ -171,9 +171,9 @@ class RayPool:
         """Start an actor on every seat that has none: nodes may come late, and come back."""
         self._looked = self.now()
         taken = {actor.seat for actor in self._actors.values()}
-        nodes: list[dict[str, Any]] = ray.nodes()
-        hosts = {node["NodeID"]: node["NodeManagerHostname"] for node in nodes}
-        for seat in seats(nodes, self._gpus):
+        known = nodes()
+        hosts = {node["NodeID"]: node["NodeManagerHostname"] for node in known}
+        for seat in seats(known, self._gpus):
             if seat not in taken and self._retry.get(seat, (0.0, 0.0))[0] <= self.now():
                 self._start(seat, hosts[seat.node])
 
@@ -253,20 +253,19 @@ class RayPool:
         with (self._logs / f"{variant}-{device}.log").open("ab") as file:
             file.write(data)
 
-    def place(self, device: str) -> dict[str, Any]:
-        """Where a device is: host and visible devices."""
-        place = self._actors[device].place or {}
-        return {key: place.get(key) for key in ("host", "devices")}
+    def place(self, device: str) -> Facts:
+        """The host and visible devices of a device that has joined."""
+        place = self._actors[device].place
+        return {} if place is None else {"host": place["host"], "devices": place["devices"]}
 
     def load(self, device: str, variant: str) -> None:
         """See `pool.Pool`."""
         self._log(variant, device, b"")  # an engine that prints nothing has a log too
-        asked = self._variants[variant].model_dump(mode="json")
-        self._actors[device].handle.load.remote(variant, asked, self._identities[variant])
+        self._actors[device].handle.load.remote(variant, self._variants[variant], self._identities[variant])
 
     def warm(self, device: str, variant: str) -> None:
         """See `pool.Pool`."""
-        self._actors[device].handle.warm.remote(variant, self._variants[variant].model_dump(mode="json"))
+        self._actors[device].handle.warm.remote(variant, self._variants[variant])
 
     def send(self, device: str, pieces: Sequence[Sequence[Request]]) -> None:
         """See `pool.Pool`."""

@@ -14,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bitparity.benchmarks.contract import Benchmark
 from bitparity.benchmarks.registry import load_benchmark
+from bitparity.cluster.places import Node
 from bitparity.errors import DataError, SandboxError
 from bitparity.generation.prepare import Prepared
 from bitparity.grading.live import ENGINE_CORES
@@ -28,10 +29,10 @@ OPEN_SECONDS = 60.0  # for the sandboxes of all hosts
 class TesterActor:
     """The sandboxes of one host."""
 
-    def __init__(self, specs: list[dict[str, Any]]) -> None:
+    def __init__(self, specs: list[BenchmarkSpec]) -> None:
         self._benchmarks: dict[str, Benchmark] = {}
-        self._facts: dict[str, dict[str, Any]] = {}
-        for spec in map(BenchmarkSpec.model_validate, specs):
+        self._facts: dict[str, dict[str, object]] = {}
+        for spec in specs:
             benchmark = load_benchmark(spec)
             try:
                 self._facts[spec.name] = benchmark.open_grader(unsafe_exec=False)
@@ -39,7 +40,7 @@ class TesterActor:
                 continue
             self._benchmarks[spec.name] = benchmark
 
-    def look(self) -> tuple[int, dict[str, dict[str, Any]]]:
+    def look(self) -> tuple[int, dict[str, dict[str, object]]]:
         """The cores that may be used here, and how each benchmark's code is run."""
         return usable_cores(), self._facts
 
@@ -57,11 +58,11 @@ class Testers:
     counts theirs.
     """
 
-    def __init__(self, prepared: Prepared, nodes: list[dict[str, Any]], gpus: bool) -> None:
+    def __init__(self, prepared: Prepared, nodes: Sequence[Node], gpus: bool) -> None:
         self.cores = 0
         self._free: queue.SimpleQueue[tuple[Any, frozenset[str]]] = queue.SimpleQueue()
         self._actors: list[Any] = []
-        specs = [s for s in prepared.study.benchmarks if s.name in prepared.exams and s.name in prepared.tested]
+        specs = [spec for spec, _ in prepared.asked if spec.name in prepared.tested]
         others = [n for n in nodes if n["Alive"] and n["NodeManagerHostname"] != socket.gethostname()]
         if not specs or not others:
             return
@@ -71,16 +72,14 @@ class Testers:
             where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             threads = math.ceil(node["Resources"].get("CPU", 1))
             options = remote.options(num_cpus=0, max_concurrency=max(2, threads), scheduling_strategy=where)
-            actor = options.remote([spec.model_dump(mode="json") for spec in specs])
+            actor = options.remote(specs)
             self._actors.append(actor)
             asked[actor.look.remote()] = actor, node
         ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=OPEN_SECONDS)
         for ref in ready:
             self._take_in(ref, *asked[ref], {spec.name: prepared.graders[spec.name].facts for spec in specs}, gpus)
 
-    def _take_in(
-        self, ref: Any, actor: Any, node: Mapping[str, Any], own: Mapping[str, dict[str, Any]], gpus: bool
-    ) -> None:
+    def _take_in(self, ref: Any, actor: Any, node: Node, own: Mapping[str, dict[str, object]], gpus: bool) -> None:
         try:
             cores, facts = ray.get(ref)
         except RayError:

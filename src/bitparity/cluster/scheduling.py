@@ -1,4 +1,4 @@
-"""Which device does what next: pure code without engines, processes or clocks of its own.
+"""Scheduling of variants to devices: pure code without engines, processes or clocks of its own.
 
 A *device* holds one engine and so one variant at a time. The work of a variant is a *stock* of *pieces*: single
 requests, or whole batches for an engine that computes fixed ones. Rules:
@@ -35,7 +35,7 @@ class Stock(Protocol):
 
 @dataclass(slots=True)
 class Spent:
-    """Where a device's time went, in seconds: `busy` with work, and `loading`."""
+    """A device's seconds: `busy` with work, and `loading`."""
 
     busy: float = 0.0
     loading: float = 0.0
@@ -62,7 +62,7 @@ class Device:
 
 @dataclass(slots=True)
 class _Pace:
-    """What was measured of a variant on all devices."""
+    """The measured speed of a variant on all devices."""
 
     tokens: float = 0.0
     busy: float = 0.0
@@ -138,7 +138,7 @@ class Scheduler:
         self.devices[name] = Device(barred=device.barred, spent=device.spent)
 
     def range_size(self, name: str) -> int:
-        """How many pieces of its variant a device should be given now."""
+        """The number of pieces of its variant that a device should be given now."""
         device = self.devices[name]
         if device.variant is None or device.loading:
             return 0
@@ -173,7 +173,7 @@ class Scheduler:
         device.since = now
 
     def load_seconds(self, variant: str) -> float:
-        """How long loading a variant takes, from what was measured of it, else of others."""
+        """Seconds that loading a variant takes, from its measured loads, else from those of others."""
         own = self._pace[variant]
         known = [own] if own.loads else [p for p in self._pace.values() if p.loads]
         loads = sum(p.loads for p in known)
@@ -184,7 +184,7 @@ class Scheduler:
         return self._pace[variant].busy
 
     def _seconds_left(self, variant: str) -> float:
-        """How long the devices of a variant need for its stock; endless where it has none, or no speed is known."""
+        """Seconds that the devices of a variant need for its stock; infinite without a device or a known speed."""
         speed = self._speed(variant)
         if not self._on[variant]:
             return math.inf

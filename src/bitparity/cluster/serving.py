@@ -1,11 +1,11 @@
-"""What runs on a device: one engine at a time in a process of its own, fed and emptied by threads."""
+"""Server of one device: runs one engine at a time and hands requests in and answers out, by threads."""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,11 @@ from bitparity.engines.registry import engine_of
 from bitparity.errors import EngineError, UserInputError
 from bitparity.generation.chains import RequestQueue
 from bitparity.generation.engine_starter import EngineStarter
+from bitparity.generation.session import loaded_model
 from bitparity.models.identity import differing
 from bitparity.records import Request, Sample
 from bitparity.schema import Variant
+from bitparity.store.environment import Facts
 
 GATHER_SECONDS = 0.05  # from the first message to the answer of `poll`
 LOG_BYTES = 1 << 18  # of an engine's log in one answer
@@ -41,11 +43,11 @@ class DeviceServer:
         self._computed_told: tuple[str, int] | None = None
         self._log: tuple[str, Path] | None = None
         self._log_read: dict[Path, int] = {}
-        self._lowered: dict[str, dict[str, Any]] = {}  # engine settings, by variant, after memory ran out
+        self._lowered: dict[str, dict[str, int]] = {}  # engine settings, by variant, after memory ran out
         self._engines = EngineStarter()
         self._ahead = threading.Lock()  # of `_engines`
 
-    def load(self, name: str, variant: Variant, expected: Mapping[str, Any]) -> None:
+    def load(self, name: str, variant: Variant, expected: Facts) -> None:
         """End the engine that is there and start one for a variant whose checkpoint must be the `expected` one."""
         self._stop()
         self._work = _Work(engine_of(variant.engine).fixed_batches)
@@ -100,12 +102,12 @@ class DeviceServer:
         self,
         name: str,
         variant: Variant,
-        expected: Mapping[str, Any],
+        expected: Facts,
         log: Path,
         work: _Work,
         before: threading.Thread | None,
     ) -> None:
-        facts: dict[str, Any] = {}
+        facts: Facts = {}
         if before is not None:
             before.join()  # its device memory is free then
         try:
@@ -133,7 +135,7 @@ class DeviceServer:
         self._computed = name, count
 
     def _new_count(self) -> list[Message]:
-        """How much is computed, where that is more than was told."""
+        """The tokens computed, where they are more than was told."""
         found = self._computed
         if found is None or found == self._computed_told:
             return []
@@ -141,7 +143,7 @@ class DeviceServer:
         return [("computed", *found)]
 
     def _new_log(self) -> list[Message]:
-        """What the engine printed since the last time."""
+        """The engine's output since the last time."""
         if self._log is None:
             return []
         name, path = self._log
@@ -182,16 +184,17 @@ class _Work:
             yield requests
 
 
-def room(variant: Variant, facts: Mapping[str, Any]) -> int:
-    """How many pieces an engine runs at once."""
+def room(variant: Variant, facts: Facts) -> int:
+    """The number of pieces that an engine runs at once."""
     if engine_of(variant.engine).fixed_batches:
         return 1  # a batch
-    return int(facts.get("max_num_seqs") or facts.get("concurrency") or DEFAULT_ROOM)
+    known = (facts.get(key) for key in ("max_num_seqs", "concurrency"))
+    return next((count for count in known if isinstance(count, int) and count), DEFAULT_ROOM)
 
 
-def check_identity(expected: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+def check_identity(expected: Facts, facts: Facts) -> None:
     """Raise UserInputError where an engine has loaded another checkpoint than the study's."""
-    found = facts.get("model", {})
+    found = loaded_model(facts)
     if changed := differing(expected, found):
         raise UserInputError(
             f"the model at {found.get('path')} on this host is not the one that the run has ({', '.join(changed)} "

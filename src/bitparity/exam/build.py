@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError
+from bitparity.exam.chains import first_of_chains
 from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.exam.rendering import Rendered, Renderer
 from bitparity.records import Item
@@ -33,7 +34,7 @@ def build_exam(spec: BenchmarkSpec, renderer: Renderer | None) -> Exam:
     available = provenance.get("available", len(items))  # a benchmark that limits by itself says how many it had
     assert isinstance(available, int)
     if not benchmark.fixed_order:
-        first = _first_items(items)
+        first = first_of_chains(items)
         items = sorted(items, key=lambda item: digest(f"{spec.name}\0{first[item.id]}"))
         items = items[: spec.limit]
     reasoning = spec.protocol.reasoning
@@ -51,16 +52,6 @@ def build_exam(spec: BenchmarkSpec, renderer: Renderer | None) -> Exam:
         provenance=provenance,
         notes=tuple(sorted(notes)),
     )
-
-
-def _first_items(items: Sequence[Item]) -> dict[str, str]:
-    """For each item the first of those that it comes after, by id; itself where it comes after none."""
-    first: dict[str, str] = {}
-    for item in items:
-        if item.after is not None and item.after not in first:
-            raise DataError(f"item '{item.id}' comes after '{item.after}', which does not come before it")
-        first[item.id] = item.id if item.after is None else first[item.after]
-    return first
 
 
 def _ignored_arguments(spec: BenchmarkSpec, renderer: Renderer) -> set[str]:

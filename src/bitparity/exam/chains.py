@@ -7,8 +7,9 @@ on as if it had not been.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from bitparity.errors import DataError
 from bitparity.records import Item, Sample, SampleKey
 
 
@@ -19,6 +20,19 @@ def chain(items: Mapping[str, Item], item: Item) -> list[str]:
         before.insert(0, item.after)
         item = items[item.after]
     return before
+
+
+def first_of_chains(items: Iterable[Item]) -> dict[str, str]:
+    """For each item the first of its chain, by id; itself where it comes after none.
+
+    Raises DataError where an item stands before one that it comes after.
+    """
+    first: dict[str, str] = {}
+    for item in items:
+        if item.after is not None and item.after not in first:
+            raise DataError(f"item '{item.id}' comes after '{item.after}', which does not come before it")
+        first[item.id] = item.id if item.after is None else first[item.after]
+    return first
 
 
 def earlier(

@@ -30,7 +30,7 @@ def sample_seed(seed: int, benchmark: str, item: str, sample: int, salt: str = "
 
 @dataclass(frozen=True, slots=True)
 class Examinee:
-    """How one variant is asked: with its own tokenizer, compared to the one that made the exam (`reference`).
+    """A variant that is asked an exam, with its own tokenizer; `reference` is the one that made the exam.
 
     Without `renderer`, as for recorded answers, requests hold no tokens. The `control` gets other seeds in another
     order. For a `served` model, requests also hold the prompt as a server takes it.

@@ -57,7 +57,7 @@ class ItemChains:
                     yield entry, k
 
     def missing(self) -> int:
-        """How many answers to items that come after others are still to be made."""
+        """The number of answers that are still to be made to items that come after others."""
         return sum(1 for _ in self._open())
 
     def ready(self) -> list[Request]:

@@ -50,7 +50,7 @@ class VariantPlan:
 
     @property
     def missing(self) -> int:
-        """How many samples are to come, as far as it is known now."""
+        """The number of samples to come, as far as it is known now."""
         return len(self.requests) + sum(chains.missing() for chains in self.chains.values())
 
 
@@ -103,7 +103,7 @@ def plan_variant(prepared: Prepared, name: str) -> VariantPlan:
         number = prepared.study.benchmarks.index(spec)
         if fixed:
             undivided[spec.name] = number
-        if shard is None or not fixed or shard.has_benchmark(number):
+        if shard is None or not fixed or shard.has(number):
             known = prepared.run.samples(name, spec.name)
             make = _follow_up(examinee, exam, spec)
             plan.chains[spec.name] = ItemChains(exam, spec.samples, known, make, context)

@@ -32,7 +32,7 @@ from bitparity.store.run import WritableRun
 
 @dataclass(slots=True)
 class Outcome:
-    """How a run ended: `failures` names the variants whose engine gave up, `not_run` the benchmarks left out, why."""
+    """The end of a run: `failures` names the variants whose engine gave up, `not_run` the benchmarks left out, why."""
 
     run: WritableRun
     failures: dict[str, str] = field(default_factory=dict)

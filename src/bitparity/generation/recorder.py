@@ -56,7 +56,7 @@ class Recorder:
             self._live.close(drop=True)
 
     def keep_grading(self) -> Callable[[], None]:
-        """What ends the grading of the samples stored so far: to be called once, also after the block."""
+        """A function that ends the grading of the samples stored so far: to be called once, also after the block."""
         live, self._live = self._live, None
         return (lambda: None) if live is None else live.close
 

@@ -21,6 +21,12 @@ def utc_now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
+def loaded_model(facts: Facts) -> Facts:
+    """The identity of the checkpoint that an engine has loaded; empty where it does not tell."""
+    model = facts.get("model")
+    return model if isinstance(model, dict) else {}
+
+
 @dataclass(slots=True)
 class Session:
     """A prepared study that is being run: the listeners of its progress, and the thread that grades beside it."""
@@ -43,8 +49,7 @@ class Session:
 
         Raises ChangedModelError where the engine has loaded other files than those that were looked at before.
         """
-        model = facts.get("model")
-        loaded = model if isinstance(model, dict) else {}
+        loaded = loaded_model(facts)
         if changed := differing(self.prepared.models[name].identity, loaded):
             raise ChangedModelError(
                 f"variant '{name}': the files in {loaded.get('path')} changed while the run went on "

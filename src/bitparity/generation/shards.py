@@ -1,4 +1,4 @@
-"""Shards: one study divided over machines that do not know of each other, such as the tasks of a Slurm array.
+"""Shards: one study on machines that do not know of each other, such as the tasks of a Slurm array.
 
 Each shard is a run directory of its own with the whole exam and every Nth part of the answers; `cluster.merge` joins
 them.
@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bitparity.errors import RunError, UserInputError
+from bitparity.exam.chains import first_of_chains
 from bitparity.exam.frozen import Exam
 from bitparity.records import Request
 from bitparity.schema import Study
@@ -31,28 +32,23 @@ class Shard:
     def __str__(self) -> str:
         return f"{self.index}/{self.of}"
 
+    def has(self, number: int) -> bool:
+        """True for every Nth of numbered parts: chains of items, fixed batches, or benchmarks."""
+        return number % self.of == self.index - 1
+
     def part(self, exam: Exam) -> Exam:
         """The exam with this shard's items only: every Nth chain of items that build on one another."""
-        first: dict[str, str] = {}
-        for entry in exam.items:
-            first[entry.item.id] = entry.item.id if entry.item.after is None else first[entry.item.after]
+        first = first_of_chains(entry.item for entry in exam.items)
         chains = {item: number for number, item in enumerate(dict.fromkeys(first.values()))}
-        return replace(exam, items=tuple(e for e in exam.items if self._has(chains[first[e.item.id]])))
+        return replace(exam, items=tuple(e for e in exam.items if self.has(chains[first[e.item.id]])))
 
-    def batches(self, requests: Iterable[Request], whole: Mapping[str, int]) -> list[Request]:
+    def batches(self, requests: Iterable[Request], undivided: Mapping[str, int]) -> list[Request]:
         """This shard's requests of those that an engine computes in fixed batches: every Nth batch.
 
-        Batches of items that build on others mix their chains, so such a benchmark is not divided: `whole` has its
+        Batches of items that build on others mix their chains, so such a benchmark is not divided: `undivided` has its
         number in the study, and every Nth of them is this shard's.
         """
-        return [r for r in requests if self._has(whole.get(r.benchmark, r.batch or 0))]
-
-    def has_benchmark(self, number: int) -> bool:
-        """Whether a benchmark that is not divided, by its number in the study, is this shard's."""
-        return self._has(number)
-
-    def _has(self, number: int) -> bool:
-        return number % self.of == self.index - 1
+        return [r for r in requests if self.has(undivided.get(r.benchmark, r.batch or 0))]
 
 
 def parse_shard(text: str) -> Shard:
@@ -64,12 +60,12 @@ def parse_shard(text: str) -> Shard:
 
 
 def shard_path(study: Study, shard: Shard) -> Path:
-    """Where a shard lies by default."""
+    """The default run directory of a shard."""
     return Path("artifacts") / study.name / SHARDS_FOLDER / f"{shard.index}-of-{shard.of}"
 
 
 def claim(run: Run, environment: RunRecord, shard: Shard | None) -> None:
-    """Note which shard a run directory holds. Raises RunError where it holds another, or is none."""
+    """Record which shard a run directory holds. Raises RunError where it holds another, or is none."""
     asked = None if shard is None else asdict(shard)
     held = environment.shard
     if "variants" in environment.model_fields_set and held != asked:

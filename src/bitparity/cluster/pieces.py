@@ -1,4 +1,4 @@
-"""What a variant still has to be asked, in pieces that one device takes as a whole."""
+"""Pieces of a variant's work: requests, or fixed batches of them, that one device takes as a whole."""
 
 from __future__ import annotations
 
@@ -22,31 +22,26 @@ def cost(sample: Sample) -> float:
 
 
 class Lengths:
-    """How much work an answer is, by variant and benchmark, from the answers so far."""
+    """The mean work in an answer, by variant and benchmark, from the answers so far."""
 
     def __init__(self) -> None:
-        self._own: dict[tuple[str, str], tuple[int, float]] = {}
-        self._all: dict[str, tuple[int, float]] = {}
+        self._sums: dict[tuple[str | None, str], tuple[int, float]] = {}  # answers and work; None: of all variants
 
     def note(self, variant: str, sample: Sample) -> None:
         """Count an answer."""
-        work = cost(sample)
-        count, total = self._own.get((variant, sample.benchmark), (0, 0.0))
-        self._own[variant, sample.benchmark] = count + 1, total + work
-        count, total = self._all.get(sample.benchmark, (0, 0.0))
-        self._all[sample.benchmark] = count + 1, total + work
+        for key in ((variant, sample.benchmark), (None, sample.benchmark)):
+            count, total = self._sums.get(key, (0, 0.0))
+            self._sums[key] = count + 1, total + cost(sample)
 
     def measured(self, variant: str, benchmark: str) -> float | None:
         """The mean of this variant's answers, else of all variants'; None where there are too few."""
-        for count, total in (self._own.get((variant, benchmark), (0, 0.0)), self._all.get(benchmark, (0, 0.0))):
-            if count >= ENOUGH:
-                return total / count
-        return None
+        known = (self._sums.get((name, benchmark), (0, 0.0)) for name in (variant, None))
+        return next((total / count for count, total in known if count >= ENOUGH), None)
 
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """What one device takes as a whole: a request or a fixed batch of them.
+    """A request, or a fixed batch of them, that one device takes as a whole.
 
     `made` holds the requests where they are not made anew from `index`. `missing` counts those without an answer;
     `deaths` and `losses` how often an engine died with it, and a device went away with it. `device` holds it now.
@@ -78,7 +73,7 @@ class _Part:
         return taken
 
 
-class Source:
+class PieceQueue:
     """The work of one variant, a `scheduling.Stock` that knows the requests.
 
     The plan's requests must come with those of a benchmark in a row. Where it has fixed batches a piece is a whole
@@ -142,7 +137,7 @@ class Source:
         return expected_tokens(self._lengths.measured(self.variant, benchmark), part.assumed, benchmark in self._tested)
 
     def finished(self) -> bool:
-        """Whether nothing is to be done any more, nor under way."""
+        """True where nothing is to be done any more, nor under way."""
         return not self._open and not self.left()
 
     def take(self, most: int) -> list[Piece]:
@@ -190,7 +185,7 @@ class Source:
         part.left += 1
 
     def follow(self, sample: Sample) -> tuple[list[Piece], list[Sample]]:
-        """What builds on a stored answer: pieces, taken for the device that gave it, and samples that have no room."""
+        """The pieces that build on a stored answer, for the device that gave it, and samples that have no room."""
         if self._batches is not None:
             add_answers(self._chains, [sample])
             return [], []
@@ -207,7 +202,7 @@ class Source:
         return full
 
     def deeper(self) -> bool:
-        """Whether `deepen` may bring more."""
+        """True where `deepen` may bring more."""
         return self._batches is not None and self._depth + 1 < depth_of(self._chains)
 
     def abandon(self) -> None:
