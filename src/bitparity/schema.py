@@ -27,6 +27,7 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 Positive = Annotated[int, Field(ge=1)]
+Form = Literal["chat", "lm-eval"]  # of prompts
 
 
 class Strict(BaseModel):
@@ -186,7 +187,7 @@ class BenchmarkSpec(Strict):
     """A benchmark of a study, resolved. `margin` is in points, `limit` in items, `data` an absolute path."""
 
     name: str
-    form: Literal["chat", "lm-eval"]
+    form: Form
     samples: Positive
     margin: float
     limit: Positive | None

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from bitparity.records import Completion, Grade, Item, Prompt
-from bitparity.schema import Strict
+from bitparity.schema import Form, Strict
 
 if TYPE_CHECKING:
     from bitparity.schema import BenchmarkSpec
@@ -68,7 +68,7 @@ class Info:
 
     title: str
     items: int
-    forms: tuple[str, ...]
+    forms: tuple[Form, ...]
     metric: str
     source: Source | None
     chance: float | None = 0.0

@@ -169,8 +169,9 @@ def _nothing(baseline: Source, candidates: Sequence[Source], benchmarks: Mapping
 def _defaults() -> tuple[dict[str, float], float]:
     """Margins as fractions: by benchmark, and for any other, from the default profile."""
     profile = load_profile("default")
-    own = {name: entry["margin"] / 100 for name, entry in profile.benchmarks.items() if "margin" in entry}
-    return own, profile.benchmark["margin"] / 100
+    own = {name: entry.margin / 100 for name, entry in profile.benchmarks.items() if entry.margin is not None}
+    assert profile.benchmark.margin is not None
+    return own, profile.benchmark.margin / 100
 
 
 def _entry(results: Results, margin: float | None) -> Benchmark:

@@ -1,12 +1,8 @@
-"""The study: variants x benchmarks under a protocol. Load a YAML file, resolve it, fingerprint it.
-
-What the user writes is a `StudyFile`; `resolve` fills in every default from `profiles/` and gives a
-`Study`, in which nothing is left implicit. The resolved study is stored with the run and its
-fingerprint decides whether a run directory may be continued.
-"""
+"""Study files and profiles as they are written in YAML, before any default is filled in."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from importlib import resources
 from typing import Annotated, Any, Literal, Self
 
@@ -15,14 +11,14 @@ from pydantic import Field, field_validator, model_validator
 
 from bitparity.errors import StudyError
 from bitparity.plugins import nearest
-from bitparity.schema import NAME_PATTERN, EngineOverrides, Positive, ReasoningSpec, Strict
+from bitparity.schema import NAME_PATTERN, EngineOverrides, Form, Positive, ReasoningSpec, Strict
 
 
 class ProtocolOverrides(Strict):
     """Protocol values that a profile or a study sets; what is absent comes from further down."""
 
     apply_chat_template: bool | None = None
-    chat_template_args: dict[str, Any] | None = None
+    chat_template_args: dict[str, object] | None = None
     system: str | None = None
     reasoning: ReasoningSpec | Literal["none"] | None = None
     max_tokens: Positive | None = None
@@ -35,7 +31,7 @@ class ProtocolOverrides(Strict):
     stop: list[Annotated[str, Field(min_length=1)]] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
 
-    def explicit(self) -> dict[str, Any]:
+    def explicit(self) -> dict[str, object]:
         """The values that were set, by name."""
         return {k: getattr(self, k) for k in ProtocolOverrides.model_fields if getattr(self, k) is not None}
 
@@ -61,18 +57,23 @@ class VariantFile(Strict):
         return self
 
 
-class BenchmarkFile(ProtocolOverrides):
-    """A benchmark as the user writes it: any protocol value may be overridden in place."""
+class BenchmarkOverrides(ProtocolOverrides):
+    """Values of a benchmark that a profile or a study sets."""
 
-    name: Annotated[str, Field(min_length=1)]
-    form: Literal["chat", "lm-eval"] | None = None
+    form: Form | None = None
     samples: Positive | None = None
     margin: Annotated[float, Field(gt=0, le=100)] | None = None
     limit: Positive | None = None
+    metric: str | None = None
+    settings: dict[str, object] | None = None
+
+
+class BenchmarkFile(BenchmarkOverrides):
+    """A benchmark as the user writes it: any protocol value may be overridden in place."""
+
+    name: Annotated[str, Field(min_length=1)]
     data: str | None = None
     fewshot_data: str | None = None
-    metric: str | None = None
-    settings: dict[str, Any] | None = None
 
 
 class StudyFile(Strict):
@@ -87,7 +88,7 @@ class StudyFile(Strict):
 
     @field_validator("benchmarks", mode="before")
     @classmethod
-    def _short_form(cls, value: Any) -> Any:
+    def _short_form(cls, value: object) -> object:
         if isinstance(value, list):
             return [{"name": entry} if isinstance(entry, str) else entry for entry in value]
         return value
@@ -143,22 +144,21 @@ def checked_name(value: str, what: str) -> str:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML with duplicate keys refused: the last one would win silently."""
+    """YAML with duplicate keys refused: of two equal keys YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """The mapping of a node. Raises MarkedYAMLError for a key that is given twice."""
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node)
+            if isinstance(key, str | int | float | bool):
+                if key in seen:
+                    raise yaml.MarkedYAMLError(problem=f"key '{key}' is given twice", problem_mark=key_node.start_mark)
+                seen.add(key)
+        return super().construct_mapping(node, deep)
 
 
-def _construct_unique(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
-        if isinstance(key, str | int | float | bool) and key in seen:
-            raise yaml.MarkedYAMLError(problem=f"key '{key}' is given twice", problem_mark=key_node.start_mark)
-        if isinstance(key, str | int | float | bool):
-            seen.add(key)
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-def read_yaml(text: str, origin: str) -> Any:
+def read_yaml(text: str, origin: str) -> object:
     """Parse YAML with duplicate keys refused. Raises StudyError naming line and column."""
     try:
         return yaml.load(text, Loader=_UniqueKeyLoader)
@@ -176,21 +176,21 @@ def profile_names() -> list[str]:
     return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
 
 
-class _ProfileFile(Strict):
+class ProfileFile(Strict):
     """A profile file: protocol values for all benchmarks and for single ones."""
 
     description: str
     source: str
     engine: EngineOverrides = EngineOverrides()
     protocol: ProtocolOverrides = ProtocolOverrides()
-    benchmark: dict[str, Any] = Field(default_factory=dict)
-    benchmarks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    benchmark: BenchmarkOverrides = BenchmarkOverrides()
+    benchmarks: dict[str, BenchmarkOverrides] = Field(default_factory=dict)
 
 
-def load_profile(name: str) -> _ProfileFile:
+def load_profile(name: str) -> ProfileFile:
     """Read one profile. Raises StudyError where there is none of that name."""
     known = profile_names()
     if name not in known:
         raise StudyError(f"profile '{name}' does not exist{nearest(name, known)} (profiles: {', '.join(known)})")
     text = (resources.files(__package__) / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
-    return _ProfileFile.model_validate(read_yaml(text, f"profile {name}"))
+    return ProfileFile.model_validate(read_yaml(text, f"profile {name}"))

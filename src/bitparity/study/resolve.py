@@ -1,17 +1,10 @@
-"""The study: variants x benchmarks under a protocol. Load a YAML file, resolve it, fingerprint it.
-
-What the user writes is a `StudyFile`; `resolve` fills in every default from `profiles/` and gives a
-`Study`, in which nothing is left implicit. The resolved study is stored with the run and its
-fingerprint decides whether a run directory may be continued.
-"""
+"""From a study file to a resolved study: every default filled in from the profiles, every path and key checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from bitparity.benchmarks.registry import benchmark_class, check_name
@@ -22,6 +15,7 @@ from bitparity.schema import (
     BenchmarkSpec,
     EngineOverrides,
     EngineSpec,
+    Form,
     Protocol,
     Study,
     Variant,
@@ -30,17 +24,18 @@ from bitparity.schema import (
 )
 from bitparity.study.files import (
     BenchmarkFile,
+    BenchmarkOverrides,
+    ProfileFile,
+    ProtocolOverrides,
     StudyFile,
     VariantFile,
-    _construct_unique,
-    _ProfileFile,
-    _UniqueKeyLoader,
     checked_name,
     load_profile,
     read_yaml,
 )
 
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_unique)
+# the engine keys that every kind takes
+_EVERY_KIND = ("kind", "dtype", "batch_size", "max_model_len", "trust_remote_code", "stall_timeout")
 
 
 def load_study(path: Path, limit: int | None = None, *, control: bool = False) -> Study:
@@ -91,9 +86,9 @@ def resolve(file: StudyFile, folder: Path, limit: int | None = None, *, control:
     """Fill in every default from the profiles. Raises StudyError for what is not there."""
     default = load_profile("default")
     profile = load_profile(file.profile)
-    engine = _merged(default.engine, profile.engine, file.engine)
+    shared = [default.engine, profile.engine, file.engine]
     variants = {
-        name: _variant(name, v, v.model, _engine(name, {**engine, **(_merged(v.engine) if v.engine else {})}), folder)
+        name: _variant(name, v, v.model, _engine(name, [*shared, v.engine or EngineOverrides()]), folder)
         for name, v in file.variants.items()
         if v.model is not None and (v.baseline or not v.control)
     }
@@ -103,18 +98,16 @@ def resolve(file: StudyFile, folder: Path, limit: int | None = None, *, control:
     return Study(name=file.study, profile=file.profile, variants=variants, benchmarks=benchmarks)
 
 
-_ALL_KINDS = {"kind", "dtype", "batch_size", "max_model_len", "trust_remote_code", "stall_timeout"}
-
-
-def _engine(name: str, given: Mapping[str, object]) -> EngineSpec:
-    """The engine of a variant from all keys that are set. Raises StudyError for one that its kind does not take."""
-    kind = engine_class(str(given["kind"]))
+def _engine(name: str, layers: Iterable[EngineOverrides]) -> EngineSpec:
+    """The engine of a variant; the last layer wins. Raises StudyError for a key that its kind does not take."""
+    given = {key: value for layer in layers for key, value in layer.model_dump(exclude_none=True).items()}
+    kind = engine_class(given["kind"])
     own = {key: value for key, value in given.items() if key not in EngineSpec.model_fields}
     try:
         check_keys(own, [*EngineSpec.model_fields, *kind.settings.model_fields])
         settings = kind.settings.model_validate(own).model_dump(mode="json")
         spec = EngineSpec.model_validate({**given, **settings})
-        if refused := [key for key in given if key not in {*_ALL_KINDS, *kind.takes, *own}]:
+        if refused := [key for key in given if key not in {*_EVERY_KIND, *kind.takes, *own}]:
             raise ValueError(_not_taken(spec.kind, refused))
         kind.check(spec)
     except ValidationError as error:
@@ -186,45 +179,44 @@ def _control_name(file: StudyFile, asked: bool) -> str | None:
     return checked_name(name, "variant")
 
 
-def _merged(*layers: EngineOverrides) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        merged |= {k: v for k, v in layer.model_dump().items() if v is not None}
-    return merged
-
-
 def _resolve_benchmark(
     bench: BenchmarkFile,
     file: StudyFile,
-    default: _ProfileFile,
-    profile: _ProfileFile,
+    default: ProfileFile,
+    profile: ProfileFile,
     folder: Path,
     limit: int | None,
 ) -> BenchmarkSpec:
     check_name(bench.name)
-    layers = [
-        BenchmarkFile(name=bench.name, **{**source.benchmark, **source.benchmarks.get(bench.name, {})})
-        for source in (default, profile)
-    ]
-    explicit: dict[str, Any] = {}
-    sources = [] if file.profile == "default" else [profile.protocol, layers[1]]
-    for source in (*sources, file.protocol, bench):
-        explicit |= source.explicit()
-    values = {**default.protocol.explicit(), **layers[0].explicit(), **explicit}
+    theirs = [[source.benchmark, source.benchmarks.get(bench.name)] for source in (default, profile)]
+    usual, profiled = ([layer for layer in layers if layer is not None] for layers in theirs)
+    chosen = [] if file.profile == "default" else [profile.protocol, *profiled]
+    explicit = _explicit(*chosen, file.protocol, bench)
+    layers = [*usual, *profiled, bench]
     keys = ("form", "samples", "margin", "limit", "metric")
-    settings = {k: _first_given(getattr(b, k) for b in (bench, layers[1], layers[0])) for k in keys}
-    settings["form"] = _form(bench, settings["form"])
+    given = {k: v for layer in layers for k in keys if (v := getattr(layer, k)) is not None}
     return BenchmarkSpec(
         name=bench.name,
-        **{**settings, "limit": limit or settings["limit"]},
+        form=_form(bench, given["form"]),
+        samples=given["samples"],
+        margin=given["margin"],
+        limit=limit or given.get("limit"),
+        metric=given.get("metric"),
         data=_data_place(bench.data, folder, f"{bench.name}: data"),
         fewshot_data=_data_place(bench.fewshot_data, folder, f"{bench.name}: fewshot_data"),
-        settings=_settings(bench.name, (layers[0], layers[1], bench), folder),
-        protocol=Protocol(**values, explicit=sorted(explicit)),
+        settings=_settings(bench.name, layers, folder),
+        protocol=Protocol.model_validate(
+            {**_explicit(default.protocol, *usual), **explicit, "explicit": sorted(explicit)}
+        ),
     )
 
 
-def _settings(name: str, layers: tuple[BenchmarkFile, ...], folder: Path) -> dict[str, Any]:
+def _explicit(*layers: ProtocolOverrides) -> dict[str, object]:
+    """The protocol values that are set; the last layer wins."""
+    return {key: value for layer in layers for key, value in layer.explicit().items()}
+
+
+def _settings(name: str, layers: Iterable[BenchmarkOverrides], folder: Path) -> dict[str, object]:
     """The benchmark's own settings, every one of them; relative paths are looked up in `folder`."""
     given = {key: value for layer in layers for key, value in (layer.settings or {}).items()}
     if not given and name.startswith(LM_EVAL_PREFIX):
@@ -234,20 +226,19 @@ def _settings(name: str, layers: tuple[BenchmarkFile, ...], folder: Path) -> dic
         found = kind.model_validate(given)
     except ValidationError as error:
         raise StudyError(f"{name}: settings: {_first_problem(error)}") from None
-    resolved = found.model_dump(mode="json")
+    resolved: dict[str, object] = found.model_dump(mode="json")
     for key in kind.model_fields:
-        if isinstance(getattr(found, key), Path):
-            given_path = Path(resolved[key]).expanduser()
-            place = _lookup(given_path, folder)
+        if isinstance(path := getattr(found, key), Path):
+            place = _find(path, folder)
             if place is None:
-                raise StudyError(f"{name}: settings.{key}: {resolved[key]} does not exist (looked in {folder})")
+                raise StudyError(f"{name}: settings.{key}: {path} does not exist (looked in {folder})")
             resolved[key] = str(place.absolute())  # links stay: an environment's interpreter is one
     return resolved
 
 
-def _form(bench: BenchmarkFile, form: str) -> str:
+def _form(bench: BenchmarkFile, form: Form) -> Form:
     """A profile's form, or the benchmark's only one; a form that the study itself names must exist."""
-    forms = benchmark_class(bench.name).info.forms
+    forms: tuple[Form, ...] = benchmark_class(bench.name).info.forms
     if form in forms:
         return form
     if bench.form is not None:
@@ -255,19 +246,10 @@ def _form(bench: BenchmarkFile, form: str) -> str:
     return forms[0]
 
 
-def _first_given(values: Any) -> Any:
-    return next((v for v in values if v is not None), None)
-
-
-def _find(path: str, folder: Path) -> Path | None:
-    """A path as given, with its links followed; None where there is nothing."""
-    place = _lookup(Path(path).expanduser(), folder)
-    return None if place is None else place.resolve()
-
-
-def _lookup(path: Path, folder: Path) -> Path | None:
-    """Where a path lies: beside the study file, or else in the working directory."""
-    return next((place for place in (folder / path, path) if place.exists()), None)
+def _find(path: str | Path, folder: Path) -> Path | None:
+    """Where a path lies: beside the study file, or else in the working directory; None where there is nothing."""
+    given = Path(path).expanduser()
+    return next((place for place in (folder / given, given) if place.exists()), None)
 
 
 def _data_place(path: str | None, folder: Path, what: str) -> str | None:
@@ -278,13 +260,13 @@ def _data_place(path: str | None, folder: Path, what: str) -> str | None:
         raise StudyError(f"{what}: file {path} does not exist (looked in {folder} and the working directory)")
     if found.is_dir():
         raise StudyError(f"{what}: {path} is a folder; give a .jsonl or .jsonl.gz file")
-    return str(found)
+    return str(found.resolve())
 
 
 def _model_place(model: str, folder: Path, what: str) -> str:
     found = _find(model, folder)
     if found is not None:
-        return str(found)
+        return str(found.resolve())
     if model.startswith((".", "/", "~")) or model.count("/") != 1 or model.endswith((".jsonl", ".gz", ".gguf")):
         raise StudyError(
             f"{what}: model folder {model} does not exist (looked in {folder} and the working directory); "
