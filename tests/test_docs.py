@@ -454,3 +454,16 @@ def test_the_columns_of_records_are_those_of_the_page(prepared: Path) -> None:
         }
         line = (run / folder / "fp8" / "math500.jsonl").read_text().splitlines()[skipped]
         assert set(json.loads(line)) == known
+
+
+def test_the_architecture_page_names_every_room_and_no_file_that_is_not_there() -> None:
+    package = ROOT / "src" / "bitparity"
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    tree = page.partition("bitparity/\n")[2].partition("```")[0]
+    named = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("  ")}
+    rooms = {p.name for p in package.iterdir() if (p / "__init__.py").exists() or p.suffix == ".py"}
+    assert named == rooms - {"__init__.py"}
+    paths = set(re.findall(r"`((?:[a-z_]+/)+(?:\w+\.py)?)`", page))
+    inside = {path for path in paths if path.split("/")[0] in rooms}
+    assert len(inside) > 30
+    assert [path for path in sorted(inside) if not (package / path).exists()] == []
