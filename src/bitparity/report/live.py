@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import IO, TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.text import Text
 
@@ -100,8 +100,10 @@ def view(board: Board | None = None, console: Console | None = None) -> Iterator
                 del tasks[event.task]
 
     def draw() -> RenderableType:
-        open_tasks = list(tasks.values())
-        return _TaskList(open_tasks) if board is None else Screen(board.snapshot(), tasks=open_tasks)
+        running = list(tasks.values())
+        if board is not None:
+            return Screen(board.snapshot(), tasks=running)
+        return Group(*(Text(task_words(task), no_wrap=True, overflow="crop") for task in running))
 
     with _redrawn(console, draw):
         yield follow_task
@@ -340,17 +342,6 @@ class Screen:
             return devices
         kept = max(0, room - 1)
         return [*devices[:kept], f"{len(devices) - kept} {'more ' if kept else ''}devices"]
-
-
-@dataclass(slots=True)
-class _TaskList:
-    """Tasks alone, one a line."""
-
-    tasks: Sequence[TaskProgress]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for task in self.tasks:
-            yield _line(task_words(task), options)
 
 
 def _line(text: str, options: ConsoleOptions, style: str = "") -> Text:
