@@ -125,30 +125,25 @@ def _from_files(run: Run, study: Study) -> Snapshot:
     """A snapshot made from exam, samples and grades."""
     board = Board(study)
     not_run = run.environment().not_run
-    for benchmark, reason in not_run.items():
-        board(events.BenchmarkSkipped(benchmark, reason))
-    totals = _totals(run, study, board)
+    asked: dict[str, int] = {}  # samples of each variant
+    for spec, exam in frozen_exams(run, study):
+        ids, samples = [entry.item.id for entry in exam.items], samples_asked(exam, spec)
+        board(events.ExamFrozen(spec.name, ids, samples, groups_of(exam)))
+        asked[spec.name] = len(ids) * samples
+    for bench, reason in not_run.items():
+        if bench not in asked:
+            board(events.BenchmarkSkipped(bench, reason))
+    all_frozen = all(spec.name in asked or spec.name in not_run for spec in study.benchmarks)
     for name in study.variants:
-        counts = {bench: (len(run.done(name, bench)), total) for bench, total in totals.items()}
+        counts = {bench: (len(run.done(name, bench)), total) for bench, total in asked.items()}
         board(events.VariantPlanned(name, counts))
         if any(done for done, _ in counts.values()):
             board(events.VariantStarted(name))
-        for bench in totals:
+        for bench in asked:
             for (item, sample), grade in run.grades(name, bench).items():
                 board(events.SampleGraded(name, bench, item, sample, grade.score))
-        frozen = all(spec.name in counts or spec.name in not_run for spec in study.benchmarks)
-        if frozen and all(done == total for done, total in counts.values()):
+        if all_frozen and all(done == total for done, total in counts.values()):
             board(events.VariantEnded(name))
     started = (run.path / "study.yaml").stat().st_mtime
     written = [path.stat().st_mtime for path in (run.path / "samples").rglob("*.jsonl")]
     return {**board.snapshot(), "started": started, "updated": max([started, *written])}
-
-
-def _totals(run: Run, study: Study, board: Board) -> dict[str, int]:
-    """How many samples each frozen exam asks for; the board learns of its items."""
-    totals = {}
-    for spec, exam in frozen_exams(run, study):
-        samples = samples_asked(exam, spec)
-        totals[spec.name] = len(exam.items) * samples
-        board(events.ExamFrozen(spec.name, [entry.item.id for entry in exam.items], samples, groups_of(exam)))
-    return totals
