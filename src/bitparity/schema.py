@@ -1,8 +1,7 @@
-"""The study: variants x benchmarks under a protocol. Load a YAML file, resolve it, fingerprint it.
+"""The resolved study: variants and benchmarks, each with its protocol or engine, and nothing left implicit.
 
-What the user writes is a `StudyFile`; `resolve` fills in every default from `profiles/` and gives a
-`Study`, in which nothing is left implicit. The resolved study is stored with the run and its
-fingerprint decides whether a run directory may be continued.
+`study/resolve.py` makes it from the file that the user writes. It is stored with the run, and its fingerprint decides
+whether a run directory may be continued.
 """
 
 from __future__ import annotations
@@ -195,7 +194,7 @@ class BenchmarkSpec(Strict):
     fewshot_data: str | None
     metric: str | None
     settings: dict[str, Any] = {}
-    """What only this benchmark knows, such as a release or a split; see its `settings_type`."""
+    """Settings that only this benchmark has, such as a release or a split; see its `settings_type`."""
     protocol: Protocol
 
 
@@ -242,7 +241,7 @@ class MayBeBaseline(typing.Protocol):
 
     @property
     def baseline(self) -> bool:
-        """Whether the variant is flagged as the baseline."""
+        """True for the baseline."""
 
 
 def baseline_name(variants: Mapping[str, MayBeBaseline]) -> str:

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from bitparity.engines.checks import prompt_tokens
 from bitparity.records import Request, RequestKey, Sampling, request_key
 
 MAX_PADDED_TOKENS = 65_536  # prompt tokens of one batch, padding included: bounds memory at long prompts
@@ -31,7 +32,7 @@ def fixed_batches(
     """
     first = max(1, batch_size // 2) if shifted else batch_size
     batches = itertools.chain.from_iterable(
-        _cut(sorted(group, key=_length, reverse=True), batch_size, first) for group in _groups(requests)
+        _cut(sorted(group, key=prompt_tokens, reverse=True), batch_size, first) for group in _groups(requests)
     )
     return [
         replace(request, batch=number)
@@ -61,7 +62,7 @@ def _cut(ordered: Sequence[Request], batch_size: int, first: int) -> Iterator[li
             yield batch
             batch, rows, most = [], 0, batch_size
         if not batch:
-            longest = _length(request)
+            longest = prompt_tokens(request)
         batch.append(request)
         rows += more
     if batch:
@@ -70,10 +71,3 @@ def _cut(ordered: Sequence[Request], batch_size: int, first: int) -> Iterator[li
 
 def _rows(request: Request) -> int:
     return 1 if request.scored is None else max(1, len(request.scored))
-
-
-def _length(request: Request) -> int:
-    """Prompt tokens of the longest row."""
-    if request.scored is None:
-        return len(request.token_ids or ())
-    return max((len(context) + len(continuation) for context, continuation in request.scored), default=0)

@@ -1,4 +1,4 @@
-"""What every engine that computes checks and counts."""
+"""Checks and counts that every computing engine needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SECRET = ("KEY", "TOKEN", "SECRET", "PASS", "URL", "AUTH", "CRED", "PROXY")  # 
 
 
 def problem(request: Request, max_length: int | None, vocabulary: int, after_scored: int) -> str | None:
-    """Why a request cannot be computed, in words; nothing is ever cut to fit. None where it can.
+    """The reason why a request cannot be computed, None where it can; nothing is ever cut to fit.
 
     `max_length` is in tokens, None where the model names no limit. `after_scored` is how many tokens an
     engine needs beyond context and continuation. Raises ModelError for ids the model does not know.
@@ -60,7 +60,7 @@ def versions(*packages: str) -> dict[str, str | None]:
 
 
 def may_be_secret(name: str) -> bool:
-    """Whether a variable's value is neither written down nor shown."""
+    """True for a variable whose value is neither written down nor shown."""
     return any(part in name.upper() for part in _SECRET)
 
 

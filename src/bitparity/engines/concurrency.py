@@ -48,7 +48,7 @@ async def as_they_end(
 
 
 def lot_size(places: int, tokens: float) -> int:
-    """How many of an engine's `places` are best filled together, where answers take so many `tokens` on average.
+    """The number of an engine's `places` that are best filled together, for answers of `tokens` tokens on average.
 
     A step that takes in a prompt costs more than one that only goes on with what runs: with several hundred sequences
     it is larger than any captured CUDA graph. Filling each place as it gets free makes nearly every step such a one.

@@ -70,14 +70,14 @@ class Engine(ABC):
         """The part of loading that needs the event loop; called once, before `facts`."""
 
     @abstractmethod
-    def facts(self) -> dict[str, Any]:
-        """What really runs, from the running engine and not from its arguments (JSON values)."""
+    def facts(self) -> dict[str, object]:
+        """Facts of what really runs, from the running engine and not from its arguments (JSON values)."""
 
     @abstractmethod
     def stream(self, requests: AsyncIterator[Request]) -> AsyncIterator[Sample]:
         """Samples as they end, each request answered exactly once."""
 
-    def sent(self, request: Request) -> dict[str, Any] | None:
+    def sent(self, request: Request) -> dict[str, object] | None:
         """The sampling values with which a request is computed, as the engine builds them (JSON values).
 
         Asked for the first request of each benchmark, to be written down; None: the engine does not tell.
@@ -85,7 +85,7 @@ class Engine(ABC):
         return None
 
     def progress(self) -> int | None:
-        """How much the engine has computed: output tokens, of unfinished answers too, and one for each scored text.
+        """The amount computed so far: output tokens, of unfinished answers too, and one for each scored text.
 
         Called from a thread of its own. Where it stands still for the study's `stall_timeout` with requests waiting,
         the engine is taken to hang. None: it cannot tell, and is trusted to end by itself (a server's requests have

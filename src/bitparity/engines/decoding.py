@@ -1,4 +1,4 @@
-"""From generated tokens to text: where an answer ends. Pure Python over any transformers tokenizer."""
+"""Decoding of generated tokens to text, and the end of an answer. Pure Python over any transformers tokenizer."""
 
 from __future__ import annotations
 

@@ -261,7 +261,7 @@ class EngineProcess:
 
     @property
     def was_killed(self) -> bool:
-        """Whether a signal has ended the process."""
+        """True where a signal has ended the process."""
         return self._process is not None and (self._process.poll() or 0) < 0
 
     def close(self, at_once: bool = False) -> None:

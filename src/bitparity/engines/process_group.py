@@ -1,4 +1,4 @@
-"""Kills an engine's process group and lets what cleans up after it live a moment longer."""
+"""End of an engine's process group, but for the processes that clean up after it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def dump_group(group: int, seconds: float = 5.0) -> None:
 
 
 def how_ended(code: int) -> str:
-    """What a process's exit code says, for the middle of a sentence; negative is the signal that killed it."""
+    """A process's exit code in words, for the middle of a sentence; a negative one is the signal that killed it."""
     if code >= 0:
         return f"ended with code {code}"
     try:

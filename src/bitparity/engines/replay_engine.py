@@ -1,4 +1,4 @@
-"""Replays recorded completions: for tests, and to grade answers that were made elsewhere.
+"""Replay of recorded completions: for tests, and to grade answers that were made elsewhere.
 
 A variant's `model` is a JSONL file (also .gz) or a folder of such files, like a run's `samples/<variant>/`.
 A row: {"item", "text"} and, where known, "sample" (default 0), "benchmark" (default: the file's name in a
@@ -57,7 +57,7 @@ class ReplayEngine(Engine):
             elif known != row and row.get("finish") != "error":
                 raise ModelError(f"{where}: item {key[1]!r}, sample {key[2]} was recorded before, differently")
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Where the recordings come from, and the SHA-256 of their content (uncompressed, in name order)."""
         return {
             "engine": "replay",
@@ -131,7 +131,7 @@ def _parsed(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _problem(row: Any) -> str | None:
-    """What is wrong with a row, in words; None where it can be used."""
+    """The fault of a row in words; None where it can be used."""
     if not isinstance(row, dict):
         return "a recorded sample is a JSON object"
     if not isinstance(row.get("item"), str):

@@ -1,4 +1,4 @@
-"""How the transformers engine draws and stops, row by row, so that no row depends on its neighbours."""
+"""Sampling and stopping in the transformers engine: by row, so that no row depends on its neighbours."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Row:
             self.ended = time.perf_counter()
 
     def _stopped(self) -> bool:
-        """Whether a stop string is complete: looked for in the tail, made sure of in the whole."""
+        """True where a stop string is complete: searched in the tail first, then made sure of in the whole text."""
         r = self.request
         if not r.sampling.stop:
             return False

@@ -81,7 +81,7 @@ class TransformersEngine(Engine):
         self._keeps_logits = "logits_to_keep" in inspect.signature(self._model.forward).parameters
         self._quantization = quantization_facts(self._model, declared_quantization(self._folder))
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Versions, device, number types, quantization as loaded and probed, and the checkpoint's identity."""
         import torch
         import transformers
@@ -113,8 +113,8 @@ class TransformersEngine(Engine):
         rows = self._rows
         return self._ended + (0 if rows is None else sum(len(row.ids) for row in rows.rows))
 
-    def sent(self, request: Request) -> dict[str, Any] | None:
-        """What the sampler goes by; a text that is scored is not sampled."""
+    def sent(self, request: Request) -> dict[str, object] | None:
+        """The values that the sampler uses; a text that is scored is not sampled."""
         if request.scored is not None:
             return None
         seed = request.seed if request.sampling.temperature > 0 else None

@@ -1,4 +1,4 @@
-"""Loads a checkpoint for the transformers engine, and proves that what runs is what it declares.
+"""Loading of checkpoints for the transformers engine, with proof that what runs is what they declare.
 
 A weight that is missing is filled with random numbers by transformers, a quantization that it does not
 know is skipped, an activation may stay unquantized: each without an error. Here each is one.
@@ -38,7 +38,7 @@ def choose_device(wanted: str | None) -> torch.device:
     return device
 
 
-def load_model(folder: Path, spec: EngineSpec, device: torch.device) -> tuple[Any, dict[str, Any]]:
+def load_model(folder: Path, spec: EngineSpec, device: torch.device) -> tuple[Any, dict[str, object]]:
     """(the model, ready to run; facts of its loading).
 
     Raises ModelError where a weight is missing, has another shape, or the quantization is unknown.
@@ -91,7 +91,7 @@ class Float32Linear(torch.nn.Linear):  # type: ignore[misc]
 
 
 def _multiplies_natively(dtype: torch.dtype) -> bool:
-    """Whether this CPU has fast matrix products of a number type."""
+    """True where this CPU has fast matrix products of a number type."""
     checks = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
     if dtype not in checks:
         return True
@@ -108,7 +108,7 @@ def _multiply_in_float32(model: Any) -> None:
                 module.bias = torch.nn.Parameter(module.bias.detach().float(), requires_grad=False)
 
 
-def _quantization_arguments(folder: Path) -> dict[str, Any]:
+def _quantization_arguments(folder: Path) -> dict[str, object]:
     """Compressed-tensors weights are unpacked at loading; activations stay quantized at each call."""
     declared = declared_quantization(folder)
     if declared is None:
@@ -150,7 +150,7 @@ def _check_complete(folder: Path, info: dict[str, Any]) -> None:
 
 
 def quantization_facts(model: Any, declared: Quantization | None) -> dict[str, Any] | None:
-    """What is quantized in the loaded model, counted and probed; None where nothing is.
+    """The quantization of the loaded model, counted and probed; None where nothing is quantized.
 
     `declared` is what the checkpoint says of itself. `activations_quantized` counts the modules whose
     output on a probe differs from the plain product with their weight. Raises EngineError where a module
@@ -183,7 +183,7 @@ def quantization_facts(model: Any, declared: Quantization | None) -> dict[str, A
 
 
 def linear_kernels(model: Any) -> dict[str, int]:
-    """How many linear layers are computed in which way."""
+    """Counts of linear layers by the way in which they are computed."""
     found: Counter[str] = Counter()
     for module in model.modules():
         if "Linear" in type(module).__name__:
@@ -199,7 +199,7 @@ def _quantized(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _schemes(modules: list[tuple[str, Any]], part: str) -> dict[str, int]:
-    """How many modules have which scheme, in words."""
+    """Counts of modules by scheme, in words."""
     found: Counter[str] = Counter()
     for _, module in modules:
         args = getattr(module.quantization_scheme, part)
@@ -231,7 +231,7 @@ def _probe(modules: list[tuple[str, Any]], dtype: torch.dtype) -> int:
 
 
 def _differs_from_plain(module: Any, dtype: torch.dtype, generator: torch.Generator) -> bool:
-    """Whether a module's output is not the plain product of its input and weight."""
+    """True where a module's output is not the plain product of its input and weight."""
     values = torch.randn(2, module.in_features, generator=generator).to(module.weight.device, dtype)
     with torch.inference_mode():
         return not torch.equal(module(values), type(module).forward(module, values))

@@ -64,7 +64,6 @@ class VllmEngine(Engine):
         return {"max_num_seqs": max(_LEAST_AT_ONCE, most // 2)} if most > _LEAST_AT_ONCE else {}
 
     def __init__(self, variant: Variant) -> None:
-        from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.third_party import pynvml
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -78,17 +77,7 @@ class VllmEngine(Engine):
         limits = limits_of_slice(variant.engine, os.environ, self._machine)
         arguments = limits | _arguments(variant.engine)
         self._identity = _beside(identity_of, variant, self._folder)  # hashes gigabytes, while the engine loads
-        try:
-            args = AsyncEngineArgs(
-                model=str(self._folder),
-                tokenizer=str(tokenizer_folder),
-                generation_config="vllm",
-                worker_extension_cls="bitparity.engines.vllm_probe.ModelProbe",
-                **arguments,
-            )
-            config = args.create_engine_config(usage)
-        except (ValueError, OSError) as error:
-            raise ModelError(f"vLLM refuses this model or its engine settings: {one_line(error)}") from error
+        config = _engine_config(self._folder, tokenizer_folder, arguments, usage)
         tokenizer = Renderer(tokenizer_folder, variant.engine.trust_remote_code).tokenizer
         self._decoder = Decoder(tokenizer)
         self._ends = _end_tokens(tokenizer, config.model_config)
@@ -112,7 +101,7 @@ class VllmEngine(Engine):
         gc.collect()
         gc.freeze()  # what is loaded stays: no pause of the event loop to look through it again
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Versions, device, number types, kernels and limits as loaded, and the checkpoint's identity."""
         import vllm
 
@@ -143,8 +132,8 @@ class VllmEngine(Engine):
             "model": self._identity.result(),
         }
 
-    def sent(self, request: Request) -> dict[str, Any]:
-        """What vLLM is asked, by SamplingParams' own names and after its own changes."""
+    def sent(self, request: Request) -> dict[str, object]:
+        """The sampling values that vLLM computes with, by SamplingParams' own names and after its own changes."""
         made = sampling_params(request, self._ends) if request.scored is None else _scoring_params()
         return {name: getattr(made, name) for name in _SENT}
 
@@ -160,7 +149,7 @@ class VllmEngine(Engine):
             raise EngineError(f"vLLM failed: {why}") from group.exceptions[0]
 
     def _lot(self) -> int:
-        """How many places stay free until new requests fill them together; see `lot_size`."""
+        """The number of places that stay free until new requests fill them together; see `lot_size`."""
         return lot_size(self._places, self.progress() / max(1, self._ended))
 
     async def _answer(self, request: Request) -> Sample:
@@ -229,7 +218,7 @@ def _prompt_maker() -> Callable[[list[int]], Any]:
 
 
 def sampling_params(request: Request, ends: list[int]) -> Any:
-    """What vLLM is asked, every value explicit. Stop strings go along only where no reasoning can come before them."""
+    """A request for vLLM, every value explicit. Stop strings go along only where no reasoning can come before them."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
     s = request.sampling
@@ -265,7 +254,24 @@ def _scoring_params() -> Any:
     )
 
 
-def _arguments(spec: EngineSpec) -> dict[str, Any]:
+def _engine_config(folder: Path, tokenizer: Path, arguments: Mapping[str, object], usage: Any) -> Any:
+    """vLLM's whole configuration. Raises ModelError where it refuses the checkpoint or a setting."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    try:
+        args = AsyncEngineArgs(
+            model=str(folder),
+            tokenizer=str(tokenizer),
+            generation_config="vllm",
+            worker_extension_cls="bitparity.engines.vllm_probe.ModelProbe",
+            **arguments,
+        )
+        return args.create_engine_config(usage)
+    except (ValueError, OSError) as error:
+        raise ModelError(f"vLLM refuses this model or its engine settings: {one_line(error)}") from error
+
+
+def _arguments(spec: EngineSpec) -> dict[str, object]:
     """The engine arguments that the study sets; the others are vLLM's own choice."""
     import vllm
     from vllm.engine.arg_utils import AsyncEngineArgs

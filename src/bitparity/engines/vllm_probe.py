@@ -1,4 +1,4 @@
-"""What runs inside vLLM's own worker process and reads off the loaded model what was really chosen.
+"""Probe in vLLM's own worker process: reads off the loaded model what vLLM has chosen.
 
 vLLM mixes this class into its worker (`worker_extension_cls`); `collective_rpc` calls the method. No
 function travels between the processes, so insecure serialization stays off.
@@ -18,7 +18,7 @@ _KERNEL_ATTRIBUTES = ("kernel", "fp8_linear", "linear_kernel", "moe_kernel")
 class ModelProbe:
     """Mixed into vLLM's worker."""
 
-    def bitparity_probe(self) -> dict[str, Any]:
+    def bitparity_probe(self) -> dict[str, object]:
         """Layers by kind, method and kernel, attention backends, KV-cache type, compilation, device."""
         worker: Any = self
         model = worker.get_model()
@@ -37,8 +37,8 @@ class ModelProbe:
         }
 
 
-def layer_facts(modules: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """What computes the layers of a model, from (name, module) pairs.
+def layer_facts(modules: Iterable[tuple[str, Any]]) -> dict[str, object]:
+    """The methods and kernels that compute a model's layers, from (name, module) pairs.
 
     `linear_kernels`: linear layers by method and kernel. `layer_kernels`: the same by kind of layer (qkv_proj,
     down_proj, lm_head, experts). `activations_quantized`: whether the kernels of the quantized layers multiply with
@@ -64,7 +64,7 @@ def layer_facts(modules: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _computes(kind: str, module: Any) -> bool:
-    """Whether a module is a matrix product with weights: a linear layer, experts, or the head (perhaps tied)."""
+    """True for a module that is a matrix product with weights: a linear layer, experts, or the head (perhaps tied)."""
     if getattr(module, "quant_method", None) is None or hasattr(module, "attn_backend"):
         return False
     if hasattr(module, "num_embeddings"):  # of the vocabulary: a product only as the head
@@ -103,7 +103,7 @@ def _compilation(config: Any) -> dict[str, str]:
     return {name: str(getattr(value, "name", value)) for name, value in values.items()}
 
 
-def _device(device: Any) -> dict[str, Any]:
+def _device(device: Any) -> dict[str, object]:
     import torch
 
     if device.type != "cuda":

@@ -33,7 +33,7 @@ class Watchdog:
 
     @property
     def is_overdue(self) -> bool:
-        """Whether nothing has happened for longer than the limit."""
+        """True once nothing has happened for longer than the limit."""
         return self.limit is not None and time.monotonic() - self._since > self.limit
 
 
