@@ -23,11 +23,11 @@ def grade(
     unsafe_exec: UnsafeExec = False,
 ) -> None:
     """Grade all samples of a run again, and say which verdicts changed."""
-    from bitparity.grading.passes import regrade
+    from bitparity.grading.passes import grade_run
     from bitparity.report.live import show_tasks
 
     with show_tasks() as events:
-        changes = regrade(run, events, unsafe_exec=unsafe_exec)
+        changes = grade_run(run, events, unsafe_exec=unsafe_exec, again=True)
     for (variant, benchmark), keys in changes.items():
         names = ", ".join(f"{item}#{sample}" for item, sample in keys[:10])
         more = f" and {len(keys) - 10} more" if len(keys) > 10 else ""

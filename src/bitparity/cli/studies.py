@@ -69,13 +69,13 @@ def merge(
     """Join the shards of a study, grade and report. What is missing is named; bitparity run --out OUT completes it."""
     from bitparity.cluster.merge import merge
     from bitparity.generation.prepare import Outcome
-    from bitparity.grading.passes import grade_missing
+    from bitparity.grading.passes import grade_run
     from bitparity.report.live import show_tasks
     from bitparity.store.run import WritableRun
 
     merged = merge(out, shards)
     with show_tasks() as events:
-        grade_missing(out, events, unsafe_exec=unsafe_exec)
+        grade_run(out, events, unsafe_exec=unsafe_exec, again=False)
     results = report_run(out)
     print(f"merged: {merged.taken} samples of {len(shards)} directories into {out}")
     for (variant, benchmark), (missing, asked) in merged.missing.items():

@@ -64,6 +64,12 @@ class Answer:
         return _text_of(self.choice)
 
     @property
+    def in_parts(self) -> bool:
+        """True if the text came as a list of parts."""
+        message = self.choice.get("message")
+        return isinstance(message, dict) and isinstance(message.get("content"), list)
+
+    @property
     def model(self) -> str | None:
         """The model that the server names, None where it names none."""
         value = self.body.get("model")

@@ -163,7 +163,7 @@ class Judge:
         async def attempt() -> Judgment:
             answers.append(None)
             answer = await self._server.complete_once("chat/completions", self._body(question.prompt))
-            if isinstance(answer.choice["message"]["content"], list):
+            if answer.in_parts:
                 raise RequestFailedError("the endpoint gave an answer that is no text", final=False)
             answers[-1] = answer
             judgment = read_reply(answer.text)

@@ -83,24 +83,18 @@ class GradeSheet:
         self.old = run.grades(variant, self.spec.name)
         self._fingerprint = grader_fingerprint(self.benchmark)
         self._same = not again and _stored_fingerprint(self.path) == self._fingerprint
-        kept = self.old if self._same else {}
-        self.grades = {key: grade for key, grade in kept.items() if key in self.samples and self._is_whole(grade)}
+        kept = {key: grade for key, grade in self.old.items() if key in self.samples and grade.score is not None}
+        if grader.benchmark.judge is not None:
+            kept = {key: grade for key, grade in kept.items() if METRIC in grade.metrics}
+        self.grades = kept if self._same else {}
         self.items = {entry.item.id: entry.item for entry in exam.items}
         self.opened = opens_reasoning(exam, self.spec)
         self._log: AppendLog | None = None
-
-    def _is_whole(self, grade: Grade) -> bool:
-        return grade.score is not None and (self.benchmark.judge is None or METRIC in grade.metrics)
 
     @property
     def missing(self) -> list[SampleKey]:
         """The samples without a grade."""
         return [key for key in self.samples if key not in self.grades]
-
-    @property
-    def complete(self) -> bool:
-        """True if the file holds a grade of every sample, in the samples' order."""
-        return not self.missing and self.path.exists() and list(self.old) == list(self.samples)
 
     def job(self, key: SampleKey) -> Job:
         """One sample to grade."""
@@ -168,7 +162,7 @@ def grade_benchmark(
         judgments = judge_samples(
             run, benchmark, variant, sheet.items, samples, events, ask=not again, opened=sheet.opened
         )
-    if sheet.complete:
+    if not missing and sheet.path.exists() and list(sheet.old) == list(sheet.samples):
         return [], sheet.grades
     with events.task(f"{variant}: grading {exam.benchmark}", len(missing), "answers") as advance:
 
@@ -205,24 +199,19 @@ def _stored_fingerprint(path: Path) -> object:
     return header.get("grader") if isinstance(header, dict) else None
 
 
-def grade_missing(path: Path, events: Events, *, unsafe_exec: bool = False) -> None:
-    """Grade the samples of a run that have no grade by this code."""
-    for _ in _grade_run(path, events, unsafe_exec, again=False):
-        pass
+def grade_run(
+    path: Path, events: Events, *, unsafe_exec: bool = False, again: bool
+) -> dict[tuple[str, str], list[SampleKey]]:
+    """Grade a whole run: what has no grade by this code, or everything `again`.
 
-
-def regrade(path: Path, events: Events, *, unsafe_exec: bool = False) -> dict[tuple[str, str], list[SampleKey]]:
-    """Grade a whole run again from its samples; the keys that changed by (variant, benchmark)."""
-    return dict(_grade_run(path, events, unsafe_exec, again=True))
-
-
-def _grade_run(
-    path: Path, events: Events, unsafe_exec: bool, *, again: bool
-) -> Iterator[tuple[tuple[str, str], list[SampleKey]]]:
+    Gives the samples whose grade changed, by (variant, benchmark).
+    """
+    changed: dict[tuple[str, str], list[SampleKey]] = {}
     with WritableRun(path) as run, ExitStack() as stack:
         study = run.study()
         graders = stack.enter_context(open_graders(run, study, None, unsafe_exec))
         for spec, exam in frozen_exams(run, study):
+            name, grader = spec.name, graders[spec.name]
             for variant in study.variants:
-                changed, _ = grade_benchmark(run, variant, exam, graders[spec.name], events, again=again)
-                yield (variant, spec.name), changed
+                changed[variant, name], _ = grade_benchmark(run, variant, exam, grader, events, again=again)
+    return changed

@@ -128,13 +128,14 @@ class GradingPool:
                 self._queue.get_nowait()
         if self._threads:
             self._queue.put(None)
-        for thread in () if drop else self._threads:
-            thread.join()
         try:
+            for thread in () if drop else self._threads:
+                thread.join()
             if self._failure is not None and not drop:
                 raise self._failure
             self._flush()
         finally:
+            self._dropped = True  # also where Ctrl-C ended the wait
             self._processes.close()
 
 
