@@ -230,8 +230,7 @@ def run(
     """Run a command line that confines a program, under watch. The command dies with this thread.
 
     Args:
-        env: the whole environment.
-        pass_fds: descriptors that the command reads (the caller closes them).
+        pass_fds: descriptors that the command reads (the caller closes them); `env` is the whole environment.
         status: both ends of a pipe like that of bubblewrap's `--json-status-fd`; the caller closes the first, the
             second is closed here.
         stored: bytes and files that the program with this process has written.
