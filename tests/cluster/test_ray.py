@@ -198,7 +198,7 @@ def test_a_cluster_that_is_not_there_is_known_before_anything_is_made(tmp_path: 
 def test_nothing_of_ray_is_imported_on_one_device(tmp_path: Path) -> None:
     study = replay_study(tmp_path)
     code = (
-        "import sys\nfrom bitparity import cli\nsys.argv = ['bitparity', *sys.argv[1:]]\n"
+        "import sys\nfrom bitparity.cli import app as cli\nsys.argv = ['bitparity', *sys.argv[1:]]\n"
         "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
         "print(sorted(m for m in sys.modules if m.split('.')[0] == 'ray' or m.startswith('bitparity.cluster')))"
     )
