@@ -1,4 +1,4 @@
-"""Compares per-item results from anywhere: pairing, statistics, verdicts, guards; `bitparity compare`.
+"""Comparison of per-item results from anywhere, for `bitparity compare`: pairing, verdicts, guards.
 
 The outcome (schema `bitparity/comparison/1`) has the shape of results.json: fractions throughout.
 """

@@ -45,18 +45,18 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json") or path.name
 
 
-def _name(row: Mapping[str, Any], key: str, where: str) -> str:
+def _name(row: Mapping[str, object], key: str, where: str) -> str:
     value = row[key]
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise DataError(f"{where}: {key} must be a text or an integer, not {str(value)[:40]!r}")
     return str(value)
 
 
-def _optional(row: Mapping[str, Any], key: str, where: str) -> str | None:
+def _optional(row: Mapping[str, object], key: str, where: str) -> str | None:
     return None if row.get(key) is None else _name(row, key, where)
 
 
-def _sample(row: Mapping[str, Any], where: str) -> int:
+def _sample(row: Mapping[str, object], where: str) -> int:
     value = row.get("sample", 0)
     if isinstance(value, bool) or not isinstance(value, int):
         raise DataError(f"{where}: sample must be an integer, not {str(value)[:40]!r}")

@@ -1,4 +1,4 @@
-"""Pairs two variants' results of one benchmark by item; refuses where they were not asked the same."""
+"""Pairing of two variants' results of one benchmark by item, refused where they were not asked the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the readers give: per-item results of one variant, benchmark by benchmark."""
+"""Per-item results of one variant, benchmark by benchmark, as every reader gives them."""
 
 from __future__ import annotations
 

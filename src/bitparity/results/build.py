@@ -1,4 +1,4 @@
-"""results.json (schema `bitparity/results/1`): scores, paired comparisons, guards. Fractions throughout.
+"""Builder of results.json: scores, paired comparisons and guards of a run, as fractions.
 
 Built from the files of a run alone, so it can be made again without a GPU.
 """
@@ -62,14 +62,7 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
                 pairs[spec.name, name] = pair
         facts = validity.Facts(study, spec, exam, sheets, environment)
         benchmarks[spec.name] = _benchmark(run, facts, with_texts=with_texts)
-    margins = {name: entry.margin for name, entry in benchmarks.items()}
-    forbidden = {(bench, name): _forbidden(benchmarks[bench].guards, name, study.baseline) for bench, name in pairs}
-    judged = judge(pairs, margins, forbidden, study.control)
-    for (bench, name), each in judged.items():
-        flips = (each.comparison.lost + each.comparison.gained) / each.comparison.items
-        entry = Comparison.pick(each.values(), flips=flips, control=name == study.control)
-        benchmarks[bench].comparisons[name] = entry
-    pools = pool_judged(pairs, margins, judged, study.control)
+    overall = _judge(study, benchmarks, pairs)
     return Results(
         schema=SCHEMA,
         study=StudyHeader(
@@ -80,16 +73,31 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
         ),
         variants={name: _variant(study, environment, name) for name in study.variants},
         benchmarks=benchmarks,
-        overall={
-            name: Overall.pick(
-                pools[name].values(),
-                control=name == study.control,
-                within_margin_on_all=pools[name].within_margin_on_all,
-            )
-            for name in _compared(study)
-            if name in pools
-        },
+        overall=overall,
     )
+
+
+def _judge(
+    study: Study, benchmarks: Mapping[str, Benchmark], pairs: Mapping[ComparisonKey, PairedScores]
+) -> dict[str, Overall]:
+    """Fill in the comparisons of the benchmarks; gives each variant's valid benchmarks pooled."""
+    margins = {name: entry.margin for name, entry in benchmarks.items()}
+    forbidden = {(bench, name): _forbidden(benchmarks[bench].guards, name, study.baseline) for bench, name in pairs}
+    judged = judge(pairs, margins, forbidden, study.control)
+    for (bench, name), each in judged.items():
+        flips = (each.comparison.lost + each.comparison.gained) / each.comparison.items
+        entry = Comparison.pick(each.values(), flips=flips, control=name == study.control)
+        benchmarks[bench].comparisons[name] = entry
+    pools = pool_judged(pairs, margins, judged, study.control)
+    return {
+        name: Overall.pick(
+            pools[name].values(),
+            control=name == study.control,
+            within_margin_on_all=pools[name].within_margin_on_all,
+        )
+        for name in _compared(study)
+        if name in pools
+    }
 
 
 def _compared(study: Study) -> list[str]:

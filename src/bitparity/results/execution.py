@@ -10,6 +10,7 @@ from typing import Any
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.exam.frozen import Exam
 from bitparity.records import Grade, SampleKey
+from bitparity.results.schema import JsonObject
 from bitparity.schema import BenchmarkSpec
 from bitparity.store.run import Run
 
@@ -32,7 +33,7 @@ def execution(
     items = [entry.item for entry in exam.items]
     platform = {item.id: item.metadata["platform"] for item in items if "platform" in item.metadata}
     made: dict[str, Any] = {
-        "execution": {name: _header(run, name, spec.name).get("execution") for name in grades},
+        "execution": {name: _confinement(run, name, spec.name) for name in grades},
         "verdicts": {name: verdict_counts(found.values()) for name, found in grades.items()},
         "rates": {name: benchmark.rates(items, found) for name, found in grades.items()},
     }
@@ -47,13 +48,14 @@ def execution(
     return made
 
 
-def _header(run: Run, variant: str, benchmark: str) -> dict[str, Any]:
+def _confinement(run: Run, variant: str, benchmark: str) -> JsonObject | None:
+    """How a variant's programs were confined, as the header of its grades says; None where there are no grades."""
     path = run.grades_path(variant, benchmark)
     if not path.exists():
-        return {}
+        return None
     with path.open(encoding="utf-8") as file:
-        header: dict[str, Any] = json.loads(file.readline() or "{}")
-    return header
+        found: JsonObject | None = json.loads(file.readline() or "{}").get("execution")
+    return found
 
 
 def verdict_counts(grades: Iterable[Grade]) -> dict[str, int]:

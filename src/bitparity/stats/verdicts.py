@@ -1,4 +1,4 @@
-"""From one interval and one margin fixed in advance to one of five verdicts.
+"""Verdict on a difference: one of five, from its interval and a margin that was fixed in advance.
 
 The interval is one method at two levels: 1 - alpha (95 %), which is shown and must lie below zero for any
 "worse", and 1 - 2 alpha (90 %), which is two one-sided tests at alpha each (Schuirmann 1987) and decides

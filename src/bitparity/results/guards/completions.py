@@ -55,14 +55,11 @@ def cut_off(answers: Answers) -> Iterator[Guard]:
     for name, sheet in answers.started():
         share = sheet.cut_off() or 0.0
         if share > CUT_OFF_WARNING:
-            yield guard(
-                "cut_off",
-                name,
-                level(share, CUT_OFF_ERROR),
-                share,
+            message = (
                 f"{shown(share)} of the answers ended at the budget of {answers.budget} tokens "
-                "and may be wrong for that reason alone; raise max_tokens, or look for loops",
+                "and may be wrong for that reason alone; raise max_tokens, or look for loops"
             )
+            yield guard("cut_off", name, level(share, CUT_OFF_ERROR), share, message)
 
 
 def cut_off_difference(answers: Answers) -> Iterator[Guard]:
@@ -95,15 +92,12 @@ def no_answer(answers: Answers) -> Iterator[Guard]:
     for name, sheet in answers.started():
         share = sheet.status("no_answer") or 0.0
         if share > NO_ANSWER_WARNING:
-            yield guard(
-                "no_answer",
-                name,
-                level(share, NO_ANSWER_ERROR),
-                share,
+            message = (
                 f"{_reader(answers)} found no answer in {shown(share)} of the responses, which count as wrong; "
                 "read some of them"
-                + (" in the samples file: prompt or answer format may not fit the model" if answers.of_run else ""),
+                + (" in the samples file: prompt or answer format may not fit the model" if answers.of_run else "")
             )
+            yield guard("no_answer", name, level(share, NO_ANSWER_ERROR), share, message)
 
 
 def no_answer_difference(answers: Answers) -> Iterator[Guard]:
@@ -134,14 +128,11 @@ def loops(answers: Answers) -> Iterator[Guard]:
         cut = [sample for sample in sheet.samples.values() if sample.finish == "length"]
         share = sum(is_loop(sample.text) for sample in cut) / len(sheet.samples)
         if share > LOOPS_WARNING:
-            yield guard(
-                "loops",
-                name,
-                "warning",
-                share,
+            message = (
                 f"{shown(share)} of the answers repeat themselves up to the token budget: greedy decoding and damaged "
-                "weights both do that; a larger budget will not help, another temperature or repetition_penalty may",
+                "weights both do that; a larger budget will not help, another temperature or repetition_penalty may"
             )
+            yield guard("loops", name, "warning", share, message)
 
 
 def is_loop(text: str) -> bool:
@@ -165,15 +156,12 @@ def answers_not_read(answers: Answers) -> Iterator[Guard]:
         share = len(boxed) / len(sheet.samples)
         if share >= BOXED and not any(grade.score for grade in sheet.grades.values()):
             known = f", in {sum(boxed)} of them with exactly the reference answer in it" if any(boxed) else ""
-            yield guard(
-                "answers_not_read",
-                name,
-                "error",
-                share,
+            message = (
                 f"{len(boxed)} of {len(sheet.samples)} responses hold a \\boxed answer{known}, yet every one is scored "
                 "0: the grader may not read boxed answers (lm-eval's hendrycks_math500 takes what stands between the "
-                "first and the last dollar sign). Grade again with another task, filter or metric",
+                "first and the last dollar sign). Grade again with another task, filter or metric"
             )
+            yield guard("answers_not_read", name, "error", share, message)
 
 
 def empty(answers: Answers) -> Iterator[Guard]:
@@ -182,14 +170,11 @@ def empty(answers: Answers) -> Iterator[Guard]:
         written = _written(sheet.samples.values())
         share = sum(not text.strip() for text in written) / len(written) if written else 0.0
         if share > EMPTY_WARNING:
-            yield guard(
-                "empty",
-                name,
-                level(share, EMPTY_ERROR),
-                share,
+            message = (
                 f"{shown(share)} of the completions are empty: the model ended at once; check its chat template and "
-                "end tokens, and whether its weights were read right",
+                "end tokens, and whether its weights were read right"
             )
+            yield guard("empty", name, level(share, EMPTY_ERROR), share, message)
 
 
 def identical(answers: Answers) -> Iterator[Guard]:
@@ -202,15 +187,12 @@ def identical(answers: Answers) -> Iterator[Guard]:
         share = times / len(written)
         long = len(text) >= LONG or len(text.split()) >= LONG // 10
         if (long and times > 1 and share > IDENTICAL_WARNING) or share > ONE_ANSWER_ERROR:
-            yield guard(
-                "identical",
-                name,
-                level(share, IDENTICAL_ERROR if long else ONE_ANSWER_ERROR),
-                share,
+            message = (
                 f"{shown(share)} of the completions are one and the same text of {len(text)} characters, "
                 "whatever the question: the model is broken or the questions did not "
-                "reach it; look at the prompts and at its weights",
+                "reach it; look at the prompts and at its weights"
             )
+            yield guard("identical", name, level(share, IDENTICAL_ERROR if long else ONE_ANSWER_ERROR), share, message)
 
 
 def same_answers(answers: Answers) -> Iterator[Guard]:
@@ -220,14 +202,11 @@ def same_answers(answers: Answers) -> Iterator[Guard]:
         for other in names[position + 1 :]:
             pairs = _long_pairs(answers.sheets[one], answers.sheets[other])
             if len(pairs) >= ENOUGH and all(a == b for a, b in pairs):
-                yield guard(
-                    "same_answers",
-                    other,
-                    "error",
-                    1.0,
+                message = (
                     f"all {len(pairs)} long completions of '{one}' and '{other}' are the same to the letter, which "
-                    "other weights do not do: most likely one model ran under both names; check the model paths",
+                    "other weights do not do: most likely one model ran under both names; check the model paths"
                 )
+                yield guard("same_answers", other, "error", 1.0, message)
 
 
 def _long_pairs(one: Sheet, other: Sheet) -> list[tuple[str, str]]:

@@ -72,15 +72,12 @@ def prompt_differs(facts: Facts) -> Iterator[Guard]:
         ]
         if wrong:
             item, tokens = wrong[0]
-            yield guard(
-                "prompt_differs",
-                name,
-                "error",
-                len(wrong) / len(sheet.samples),
+            message = (
                 f"{len(wrong)} of {len(sheet.samples)} prompts reached the model with another length than the exam's "
                 f"(item '{item}': {tokens} tokens, the exam has {entries[item].prompt_tokens}): they were cut or "
-                "rendered differently, so this variant sat another exam. Run it again in a new directory",
+                "rendered differently, so this variant sat another exam. Run it again in a new directory"
             )
+            yield guard("prompt_differs", name, "error", len(wrong) / len(sheet.samples), message)
 
 
 def _fits(entry: ExamItem, tokens: int | None) -> bool:
@@ -105,14 +102,11 @@ def prompts_unequal(facts: Facts) -> Iterator[Guard]:
         wrong = [key for key in shared if sheet.samples[key].prompt_tokens != ours[key].prompt_tokens]
         if wrong:
             item = min(wrong)[0]
-            yield guard(
-                "prompt_differs",
-                name,
-                "error",
-                len(wrong) / len(shared),
+            message = (
                 f"{len(wrong)} of {len(shared)} prompts have another length than the baseline's (for example item "
-                f"'{item}'): the variants were not asked the same. Record both with the same prompts",
+                f"'{item}'): the variants were not asked the same. Record both with the same prompts"
             )
+            yield guard("prompt_differs", name, "error", len(wrong) / len(shared), message)
 
 
 def exam_differs(facts: Facts) -> Iterator[Guard]:
@@ -120,14 +114,11 @@ def exam_differs(facts: Facts) -> Iterator[Guard]:
     for name, _ in facts.started():
         sat = facts.sat(name)
         if sat is not None and facts.exam.sha256 is not None and sat != facts.exam.sha256:
-            yield guard(
-                "exam_differs",
-                name,
-                "error",
-                sat,
+            message = (
                 f"this variant answered another exam ({sat[:12]}) than the run's ({facts.exam.sha256[:12]}): other "
-                "questions, prompts or data revision. Run it again in a new directory",
+                "questions, prompts or data revision. Run it again in a new directory"
             )
+            yield guard("exam_differs", name, "error", sat, message)
 
 
 def sampling_differs(facts: Facts) -> Iterator[Guard]:
@@ -136,14 +127,11 @@ def sampling_differs(facts: Facts) -> Iterator[Guard]:
     for name, _ in facts.started():
         noted = [facts.asked(name) or asked, *(_as_asked(asked, sent) for sent in facts.sent(name))]
         if differing := next(filter(None, (_differing(asked, values) for values in noted)), ""):
-            yield guard(
-                "sampling_differs",
-                name,
-                "error",
-                None,
+            message = (
                 f"this variant was sampled otherwise than the exam says ({differing}): the difference may come from "
-                "that alone. Run it again in a new directory",
+                "that alone. Run it again in a new directory"
             )
+            yield guard("sampling_differs", name, "error", None, message)
 
 
 def settings_differ(answers: Answers) -> Iterator[Guard]:
@@ -152,14 +140,11 @@ def settings_differ(answers: Answers) -> Iterator[Guard]:
     for name, sheet in answers.others():
         theirs = sheet.settings
         if ours is not None and theirs is not None and (differing := _differing(ours, theirs, 4)):
-            yield guard(
-                "sampling_differs",
-                name,
-                "error",
-                None,
+            message = (
                 f"'{name}' was generated with other settings than '{answers.baseline}' ({differing}): the difference "
-                "may come from that alone. Run both with the same",
+                "may come from that alone. Run both with the same"
             )
+            yield guard("sampling_differs", name, "error", None, message)
 
 
 def _as_asked(asked: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,14 +171,11 @@ def budget_differs(facts: Facts) -> Iterator[Guard]:
         said += [f"{len(beyond)} answers have {min(beyond)} to {max(beyond)} tokens"] if beyond else []
         if said:
             share = (len(early) + len(beyond)) / len(sheet.samples)
-            yield guard(
-                "budget_differs",
-                name,
-                level(share, UNEQUAL_BUDGET_ERROR),
-                share,
+            message = (
                 f"{' and '.join(said)}, where the budget is {budget}: this variant had another budget than the study "
-                "gives; check max_model_len, or the settings of the server or the recording",
+                "gives; check max_model_len, or the settings of the server or the recording"
             )
+            yield guard("budget_differs", name, level(share, UNEQUAL_BUDGET_ERROR), share, message)
 
 
 def tokenizer_differs(facts: Facts) -> Iterator[Guard]:
@@ -246,15 +228,12 @@ def mixed_engines(facts: Facts) -> Iterator[Guard]:
     for name in facts.sheets:
         engines = facts.engines(name)
         if len(engines) > 1:
-            yield guard(
-                "mixed_engines",
-                name,
-                "warning",
-                len(engines),
+            message = (
                 f"its answers come from {len(engines)} different engines or devices "
                 f"({_differing(engines[-2], engines[-1])}): the run was continued under other conditions; "
-                "start anew if that may matter",
+                "start anew if that may matter"
             )
+            yield guard("mixed_engines", name, "warning", len(engines), message)
 
 
 def restarted(facts: Facts) -> Iterator[Guard]:
@@ -264,29 +243,23 @@ def restarted(facts: Facts) -> Iterator[Guard]:
         if restarts:
             lowered = [f"{key} {value}" for entry in restarts for key, value in entry.lowered.items()]
             less = f" with less at once ({', '.join(lowered)})" if lowered else ""
-            yield guard(
-                "restarted",
-                name,
-                "warning",
-                len(restarts),
+            message = (
                 f"its engine died or hung and was started again{less}, {len(restarts)} times in all; the last reason: "
                 f"{restarts[-1].reason[:300]}. Every answer is whole, but an engine that dies may also compute "
-                "wrongly: look at some answers, and at logs/",
+                "wrongly: look at some answers, and at logs/"
             )
+            yield guard("restarted", name, "warning", len(restarts), message)
 
 
 def recorded(facts: Facts) -> Iterator[Guard]:
     """Answers that were made elsewhere."""
     names = [name for name in facts.sheets if any(e.get("engine") == "replay" for e in facts.engines(name))]
     if names:
-        yield guard(
-            "recorded",
-            None,
-            "warning",
-            len(names) / len(facts.sheets),
+        message = (
             f"the answers of {', '.join(names)} are recordings: which prompts, sampling, engine and weights made them "
-            "cannot be verified here",
+            "cannot be verified here"
         )
+        yield guard("recorded", None, "warning", len(names) / len(facts.sheets), message)
 
 
 def unproved(facts: Facts) -> Iterator[Guard]:
@@ -315,17 +288,14 @@ def unproved(facts: Facts) -> Iterator[Guard]:
                     f"asked for '{facts.study.variants[name].model}' it names {', '.join(others[:SHOWN_MODELS])}{more} "
                     f"as the model of {share} of {len(ended)} answers: the same one's other name, or another model"
                 )
-            yield guard(
-                "unproved",
-                name,
-                "warning",
-                None,
+            message = (
                 "answered by a server, which cannot be looked into: " + "; ".join(said) + ". For a figure that proves "
-                "what ran, use engine vllm",
+                "what ran, use engine vllm"
             )
+            yield guard("unproved", name, "warning", None, message)
 
 
-def _differing(one: Mapping[str, Any], other: Mapping[str, Any], most: int = 3) -> str:
+def _differing(one: Mapping[str, object], other: Mapping[str, object], most: int = 3) -> str:
     """What differs, `key here against there`, readable in one line; "" where nothing does."""
     flat_one, flat_other = _flat(one), _flat(other)
     keys = [k for k in {**flat_one, **flat_other} if flat_one.get(k) != flat_other.get(k)]
@@ -333,7 +303,7 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any], most: int = 3) 
     return "; ".join(said) + (f"; and {len(keys) - most} more" if len(keys) > most else "")
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def _flat(value: Mapping[str, object], prefix: str = "") -> dict[str, str]:
     found: dict[str, str] = {}
     for key, entry in value.items():
         if isinstance(entry, Mapping):

@@ -87,15 +87,12 @@ def weight_only(facts: Facts) -> Iterator[Guard]:
             declared = _declared_activations(engine.get("quantization") or {})
             kernels = [kernel for kernel in _kernels(engine) if quantizes_activations(kernel) is False]
             if kernels and declared:
-                yield guard(
-                    "weight_only",
-                    name,
-                    "warning",
-                    kernels[0],
+                message = (
                     f"the checkpoint declares quantized activations ({', '.join(declared)}), but {kernels[0]} "
                     "multiplies with unquantized ones: this device or version has no kernel for them; on one that has, "
-                    "accuracy may be lower and speed higher than here",
+                    "accuracy may be lower and speed higher than here"
                 )
+                yield guard("weight_only", name, "warning", kernels[0], message)
 
 
 def _declared_activations(declared: Mapping[str, Any]) -> list[str]:
@@ -120,15 +117,12 @@ def other_weights(facts: Facts) -> Iterator[Guard]:
     for name in facts.sheets:
         for engine in facts.engines(name):
             if changed := differing(facts.identity(name), engine.get("model") or {}):
-                yield guard(
-                    "other_weights",
-                    name,
-                    "error",
-                    ", ".join(changed),
+                message = (
                     f"an engine loaded other files than this variant's checkpoint has ({', '.join(changed)} differ): "
                     "they changed while the run went on, so 1 name stands for 2 checkpoints. Run it again in a new "
-                    "directory",
+                    "directory"
                 )
+                yield guard("other_weights", name, "error", ", ".join(changed), message)
                 break
 
 
@@ -141,14 +135,11 @@ def same_weights(facts: Facts) -> Iterator[Guard]:
     for one, other in combinations(keys, 2):
         if keys[one] == keys[other] and not _differs_by_engine(facts, one, other):
             what = "weights" if len(keys[one]) == 1 else "model at the same server"
-            yield guard(
-                "same_weights",
-                other,
-                "error",
-                " ".join(keys[one]),
+            message = (
                 f"variants '{one}' and '{other}' have the same {what} and the same engine settings: "
-                "they are one model, so the comparison says nothing about precision",
+                "they are one model, so the comparison says nothing about precision"
             )
+            yield guard("same_weights", other, "error", " ".join(keys[one]), message)
 
 
 def _weights_key(facts: Facts, name: str) -> tuple[str, ...]:

@@ -39,14 +39,11 @@ def same_results(answers: Answers) -> Iterator[Guard]:
     """The same results given twice."""
     for name, sheet in answers.others():
         if sheet.origin is not None and sheet.origin == answers.first.origin:
-            yield guard(
-                "same_results",
-                name,
-                "error",
-                None,
+            message = (
                 "baseline and candidate are one and the same set of results, so that there is no difference shows "
-                "nothing; give two",
+                "nothing; give two"
             )
+            yield guard("same_results", name, "error", None, message)
 
 
 def unscored(answers: Answers) -> Iterator[Guard]:
@@ -55,15 +52,12 @@ def unscored(answers: Answers) -> Iterator[Guard]:
         if sheet.unscored:
             share = sheet.unscored / sheet.expected
             never = f" ({sheet.missing} were never answered)" if answers.of_run else ""
-            yield guard(
-                "unscored",
-                name,
-                level(share, UNSCORED_ERROR),
-                share,
+            message = (
                 f"{sheet.unscored} of {sheet.expected} samples have no score{never}, for example of "
                 f"{_some(answers, ~sheet.whole())}; they are left out of the comparison"
-                + (". Run the same command again to complete them" if answers.of_run else ""),
+                + (". Run the same command again to complete them" if answers.of_run else "")
             )
+            yield guard("unscored", name, level(share, UNSCORED_ERROR), share, message)
 
 
 def subset(answers: Answers) -> Iterator[Guard]:
@@ -76,15 +70,12 @@ def subset(answers: Answers) -> Iterator[Guard]:
         if any(counts):
             share = sum(counts) / (len(ours) + len(first.alone) + len(sheet.alone))
             examples = [*first.alone[:3], *sheet.alone[:3]] or [_some(answers, lost | gained)]
-            yield guard(
-                "subset",
-                name,
-                level(share, UNSCORED_ERROR),
-                share,
+            message = (
                 f"{counts[0]} items have a score only in '{answers.baseline}' and {counts[1]} only in '{name}' (for "
                 f"example {', '.join(examples[:5])}); {int((ours & theirs).sum())} are compared. If the missing ones "
-                "are the hard ones, the rest says too much: complete both",
+                "are the hard ones, the rest says too much: complete both"
             )
+            yield guard("subset", name, level(share, UNSCORED_ERROR), share, message)
 
 
 def _some(answers: Answers, rows: NDArray[np.bool_]) -> str:
@@ -97,14 +88,11 @@ def samples_differ(answers: Answers) -> Iterator[Guard]:
     ours = answers.first.scores.shape[1]
     for name, sheet in answers.others():
         if (theirs := sheet.scores.shape[1]) != ours:
-            yield guard(
-                "samples_differ",
-                name,
-                "warning",
-                None,
+            message = (
                 f"'{answers.baseline}' has {ours} samples an item and '{name}' {theirs}: the first {min(ours, theirs)} "
-                "of each are compared",
+                "of each are compared"
             )
+            yield guard("samples_differ", name, "warning", None, message)
 
 
 def guessing(answers: Answers) -> Iterator[Guard]:
@@ -117,18 +105,12 @@ def guessing(answers: Answers) -> Iterator[Guard]:
         if mean is None or mean > chance + GUESSING_SIGMAS * (chance * (1 - chance) / sheet.graded) ** 0.5:
             continue
         first = name == answers.baseline
-        yield guard(
-            "guessing",
-            name,
-            "error" if first else "warning",
-            mean,
-            f"{shown(mean)} is not above the {shown(chance)} of guessing: "
-            + (
-                "no loss can be seen from there; the model cannot do this benchmark, or its answers are not read"
-                if first
-                else "this variant knows nothing any more, or its answers are not read; look at its completions"
-            ),
+        message = f"{shown(mean)} is not above the {shown(chance)} of guessing: " + (
+            "no loss can be seen from there; the model cannot do this benchmark, or its answers are not read"
+            if first
+            else "this variant knows nothing any more, or its answers are not read; look at its completions"
         )
+        yield guard("guessing", name, "error" if first else "warning", mean, message)
 
 
 def floor_or_ceiling(answers: Answers) -> Iterator[Guard]:
@@ -137,32 +119,21 @@ def floor_or_ceiling(answers: Answers) -> Iterator[Guard]:
     baseline = answers.first.mean()
     margin = answers.margin
     if means and max(means) <= FLOOR:
-        yield guard(
-            "floor",
-            None,
-            "error",
-            max(means),
+        message = (
             f"no variant is above {shown(FLOOR)} ({' against '.join(f'{100 * mean:.3g} %' for mean in means)}): the "
             "questions are too hard, or their answers are not read. Scores at the floor cannot fall, so no difference "
-            "shows nothing",
+            "shows nothing"
         )
+        yield guard("floor", None, "error", max(means), message)
     elif baseline is not None and baseline <= margin:
-        yield guard(
-            "floor",
-            answers.baseline,
-            "error",
-            baseline,
+        message = (
             f"the baseline's {shown(baseline)} is not above the margin of {100 * margin:g} points, so no "
-            "candidate could lose more than the margin, and that none does shows nothing: choose an easier benchmark",
+            "candidate could lose more than the margin, and that none does shows nothing: choose an easier benchmark"
         )
+        yield guard("floor", answers.baseline, "error", baseline, message)
     elif means and min(means) >= CEILING:
-        yield guard(
-            "ceiling",
-            None,
-            "warning",
-            min(means),
-            f"all variants reach {shown(CEILING)}: the benchmark is too easy to show a loss that harder ones may",
-        )
+        message = f"all variants reach {shown(CEILING)}: the benchmark is too easy to show a loss that harder ones may"
+        yield guard("ceiling", None, "warning", min(means), message)
 
 
 def graders_disagree(answers: Answers) -> Iterator[Guard]:
@@ -196,55 +167,41 @@ def limit(answers: Answers) -> Iterator[Guard]:
     """Only part of the benchmark was asked."""
     asked, available = len(answers.items), answers.available
     if available is not None and asked < available:
-        yield guard(
-            "limit",
-            None,
-            "warning",
-            asked / available,
-            f"{asked} of {available} items: a fair subset, but not the benchmark's published figure",
-        )
+        message = f"{asked} of {available} items: a fair subset, but not the benchmark's published figure"
+        yield guard("limit", None, "warning", asked / available, message)
 
 
 def fewer_items(answers: Answers) -> Iterator[Guard]:
     """The data set that was read is not as large as the benchmark."""
     published, available = answers.published, answers.available
     if published is not None and available is not None and available < published:
-        yield guard(
-            "fewer_items",
-            None,
-            "warning",
-            available / published,
+        message = (
             f"the data set has {available} items, the benchmark {published}: the score is not the benchmark's; "
-            "check whether the file is whole",
+            "check whether the file is whole"
         )
+        yield guard("fewer_items", None, "warning", available / published, message)
 
 
 def one_sample(answers: Answers) -> Iterator[Guard]:
     """Sampled decoding with one sample on a small benchmark."""
     items, temperature = len(answers.items), answers.temperature
     if temperature and answers.samples == 1 and items <= SMALL:
-        yield guard(
-            "one_sample",
-            None,
-            "warning",
-            temperature,
+        message = (
             f"one sample an item at temperature {temperature} on {items} items: chance alone "
-            "flips many answers; ask for more samples",
+            "flips many answers; ask for more samples"
         )
+        yield guard("one_sample", None, "warning", temperature, message)
 
 
 def few_groups(answers: Answers) -> Iterator[Guard]:
     """Groups of the rows that look like categories."""
     if answers.pairs is not None and few_large_groups(answers.pairs):
         clusters, size = len(answers.pairs.sums), int(np.median(answers.pairs.sizes))
-        yield guard(
-            "few_groups",
-            None,
-            "warning",
-            clusters,
+        message = (
             f'{clusters} groups of about {size} items: "group" names items that share a problem and widens the '
-            'interval to that number of groups; for subjects or categories use "subgroup"',
+            'interval to that number of groups; for subjects or categories use "subgroup"'
         )
+        yield guard("few_groups", None, "warning", clusters, message)
 
 
 def few_large_groups(pairs: PairedScores) -> bool:
