@@ -157,7 +157,7 @@ box.run({{}}, [box.python, "-S", "-c", "import time; time.sleep(60)", {token!r}]
 
 def test_a_warm_worker_ends_when_its_harness_is_killed(box: Sandbox) -> None:
     code = """
-from bitparity.sandbox import WarmWorker
+from bitparity.sandbox.warm import WarmWorker
 from bitparity.sandbox.bubblewrap import Bubblewrap
 worker = WarmWorker(Bubblewrap())
 print(worker._idle[0]._process.pid, flush=True)
