@@ -16,8 +16,8 @@ from bitparity.benchmarks.contract import Benchmark, Info
 from bitparity.errors import DataError, ModelError, StoreError
 from bitparity.exam.build import build_exam
 from bitparity.exam.frozen import Exam, ExamItem, load_exam, samples_asked, save_exam
-from bitparity.exam.rendering import Rendered
 from bitparity.exam.requests import Examinee, UnansweredRequests, check_lengths, sample_seed
+from bitparity.models.tokenizer import Rendered
 from bitparity.records import Completion, Grade, Item, Prompt, SampleKeys
 from bitparity.schema import BenchmarkSpec, Protocol
 from bitparity.study.resolve import parse_study

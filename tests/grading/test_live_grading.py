@@ -14,12 +14,9 @@ from support import Cli, write_jsonl, write_yaml
 from bitparity.benchmarks import registry as benchmarks
 from bitparity.benchmarks.contract import Benchmark, Info
 from bitparity.errors import SandboxError
-from bitparity.grading import live as live_grading
-from bitparity.grading.live import idle_cores
 from bitparity.grading.process_pool import QUEUE_PER_THREAD, Graded, GradingPool
 from bitparity.grading.rules import Job
 from bitparity.records import Completion, Grade, Item, Prompt, Sample
-from bitparity.schema import Variant
 from bitparity.store.jsonl import read_lines
 from bitparity.study.resolve import parse_study
 
@@ -197,24 +194,3 @@ def test_jobs_are_taken_as_they_are_needed(bench: Coding) -> None:
             pool.put(job(n, bench))
     assert len(kept) == 100
     assert max(kept) <= 2 * QUEUE_PER_THREAD + 4  # in the queue, with the threads, and the one that is put
-
-
-@pytest.mark.parametrize(
-    ("kind", "facts", "cores"),
-    [
-        ("replay", {}, 16),
-        ("transformers", {"device": "cpu", "threads": 16}, 0),
-        ("transformers", {"device": "cpu", "threads": 4}, 12),
-        ("vllm", {"device": "cpu"}, 0),
-        ("vllm", {"device": "cuda:0"}, 12),
-    ],
-)
-def test_an_engines_cores_are_its_own(
-    monkeypatch: pytest.MonkeyPatch, kind: str, facts: dict[str, Any], cores: int
-) -> None:
-    monkeypatch.setattr(live_grading, "usable_cores", lambda: 16)
-    text = f"{{study: s, engine: {{kind: {kind}}}, variants: {{a: {{model: some/model}}}}, benchmarks: [smoke]}}"
-    if kind == "replay":
-        text = text.replace("some/model", str(Path(__file__)))
-    variant: Variant = parse_study(text, "test", Path.cwd()).variants["a"]
-    assert idle_cores(variant, facts) == cores

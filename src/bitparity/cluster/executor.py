@@ -15,7 +15,7 @@ from bitparity.cluster.ray_testers import Testers
 from bitparity.generation.plan import VariantPlan
 from bitparity.generation.recorder import Recorder
 from bitparity.generation.session import Session, utc_now
-from bitparity.grading.process_pool import usable_cores
+from bitparity.hardware.cores import usable_cores
 from bitparity.progress.events import GENERATING, PhaseChanged
 from bitparity.records import Sample, output_tokens
 from bitparity.schema import Study

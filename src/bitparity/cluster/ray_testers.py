@@ -15,11 +15,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from bitparity.benchmarks.contract import Benchmark
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.cluster.places import Node
+from bitparity.engines.idle_cores import ENGINE_CORES
 from bitparity.errors import DataError, SandboxError
 from bitparity.generation.prepare import Prepared
-from bitparity.grading.live import ENGINE_CORES
-from bitparity.grading.process_pool import usable_cores
 from bitparity.grading.rules import Job, grade_job, grade_sample
+from bitparity.hardware.cores import usable_cores
 from bitparity.records import Grade, Item, Sample
 from bitparity.schema import BenchmarkSpec, Protocol
 

@@ -30,8 +30,8 @@ from bitparity.engines.openai_client import (
     read_key,
 )
 from bitparity.errors import EngineError, ModelError, UserInputError
-from bitparity.exam.rendering import Renderer
 from bitparity.models.checkpoint import resolve_tokenizer
+from bitparity.models.tokenizer import ModelTokenizer
 from bitparity.records import Finish, Request, Sample, Sampling, Unrendered
 from bitparity.schema import EngineSpec, Variant
 
@@ -76,9 +76,9 @@ class OpenAIEngine(Engine):
         self._spec = variant.engine
         self._name = variant.model
         self._concurrency = variant.engine.concurrency or CONCURRENCY
-        self._renderer: Renderer | None = None
+        self._renderer: ModelTokenizer | None = None
         if variant.tokenizer is not None:
-            self._renderer = Renderer(resolve_tokenizer(variant), variant.engine.trust_remote_code)
+            self._renderer = ModelTokenizer(resolve_tokenizer(variant), variant.engine.trust_remote_code)
         self._end_ids = end_token_ids(self._renderer.tokenizer, []) if self._renderer else []
         self._probe_ids = tuple(self._renderer.encode(_PROBE).token_ids) if self._renderer else ()
         self._server = _server(variant, self._concurrency)

@@ -19,10 +19,10 @@ from bitparity.engines.checks import failed, problem, prompt_tokens, versions
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder, end_token_ids
 from bitparity.errors import EngineError, UserInputError
-from bitparity.exam.rendering import Renderer
 from bitparity.models.checkpoint import context_length, resolve_model, resolve_tokenizer
 from bitparity.models.identity import identity_of
 from bitparity.models.quantization import declared_quantization
+from bitparity.models.tokenizer import ModelTokenizer
 from bitparity.records import Request, Sample
 from bitparity.schema import EngineSpec, Variant
 
@@ -66,7 +66,7 @@ class TransformersEngine(Engine):
         self.check(spec)
         transformers.utils.logging.disable_progress_bar()
         self._folder = resolve_model(variant)
-        self._tokenizer = Renderer(resolve_tokenizer(variant), spec.trust_remote_code).tokenizer
+        self._tokenizer = ModelTokenizer(resolve_tokenizer(variant), spec.trust_remote_code).tokenizer
         self._decoder = Decoder(self._tokenizer)
         self._device = choose_device(spec.device)
         self._model, self._loading = load_model(self._folder, spec, self._device)

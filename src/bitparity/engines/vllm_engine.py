@@ -25,13 +25,13 @@ from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
 from bitparity.engines.process_group import how_ended
 from bitparity.errors import EngineError, ModelError, UserInputError
-from bitparity.exam.rendering import Renderer
 from bitparity.hardware import nvml
 from bitparity.hardware.devices import VISIBLE_DEVICES, shown_to_vllm
 from bitparity.hardware.facts import device_facts, limits_of_slice
 from bitparity.models.checkpoint import resolve_model, resolve_tokenizer
 from bitparity.models.identity import identity_of
 from bitparity.models.quantization import Quantization, declared_quantization
+from bitparity.models.tokenizer import ModelTokenizer
 from bitparity.records import Finish, Request, Sample
 from bitparity.schema import EngineSpec, Variant
 
@@ -78,7 +78,7 @@ class VllmEngine(Engine):
         arguments = limits | _arguments(variant.engine)
         self._identity = _beside(identity_of, variant, self._folder)  # hashes gigabytes, while the engine loads
         config = _engine_config(self._folder, tokenizer_folder, arguments, usage)
-        tokenizer = Renderer(tokenizer_folder, variant.engine.trust_remote_code).tokenizer
+        tokenizer = ModelTokenizer(tokenizer_folder, variant.engine.trust_remote_code).tokenizer
         self._decoder = Decoder(tokenizer)
         self._ends = _end_tokens(tokenizer, config.model_config)
         self._vocabulary = config.model_config.get_vocab_size()

@@ -15,7 +15,8 @@ from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError
 from bitparity.exam.chains import first_of_chains
 from bitparity.exam.frozen import Exam, ExamItem
-from bitparity.exam.rendering import Rendered, Renderer
+from bitparity.exam.rendering import Renderer
+from bitparity.models.tokenizer import Rendered
 from bitparity.records import Item
 from bitparity.schema import BenchmarkSpec, ReasoningSpec
 

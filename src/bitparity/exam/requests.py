@@ -13,7 +13,8 @@ from typing import overload
 from bitparity.errors import ModelError
 from bitparity.exam.build import digest, token_hash
 from bitparity.exam.frozen import Exam, ExamItem
-from bitparity.exam.rendering import Ids, Rendered, Renderer, Scored, difference, unrendered
+from bitparity.exam.rendering import Renderer, difference, unrendered
+from bitparity.models.tokenizer import Ids, Rendered, Scored
 from bitparity.records import Item, Prompt, Request, SampleKey
 from bitparity.schema import BenchmarkSpec
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
+from bitparity.engines.idle_cores import idle_cores
 from bitparity.errors import ChangedModelError, EngineError
 from bitparity.generation.chains import generate_samples
 from bitparity.generation.engine_starter import EngineStarter
@@ -14,7 +15,6 @@ from bitparity.generation.prepare import Prepared, with_folder
 from bitparity.generation.recorder import Recorder
 from bitparity.generation.restarts import Restarts
 from bitparity.generation.session import Session
-from bitparity.grading.live import idle_cores
 from bitparity.models.checkpoint import weight_files
 from bitparity.models.prefetch import read_ahead
 from bitparity.progress.events import GENERATING, PhaseChanged, TokensComputed

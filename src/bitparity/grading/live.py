@@ -8,31 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 from bitparity.benchmarks.contract import Benchmark
-from bitparity.engines.registry import engine_of
 from bitparity.exam.frozen import Exam
 from bitparity.grading.passes import Grader, GradeSheet
-from bitparity.grading.process_pool import Graded, GradingPool, usable_cores
+from bitparity.grading.process_pool import Graded, GradingPool
 from bitparity.grading.rules import Job, grade_job
 from bitparity.progress.events import Events, SampleGraded
 from bitparity.records import Grade, Sample
-from bitparity.schema import Variant
 from bitparity.store.run import Run
-
-ENGINE_CORES = 3  # of an engine on a GPU: its loop, its worker and the process that stores the samples
-
-
-def idle_cores(variant: Variant, facts: Mapping[str, Any]) -> int:
-    """The cores that a running engine leaves idle; none beside one that computes on the CPU."""
-    cores = usable_cores()
-    if not engine_of(variant.engine).has_local_weights:  # nothing is computed here
-        return cores
-    if str(facts.get("device", "")).startswith("cuda"):
-        return max(0, cores - ENGINE_CORES - (variant.engine.tensor_parallel_size or 1))
-    threads = facts.get("threads")
-    return max(0, cores - threads) if isinstance(threads, int) else 0
 
 
 class LiveGrading:

@@ -17,8 +17,9 @@ from bitparity.exam.chains import earlier
 from bitparity.exam.frozen import Exam, frozen_exams
 from bitparity.grading.fingerprint import grader_fingerprint
 from bitparity.grading.judge import judge_samples
-from bitparity.grading.process_pool import Graded, GradingPool, usable_cores
+from bitparity.grading.process_pool import Graded, GradingPool
 from bitparity.grading.rules import Job, ends_in_reasoning
+from bitparity.hardware.cores import usable_cores
 from bitparity.progress.events import Events
 from bitparity.records import Grade, Sample, SampleKey
 from bitparity.schema import BenchmarkSpec, Study

@@ -16,7 +16,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
 from typing import Any, Self
 
 from bitparity.benchmarks.contract import Benchmark
@@ -39,16 +38,6 @@ _WORKER = (  # Ctrl-C reaches the whole process group, also while this process i
 Graded = Sequence[tuple[Job, Grade]]
 Keep = Callable[[Graded], None]
 """Stores or counts grades."""
-
-
-def usable_cores() -> int:
-    """The cores that this process may use: its affinity, and the quota of its control group where it has one."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):  # no quota
-        return cores
 
 
 class GradingPool:
