@@ -145,6 +145,21 @@ def test_a_second_process_waits_for_the_first(cache: Path, tmp_path: Path) -> No
     assert found == [{name: root / name for name in demo.VARIANTS}]
 
 
+# llama.cpp's names of the parts of a layer, and those of Hugging Face's LlamaForCausalLM
+LAYER_PARTS = {
+    "attn_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+WHOLE_PARTS = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
+
+
 def llama_cpp_order(weight: Any, heads: int) -> Any:
     """`LlamaModel.permute` of llama.cpp's convert_hf_to_gguf.py."""
     half = weight.shape[0] // heads // 2
@@ -157,8 +172,6 @@ def write_gguf(path: Path) -> Any:
     import torch
     from tokenizers import pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM
-
-    from bitparity.demo.build import LAYER_PARTS, WHOLE_PARTS
 
     tokens = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet()), "Ġa", "12"]
     torch.manual_seed(0)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from doubles import FP8, GB, GIB, H100, NVFP4, QWEN3_32B, Device, checkpoint, host, only, said, study
 
-from bitparity.doctor.kv_cache import KINDS, cache_of
+from bitparity.doctor.kv_cache import cache_of
+from bitparity.doctor.vllm import VLLM
 from bitparity.models.config import Config
 
 RTX_5090 = Device("RTX 5090", "GPU-5090", 32 * GIB, capability=(12, 0))
@@ -36,7 +37,7 @@ DEEPSEEK_V3 = {"num_hidden_layers": 61, "num_attention_heads": 128, "kv_lora_ran
     [
         (QWEN3_32B, 2, 1, 40960, 10_737_418_240),  # 64 layers x 2 x 8 heads x 128 x 2 bytes x 40,960
         (QWEN3_32B, 1, 1, 40960, 5_368_709_120),
-        (QWEN3_32B, KINDS["nvfp4"], 1, 40960, 3_019_898_880),
+        (QWEN3_32B, VLLM.cache_bytes["nvfp4"], 1, 40960, 3_019_898_880),
         (QWEN3_32B, 2, 4, 40960, 2_684_354_560),
         (QWEN3_32B, 2, 16, 40960, 1_342_177_280),  # no less than one of 8 heads
         (QWEN35_27B, 2, 1, 262_144, 17_179_869_184),  # 16 of 64 layers

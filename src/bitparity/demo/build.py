@@ -6,8 +6,8 @@ Each checkpoint is built under STAGE, a folder of the same file system, and rena
 Progress goes to stdout, one JSON value a line: `[what, total, unit]` begins a step, a number says that so many
 more units of it are done. What the libraries print goes to stderr.
 
-GGUF is read here rather than by transformers: checked against transformers 5.17.0, whose weights are the same bit
-for bit, its loader makes `<|im_start|>` the end of sequence and forgets that this tokenizer splits digits.
+The weights of the GGUF are read by transformers, its configuration and tokenizer here: the loader of transformers
+5.17.0 makes `<|im_start|>` the end of sequence and forgets that this tokenizer splits digits.
 """
 
 from __future__ import annotations
@@ -20,32 +20,9 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-# llama.cpp's names of the parts of a layer, and those of Hugging Face's LlamaForCausalLM
-LAYER_PARTS = {
-    "attn_norm": "input_layernorm",
-    "ffn_norm": "post_attention_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-
-
-WHOLE_PARTS = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
-
-
 CONTROL_TOKEN = 3  # GGUF's token type of <|im_start|> and its kind
-
-
 SCHEMES = {"fp8": "FP8_DYNAMIC", "nvfp4": "NVFP4"}
-
-
 CALIBRATION_TOKENS = 256
-
-
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 
 
@@ -75,7 +52,8 @@ def build_bf16(gguf: Path, out: Path, steps: Steps) -> None:
     reader = GGUFReader(gguf)
     _write_json(out / "config.json", llama_config(reader))
     _write_tokenizer(reader, out)
-    _write_weights(reader, out, steps)
+    steps.begin("unpack to BF16")
+    _write_weights(gguf, out)
 
 
 def _field(reader: Any, key: str) -> Any:
@@ -135,36 +113,15 @@ def _write_tokenizer(reader: Any, out: Path) -> None:
     (out / "chat_template.jinja").write_text(template, encoding="utf-8", newline="")
 
 
-def _write_weights(reader: Any, out: Path, steps: Steps) -> None:
+def _write_weights(gguf: Path, out: Path) -> None:
     import torch
-    from gguf.quants import dequantize
     from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM
 
-    query, key = (_field(reader, f"llama.attention.head_count{suffix}") for suffix in ("", "_kv"))
-    heads = {"attn_q": query, "attn_k": key}
-    weights = {}
-    steps.begin("unpack to BF16", len(reader.tensors), "tensors")
-    for tensor in reader.tensors:
-        values = torch.tensor(dequantize(tensor.data, tensor.tensor_type))
-        part = tensor.name.split(".")[-2]
-        if part in heads:
-            values = _half_split_rope(values, heads[part])
-        weights[tensor_name(tensor.name)] = values.to(torch.bfloat16).contiguous()
-        steps.advance()
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
+    # the output layer is the embedding again; and the model itself refuses to save what it has read from a GGUF
+    weights = {name: values for name, values in model.state_dict().items() if name != "lm_head.weight"}
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
-
-
-def tensor_name(name: str) -> str:
-    """The name in a Hugging Face Llama checkpoint of a GGUF tensor. Raises KeyError for an unknown one."""
-    if name in WHOLE_PARTS:
-        return WHOLE_PARTS[name]
-    _, layer, part, _ = name.split(".")
-    return f"model.layers.{layer}.{LAYER_PARTS[part]}.weight"
-
-
-def _half_split_rope(weight: Any, heads: int) -> Any:
-    """Undo llama.cpp's row order for interleaved RoPE (`permute` in its convert_hf_to_gguf.py)."""
-    return weight.reshape(heads, weight.shape[0] // heads // 2, 2, -1).swapaxes(1, 2).reshape(weight.shape)
 
 
 def quantize(bf16: Path, out: Path, scheme: str, steps: Steps) -> None:

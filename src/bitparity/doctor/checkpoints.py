@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from bitparity.doctor.findings import Finding, Topic
 from bitparity.doctor.hub import Hub
+from bitparity.doctor.vllm import VLLM
 from bitparity.engines.registry import engine_of
 from bitparity.errors import ModelError
 from bitparity.models.checkpoint import chat_template, check_weights, context_length, weight_bytes
@@ -17,13 +18,6 @@ from bitparity.models.quantization import Quantization, declared_quantization, s
 from bitparity.schema import EngineSpec, Study, Variant
 
 T = TypeVar("T")
-
-# The precision that vLLM (0.32, vllm/config/quantization.py) gives plain weights while it loads them.
-AT_LOAD = {
-    **dict.fromkeys(("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel"), "FP8"),
-    "mxfp8": "MXFP8",
-    "mxfp4": "MXFP4",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +71,7 @@ class Checkpoint:
             return None
         if read[0] is None and asked is not None:
             older = "INT4" if "awq" in asked or "gptq" in asked else None  # declared in a file of its own
-            found = AT_LOAD.get(asked, older)
+            found = VLLM.at_load.get(asked, older)
             return {found} if found else None
         return stored_precision(read[0])
 

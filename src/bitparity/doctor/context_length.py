@@ -6,18 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from bitparity.doctor.checkpoints import Checkpoint
 from bitparity.doctor.findings import Finding, Topic
+from bitparity.doctor.vllm import VLLM
 from bitparity.engines.registry import engine_of
 from bitparity.models.config import Config
 from bitparity.schema import Study, Variant
 
 _ALLOWS = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
-# vLLM 0.32, transformers_utils/model_arch_config_convertor.py, derive_max_model_len_and_key: the smallest of these
-_LENGTHS = (
-    *("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length"),
-    *("max_target_positions", "max_sequence_length", "max_seq_length", "seq_len"),
-)
-# vLLM 0.32, config/model.py, _get_and_verify_max_len: with these the model's own length is already the scaled one
-_SCALED = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling")
 
 
 def context_of(variant: Variant, checkpoint: Checkpoint | None, served: Mapping[str, object] | None) -> int | None:
@@ -55,13 +49,13 @@ def _above(topic: Topic, asked: int, limit: int, config: Config, environ: Mappin
 def vllm_limit(config: Config) -> int | None:
     """The `max_model_len` from which vLLM refuses a model, in tokens; None where its config.json names no length.
 
-    `config` is the language model's part. As vLLM 0.32 derives it (see `_LENGTHS` and `_SCALED`): the smallest length,
+    `config` is the language model's part. As vLLM 0.32 derives it (see `vllm.toml`): the smallest length,
     times the factor of a rope scaling that is not in it yet; `model_max_length` goes before the others.
     """
     own = config.count("model_max_length")
-    limit = own or min((length for key in _LENGTHS if (length := config.count(key))), default=None)
+    limit = own or min((length for key in VLLM.length_keys if (length := config.count(key))), default=None)
     if limit is not None and "gemma3" not in str(config.values.get("model_type")):
-        factors = [rope.number("factor") for rope in _ropes(config) if _kind(rope) not in _SCALED]
+        factors = [rope.number("factor") for rope in _ropes(config) if _kind(rope) not in VLLM.scaled_ropes]
         limit = int(limit * next((factor for factor in reversed(factors) if factor is not None), 1.0))
     return limit if limit is None or own is None else max(limit, own)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bitparity.doctor.findings import Finding, Topic
 from bitparity.doctor.host import Host
+from bitparity.doctor.vllm import VLLM
 from bitparity.engines.registry import engine_of
 from bitparity.hardware.devices import (
     VISIBLE_DEVICES,
@@ -18,7 +19,6 @@ from bitparity.hardware.devices import (
 from bitparity.hardware.nvml import Machine
 from bitparity.schema import EngineSpec
 
-UTILIZATION = 0.92  # vLLM's own share of the device memory (0.32, vllm/config/cache.py)
 DEVICE, _DRIVER = Topic("device"), Topic("driver")
 # CUDA major of torch's build -> oldest driver on Linux (NVIDIA, CUDA Toolkit release notes, table 3)
 _DRIVERS = {12: "525.60", 13: "580.65"}
@@ -138,7 +138,7 @@ def _passed_over(used: VisibleDevice, machine: Machine) -> Iterator[Finding]:
 
 def _free(device: VisibleDevice, spec: EngineSpec) -> Iterator[Finding]:
     """vLLM does not start where its share of the memory is not free."""
-    share = spec.gpu_memory_utilization or UTILIZATION
+    share = spec.gpu_memory_utilization or VLLM.gpu_memory_utilization
     memory, free = device.part.memory, device.part.free
     if free is None or memory is None:
         yield DEVICE.warning(

@@ -1,7 +1,6 @@
 """Kernels that vLLM will choose for each variant's weights on this device, and what that means for the figures.
 
-Read in vLLM 0.32: `vllm/model_executor/kernels/linear/__init__.py` (the order) and each kernel's `is_supported`.
-Other versions may choose otherwise; the run records what was chosen.
+The kernels are those of `vllm.toml`. Other versions of vLLM may choose otherwise; the run records what was chosen.
 """
 
 from __future__ import annotations
@@ -10,50 +9,13 @@ from collections.abc import Iterator
 
 from bitparity.doctor.checkpoints import Checkpoint, unknown_remedy
 from bitparity.doctor.findings import Finding, Topic
+from bitparity.doctor.vllm import VLLM, Capability
 from bitparity.hardware.devices import VisibleDevice
 from bitparity.models.precision import UNQUANTIZED
 from bitparity.models.quantization import PLAIN
 from bitparity.schema import EngineSpec, Variant
 
-Capability = tuple[int, int]
-_TURING, _AMPERE, _ADA, _HOPPER, _BLACKWELL = (7, 5), (8, 0), (8, 9), (9, 0), (10, 0)
-_BLACKWELL_DESKTOP = (12, 0)  # GeForce RTX 50 and RTX PRO
-
-_W4A4, _W8A8 = "weights and activations in 4 bits (W4A4)", "weights and activations in 8 bits (W8A8)"
-_MARLIN = "Marlin, weights only; activations stay in 16 bits"
-_ROUNDED = "if the quantized arithmetic is what you ship; here the figure holds for the rounded weights only"
-_NO_UNITS = f"compare on a device with such units (FP8: Ada, Hopper, Blackwell; NVFP4: Blackwell) {_ROUNDED}"
-_OLD_UNITS = (
-    "compare on a newer GPU (scales for blocks: from 9.0, Hopper; MXFP8: from 10.0, Blackwell), or a checkpoint with "
-    f"a scale for each channel, {_ROUNDED}"
-)
-_FAULTY = (
-    f"FlashInfer-CUTLASS or CUTLASS, {_W4A4}; several versions were faulty on this chip (garbage or zeros), others "
-    "fell back to Marlin without a word"
-)
-_LOOK = "after the first items look at the kernel in environment.json and at some answers"
-_BLOCKS = " with scales for blocks"  # of 128 x 128 weights, as DeepSeek's and Qwen's own FP8 checkpoints have
-
-# By precision: (compute capability from which on it holds, kernel and arithmetic, remedy where that is not what the
-# checkpoint means), the oldest first. Ada's FP8 units take no block scales: there vLLM lists Marlin before Triton.
-_4_BITS_STORED = (_TURING, f"{_MARLIN} (W4A16)", _NO_UNITS)
-_8_BITS_STORED = (_TURING, f"{_MARLIN} (W8A16)", _NO_UNITS)
-_8_BITS_ON_ADA = (_ADA, f"{_MARLIN} (W8A16)", _OLD_UNITS)
-_KERNELS = {
-    "NVFP4": (
-        _4_BITS_STORED,
-        (_BLACKWELL, f"FlashInfer-CuteDSL or -CUTLASS, {_W4A4}", ""),
-        (_BLACKWELL_DESKTOP, _FAULTY, _LOOK),
-    ),
-    "MXFP4": (
-        _4_BITS_STORED,
-        (_BLACKWELL, "FlashInfer where installed, else Marlin (weights only); the run records which", ""),
-    ),
-    "FP8": (_8_BITS_STORED, (_ADA, f"CUTLASS, {_W8A8}", ""), (_BLACKWELL, f"FlashInfer or CUTLASS, {_W8A8}", "")),
-    f"FP8{_BLOCKS}": (_8_BITS_STORED, _8_BITS_ON_ADA, (_HOPPER, f"DeepGEMM or CUTLASS, {_W8A8}", "")),
-    "MXFP8": (_8_BITS_STORED, _8_BITS_ON_ADA, (_BLACKWELL, f"FlashInfer, {_W8A8}", "")),
-    "INT8": ((_TURING, "CUTLASS or Triton", ""),),
-}
+_TURING, _AMPERE = (7, 5), (8, 0)
 
 
 def check_kernels(name: str, variant: Variant, checkpoint: Checkpoint, device: VisibleDevice) -> Iterator[Finding]:
@@ -106,11 +68,11 @@ def _kernel(topic: Topic, precision: str, capability: Capability, weight_only: b
         return topic.ok(f"{on}: plain matrix products")
     if capability < _TURING:
         return topic.error(f"{on}: vLLM has no kernel", "a GPU from Turing (7.5) on is needed")
-    in_blocks = _BLOCKS if blocks and precision == "FP8" else ""
-    rules = _KERNELS.get(precision + in_blocks)
+    in_blocks = " with scales for blocks" if blocks and precision == "FP8" else ""
+    rules = VLLM.kernels.get(precision + in_blocks)
     if rules is None or weight_only:
         kernel = "Machete or Marlin" if capability[0] == 9 and precision in ("INT4", "INT8") else "Marlin"
         return topic.ok(f"{on}: {kernel}, weights only, as the checkpoint means it")
-    _, kernel, remedy = [rule for rule in rules if rule[0] <= capability][-1]
-    message = f"{on}{in_blocks}: {kernel}"
-    return topic.warning(message, remedy) if remedy else topic.ok(message)
+    chosen = [rule for rule in rules if rule.since <= capability][-1]
+    message = f"{on}{in_blocks}: {chosen.kernel}"
+    return topic.warning(message, VLLM.remedies[chosen.remedy]) if chosen.remedy else topic.ok(message)

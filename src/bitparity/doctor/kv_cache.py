@@ -5,25 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bitparity.doctor.checkpoints import Checkpoint
+from bitparity.doctor.vllm import VLLM
 from bitparity.engines.registry import engine_of
 from bitparity.models.config import Config
 from bitparity.schema import EngineSpec
-
-# vLLM's kinds of cache and the bytes that a value takes (0.32, CacheDType in vllm/config/cache.py). NVFP4 holds an FP8
-# scale for 16 values (nvfp4_kv_cache_full_dim in vllm/utils/torch_utils.py); the scales of the others are left out.
-KINDS = {
-    "float16": 2.0,
-    "bfloat16": 2.0,
-    **dict.fromkeys(("fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "fp8_ds_mla", "fp8_per_token_head"), 1.0),
-    "int8_per_token_head": 1.0,
-    "int4_per_token_head": 0.5,
-    **dict.fromkeys(("nvfp4", "nvfp4_4over6", "nvfp4_ds_mla"), 9 / 16),
-    "turboquant_k8v4": 0.75,
-    "turboquant_4bit_nc": 0.5,
-    "turboquant_k3v4_nc": 7 / 16,
-    "turboquant_3bit_nc": 3 / 8,
-    "ultraquant_4bit": 0.5,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +30,7 @@ def planned_cache(checkpoint: Checkpoint, spec: EngineSpec, ranks: int = 1) -> C
     if kind == "auto":
         width: float | None = 1 if _declares_8_bits(checkpoint, spec) else checkpoint.loaded_width(spec)
     else:
-        width = KINDS.get(kind)
+        width = VLLM.cache_bytes.get(kind)
     return None if width is None else cache_of(checkpoint.language_model(), width, ranks)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bitparity.doctor.checkpoints import AT_LOAD, Checkpoint, unknown_remedy
-from bitparity.doctor.devices import UTILIZATION
+from bitparity.doctor.checkpoints import Checkpoint, unknown_remedy
 from bitparity.doctor.findings import Finding, Topic
-from bitparity.doctor.kv_cache import KINDS, Cache, planned_cache
+from bitparity.doctor.kv_cache import Cache, planned_cache
+from bitparity.doctor.vllm import VLLM
 from bitparity.engines.registry import engine_of
 from bitparity.hardware.devices import VisibleDevice, gigabytes
 from bitparity.models.precision import UNQUANTIZED
@@ -73,7 +73,7 @@ def _in_vllm(load: _Loading, smallest: int, ranks: int) -> Finding:
             f"{heads} attention heads cannot be divided by tensor_parallel_size {ranks}: vLLM refuses to start",
             f"set tensor_parallel_size to one of {fitting}",
         )
-    usable = (spec.gpu_memory_utilization or UTILIZATION) * memory
+    usable = (spec.gpu_memory_utilization or VLLM.gpu_memory_utilization) * memory
     # each device needs its own context and activations, so the overhead grows with them
     room = usable - load.weights - OVERHEAD * ranks
     if room < 0:
@@ -82,11 +82,11 @@ def _in_vllm(load: _Loading, smallest: int, ranks: int) -> Finding:
             "itself)",
             "take a larger GPU or slice, several GPUs (tensor_parallel_size), or leave this variant out",
         )
-    if kind not in (None, "auto", *KINDS):
+    if kind not in (None, "auto", *VLLM.cache_bytes):
         return load.topic.warning(
             f"{load.on(memory)} fit; kv_cache_dtype '{kind}' is none of vLLM 0.32's, so what the cache takes is not "
             "known",
-            f"set one that this vLLM has: auto, {', '.join(KINDS)}",
+            f"set one that this vLLM has: auto, {', '.join(VLLM.cache_bytes)}",
         )
     cache = planned_cache(load.checkpoint, spec, ranks)
     return load.unknown_cache(memory) if cache is None else _sequences(load, cache, memory, room, ranks)
@@ -148,7 +148,7 @@ def _loaded_bytes(checkpoint: Checkpoint, variant: Variant) -> float | None:
     spec, stored = variant.engine, checkpoint.precisions(None)
     if stored == {UNQUANTIZED}:
         in_16_bits = checkpoint.weights * 2 / checkpoint.stored_width()
-        at_load = AT_LOAD.get(spec.quantization or "")
+        at_load = VLLM.at_load.get(spec.quantization or "")
         return in_16_bits * (_SHRINK[at_load] if at_load else checkpoint.loaded_width(spec) / 2)
     packed = (checkpoint.quantization() or {}).get("method") == "compressed-tensors"
     if not engine_of(spec).runs_vllm and packed and stored:

@@ -9,23 +9,14 @@ from bitparity import __version__
 from bitparity.benchmarks.registry import benchmark_class
 from bitparity.doctor.findings import Finding, Topic
 from bitparity.doctor.host import Host
+from bitparity.doctor.vllm import VLLM
 from bitparity.engines.checks import may_be_secret
 from bitparity.engines.registry import engine_of
 from bitparity.errors import BitparityError
 from bitparity.schema import Study
 
-# Variables that vLLM once read, and the key of a study's engine that does it now (None: nothing does).
-REPLACED: dict[str, str | None] = {
-    "VLLM_ATTENTION_BACKEND": "attention_backend",
-    "VLLM_NVFP4_GEMM_BACKEND": "linear_backend",
-    "VLLM_TEST_FORCE_FP8_MARLIN": "linear_backend: marlin",
-    "VLLM_USE_V1": None,
-    "VLLM_FLASH_ATTN_VERSION": None,
-    "VLLM_USE_TRITON_FLASH_ATTN": "attention_backend: TRITON_ATTN",
-}
 _OFF = ("", "0", "false", "no", "off", "none")
 _OURS = {"VLLM_NO_USAGE_STATS", "VLLM_DO_NOT_TRACK"}  # set by bitparity itself
-OLDEST_VLLM = (0, 20)
 _VARIABLES, _VERSIONS = Topic("variables"), Topic("versions")
 
 
@@ -35,7 +26,7 @@ def check_variables(study: Study, host: Host) -> Iterator[Finding]:
         return
     known = host.vllm_variables
     given = sorted(name for name in host.environ if name.startswith("VLLM_") and name not in _OURS)
-    ignored = [name for name in given if (name in REPLACED if known is None else name not in known)]
+    ignored = [name for name in given if (name in VLLM.replaced_variables if known is None else name not in known)]
     for name in ignored:
         yield _ignored(name, host.environ[name], known)
     if not ignored:
@@ -48,10 +39,10 @@ def check_variables(study: Study, host: Host) -> Iterator[Finding]:
 def _ignored(name: str, value: str, known: frozenset[str] | None) -> Finding:
     message = f"{name if may_be_secret(name) else f'{name}={value}'} is ignored by this vLLM"
     remedy = "unset it"
-    if name not in REPLACED:
+    if name not in VLLM.replaced_variables:
         near = difflib.get_close_matches(name, known or (), 1, cutoff=0.85)
         remedy = f"did you mean {near[0]}?" if near else remedy
-    elif (key := REPLACED[name]) is not None and value.strip().lower() not in _OFF:
+    elif (key := VLLM.replaced_variables[name]) and value.strip().lower() not in _OFF:
         remedy += f" and set '{key if ':' in key else f'{key}: {value}'}' in the study's engine"
     return _VARIABLES.warning(message, remedy)
 
@@ -68,8 +59,8 @@ def check_versions(study: Study, host: Host) -> Iterator[Finding]:
         if found is None:
             remedy = f"pip install 'bitparity[{extra}]'"
             yield _VERSIONS.error(f"{user} needs {package}, which is not installed", remedy)
-        elif package == "vllm" and _release(found) < OLDEST_VLLM:
-            yield _VERSIONS.error(f"vLLM {found} is too old", "install {}.{} or newer".format(*OLDEST_VLLM))
+        elif package == "vllm" and _release(found) < VLLM.oldest:
+            yield _VERSIONS.error(f"vLLM {found} is too old", "install {}.{} or newer".format(*VLLM.oldest))
 
 
 def check_sandbox(study: Study) -> Iterator[Finding]:

@@ -1,0 +1,39 @@
+"""vLLM's own tables, as far as the doctor needs them: `vllm.toml`, which names the versions that they hold for."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+
+from bitparity.schema import Strict
+
+Capability = tuple[int, int]
+
+
+class Kernel(Strict):
+    """A kernel, the compute capability from which on vLLM chooses it, and the key of a remedy ("": none is needed)."""
+
+    since: Capability
+    kernel: str
+    remedy: str = ""
+
+
+class Tables(Strict):
+    """The tables of `vllm.toml`, which explains each."""
+
+    read_in: tuple[str, ...]
+    oldest: tuple[int, int]
+    gpu_memory_utilization: float
+    length_keys: tuple[str, ...]
+    scaled_ropes: tuple[str, ...]
+    unchecked_quantizations: tuple[str, ...]
+    takes_plain: tuple[str, ...]
+    at_load: dict[str, str]
+    quantizations: dict[str, tuple[str, ...]]
+    cache_bytes: dict[str, float]
+    replaced_variables: dict[str, str]
+    kernels: dict[str, tuple[Kernel, ...]]
+    remedies: dict[str, str]
+
+
+VLLM = Tables.model_validate(tomllib.loads((resources.files(__package__) / "vllm.toml").read_text(encoding="utf-8")))
