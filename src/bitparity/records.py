@@ -195,11 +195,7 @@ class SampleKeys(MutableSet[SampleKey]):
 
     def add(self, key: SampleKey) -> None:
         """Put a key in."""
-        self.merge(key[0], 1 << key[1])
-
-    def merge(self, item: str, bits: int) -> None:
-        """Put in (item, k) for each bit k that is set."""
-        self._bits[item] = self._bits.get(item, 0) | bits
+        self._bits[key[0]] = self._bits.get(key[0], 0) | 1 << key[1]
 
     def discard(self, key: SampleKey) -> None:
         """Take a key out, where it is in."""

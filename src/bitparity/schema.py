@@ -6,7 +6,6 @@ whether a run directory may be continued.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -15,8 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from bitparity.plugins import nearest
 from bitparity.records import Sampling
 
 LM_EVAL_PREFIX = "lm_eval:"
@@ -25,6 +25,28 @@ LM_EVAL_PREFIX = "lm_eval:"
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
+def _variable_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", value):
+        raise ValueError("this is no variable's name; give the name of the variable that holds the key, not the key")
+    return value
+
+
+def _plain_url(value: str) -> str:
+    """No secret can hide in what is written down: no user, password, query or fragment."""
+    try:
+        parts = urlsplit(value)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise ValueError("this is no http address; write one like http://localhost:8000/v1")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("it may hold neither user nor key; put the key into a variable and name that: api_key_env")
+    return value.rstrip("/")
+
+
+VariableName = Annotated[str, AfterValidator(_variable_name)]  # of a variable that holds a key
+ServerUrl = Annotated[str, AfterValidator(_plain_url)]
 Positive = Annotated[int, Field(ge=1)]
 Form = Literal["chat", "lm-eval"]  # of prompts
 
@@ -46,9 +68,8 @@ def check_keys(given: Iterable[object], known: Sequence[str]) -> None:
     """Raise ValueError for the first unknown key, naming the nearest known one."""
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
-            raise ValueError(f"unknown key '{key}'; {hint}")
+            hint = nearest(str(key), known) or f"; known keys: {', '.join(known)}"
+            raise ValueError(f"unknown key '{key}'{hint}")
 
 
 class ReasoningSpec(Strict):
@@ -108,39 +129,13 @@ class EngineOverrides(Strict):
     linear_backend: str | None = None
     max_num_seqs: Positive | None = None
     max_num_batched_tokens: Positive | None = None
-    base_url: str | None = None
-    api_key_env: str | None = None
+    base_url: ServerUrl | None = None
+    api_key_env: VariableName | None = None
     endpoint: Literal["completions", "chat"] | None = None
     concurrency: Positive | None = None
     retries: Annotated[int, Field(ge=0)] | None = None
     request_timeout: Annotated[float, Field(gt=0)] | None = None
     stall_timeout: Annotated[float, Field(gt=0)] | None = None
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _a_name_no_key(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", value):
-            raise ValueError(
-                "this is no variable's name; give the name of the variable that holds the key, not the key"
-            )
-        return value
-
-    @field_validator("base_url")
-    @classmethod
-    def _plain_url(cls, value: str | None) -> str | None:
-        """No secret can hide in what is written down: no user, password, query or fragment."""
-        if value is None:
-            return None
-        try:
-            parts = urlsplit(value)
-            whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-        except ValueError:
-            whole = False
-        if not whole:
-            raise ValueError("this is no http address; write one like http://localhost:8000/v1")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("it may hold neither user nor key; put the key into a variable and name that: api_key_env")
-        return value.rstrip("/")
 
 
 class EngineSpec(EngineOverrides):

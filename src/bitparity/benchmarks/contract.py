@@ -11,12 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
-from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from bitparity.records import Completion, Grade, Item, Prompt
-from bitparity.schema import Form, Strict
+from bitparity.schema import Form, ServerUrl, Strict, VariableName
 
 if TYPE_CHECKING:
     from bitparity.schema import BenchmarkSpec
@@ -170,18 +169,8 @@ class JudgeSettings(Strict):
     CAIS's own; a `temperature` is sent only where one is given, as CAIS sends none.
     """
 
-    base_url: str
+    base_url: ServerUrl
     model: Annotated[str, Field(min_length=1)]
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    api_key_env: VariableName | None = None
     max_tokens: Annotated[int, Field(ge=1)] = 4096
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-
-    @field_validator("base_url")
-    @classmethod
-    def _plain_address(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("base_url must be an address like https://api.openai.com/v1")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("base_url must hold no user, password or query; name the key's variable in api_key_env")
-        return value.rstrip("/")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import mmap
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -142,19 +143,13 @@ class AppendLog:
     def _cut_torn_line(self) -> int:
         """Drop what follows the last newline; the size in bytes that is left."""
         size = self._file.tell()
-        with self._path.open("rb") as file:
-            position = size
-            while position > 0:
-                start = max(0, position - 65536)
-                file.seek(start)
-                newline = file.read(position - start).rfind(b"\n")
-                if newline >= 0:
-                    position = start + newline + 1
-                    break
-                position = start
-        if position != size:
-            self._file.truncate(position)
-        return position
+        if size == 0:  # which cannot be mapped
+            return 0
+        with self._path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            end = content.rfind(b"\n") + 1
+        if end != size:
+            self._file.truncate(end)
+        return end
 
     def append(self, records: Iterable[Mapping[str, object]]) -> None:
         """Write records and wait until they are on disk; on failure the file is as it was before."""

@@ -59,7 +59,8 @@ class SampleLine(NamedTuple):
     @property
     def key(self) -> SampleKey:
         """The item's id and the sample's number."""
-        return item_id(self.item), self.sample
+        item = self.item if isinstance(self.item, str) else self.item.decode("utf-8", "surrogatepass")
+        return item, self.sample
 
 
 def scan_samples(path: Path) -> Iterator[SampleLine]:
@@ -79,8 +80,3 @@ def scan_samples(path: Path) -> Iterator[SampleLine]:
         if not isinstance(item, str) or not isinstance(sample, int) or not 0 <= sample < _MOST_SAMPLES:
             raise broken_line(path, number)
         yield SampleLine(item, sample, row.get("finish") == "error", line)
-
-
-def item_id(item: bytes | str) -> str:
-    """An item's id as text."""
-    return item if isinstance(item, str) else item.decode("utf-8", "surrogatepass")

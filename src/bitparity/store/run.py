@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 import yaml
 from pydantic import ValidationError
@@ -28,7 +28,7 @@ from bitparity.schema import Study
 from bitparity.store.environment import RunRecord
 from bitparity.store.full_disk import FailOnFullDisk, write_under
 from bitparity.store.jsonl import file_stem, read_json, read_lines, storage_error, write_atomically, write_json
-from bitparity.store.rows import grade_from_row, item_id, sample_from_row, scan_samples
+from bitparity.store.rows import grade_from_row, sample_from_row, scan_samples
 
 
 class Run:
@@ -96,14 +96,7 @@ class Run:
 
     def done(self, variant: str, benchmark: str) -> SampleKeys:
         """The (item, sample) pairs that need not be run again. Reads the lines without parsing what was answered."""
-        bits: dict[bytes | str, int] = {}
-        for item, sample, failed, _ in scan_samples(self.samples_path(variant, benchmark)):
-            if not failed:
-                bits[item] = bits.get(item, 0) | 1 << sample
-        keys = SampleKeys()
-        for item, found in bits.items():
-            keys.merge(item_id(item), found)
-        return keys
+        return SampleKeys(line.key for line in scan_samples(self.samples_path(variant, benchmark)) if not line.failed)
 
     def lengths(self, variant: str, benchmark: str) -> dict[str, int]:
         """The longest answer of each item, in tokens, of those that need not be run again."""
@@ -147,48 +140,41 @@ class WritableRun(Run):
     def __init__(self, path: Path, study: Study | None = None) -> None:
         super().__init__(path)
         self._expected = study
-        self._lock: int | None = None
 
     def __enter__(self) -> Self:
-        self._take_lock()
-        try:
+        with ExitStack() as stack:
+            self._lock = stack.enter_context(self._take_lock())
             if self._expected is not None:
                 self._claim(self._expected)
-        except BaseException:
-            self._release()
-            raise
+            stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._release()
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
 
-    def _take_lock(self) -> None:
+    def _take_lock(self) -> TextIO:
+        """The open lock file, which holds this process's id; closing it gives the run free."""
         if self._expected is None and not (self.path / "study.yaml").is_file():
             raise RunError(f"{self.path} is not a run directory: it has no study.yaml")
         lock = self.path / ".lock"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            file = lock.open("a+", encoding="ascii", errors="replace")
         except OSError as error:
             raise storage_error(error, lock) from None
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
-            self._release()
+            with file:
+                file.seek(0)
+                holder = file.read(32).strip()
             raise RunError(
                 f"{self.path} is in use by another bitparity process (pid {holder or 'unknown'}); "
                 "wait for it or give another folder with --out"
             ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        file.truncate(0)
+        print(os.getpid(), file=file, flush=True)
+        return file
 
     def _claim(self, study: Study) -> None:
         """Store the study in a fresh directory; in an old one it must be the same, but for a control added."""
@@ -202,15 +188,13 @@ class WritableRun(Run):
                 f"{self.path} holds a run of another study ({study_difference(stored, study)}). "
                 "Nothing was changed; give the new study its own folder with --out"
             )
-        if study.control is not None:
-            self._check_control(stored, study)
-            self._store_study(study)
-
-    def _check_control(self, stored: Study, study: Study) -> None:
+        if study.control is None:
+            return
         if stored.control not in (None, study.control):
             raise RunError(
                 f"{self.path} has the control '{stored.control}' already, not '{study.control}'; keep its name"
             )
+        self._store_study(study)
 
     def _store_study(self, study: Study) -> None:
         document = {"fingerprint": study.fingerprint(), "study": study.model_dump(mode="json")}
