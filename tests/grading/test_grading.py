@@ -265,7 +265,7 @@ def test_a_grader_that_hangs_is_stopped(order: str) -> None:
 def test_a_grader_that_dies_costs_one_pair() -> None:
     died, after = verdicts(SlowSums(spec()), ["die", "so 4"], workers=1)
     assert died.score is None
-    assert died.details == {"error": "the grader's process ended with code -9"}
+    assert died.details == {"error": "the grader ended with code -9"}
     assert after.score == 1
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 
 from bitparity.benchmarks.registry import load_benchmark
@@ -68,11 +69,9 @@ def _ignored_arguments(spec: BenchmarkSpec, renderer: Renderer) -> set[str]:
 def _check_ids(items: Sequence[Item], name: str) -> None:
     if not items:
         raise DataError(f"benchmark '{name}' has no items; check its data file")
-    seen: set[str] = set()
-    for item in items:
-        if item.id in seen:
-            raise DataError(f"benchmark '{name}': item id '{item.id}' occurs twice; ids must be unique")
-        seen.add(item.id)
+    twice, count = Counter(item.id for item in items).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"benchmark '{name}': item id '{twice}' occurs twice; ids must be unique")
 
 
 def _exam_item(item: Item, spec: BenchmarkSpec, renderer: Renderer | None, notes: set[str]) -> ExamItem:

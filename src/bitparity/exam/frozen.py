@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -139,19 +140,10 @@ def _hash(lines: Iterable[str]) -> str:
 
 
 def _item_row(entry: ExamItem) -> dict[str, object]:
-    item = entry.item
-    prompts = [
-        {
-            "messages": prompt.messages,
-            "text": prompt.text,
-            "continuations": prompt.continuations,
-            "prompt": entry.texts[index] if entry.texts else None,
-            "tokens_sha256": entry.hashes[index] if entry.hashes else None,
-        }
-        for index, prompt in enumerate(item.prompts)
-    ]
-    values = {f.name: getattr(item, f.name) for f in fields(Item)}
-    return {"id": item.id, "prompts": prompts, "prompt_tokens": entry.prompt_tokens, **{**values, "prompts": prompts}}
+    values, none = asdict(entry.item), repeat(None)
+    rendered = zip(values["prompts"], entry.texts or none, entry.hashes or none, strict=False)
+    values["prompts"] = [{**prompt, "prompt": text, "tokens_sha256": sha256} for prompt, text, sha256 in rendered]
+    return {"id": values["id"], "prompts": values["prompts"], "prompt_tokens": entry.prompt_tokens, **values}
 
 
 def _item_from_row(row: dict[str, Any]) -> ExamItem:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +48,7 @@ class Question(NamedTuple):
     prompt: str
 
 
-class RefusedError(Exception):
+class RefusedError(EngineError):
     """The endpoint refuses all requests; the message says why."""
 
 
@@ -123,12 +123,8 @@ async def _ask_all(
     """Ask PARALLEL questions at once and store each judgment."""
     found: dict[SampleKey, Judgment] = {}
     places = asyncio.Semaphore(PARALLEL)
-    try:
-        judge = Judge(settings)
-    except EngineError as error:
-        return {question.key: Judgment(None, error=str(error)) for question in questions}
 
-    async def ask(question: Question) -> None:
+    async def ask(judge: Judge, question: Question) -> None:
         async with places:
             judgment, row = await judge.ask(question)
         log.append([row])
@@ -136,11 +132,10 @@ async def _ask_all(
         advance(1)
 
     try:
-        await asyncio.gather(*map(ask, questions))
-    except RefusedError as refusal:
+        async with aclosing(Judge(settings)) as judge:
+            await asyncio.gather(*(ask(judge, question) for question in questions))
+    except EngineError as refusal:
         return {question.key: Judgment(None, error=str(refusal)) for question in questions} | found
-    finally:
-        await judge.aclose()
     return found
 
 
@@ -158,14 +153,16 @@ class Judge:
     async def ask(self, question: Question) -> tuple[Judgment, dict[str, object]]:
         """One judgment, with a verdict or an error, and its record. Raises RefusedError where all are refused."""
         started = time.monotonic()
-        answers: list[Answer | None] = []
+        last: Answer | None = None
+        attempts = 0
 
         async def attempt() -> Judgment:
-            answers.append(None)
+            nonlocal last, attempts
+            attempts += 1
             answer = await self._server.complete_once("chat/completions", self._body(question.prompt))
             if answer.in_parts:
                 raise RequestFailedError("the endpoint gave an answer that is no text", final=False)
-            answers[-1] = answer
+            last = answer
             judgment = read_reply(answer.text)
             if judgment.correct is None:
                 raise RequestFailedError(judgment.error or "", final=False)
@@ -175,7 +172,6 @@ class Judge:
             judgment = await with_retries(attempt, RETRIES)
         except (RequestFailedError, UserInputError) as error:
             judgment = self._failure(error)
-        last = next((answer for answer in reversed(answers) if answer is not None), None)
         return judgment, {
             "item": question.key[0],
             "sample": question.key[1],
@@ -187,7 +183,7 @@ class Judge:
             "correct": judgment.correct,
             "extracted": judgment.extracted,
             "error": judgment.error,
-            "attempts": len(answers),
+            "attempts": attempts,
             "tokens": last and last.usage("completion_tokens"),
             "seconds": round(time.monotonic() - started, 3),
         }

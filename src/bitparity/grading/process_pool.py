@@ -128,6 +128,10 @@ class GradingPool:
             self._processes.close()
 
 
+class ProcessFailedError(Exception):
+    """A process for a grader was too late, and is killed, or has died; the message says which."""
+
+
 class GraderProcesses:
     """Processes for slow graders, one for each thread that calls `grade` at the same time."""
 
@@ -145,17 +149,12 @@ class GraderProcesses:
         process = self._take(job.benchmark)
         try:
             grade: Grade = process.ask(job[1:], self._timeout_s)
-        except TimeoutError:
-            reason = f"the grader took over {self._timeout_s:g} s and was stopped"
-        except (EOFError, OSError):
-            reason = f"the grader's process ended with code {process.exit_code()}"
-        else:
-            self._idle.append(process)
-            return grade
-        process.kill()
-        with self._lock:
-            self._all = [p for p in self._all if p is not process]
-        return unscored(reason)
+        except ProcessFailedError as error:
+            with self._lock:
+                self._all.remove(process)
+            return unscored(f"the grader {error}")
+        self._idle.append(process)
+        return grade
 
     def _take(self, benchmark: Benchmark) -> _Process:
         with self._lock:
@@ -194,25 +193,20 @@ class _Process:
         """Load the grader; its answers may take `timeout_s` seconds each. Raises BitparityError where it cannot."""
         try:
             self.ask((type(self.benchmark), self.benchmark.spec, timeout_s), LOAD_TIMEOUT_S)
-        except TimeoutError:
-            reason = f"was not ready after {LOAD_TIMEOUT_S:g} s"
-        except (EOFError, OSError):
-            reason = f"ended with code {self.exit_code()}"
-        else:
-            return
-        self.kill()
-        raise BitparityError(f"the grader of {self.benchmark.spec.name} {reason}; see the lines above")
+        except ProcessFailedError as error:
+            raise BitparityError(f"the grader of {self.benchmark.spec.name} {error}; see the lines above") from None
 
     def ask(self, message: tuple[object, ...], timeout_s: float) -> Any:
-        """Send one message and wait for the reply. Raises TimeoutError, or EOFError or OSError for a dead process."""
-        self._pipe.send(message)
-        if not self._pipe.poll(timeout_s):
-            raise TimeoutError
-        return self._pipe.recv()
-
-    def exit_code(self) -> int:
-        """The exit code of the process, once it has ended."""
-        return self._process.wait()
+        """Send one message and wait for the reply. Raises ProcessFailedError where the process is late or dead."""
+        try:
+            self._pipe.send(message)
+            if self._pipe.poll(timeout_s):
+                return self._pipe.recv()
+            reason = f"took over {timeout_s:g} s and was stopped"
+        except (EOFError, OSError):
+            reason = f"ended with code {self._process.wait()}"
+        self.kill()
+        raise ProcessFailedError(reason)
 
     def kill(self) -> None:
         """Kill the process; whoever waits for its reply meets the end of the pipe."""

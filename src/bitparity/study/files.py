@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable
 from importlib import resources
 from typing import Annotated, Any, Literal, Self
@@ -102,12 +103,10 @@ class StudyFile(Strict):
     def _consistent(self) -> Self:
         if not self.variants:
             raise ValueError("'variants' is empty; give a baseline and at least one candidate")
-        folded: dict[str, str] = {}
         for name in self.variants:
             checked_name(name, "variant")
-            if name.casefold() in folded:
-                raise ValueError(f"variants '{folded[name.casefold()]}' and '{name}' differ only in case")
-            folded[name.casefold()] = name
+            if other := next((n for n in self.variants if n != name and n.casefold() == name.casefold()), None):
+                raise ValueError(f"variants '{name}' and '{other}' differ only in case")
         baselines = [name for name, v in self.variants.items() if v.baseline]
         if len(self.variants) > 1 and not baselines:
             raise ValueError("no variant is the baseline; add 'baseline: true' to the one to compare with")
@@ -116,11 +115,9 @@ class StudyFile(Strict):
         self._check_control()
         if not self.benchmarks:
             raise ValueError("'benchmarks' is empty; name at least one (see: bitparity benchmarks)")
-        seen: set[str] = set()
-        for bench in self.benchmarks:
-            if bench.name in seen:
-                raise ValueError(f"benchmark '{bench.name}' is listed twice; keep one entry")
-            seen.add(bench.name)
+        name, count = Counter(bench.name for bench in self.benchmarks).most_common(1)[0]
+        if count > 1:
+            raise ValueError(f"benchmark '{name}' is listed twice; keep one entry")
         return self
 
     def _check_control(self) -> None:

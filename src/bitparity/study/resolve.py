@@ -45,15 +45,13 @@ def load_study(path: Path, limit: int | None = None, *, control: bool = False) -
     where the file asks for none. Raises StudyError with one clear line.
     """
     try:
-        raw = path.read_bytes()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise StudyError(f"study file {path} does not exist; write one with: bitparity init {path}") from None
     except IsADirectoryError:
         raise StudyError(f"{path} is a folder; give the study file in it") from None
     except OSError as error:
         raise StudyError(f"study file {path} cannot be read: {error.strerror}") from None
-    try:
-        text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise StudyError(f"study file {path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
     return parse_study(text, str(path), path.resolve().parent, limit, control=control)
