@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bitparity.benchmarks.registry import benchmark_class, check_name
-from bitparity.engines.registry import built_in, engine_class, engine_of
+from bitparity.engines.registry import engine_class, engine_of
+from bitparity.engines.settings import engine_spec
 from bitparity.errors import StudyError, UserInputError
 from bitparity.schema import (
     LM_EVAL_PREFIX,
@@ -20,7 +21,6 @@ from bitparity.schema import (
     Study,
     Variant,
     baseline_name,
-    check_keys,
 )
 from bitparity.study.files import (
     BenchmarkFile,
@@ -33,9 +33,6 @@ from bitparity.study.files import (
     load_profile,
     read_yaml,
 )
-
-# the engine keys that every kind takes
-_EVERY_KIND = ("kind", "dtype", "batch_size", "max_model_len", "trust_remote_code", "stall_timeout")
 
 
 def load_study(path: Path, limit: int | None = None, *, control: bool = False) -> Study:
@@ -100,34 +97,12 @@ def _engine(name: str, layers: Iterable[EngineOverrides]) -> EngineSpec:
     """The engine of a variant; the last layer wins. Raises StudyError for a key that its kind does not take."""
     given = {key: value for layer in layers for key, value in layer.model_dump(exclude_none=True).items()}
     kind = engine_class(given["kind"])
-    own = {key: value for key, value in given.items() if key not in EngineSpec.model_fields}
     try:
-        check_keys(own, [*EngineSpec.model_fields, *kind.settings.model_fields])
-        settings = kind.settings.model_validate(own).model_dump(mode="json")
-        spec = EngineSpec.model_validate({**given, **settings})
-        if refused := [key for key in given if key not in {*_EVERY_KIND, *kind.takes, *own}]:
-            raise ValueError(_not_taken(spec.kind, refused))
-        kind.check(spec)
+        return engine_spec(kind, given)
     except ValidationError as error:
         raise StudyError(f"variants.{name}.engine: {_first_problem(error)}") from None
     except (ValueError, UserInputError) as error:
         raise StudyError(f"variants.{name}.engine: {error}") from None
-    return spec
-
-
-def _not_taken(kind: str, keys: list[str]) -> str:
-    names = ", ".join(keys)
-    others = [other for other in built_in() if _takes(other, keys)]
-    if engine_class(kind).served:
-        said = f"engine {kind} cannot set {names}: the server decides that"
-    else:
-        said = f"engine {kind} takes no {names}" + (f", which engine {' or '.join(others)} has" if others else "")
-    return f"{said}; remove it from this variant's engine, or from the study's and set it where other engines need it"
-
-
-def _takes(kind: str, keys: list[str]) -> bool:
-    engine = engine_class(kind)
-    return not engine.recorded and {*keys} <= {*engine.takes}
 
 
 def _variant(name: str, given: VariantFile, model: str, engine: EngineSpec, folder: Path) -> Variant:
