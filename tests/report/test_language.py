@@ -14,6 +14,7 @@ import bitparity
 from bitparity.report import words
 from bitparity.report.language import GUARDS, LANGUAGES, TEXTS, guard_message, guard_title, text
 from bitparity.report.markdown import render
+from bitparity.results.guards.facts import MESSAGES
 from bitparity.results.schema import Comparison
 
 SOURCE = Path(bitparity.__file__).parent
@@ -34,14 +35,14 @@ def test_both_languages_hold_the_same_figures(key: str) -> None:
 
 
 def test_every_guard_has_a_chinese_name() -> None:
-    """Guards are named in the modules that raise them, as the first argument of `guard`."""
+    """Guards are named in the modules that raise them, as the first argument of `guard`, and in their messages."""
     found = set()
     for path in [*SOURCE.glob("results/guards/*.py"), *SOURCE.glob("compare/*guards.py")]:
         code = path.read_text(encoding="utf-8")
         found |= set(re.findall(r'\bguard\(\s*"(\w+)"', code))
         found |= set(re.findall(r'": "(\w+_difference)"', code)) | set(re.findall(r'"(\w+_differs)"', code))
     assert len(found) > 30
-    assert found <= set(GUARDS)
+    assert found | set(MESSAGES) <= set(GUARDS)
 
 
 def test_a_guard_keeps_its_message_and_figures_in_chinese() -> None:

@@ -20,6 +20,7 @@ from bitparity.models.quantization import loaded_precision
 from bitparity.records import Grade, Item, Prompt, Sample, Sampling
 from bitparity.results.guards import check as validity
 from bitparity.results.guards.completions import is_loop
+from bitparity.results.guards.facts import MESSAGES
 from bitparity.results.sheet import Sheet
 from bitparity.store.environment import RunRecord
 from bitparity.study.resolve import parse_study
@@ -266,6 +267,10 @@ LOOP = WORDS + "So the answer is 4. " * 40
         (facts(bf16=engine({"quantization": None, "dtype": "float16"})), ("not_as_named", "bf16", "error")),
         (facts(bf16=engine({}, {"version": "0.34.0"})), ("mixed_engines", "bf16", "warning")),
         (
+            facts(rendered=False, bf16=model(), fp8=model("b", tokenizer_sha256={"tokenizer.json": "u"})),
+            ("tokenizer_differs", "fp8", "error"),
+        ),
+        (
             facts(fp8={"restarts": [{"at": "now", "reason": "it was killed by signal 9", "lowered": {}}]}),
             ("restarted", "fp8", "warning"),
         ),
@@ -411,6 +416,12 @@ def test_a_shown_cut_off_gap_says_how_many_lost_answers_were_cut() -> None:
     assert "of the 10 samples that were right in the baseline and wrong here, 10 ran into the token budget" in message
 
 
+def test_a_restart_with_lowered_settings_says_which() -> None:
+    restart = {"at": "now", "reason": "no memory", "lowered": {"max_num_seqs": 64}}
+    (said,) = [g.message for g in validity.check(facts(fp8={"restarts": [restart]})) if g.name == "restarted"]
+    assert "started again with less at once (max_num_seqs 64), 1 times in all; the last reason: no memory." in said
+
+
 def test_errors_come_first_and_every_message_is_a_sentence_with_figures() -> None:
     guards = validity.check(facts(sheet(cut_off=160, no_answer=30, missing=10), available=600))
     levels = [guard.level for guard in guards]
@@ -518,6 +529,23 @@ def test_the_documentation_has_every_guard_and_no_other() -> None:
     spoken_names |= set(re.findall(r'"(\w+_differs|\w+_difference)"', code))
     tables = [line.split("|")[1] for line in (root / "docs/guards.md").read_text().splitlines() if line[:3] == "| `"]
     assert {name for cell in tables for name in re.findall(r"`(\w+)`", cell)} == spoken_names
+
+
+def test_every_guard_has_a_message_and_every_message_a_guard() -> None:
+    folder = Path(__file__).parents[2] / "src/bitparity/results/guards"
+    code = "".join(path.read_text() for path in folder.glob("*.py"))
+    spoken_names = set(re.findall(r'guard\(\s*"(\w+)"', code))
+    spoken_names |= set(re.findall(r'"(\w+_differs|\w+_difference)"', code))
+    assert set(MESSAGES) == spoken_names
+    for name, key in {(name, key) for name, texts in MESSAGES.items() for key in texts}:
+        assert f'"{key}"' in code, f"{name}.{key} is in messages.toml, but no guard says it"
+
+
+def test_all_rules_are_found_in_the_order_of_their_files() -> None:
+    found = [rule.__name__ for rule in (*validity.ON_ANSWERS, *validity.ON_RUNS)]
+    assert len(found) == len(set(found)) > 25
+    assert found[:2] == ["same_results", "unscored"]
+    assert found[-2:] == ["other_weights", "same_weights"]
 
 
 @pytest.mark.parametrize(

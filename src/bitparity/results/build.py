@@ -167,7 +167,7 @@ def _score(sheet: Sheet, groups: Sequence[str] | None, *, with_texts: bool) -> S
     return Score(
         mean=sheet.mean(),
         ci95=mean_interval(scored, groups=_picked(groups, whole)) if len(scored) else None,
-        no_answer=sheet.status("no_answer"),
+        no_answer=sheet.no_answer(),
         cut_off=sheet.cut_off(),
         unscored=sheet.unscored,
         errors=errors,

@@ -66,9 +66,13 @@ class Sheet:
         """Share of the finished samples that ended at the token cap."""
         return _share(s.finish == "length" for s in self.samples.values() if s.finish != "error")
 
-    def status(self, name: str) -> float | None:
-        """Share of the scored samples whose grade has this status."""
-        return _share(g.status == name for g in self.grades.values() if g.score is not None)
+    def no_answer(self) -> float | None:
+        """Share of the scored samples that hold no readable answer."""
+        return _share(g.status == "no_answer" for g in self.grades.values() if g.score is not None)
+
+    def written(self) -> list[Sample]:
+        """The samples whose text was to be written: finished ones that are not log-likelihoods."""
+        return [s for s in self.samples.values() if s.logprobs is None and s.finish != "error"]
 
     def metric(self, name: str) -> float | None:
         """Mean of one grader's scores over the samples that it scored."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from importlib import resources
+from typing import Any, Literal
 
 from bitparity.benchmarks.registry import benchmark_class, load_benchmark
 from bitparity.exam.frozen import Exam
 from bitparity.results.schema import Guard, Level
+from bitparity.results.sheet import Sheet
 from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, Study
 from bitparity.stats.arrays import PairedScores
-from bitparity.store.environment import Restart, RunRecord
+from bitparity.store.environment import RunRecord
 
-if TYPE_CHECKING:
-    from bitparity.results.sheet import Sheet
+Value = float | str | None
+
+MESSAGES: dict[str, dict[str, str]] = tomllib.loads(
+    (resources.files(__package__) / "messages.toml").read_text(encoding="utf-8")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class Answers:
     available: int | None = None
     published: int | None = None
     pairs: PairedScores | None = None
-    of_run: bool = False
+    source: Literal["run", "elsewhere"] = "elsewhere"
 
     def started(self) -> Iterator[tuple[str, Sheet]]:
         """The variants that have answered something."""
@@ -85,17 +91,12 @@ class Facts:
             metric=exam.metric,
             available=exam.available,
             published=None if foreign else benchmark_class(self.spec.name).info.items,
-            of_run=True,
+            source="run",
         )
 
     def started(self) -> Iterator[tuple[str, Sheet]]:
         """The variants that have answered something."""
         return ((name, sheet) for name, sheet in self.sheets.items() if sheet.samples)
-
-    @property
-    def baseline(self) -> Sheet:
-        """The baseline's answers."""
-        return self.sheets[self.study.baseline]
 
     def identity(self, variant: str) -> Mapping[str, Any]:
         """What the variant's checkpoint is; empty where it is not known."""
@@ -105,26 +106,26 @@ class Facts:
         """The facts of every engine that has answered for a variant, the latest last."""
         return [entry.facts for entry in self.environment.variant(variant).engines]
 
-    def restarts(self, variant: str) -> list[Restart]:
-        """Each time a variant's engine was started again: when, why, and what was lowered."""
-        return self.environment.variant(variant).restarts
-
-    def asked(self, variant: str) -> Mapping[str, Any] | None:
-        """The sampling values of the exam that a variant sat; None where it was not noted."""
-        return self.environment.variant(variant).sampling.get(self.spec.name)
-
-    def sent(self, variant: str) -> list[Mapping[str, Any]]:
-        """The sampling values that a variant's engine built, one entry for each way; empty where it did not tell."""
-        return list(self.environment.variant(variant).sent.get(self.spec.name, []))
-
-    def sat(self, variant: str) -> str | None:
-        """The hash of the exam that a variant sat; None where it was not noted."""
-        return self.environment.variant(variant).exam.get(self.spec.name)
+    def latest(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """The facts of the engine that answered last, of each variant that has one."""
+        return [(name, engines[-1]) for name in self.sheets if (engines := self.engines(name))]
 
 
-def guard(name: str, variant: str | None, level: Level, value: float | str | None, message: str) -> Guard:
-    """One thing a guard says. `variant` None concerns all of them; `value` is what was found, a fraction if a share."""
+def guard(
+    name: str, variant: str | None, level: Level, value: Value = None, key: str = "message", /, **more: object
+) -> Guard:
+    """One thing a guard says. `variant` None concerns all of them; `value` is what was found, a fraction if a share.
+
+    `key` is that of its message in messages.toml, `more` the figures in it.
+    """
+    share = shown(value) if isinstance(value, float) else None
+    message = text(name, key, **{"variant": variant, "value": value, "share": share, **more})
     return Guard(name=name, variant=variant, level=level, value=value, message=message)
+
+
+def text(guard: str, key: str, /, **figures: object) -> str:
+    """A text of messages.toml with its figures filled in. Raises KeyError where one is unknown."""
+    return MESSAGES[guard][key].format(**figures)
 
 
 def level(value: float, error: float) -> Level:
@@ -135,3 +136,21 @@ def level(value: float, error: float) -> Level:
 def shown(share: float) -> str:
     """A share as a percentage."""
     return f"{100 * share:.1f} %"
+
+
+def differences(one: Mapping[str, object], other: Mapping[str, object], most: int = 3) -> str:
+    """What differs, `key here against there`, readable in one line; "" where nothing does."""
+    flat_one, flat_other = _flat(one), _flat(other)
+    keys = [k for k in {**flat_one, **flat_other} if flat_one.get(k) != flat_other.get(k)]
+    said = [f"{k} {flat_other.get(k, 'not given')} against {flat_one.get(k, 'not given')}" for k in keys[:most]]
+    return "; ".join(said) + (f"; and {len(keys) - most} more" if len(keys) > most else "")
+
+
+def _flat(value: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, entry in value.items():
+        if isinstance(entry, Mapping):
+            found |= _flat(entry, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = str(entry)
+    return found

@@ -16,44 +16,24 @@ from bitparity.results.schema import Guard
 
 
 def not_as_named(facts: Facts) -> Iterator[Guard]:
-    """A variant whose weights are not of the precision that its name or its checkpoint's name says."""
-    for name in facts.sheets:
-        engines = facts.engines(name)
-        if engines:
-            yield from (_not_as_named(name, *fault) for fault in _contradictions(facts, name, engines[-1]))
-
-
-def _not_as_named(name: str, value: str, message: str) -> Guard:
-    return guard("not_as_named", name, "error", value, message)
-
-
-def _contradictions(facts: Facts, name: str, engine: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What ran, and in words how a name contradicts it: at most one for the weights and one for the number type."""
-    remedy = "the figure is not that precision's. Check the model path, or name the variant for what it is"
-    loaded = loaded_precision(engine)
-    root = str((engine.get("server") or {}).get("root") or "")
-    if loaded is None and (behind := promise(checkpoint_name(root))):
-        if not (said := promise(name) or behind) & behind:
-            yield (
-                root,
-                f"'{name}' says {_either(said)}, but the server serves it from '{root}', which says "
-                f"{_either(behind)}: {remedy}",
-            )
-        return
-    for said_by in _names(facts, name):
-        promised = promise(said_by)
-        if loaded is not None and promised and not promised & loaded:
-            ran = " + ".join(sorted(loaded))
-            yield ran, f"'{said_by}' says {_either(promised)}, but the weights that ran are {ran}: {remedy}"
-            break
-    types = promised_types(name)
-    if types and engine.get("dtype") not in (None, *types):
-        dtype = str(engine["dtype"])
-        yield (
-            dtype,
-            f"'{name}' says {_either(types)}, but the number type that ran is {dtype}: set engine.dtype to what the "
-            "name says, or name the variant for what it is",
-        )
+    """A variant whose weights or number type are not what its name or its checkpoint's name says."""
+    for name, engine in facts.latest():
+        loaded = loaded_precision(engine)
+        root = str((engine.get("server") or {}).get("root") or "")
+        if loaded is None and (served := promise(checkpoint_name(root))):
+            if not (promised := promise(name) or served) & served:
+                figures = {"promised": _either(promised), "served": _either(served)}
+                yield guard("not_as_named", name, "error", root, "server", **figures)
+            continue
+        for said_by in _names(facts, name):
+            promised = promise(said_by)
+            if loaded is not None and promised and not promised & loaded:
+                figures = {"name": said_by, "promised": _either(promised)}
+                yield guard("not_as_named", name, "error", " + ".join(sorted(loaded)), "weights", **figures)
+                break
+        types = promised_types(name)
+        if types and engine.get("dtype") not in (None, *types):
+            yield guard("not_as_named", name, "error", str(engine["dtype"]), "number_type", promised=_either(types))
 
 
 def _either(values: set[str]) -> str:
@@ -82,17 +62,11 @@ def checkpoint_name(model: str) -> str:
 
 def weight_only(facts: Facts) -> Iterator[Guard]:
     """Declared quantized activations that the chosen kernel leaves unquantized."""
-    for name in facts.sheets:
-        for engine in facts.engines(name)[-1:]:
-            declared = _declared_activations(engine.get("quantization") or {})
-            kernels = [kernel for kernel in _kernels(engine) if quantizes_activations(kernel) is False]
-            if kernels and declared:
-                message = (
-                    f"the checkpoint declares quantized activations ({', '.join(declared)}), but {kernels[0]} "
-                    "multiplies with unquantized ones: this device or version has no kernel for them; on one that has, "
-                    "accuracy may be lower and speed higher than here"
-                )
-                yield guard("weight_only", name, "warning", kernels[0], message)
+    for name, engine in facts.latest():
+        declared = _declared_activations(engine.get("quantization") or {})
+        kernels = [kernel for kernel in _kernels(engine) if quantizes_activations(kernel) is False]
+        if kernels and declared:
+            yield guard("weight_only", name, "warning", kernels[0], declared=", ".join(declared))
 
 
 def _declared_activations(declared: Mapping[str, Any]) -> list[str]:
@@ -115,31 +89,19 @@ def _kernels(engine: Mapping[str, Any]) -> list[str]:
 def other_weights(facts: Facts) -> Iterator[Guard]:
     """A variant whose engine loaded other files than those that are recorded as its checkpoint."""
     for name in facts.sheets:
-        for engine in facts.engines(name):
-            if changed := differing(facts.identity(name), engine.get("model") or {}):
-                message = (
-                    f"an engine loaded other files than this variant's checkpoint has ({', '.join(changed)} differ): "
-                    "they changed while the run went on, so 1 name stands for 2 checkpoints. Run it again in a new "
-                    "directory"
-                )
-                yield guard("other_weights", name, "error", ", ".join(changed), message)
-                break
+        found = (differing(facts.identity(name), engine.get("model") or {}) for engine in facts.engines(name))
+        if changed := next(filter(None, found), None):
+            yield guard("other_weights", name, "error", ", ".join(changed))
 
 
 def same_weights(facts: Facts) -> Iterator[Guard]:
     """Two variants that are one model under two names."""
-    keys: dict[str, tuple[str, ...]] = {}
-    for name in (facts.study.baseline, *facts.study.candidates):
-        if key := _weights_key(facts, name):
-            keys[name] = key
+    names = (facts.study.baseline, *facts.study.candidates)
+    keys = {name: key for name in names if (key := _weights_key(facts, name))}
     for one, other in combinations(keys, 2):
         if keys[one] == keys[other] and not _differs_by_engine(facts, one, other):
-            what = "weights" if len(keys[one]) == 1 else "model at the same server"
-            message = (
-                f"variants '{one}' and '{other}' have the same {what} and the same engine settings: "
-                "they are one model, so the comparison says nothing about precision"
-            )
-            yield guard("same_weights", other, "error", " ".join(keys[one]), message)
+            what = "weights" if len(keys[one]) == 1 else "server"
+            yield guard("same_weights", other, "error", " ".join(keys[one]), what, one=one)
 
 
 def _weights_key(facts: Facts, name: str) -> tuple[str, ...]:
@@ -158,6 +120,3 @@ def _differs_by_engine(facts: Facts, one: str, other: str) -> bool:
     ours, theirs = facts.study.variants[one].engine, facts.study.variants[other].engine
     at_servers = all("server" in facts.identity(name) for name in (one, other))
     return ours.endpoint != theirs.endpoint if at_servers else ours != theirs
-
-
-RULES = (not_as_named, weight_only, other_weights, same_weights)
