@@ -213,14 +213,14 @@ def parses(command: str) -> str | None:
     group: Any = typer.main.get_command(cli.app)
     name, *rest = words
     if name.startswith("--"):
-        known = {option for parameter in group.params for option in parameter.opts}
+        known = {"--help", *(option for parameter in group.params for option in parameter.opts)}
         return None if name in known else f"no option {name}"
     sub = group.commands.get(name)
     if sub is None:
         return f"no command {name}"
     options = {option: parameter for parameter in sub.params for option in (*parameter.opts, *parameter.secondary_opts)}
     for word in rest:
-        if word.startswith("-") and word.split("=")[0] not in options:
+        if word.startswith("-") and word.split("=")[0] not in {"--help", *options}:
             return f"{name} has no option {word}"
     return None
 
