@@ -73,7 +73,7 @@ def test_no_more_devices_than_pieces() -> None:
 def test_a_barred_variant_is_not_chosen() -> None:
     scheduler = Scheduler({"a": ToyStock(100), "b": ToyStock(10)})
     scheduler.join("d0")
-    scheduler.bar("d0", "a")
+    scheduler.devices["d0"].barred.add("a")
     assert scheduler.choose("d0") == "b"
 
 

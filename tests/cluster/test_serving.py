@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import pytest
 from faulty import plant
 from support import answers, write_jsonl
 
-from bitparity.cluster.serving import DeviceServer, sample_of
+from bitparity.cluster.serving import DeviceServer
 from bitparity.engines.host import EngineProcess
-from bitparity.records import Request, Sampling
+from bitparity.records import Request, Sample, Sampling
 from bitparity.schema import EngineSpec, Variant
 from bitparity.store.environment import EngineRecord, join_engine
 
@@ -58,7 +59,7 @@ def test_requests_are_answered_while_more_come_and_variants_take_turns(server: D
         got = wait_for(server, "answered", 4)
         server.send([[r] for r in requests[4:]])
         got += wait_for(server, "answered", 2)
-        samples = sorted(map(sample_of, got), key=lambda s: s.item)
+        samples = sorted(starmap(Sample, got), key=lambda s: s.item)
         assert [s.item for s in samples] == [r.item for r in requests]
         texts.append([s.text for s in samples])
     assert [a == b for a, b in zip(*texts, strict=True)] == [True, True, False, True, True, True]

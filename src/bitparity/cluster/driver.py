@@ -243,7 +243,7 @@ class Driver:
         self._events.emit(DeviceChanged(name, f"{variant}: did not load"))
         failures = self._load_failures[name, variant] = self._load_failures.get((name, variant), 0) + weight
         if failures >= LOAD_TRIES:
-            self.scheduler.bar(name, variant)
+            self.scheduler.devices[name].barred.add(variant)
             if all(variant in device.barred for device in self.scheduler.devices.values()):
                 self._fail(variant, event.reason)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypedDict
 
 from bitparity.engines.registry import engine_of
@@ -61,16 +62,10 @@ def seats(nodes: Sequence[Node], gpus: int) -> list[Seat]:
     `bitparity` says, and one where no node has that resource.
     """
     alive = [(node["NodeID"], node["Resources"]) for node in nodes if node["Alive"]]
-    if gpus and any(resources.get("GPU") for _, resources in alive):
-        return [
-            Seat(node, number, gpus)
-            for node, resources in alive
-            for number in range(math.floor(resources.get("GPU", 0)) // gpus)
-        ]
-    if any(RESOURCE in resources for _, resources in alive):
-        return [
-            Seat(node, number, custom=True)
-            for node, resources in alive
-            for number in range(math.floor(resources.get(RESOURCE, 0)))
-        ]
-    return [Seat(node, 0) for node, _ in alive]
+    on_gpus = gpus > 0 and any(resources.get("GPU") for _, resources in alive)
+    if not on_gpus and not any(RESOURCE in resources for _, resources in alive):
+        return [Seat(node, 0) for node, _ in alive]
+    name, each = ("GPU", gpus) if on_gpus else (RESOURCE, 1)
+    counts = {node: math.floor(resources.get(name, 0)) // each for node, resources in alive}
+    seat = partial(Seat, gpus=gpus) if on_gpus else partial(Seat, custom=True)
+    return [seat(node, number) for node, count in counts.items() for number in range(count)]

@@ -32,9 +32,9 @@ import bitparity
 from bitparity.cluster.places import RESOURCE, VISIBLE, Node, Seat, gpus_of, local_devices, seats
 from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Refused
 from bitparity.cluster.ray_actor import THREADS, ActorPlace, EngineActor
-from bitparity.cluster.serving import Message, sample_of, without_place
+from bitparity.cluster.serving import Message, without_place
 from bitparity.hardware.nvml import read_machine
-from bitparity.records import Request
+from bitparity.records import Request, Sample
 from bitparity.schema import Variant
 from bitparity.store.environment import Facts
 
@@ -119,6 +119,9 @@ def nodes() -> list[Node]:
     """The cluster's nodes as Ray describes them, those that are gone included."""
     found: list[Node] = ray.nodes()
     return found
+
+
+_EVENTS = {"computed": Computed, "died": Died, "refused": Refused}  # by the name of an actor's message
 
 
 @dataclass(slots=True)
@@ -228,18 +231,14 @@ class RayPool:
     def _event(self, device: str, actor: _Actor, message: Message) -> Iterator[Event]:
         kind, *values = message
         if kind == "answered":
-            yield Answered(device, [sample_of(fields) for fields in values[0]])
+            yield Answered(device, [Sample(*fields) for fields in values[0]])
         elif kind == "loaded":
             actor.answered = True
             yield Loaded(device, *values)
-        elif kind == "computed":
-            yield Computed(device, *values)
-        elif kind == "died":
-            yield Died(device, *values)
-        elif kind == "refused":
-            yield Refused(device, *values)
-        else:
+        elif kind == "log":
             self._log(values[0], device, values[1])
+        else:
+            yield _EVENTS[kind](device, *values)
 
     def _lose(self, device: str, actor: _Actor, reason: str) -> list[Event]:
         del self._actors[device]

@@ -90,10 +90,6 @@ class Scheduler:
         self.unload(name)
         del self.devices[name]
 
-    def bar(self, name: str, variant: str) -> None:
-        """A device cannot run a variant."""
-        self.devices[name].barred.add(variant)
-
     def choose(self, name: str) -> str | None:
         """The variant that a device with nothing to do should load; None where it should wait.
 

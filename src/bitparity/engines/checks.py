@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 
 from bitparity.errors import ModelError
-from bitparity.records import Request, Sample
+from bitparity.records import Request, Sample, request_key
 
 _SECRET = ("KEY", "TOKEN", "SECRET", "PASS", "URL", "AUTH", "CRED", "PROXY")  # parts of variables' names
 
@@ -37,8 +37,7 @@ def problem(request: Request, max_length: int | None, vocabulary: int, after_sco
 
 def failed(request: Request, why: str) -> Sample:
     """The sample of a request that could not be computed."""
-    key = (request.benchmark, request.item, request.sample)
-    return Sample(*key, "", "error", 0, prompt_tokens(request), 0.0, error=why)
+    return Sample(*request_key(request), "", "error", 0, prompt_tokens(request), 0.0, error=why)
 
 
 def prompt_tokens(request: Request) -> int:

@@ -51,17 +51,10 @@ class Answer:
     """A server's answer with exactly one choice, which holds a text."""
 
     body: Json
-
-    @property
-    def choice(self) -> Json:
-        """The completion."""
-        found: Json = self.body["choices"][0]
-        return found
-
-    @property
-    def text(self) -> str:
-        """The text of the completion, without a reasoning that the server has separated."""
-        return _text_of(self.choice)
+    choice: Json
+    """The completion."""
+    text: str
+    """The text of the completion, without a reasoning that the server has separated."""
 
     @property
     def in_parts(self) -> bool:
@@ -192,8 +185,7 @@ class Server:
         if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
             said = f": {self._redacted(str(value['error']))[:MESSAGE_LENGTH]}" if value.get("error") else ""
             raise RequestFailedError(f"the answer does not hold one choice{said}", final=False)
-        _text_of(choices[0])
-        return Answer(value)
+        return Answer(value, choices[0], _text_of(choices[0]))
 
     async def _send(self, method: str, url: str, body: Json | None = None) -> Json:
         import httpx

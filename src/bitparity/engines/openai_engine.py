@@ -32,7 +32,7 @@ from bitparity.engines.openai_client import (
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.models.checkpoint import resolve_tokenizer
 from bitparity.models.tokenizer import ModelTokenizer
-from bitparity.records import Finish, Request, Sample, Sampling, Unrendered
+from bitparity.records import Finish, Request, Sample, Sampling, Unrendered, request_key
 from bitparity.schema import EngineSpec, Variant
 
 CONCURRENCY = 32  # requests at once, where the study names no number
@@ -172,7 +172,10 @@ class OpenAIEngine(Engine):
             async for sample in as_they_end(requests, self._answer, self._concurrency):
                 yield sample
         except ExceptionGroup as group:
-            raise _first_error(group) from group
+            error = group.exceptions[0]
+            if isinstance(error, EngineError | UserInputError):
+                raise error from group
+            raise EngineError(f"asking the server failed: {one_line(error)}") from group
 
     async def _answer(self, request: Request) -> Sample:
         rendered = request.token_ids is not None or request.scored is not None
@@ -203,7 +206,7 @@ class OpenAIEngine(Engine):
         finish: Finish = "stop" if stopped or reason == "stop" else "length" if reason == "length" else "error"
         given = answer.usage("prompt_tokens")
         return Sample(
-            *(request.benchmark, request.item, request.sample, text, finish),
+            *(*request_key(request), text, finish),
             tokens=answer.usage("completion_tokens"),
             prompt_tokens=prompt_tokens(request) if mode.form == "token ids" and given is None else given,
             seconds=seconds,
@@ -273,7 +276,7 @@ class OpenAIEngine(Engine):
         # one after the other: `concurrency` counts what the server has to do at once
         found = [await self._log_likelihood(*pair) for pair in request.scored or ()]
         return Sample(
-            *(request.benchmark, request.item, request.sample, "", "stop", 0, prompt_tokens(request)),
+            *(*request_key(request), "", "stop", 0, prompt_tokens(request)),
             seconds=time.perf_counter() - started,
             logprobs=tuple((total, likeliest) for total, likeliest, _ in found),
             served_model=next((name for *_, name in found if name is not None), None),
@@ -338,15 +341,6 @@ def _text(answer: Answer, request: Request) -> str:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _first_error(group: BaseExceptionGroup[Exception]) -> Exception:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, EngineError | UserInputError):
-        return error
-    return EngineError(f"asking the server failed: {one_line(error)}")
 
 
 ENGINE = OpenAIEngine

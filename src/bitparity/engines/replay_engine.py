@@ -13,7 +13,10 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Required
+
+from pydantic import ConfigDict, Strict, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from bitparity import __version__
 from bitparity.engines.contract import Engine
@@ -22,7 +25,26 @@ from bitparity.records import Finish, Request, Sample
 from bitparity.schema import EngineSpec, Variant
 
 _SUFFIXES = (".jsonl", ".jsonl.gz")
-_FINISHES = get_args(Finish)
+
+
+class _Row(TypedDict, total=False):
+    """A recorded answer; keys that are not in this list are left alone."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
+
+    item: Required[str]
+    benchmark: str
+    sample: int
+    text: str
+    finish: Finish
+    tokens: int | float | None
+    prompt_tokens: int | float | None
+    seconds: int | float | None
+    logprobs: list[Annotated[tuple[int | float, bool], Strict(False)]] | None
+    error: str | None
+
+
+_ROW = TypeAdapter(_Row)
 
 RecordedKey = tuple[str | None, str, int]  # benchmark (None: any), item, sample
 
@@ -39,7 +61,7 @@ class ReplayEngine(Engine):
 
     def __init__(self, variant: Variant) -> None:
         self._place = Path(variant.model)
-        self._rows: dict[RecordedKey, dict[str, Any]] = {}
+        self._rows: dict[RecordedKey, _Row] = {}
         digest = hashlib.sha256()
         for path in _files(self._place):
             content = _content(path)
@@ -84,10 +106,10 @@ class ReplayEngine(Engine):
             *item,
             row.get("text", ""),
             row.get("finish", "stop"),
-            row.get("tokens"),
-            row.get("prompt_tokens"),
+            _whole(row.get("tokens")),
+            _whole(row.get("prompt_tokens")),
             row.get("seconds") or 0.0,
-            logprobs=None if logprobs is None else tuple((total, greedy) for total, greedy in logprobs),
+            logprobs=None if logprobs is None else tuple(logprobs),
             error=row.get("error"),
         )
 
@@ -116,52 +138,27 @@ def _content(path: Path) -> bytes:
         raise ModelError(f"recorded samples {path} cannot be read: {error}") from None
 
 
-def _parsed(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parsed(path: Path, content: bytes) -> Iterator[tuple[str, _Row]]:
     """(place, row) of each line that is not blank; raises ModelError naming file and line."""
     for number, line in enumerate(content.split(b"\n"), start=1):
         if line.strip():
             where = f"{path} line {number}"
             try:
-                row = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                row = _ROW.validate_python(json.loads(line))  # pydantic's own parser refuses lone surrogates
+            except ValidationError as error:
+                fault = error.errors()[0]
+                field = f"'{fault['loc'][0]}': " if fault["loc"] else ""
+                raise ModelError(f"{where} is no recorded sample: {field}{fault['msg']}") from None
+            except ValueError as error:
                 raise ModelError(f"{where} is not valid JSON: {error}") from None
-            if problem := _problem(row):
-                raise ModelError(f"{where}: {problem}")
+            if "text" not in row and row.get("logprobs") is None and row.get("finish") != "error":
+                raise ModelError(f"{where}: it has neither 'text' nor 'logprobs'")
             yield where, row
 
 
-def _problem(row: Any) -> str | None:
-    """The fault of a row in words; None where it can be used."""
-    if not isinstance(row, dict):
-        return "a recorded sample is a JSON object"
-    if not isinstance(row.get("item"), str):
-        return "'item' is missing or no text"
-    if not isinstance(row.get("text", ""), str):
-        return "'text' is no text"
-    if "text" not in row and row.get("logprobs") is None and row.get("finish") != "error":
-        return "it has neither 'text' nor 'logprobs'"
-    if row.get("finish", "stop") not in _FINISHES:
-        return f"'finish' is {row['finish']!r}; it is one of {', '.join(_FINISHES)}"
-    if not isinstance(row.get("benchmark", ""), str):
-        return "'benchmark' is no text"
-    for name in ("sample", "tokens", "prompt_tokens", "seconds"):
-        value = row.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            return f"'{name}' is no number"
-    if isinstance(row.get("sample", 0), float) or row.get("sample", 0) is None:
-        return "'sample' is no whole number"
-    return _logprobs_problem(row.get("logprobs"))
-
-
-def _logprobs_problem(value: Any) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, list) and all(
-        isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], int | float) and isinstance(pair[1], bool)
-        for pair in value
-    ):
-        return None
-    return "'logprobs' is no list of [sum of log-probabilities, is_greedy]"
+def _whole(count: float | None) -> int | None:
+    """A count of tokens, which some programs write as 5.0."""
+    return None if count is None else int(count)
 
 
 ENGINE = ReplayEngine

@@ -60,21 +60,13 @@ class Row:
         return text, "stop" if stopped else self.finish or "length"
 
 
-class Rows:
-    """The completions of one batch."""
-
-    def __init__(self, requests: Sequence[Request], ends: Sequence[int], decoder: Decoder) -> None:
-        self.rows = [Row(request, frozenset(ends), decoder) for request in requests]
-
-
 class RowStops(transformers.StoppingCriteria):  # type: ignore[misc]
     """Ends each row at its own end token, stop string or token budget."""
 
     eos_token_id: Any = None  # its presence makes `generate` pad rows that have ended
 
-    def __init__(self, rows: Rows, prompt_width: int) -> None:
-        self._rows = rows.rows
-        self._read = prompt_width
+    def __init__(self, rows: Sequence[Row], prompt_width: int) -> None:
+        self._rows, self._read = rows, prompt_width
 
     def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
         """Which rows have ended."""
@@ -92,8 +84,8 @@ class RowSampler(transformers.LogitsProcessor):  # type: ignore[misc]
     completion, temperature, min_p, top_k, top_p, then a draw from the row's own generator.
     """
 
-    def __init__(self, rows: Rows, device: Any) -> None:
-        self._rows = rows.rows
+    def __init__(self, rows: Sequence[Row], device: Any) -> None:
+        self._rows = rows
         self._groups: dict[Sampling, list[int]] = {}
         for number, row in enumerate(self._rows):
             self._groups.setdefault(row.request.sampling, []).append(number)

@@ -23,11 +23,11 @@ from bitparity.models.checkpoint import context_length, resolve_model, resolve_t
 from bitparity.models.identity import identity_of
 from bitparity.models.quantization import declared_quantization
 from bitparity.models.tokenizer import ModelTokenizer
-from bitparity.records import Request, Sample
+from bitparity.records import Request, Sample, request_key
 from bitparity.schema import EngineSpec, Variant
 
 if TYPE_CHECKING:
-    from bitparity.engines.sampling import Rows
+    from bitparity.engines.sampling import Row
 
 _REFUSED = ("quantization", "kv_cache_dtype", "linear_backend", "tensor_parallel_size")
 # without a meaning here, but a study's engine keys may serve variants of engine vllm too
@@ -74,7 +74,7 @@ class TransformersEngine(Engine):
         self._max_length = spec.max_model_len or context_length(self._folder)
         self._batch_size = spec.batch_size
         self._ended = 0  # tokens of batches that have ended, and batches scored
-        self._rows: Rows | None = None
+        self._rows: list[Row] = []  # of the batch that is generated now
         self._spec = spec
         self._variant = variant
         self._vocabulary = self._model.get_input_embeddings().weight.shape[0]
@@ -110,8 +110,7 @@ class TransformersEngine(Engine):
 
     def progress(self) -> int:
         """Tokens written so far, and groups of continuations scored."""
-        rows = self._rows
-        return self._ended + (0 if rows is None else sum(len(row.ids) for row in rows.rows))
+        return self._ended + sum(len(row.ids) for row in self._rows)
 
     def sent(self, request: Request) -> dict[str, object] | None:
         """The values that the sampler uses; a text that is scored is not sampled."""
@@ -167,10 +166,11 @@ class TransformersEngine(Engine):
             return []
         import transformers
 
-        from bitparity.engines.sampling import Rows, RowSampler, RowStops
+        from bitparity.engines.sampling import Row, RowSampler, RowStops
 
         started = time.perf_counter()
-        self._rows = rows = Rows(requests, self._ends, self._decoder)
+        ends = frozenset(self._ends)
+        self._rows = rows = [Row(request, ends, self._decoder) for request in requests]
         ids, mask = self._left_padded([r.token_ids or () for r in requests])
         self._model.generate(
             input_ids=ids,
@@ -183,14 +183,11 @@ class TransformersEngine(Engine):
             logits_processor=transformers.LogitsProcessorList([RowSampler(rows, self._device)]),
             stopping_criteria=transformers.StoppingCriteriaList([RowStops(rows, ids.shape[1])]),
         )
-        self._ended, self._rows = self.progress(), None
-        return [self._sample(row, started) for row in rows.rows]
-
-    def _sample(self, row: Any, started: float) -> Sample:
-        text, finish = row.result()
-        r = row.request
-        seconds = row.ended - started
-        return Sample(r.benchmark, r.item, r.sample, text, finish, len(row.ids), prompt_tokens(r), seconds)
+        self._ended, self._rows = self.progress(), []
+        return [
+            Sample(*request_key(r), *row.result(), len(row.ids), prompt_tokens(r), row.ended - started)
+            for row, r in zip(rows, requests, strict=True)
+        ]
 
     def _left_padded(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Any]:
         import torch
@@ -213,8 +210,7 @@ class TransformersEngine(Engine):
         samples = []
         for r in requests:
             found = tuple(next(results) for _ in r.scored or ())
-            key = (r.benchmark, r.item, r.sample)
-            samples.append(Sample(*key, "", "stop", 0, prompt_tokens(r), seconds, logprobs=found))
+            samples.append(Sample(*request_key(r), "", "stop", 0, prompt_tokens(r), seconds, logprobs=found))
         return samples
 
     def _log_likelihoods(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:

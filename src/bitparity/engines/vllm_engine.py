@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,7 +32,7 @@ from bitparity.models.checkpoint import resolve_model, resolve_tokenizer
 from bitparity.models.identity import identity_of
 from bitparity.models.quantization import Quantization, declared_quantization
 from bitparity.models.tokenizer import ModelTokenizer
-from bitparity.records import Finish, Request, Sample
+from bitparity.records import Finish, Request, Sample, request_key
 from bitparity.schema import EngineSpec, Variant
 
 _OWN = (
@@ -76,7 +76,9 @@ class VllmEngine(Engine):
         self._machine = nvml.read(pynvml)
         limits = limits_of_slice(variant.engine, os.environ, self._machine)
         arguments = limits | _arguments(variant.engine)
-        self._identity = _beside(identity_of, variant, self._folder)  # hashes gigabytes, while the engine loads
+        pool = ThreadPoolExecutor(1)
+        self._identity = pool.submit(identity_of, variant, self._folder)  # hashes gigabytes, while the engine loads
+        pool.shutdown(wait=False)
         config = _engine_config(self._folder, tokenizer_folder, arguments, usage)
         tokenizer = ModelTokenizer(tokenizer_folder, variant.engine.trust_remote_code).tokenizer
         self._decoder = Decoder(tokenizer)
@@ -103,6 +105,7 @@ class VllmEngine(Engine):
 
     def facts(self) -> dict[str, object]:
         """Versions, device, number types, kernels and limits as loaded, and the checkpoint's identity."""
+        import torch
         import vllm
 
         model, cache, schedule = self._config.model_config, self._config.cache_config, self._config.scheduler_config
@@ -111,7 +114,7 @@ class VllmEngine(Engine):
             "engine": "vllm",
             "version": vllm.__version__,
             "packages": versions("torch", "transformers", "compressed-tensors", "flashinfer-python"),
-            "cuda": _cuda_versions(self._machine),
+            "cuda": {"cuda": torch.version.cuda, "driver": self._machine.driver} if torch.version.cuda else None,
             "dtype": str(model.dtype).removeprefix("torch."),
             "quantization": _quantization(self._config, declared_quantization(self._folder)),
             **self._probe,
@@ -163,18 +166,17 @@ class VllmEngine(Engine):
         seconds = time.perf_counter() - started
         whole = self._decoder.text(output.token_ids, request.reasoning_end)
         text, stopped = cut_at_stop(whole, request.sampling.stop, request.reasoning_end)
-        key = (request.benchmark, request.item, request.sample)
-        finish: Finish = "stop" if stopped else _finish(output.finish_reason)
+        reason = "stop" if stopped else output.finish_reason
+        finish: Finish = "stop" if reason == "stop" else "length" if reason == "length" else "error"
         why = f"vLLM ended it with '{output.finish_reason}'" if finish == "error" else None
         count = len(output.token_ids)
-        return Sample(*key, text, finish, count, prompt_tokens(request), seconds, error=why)
+        return Sample(*request_key(request), text, finish, count, prompt_tokens(request), seconds, error=why)
 
     async def _score(self, request: Request) -> Sample:
         started = time.perf_counter()
         found = await asyncio.gather(*(self._log_likelihood(*pair) for pair in request.scored or ()))
         seconds = time.perf_counter() - started
-        key = (request.benchmark, request.item, request.sample)
-        return Sample(*key, "", "stop", 0, prompt_tokens(request), seconds, logprobs=tuple(found))
+        return Sample(*request_key(request), "", "stop", 0, prompt_tokens(request), seconds, logprobs=tuple(found))
 
     async def _log_likelihood(self, context: tuple[int, ...], continuation: tuple[int, ...]) -> tuple[float, bool]:
         """(sum of log-probabilities, whether each token had rank 1) from the prompt's log-probabilities."""
@@ -219,11 +221,9 @@ def _prompt_maker() -> Callable[[list[int]], Any]:
 
 def sampling_params(request: Request, ends: list[int]) -> Any:
     """A request for vLLM, every value explicit. Stop strings go along only where no reasoning can come before them."""
-    from vllm.sampling_params import RequestOutputKind, SamplingParams
-
     s = request.sampling
     stop = list(s.stop) if request.reasoning_end is None else []
-    return SamplingParams(
+    return _params(
         n=1,
         max_tokens=s.max_tokens,
         temperature=s.temperature,
@@ -238,20 +238,18 @@ def sampling_params(request: Request, ends: list[int]) -> Any:
         stop_token_ids=ends,
         detokenize=bool(stop),  # vLLM needs its own text only to find them
         skip_special_tokens=True,
-        output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
 
 def _scoring_params() -> Any:
+    # 0: log-probabilities of the prompt's own tokens, no others
+    return _params(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
+
+
+def _params(**values: object) -> Any:
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-    return SamplingParams(
-        max_tokens=1,
-        temperature=0.0,
-        prompt_logprobs=0,  # the prompt's own tokens, no others
-        detokenize=False,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )
+    return SamplingParams(**values, output_kind=RequestOutputKind.FINAL_ONLY)
 
 
 def _engine_config(folder: Path, tokenizer: Path, arguments: Mapping[str, object], usage: Any) -> Any:
@@ -302,10 +300,6 @@ def _end_tokens(tokenizer: Any, model_config: Any) -> list[int]:
     return end_token_ids(tokenizer, declared)
 
 
-def _finish(reason: str | None) -> Finish:
-    return "stop" if reason == "stop" else "length" if reason == "length" else "error"
-
-
 def _quantization(config: Any, declared: Quantization | None) -> dict[str, Any] | None:
     """The quantization that vLLM loaded, beside what the checkpoint declares."""
     method = config.model_config.quantization
@@ -313,12 +307,6 @@ def _quantization(config: Any, declared: Quantization | None) -> dict[str, Any] 
         return None
     loaded = type(config.quant_config).__name__ if config.quant_config is not None else None
     return {**(declared or {}), "method": method, "loaded_as": loaded}
-
-
-def _cuda_versions(machine: nvml.Machine) -> dict[str, str | None] | None:
-    import torch
-
-    return {"cuda": torch.version.cuda, "driver": machine.driver} if torch.version.cuda is not None else None
 
 
 def _variables() -> dict[str, str | None]:
@@ -333,14 +321,6 @@ def _variables() -> dict[str, str | None]:
         for name, value in sorted(os.environ.items())
         if name.startswith("VLLM_")
     }
-
-
-def _beside(work: Callable[[Variant, Path], dict[str, Any]], variant: Variant, folder: Path) -> Future[dict[str, Any]]:
-    """Work begun in a thread of its own."""
-    pool = ThreadPoolExecutor(1)
-    future = pool.submit(work, variant, folder)
-    pool.shutdown(wait=False)
-    return future
 
 
 ENGINE = VllmEngine

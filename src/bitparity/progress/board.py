@@ -54,8 +54,6 @@ class Board:
 
     def __call__(self, event: Event) -> None:
         """Take an event in."""
-        if isinstance(event, events.TaskProgress):
-            return
         with self._lock:
             match event:
                 case events.RunEnded():

@@ -6,10 +6,10 @@ On its own host the lock tells whether it still runs, on another one the time si
 from __future__ import annotations
 
 import fcntl
-import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -82,18 +82,11 @@ def watch(path: Path) -> Iterator[Status]:
 
 def locked(path: Path) -> bool:
     """Whether a process of this host holds the run. Takes the lock for a moment only where nobody has it."""
-    try:
-        lock = os.open(path / ".lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # a file system without locks
-        return False
-    finally:
-        os.close(lock)
+    with suppress(OSError), (path / ".lock").open("rb") as lock:  # no file, or a file system without locks
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
     return False
 
 
