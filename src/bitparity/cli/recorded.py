@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from bitparity.report.gated import Withhold
 
 
-def grade(
-    run: RunDirectory,
-    unsafe_exec: UnsafeExec = False,
-) -> None:
+def grade(run: RunDirectory, unsafe_exec: UnsafeExec = False) -> None:
     """Grade all samples of a run again, and say which verdicts changed."""
     from bitparity.grading.passes import grade_run
     from bitparity.report.live import show_tasks

@@ -81,13 +81,7 @@ class PieceQueue:
     are the benchmarks whose answers are code that is run.
     """
 
-    def __init__(
-        self,
-        variant: str,
-        plan: VariantPlan,
-        lengths: Lengths,
-        tested: Container[str] = (),
-    ) -> None:
+    def __init__(self, variant: str, plan: VariantPlan, lengths: Lengths, tested: Container[str] = ()) -> None:
         self.variant = variant
         self.trials: deque[list[Piece]] = deque()  # to be computed apart from all else, each after an engine's death
         self._requests, self._chains, self._batches = plan.requests, plan.chains, plan.batches

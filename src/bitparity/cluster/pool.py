@@ -11,60 +11,52 @@ from bitparity.store.environment import Facts
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """A device is there, with nothing loaded."""
-
+class _OfDevice:
     device: str
+
+
+class Joined(_OfDevice):
+    """A device is there, with nothing loaded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(_OfDevice):
     """A device has loaded what it was told to, and runs `room` requests (or batches) at once."""
 
-    device: str
     facts: Facts
     room: int
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(_OfDevice):
     """Answers, in the order in which they ended."""
 
-    device: str
     samples: list[Sample]
 
 
 @dataclass(frozen=True, slots=True)
-class Computed:
+class Computed(_OfDevice):
     """The tokens that a device's engine has computed of a variant since it was loaded (`Engine.progress`)."""
 
-    device: str
     variant: str
     count: int
 
 
 @dataclass(frozen=True, slots=True)
-class Died:
+class _Failure(_OfDevice):
+    reason: str
+
+
+class Died(_Failure):
     """An engine died, while loading or later; the device can load again."""
 
-    device: str
-    reason: str
 
-
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(_Failure):
     """A device cannot run the variant that it was told to load, and would not the next time either."""
 
-    device: str
-    reason: str
 
-
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(_Failure):
     """A device is gone: its process or its host ended."""
-
-    device: str
-    reason: str
 
 
 Event = Joined | Loaded | Answered | Computed | Died | Refused | Lost

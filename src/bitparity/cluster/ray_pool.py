@@ -204,7 +204,7 @@ class RayPool:
         try:
             found = ray.get(ref)
         except RayError as error:
-            return self._lose(device, actor, _reason(error))
+            return self._lose(device, actor, " ".join(str(error).split())[:300])
         if actor.place is None:
             if found["bitparity"] != bitparity.__version__:
                 why = f"{found['host']} has bitparity {found['bitparity']}, this host {bitparity.__version__}"
@@ -279,8 +279,3 @@ class RayPool:
             ray.kill(actor.handle)
         self._actors.clear()
         self._waiting.clear()
-
-
-def _reason(error: RayError) -> str:
-    """Ray's message in one line."""
-    return " ".join(str(error).split())[:300]

@@ -100,13 +100,7 @@ class DeviceServer:
             self._work = None
 
     def _serve(
-        self,
-        name: str,
-        variant: Variant,
-        expected: Facts,
-        log: Path,
-        work: _Work,
-        before: threading.Thread | None,
+        self, name: str, variant: Variant, expected: Facts, log: Path, work: _Work, before: threading.Thread | None
     ) -> None:
         facts: Facts = {}
         if before is not None:

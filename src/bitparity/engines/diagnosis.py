@@ -45,10 +45,7 @@ _CAUSES = [
         r"|larger than the (available|maximum number of tokens that can be stored in)",
         _DEVICE_MEMORY,
     ),
-    (
-        r"DefaultCPUAllocator|MemoryError|Cannot allocate memory|can't allocate memory",
-        _MAIN_MEMORY,
-    ),
+    (r"DefaultCPUAllocator|MemoryError|Cannot allocate memory|can't allocate memory", _MAIN_MEMORY),
     (
         r"No CUDA GPUs are available|Found no NVIDIA driver|NVIDIA driver on your system|CUDA driver version",
         "The device cannot be used: check nvidia-smi, CUDA_VISIBLE_DEVICES and that torch fits the driver",

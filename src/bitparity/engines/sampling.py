@@ -95,7 +95,8 @@ class RowSampler(transformers.LogitsProcessor):  # type: ignore[misc]
         """Scores in which only the chosen token is possible (greedy rows keep theirs)."""
         for sampling, numbers in self._groups.items():
             live = [n for n in numbers if self._rows[n].finish is None]
-            if not live or (sampling.temperature == 0 and not _penalises(sampling)):
+            penalised = sampling.repetition_penalty != 1.0 or sampling.presence_penalty != 0.0
+            if not live or (sampling.temperature == 0 and not penalised):
                 continue
             part = self._penalised(scores[live].clone(), sampling, live)
             if sampling.temperature > 0:
@@ -126,10 +127,6 @@ class RowSampler(transformers.LogitsProcessor):  # type: ignore[misc]
 
 def _indices(tokens: set[int], like: Any) -> Any:
     return torch.tensor(sorted(tokens), device=like.device, dtype=torch.long)
-
-
-def _penalises(sampling: Sampling) -> bool:
-    return sampling.repetition_penalty != 1.0 or sampling.presence_penalty != 0.0
 
 
 def _narrowed(scores: Any, sampling: Sampling) -> Any:

@@ -8,16 +8,15 @@ Nothing of the checkpoint's generation_config but its end tokens has any influen
 from __future__ import annotations
 
 import inspect
-import platform
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitparity.engines.checks import failed, problem, prompt_tokens, versions
 from bitparity.engines.contract import Engine
-from bitparity.engines.decoding import Decoder, end_token_ids
+from bitparity.engines.decoding import Decoder
 from bitparity.errors import EngineError, UserInputError
 from bitparity.models.checkpoint import context_length, resolve_model, resolve_tokenizer
 from bitparity.models.identity import identity_of
@@ -60,7 +59,7 @@ class TransformersEngine(Engine):
     def __init__(self, variant: Variant) -> None:
         import transformers
 
-        from bitparity.engines.transformers_loading import choose_device, load_model, quantization_facts
+        from bitparity.engines import transformers_loading as loading
 
         spec = variant.engine
         self.check(spec)
@@ -68,9 +67,9 @@ class TransformersEngine(Engine):
         self._folder = resolve_model(variant)
         self._tokenizer = ModelTokenizer(resolve_tokenizer(variant), spec.trust_remote_code).tokenizer
         self._decoder = Decoder(self._tokenizer)
-        self._device = choose_device(spec.device)
-        self._model, self._loading = load_model(self._folder, spec, self._device)
-        self._ends = _take_generation_config(self._model, self._tokenizer)
+        self._device = loading.choose_device(spec.device)
+        self._model, self._loading = loading.load_model(self._folder, spec, self._device)
+        self._ends = loading.take_generation_config(self._model, self._tokenizer)
         self._max_length = spec.max_model_len or context_length(self._folder)
         self._batch_size = spec.batch_size
         self._ended = 0  # tokens of batches that have ended, and batches scored
@@ -79,21 +78,21 @@ class TransformersEngine(Engine):
         self._variant = variant
         self._vocabulary = self._model.get_input_embeddings().weight.shape[0]
         self._keeps_logits = "logits_to_keep" in inspect.signature(self._model.forward).parameters
-        self._quantization = quantization_facts(self._model, declared_quantization(self._folder))
+        self._quantization = loading.quantization_facts(self._model, declared_quantization(self._folder))
 
     def facts(self) -> dict[str, object]:
         """Versions, device, number types, quantization as loaded and probed, and the checkpoint's identity."""
         import torch
         import transformers
 
-        from bitparity.engines.transformers_loading import linear_kernels
+        from bitparity.engines.transformers_loading import device_name, linear_kernels
 
         return {
             "engine": "transformers",
             "version": transformers.__version__,
             "packages": versions("torch", "compressed-tensors", "tokenizers", "accelerate"),
             "device": str(self._device),
-            "device_name": _device_name(self._device),
+            "device_name": device_name(self._device),
             "threads": torch.get_num_threads() if self._device.type == "cpu" else None,
             "dtype": str(self._model.dtype).removeprefix("torch."),
             "quantization": self._quantization,
@@ -192,13 +191,12 @@ class TransformersEngine(Engine):
     def _left_padded(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Any]:
         import torch
 
-        width = max(map(len, prompts))
-        ids = torch.zeros(len(prompts), width, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = torch.tensor(prompt)
-            mask[row, width - len(prompt) :] = 1
-        return ids.to(self._device), mask.to(self._device)
+        rows = [torch.tensor(prompt, dtype=torch.long) for prompt in prompts]
+        ids, mask = (
+            torch.nn.utils.rnn.pad_sequence(each, batch_first=True, padding_side="left").to(self._device)
+            for each in (rows, list(map(torch.ones_like, rows)))
+        )
+        return ids, mask
 
     def _score(self, requests: Sequence[Request]) -> list[Sample]:
         """Log-likelihoods; choices that differ in their last token only share a row."""
@@ -214,15 +212,14 @@ class TransformersEngine(Engine):
         return samples
 
     def _log_likelihoods(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
-        inputs = list(dict.fromkeys((context + continuation)[:-1] for context, continuation in pairs))
-        members: dict[tuple[int, ...], list[int]] = {row: [] for row in inputs}
+        members: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
         for number, (context, continuation) in enumerate(pairs):
             members[(context + continuation)[:-1]].append(number)
+        inputs = list(members)
         results: dict[int, tuple[float, bool]] = {}
         for first in range(0, len(inputs), self._batch_size):
             chunk = inputs[first : first + self._batch_size]
-            numbers = [members[row] for row in chunk]
-            results |= self._score_rows(chunk, [[(n, pairs[n][1]) for n in row] for row in numbers])
+            results |= self._score_rows(chunk, [[(n, pairs[n][1]) for n in members[row]] for row in chunk])
             self._ended += 1
         return [results[number] for number in range(len(pairs))]
 
@@ -235,10 +232,7 @@ class TransformersEngine(Engine):
         """
         import torch
 
-        width = max(map(len, rows))
-        ids = torch.zeros(len(rows), width, dtype=torch.long)
-        for at, row in enumerate(rows):
-            ids[at, : len(row)] = torch.tensor(row)
+        ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
         spans = [max(len(c) for _, c in group) for group in wanted]
         needed = sorted({p for row, n in zip(rows, spans, strict=True) for p in range(len(row) - n, len(row))})
         place = {position: at for at, position in enumerate(needed)}
@@ -272,31 +266,6 @@ def _log_likelihood(logits: Any, continuation: Sequence[int]) -> tuple[float, bo
     scores = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
     chosen = scores.gather(1, target[:, None])
     return float(chosen.sum()), bool((scores.argmax(dim=-1) == target).all())
-
-
-def _take_generation_config(model: Any, tokenizer: Any) -> list[int]:
-    """The end tokens that the checkpoint declares; everything else in its generation_config is dropped.
-
-    transformers fills whatever a call leaves open from there: a temperature, a penalty, forced tokens.
-    """
-    import transformers
-
-    text_config = model.config.get_text_config()
-    declared = [model.generation_config.eos_token_id, getattr(text_config, "eos_token_id", None)]
-    model.generation_config = transformers.GenerationConfig()
-    return end_token_ids(tokenizer, declared)
-
-
-def _device_name(device: Any) -> str:
-    import torch
-
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 ENGINE = TransformersEngine

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import platform
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,11 @@ from typing import Any
 
 import torch
 from torch.nn import functional
+from transformers import AutoModelForCausalLM, CompressedTensorsConfig, GenerationConfig
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
 from bitparity.engines.checks import one_line
+from bitparity.engines.decoding import end_token_ids
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.models.quantization import Quantization, declared_quantization
 from bitparity.schema import EngineSpec
@@ -43,8 +47,6 @@ def load_model(folder: Path, spec: EngineSpec, device: torch.device) -> tuple[An
 
     Raises ModelError where a weight is missing, has another shape, or the quantization is unknown.
     """
-    from transformers import AutoModelForCausalLM
-
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             str(folder),
@@ -116,16 +118,12 @@ def _quantization_arguments(folder: Path) -> dict[str, object]:
     _check_known(folder, str(declared["method"]))
     if declared["method"] != "compressed-tensors":
         return {}
-    from transformers import CompressedTensorsConfig
-
     known = inspect.signature(CompressedTensorsConfig.__init__).parameters
     unpack = {"dequantize": True} if "dequantize" in known else {"run_compressed": False}
     return {"quantization_config": CompressedTensorsConfig(**unpack)}
 
 
 def _check_known(folder: Path, method: str) -> None:
-    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
-
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     in_config = "quantization_config" in config or "compression_config" in config
     if not in_config or method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
@@ -147,6 +145,28 @@ def _check_complete(folder: Path, info: dict[str, Any]) -> None:
             f"the model in {folder} has {len(scales)} quantization tensors that would not be used, like "
             f"{scales[0]}; config.json lacks its quantization_config, or transformers is too old for it"
         )
+
+
+def take_generation_config(model: Any, tokenizer: Any) -> list[int]:
+    """The end tokens that the checkpoint declares; everything else in its generation_config is dropped.
+
+    transformers fills whatever a call leaves open from there: a temperature, a penalty, forced tokens.
+    """
+    text_config = model.config.get_text_config()
+    declared = [model.generation_config.eos_token_id, getattr(text_config, "eos_token_id", None)]
+    model.generation_config = GenerationConfig()
+    return end_token_ids(tokenizer, declared)
+
+
+def device_name(device: torch.device) -> str:
+    """The name of the GPU, or of the processor."""
+    if device.type == "cuda":
+        return str(torch.cuda.getdevice_name(device))
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def quantization_facts(model: Any, declared: Quantization | None) -> dict[str, Any] | None:

@@ -23,10 +23,9 @@ from bitparity.records import Sample
 LOADING, GENERATING, GRADING = "loading", "generating", "grading"  # phases with a meaning; all others are only shown
 
 
+@dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened in a run."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,6 @@ class RunStarted(Event):
     path: Path
 
 
-@dataclass(frozen=True, slots=True)
 class RunEnded(Event):
     """Nothing runs any more, whether the run is complete or broken off."""
 
