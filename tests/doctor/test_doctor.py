@@ -31,7 +31,7 @@ from doubles import (
 from support import Cli, replay_study, write_yaml
 
 from bitparity.doctor.checkpoints import find_checkpoint
-from bitparity.doctor.host import Disk, all_disks, disk_of, this_host
+from bitparity.doctor.host import Disk, Host, all_disks, disk_of
 from bitparity.doctor.hub import Hub
 from bitparity.errors import EngineError
 from bitparity.hardware.nvml import read
@@ -766,7 +766,7 @@ def test_where_the_hub_s_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_this_host_can_be_looked_at() -> None:
-    found = this_host()
+    found = Host()
     assert found.machine().problem or found.machine().gpus
     assert found.version("pytest")
     assert found.vllm_variables is None or "VLLM_LOGGING_LEVEL" in found.vllm_variables

@@ -17,7 +17,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from bitparity.benchmarks.contract import Benchmark, Facts
 from bitparity.benchmarks.inside import codec
@@ -26,9 +26,6 @@ from bitparity.records import Completion, Grade, Item, Status
 from bitparity.sandbox.contract import Ended, Limits, Sandbox, Verdict
 from bitparity.sandbox.gate import rerun_alone
 from bitparity.sandbox.levels import open_sandbox
-
-if TYPE_CHECKING:
-    pass
 
 MAX_TESTS_BYTES = 1 << 29  # of one problem's tests, unpacked; the largest published are far smaller
 STATUS: dict[Verdict, Status] = {"no_code": "no_answer", "infrastructure_error": "infrastructure_error"}

@@ -16,6 +16,7 @@ from typing import ClassVar
 from bitparity.benchmarks.answers import final_letter
 from bitparity.benchmarks.contract import Facts, Info, Source
 from bitparity.benchmarks.dataset import Row, content_hash
+from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.records import Completion, Grade, Item, Prompt
 
@@ -24,21 +25,10 @@ ORDER_SEED = 0  # part of the exam: another seed is another exam
 CHOICES = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
 
 # openai/simple-evals at 83ed764, common.py, QUERY_TEMPLATE_MULTICHOICE
-CHAT_PROMPT = """\
-Answer the following multiple choice question. The last line of your response should be of the following format: \
-'Answer: $LETTER' (without quotes) where LETTER is one of ABCD. Think step by step before answering.
-
-{question}
-
-A) {A}
-B) {B}
-C) {C}
-D) {D}"""
+CHAT_PROMPT = packaged_prompt("gpqa_diamond_chat.txt")
 
 # lm_eval/tasks/gpqa/zeroshot/_gpqa_zeroshot_yaml at 0.4.13
-LM_EVAL_PROMPT = (
-    "What is the correct answer to this question:{question}\nChoices:\n(A) {A}\n(B) {B}\n(C) {C}\n(D) {D}\nAnswer:"
-)
+LM_EVAL_PROMPT = packaged_prompt("gpqa_diamond_lm_eval.txt")
 
 
 class GpqaDiamond(RowsBenchmark):

@@ -22,17 +22,13 @@ from bitparity.benchmarks.contract import Info, JudgeSettings, Settings, Source
 from bitparity.benchmarks.dataset import Row, content_hash
 from bitparity.benchmarks.judging import JUDGE_PROMPT, METRIC, judge_prompt
 from bitparity.benchmarks.mathematics import equal, is_whole, math_verify_equal
+from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.errors import DataError
 from bitparity.records import Completion, Grade, Item, Prompt
 
 # centerforaisafety/hle at 67b3251, hle_eval/run_model_predictions.py, SYSTEM_PROMPT: one for all questions
-SYSTEM_PROMPT = (
-    "Your response should be in the following format:\n"
-    "Explanation: {your explanation for your answer choice}\n"
-    "Answer: {your chosen answer}\n"
-    "Confidence: {your confidence score between 0% and 100% for your answer}"
-)
+SYSTEM_PROMPT = packaged_prompt("hle_system.txt")
 TYPES = ("exactMatch", "multipleChoice")
 MOST_WORDS = 6  # an answer of more words is compared as text alone
 

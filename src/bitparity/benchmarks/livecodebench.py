@@ -38,8 +38,10 @@ from bitparity.benchmarks.code import (
     verdict_of,
 )
 from bitparity.benchmarks.contract import Info, Settings, Source
+from bitparity.benchmarks.data_files import data_file
 from bitparity.benchmarks.dataset import hub_file
 from bitparity.benchmarks.inside import source as inside
+from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.errors import DataError
 from bitparity.records import Completion, Item, Prompt
 from bitparity.sandbox.contract import Limits, Verdict
@@ -52,30 +54,8 @@ FIELDS = (
     *("starter_code", "difficulty", "public_test_cases", "private_test_cases", "metadata"),
 )
 
-# By question id or, for LeetCode, title: ERRATA.md at commit 6ebcdda4d51ed492e89fd8cad60defa912465309
-_ERRATA = {
-    "several answers are right, one is accepted": (
-        "abc311_c abc326_d abc327_b abc333_e abc343_e abc362_c find-words-containing-character find-the-peaks "
-        "generate-binary-strings-without-adjacent-zeros"
-    ),
-    "interactive": "abc337_e abc355_e",
-    "wrong or impossible tests": "abc350_c apply-operations-to-make-string-empty most-frequent-ids",
-}
-KNOWN_BAD = {name: reason for reason, names in _ERRATA.items() for name in names.split()}
-
-SYSTEM = (
-    "You are an expert Python programmer. You will be given a question (problem specification) and will generate a "
-    "correct Python program that matches the specification and passes all tests. You will NOT return anything except "
-    "for the program."
-)
-WITH_STARTER = (
-    "You will use the following starter code to write the solution to the problem and enclose your code within "
-    "delimiters."
-)
-WITHOUT_STARTER = (
-    "Read the inputs from stdin solve the problem and write the answer to stdout (do not directly test on the sample "
-    "inputs). Enclose your code within delimiters as follows."
-)
+KNOWN_BAD = data_file("livecodebench_errata.toml", dict[str, str])
+SYSTEM = packaged_prompt("livecodebench_system.txt")
 MEMORY_MB = 4096  # upstream sets no limit; contests give 256 to 1,024 MB to compiled programs
 
 
@@ -285,12 +265,9 @@ def _row(raw: bytes, where: str) -> dict[str, str]:
 
 def prompt(row: Mapping[str, str]) -> Prompt:
     """Upstream's chat prompt."""
-    starter = row["starter_code"]
-    rule, fenced = (WITH_STARTER, starter) if starter else (WITHOUT_STARTER, "# YOUR CODE HERE")
-    asked = (
-        f"### Question:\n{row['question_content']}\n\n### Format: {rule}\n```python\n{fenced}\n```\n\n"
-        "### Answer: (use the provided format with backticks)\n\n"
-    )
+    kind = "starter" if row["starter_code"] else "stdin"
+    template = packaged_prompt(f"livecodebench_{kind}.txt")
+    asked = template.format(question=row["question_content"], starter=row["starter_code"])
     return Prompt(messages=({"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}))
 
 

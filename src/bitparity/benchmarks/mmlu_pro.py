@@ -17,6 +17,7 @@ from typing import ClassVar
 from bitparity.benchmarks.answers import final_letter
 from bitparity.benchmarks.contract import Facts, Info, Source
 from bitparity.benchmarks.dataset import Row, load_rows
+from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.errors import DataError
 from bitparity.records import Completion, Grade, Item, Message, Prompt
@@ -28,17 +29,10 @@ FEWSHOT_FIELDS = {"question": (str,), "options": (list,), "cot_content": (str,),
 
 # The zero-shot prompt of the data set's authors: TIGER-AI-Lab/MMLU-Pro at 11a4b34,
 # evaluate_gemini_3-1_pro_0shot.py, build_prompt and format_example
-CHAT_PROMPT = (
-    "The following is a multiple choice question (with answer) about {category}. Think step by step and then "
-    'output the answer in the format of "The answer is (X)" at the end.\n\n'
-    "Question: {question}\nOptions: {options}Answer: "
-)
+CHAT_PROMPT = packaged_prompt("mmlu_pro_chat.txt")
 
 # lm_eval/tasks/mmlu_pro at 0.4.13: _default_template_yaml, utils.py, the 14 task files
-DESCRIPTION = (
-    "The following are multiple choice questions (with answers) about {category}. Think step by step and then "
-    'finish your answer with "the answer is (X)" where X is the correct letter choice.\n'
-)
+DESCRIPTION = packaged_prompt("mmlu_pro_lm_eval.txt")
 STEP_BY_STEP = "A: Let's think step by step. "
 LM_EVAL_ANSWER = re.compile(r"answer is \(?([ABCDEFGHIJ])\)?")
 

@@ -49,7 +49,6 @@ from bitparity.sandbox.levels import open_sandbox
 from bitparity.sandbox.warm import WarmWorker
 from bitparity.schema import BenchmarkSpec
 
-GIVEN = ("13.6", "62.1", "76.3")
 SIZES = {"test": (65, 288), "validation": (15, 50)}  # problems, scored steps
 PRELOAD = ("numpy", "scipy", "scipy.linalg", "scipy.integrate", "scipy.optimize", "scipy.sparse.linalg", "sympy")
 MEMORY_MB = 8192
@@ -95,7 +94,7 @@ class Problem(BaseModel):
     @property
     def scored(self) -> int:
         """The number of steps that are asked."""
-        return sum(step.step_number not in GIVEN for step in self.sub_steps)
+        return sum(step.step_number not in env.GIVEN_STEPS for step in self.sub_steps)
 
 
 class Described(TypedDict):
@@ -160,7 +159,7 @@ class SciCode(CodeBenchmark):
         after: str | None = None
         for number, step in enumerate(problem.sub_steps):
             told = {"prompt": step.step_description_prompt, "background": step.step_background or ""}
-            given = self._given(step.step_number) if step.step_number in GIVEN else None
+            given = self._given(step.step_number) if step.step_number in env.GIVEN_STEPS else None
             if given is None:
                 about = {
                     "name": problem.problem_name or problem.problem_id,
@@ -383,7 +382,7 @@ def _checked(row: Row, where: str) -> Problem:
         field = ".".join(map(str, first["loc"]))
         raise DataError(f"{where}: {field}: {first['msg']}; is this SciCode's data?") from None
     for step in problem.sub_steps:
-        if step.step_number not in GIVEN and not step.test_cases:
+        if step.step_number not in env.GIVEN_STEPS and not step.test_cases:
             raise DataError(f"{where}: step {step.step_number} has no test_cases; is this SciCode's data?")
     return problem
 

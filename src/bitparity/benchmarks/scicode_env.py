@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bitparity.benchmarks.contract import Facts, Source
+from bitparity.benchmarks.data_files import data_file
 from bitparity.benchmarks.dataset import file_sha256, hub_file
 from bitparity.errors import DataError, MissingDependencyError, UnavailableError
 
@@ -27,21 +28,7 @@ TARGETS_BYTES = 1_049_345_865
 TARGETS_SHA256 = "48b0272a88b17dbd29777c217e1b4fb2b019b92e11cc2add847409db9541b890"
 TARGETS_MIRROR = Source("Srimadh/Scicode-test-data-h5", "train", "main")  # pinned by size and hash
 UPSTREAM = "https://raw.githubusercontent.com/scicode-bench/SciCode"
-# step: (path at a commit of upstream's repository, SHA-256)
-GIVEN_STEPS = {
-    "13.6": (
-        "cea505309e6650c806718f2bfb4385366a96c590/eval/data/13.6.txt",
-        "795a2b57c2d9bb12ca4eaf16d6b8e1f202015a89a886628858abf42a1b18a94e",
-    ),
-    "62.1": (
-        "4b6926b639324e269b1b61180d57b5eb288b4a74/integration/inspection_ai/data/62.1.txt",
-        "bc9931d88a7d5950091b72a996a25b8be6c936fd136b01005e22c3d45b0008a2",
-    ),
-    "76.3": (
-        "cea505309e6650c806718f2bfb4385366a96c590/eval/data/76.3.txt",
-        "4758300d96ea726cdc0fbf749f1bc437030d2a3e8b43bde232ecdeaf636cd367",
-    ),
-}
+GIVEN_STEPS = data_file("scicode_given.toml", dict[str, dict[str, str]])
 SETUP = "python -m bitparity.benchmarks.scicode_env"
 _VERSIONS = (
     "import json, h5py, matplotlib, numpy, scipy, sympy, sys; print(json.dumps({'python': sys.version.split()[0], "
@@ -128,7 +115,7 @@ def given_step(number: str, places: Sequence[Path | None]) -> str:
         path = place and place / f"{number}.txt"
         if path and path.is_file():
             raw = path.read_bytes()
-            if hashlib.sha256(raw).hexdigest() != GIVEN_STEPS[number][1]:
+            if hashlib.sha256(raw).hexdigest() != GIVEN_STEPS[number]["sha256"]:
                 raise UnavailableError(f"{path} is not the given step {number} as the authors published it")
             return raw.decode("utf-8")
     raise UnavailableError(
@@ -147,8 +134,8 @@ def set_up() -> None:
         _run([sys.executable, "-m", "venv", str(place / "env")])
         _run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES])
     print(f"interpreter: {python} {check_interpreter(python)}")
-    for number, (path, _) in GIVEN_STEPS.items():
-        _fetch_step(place / f"{number}.txt", f"{UPSTREAM}/{path}")
+    for number, published in GIVEN_STEPS.items():
+        _fetch_step(place / f"{number}.txt", f"{UPSTREAM}/{published['path']}")
         given_step(number, [])
         print(f"given step: {place / number}.txt")
     found = targets(None)

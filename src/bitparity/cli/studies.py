@@ -88,12 +88,12 @@ def merge(
 def doctor(study: StudyFile, out: Out = None, limit: Limit = None) -> None:
     """Look at this host before an hour is lost: device, memory, kernels, disks, hub, budgets. Exit code 3: errors."""
     from bitparity.doctor.examine import examine
-    from bitparity.doctor.host import this_host
+    from bitparity.doctor.host import Host
     from bitparity.study.resolve import load_study
 
     resolved = load_study(study, limit)
     failed = False
-    for finding in examine(resolved, this_host(), out or Path("artifacts") / resolved.name):
+    for finding in examine(resolved, Host(), out or Path("artifacts") / resolved.name):
         failed |= finding.level == "error"
         print(f"{finding.level:8} {finding.topic}: {finding.message}", flush=True)
         if finding.remedy:

@@ -102,6 +102,10 @@ def _width(dtype: str | None) -> int:
     return 4 if dtype in ("float32", "float") else 2
 
 
+Checkpoints = Mapping[str, Checkpoint]
+"""The checkpoints that are loaded on this host, by variant."""
+
+
 def find_checkpoint(variant: Variant, hub: Hub, online: bool) -> Checkpoint:
     """A variant's checkpoint: a local folder, one in the hub's cache, or, where it is `online`, the hub's word."""
     place = Path(variant.model)
@@ -144,7 +148,7 @@ def unknown_remedy(variant: Variant) -> str:
     return "let this host reach the hub, or give a folder"
 
 
-def check_folders(checkpoints: Mapping[str, Checkpoint]) -> Iterator[Finding]:
+def check_folders(checkpoints: Checkpoints) -> Iterator[Finding]:
     """Checkpoints on this host that are broken or not whole."""
     for name, checkpoint in checkpoints.items():
         if checkpoint.problem is not None:
@@ -152,7 +156,7 @@ def check_folders(checkpoints: Mapping[str, Checkpoint]) -> Iterator[Finding]:
             yield Topic(f"model {name}").error(checkpoint.problem, remedy)
 
 
-def check_remote_code(study: Study, checkpoints: Mapping[str, Checkpoint]) -> Iterator[Finding]:
+def check_remote_code(study: Study, checkpoints: Checkpoints) -> Iterator[Finding]:
     """Code that comes with a checkpoint."""
     for name, variant in study.variants.items():
         topic = Topic(f"model {name}")

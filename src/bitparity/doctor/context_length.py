@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from bitparity.doctor.checkpoints import Checkpoint
+from bitparity.doctor.checkpoints import Checkpoint, Checkpoints
 from bitparity.doctor.findings import Finding, Topic
 from bitparity.doctor.vllm import VLLM
 from bitparity.engines.registry import engine_of
@@ -21,7 +21,7 @@ def context_of(variant: Variant, checkpoint: Checkpoint | None, served: Mapping[
     return min((length for length in (variant.engine.max_model_len or own, told) if length), default=None)
 
 
-def check_lengths(study: Study, checkpoints: Mapping[str, Checkpoint], environ: Mapping[str, str]) -> Iterator[Finding]:
+def check_lengths(study: Study, checkpoints: Checkpoints, environ: Mapping[str, str]) -> Iterator[Finding]:
     """A `max_model_len` above the model's own limit, with which vLLM refuses to start."""
     for name, variant in study.variants.items():
         asked = variant.engine.max_model_len

@@ -6,11 +6,11 @@ hub) is said to be unknown. Each line is ok, a warning, or an error with its rem
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from bitparity.doctor import context_length, devices, disks, hub_access, prompts, software
-from bitparity.doctor.checkpoints import Checkpoint, check_folders, check_remote_code, find_checkpoint
+from bitparity.doctor.checkpoints import Checkpoint, Checkpoints, check_folders, check_remote_code, find_checkpoint
 from bitparity.doctor.findings import Finding
 from bitparity.doctor.host import Host
 from bitparity.doctor.hub import Hub
@@ -58,7 +58,7 @@ def examine(study: Study, host: Host, out: Path) -> Iterator[Finding]:
     yield from software.check_sandbox(study)
 
 
-def _tokenizer_folder(study: Study, checkpoints: Mapping[str, Checkpoint], hub: Hub, online: bool) -> Path | None:
+def _tokenizer_folder(study: Study, checkpoints: Checkpoints, hub: Hub, online: bool) -> Path | None:
     """The folder of the baseline's tokenizer, or of its configuration alone where no more is here."""
     own = study.variants[study.baseline].tokenizer
     if own is None:
@@ -68,7 +68,7 @@ def _tokenizer_folder(study: Study, checkpoints: Mapping[str, Checkpoint], hub: 
     return hub.cached(own, "model", None) or (hub.small_files(own, None) if online else None)
 
 
-def _check_devices(study: Study, host: Host, checkpoints: Mapping[str, Checkpoint]) -> Iterator[Finding]:
+def _check_devices(study: Study, host: Host, checkpoints: Checkpoints) -> Iterator[Finding]:
     """Device, memory and kernels of the variants that compute here."""
     specs = {name: study.variants[name].engine for name in checkpoints if not study.variants[name].control}
     on_gpu = {name: spec for name, spec in specs.items() if devices.takes_gpu(spec, host)}

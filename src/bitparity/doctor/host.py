@@ -1,4 +1,4 @@
-"""The host that is looked at: environment, devices, disks, packages, hub. `this_host` is the real one."""
+"""The host that is looked at: environment, devices, disks, packages, hub."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bitparity.doctor.hub import Hub
@@ -33,44 +33,6 @@ class Disk:
     def key(self) -> int | str:
         """The number of the file system, which may be mounted at several places; the place where it is not known."""
         return self.mount if self.device is None else self.device
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """Everything that the checks need to know of a host. Tests make hosts that are not here.
-
-    `disk` gives the file system of a path that may not exist yet, `disks` all file systems that could hold files, and
-    `is_folder` is true for a path that is a folder already. `version` gives an installed package's version,
-    `vllm_variables` are the environment variables that the installed vLLM knows (None without vLLM), and `torch_cuda`
-    is the CUDA version torch is built for (None: none). `serves` asks a variant's server what it is.
-    """
-
-    environ: Mapping[str, str]
-    machine: Callable[[], Machine]
-    disk: Callable[[Path], Disk]
-    is_folder: Callable[[Path], bool]
-    disks: Callable[[], list[Disk]]
-    version: Callable[[str], str | None]
-    vllm_variables: frozenset[str] | None
-    torch_cuda: tuple[int, int] | None
-    hub: Hub
-    serves: Callable[[Variant], Mapping[str, object]]
-
-
-def this_host() -> Host:
-    """The host that this runs on; nothing heavy is imported."""
-    return Host(
-        environ=os.environ,
-        machine=read_machine,
-        disk=disk_of,
-        is_folder=is_folder,
-        disks=all_disks,
-        version=lambda package: versions(package)[package],
-        vllm_variables=_vllm_variables(),
-        torch_cuda=_torch_cuda(),
-        hub=Hub(),
-        serves=_serves,
-    )
 
 
 def disk_of(path: Path) -> Disk:
@@ -168,3 +130,30 @@ def _serves(variant: Variant) -> Mapping[str, object]:
     from bitparity.engines.openai_engine import about_server
 
     return asyncio.run(about_server(variant))
+
+
+def _version(package: str) -> str | None:
+    return versions(package)[package]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Everything that the checks need to know of a host: by default this one. Tests make hosts that are not here.
+
+    `disk` gives the file system of a path that may not exist yet, `disks` all file systems that could hold files, and
+    `is_folder` is true for a path that is a folder already. `version` gives an installed package's version,
+    `vllm_variables` are the environment variables that the installed vLLM knows (None without vLLM), and `torch_cuda`
+    is the CUDA version torch is built for (None: none). `serves` asks a variant's server what it is. Nothing heavy is
+    imported.
+    """
+
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    machine: Callable[[], Machine] = read_machine
+    disk: Callable[[Path], Disk] = disk_of
+    is_folder: Callable[[Path], bool] = is_folder
+    disks: Callable[[], list[Disk]] = all_disks
+    version: Callable[[str], str | None] = _version
+    vllm_variables: frozenset[str] | None = field(default_factory=_vllm_variables)
+    torch_cuda: tuple[int, int] | None = field(default_factory=_torch_cuda)
+    hub: Hub = field(default_factory=Hub)
+    serves: Callable[[Variant], Mapping[str, object]] = _serves

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bitparity.benchmarks.contract import Source
 from bitparity.benchmarks.registry import benchmark_class
-from bitparity.doctor.checkpoints import Checkpoint
+from bitparity.doctor.checkpoints import Checkpoints
 from bitparity.doctor.findings import Finding, Topic
 from bitparity.doctor.hub import NO_ANSWER, NOT_INSTALLED, Hub, Kind
 from bitparity.engines.registry import engine_of
@@ -43,7 +43,7 @@ class Need(NamedTuple):
         return f"{self.kind} {self.repo} ({self.user})"
 
 
-def needs_of(study: Study, checkpoints: Mapping[str, Checkpoint]) -> Iterator[Need]:
+def needs_of(study: Study, checkpoints: Checkpoints) -> Iterator[Need]:
     """All that the hub must give, each repository at a revision once; checkpoints that are here whole are left out."""
     loaded = {(v.model, v.revision): name for name, v in study.variants.items() if _loads(study, name)}
     missing = {key: checkpoints[name].missing for key, name in loaded.items() if name in checkpoints}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bitparity.benchmarks.registry import benchmark_class
-from bitparity.doctor.checkpoints import Checkpoint
+from bitparity.doctor.checkpoints import Checkpoint, Checkpoints
 from bitparity.doctor.findings import Finding, Topic
 from bitparity.doctor.hub_access import hub_source
 from bitparity.doctor.thinking import switch_off, tags_of, thinking
@@ -24,6 +24,7 @@ SMALL_BUDGET = 16_384
 SHORT_PROMPT = 1024  # tokens: many a question with its options and instructions takes more
 LONG_PROMPT = 2048  # tokens, where the prompts are not counted
 Part = Literal["tokenizer", "data", "length"]
+Contexts = Mapping[str, int | None]  # the longest sequence of each variant in tokens; None where it is not known
 
 
 def longest_sequence(study: Study) -> int:
@@ -31,9 +32,7 @@ def longest_sequence(study: Study) -> int:
     return max(spec.protocol.max_tokens for spec in study.benchmarks) + LONG_PROMPT
 
 
-def check_budgets(
-    study: Study, folder: Path | None, checkpoints: Mapping[str, Checkpoint], contexts: Mapping[str, int | None]
-) -> Iterator[Finding]:
+def check_budgets(study: Study, folder: Path | None, checkpoints: Checkpoints, contexts: Contexts) -> Iterator[Finding]:
     """Each benchmark's token budget against the contexts and against what a thinking model needs.
 
     `folder` holds the tokenizer that makes the exam's prompts, None where it is not here.
@@ -46,7 +45,7 @@ def check_budgets(
         yield from faults or [topic.ok(f"{spec.protocol.max_tokens:,} tokens an answer")]
 
 
-def _too_long(topic: Topic, spec: BenchmarkSpec, contexts: Mapping[str, int | None]) -> Iterator[Finding]:
+def _too_long(topic: Topic, spec: BenchmarkSpec, contexts: Contexts) -> Iterator[Finding]:
     budget = spec.protocol.max_tokens
     remedy = "raise max_model_len (up to what the model allows; a server's where it is started) or lower max_tokens"
     for name, context in contexts.items():
@@ -91,7 +90,7 @@ def _room_to_think(topic: Topic, budget: int) -> Iterator[Finding]:
         yield topic.warning(f"{message}: hard questions would be cut off", remedy)
 
 
-def check_prompts(study: Study, folder: Path | None, contexts: Mapping[str, int | None]) -> Iterator[Finding]:
+def check_prompts(study: Study, folder: Path | None, contexts: Contexts) -> Iterator[Finding]:
     """The prompts of each benchmark whose data is here, in the baseline's tokens, with their budget."""
     if folder is None or not any((folder / n).exists() for n in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         return
@@ -106,9 +105,7 @@ def check_prompts(study: Study, folder: Path | None, contexts: Mapping[str, int 
         yield from _exam(Topic(f"prompts of {spec.name}"), spec, renderer, contexts)
 
 
-def _exam(
-    topic: Topic, spec: BenchmarkSpec, renderer: Renderer, contexts: Mapping[str, int | None]
-) -> Iterator[Finding]:
+def _exam(topic: Topic, spec: BenchmarkSpec, renderer: Renderer, contexts: Contexts) -> Iterator[Finding]:
     part: Part = "data"  # each part that can fail has its own remedy
     try:
         exam = build_exam(spec, renderer)

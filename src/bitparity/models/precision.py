@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from importlib import resources
 
 UNQUANTIZED = "unquantized"
-_FOUR_BITS = {"INT4", "NVFP4", "MXFP4"}
-
-# The number type that a word promises for what is not quantized.
-_TYPES = {"bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16", "fp32": "float32"}
-
-# The precisions of weights that a word may mean; the 4 bits of bitsandbytes, NF4 or FP4, count as INT4.
-_PRECISIONS = {
-    **{word: {word.upper()} for word in ("nvfp4", "mxfp4", "mxfp8", "int8", "int4")},
-    "nf4": {"INT4"},
-    "fp4": {"NVFP4", "MXFP4"},
-    "fp8": {"FP8", "MXFP8"},
-    "w8a8": {"FP8", "INT8"},
-    "w8a16": {"FP8", "INT8"},
-    "w4a16": _FOUR_BITS,
-    "w4a8": {"INT4"},
-    "w4a4": _FOUR_BITS,
-    "4bit": _FOUR_BITS,
-    "8bit": {"INT8", "FP8", "MXFP8"},
-    "awq": {"INT4", "INT8"},
-    "gptq": {"INT2", "INT3", "INT4", "INT8"},
-    "bnb": {"INT4", "INT8"},
-    **{word: {UNQUANTIZED} for word in _TYPES},
-}
+_TABLE = tomllib.loads((resources.files(__package__) / "precision_words.toml").read_text(encoding="utf-8"))
+_PRECISIONS = {word: set(meant) for word, meant in _TABLE["precisions"].items()}
+_TYPES: dict[str, str] = _TABLE["types"]
 _GGUF = r"i?q([2-8])_(?:k(?:_[a-z]+)?|[01]|xx?s|[sm]|nl)"  # llama.cpp's names, like Q4_K_M, Q8_0 and IQ4_XS
 # `fp8-kv` and `kv-cache-fp8` speak of the key-value cache, not of the weights
 _CACHE = re.compile(r"(?:fp8|int8|nvfp4|fp4)[-_]?kv(?:[-_]?cache)?|kv(?:[-_]?cache)?[-_]?(?:fp8|int8|nvfp4|fp4)")

@@ -14,13 +14,13 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from bitparity.errors import SandboxError
 from bitparity.sandbox import cgroup, interpreter, privileges, proof, rlimits, seccomp, supervise
-from bitparity.sandbox.contract import DEFAULT, Ended, Limits, Sandbox
+from bitparity.sandbox.contract import DEFAULT, Ended, Files, Limits
 from bitparity.sandbox.gate import GATE
 from bitparity.sandbox.tree import files_in
 
@@ -46,7 +46,7 @@ def environment(python: str) -> dict[str, str]:
     }
 
 
-class Bubblewrap(Sandbox):
+class Bubblewrap(proof.ProvenSandbox):
     """One fresh bubblewrap for each program."""
 
     level = "bubblewrap"
@@ -74,9 +74,7 @@ class Bubblewrap(Sandbox):
             "cgroup": "delegated" if self._groups else "none: limits are watched from outside",
         }
 
-    def run(
-        self, files: Mapping[str, bytes], argv: Sequence[str], stdin: bytes = b"", limits: Limits = DEFAULT
-    ) -> Ended:
+    def run(self, files: Files, argv: Sequence[str], stdin: bytes = b"", limits: Limits = DEFAULT) -> Ended:
         """One program in a fresh sandbox; see the contract."""
         with GATE.beside_others(), contextlib.ExitStack() as stack:
             of = stack.enter_context(cgroup.group(self._groups, limits))
@@ -98,18 +96,8 @@ class Bubblewrap(Sandbox):
                 return replace(ended, end="memory_limit")
             return ended
 
-    def self_test(self) -> None:
-        """Raises SandboxError where a program gets out, or none runs."""
-        proof.prove(self, self._view.shown)
-
-    def close(self) -> None:
-        """Closes the namespace that was prepared for root."""
-        if self._namespace is not None:
-            os.close(self._namespace)
-            self._namespace = None
-
     def command(
-        self, files: Mapping[str, bytes], argv: Sequence[str], limits: Limits, stack: contextlib.ExitStack
+        self, files: Files, argv: Sequence[str], limits: Limits, stack: contextlib.ExitStack
     ) -> tuple[list[str], list[int]]:
         """One program's command line and the descriptors it reads; `stack` closes these."""
         passed = _Passed(stack)
@@ -211,7 +199,7 @@ def _box(limits: Limits, view: interpreter.View) -> list[str]:
     return options
 
 
-def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_files(folder: Path, files: Files) -> None:
     """Write a program's files; raises ValueError where a name leads out of the folder."""
     for name, content in files.items():
         path = folder / inside(name)

@@ -10,19 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-Verdict = Literal[
-    "pass",
-    "wrong_answer",
-    "runtime_error",
-    "time_limit",
-    "memory_limit",
-    "output_limit",
-    "no_code",
-    "infrastructure_error",
-]
-"""The verdict of a test of model-written code; `infrastructure_error` is never the program's fault and never scored."""
+Fault = Literal["runtime_error", "time_limit", "memory_limit", "output_limit", "infrastructure_error"]
+"""How a program failed; `infrastructure_error` is never its own fault and never scored."""
 
-End = Literal["exit", "runtime_error", "time_limit", "memory_limit", "output_limit", "infrastructure_error"]
+End = Literal["exit"] | Fault
+Verdict = Literal["pass", "wrong_answer", "no_code"] | Fault
+"""The verdict of a test of model-written code."""
+
+Files = Mapping[str, bytes]
+"""The files of a program: content by path in its working directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +80,7 @@ class Sandbox(ABC):
     python: str
 
     @abstractmethod
-    def run(
-        self, files: Mapping[str, bytes], argv: Sequence[str], stdin: bytes = b"", limits: Limits = DEFAULT
-    ) -> Ended:
+    def run(self, files: Files, argv: Sequence[str], stdin: bytes = b"", limits: Limits = DEFAULT) -> Ended:
         """One program in a fresh sandbox; `files` appear in its working directory. Never raises for the program."""
 
     @abstractmethod

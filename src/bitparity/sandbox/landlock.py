@@ -13,12 +13,12 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bitparity.errors import SandboxError
 from bitparity.sandbox import _confine, bubblewrap, interpreter, privileges, proof, rlimits, seccomp, supervise
-from bitparity.sandbox.contract import DEFAULT, Ended, Limits, Sandbox
+from bitparity.sandbox.contract import DEFAULT, Ended, Files, Limits
 from bitparity.sandbox.gate import GATE
 
 _NEEDED_VERSION = 3  # before it, a file that may be read can be cut to nothing
@@ -27,7 +27,7 @@ _OWN_PID = 0x5EAF00D5  # stands in the filter for the program's process id, whic
 _MOST_LOOKED_AT = 20_000
 
 
-class Landlock(Sandbox):
+class Landlock(proof.ProvenSandbox):
     """One program at a time in a folder of its own, held by Landlock and seccomp."""
 
     level = "landlock"
@@ -58,15 +58,7 @@ class Landlock(Sandbox):
         except SandboxError:
             return [], None, privileges.UNPRIVILEGED  # enough where the interpreter is open to everybody
 
-    def close(self) -> None:
-        """Closes the namespace that was prepared for root."""
-        if self._namespace is not None:
-            os.close(self._namespace)
-            self._namespace = None
-
-    def run(
-        self, files: Mapping[str, bytes], argv: Sequence[str], stdin: bytes = b"", limits: Limits = DEFAULT
-    ) -> Ended:
+    def run(self, files: Files, argv: Sequence[str], stdin: bytes = b"", limits: Limits = DEFAULT) -> Ended:
         """One program in a fresh folder; see the contract."""
         with (
             GATE.beside_others(),
@@ -90,10 +82,6 @@ class Landlock(Sandbox):
                 stored=lambda _: _use(folder),
                 ending=signal.SIGTERM,
             )
-
-    def self_test(self) -> None:
-        """Raises SandboxError where a program gets out, or none runs."""
-        proof.prove(self, self._view.shown)
 
     def _request(self, folder: str, argv: Sequence[str], limits: Limits) -> bytes:
         environment = {**bubblewrap.environment(self.python), "HOME": folder, "TMPDIR": folder}

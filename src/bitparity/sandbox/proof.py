@@ -58,6 +58,23 @@ print(json.dumps(reached))
 """
 
 
+class ProvenSandbox(Sandbox):
+    """A sandbox that shows programs a part of the file system, and is put to the test before it is used."""
+
+    _view: interpreter.View
+    _namespace: int | None = None  # a mount namespace that was prepared for root
+
+    def self_test(self) -> None:
+        """Raises SandboxError where a program gets out, or none runs."""
+        prove(self, self._view.shown)
+
+    def close(self) -> None:
+        """Closes the namespace."""
+        if self._namespace is not None:
+            os.close(self._namespace)
+            self._namespace = None
+
+
 def prove(sandbox: Sandbox, folders: tuple[str, ...]) -> None:
     """Runs the attempts in `sandbox`; raises SandboxError naming what was reached.
 

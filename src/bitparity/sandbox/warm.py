@@ -17,13 +17,13 @@ import tempfile
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from bitparity.errors import SandboxError
 from bitparity.sandbox import _zygote, bubblewrap, rlimits
-from bitparity.sandbox.contract import DEFAULT, Ended, Limits, Sandbox
+from bitparity.sandbox.contract import DEFAULT, Ended, Files, Limits, Sandbox
 from bitparity.sandbox.gate import GATE
 from bitparity.sandbox.supervise import FILES_A_MB, Pump, Watch, fault, judge, pipes
 from bitparity.sandbox.tree import Tree
@@ -54,7 +54,7 @@ class WarmWorker:
         if isinstance(sandbox, bubblewrap.Bubblewrap):
             self._idle.append(_Worker(sandbox, self._preload))
 
-    def run(self, files: Mapping[str, bytes], script: str, stdin: bytes = b"", limits: Limits = DEFAULT) -> Ended:
+    def run(self, files: Files, script: str, stdin: bytes = b"", limits: Limits = DEFAULT) -> Ended:
         """One script in a fresh, confined process; the same meaning as `Sandbox.run`."""
         files = {**files, _SCRIPT: script.encode()}
         if not isinstance(self._sandbox, bubblewrap.Bubblewrap):
@@ -124,7 +124,7 @@ class _Worker:
                 )
         self._control.settimeout(_ANSWER_S)
 
-    def run(self, files: Mapping[str, bytes], stdin: bytes, limits: Limits, started: float) -> Ended:
+    def run(self, files: Files, stdin: bytes, limits: Limits, started: float) -> Ended:
         """One script; raises OSError or ValueError where the worker itself fails."""
         ours, theirs = pipes()
         with contextlib.ExitStack() as stack:
@@ -163,7 +163,7 @@ class _Worker:
             self._process.kill()
             self._process.wait()
 
-    def _request(self, files: Mapping[str, bytes], limits: Limits) -> bytes:
+    def _request(self, files: Files, limits: Limits) -> bytes:
         request = {
             "box": bubblewrap.BOX,
             "script": _SCRIPT,
