@@ -19,7 +19,7 @@ from bitparity.benchmarks.contract import JudgeSettings
 from bitparity.benchmarks.hle import SYSTEM_PROMPT, Hle, is_mathematical, text_key
 from bitparity.benchmarks.judging import Judgment, judge_prompt, judged, read_reply
 from bitparity.benchmarks.registry import load_benchmark
-from bitparity.engines import openai_client
+from bitparity.engines import judge_client, openai_client
 from bitparity.errors import DataError, StudyError
 from bitparity.grading import judge as judging
 from bitparity.grading.rules import grade_sample
@@ -335,9 +335,9 @@ def ask(endpoint: str, waits: list[float] | None = None, **more: Any) -> dict[st
             waits.append(seconds)
 
     async def asked() -> dict[str, Any]:
-        judge = judging.Judge(JudgeSettings(base_url=endpoint, model="m", **more))
+        judge = judge_client.Judge(JudgeSettings(base_url=endpoint, model="m", **more))
         try:
-            return (await judge.ask(judging.Question(("q1", 0), "Answer: right")))[1]
+            return (await judge.ask("Answer: right"))[1]
         finally:
             await judge.aclose()
 
@@ -375,7 +375,7 @@ def test_lasting_failures_give_no_verdict(endpoint: str, monkeypatch: pytest.Mon
     Endpoint.script += [(503, {})] * 9
     waits: list[float] = []
     row = ask(endpoint, waits, api_key_env="JUDGE_KEY")
-    assert (row["correct"], row["attempts"], len(waits)) == (None, judging.RETRIES + 1, judging.RETRIES)
+    assert (row["correct"], row["attempts"], len(waits)) == (None, judge_client.RETRIES + 1, judge_client.RETRIES)
     assert "status 503" in row["error"]
     assert KEY not in json.dumps(row)
 
@@ -383,14 +383,14 @@ def test_lasting_failures_give_no_verdict(endpoint: str, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("status", [401, 403, 404, 302])
 def test_a_refusal_stops_the_asking(endpoint: str, status: int) -> None:
     Endpoint.script += [(status, {"Location": "http://127.0.0.1:9/"})]
-    with pytest.raises(judging.RefusedError, match=f"status {status}"):
+    with pytest.raises(judge_client.RefusedError, match=f"status {status}"):
         ask(endpoint)
 
 
 def test_a_reply_that_is_no_text_is_no_verdict(endpoint: str) -> None:
     Endpoint.reply = [{"type": "text", "text": "correct: yes"}]
     row = ask(endpoint)
-    assert (row["correct"], row["attempts"]) == (None, judging.RETRIES + 1)
+    assert (row["correct"], row["attempts"]) == (None, judge_client.RETRIES + 1)
     assert "an answer that is no text" in row["error"]
 
 
@@ -400,7 +400,7 @@ def test_other_failures(endpoint: str) -> None:
     Endpoint.reply = "I would rather not say"
     assert ask(endpoint)["error"].startswith("the judge's reply has no clear")
     gone = ask("http://127.0.0.1:9/v1")
-    assert (gone["correct"], gone["attempts"]) == (None, judging.RETRIES + 1)
+    assert (gone["correct"], gone["attempts"]) == (None, judge_client.RETRIES + 1)
     assert "the connection failed" in gone["error"]
 
 

@@ -11,9 +11,10 @@ from pydantic_core import to_jsonable_python
 from bitparity.errors import ChangedModelError, DiskFullError
 from bitparity.generation.background import BackgroundJobs
 from bitparity.generation.prepare import Prepared
+from bitparity.hardware.facts import device_of
 from bitparity.models.identity import differing
 from bitparity.progress.events import LOADING, Events, Noted, PhaseChanged, VariantEnded, VariantStarted
-from bitparity.store.environment import EngineRecord, Facts, device_of, join_engine, join_sent, this_invocation
+from bitparity.store.environment import EngineRecord, Facts, join_engine, join_sent, this_invocation
 
 
 def utc_now() -> str:

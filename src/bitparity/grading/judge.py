@@ -10,25 +10,17 @@ endpoint is in no record and no message.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
 from typing import NamedTuple
 
 from bitparity.benchmarks.contract import Benchmark, JudgeSettings
-from bitparity.benchmarks.judging import Judgment, read_reply
+from bitparity.benchmarks.judging import Judgment
 from bitparity.benchmarks.registry import load_benchmark
-from bitparity.engines.openai_client import (
-    Answer,
-    Json,
-    RequestFailedError,
-    Server,
-    read_key,
-    require_httpx,
-    with_retries,
-)
-from bitparity.errors import EngineError, UserInputError
+from bitparity.engines.judge_client import PARALLEL, Judge
+from bitparity.engines.openai_client import read_key, require_httpx
+from bitparity.errors import EngineError
 from bitparity.grading.rules import completion_of
 from bitparity.progress.events import Advance, Events
 from bitparity.records import Item, Sample, SampleKey
@@ -36,20 +28,12 @@ from bitparity.schema import Study
 from bitparity.store.jsonl import AppendLog, file_stem, read_lines
 from bitparity.store.run import Run
 
-RETRIES = 4
-PARALLEL = 8  # requests at once
-TIMEOUT_S = 300.0
-
 
 class Question(NamedTuple):
     """One sample to judge and the prompt about it."""
 
     key: SampleKey
     prompt: str
-
-
-class RefusedError(EngineError):
-    """The endpoint refuses all requests; the message says why."""
 
 
 def check(study: Study) -> None:
@@ -126,8 +110,9 @@ async def _ask_all(
 
     async def ask(judge: Judge, question: Question) -> None:
         async with places:
-            judgment, row = await judge.ask(question)
-        log.append([row])
+            judgment, record = await judge.ask(question.prompt)
+        item, sample = question.key
+        log.append([{"item": item, "sample": sample, **record}])
         found[question.key] = judgment
         advance(1)
 
@@ -137,66 +122,3 @@ async def _ask_all(
     except EngineError as refusal:
         return {question.key: Judgment(None, error=str(refusal)) for question in questions} | found
     return found
-
-
-class Judge:
-    """One endpoint that judges."""
-
-    def __init__(self, settings: JudgeSettings) -> None:
-        self._settings = settings
-        self._server = Server(settings.base_url, read_key(settings.api_key_env), PARALLEL, TIMEOUT_S)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._server.aclose()
-
-    async def ask(self, question: Question) -> tuple[Judgment, dict[str, object]]:
-        """One judgment, with a verdict or an error, and its record. Raises RefusedError where all are refused."""
-        started = time.monotonic()
-        last: Answer | None = None
-        attempts = 0
-
-        async def attempt() -> Judgment:
-            nonlocal last, attempts
-            attempts += 1
-            answer = await self._server.complete_once("chat/completions", self._body(question.prompt))
-            if answer.in_parts:
-                raise RequestFailedError("the endpoint gave an answer that is no text", final=False)
-            last = answer
-            judgment = read_reply(answer.text)
-            if judgment.correct is None:
-                raise RequestFailedError(judgment.error or "", final=False)
-            return judgment
-
-        try:
-            judgment = await with_retries(attempt, RETRIES)
-        except (RequestFailedError, UserInputError) as error:
-            judgment = self._failure(error)
-        return judgment, {
-            "item": question.key[0],
-            "sample": question.key[1],
-            "model": self._settings.model,
-            "endpoint": self._settings.base_url,
-            "served_model": last and last.model,
-            "prompt": question.prompt,
-            "reply": last and last.text,
-            "correct": judgment.correct,
-            "extracted": judgment.extracted,
-            "error": judgment.error,
-            "attempts": attempts,
-            "tokens": last and last.usage("completion_tokens"),
-            "seconds": round(time.monotonic() - started, 3),
-        }
-
-    def _failure(self, error: RequestFailedError | UserInputError) -> Judgment:
-        """The judgment without a verdict. Raises RefusedError for a key, an address or a model that is refused."""
-        if isinstance(error, RequestFailedError) and error.status != 404 and not 300 <= (error.status or 0) < 400:
-            return Judgment(None, error=str(error))
-        remedy = "check base_url, model and api_key_env of the judge, then run the same command again"
-        raise RefusedError(f"{self._settings.base_url}: {error}; {remedy}")
-
-    def _body(self, prompt: str) -> Json:
-        s = self._settings
-        body = {"model": s.model, "messages": [{"role": "user", "content": prompt}]}
-        sampling = {"max_completion_tokens": s.max_tokens, "temperature": s.temperature}
-        return body | {name: value for name, value in sampling.items() if value is not None}

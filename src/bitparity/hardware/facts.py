@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from pydantic import JsonValue
+
 from bitparity.hardware.devices import NoDeviceError, VisibleDevice, visible_devices
 from bitparity.hardware.nvml import Machine
 from bitparity.schema import EngineSpec
@@ -55,3 +57,24 @@ def _first(spec: EngineSpec, environ: Mapping[str, str], machine: Machine) -> Vi
 
 def _bare(uuid: str | None) -> str:
     return (uuid or "").removeprefix("GPU-").removeprefix("MIG-").lower()
+
+
+def device_of(facts: Mapping[str, JsonValue]) -> list[dict[str, JsonValue]]:
+    """The device that an engine names, as one entry; none where it names none."""
+    found = {key: facts[key] for key in ("device_uuid", "mig") if facts.get(key) is not None}
+    return [found] if found else []
+
+
+def without_place(facts: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """What may change a number: not which of several equal devices it is, nor how much room it has.
+
+    The model is left out: of what checkpoints differ in, `models.differing` decides.
+    """
+    kind = str(facts.get("device", "")).partition(":")[0]
+    others = {k: v for k, v in facts.items() if k not in ("device_uuid", "kv_cache_tokens", "model")}
+    return {**others, "device": kind, "mig": slice_kind(facts.get("mig"))}
+
+
+def slice_kind(mig: JsonValue) -> JsonValue:
+    """What an engine says of its MIG slice, less which of several equal GPUs it is on."""
+    return mig if not isinstance(mig, dict) else {key: value for key, value in mig.items() if key != "gpu_uuid"}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 import bitparity
+from bitparity.hardware.facts import device_of, without_place
 from bitparity.models.identity import differing
 from bitparity.store.document import Document, JsonObject
 
@@ -17,7 +18,6 @@ Counts = dict[str, dict[str, Number | None]]  # by "generation" and "loads"; Non
 Facts = JsonObject  # what an engine or a checkpoint tells of itself; which keys there are depends on its kind
 
 INVOCATION = ("bitparity", "python", "platform", "cpus")
-_DEVICE = ("device_uuid", "mig")
 
 
 class EngineRecord(Document):
@@ -130,12 +130,6 @@ def _once(values: list[JsonObject]) -> list[JsonObject]:
     return [value for number, value in enumerate(values) if value not in values[:number]]
 
 
-def device_of(facts: Mapping[str, JsonValue]) -> list[JsonObject]:
-    """The device that an engine names, as one entry; none where it names none."""
-    found = {key: facts[key] for key in _DEVICE if facts.get(key) is not None}
-    return [found] if found else []
-
-
 def this_invocation() -> dict[str, str | int | None]:
     """What runs bitparity here: its version, the interpreter, the operating system and the number of CPUs."""
     return {
@@ -165,18 +159,3 @@ def _same_kind(one: Facts, other: Facts) -> bool:
     if isinstance(one_model, dict) and isinstance(other_model, dict) and differing(one_model, other_model):
         return False
     return without_place(one) == without_place(other)
-
-
-def without_place(facts: Facts) -> Facts:
-    """What may change a number: not which of several equal devices it is, nor how much room it has.
-
-    The model is left out: of what checkpoints differ in, `models.differing` decides.
-    """
-    kind = str(facts.get("device", "")).partition(":")[0]
-    others = {k: v for k, v in facts.items() if k not in ("device_uuid", "kv_cache_tokens", "model")}
-    return {**others, "device": kind, "mig": slice_kind(facts.get("mig"))}
-
-
-def slice_kind(mig: JsonValue) -> JsonValue:
-    """What an engine says of its MIG slice, less which of several equal GPUs it is on."""
-    return mig if not isinstance(mig, dict) else {key: value for key, value in mig.items() if key != "gpu_uuid"}

@@ -10,10 +10,10 @@ from itertools import product
 from typing import Any
 
 from bitparity.exam.frozen import ExamItem
+from bitparity.hardware.facts import slice_kind
 from bitparity.records import Sample
 from bitparity.results.guards.facts import Facts, differences, guard, level, text
 from bitparity.results.schema import Guard, Level
-from bitparity.store.environment import slice_kind
 
 # The facts of an engine that should be the same for all variants, by the guard on them.
 _ENGINE_FACTS = {
