@@ -116,11 +116,8 @@ def join_engine(engines: list[EngineRecord], entry: EngineRecord) -> None:
     """Add an engine to those of a variant, to the entry of its kind or as one of its own; the latest stands last."""
     known = next((e for e in engines if _same_kind(e.facts, entry.facts)), None)
     places = [*(known.places() if known else []), *entry.places()]
-    if known is None:
-        known = EngineRecord(facts=entry.facts, sessions=[])
-    else:
-        engines.remove(known)
-    engines.append(known)
+    known = known or EngineRecord(facts=entry.facts, sessions=[])
+    engines[:] = [*(e for e in engines if e is not known), known]
     known.sessions = sorted({*known.sessions, *entry.sessions})
     known.starts = _once([*known.starts, *entry.starts])
     known.devices = _once(places)

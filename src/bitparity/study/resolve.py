@@ -121,21 +121,19 @@ def _variant(name: str, given: VariantFile, model: str, engine: EngineSpec, fold
 def _control(name: str, given: VariantFile | None, baseline: Variant, folder: Path) -> Variant:
     """The baseline once more. Raises StudyError where the study gives the control something else."""
     control = baseline.model_copy(update={"baseline": False, "control": True})
-    if given is None or given.model is None or given.model == baseline.model:
-        model = baseline.model
-    else:
-        model = _model_place(given.model, folder, f"variants.{name}.model")
+    given = given or VariantFile(control=True)
+    model = given.model or baseline.model
+    if model != baseline.model:
+        model = _model_place(model, folder, f"variants.{name}.model")
     if engine_of(baseline.engine).recorded:
         return control.model_copy(update={"model": model})
-    own = {"model": model, "revision": given and given.revision, "tokenizer": given and given.tokenizer}
-    differing = [key for key, value in own.items() if value not in (None, getattr(baseline, key))]
-    if given is not None and given.engine is not None:
-        differing.append("engine")
-    if differing:
-        raise StudyError(
-            f"variants.{name}: the control is the baseline run again, but has another {differing[0]}; "
-            f"remove its key '{differing[0]}', or 'control: true' if it is a candidate"
-        )
+    own = {"model": model, "revision": given.revision, "tokenizer": given.tokenizer, "engine": given.engine}
+    for key, value in own.items():
+        if value not in (None, getattr(baseline, key)):
+            raise StudyError(
+                f"variants.{name}: the control is the baseline run again, but has another {key}; "
+                f"remove its key '{key}', or 'control: true' if it is a candidate"
+            )
     return control
 
 
