@@ -20,8 +20,6 @@ from bitparity.plugins import nearest
 from bitparity.records import Sampling
 
 LM_EVAL_PREFIX = "lm_eval:"
-
-
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

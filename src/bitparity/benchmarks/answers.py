@@ -12,8 +12,6 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 STATEMENT_CHARS = 400  # a statement of an answer is read no further than this
-
-
 BOX_CHARS = 2000  # a box longer than this holds no answer
 
 
@@ -25,13 +23,8 @@ _PLAIN |= {ord(c): ord(p) for c, p in zip("。【】「」『』〔〕–—−"
 
 
 _VERB = r"(?:[:=]|\s-{1,2}\s|\b(?:is|are|(?:would|should|must|will) be)\b)"
-
-
 _CHINESE = r"答案[^.\n:是为不]{0,6}(?:[:是为]{1,2}(?:选(?!项))?|选(?!项))"
-
-
 _TAG = r"<answer>"
-
 
 _ANSWER = re.compile(
     rf"\banswers?\b[^.\n:=]{{0,40}}?{_VERB}|\bfinal answer\b[\s*_#]*\n|{_CHINESE}|{_TAG}", re.IGNORECASE
@@ -47,34 +40,19 @@ def plain(text: str) -> str:
 
 # not "the answers are (a) ..."
 _ANSWER_LETTER = re.compile(rf"\banswer\b[^.\n:=]{{0,40}}?{_VERB}|{_TAG}", re.IGNORECASE)
-
-
 _BOX = re.compile(r"\\f?box(?:ed)?\s*(?=\{)")
-
 
 _WRAP = (
     r"""[\s*_`"'“”‘’$:=>~<({\[-]|\\[(\[,;!]|\\f?box(?:ed)?|\\(?:text|math)[a-z]*|选项"""
     r"""|\b(?:the|correct|best|option|choice|letter|answer|likely|most|therefore|thus|hence|clearly|simply)\b"""
 )
 
-
 _CLOSED = re.compile(r"\s*(?:[)}\].:,<>]|\\|$)")
-
-
 _QUOTES = "*_`\"'“”‘’"
-
-
 _BARE = re.compile(r"(?![a-zA-Z0-9_'’+^/<>=-]|\s*[+^/<>=]|\s[*×]\s*\w|\s-\s*(?:\d|\w\b))|</")
-
-
 _LINE_ENDS = re.compile(r"[\s.*)]*$|\)")
-
-
 _CLAUSE = re.compile(r"\s+(?!(?:because|since|as|for|and|or|with|which|based|due|is|in|by|from)\b)[a-z]")
-
-
 _OPTION = r"\b(?:correct|best|right|closest|likely|appropriate|accurate)\s+(?:option|choice|one)\b|正确选项"
-
 
 _CORRECT = re.compile(
     rf"(?:{_OPTION})[^.\n:=]{{0,40}}?(?:{_VERB}|是|为)|{_CHINESE}|[故应此以]选(?!项)择?"
@@ -218,37 +196,19 @@ class Stated(NamedTuple):
 
 
 _TOKEN = re.compile(r"\\.|[{}]", re.DOTALL)
-
-
 _BOX_HEAD = re.compile(r"\\f?box(?:ed)?(?![a-zA-Z])\s*")
-
-
 _BARE_BOX = re.compile(r"-?\d+(?:[.,/]\d+)*")
-
-
 _JOINT = re.compile(r"[\s$\\()\[\]]{0,12}(?:,|;|\band\b|\bor\b|\\text\{\s*(?:and|or)\s*\})[\s$\\()\[\]a-z=]{0,12}")
-
-
 _SEGMENT = r"(?:\$\$[^$]{1,400}\$\$|\$[^$\n]{1,400}\$|\\\([^\n]{1,400}?\\\)|\\\[.{1,400}?\\\])"
-
-
 _MATHS = re.compile(rf"{_SEGMENT}(?:\s*(?:,\s*and|,\s*or|,|and|or)\s+{_SEGMENT}){{0,5}}", re.DOTALL)
-
 
 _FILLER = re.compile(
     r"\A(?:[\s:*_#~]|\b(?:approximately|about|simply|thus|therefore|equal to|the|is|that|then)\b){0,20}+", re.IGNORECASE
 )
 
-
 _SENTENCE_END = re.compile(r"\n|[.!?](?=[\s*$]|$)|</answer>|[,;]?\s+\b(?:because|since|which|where|as|so|for|not)\b")
-
-
 _NUMBER_FIRST = re.compile(r"(?P<number>[-+−]?\\?[$€£]?\s?\d[\d,]*(?:\.\d+)?(?:/\d+)?)\s*(?P<rest>[^\d]*)$")
-
-
 _SCALE = re.compile(r"\b(?:hundred|thousand|million|billion|trillion|dozen|percent|and|or)\b|[+*/^=%\\]", re.IGNORECASE)
-
-
 _MATHEMATICAL = re.compile(r"\d|\$|\\[(\[]|\\[a-zA-Z]")
 
 
@@ -320,8 +280,6 @@ def _last_statement(text: str, after: int) -> Stated | None:
 
 
 _LABEL = re.compile(r"^[^\w\n]{0,8}(?:(?:exact|final)\s)?answer[*_`\s]{0,4}:[*_`]{0,3}", re.IGNORECASE | re.MULTILINE)
-
-
 _NEXT_LABEL = re.compile(r"^[^\w\n]{0,8}(?:confidence|explanation)\b[^\n]{0,4}:", re.IGNORECASE | re.MULTILINE)
 
 

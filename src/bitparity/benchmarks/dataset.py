@@ -21,11 +21,7 @@ if TYPE_CHECKING:
     from bitparity.benchmarks.contract import Source
 
 Row = dict[str, Any]
-
-
 GZIP_MAGIC = b"\x1f\x8b"
-
-
 TYPE_NAMES = {str: "text", int: "an integer", list: "a list of texts"}
 
 

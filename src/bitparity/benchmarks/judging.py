@@ -15,8 +15,6 @@ from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.records import Grade
 
 METRIC = "judge"
-
-
 JUDGE_PROMPT = packaged_prompt("judge.txt")
 
 
@@ -35,14 +33,8 @@ def judge_prompt(question: str, response: str, correct_answer: str) -> str:
 
 
 _LINE = r"(?im)^[^\w\n]{{0,8}}{name}[\"'*_`\s]{{0,4}}:[\"'*_`\s]{{0,6}}{value}"
-
-
 _CORRECT = re.compile(_LINE.format(name="correct", value=r"(yes|no)\b"))
-
-
 _EXTRACTED = re.compile(_LINE.format(name="extracted_final_answer", value=r"([^\n]{1,2000})"))
-
-
 _THOUGHT_END = "</think>"
 
 

@@ -23,14 +23,8 @@ from bitparity.errors import DataError
 from bitparity.records import Grade, Sample, Status
 
 Row = dict[str, Any]
-
-
 INVALID = "[invalid]"  # what lm-eval's regex filters give where nothing matches
-
-
 _FILE = re.compile(r"(?:^|_)samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d.-]+)?\.jsonl(?:\.gz)?$")
-
-
 _HASHES = ("doc_hash", "prompt_hash", "target_hash")
 
 

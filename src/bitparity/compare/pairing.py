@@ -15,7 +15,6 @@ from bitparity.stats.arrays import PairedScores, pair_scores
 
 EXAMPLES = 5
 
-
 _MEANING = {
     "prompt": "another chat template, system prompt, number of worked examples or prompt style? Run both with the same",
     "question": "another prompt style or data revision? Run both with the same",

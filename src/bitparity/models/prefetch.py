@@ -9,8 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 _SLICE = 16 << 20  # bytes asked for at a time
-
-
 _ROOM = 1.1  # times the files' size that must be free: reading ahead must not push out what is in use
 
 

@@ -16,11 +16,7 @@ from bitparity.results import verdicts
 from bitparity.results.schema import Benchmark, Comparison, FinalVerdict, Overall, Results
 
 Outcome = Literal["passed", "failed", "open", "skipped"]
-
-
 Require = Literal["overall", "every"]
-
-
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 

@@ -14,8 +14,6 @@ from bitparity.records import Grade, Sample, SampleKey
 from bitparity.store.run import Run
 
 Scores = NDArray[np.float64]  # (items, samples) in [0, 1]; NaN where a sample has no score
-
-
 Record = TypeVar("Record")
 
 

@@ -19,8 +19,6 @@ from bitparity.errors import DiskFullError, RunError, StoreError
 from bitparity.store.full_disk import FailOnFullDisk, write_under
 
 _LONE = "backslashreplace"  # a lone surrogate, which UTF-8 cannot hold: \\udXXX, as JSON spells it
-
-
 _READ_BYTES = 1 << 22
 
 
