@@ -24,10 +24,9 @@ from bitparity.results.schema import (
     Results,
     Score,
     StudyHeader,
-    Subset,
     VariantEntry,
 )
-from bitparity.results.sheet import Scores, Sheet, read_sheet
+from bitparity.results.sheet import Sheet, read_sheet, subsets
 from bitparity.results.verdicts import ComparisonKey, judge, pool_judged
 from bitparity.schema import Study
 from bitparity.stats.arrays import PairedScores, pair_scores
@@ -145,9 +144,9 @@ def _benchmark(run: Run, facts: validity.Facts, *, with_texts: bool) -> Benchmar
         data=exam.provenance,
         scores={name: _score(sheet, groups, with_texts=with_texts) for name, sheet in sheets.items()},
         comparisons={},
-        subgroups=_subgroups(exam, sheets),
+        subgroups=subsets([entry.item.subgroup for entry in exam.items], sheets),
         guards=validity.check(facts),
-        **execution(run, facts.spec, exam, {name: sheet.grades for name, sheet in sheets.items()}),
+        **execution(run, facts.spec, exam, sheets),
     )
 
 
@@ -192,22 +191,6 @@ def _errors(sheet: Sheet) -> dict[str, int]:
 
 def _picked(groups: Sequence[str] | None, mask: NDArray[np.bool_]) -> list[str] | None:
     return None if groups is None else [group for group, keep in zip(groups, mask, strict=True) if keep]
-
-
-def _subgroups(exam: Exam, sheets: Mapping[str, Sheet]) -> dict[str, Subset]:
-    names = sorted({entry.item.subgroup for entry in exam.items if entry.item.subgroup is not None})
-    labels = np.array([entry.item.subgroup or "" for entry in exam.items])
-    return {
-        name: Subset(
-            items=int((labels == name).sum()),
-            means={variant: _mean(sheet.scores[labels == name]) for variant, sheet in sheets.items()},
-        )
-        for name in names
-    }
-
-
-def _mean(scores: Scores) -> float | None:
-    return None if np.isnan(scores).all() else float(np.nanmean(scores))
 
 
 def write(run: Run, *, with_texts: bool = True) -> Results:

@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field
 
 from bitparity.stats.verdicts import Verdict
-from bitparity.store.document import Document
+from bitparity.store.document import Document, JsonObject
 from bitparity.store.environment import Generation
 
 SCHEMA: Literal["bitparity/results/1"] = "bitparity/results/1"
 
 Interval = tuple[float, float]  # low and high end
-JsonObject = dict[str, JsonValue]  # of a form that another program or another room decides
 FinalVerdict = Verdict | Literal["invalid"]
 Level = Literal["error", "warning"]
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitparity.exam.frozen import Exam
 from bitparity.records import Grade, Sample, SampleKey
+from bitparity.results.schema import Subset
 from bitparity.store.run import Run
 
 Scores = NDArray[np.float64]  # (items, samples) in [0, 1]; NaN where a sample has no score
@@ -58,7 +59,7 @@ class Sheet:
 
     def mean(self) -> float | None:
         """Mean of the scores; None where there is none."""
-        return float(np.nanmean(self.scores)) if self.graded else None
+        return _mean(self.scores)
 
     def cut_off(self) -> float | None:
         """Share of the finished samples that ended at the token cap."""
@@ -78,7 +79,7 @@ class Sheet:
         return sum(values) / len(values) if values else None
 
 
-def _share(flags: Any) -> float | None:
+def _share(flags: Iterable[bool]) -> float | None:
     values = list(flags)
     return sum(values) / len(values) if values else None
 
@@ -97,3 +98,19 @@ def read_sheet(run: Run, exam: Exam, variant: str, samples_per_item: int) -> She
 
 def _of_exam(found: Mapping[SampleKey, Record], row: Mapping[str, int], k: int) -> dict[SampleKey, Record]:
     return {key: record for key, record in found.items() if key[0] in row and key[1] < k}
+
+
+def subsets(labels: Sequence[str | None], sheets: Mapping[str, Sheet]) -> dict[str, Subset]:
+    """The items of each label and the variants' means on them; `labels` has one an item, None for none."""
+    known, of_item = sorted({label for label in labels if label is not None}), np.array(labels, dtype=object)
+    return {
+        label: Subset(
+            items=int((of_item == label).sum()),
+            means={name: _mean(sheet.scores[of_item == label]) for name, sheet in sheets.items()},
+        )
+        for label in known
+    }
+
+
+def _mean(scores: Scores) -> float | None:
+    return None if np.isnan(scores).all() else float(np.nanmean(scores))
