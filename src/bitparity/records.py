@@ -17,7 +17,7 @@ Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content":
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model is shown: chat messages or plain text, exactly one of the two.
+    """The input of the model: chat messages or plain text, exactly one of the two.
 
     A last message of role "assistant" is a prefix that the model continues. With `continuations` the
     model writes nothing: the log-likelihood of each, given the prompt, is computed.
@@ -103,7 +103,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What an engine gave for a request. `text` is raw and never altered afterwards.
+    """The completion of one request. `text` is raw and never altered afterwards.
 
     `tokens` and `prompt_tokens` are counts, None where the engine does not tell; `seconds` is from submission to end
     inside the engine.

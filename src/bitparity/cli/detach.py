@@ -96,7 +96,7 @@ def await_start(child: subprocess.Popen[bytes], path: Path, offset: int) -> int 
 
 
 def _has_begun(path: Path, pid: int) -> bool:
-    """Whether that process has come to a variant."""
+    """True if that process has come to a variant."""
     found = read_progress(path)
     if found is None or found["pid"] != pid:
         return False

@@ -35,7 +35,7 @@ SHOWN = 3  # names in a message
 
 @dataclass(slots=True)
 class Merged:
-    """What a merge did: samples taken over, and by (variant, benchmark) those that are still missing and all."""
+    """The outcome of a merge: samples taken over, and by (variant, benchmark) those that are still missing and all."""
 
     taken: int = 0
     missing: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)

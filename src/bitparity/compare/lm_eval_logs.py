@@ -29,7 +29,7 @@ _HASHES = ("doc_hash", "prompt_hash", "target_hash")
 
 
 def is_sample_row(row: Mapping[str, Any]) -> bool:
-    """Whether a row is one of lm-eval's."""
+    """True if a row is one of lm-eval's."""
     return "doc_id" in row and ("filter" in row or "filtered_resps" in row)
 
 

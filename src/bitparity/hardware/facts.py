@@ -66,7 +66,7 @@ def device_of(facts: Mapping[str, JsonValue]) -> list[dict[str, JsonValue]]:
 
 
 def without_place(facts: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """What may change a number: not which of several equal devices it is, nor how much room it has.
+    """The facts that may change a number: not which of several equal devices it is, nor how much room it has.
 
     The model is left out: of what checkpoints differ in, `models.differing` decides.
     """
@@ -76,5 +76,5 @@ def without_place(facts: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 def slice_kind(mig: JsonValue) -> JsonValue:
-    """What an engine says of its MIG slice, less which of several equal GPUs it is on."""
+    """The facts of a MIG slice, less which of several equal GPUs it is on."""
     return mig if not isinstance(mig, dict) else {key: value for key, value in mig.items() if key != "gpu_uuid"}

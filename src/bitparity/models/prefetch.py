@@ -1,4 +1,4 @@
-"""Reads files ahead into the page cache, so that the next model loads from memory."""
+"""Prefetch of files into the page cache, so that the next model loads from memory."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class VariantStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class PhaseChanged(Event):
-    """What a variant, or with None the whole run, does now. Rates count the time of phase GENERATING only."""
+    """A variant, or with None the whole run, does something else now. Rates count the time of phase GENERATING only."""
 
     variant: str | None
     phase: str | None
@@ -120,7 +120,7 @@ class VariantEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class DeviceChanged(Event):
-    """What one of several devices does now; None where it is gone."""
+    """The activity of one of several devices changes; None where the device is gone."""
 
     device: str
     state: str | None

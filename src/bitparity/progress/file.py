@@ -69,7 +69,7 @@ def write_progress(path: Path, snapshot: Mapping[str, object]) -> None:
 
 
 def read_progress(run: Path) -> Snapshot | None:
-    """What the run in this directory last said of itself; None where it said nothing that can be read."""
+    """The last state that the run in this directory wrote; None where there is none that can be read."""
     try:
         found = json.loads((run / FILE_NAME).read_text("utf-8"))
     except (OSError, ValueError):

@@ -21,7 +21,7 @@ class Figures(TypedDict):
 
 
 class Counts(TypedDict):
-    """What a variant and a cell have alike. Rates are those of the last seconds, or of this session."""
+    """Fields that a variant and a cell share. Rates are those of the last seconds, or of this session."""
 
     done: int
     total: int | None

@@ -40,7 +40,7 @@ class Status:
     said: str
     snapshot: Snapshot
     counted: bool = False
-    """Whether the figures were made from the run's files, for want of a progress.json that holds."""
+    """True if the figures were made from the run's files, for want of a progress.json that holds."""
 
     @property
     def exit_code(self) -> int:
@@ -81,7 +81,7 @@ def watch(path: Path) -> Iterator[Status]:
 
 
 def locked(path: Path) -> bool:
-    """Whether a process of this host holds the run. Takes the lock for a moment only where nobody has it."""
+    """True if a process of this host holds the run. Takes the lock for a moment only where nobody has it."""
     with suppress(OSError), (path / ".lock").open("rb") as lock:  # no file, or a file system without locks
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -22,7 +22,7 @@ _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What is known of one candidate on one benchmark, or on all together (`benchmark` "overall").
+    """The state of one candidate on one benchmark, or on all together (`benchmark` "overall").
 
     `outcome`: passed (no loss beyond the margin), failed (a loss beyond it), open (inconclusive, invalid or
     incomplete) or skipped (not run). `kind` is the verdict, or "incomplete" or "not_run"; `words` says why.
@@ -115,7 +115,7 @@ def _unscored(name: str, entry: Benchmark, results: Results) -> int:
 
 
 def _messages(name: str, entry: Benchmark, results: Results) -> Iterator[str]:
-    """What the guards say that make the candidate's verdict invalid."""
+    """The messages of the guards that make the candidate's verdict invalid."""
     for guard in entry.guards:
         if guard.forbids(name, results.baseline):
             yield f"{guard.name}: {guard.message}"

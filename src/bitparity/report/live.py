@@ -203,7 +203,7 @@ def _accuracy(cell: Cell) -> str:
 
 
 def state_words(variant: Variant) -> str:
-    """What a variant is doing, or how it ended."""
+    """The state of a variant in words: its phase, or how it ended."""
     if variant["state"] == "incomplete":
         return f"incomplete: {variant['reason']}"
     return (variant["phase"] if variant["state"] == "running" else None) or variant["state"]

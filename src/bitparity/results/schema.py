@@ -85,7 +85,7 @@ class VariantEntry(Part):
 
     @property
     def role(self) -> Literal["baseline", "control", "candidate"]:
-        """What the variant is for; the control is the baseline's second run."""
+        """The role of the variant; the control is the baseline's second run."""
         return "baseline" if self.baseline else "control" if self.control else "candidate"
 
 

@@ -38,12 +38,12 @@ class PairedScores:
 
     @property
     def clustered(self) -> bool:
-        """Whether some cluster holds more than one item."""
+        """True if some cluster holds more than one item."""
         return len(self.sums) < self.items
 
     @property
     def binary(self) -> bool:
-        """Whether every sample is either wrong (0) or right (1)."""
+        """True if every sample is either wrong (0) or right (1)."""
         return is_binary(self.baseline) and is_binary(self.candidate)
 
     @property
@@ -70,7 +70,7 @@ class PairedScores:
 
 
 def is_binary(scores: Floats) -> bool:
-    """Whether every score is 0 or 1."""
+    """True if every score is 0 or 1."""
     return bool(np.all((scores == 0) | (scores == 1)))
 
 

@@ -119,7 +119,7 @@ def compare_pairs(
 
 
 def is_simple(pairs: PairedScores) -> bool:
-    """Whether the pairs are one binary sample of independent items, for which McNemar and Tango hold."""
+    """True if the pairs are one binary sample of independent items, for which McNemar and Tango hold."""
     return pairs.samples == 1 and pairs.binary and not pairs.clustered
 
 

@@ -27,7 +27,7 @@ WITHIN: frozenset[Verdict] = frozenset({"equivalent", "non_inferior", "worse_wit
 
 
 def is_worse(ci95: Interval, p_value: float, alpha: float = 0.05) -> bool:
-    """Whether a loss is shown: the interval lies below zero and the test agrees (p below alpha)."""
+    """True if a loss is shown: the interval lies below zero and the test agrees (p below alpha)."""
     return ci95[1] < 0 and p_value < alpha
 
 
@@ -48,7 +48,7 @@ def decide(ci95: Interval, ci90: Interval, p_value: float, margin: float, alpha:
 
 
 def within_margin_on_all(verdicts: Iterable[str]) -> bool:
-    """Whether every verdict shows a loss smaller than its margin.
+    """True if every verdict shows a loss smaller than its margin.
 
     An intersection-union test: each part at level alpha makes the whole level alpha, without a correction
     (R. Berger, Technometrics 24 (1982) 295-300). False where there are no verdicts.

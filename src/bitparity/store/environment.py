@@ -128,7 +128,7 @@ def _once(values: list[JsonObject]) -> list[JsonObject]:
 
 
 def this_invocation() -> dict[str, str | int | None]:
-    """What runs bitparity here: its version, the interpreter, the operating system and the number of CPUs."""
+    """The process that runs bitparity: its version, the interpreter, the operating system and the number of CPUs."""
     return {
         "bitparity": bitparity.__version__,
         "python": platform.python_version(),

@@ -40,7 +40,7 @@ class Run:
 
     @property
     def environment_path(self) -> Path:
-        """What ran: versions, devices, engine facts."""
+        """The record of what ran: versions, devices, engine facts."""
         return self.path / "environment.json"
 
     def exam_path(self, benchmark: str) -> Path:
@@ -56,7 +56,7 @@ class Run:
         return self.path / "grades" / variant / f"{file_stem(benchmark)}.jsonl"
 
     def log_path(self, variant: str) -> Path:
-        """What the engine's process printed."""
+        """The output of the engine's process."""
         return self.path / "logs" / f"{variant}.log"
 
     def study(self) -> Study:
@@ -113,7 +113,7 @@ class Run:
 
 
 def study_difference(old: Study, new: Study, most: int = 6) -> str:
-    """What differs between two studies, one `key: old -> new` each, readable in one line."""
+    """The differences between two studies, one `key: old -> new` each, readable in one line."""
     before, after = (_flattened(study.model_dump(mode="json")) for study in (old, new))
     changed = [k for k in {**before, **after} if before.get(k, "absent") != after.get(k, "absent")]
     shown = [f"{k}: {before.get(k, 'absent')} -> {after.get(k, 'absent')}" for k in changed[:most]]

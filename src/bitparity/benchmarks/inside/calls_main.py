@@ -1,4 +1,4 @@
-"""HumanEval's calls: record those that the tests make, answer them with a model's code, replay the answers.
+"""Calls of HumanEval's tests: recorded, answered with a model's code, and the answers replayed.
 
 argv[1] names the part: `record` and `replay` run the data set's own tests, once with the reference and once with
 recorded answers in the place of the function; `answer` runs the model's code on the recorded arguments and never

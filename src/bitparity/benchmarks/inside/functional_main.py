@@ -1,4 +1,4 @@
-"""Calls one function of `solution.py` with each input and writes what it gives, one line a call.
+"""Caller of one function of `solution.py`: each input in turn, one line of output a call.
 
 stdin: a JSON object {"function", "limit", "inputs"}; `limit` is in CPU seconds a call, after which the process is
 killed by SIGPROF, which no program can catch in time. A line is ["v", packed value] or ["e", kind of exception].

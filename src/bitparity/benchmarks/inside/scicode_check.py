@@ -1,4 +1,4 @@
-"""Compares what a step's tests computed with the targets. No model's code is here.
+"""Comparison of what a step's tests computed with the targets. No model's code is here.
 
 stdin: {"targets", "step", "dependencies", "tests": [{"outside", "checks"}], "values": [[test, check, packed], ...]}.
 Writes [number of the first test that does not hold, from 1, or 0; reason].

@@ -1,4 +1,4 @@
-"""Runs a step's code and its tests' computations; the values to compare go out, one line each, targets never come in.
+"""Runner of a step's code and its tests' computations: values to compare go out, one line each; no target comes in.
 
 stdin: {"program", "tests"}; a line is [test, check, packed values], [test, "end"] after a test, or ["e", exception].
 """

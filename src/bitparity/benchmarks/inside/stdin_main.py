@@ -1,4 +1,4 @@
-"""Runs `solution.py` as a main program of its own, with LiveCodeBench's names there beforehand.
+"""Runner of `solution.py` as a main program, with LiveCodeBench's names there beforehand.
 
 As upstream does, a SystemExit is taken for the end of the program, whatever its code.
 """

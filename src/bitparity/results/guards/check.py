@@ -1,4 +1,4 @@
-"""The guards: signs that a figure measures something else than the loss of precision.
+"""All guards of a benchmark, called in turn: signs that a figure measures something else than the loss of precision.
 
 Each guard has a threshold, a level ("error" makes the verdicts of its variant invalid, "warning" only
 shows) and a message in messages.toml with cause and remedy. `variant` None concerns all variants.

@@ -84,7 +84,7 @@ def _looping(sheet: Sheet) -> float:
 
 
 def is_loop(text: str) -> bool:
-    """Whether a text ends in one unit said over and over, at least three times and over 200 characters.
+    """True if a text ends in one unit said over and over, at least three times and over 200 characters.
 
     The unit's length is the distance between the text's last characters and where they stood before.
     """

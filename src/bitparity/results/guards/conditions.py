@@ -29,7 +29,7 @@ UNEQUAL_BUDGET_ERROR = 0.01  # share of answers cut off before the study's budge
 
 
 def notes(facts: Facts) -> Iterator[Guard]:
-    """What of the protocol the chat template did not take."""
+    """Parts of the protocol that the chat template did not take."""
     for note in facts.exam.notes:
         yield guard("prompt", None, "warning", note=note)
 
@@ -49,7 +49,7 @@ def prompt_differs(facts: Facts) -> Iterator[Guard]:
 
 
 def _fits(entry: ExamItem, tokens: int | None) -> bool:
-    """Whether a prompt of so many tokens can be the exam's; of several orders only the longest is known."""
+    """True if a prompt of so many tokens can be the exam's; of several orders only the longest is known."""
     if entry.prompt_tokens is None or not tokens:  # no tokenizer saw the exam, or the engine does not tell
         return True
     if entry.item.after is not None:  # the sample's own earlier answers are in it
@@ -92,7 +92,7 @@ def sampling_differs(facts: Facts) -> Iterator[Guard]:
 
 
 def _as_asked(asked: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
-    """What an engine sent, in the exam's terms: what has no effect, or is done otherwise, counts as asked for.
+    """The values that an engine sent, in the exam's terms: one without effect, or done otherwise, counts as asked for.
 
     Without a temperature vLLM drops what narrows the choice; stop strings may be looked for in the finished text; a
     text that is scored is not sampled at all.
@@ -186,7 +186,7 @@ def unproved(facts: Facts) -> Iterator[Guard]:
 
 
 def _of_server(engine: Mapping[str, Any], model: str, answers: Sequence[Sample]) -> Iterator[str]:
-    """What of the answers of a server cannot be proved, one clause each."""
+    """The facts about a server's answers that cannot be proved, one clause each."""
     say = partial(text, "unproved", answers=len(answers))
     yield say("hidden", facts=", ".join(engine["unproved"]), server=engine["server"]["base_url"])
     if engine["chat_template"] != "the exam's":

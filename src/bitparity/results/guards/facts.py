@@ -99,7 +99,7 @@ class Facts:
         return ((name, sheet) for name, sheet in self.sheets.items() if sheet.samples)
 
     def identity(self, variant: str) -> Mapping[str, Any]:
-        """What the variant's checkpoint is; empty where it is not known."""
+        """The identity of the variant's checkpoint; empty where it is not known."""
         return self.environment.variant(variant).identity
 
     def engines(self, variant: str) -> list[Mapping[str, Any]]:
@@ -139,7 +139,7 @@ def shown(share: float) -> str:
 
 
 def differences(one: Mapping[str, object], other: Mapping[str, object], most: int = 3) -> str:
-    """What differs, `key here against there`, readable in one line; "" where nothing does."""
+    """The differences, `key here against there`, readable in one line; "" where nothing does."""
     flat_one, flat_other = _flat(one), _flat(other)
     keys = [k for k in {**flat_one, **flat_other} if flat_one.get(k) != flat_other.get(k)]
     said = [f"{k} {flat_other.get(k, 'not given')} against {flat_one.get(k, 'not given')}" for k in keys[:most]]

@@ -80,7 +80,7 @@ def _declared_activations(declared: Mapping[str, Any]) -> list[str]:
 
 
 def _kernels(engine: Mapping[str, Any]) -> list[str]:
-    """What computes the quantized layers, experts included."""
+    """The kernels of the quantized layers, experts included."""
     found = {kernel for kinds in (engine.get("layer_kernels") or {}).values() for kernel in kinds}
     found |= set(engine.get("linear_kernels") or {})
     return sorted(kernel for kernel in found if not kernel.startswith("Unquantized"))
@@ -105,7 +105,7 @@ def same_weights(facts: Facts) -> Iterator[Guard]:
 
 
 def _weights_key(facts: Facts, name: str) -> tuple[str, ...]:
-    """What tells a variant's weights from others: their hash as last loaded, or server and model; empty if unknown."""
+    """The identity of a variant's weights: their hash as last loaded, or server and model; empty if unknown."""
     identity, engines = facts.identity(name), facts.engines(name)
     latest: Mapping[str, Any] = engines[-1] if engines else {}
     if "server" in identity:
@@ -116,7 +116,7 @@ def _weights_key(facts: Facts, name: str) -> tuple[str, ...]:
 
 
 def _differs_by_engine(facts: Facts, one: str, other: str) -> bool:
-    """Whether engine settings make two of one model; at a server only the endpoint can."""
+    """True if engine settings make two of one model; at a server only the endpoint can."""
     ours, theirs = facts.study.variants[one].engine, facts.study.variants[other].engine
     at_servers = all("server" in facts.identity(name) for name in (one, other))
     return ours.endpoint != theirs.endpoint if at_servers else ours != theirs

@@ -134,5 +134,5 @@ def few_groups(answers: Answers) -> Iterator[Guard]:
 
 
 def few_large_groups(pairs: PairedScores) -> bool:
-    """Whether the groups look like categories (subjects) and not like items that share a problem."""
+    """True if the groups look like categories (subjects) and not like items that share a problem."""
     return pairs.clustered and len(pairs.sums) < FEW_GROUPS and pairs.items >= 20 * len(pairs.sums)
