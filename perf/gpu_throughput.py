@@ -228,10 +228,10 @@ def generate(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def requests(out: Path) -> tuple[list[Any], list[int]]:
     """A finished run's requests in the order in which they were sent, and the tokens that end an answer."""
     from bitparity.benchmarks.registry import benchmark_class
+    from bitparity.engines.model_files import open_models
     from bitparity.exam.frozen import load_exam
     from bitparity.exam.requests import Examinee
     from bitparity.generation.plan import sort_longest_first
-    from bitparity.generation.prepare import open_models
     from bitparity.store.run import Run
 
     run = Run(out)

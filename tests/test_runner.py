@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from support import Cli, answers, replay_study, write_jsonl
 
+from bitparity.engines import model_files
 from bitparity.engines.host import EngineProcess
 from bitparity.errors import EngineError
-from bitparity.generation import prepare as preparation
 from bitparity.progress.events import Events
 from bitparity.runner import run_study
 from bitparity.schema import Variant
@@ -93,10 +93,10 @@ def test_a_changed_study_is_refused_and_nothing_is_lost(cli: Cli, finished: Path
 def test_an_engine_that_loaded_other_files_costs_its_variant_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def opened(name: str, variant: Variant) -> preparation.Model:
-        return preparation.Model(None, {"sha256": "as looked at"} if name == "fp8" else {"recorded": name}, None)
+    def opened(name: str, variant: Variant) -> model_files.ModelFiles:
+        return model_files.ModelFiles(None, {"sha256": "as looked at"} if name == "fp8" else {"recorded": name}, None)
 
-    monkeypatch.setattr(preparation, "_open_files", opened)
+    monkeypatch.setattr(model_files, "_open_files", opened)
     outcome = run_study(load_study(replay_study(tmp_path)), tmp_path / "run", Events())
     assert list(outcome.failures) == ["fp8"]
     assert "sha256 differ between what was looked at and what the engine loaded" in outcome.failures["fp8"]

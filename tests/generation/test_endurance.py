@@ -17,9 +17,10 @@ import pytest
 from faulty import plant
 from support import Cli, answers, replay_study, write_jsonl
 
+from bitparity.engines.model_files import ModelFiles
 from bitparity.errors import DiskFullError, EngineError
 from bitparity.generation.engine_starter import EngineStarter
-from bitparity.generation.prepare import Model, Outcome, Prepared
+from bitparity.generation.prepare import Outcome, Prepared
 from bitparity.generation.restarts import MOST, Restarts
 from bitparity.generation.session import tell_full_disk
 from bitparity.models.prefetch import available_bytes, read_ahead
@@ -160,7 +161,7 @@ def prepared(tmp_path: Path, kind: str, **engine: Any) -> Prepared:
     (tmp_path / "run").mkdir()
     engines = [EngineRecord(facts={"max_num_seqs": 64})]
     record = RunRecord(variants={"bf16": VariantRecord(engines=engines)})
-    return Prepared(run, study, {"bf16": Model(None, {}, None)}, {}, {}, record, Outcome(run))
+    return Prepared(run, study, {"bf16": ModelFiles(None, {}, None)}, {}, {}, record, Outcome(run))
 
 
 OUT_OF_MEMORY = EngineError("no memory", out_of_memory=True, again=True)

@@ -40,7 +40,7 @@ def run(
     shard: Annotated[str | None, typer.Option(metavar="I/N", help=SHARD_HELP)] = None,
 ) -> None:
     """Run a study, or go on with it: what is finished is kept. Exit code 1: a candidate is worse."""
-    from bitparity.generation.shards import SHARDS_FOLDER, parse_shard, shard_path
+    from bitparity.cli.shard_option import SHARDS_FOLDER, parse_shard, shard_path
     from bitparity.study.resolve import load_study
 
     resolved = load_study(study, limit, control=control)

@@ -7,11 +7,12 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from bitparity.engines.idle_cores import idle_cores
+from bitparity.engines.model_files import with_folder
 from bitparity.errors import ChangedModelError, EngineError
 from bitparity.generation.chains import generate_samples
 from bitparity.generation.engine_starter import EngineStarter
 from bitparity.generation.plan import VariantPlan, longest_first, plan_variant
-from bitparity.generation.prepare import Prepared, with_folder
+from bitparity.generation.prepare import Prepared
 from bitparity.generation.recorder import Recorder
 from bitparity.generation.restarts import Restarts
 from bitparity.generation.session import Session

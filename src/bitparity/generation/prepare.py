@@ -7,26 +7,21 @@ with prepare(study, run, events) as prepared:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from pydantic_core import to_jsonable_python
-
-from bitparity.engines.registry import engine_of
-from bitparity.errors import GatedDataError, ModelError, RunError, UnavailableError
+from bitparity.engines.model_files import ModelFiles, open_models
+from bitparity.errors import GatedDataError, RunError, UnavailableError
 from bitparity.exam.build import build_exam
 from bitparity.exam.frozen import Exam, groups_of, load_if_frozen, samples_asked, save_exam
 from bitparity.exam.rendering import Renderer
 from bitparity.generation.shards import Shard, claim
 from bitparity.grading.passes import Grader, open_graders
-from bitparity.models.checkpoint import model_type, resolve_model, resolve_tokenizer
-from bitparity.models.identity import differing, identity_of, other_tokenizer, tokenizer_identity
+from bitparity.models.identity import differing
 from bitparity.progress.events import BenchmarkSkipped, Events, ExamFrozen
 from bitparity.records import SampleKeys
 from bitparity.schema import BenchmarkSpec, Study, Variant
-from bitparity.store.environment import Facts, RunRecord, VariantRecord, this_invocation
+from bitparity.store.environment import RunRecord, VariantRecord, this_invocation
 from bitparity.store.run import WritableRun
 
 
@@ -40,21 +35,12 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class Model:
-    """A variant's files: where they lie, what they are, and its tokenizer (None for recorded answers)."""
-
-    folder: Path | None
-    identity: Facts
-    renderer: Renderer | None = None
-
-
-@dataclass(slots=True)
 class Prepared:
     """A study ready to run: `environment` is what environment.json will hold, `outcome` how the run ends."""
 
     run: WritableRun
     study: Study
-    models: dict[str, Model]
+    models: dict[str, ModelFiles]
     exams: dict[str, Exam]
     graders: dict[str, Grader]
     environment: RunRecord
@@ -118,69 +104,9 @@ def prepare(
         yield prepared
 
 
-def open_models(study: Study) -> dict[str, Model]:
-    """Every variant's model; the control is the baseline's own, neither hashed nor loaded again.
-
-    Raises ModelError naming the variant.
-    """
-    own = {name: variant for name, variant in study.variants.items() if name != study.control}
-    renderers: dict[str, Renderer] = {}
-    with ThreadPoolExecutor() as pool:  # hashing weights is most of it, and takes one core a file
-        hashed = {name: pool.submit(_open_files, name, variant) for name, variant in own.items()}
-        models = {name: _with_renderer(name, own[name], model.result(), renderers) for name, model in hashed.items()}
-    if (control := study.control) is not None:
-        recorded = engine_of(study.variants[control].engine).recorded  # a recording of its own
-        models[control] = _open_files(control, study.variants[control]) if recorded else models[study.baseline]
-    return {name: models[name] for name in study.variants}
-
-
-def with_folder(name: str, variant: Variant) -> Variant:
-    """The variant with its model's folder, before anything of it is read. Raises ModelError naming the variant."""
-    if not engine_of(variant.engine).has_local_weights:
-        return variant
-    with _naming(name):
-        return variant.model_copy(update={"model": str(resolve_model(variant))})
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Errors of models say which variant's they are."""
-    try:
-        yield
-    except ModelError as error:
-        raise ModelError(f"variant '{name}': {error}") from None
-
-
-def _open_files(name: str, variant: Variant) -> Model:
-    engine = engine_of(variant.engine)
-    if engine.recorded:
-        return Model(None, {"recorded": variant.model})
-    with _naming(name):
-        if engine.has_local_weights:
-            folder = resolve_model(variant)
-            named = {} if variant.named is None else {"named": variant.named}
-            return Model(folder, to_jsonable_python({**identity_of(variant, folder), **named}))
-        # a model behind a server: nothing of it is here but, where the study names one, its tokenizer
-        served = {"server": variant.engine.base_url, "model": variant.model}
-        tokenizer = {} if variant.tokenizer is None else other_tokenizer(resolve_tokenizer(variant))
-        return Model(None, to_jsonable_python({**served, **tokenizer}))
-
-
-def _with_renderer(name: str, variant: Variant, model: Model, known: dict[str, Renderer]) -> Model:
-    """The model with its tokenizer; checkpoints whose tokenizer files are the same share one, and its prompts."""
-    engine, trusted = engine_of(variant.engine), variant.engine.trust_remote_code
-    if engine.recorded or (engine.served and variant.tokenizer is None):
-        return model
-    with _naming(name):
-        folder = resolve_tokenizer(variant)
-        key = repr((tokenizer_identity(folder), model_type(folder), trusted))
-        if key not in known:
-            known[key] = Renderer(folder, trust_remote_code=trusted)
-    model.renderer = known[key]
-    return model
-
-
-def _checked_environment(run: WritableRun, study: Study, models: Mapping[str, Model], shard: Shard | None) -> RunRecord:
+def _checked_environment(
+    run: WritableRun, study: Study, models: Mapping[str, ModelFiles], shard: Shard | None
+) -> RunRecord:
     """The run's environment record, with the models and the shard compared to those it was started with."""
     environment = run.environment()
     claim(run, environment, shard)
@@ -218,7 +144,7 @@ def _freeze_exams(
     return exams
 
 
-def reference_renderer(study: Study, models: Mapping[str, Model]) -> Renderer | None:
+def reference_renderer(study: Study, models: Mapping[str, ModelFiles]) -> Renderer | None:
     """The tokenizer that makes the exams: the baseline's, or that of the first candidate that has one."""
     names = [study.baseline, *study.candidates]  # the control's tokenizer is the baseline's
     return next((found for name in names if (found := models[name].renderer) is not None), None)

@@ -6,20 +6,15 @@ them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
-from bitparity.errors import RunError, UserInputError
+from bitparity.errors import RunError
 from bitparity.exam.chains import first_of_chains
 from bitparity.exam.frozen import Exam
 from bitparity.records import Request
-from bitparity.schema import Study
 from bitparity.store.environment import RunRecord
 from bitparity.store.run import Run
-
-SHARDS_FOLDER = "shards"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +44,6 @@ class Shard:
         number in the study, and every Nth of them is this shard's.
         """
         return [r for r in requests if self.has(undivided.get(r.benchmark, r.batch or 0))]
-
-
-def parse_shard(text: str) -> Shard:
-    """The shard that "I/N" names. Raises UserInputError."""
-    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-    if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise UserInputError(f"--shard '{text}' is no part of a whole; write 1/8 to 8/8 for eight shards")
-    return Shard(int(found[1]), int(found[2]))
-
-
-def shard_path(study: Study, shard: Shard) -> Path:
-    """The default run directory of a shard."""
-    return Path("artifacts") / study.name / SHARDS_FOLDER / f"{shard.index}-of-{shard.of}"
 
 
 def claim(run: Run, environment: RunRecord, shard: Shard | None) -> None:
