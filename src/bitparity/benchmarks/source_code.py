@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from importlib.util import find_spec
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import NamedTuple
 
+SHARED = "bitparity.benchmarks"
 SUFFIXES = (".py", ".csv")  # the sandbox has a table of system calls
 
 
@@ -60,3 +61,26 @@ def read_source(file: Path) -> SourceCode:
         elif isinstance(node, ast.ImportFrom):
             imports += [("." * node.level + (node.module or ""), alias.name) for alias in node.names]
     return SourceCode(sha256_of(ast.dump(_DocstringRemover().visit(tree))), imports)
+
+
+@functools.cache
+def code_hash(module: str, others: tuple[str, ...]) -> str:
+    """The hash of a benchmark's module, of all that it imports from `SHARED` and its own package, and of `others`."""
+    own = module if module.startswith(f"{SHARED}.") else module.partition(".")[0]
+    sources = {file: read_source(file).sha256 for name in others for file in source_files(name)}
+    known: set[str] = set()
+    waiting = [module]
+    while waiting:
+        module = waiting.pop()
+        if module in known or not f"{module}.".startswith((f"{SHARED}.", f"{own}.")):
+            continue
+        known.add(module)
+        for file, package in source_files(module).items():
+            sources[file] = read_source(file).sha256
+            for name, part in read_source(file).imports:
+                imported = resolve_name(name, package)
+                inner = f"{imported}.{part}"
+                # a name imported from a package may be a module of it; no other module is imported to find that out
+                is_module = imported in (SHARED, package) and part and source_files(inner)
+                waiting.append(inner if is_module else imported)
+    return sha256_of(repr(sorted((file.name, sha256) for file, sha256 in sources.items())))
