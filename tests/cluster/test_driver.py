@@ -24,7 +24,9 @@ def expected(work: list[Request]) -> dict[tuple[str, str, int], Sample]:
     return {request_key(r): answer(r) for r in work}
 
 
-@settings(max_examples=60, deadline=None)
+# the same examples each time: at a fault rate of 0.1 about 1 % of the seeds lose one item alone three times in a row by
+# chance, and the driver then rightly gives it up
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     devices=st.integers(1, 9),
     counts=st.lists(st.integers(1, 60), min_size=1, max_size=3),
