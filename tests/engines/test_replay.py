@@ -84,6 +84,16 @@ def test_an_error_gives_way_to_an_answer(tmp_path: Path) -> None:
             '{"item": "b", "text": "", "sample": 1.5}',
             "is no recorded sample: 'sample': Input should be a valid integer",
         ),
+        (
+            '{"item": "b", "text": "", "tokens": 1.5}',
+            "is no recorded sample: 'tokens': Input should be a valid integer",
+        ),
+        (
+            '{"item": "b", "text": "", "tokens": 1e999}',
+            "is no recorded sample: 'tokens': Input should be a valid integer",
+        ),
+        ('{"item": "b", "text": "", "tokens": -1}', "is no recorded sample: 'tokens': Input should be greater than"),
+        ('{"item": "b", "text": "", "seconds": NaN}', "is no recorded sample: 'seconds': Input should be a finite"),
         ('{"item": "b", "text": "", "logprobs": [[1]]}', "is no recorded sample: 'logprobs':"),
         ('{"item": "a", "text": "other"}', "line 2: item 'a', sample 0 was recorded before, differently"),
         ('{"item": "b", "text": "\udcff"}', "line 2 is not valid JSON"),

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated, Required
 
-from pydantic import ConfigDict, Strict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from bitparity import __version__
@@ -25,6 +25,14 @@ from bitparity.records import Finish, Request, Sample
 from bitparity.schema import EngineSpec, Variant
 
 _SUFFIXES = (".jsonl", ".jsonl.gz")
+
+
+def _whole(count: object) -> object:
+    """A count of tokens as an integer: some programs write 5.0."""
+    return int(count) if isinstance(count, float) and count.is_integer() else count
+
+
+Count = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
 
 
 class _Row(TypedDict, total=False):
@@ -37,9 +45,9 @@ class _Row(TypedDict, total=False):
     sample: int
     text: str
     finish: Finish
-    tokens: int | float | None
-    prompt_tokens: int | float | None
-    seconds: int | float | None
+    tokens: Count | None
+    prompt_tokens: Count | None
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
     logprobs: list[Annotated[tuple[int | float, bool], Strict(False)]] | None
     error: str | None
 
@@ -106,8 +114,8 @@ class ReplayEngine(Engine):
             *item,
             row.get("text", ""),
             row.get("finish", "stop"),
-            _whole(row.get("tokens")),
-            _whole(row.get("prompt_tokens")),
+            row.get("tokens"),
+            row.get("prompt_tokens"),
             row.get("seconds") or 0.0,
             logprobs=None if logprobs is None else tuple(logprobs),
             error=row.get("error"),
@@ -154,11 +162,6 @@ def _parsed(path: Path, content: bytes) -> Iterator[tuple[str, _Row]]:
             if "text" not in row and row.get("logprobs") is None and row.get("finish") != "error":
                 raise ModelError(f"{where}: it has neither 'text' nor 'logprobs'")
             yield where, row
-
-
-def _whole(count: float | None) -> int | None:
-    """A count of tokens, which some programs write as 5.0."""
-    return None if count is None else int(count)
 
 
 ENGINE = ReplayEngine
