@@ -86,6 +86,8 @@ CASES: dict[str, tuple[Damage, str]] = {
     ),
     "an empty study": (text("study.yaml", ""), "holds no mapping"),
     "broken YAML": (text("study.yaml", "study: [a\n"), "not valid YAML at line"),
+    "a date that is none": (text("study.yaml", "study: 2026-02-30\n"), "not valid YAML: day is out of range"),
+    "a number without an end": (text("study.yaml", "study: " + "9" * 6000 + "\n"), "not valid YAML: Exceeds the limit"),
     "a study in Latin-1": (text("study.yaml", "study: caf\xe9".encode("latin-1")), "not UTF-8"),
     "a tab in YAML": (text("study.yaml", "study: a\n\tvariants: {}\n"), "not valid YAML"),
     "no variants": (edit(variants={}), "'variants' is empty"),

@@ -163,8 +163,8 @@ def read_yaml(text: str, origin: str) -> object:
         mark = error.problem_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise StudyError(f"{origin} is not valid YAML{where}: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise StudyError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError) as error:  # a date or a number that Python cannot hold is a ValueError
+        raise StudyError(f"{origin} is not valid YAML: {' '.join(str(error).split())[:200]}") from None
 
 
 def profile_names() -> list[str]:
