@@ -197,7 +197,7 @@ def _summaries(folder: Path) -> Iterator[dict[str, Any]]:
         try:
             raw = path.read_bytes()
             value = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError, EOFError, RecursionError):
             continue  # only a help: the logs say everything else
         if isinstance(value, dict):
             yield value

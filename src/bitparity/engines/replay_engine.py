@@ -155,9 +155,14 @@ def _parsed(path: Path, content: bytes) -> Iterator[tuple[str, _Row]]:
                 row = _ROW.validate_python(json.loads(line))  # pydantic's own parser refuses lone surrogates
             except ValidationError as error:
                 fault = error.errors()[0]
-                field = f"'{fault['loc'][0]}': " if fault["loc"] else ""
-                raise ModelError(f"{where} is no recorded sample: {field}{fault['msg']}") from None
-            except ValueError as error:
+                field = f"'{fault['loc'][0]}'" if fault["loc"] else "it"
+                said = (
+                    "is missing"
+                    if len(fault["loc"]) == 1 and fault["type"] == "missing"
+                    else f"is wrong: {fault['msg']}"
+                )
+                raise ModelError(f"{where} is no recorded sample: {field} {said}") from None
+            except (ValueError, RecursionError) as error:
                 raise ModelError(f"{where} is not valid JSON: {error}") from None
             if "text" not in row and row.get("logprobs") is None and row.get("finish") != "error":
                 raise ModelError(f"{where}: it has neither 'text' nor 'logprobs'")

@@ -69,7 +69,7 @@ def read_object(path: Path) -> Config:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Config({})
-    except (OSError, ValueError) as error:  # bytes that are no UTF-8 and texts that are no JSON are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # neither UTF-8 nor JSON is a ValueError
         raise ModelError(f"{path} cannot be read as JSON: {one_line(error)}") from None
     if not isinstance(value, dict):
         raise ModelError(f"{path} holds no JSON object")

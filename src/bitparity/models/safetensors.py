@@ -65,7 +65,10 @@ def _header(file: Path) -> dict[str, Any]:
         size = int.from_bytes(handle.read(8), "little")
         if file.suffix != ".safetensors" or not 0 < size <= _MOST_HEADER:
             raise ValueError(f"{file.name} is no safetensors file")
-        header: dict[str, Any] = json.loads(handle.read(size))
+        try:
+            header: dict[str, Any] = json.loads(handle.read(size))
+        except RecursionError:
+            raise ValueError(f"{file.name} has no header of a safetensors file") from None
         return header
 
 

@@ -72,6 +72,6 @@ def read_progress(run: Path) -> Snapshot | None:
     """The last state that the run in this directory wrote; None where there is none that can be read."""
     try:
         found = json.loads((run / FILE_NAME).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and found.get("schema") == SCHEMA else None  # type: ignore[return-value]

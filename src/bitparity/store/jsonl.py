@@ -53,7 +53,7 @@ def read_json(path: Path) -> Any:
     """Read one JSON document of the run. Raises StoreError where it is broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise StoreError(f"{path} is not valid JSON: it was changed or the disk is faulty; restore it") from None
     except OSError as error:
         raise storage_error(error, path) from None
@@ -85,7 +85,7 @@ def parsed_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
     """One line as a JSON object. Raises StoreError where it is none."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
         raise broken_line(path, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -220,7 +221,9 @@ def _form(bench: BenchmarkFile, form: Form) -> Form:
 def _find(path: str | Path, folder: Path) -> Path | None:
     """Where a path lies: beside the study file, or else in the working directory; None where there is nothing."""
     given = Path(path).expanduser()
-    return next((place for place in (folder / given, given) if place.exists()), None)
+    with suppress(OSError):  # a name that is too long for any file
+        return next((place for place in (folder / given, given) if place.exists()), None)
+    return None
 
 
 def _data_place(path: str | None, folder: Path, what: str) -> str | None:
@@ -228,7 +231,7 @@ def _data_place(path: str | None, folder: Path, what: str) -> str | None:
         return None
     found = _find(path, folder)
     if found is None:
-        raise StudyError(f"{what}: file {path} does not exist (looked in {folder} and the working directory)")
+        raise StudyError(f"{what}: file {path:.200} does not exist (looked in {folder} and the working directory)")
     if found.is_dir():
         raise StudyError(f"{what}: {path} is a folder; give a .jsonl or .jsonl.gz file")
     return str(found.resolve())
@@ -240,7 +243,7 @@ def _model_place(model: str, folder: Path, what: str) -> str:
         return str(found.resolve())
     if model.startswith((".", "/", "~")) or model.count("/") != 1 or model.endswith((".jsonl", ".gz", ".gguf")):
         raise StudyError(
-            f"{what}: model folder {model} does not exist (looked in {folder} and the working directory); "
+            f"{what}: model folder {model:.200} does not exist (looked in {folder} and the working directory); "
             "give an existing folder or a hub id like Qwen/Qwen3-32B"
         )
     return model
