@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bitparity.sandbox.contract import Ended, Limits, Sandbox
+from bitparity.sandbox.warm import WarmWorker
 from tests.sandbox.conftest import Attack
 
 PRELUDE = """
@@ -634,3 +635,17 @@ def test_verdicts_do_not_depend_on_the_load(box: Sandbox) -> None:
         for process in busy:
             process.kill()
             process.wait()
+
+
+def test_a_worker_of_a_parent_with_many_descriptors_gives_none_of_them_to_a_script(box: Sandbox) -> None:
+    """Its control socket had a high number there and stayed open: a script forged its own exit code."""
+    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(900)]
+    try:
+        with WarmWorker(box, ["json"]) as worker:
+            ended = worker.run({}, "import os\nprint(sorted(map(int, os.listdir('/proc/self/fd'))))")
+            again = worker.run({}, "import sys\nsys.exit(7)")
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+    assert (ended.end, ended.stdout) == ("exit", b"[0, 1, 2, 3]\n")  # 3 is the listing's own
+    assert (again.end, again.status) == ("runtime_error", 7)

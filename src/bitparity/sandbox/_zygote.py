@@ -36,6 +36,7 @@ _NO_SUID, _NO_DEV, _NO_EXEC, _RECURSIVE, _PRIVATE = 2, 4, 8, 16384, 1 << 18
 _SET_PARENT_DEATH_SIGNAL, _SET_DUMPABLE, _SET_SECCOMP, _DROP_BOUND, _NO_NEW_PRIVILEGES = 1, 4, 22, 24, 38
 _CAPABILITIES_V3 = 0x20080522
 _LIBC = ctypes.PyDLL(None, use_errno=True)
+_CONTROL = 3  # the control socket, wherever it was opened: many descriptors may be open in the parent
 _STARTED, _READY = b"started", b"ready"
 
 
@@ -114,9 +115,9 @@ def _first_process(descriptors: list[int], tell: int) -> None:
             asked = json.load(file)
         for wanted, descriptor in enumerate(streams):
             os.dup2(descriptor, wanted)
-        os.dup2(tell, 3)
-        tell = 3
-        os.closerange(4, 256)
+        os.dup2(tell, _CONTROL)  # takes the place of the control socket, which no script may reach
+        tell = _CONTROL
+        os.closerange(_CONTROL + 1, _highest_descriptor() + 1)
         _prepare(asked)
         script = os.fork()
         if script == 0:
@@ -130,6 +131,10 @@ def _first_process(descriptors: list[int], tell: int) -> None:
         if pid == script:
             code = os.waitstatus_to_exitcode(status)
             os._exit(code if code >= 0 else 128 - code)
+
+
+def _highest_descriptor() -> int:
+    return max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208
 
 
 def _prepare(asked: dict[str, Any]) -> None:
@@ -173,8 +178,8 @@ def _run(asked: dict[str, Any]) -> None:
     os.setsid()  # a signal to its process group must not reach the worker's
     for kind, soft, hard in asked["rlimits"]:
         resource.setrlimit(kind, (soft, hard))
-    os.write(3, _READY)
-    os.close(3)
+    os.write(_CONTROL, _READY)
+    os.close(_CONTROL)
     name = asked["script"]
     sys.argv[:] = [name]
     sys.path[0:0] = [f"{asked['box']}/work"]
@@ -232,7 +237,11 @@ _USER, _GROUP = os.getuid(), os.getgid()
 def main() -> None:
     """See above."""
     del sys.path[0]  # this file's folder
-    control = socket.socket(fileno=int(sys.argv[1]))
+    given = int(sys.argv[1])
+    if given != _CONTROL:
+        os.dup2(given, _CONTROL)
+        os.close(given)
+    control = socket.socket(fileno=_CONTROL)
     control.set_inheritable(False)
     for module in sys.argv[2:]:
         importlib.import_module(module)
