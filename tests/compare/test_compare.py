@@ -242,6 +242,31 @@ def test_several_candidates_share_the_correction(tmp_path: Path, cli: Cli) -> No
     assert found["bad"]["p_adjusted"] == pytest.approx(2 * found["bad"]["p_value"])
 
 
+def test_the_control_shows_the_noise_and_weakens_no_verdict(tmp_path: Path, cli: Cli) -> None:
+    scores = {
+        "bf16": [1] * 60 + [0] * 40,
+        "nvfp4": [0] * 9 + [1] * 52 + [0] * 39,
+        "again": [0] * 3 + [1] * 60 + [0] * 37,
+    }
+    bf16, nvfp4, again = (str(write_jsonl(tmp_path / f"{name}.jsonl", plain(v))) for name, v in scores.items())
+    found = []
+    for number, more in enumerate(([], ["--control", again], [again])):
+        out = tmp_path / f"{number}.json"
+        ended = cli("compare", bf16, nvfp4, *more, "--json", out)
+        found.append((ended, json.loads(out.read_text())))
+    alone, controlled, counted = (results["benchmarks"]["results"]["comparisons"]["nvfp4"] for _, results in found)
+    assert alone == controlled
+    assert counted["p_adjusted"] > alone["p_adjusted"]
+    assert [ended.code for ended, _ in found][:2] == [3, 3]
+    _, results = found[1]
+    assert results["variants"]["again"] == {"source": again, "kind": "jsonl", "baseline": False, "control": True}
+    assert results["benchmarks"]["results"]["comparisons"]["again"]["control"] is True
+    shown = said(found[1][0])
+    assert "Noise floor (again, the baseline run again): 6 of 100 items flip" in shown
+    assert "again:" not in shown
+    assert "adjusted" not in shown
+
+
 @pytest.mark.parametrize(
     ("task", "known"),
     [

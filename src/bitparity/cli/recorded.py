@@ -78,6 +78,7 @@ def compare(
     baseline: Annotated[str, typer.Argument(help="RUN:VARIANT, lm-eval's samples (file or folder) or JSONL rows.")],
     candidates: Annotated[list[str], typer.Argument(help="The same kind of thing, one or more.")],
     margin: Annotated[float | None, typer.Option(help="The loss in points that does not matter.")] = None,
+    control: Annotated[str | None, typer.Option(help="The baseline's second run: the noise, not a candidate.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything there.")] = None,
     filter_name: Annotated[str | None, typer.Option("--filter", help="Which filter of lm-eval's logs.")] = None,
     metric: Annotated[str | None, typer.Option(help="Which metric of lm-eval's logs.")] = None,
@@ -87,8 +88,10 @@ def compare(
     from bitparity.compare.readers import read_all
     from bitparity.report.comparison import show
 
-    first, *others = read_all([baseline, *candidates], filter_name, metric)
-    outcome = compare(first, others, None if margin is None else margin / 100)
+    given = [baseline, *candidates, *([] if control is None else [control])]
+    first, *others = read_all(given, filter_name, metric)
+    again = None if control is None else others.pop()
+    outcome = compare(first, others, None if margin is None else margin / 100, again)
     show(outcome, console())
     if json_file is not None:
         write(json_file, outcome)

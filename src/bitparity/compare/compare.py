@@ -40,15 +40,20 @@ from bitparity.study.files import load_profile
 ALPHA = 0.05
 
 
-def compare(baseline: Source, candidates: Sequence[Source], margin: float | None = None) -> Outcome:
+def compare(
+    baseline: Source, candidates: Sequence[Source], margin: float | None = None, control: Source | None = None
+) -> Outcome:
     """Compare each candidate with the baseline, benchmark by benchmark. `margin` is a fraction, None the defaults.
 
+    `control` is the baseline's second run: it shows the noise, and is corrected for as a family of its own.
     Raises DataError where nothing can be compared or where the variants were not asked the same.
     """
     if margin is not None and not 0 < margin <= 1:
         raise UserInputError(f"margin is {100 * margin:g}; it must be above 0 and at most 100 points")
-    groups = _groups([baseline, *candidates])
-    first, *others = _labelled([_regrouped(source, groups) for source in (baseline, *candidates)])
+    given = [baseline, *candidates, *([] if control is None else [control])]
+    groups = _groups(given)
+    first, *others = _labelled([_regrouped(source, groups) for source in given])
+    second_run = None if control is None else others[-1].label
     benchmarks = {name: _entry(results, margin) for name, results in first.benchmarks.items()}
     pairs: dict[ComparisonKey, PairedScores] = {}
     forbidden: dict[ComparisonKey, list[str]] = {}
@@ -62,7 +67,7 @@ def compare(baseline: Source, candidates: Sequence[Source], margin: float | None
             pairing = pair_up(results, theirs, (first.label, source.label))
             sides = pairing.baseline.report(), pairing.candidate.report()
             entry.pairing[source.label] = Sides(baseline=sides[0], candidate=sides[1])
-            found = find_guards((first, source), (results, theirs), pairing, entry.margin)
+            found = find_guards((first, source), (results, theirs), pairing, entry.margin, second_run)
             entry.guards.extend(guard for guard in found if guard not in entry.guards)
             forbidden[name, source.label] = sorted({guard.name for guard in found if guard.level == "error"})
             if pairing.scores is None:
@@ -73,19 +78,26 @@ def compare(baseline: Source, candidates: Sequence[Source], margin: float | None
     if not pairs:
         raise DataError(_nothing(first, others, benchmarks))
     margins = {name: entry.margin for name, entry in benchmarks.items()}
-    judged = verdicts.judge(pairs, margins, forbidden)
+    judged = verdicts.judge(pairs, margins, forbidden, second_run)
     for (name, label), each in judged.items():
-        benchmarks[name].comparisons[label] = _comparison(each, pairs[name, label])
-    pools = verdicts.pool_judged(pairs, margins, judged, least=2)
+        benchmarks[name].comparisons[label] = _comparison(each, pairs[name, label], label == second_run)
+    pools = verdicts.pool_judged(pairs, margins, judged, second_run, least=2)
     return Outcome(
         schema=SCHEMA,
         variants={
-            source.label: Compared(source=source.given, kind=source.kind, baseline=source is first)
+            source.label: Compared(
+                source=source.given,
+                kind=source.kind,
+                baseline=source is first,
+                **({"control": True} if source.label == second_run else {}),
+            )
             for source in (first, *others)
         },
         benchmarks=benchmarks,
         only_in_candidates=_extra(first, others),
-        overall={label: Overall.model_validate(pooled.values()) for label, pooled in pools.items()},
+        overall={
+            label: Overall.model_validate(pooled.values()) for label, pooled in pools.items() if label != second_run
+        },
     )
 
 
@@ -199,7 +211,7 @@ def _entry(results: Results, margin: float | None) -> Benchmark:
     )
 
 
-def _comparison(judged: Judged, pairs: PairedScores) -> Comparison:
+def _comparison(judged: Judged, pairs: PairedScores, control: bool) -> Comparison:
     groups = [str(code) for code in pairs.cluster] if pairs.clustered else None
     means = {
         "items": pairs.items,
@@ -208,7 +220,7 @@ def _comparison(judged: Judged, pairs: PairedScores) -> Comparison:
         "baseline_ci95": mean_interval(pairs.baseline, groups=groups),
         "candidate_ci95": mean_interval(pairs.candidate, groups=groups),
     }
-    return Comparison.model_validate(means | judged.values())
+    return Comparison.model_validate(means | judged.values() | ({"control": True} if control else {}))
 
 
 def _subgroups(pairs: PairedScores, subgroups: Sequence[str] | None) -> dict[str, Difference]:
@@ -235,9 +247,11 @@ def _subgroups(pairs: PairedScores, subgroups: Sequence[str] | None) -> dict[str
 
 def exit_code(found: Outcome) -> int:
     """0 fine, 1 a candidate is worse beyond its margin, 3 inconclusive, invalid or not compared everywhere."""
-    entries = found.benchmarks.values()
-    outcomes = [verdicts.outcome(each.verdict) for entry in entries for each in entry.comparisons.values()]
-    return verdicts.exit_code([*outcomes, *("open" for entry in entries if entry.not_compared)])
+    entries, names = found.benchmarks.values(), found.candidates
+    outcomes = [
+        verdicts.outcome(each.verdict) for entry in entries for n, each in entry.comparisons.items() if n in names
+    ]
+    return verdicts.exit_code([*outcomes, *("open" for entry in entries if entry.not_compared.keys() & {*names})])
 
 
 def write(path: Path, outcome: Outcome) -> None:

@@ -19,16 +19,25 @@ from bitparity.store.environment import RunRecord
 
 
 def find_guards(
-    sources: tuple[Source, Source], results: tuple[Results, Results], pairing: Pairing, margin: float
+    sources: tuple[Source, Source],
+    results: tuple[Results, Results],
+    pairing: Pairing,
+    margin: float,
+    control: str | None,
 ) -> list[Guard]:
-    """All guards that speak on baseline and candidate, errors first. `margin` is a fraction."""
+    """All guards that speak on baseline and candidate, errors first. `margin` is a fraction.
+
+    The baseline's second run, `control`, may be the same as the baseline in what other candidates may not.
+    """
     names = [item.name for item, _ in pairing.both]
     items = zip(*pairing.both, strict=True)
     sides = zip(sources, results, (pairing.baseline, pairing.candidate), items, strict=True)
     sheets = {source.label: _sheet(source, part, side, names, own) for source, part, side, own in sides}
-    facts = _facts([(source.label, source.run, part.benchmark) for source, part in zip(sources, results, strict=True)])
+    facts = _facts(
+        [(source.label, source.run, part.benchmark) for source, part in zip(sources, results, strict=True)], control
+    )
     answers = Answers("", {}, names, margin) if facts is None else facts.answers
-    answers = replace(answers, baseline=sources[0].label, sheets=sheets, items=names, margin=margin, control=None)
+    answers = replace(answers, baseline=sources[0].label, sheets=sheets, items=names, margin=margin, control=control)
     answers = replace(
         answers,
         pairs=pairing.scores,
@@ -75,7 +84,7 @@ def _temperature(results: Results) -> float | None:
     return value if isinstance(value, int | float) and settings.get("do_sample", True) is not False else None
 
 
-def _facts(sides: Sequence[tuple[str, RunVariant | None, str]]) -> Facts | None:
+def _facts(sides: Sequence[tuple[str, RunVariant | None, str]], control: str | None) -> Facts | None:
     """The conditions of those that are variants of runs, each (label, variant, benchmark in its run).
 
     Two are looked at on the items that they share, as if they were variants of one study under the first one's
@@ -91,7 +100,7 @@ def _facts(sides: Sequence[tuple[str, RunVariant | None, str]]) -> Facts | None:
     if not exam.items:
         return None
     variants = {
-        label: run.study.variants[run.name].model_copy(update={"baseline": run is first, "control": False})
+        label: run.study.variants[run.name].model_copy(update={"baseline": run is first, "control": label == control})
         for label, run, _ in runs
     }
     environment = RunRecord(variants={label: run.run.environment().variant(run.name) for label, run, _ in runs})

@@ -16,11 +16,15 @@ SCHEMA: Literal["bitparity/comparison/1"] = "bitparity/comparison/1"
 
 
 class Compared(Part):
-    """A set of results that was given: the argument, its kind ("run", "lm-eval", "jsonl"), true for the first."""
+    """A set of results that was given: the argument, its kind ("run", "lm-eval", "jsonl"), true for the first.
+
+    `control` is there only for the baseline's second run.
+    """
 
     source: str
     kind: str
     baseline: bool
+    control: bool = False
 
 
 class Named(Part):
@@ -104,5 +108,10 @@ class Outcome(Whole):
 
     @property
     def candidates(self) -> list[str]:
-        """The sets of results that are compared with the first."""
-        return [name for name, variant in self.variants.items() if not variant.baseline]
+        """The sets of results that are compared with the first; the control is none of them."""
+        return [name for name, variant in self.variants.items() if not variant.baseline and not variant.control]
+
+    @property
+    def control(self) -> str | None:
+        """The baseline's second run, where one was given."""
+        return next((name for name, variant in self.variants.items() if variant.control), None)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from bitparity.compare.schema import Difference, Outcome
 from bitparity.report.terminal import cells, columns, say, say_guard, verdict_cell
-from bitparity.report.words import figures, margin, points, sentence, verdict_words
+from bitparity.report.words import figures, margin, noise, points, sentence, verdict_words
 
 FIGURES = "items baseline candidate difference interval lost_gained"
 TITLES = ("items", "baseline", "candidate", "points", "95 % interval", "lost / gained")
@@ -19,6 +19,8 @@ def show(outcome: Outcome, console: Console) -> None:
     """Print everything that people need of a comparison."""
     for name in outcome.candidates:
         say(console, sentence(name, outcome.benchmarks), style="bold")
+    if outcome.control is not None:
+        say(console, noise(outcome))
     console.print(_table(outcome))
     for line in (*_overall(outcome), *_margins(outcome)):
         say(console, line)
@@ -66,7 +68,7 @@ def _margins(outcome: Outcome) -> Iterator[str]:
         used.setdefault((entry.margin, entry.margin_from), []).append(bench)
     for (value, origin), names in used.items():
         yield f"margin of {', '.join(names)}: {margin(value)} ({origin})"
-    if sum(len(entry.comparisons) for entry in outcome.benchmarks.values()) > 1:
+    if sum(len(entry.comparisons.keys() - {outcome.control}) for entry in outcome.benchmarks.values()) > 1:
         yield "p is adjusted (Holm) for the number of comparisons"
 
 

@@ -170,7 +170,7 @@ def clause(comparison: Judged, allowed: float, lang: Lang = "en", where: str = "
     return text(f"clause.{key}", lang, where=where, **figures)
 
 
-def noise(results: Results, lang: Lang = "en") -> str:
+def noise(results: Results | compare.Outcome, lang: Lang = "en") -> str:
     """The noise floor in a sentence: how many answers flip when the baseline runs a second time."""
     if results.control is None:
         return text("noise.unknown", lang)
