@@ -89,6 +89,7 @@ CASES: dict[str, tuple[Damage, str]] = {
     "a data file with a very long name": (edit(benchmarks__0__data="a" * 5000), "does not exist"),
     "a config nested too deep": (model_folder({"config.json": "[" * 100_000}), "cannot be read as JSON"),
     "a recording nested too deep": (text("bf16.jsonl", "[" * 100_000 + "\n"), "line 1 is not valid JSON"),
+    "two benchmarks of one file": (edit(benchmarks=["lm_eval:a/b", "lm_eval:a__b"]), "would share their files"),
     "a date that is none": (text("study.yaml", "study: 2026-02-30\n"), "not valid YAML: day is out of range"),
     "a number without an end": (text("study.yaml", "study: " + "9" * 6000 + "\n"), "not valid YAML: Exceeds the limit"),
     "a study in Latin-1": (text("study.yaml", "study: caf\xe9".encode("latin-1")), "not UTF-8"),

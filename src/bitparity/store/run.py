@@ -164,13 +164,18 @@ class WritableRun(Run):
             raise storage_error(error, lock) from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             with file:
                 file.seek(0)
                 holder = file.read(32).strip()
             raise RunError(
                 f"{self.path} is in use by another bitparity process (pid {holder or 'unknown'}); "
                 "wait for it or give another folder with --out"
+            ) from None
+        except OSError as error:  # a file system that knows no locks, such as some network mounts
+            file.close()
+            raise RunError(
+                f"{lock} cannot be locked ({error.strerror}); give a folder on another disk with --out"
             ) from None
         file.truncate(0)
         print(os.getpid(), file=file, flush=True)

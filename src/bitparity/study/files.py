@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from bitparity.errors import StudyError
 from bitparity.plugins import nearest
 from bitparity.schema import NAME_PATTERN, EngineOverrides, Form, Positive, ReasoningSpec, Strict
+from bitparity.store.jsonl import file_stem
 
 
 class ProtocolOverrides(Strict):
@@ -118,6 +119,11 @@ class StudyFile(Strict):
         name, count = Counter(bench.name for bench in self.benchmarks).most_common(1)[0]
         if count > 1:
             raise ValueError(f"benchmark '{name}' is listed twice; keep one entry")
+        files: dict[str, str] = {}
+        for bench in self.benchmarks:
+            other = files.setdefault(file_stem(bench.name).casefold(), bench.name)
+            if other != bench.name:
+                raise ValueError(f"benchmarks '{other}' and '{bench.name}' would share their files; run one alone")
         return self
 
     def _check_control(self) -> None:
