@@ -51,7 +51,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How one completion is drawn. temperature 0 is greedy; top_k 0 and min_p 0 are off."""
+    """Sampling values of one completion. temperature 0 is greedy; top_k 0 and min_p 0 are off."""
 
     max_tokens: int
     temperature: float = 0.0

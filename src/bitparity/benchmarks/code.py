@@ -220,7 +220,7 @@ def grade_of(judged: Judged, metric: str, code: str | None) -> Grade:
 
 
 def verdict_of(ended: Ended) -> Verdict:
-    """How a program that gave no full answer failed; "pass" where it ended well."""
+    """The failure of a program that gave no full answer; "pass" where it ended well."""
     if ended.end == "exit":
         return "pass"
     if ended.end == "runtime_error" and _last_line(ended).startswith("MemoryError"):
@@ -301,7 +301,7 @@ class CodeBenchmark(Benchmark):
 
 
 def counted(run: Callable[[], Ended]) -> Ended:
-    """How a program ended; where it was stopped for its time, how it ends when nothing else runs."""
+    """The end of a program; where it was stopped for its time, that of a rerun while nothing else runs."""
     ended = run()
     return rerun_alone(run) if ended.end == "time_limit" else ended
 

@@ -104,7 +104,7 @@ class Hle(RowsBenchmark):
             )
 
     def notes(self) -> list[str]:
-        """How many questions were left out for their image."""
+        """The number of questions left out for their image."""
         left_out = self._provenance.get("images_left_out")
         said = f"{left_out} questions show an image and are left out; the others are asked"
         return super().notes() + ([said] if left_out else [])

@@ -52,7 +52,7 @@ class Leaf(NamedTuple):
 
     @property
     def shots(self) -> int:
-        """How many worked examples come from a split of their own."""
+        """The number of worked examples that come from a split of their own."""
         own = self.fewshot_split not in (None, self.evaluated_split)
         return int(self.config.get("num_fewshot") or 0) if own else 0
 

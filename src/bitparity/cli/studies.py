@@ -106,7 +106,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Show it again and again until the run ends.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document; with --watch one a line.")] = False,
 ) -> None:
-    """How far a run is, how fast, and what is left. Exit code 0: it runs, or is complete; 3: it stopped before."""
+    """Show how far a run is, how fast, and what is left. Exit code 0: it runs, or is complete; 3: it stopped before."""
     from bitparity.progress import status as statuses
     from bitparity.report import live
 
@@ -129,7 +129,7 @@ def plan(
     rate: Annotated[float | None, typer.Option(help="Output tokens per second, over all requests.")] = None,
     run: Annotated[Path | None, typer.Option(help="A run that measured rate and lengths.")] = None,
 ) -> None:
-    """What a study will cost and what loss it could detect or rule out; loads no model."""
+    """Show what a study will cost and what loss it could detect or rule out; loads no model."""
     from bitparity.doctor.plan import make_plan
     from bitparity.report.planning import show
     from bitparity.store.run import Run

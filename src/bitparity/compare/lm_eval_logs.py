@@ -75,7 +75,7 @@ def _task(file: Path) -> str:
 
 
 class _Choice:
-    """Which filter and metric of each log is read: the one asked for, or the only one there is."""
+    """The filter and metric of each log that is read: the one asked for, or the only one there is."""
 
     def __init__(self, filter_name: str | None, metric: str | None) -> None:
         self._asked = {"filter": filter_name, "metric": metric}

@@ -28,7 +28,7 @@ class Compared(Part):
 
 
 class Named(Part):
-    """How many items there are of a sort, and the names of the first."""
+    """The number of items of a sort, and the names of the first."""
 
     count: int
     examples: list[str]

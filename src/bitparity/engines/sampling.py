@@ -69,7 +69,7 @@ class RowStops(transformers.StoppingCriteria):  # type: ignore[misc]
         self._rows, self._read = rows, prompt_width
 
     def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-        """Which rows have ended."""
+        """The rows that have ended."""
         for row, tokens in zip(self._rows, input_ids[:, self._read :].tolist(), strict=True):
             for token in tokens:
                 row.add(token)

@@ -39,7 +39,7 @@ class Counter:
         self.total = total
 
     def recent(self, now: float) -> int:
-        """How many were added within the window."""
+        """The number added within the window."""
         self._forget(now)
         return self.total - self._before
 
@@ -117,7 +117,7 @@ class VariantCounters:
         self.phase, self.since = phase, now
 
     def seconds(self, phase: str, now: float) -> float:
-        """How long a phase has lasted in this session."""
+        """The seconds that a phase has lasted in this session."""
         return self.spent.get(phase, 0.0) + (now - self.since if self.phase == phase else 0.0)
 
     def computed_speed(self, now: float) -> float | None:

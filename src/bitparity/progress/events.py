@@ -145,7 +145,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class TaskProgress(Event):
-    """How many units of a task are finished: told at its start, at each step, and once it is done or has failed."""
+    """The finished units of a task: told at its start, at each step, and once it is done or has failed."""
 
     task: Task
     finished: int = 0

@@ -34,7 +34,7 @@ State = Literal["running", "complete", "stopped", "silent"]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a run stands; `said` is the state in a few words for people."""
+    """The state of a run; `said` is the state in a few words for people."""
 
     state: State
     said: str
@@ -49,7 +49,7 @@ class Status:
 
 
 def look(path: Path) -> Status:
-    """How the run in `path` stands. Raises RunError where there is none, StoreError where its files are broken."""
+    """The state of the run in `path`. Raises RunError where there is none, StoreError where its files are broken."""
     run = Run(path)
     study = run.study()
     published = read_progress(path)
@@ -71,7 +71,7 @@ def look(path: Path) -> Status:
 
 
 def watch(path: Path) -> Iterator[Status]:
-    """How the run stands, again and again until it runs no more; at least once."""
+    """The state of the run, again and again until it runs no more; at least once."""
     while True:
         status = look(path)
         yield status

@@ -224,7 +224,7 @@ def _rates(variant: Variant) -> str:
 
 
 def _ended(variant: Variant) -> str:
-    """How many samples a variant that is finished has, and how fast they came."""
+    """The samples of a variant that is finished, and the rate at which they came."""
     speed = variant["session_tokens_per_second"]
     return f"finished, {_counted(variant)} samples" + (f", {speed:,.0f} tokens/s" if speed else "")
 

@@ -40,7 +40,7 @@ def execution(run: Run, spec: BenchmarkSpec, exam: Exam, sheets: Mapping[str, Sh
 
 
 def _confinement(run: Run, variant: str, benchmark: str) -> JsonObject | None:
-    """How a variant's programs were confined, as the header of its grades says; None where there are no grades."""
+    """The confinement of a variant's programs, as the header of its grades says; None where there are no grades."""
     path = run.grades_path(variant, benchmark)
     if not path.exists():
         return None
@@ -50,6 +50,6 @@ def _confinement(run: Run, variant: str, benchmark: str) -> JsonObject | None:
 
 
 def verdict_counts(grades: Iterable[Grade]) -> dict[str, int]:
-    """How many answers came to each verdict; those that do not occur are left out."""
+    """The number of answers by verdict; those that do not occur are left out."""
     found = Counter(str(g.details.get("verdict", g.status)) for g in grades)
     return {name: found[name] for name in [*VERDICTS, *sorted(found.keys() - set(VERDICTS))] if found[name]}

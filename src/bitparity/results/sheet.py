@@ -35,7 +35,7 @@ class Sheet:
 
     @property
     def expected(self) -> int:
-        """How many samples the exam asks for."""
+        """The number of samples that the exam asks for."""
         return int(self.scores.size)
 
     @property
@@ -50,11 +50,11 @@ class Sheet:
 
     @property
     def graded(self) -> int:
-        """How many samples have a score."""
+        """The number of samples that have a score."""
         return self.expected - self.unscored
 
     def whole(self) -> NDArray[np.bool_]:
-        """Which items have a score for every sample."""
+        """A flag for each item: it has a score for every sample."""
         return np.asarray(~np.isnan(self.scores).any(axis=1))
 
     def mean(self) -> float | None:

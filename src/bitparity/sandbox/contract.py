@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 Fault = Literal["runtime_error", "time_limit", "memory_limit", "output_limit", "infrastructure_error"]
-"""How a program failed; `infrastructure_error` is never its own fault and never scored."""
+"""Reasons why a program failed; `infrastructure_error` is never its own fault and never scored."""
 
 End = Literal["exit"] | Fault
 Verdict = Literal["pass", "wrong_answer", "no_code"] | Fault

@@ -114,7 +114,7 @@ def _reach(sums: Floats, sizes: Floats) -> float:
 
 
 def _excess(offset: float, variance: float, third: float, n: int, quantile: float) -> float:
-    """How far the score statistic lies beyond the quantile, with the skewness correction where that is less.
+    """Distance of the score statistic beyond the quantile, with the skewness correction where that is less.
 
     `offset` is the observed mean minus the value tested, `variance` and `third` the central moments of
     one unit under that value.

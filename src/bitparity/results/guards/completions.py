@@ -43,7 +43,7 @@ def cut_off_difference(answers: Answers) -> Iterator[Guard]:
 
 
 def _lost(baseline: Sheet, sheet: Sheet) -> tuple[int, int]:
-    """How many samples the baseline had right and this variant wrong, and how many of them were cut off."""
+    """The number of samples right in the baseline and wrong here, and how many of them were cut off."""
     right = {key for key, grade in baseline.grades.items() if grade.score is not None and grade.score >= 0.5}
     lost = [key for key in right if key in sheet.grades and (sheet.grades[key].score or 0.0) < 0.5]
     return len(lost), sum(key in sheet.samples and sheet.samples[key].finish == "length" for key in lost)

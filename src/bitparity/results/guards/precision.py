@@ -70,7 +70,7 @@ def weight_only(facts: Facts) -> Iterator[Guard]:
 
 
 def _declared_activations(declared: Mapping[str, Any]) -> list[str]:
-    """How a checkpoint says that activations are quantized: by its groups, or by its method's own words."""
+    """The quantization of activations that a checkpoint declares: by its groups, or by its method's own words."""
     if (schemes := declared.get("activations")) is not None:
         return [scheme for scheme in schemes if scheme != "not quantized"]
     if scheme := declared.get("activation_scheme"):
