@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 
 from bitparity.errors import ModelError
+from bitparity.models.config import one_line
 from bitparity.records import Request, Sample, request_key
 
 _SECRET = ("KEY", "TOKEN", "SECRET", "PASS", "URL", "AUTH", "CRED", "PROXY")  # parts of variables' names
@@ -63,6 +64,6 @@ def may_be_secret(name: str) -> bool:
     return any(part in name.upper() for part in _SECRET)
 
 
-def one_line(error: BaseException) -> str:
+def kind_and_message(error: BaseException) -> str:
     """An error's kind and message in one line of at most about 500 characters."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+    return f"{type(error).__name__}: {one_line(error, 500)}"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bitparity.engines.checks import one_line
+from bitparity.engines.checks import kind_and_message
 from bitparity.errors import EngineError, MissingDependencyError, ModelError, UserInputError
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Server:
         except httpx.TimeoutException as error:
             raise RequestFailedError(f"no answer in time ({type(error).__name__})", final=False) from None
         except httpx.RequestError as error:
-            why = self._redacted(f"the connection failed ({one_line(error)})")
+            why = self._redacted(f"the connection failed ({kind_and_message(error)})")
             raise RequestFailedError(why, final=False) from None
         self._check_status(response)
         try:

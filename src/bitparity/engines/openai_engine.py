@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from bitparity.engines.checks import failed, one_line, problem, prompt_tokens
+from bitparity.engines.checks import failed, kind_and_message, problem, prompt_tokens
 from bitparity.engines.concurrency import as_they_end
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import cut_at_stop, end_token_ids
@@ -175,7 +175,7 @@ class OpenAIEngine(Engine):
             error = group.exceptions[0]
             if isinstance(error, EngineError | UserInputError):
                 raise error from group
-            raise EngineError(f"asking the server failed: {one_line(error)}") from group
+            raise EngineError(f"asking the server failed: {kind_and_message(error)}") from group
 
     async def _answer(self, request: Request) -> Sample:
         rendered = request.token_ids is not None or request.scored is not None

@@ -19,7 +19,7 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig, GenerationConfig
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
-from bitparity.engines.checks import one_line
+from bitparity.engines.checks import kind_and_message
 from bitparity.engines.decoding import end_token_ids
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.models.quantization import Quantization, declared_quantization
@@ -58,7 +58,7 @@ def load_model(folder: Path, spec: EngineSpec, device: torch.device) -> tuple[An
             **_quantization_arguments(folder),
         )
     except (ValueError, OSError, ImportError, KeyError) as error:
-        raise ModelError(f"the model in {folder} cannot be loaded: {one_line(error)}") from error
+        raise ModelError(f"the model in {folder} cannot be loaded: {kind_and_message(error)}") from error
     _check_complete(folder, info)
     _drop_offloading(model)
     facts = {"parameters": model.num_parameters(), "unexpected_weights": len(info["unexpected_keys"])}

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
-from bitparity.engines.checks import failed, may_be_secret, one_line, problem, prompt_tokens, versions
+from bitparity.engines.checks import failed, kind_and_message, may_be_secret, problem, prompt_tokens, versions
 from bitparity.engines.concurrency import as_they_end, lot_size
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
@@ -148,7 +148,7 @@ class VllmEngine(Engine):
         except ExceptionGroup as group:
             # vLLM only says that its process is dead, not that the kernel may have killed it for its memory
             ends = [f"its process {how_ended(p.exitcode)}" for p in self._processes if p.exitcode]
-            why = "; ".join([one_line(group.exceptions[0]), *ends])
+            why = "; ".join([kind_and_message(group.exceptions[0]), *ends])
             raise EngineError(f"vLLM failed: {why}") from group.exceptions[0]
 
     def _lot(self) -> int:
@@ -266,7 +266,7 @@ def _engine_config(folder: Path, tokenizer: Path, arguments: Mapping[str, object
         )
         return args.create_engine_config(usage)
     except (ValueError, OSError) as error:
-        raise ModelError(f"vLLM refuses this model or its engine settings: {one_line(error)}") from error
+        raise ModelError(f"vLLM refuses this model or its engine settings: {kind_and_message(error)}") from error
 
 
 def _arguments(spec: EngineSpec) -> dict[str, object]:

@@ -76,6 +76,6 @@ def read_object(path: Path) -> Config:
     return Config(value)
 
 
-def one_line(error: Exception) -> str:
-    """An error's message in one line of at most 300 characters."""
-    return " ".join(str(error).split())[:300]
+def one_line(error: BaseException, most: int = 300) -> str:
+    """An error's message in one line of at most `most` characters."""
+    return " ".join(str(error).split())[:most]
