@@ -45,7 +45,9 @@ def _plain_url(value: str) -> str:
 
 VariableName = Annotated[str, AfterValidator(_variable_name)]  # of a variable that holds a key
 ServerUrl = Annotated[str, AfterValidator(_plain_url)]
-Positive = Annotated[int, Field(ge=1)]
+# a bound, so that a slip of the keyboard is told as one and does not fill the memory
+Positive = Annotated[int, Field(ge=1, le=10_000_000)]
+Repeats = Annotated[int, Field(ge=1, le=1024)]
 Form = Literal["chat", "lm-eval"]  # of prompts
 
 
@@ -180,7 +182,7 @@ class BenchmarkSpec(Strict):
 
     name: str
     form: Form
-    samples: Positive
+    samples: Repeats
     margin: float
     limit: Positive | None
     data: str | None

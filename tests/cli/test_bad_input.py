@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,3 +182,73 @@ def test_a_run_directory_that_is_a_file_is_refused(cli: Cli, tmp_path: Path) -> 
     ended = cli("run", study, "--out", tmp_path / "run")
     assert ended.code == 2
     assert "--out" in ended.err
+
+
+def test_all_faults_of_a_study_are_told_at_once(tmp_path: Path, cli: Cli) -> None:
+    study = replay_study(tmp_path)
+    edit(variants__fp8__model="gone.jsonl", benchmarks=["math50", {"name": "math500", "data": "nowhere.jsonl"}])(
+        tmp_path
+    )
+    ended = cli("run", study, "--out", tmp_path / "out")
+    assert ended.code == 2
+    assert all(word in ended.err for word in ("gone.jsonl", "math50", "nowhere.jsonl"))
+    edit(engine__kind=7, study="a b", variants__fp8__model=["x"])(tmp_path)
+    ended = cli("run", study, "--out", tmp_path / "out")
+    assert all(word in ended.err for word in ("engine.kind", "'a b'", "variants.fp8.model"))
+
+
+@pytest.mark.parametrize("name", ["study.yaml", "math.jsonl", "fp8.jsonl"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_device_is_refused_at_once(tmp_path: Path, cli: Cli, name: str, kind: str) -> None:
+    study = replay_study(tmp_path)
+    (tmp_path / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(tmp_path / name)
+    else:
+        (tmp_path / name).symlink_to("/dev/zero")
+    command = ("compare", tmp_path / name, tmp_path / name) if name == "fp8.jsonl" else ("plan", study)
+    ended = cli(*command)
+    assert ended.code == 2
+    assert "it is a pipe or a device" in ended.err
+
+
+@pytest.mark.parametrize(("packed", "said"), [(False, "larger than the 1,024 MiB"), (True, "unpacked it is larger")])
+def test_a_file_that_would_fill_the_memory_is_refused(tmp_path: Path, cli: Cli, packed: bool, said: str) -> None:
+    study = replay_study(tmp_path)
+    with (tmp_path / "math.jsonl").open("wb") as file:
+        if packed:
+            block = gzip.compress(bytes(2**26), 1)  # members one after the other are one gzip file
+            file.write(block * 17)
+        else:
+            file.truncate(2**31)
+    ended = cli("plan", study)
+    assert (ended.code, said in ended.err) == (2, True)
+
+
+def test_aliases_that_repeat_a_study_into_billions_of_values_are_refused(tmp_path: Path, cli: Cli) -> None:
+    study = replay_study(tmp_path)
+    ten = "\n".join(f"    a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10) if n else 'x'}]" for n in range(10))
+    study.write_text(study.read_text() + f"protocol:\n  chat_template_args:\n{ten}\n")
+    ended = cli("run", study, "--out", tmp_path / "out")
+    assert (ended.code, "more than 200,000 values" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize("out", ["/proc/x", "a" * 5000, "/dev/null", "/dev/null/x", "loop/x"])
+@pytest.mark.parametrize("more", [(), ("--detach",)])
+def test_a_place_that_cannot_hold_a_run_is_bad_input(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, out: str, more: tuple[str, ...]
+) -> None:
+    study = replay_study(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    ended = cli("run", study, "--out", out, *more)
+    assert (ended.code, len(ended.err.strip().splitlines())) == (2, 1), ended.err
+    assert cli("report", out).code == 2
+
+
+def test_the_folder_of_the_study_is_no_run(tmp_path: Path, cli: Cli) -> None:
+    study = replay_study(tmp_path)
+    before = study.read_bytes()
+    ended = cli("run", study, "--out", tmp_path)
+    assert (ended.code, "is a study file and no run; give --out a folder of its own" in ended.err) == (2, True)
+    assert study.read_bytes() == before

@@ -120,7 +120,7 @@ def test_nothing_to_replay(tmp_path: Path) -> None:
         ReplayEngine(variant(tmp_path / "gone", "replay"))
     broken = tmp_path / "x.jsonl.gz"
     broken.write_bytes(b"not gzip")
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="is not valid JSON"):
         ReplayEngine(variant(broken, "replay"))
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bitparity.errors import DataError, GatedDataError, MissingDependencyError
+from bitparity.files import LARGEST_DATA, read_regular, unpacked
 
 if TYPE_CHECKING:
     from bitparity.benchmarks.contract import Source
 
 Row = dict[str, Any]
-GZIP_MAGIC = b"\x1f\x8b"
 TYPE_NAMES = {str: "text", int: "an integer", list: "a list of texts"}
 
 
@@ -79,17 +79,13 @@ def read_jsonl(path: Path) -> list[Row]:
 
 def _file_bytes(path: Path) -> bytes:
     try:
-        raw = path.read_bytes()
+        return unpacked(read_regular(path, LARGEST_DATA))
     except FileNotFoundError:
         raise DataError(f"data file {path} does not exist; check the path in the study") from None
-    except OSError as error:
-        raise DataError(f"data file {path} cannot be read: {error.strerror}") from None
-    if not raw.startswith(GZIP_MAGIC):
-        return raw
-    try:
-        return gzip.decompress(raw)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is not a whole gzip file ({error}); copy or download it again") from None
+    except OSError as error:
+        raise DataError(f"data file {path} cannot be read: {error.strerror}") from None
 
 
 def _parse_line(line: str, path: Path, number: int) -> Row:

@@ -43,6 +43,7 @@ from bitparity.benchmarks.dataset import hub_file
 from bitparity.benchmarks.inside import source as inside
 from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.errors import DataError
+from bitparity.files import open_regular
 from bitparity.records import Completion, Item, Prompt
 from bitparity.sandbox.contract import Limits, Verdict
 
@@ -157,7 +158,7 @@ class LiveCodeBench(CodeBenchmark):
         local = None if self.spec.data is None else Path(self.spec.data)
         place = local or hub_file(self.source, where["file"])
         try:
-            with place.open("rb") as file:
+            with open_regular(place) as file:
                 file.seek(where["offset"])
                 raw = file.read(where["length"])
         except OSError as error:
@@ -243,7 +244,7 @@ def problems(place: Path, digest: hashlib._Hash) -> Iterator[Line]:
     """The problems of a raw file one by one, checked; `digest` takes up its bytes. Raises DataError."""
     offset = 0
     try:
-        with place.open("rb") as file:
+        with open_regular(place) as file:
             for number, raw in enumerate(file, 1):
                 digest.update(raw)
                 yield Line(_row(raw, f"{place}, line {number}"), place.name, offset, raw)

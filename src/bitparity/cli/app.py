@@ -5,6 +5,7 @@ A new command is a function in one of the two files of commands, and a line belo
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -16,9 +17,10 @@ import typer
 
 from bitparity.cli import recorded, studies
 from bitparity.cli.output import TolerantStream, drop_stdout, print_error
-from bitparity.errors import EXIT_OPEN, BitparityError
+from bitparity.errors import EXIT_INPUT, EXIT_OPEN, BitparityError
 
 EXIT_STOPPED = 128 + 2  # by SIGINT, as shells say it
+UNUSABLE_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)  # no file system could hold such a path
 EXIT_PIPE = 128 + 13  # by SIGPIPE: who reads this has gone
 
 app = typer.Typer(
@@ -53,6 +55,12 @@ def _stopped() -> NoReturn:
     os._exit(EXIT_STOPPED)
 
 
+def _fail() -> NoReturn:
+    """End on a fault of bitparity itself: with its traceback, and never with the code for "worse"."""
+    traceback.print_exc()
+    sys.exit(EXIT_OPEN)
+
+
 def main() -> None:
     """The entry point: errors become one line on stderr and the exit code of the design."""
     sys.stderr = TolerantStream(sys.stderr)
@@ -73,6 +81,10 @@ def main() -> None:
     except BrokenPipeError:
         drop_stdout()
         sys.exit(EXIT_PIPE)
-    except Exception:  # a fault of bitparity itself: with its traceback, and never with the code for "worse"
-        traceback.print_exc()
-        sys.exit(EXIT_OPEN)
+    except OSError as error:
+        if error.errno not in UNUSABLE_PATH or error.filename is None:
+            _fail()
+        print_error(f"error: {str(error.filename)[:200]}: {error.strerror}; give another path")
+        sys.exit(EXIT_INPUT)
+    except Exception:
+        _fail()

@@ -8,9 +8,9 @@ group and which metrics are better when lower.
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +20,7 @@ from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.benchmarks.lm_eval_math import box_content, equivalent, last_box
 from bitparity.compare.records import ItemResult, Results, Source, unit_score
 from bitparity.errors import DataError
+from bitparity.files import LARGEST_DOCUMENT, read_regular, unpacked
 from bitparity.records import Grade, Sample, Status
 
 Row = dict[str, Any]
@@ -195,9 +196,8 @@ def _summaries(folder: Path) -> Iterator[dict[str, Any]]:
     """The `results_*.json` beside the logs that can be read."""
     for path in sorted(folder.glob("*results*.json*")):
         try:
-            raw = path.read_bytes()
-            value = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
-        except (OSError, ValueError, EOFError, RecursionError):
+            value = json.loads(unpacked(read_regular(path), LARGEST_DOCUMENT))
+        except (OSError, ValueError, EOFError, zlib.error, RecursionError):
             continue  # only a help: the logs say everything else
         if isinstance(value, dict):
             yield value

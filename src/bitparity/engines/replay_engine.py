@@ -8,9 +8,9 @@ folder, any benchmark in a single file), "finish" (default "stop"), "tokens", "p
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated, Required
@@ -21,6 +21,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from bitparity import __version__
 from bitparity.engines.contract import Engine
 from bitparity.errors import ModelError
+from bitparity.files import LARGEST_DATA, read_regular, unpacked
 from bitparity.records import Finish, Request, Sample
 from bitparity.schema import EngineSpec, Variant
 
@@ -140,10 +141,11 @@ def _benchmark_of(path: Path) -> str:
 
 def _content(path: Path) -> bytes:
     try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if path.name.endswith(".gz") else raw
-    except (OSError, EOFError) as error:
-        raise ModelError(f"recorded samples {path} cannot be read: {error}") from None
+        return unpacked(read_regular(path, LARGEST_DATA))
+    except (OSError, EOFError, zlib.error) as error:
+        raise ModelError(
+            f"recorded samples {path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
 
 
 def _parsed(path: Path, content: bytes) -> Iterator[tuple[str, _Row]]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from bitparity.errors import MissingDependencyError, ModelError
+from bitparity.files import read_regular
 from bitparity.models.config import one_line, read_config, read_object
 from bitparity.models.quantization import declared_quantization
 from bitparity.models.safetensors import check_declared, check_undeclared
@@ -154,7 +155,7 @@ def chat_template(folder: Path) -> str | None:
     """
     file = folder / "chat_template.jinja"
     try:
-        return file.read_text(encoding="utf-8")
+        return read_regular(file).decode("utf-8")
     except FileNotFoundError:
         template = read_object(folder / "tokenizer_config.json").values.get("chat_template")
     except (OSError, UnicodeDecodeError) as error:

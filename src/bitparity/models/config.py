@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitparity.errors import ModelError
+from bitparity.files import read_regular
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def read_config(folder: Path) -> Config:
 def read_object(path: Path) -> Config:
     """A JSON object of a checkpoint, empty where the file is absent. Raises ModelError where it is broken."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_regular(path))
     except FileNotFoundError:
         return Config({})
     except (OSError, ValueError, RecursionError) as error:  # neither UTF-8 nor JSON is a ValueError

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from bitparity.files import LARGEST_DATA, open_regular, read_regular
 from bitparity.models.checkpoint import chat_template, context_length, resolve_tokenizer, weight_files
 from bitparity.models.config import read_config
 from bitparity.models.quantization import declared_quantization
@@ -105,7 +106,7 @@ def _hub_commit(folder: Path) -> str | None:
 
 
 def _hash(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+    return hashlib.sha256(read_regular(path, LARGEST_DATA)).hexdigest() if path.exists() else None
 
 
 def _weights_identity(files: list[Path]) -> dict[str, object]:
@@ -133,7 +134,7 @@ def _blocks(file: Path, size: int, sampled: bool) -> Iterator[bytes]:
     """A file block by block; where it is sampled, head, tail and evenly spaced blocks between."""
     last, steps = max(0, size - _BLOCK), _SAMPLED_BLOCKS + 1
     offsets = sorted({last * i // steps for i in range(steps + 1)}) if sampled else range(0, size, _BLOCK)
-    with file.open("rb") as handle:
+    with open_regular(file) as handle:
         for offset in offsets:
             handle.seek(offset)
             yield handle.read(_BLOCK)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bitparity.errors import ModelError
+from bitparity.files import open_regular
 from bitparity.models.config import Config
 from bitparity.models.quantization import PLAIN, Quantization
 
@@ -61,7 +62,7 @@ def read_tensors(files: Sequence[Path]) -> dict[str, Tensor] | None:
 
 
 def _header(file: Path) -> dict[str, Any]:
-    with file.open("rb") as handle:
+    with open_regular(file) as handle:
         size = int.from_bytes(handle.read(8), "little")
         if file.suffix != ".safetensors" or not 0 < size <= _MOST_HEADER:
             raise ValueError(f"{file.name} is no safetensors file")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bitparity.errors import UserInputError
+from bitparity.files import read_regular
 from bitparity.report.labels import Columns, match_columns, match_row
 from bitparity.report.language import Lang, guard_title, text
 from bitparity.report.markdown import escaped
@@ -40,7 +41,7 @@ class Filled:
 def read(path: Path) -> str:
     """The document's text. Raises UserInputError where it cannot be read or is not UTF-8."""
     try:
-        return path.read_bytes().decode("utf-8")
+        return read_regular(path).decode("utf-8")
     except OSError as error:
         raise UserInputError(f"{path} cannot be read: {error.strerror}; give a Markdown file to --fill") from None
     except UnicodeDecodeError as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bitparity.errors import DiskFullError, RunError, StoreError
+from bitparity.files import LARGEST_DATA, open_regular, read_regular
 from bitparity.store.full_disk import FailOnFullDisk, write_under
 
 _LONE = "backslashreplace"  # a lone surrogate, which UTF-8 cannot hold: \\udXXX, as JSON spells it
@@ -52,7 +53,7 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> Any:
     """Read one JSON document of the run. Raises StoreError where it is broken."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_regular(path, LARGEST_DATA))
     except (ValueError, RecursionError):
         raise StoreError(f"{path} is not valid JSON: it was changed or the disk is faulty; restore it") from None
     except OSError as error:
@@ -70,7 +71,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 def whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines of a file with their numbers, from 1; a torn last line is left out, and so is a missing file."""
     try:
-        with path.open("rb", buffering=_READ_BYTES) as file:
+        with open_regular(path, _READ_BYTES) as file:
             for number, line in enumerate(file, 1):
                 if not line.endswith(b"\n"):
                     return
@@ -107,7 +108,7 @@ def storage_error(error: OSError, path: Path) -> StoreError | RunError:
             f"the disk is full: {path} could not be written; everything finished before is kept. "
             "Free some space and run the same command again"
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP):
         return RunError(f"{path} cannot be written ({error.strerror}); give another folder with --out")
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         return RunError(f"{path} is in the way of a file or folder of the run ({error.strerror}); use another --out")

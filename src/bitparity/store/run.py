@@ -23,6 +23,7 @@ import yaml
 from pydantic import ValidationError
 
 from bitparity.errors import RunError, StoreError
+from bitparity.files import read_regular
 from bitparity.records import Grade, Sample, SampleKey, SampleKeys
 from bitparity.schema import Study
 from bitparity.store.environment import RunRecord
@@ -65,9 +66,11 @@ class Run:
         if not path.is_file():
             raise RunError(f"{self.path} is not a run directory: it has no study.yaml")
         try:
-            document = yaml.safe_load(path.read_text(encoding="utf-8"))
+            document = yaml.safe_load(read_regular(path))
+            if isinstance(document["study"], str):
+                raise RunError(f"{path} is a study file and no run; give --out a folder of its own")
             return Study.model_validate(document["study"])
-        except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RunError(f"{path} is not the study of a run of this bitparity: {reason}") from None
 

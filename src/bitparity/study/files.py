@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bitparity.errors import StudyError
 from bitparity.plugins import nearest
-from bitparity.schema import NAME_PATTERN, EngineOverrides, Form, Positive, ReasoningSpec, Strict
+from bitparity.schema import NAME_PATTERN, EngineOverrides, Form, Positive, ReasoningSpec, Repeats, Strict
 from bitparity.store.jsonl import file_stem
 
 
@@ -63,7 +63,7 @@ class BenchmarkOverrides(ProtocolOverrides):
     """Values of a benchmark that a profile or a study sets."""
 
     form: Form | None = None
-    samples: Positive | None = None
+    samples: Repeats | None = None
     margin: Annotated[float, Field(gt=0, le=100)] | None = None
     limit: Positive | None = None
     metric: str | None = None
@@ -146,6 +146,9 @@ def checked_name(value: str, what: str) -> str:
     return value
 
 
+MOST_VALUES = 200_000
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML with duplicate keys refused: of two equal keys YAML would silently take the last."""
 
@@ -164,13 +167,26 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def read_yaml(text: str, origin: str) -> object:
     """Parse YAML with duplicate keys refused. Raises StudyError naming line and column."""
     try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)
+        document = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise StudyError(f"{origin} is not valid YAML{where}: {error.problem}") from None
     except (yaml.YAMLError, ValueError) as error:  # a date or a number that Python cannot hold is a ValueError
         raise StudyError(f"{origin} is not valid YAML: {' '.join(str(error).split())[:200]}") from None
+    _check_size(document, origin)
+    return document
+
+
+def _check_size(document: object, origin: str) -> None:
+    """Raise StudyError for a document whose aliases repeat it into millions of values, or that holds itself."""
+    waiting = [document]
+    for _ in range(MOST_VALUES):
+        if not waiting:
+            return
+        value = waiting.pop()
+        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    raise StudyError(f"{origin} holds more than {MOST_VALUES:,} values; write it without aliases (*name) to itself")
 
 
 def profile_names() -> list[str]:

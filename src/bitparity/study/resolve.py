@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from bitparity.benchmarks.registry import benchmark_class, check_name
 from bitparity.engines.registry import engine_class, engine_of
 from bitparity.engines.settings import engine_spec
 from bitparity.errors import StudyError, UserInputError
+from bitparity.files import LARGEST_STUDY, read_regular
 from bitparity.schema import (
     LM_EVAL_PREFIX,
     BenchmarkSpec,
@@ -35,6 +37,8 @@ from bitparity.study.files import (
     read_yaml,
 )
 
+MOST_PROBLEMS = 10  # told in one message
+
 
 def load_study(path: Path, limit: int | None = None, *, control: bool = False) -> Study:
     """Read, validate and resolve a study file.
@@ -43,7 +47,7 @@ def load_study(path: Path, limit: int | None = None, *, control: bool = False) -
     where the file asks for none. Raises StudyError with one clear line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, LARGEST_STUDY).decode("utf-8")
     except FileNotFoundError:
         raise StudyError(f"study file {path} does not exist; write one with: bitparity init {path}") from None
     except IsADirectoryError:
@@ -62,20 +66,47 @@ def parse_study(text: str, origin: str, folder: Path, limit: int | None = None, 
         raise StudyError(f"{origin} holds no mapping; it needs the keys study, variants and benchmarks")
     try:
         return resolve(StudyFile.model_validate(document), folder, limit, control=control)
+    except UnicodeEncodeError:
+        raise StudyError(
+            f"{origin} holds half of a character (a lone surrogate such as \\ud800); take it out"
+        ) from None
     except ValidationError as error:
-        raise StudyError(f"{origin}: {_first_problem(error)}") from None
+        raise StudyError(f"{origin}: {_problems(error)}") from None
 
 
-def _first_problem(error: ValidationError) -> str:
+def _problems(error: ValidationError) -> str:
+    """Every problem that pydantic found, in one line."""
     problems = error.errors()
-    first = problems[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    given = first.get("input")
-    if first["type"] not in ("value_error", "missing") and isinstance(given, str | int | float | bool):
-        message += f" (given: {given!r})"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{where}: {message}{more}" if where else f"{message}{more}"
+    more = [f"and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
+    return "; ".join([*map(_problem, problems[:MOST_PROBLEMS]), *more])
+
+
+def _problem(problem: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    given = problem.get("input")
+    if problem["type"] not in ("value_error", "missing") and isinstance(given, str | int | float | bool):
+        message += f" (given: {given!r:.80})"
+    return f"{where}: {message}" if where else message
+
+
+class _Faults(list[UserInputError]):
+    """Faults in different parts of a study, so that all are told at once."""
+
+    @contextmanager
+    def gather(self) -> Iterator[None]:
+        """Keep the fault that ends the block."""
+        try:
+            yield
+        except UserInputError as error:
+            self.append(error)
+
+    def tell(self) -> None:
+        """Raise the fault; several of them as one StudyError."""
+        if len(self) > 1:
+            raise StudyError("; ".join(map(str, self)))
+        if self:
+            raise self[0]
 
 
 def resolve(file: StudyFile, folder: Path, limit: int | None = None, *, control: bool = False) -> Study:
@@ -83,14 +114,22 @@ def resolve(file: StudyFile, folder: Path, limit: int | None = None, *, control:
     default = load_profile("default")
     profile = load_profile(file.profile)
     shared = [default.engine, profile.engine, file.engine]
-    variants = {
-        name: _variant(name, v, v.model, _engine(name, [*shared, v.engine or EngineOverrides()]), folder)
-        for name, v in file.variants.items()
-        if v.model is not None and (v.baseline or not v.control)
-    }
-    if name := _control_name(file, control):
-        variants[name] = _control(name, file.variants.get(name), variants[baseline_name(variants)], folder)
-    benchmarks = [_resolve_benchmark(b, file, default, profile, folder, limit) for b in file.benchmarks]
+    variants: dict[str, Variant] = {}
+    benchmarks: list[BenchmarkSpec] = []
+    faults = _Faults()
+    for name, v in file.variants.items():
+        if v.model is not None and (v.baseline or not v.control):
+            with faults.gather():
+                engine = _engine(name, [*shared, v.engine or EngineOverrides()])
+                variants[name] = _variant(name, v, v.model, engine, folder)
+    for bench in file.benchmarks:
+        with faults.gather():
+            benchmarks.append(_resolve_benchmark(bench, file, default, profile, folder, limit))
+    faults.tell()
+    if control_name := _control_name(file, control):
+        variants[control_name] = _control(
+            control_name, file.variants.get(control_name), variants[baseline_name(variants)], folder
+        )
     return Study(name=file.study, profile=file.profile, variants=variants, benchmarks=benchmarks)
 
 
@@ -101,7 +140,7 @@ def _engine(name: str, layers: Iterable[EngineOverrides]) -> EngineSpec:
     try:
         return engine_spec(kind, given)
     except ValidationError as error:
-        raise StudyError(f"variants.{name}.engine: {_first_problem(error)}") from None
+        raise StudyError(f"variants.{name}.engine: {_problems(error)}") from None
     except (ValueError, UserInputError) as error:
         raise StudyError(f"variants.{name}.engine: {error}") from None
 
@@ -197,7 +236,7 @@ def _settings(name: str, layers: Iterable[BenchmarkOverrides], folder: Path) -> 
     try:
         found = kind.model_validate(given)
     except ValidationError as error:
-        raise StudyError(f"{name}: settings: {_first_problem(error)}") from None
+        raise StudyError(f"{name}: settings: {_problems(error)}") from None
     resolved: dict[str, object] = found.model_dump(mode="json")
     for key in kind.model_fields:
         if isinstance(path := getattr(found, key), Path):
