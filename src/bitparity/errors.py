@@ -5,8 +5,8 @@ BitparityError                exit code 3
 ├── UserInputError            exit code 2: something the user gave cannot be used
 │   ├── StudyError            the study file
 │   ├── DataError             a data file or data set
-│   │   ├── GatedDataError    a data set whose owner has not let this account in
 │   │   └── UnavailableError  what one benchmark needs is not on this machine
+│   │       └── GatedDataError    a data set whose owner has not let this account in
 │   ├── ModelError            a model folder, tokenizer or chat template
 │   │   └── ChangedModelError   its files are no longer those that the run was started with
 │   ├── RunError              the run directory: another study, another process, not writable
@@ -43,7 +43,11 @@ class DataError(UserInputError):
     """A data file or data set is missing, broken or of another kind."""
 
 
-class GatedDataError(DataError):
+class UnavailableError(DataError):
+    """One benchmark cannot be run on this machine as it is; the others can."""
+
+
+class GatedDataError(UnavailableError):
     """A gated data set that this account may not read yet; the message has the two steps that give access."""
 
     def __init__(self, dataset: str) -> None:
@@ -52,10 +56,6 @@ class GatedDataError(DataError):
             f"1. Accept its conditions at https://huggingface.co/datasets/{dataset} with your account. "
             "2. Give that account's token to this host: hf auth login, or the variable HF_TOKEN"
         )
-
-
-class UnavailableError(DataError):
-    """One benchmark cannot be run on this machine as it is; the others can."""
 
 
 class ModelError(UserInputError):

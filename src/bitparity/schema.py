@@ -47,7 +47,7 @@ VariableName = Annotated[str, AfterValidator(_variable_name)]  # of a variable t
 ServerUrl = Annotated[str, AfterValidator(_plain_url)]
 # a bound, so that a slip of the keyboard is told as one and does not fill the memory
 Positive = Annotated[int, Field(ge=1, le=10_000_000)]
-Repeats = Annotated[int, Field(ge=1, le=1024)]
+Repeats = Annotated[int, Field(ge=1, le=10_000)]
 Form = Literal["chat", "lm-eval"]  # of prompts
 
 

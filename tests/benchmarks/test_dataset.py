@@ -147,7 +147,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path, body = self.path.partition("?")[0], b"".join(ROWS[: self.rows])
         self.tokens.add(self.headers.get("Authorization"))
-        if self.refusal:
+        if path in ("", "/"):  # refusals are of a data set: the hub's own page is there
+            self.reply(404, b"")
+        elif self.refusal:
             self.reply(self.refusal[0], b"{}", {"X-Error-Code": self.refusal[1]})
         elif path.endswith(f"{REVISION}/train.jsonl"):
             self.reply(200, body, {"ETag": '"abc"', "X-Repo-Commit": REVISION})
@@ -200,8 +202,8 @@ def on_the_hub(hub: str, home: Path, *command: str, **env: str) -> subprocess.Co
     [
         ((401, "GatedRepo"), ["GatedDataError", "1. Accept its conditions at", "2. Give that account's token"]),
         ((403, "GatedRepo"), ["GatedDataError", "1. Accept its conditions at", "2. Give that account's token"]),
-        ((404, "RepoNotFound"), ["DataError", "was not found on the hub", "data:"]),
-        ((400, "Odd"), ["DataError", "could not be read from the hub", "HF_HUB_OFFLINE"]),
+        ((404, "RepoNotFound"), ["UnavailableError", "was not found on the hub", "data:"]),
+        ((400, "Odd"), ["UnavailableError", "could not be read from the hub", "HF_HUB_OFFLINE"]),
     ],
 )
 def test_the_hub_refuses(
@@ -255,5 +257,5 @@ def test_without_network_the_remedy_is_named(tmp_path: Path) -> None:
     pytest.importorskip("datasets", reason="the extra 'hub' is not installed")
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", LOADS], env=env, capture_output=True, text=True)
-    assert done.stdout.startswith("DataError data set Maxwell-Jia/AIME_2024"), done.stdout + done.stderr
+    assert done.stdout.startswith("UnavailableError data set Maxwell-Jia/AIME_2024"), done.stdout + done.stderr
     assert "data:" in done.stdout

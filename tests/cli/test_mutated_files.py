@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -70,11 +71,11 @@ def change_node(document: object, chance: random.Random) -> None:
     if what == 0 and isinstance(parent, dict):
         del parent[last]
     elif what == 1 and isinstance(parent, list):
-        parent.append(parent[last])  # type: ignore[index]
+        parent.append(copy.deepcopy(parent[last]))  # type: ignore[index]
     elif what == 2 and isinstance(parent, dict):
-        parent[chance.choice(["", "x", f"{last}s", 7, "\ud800"])] = parent[last]
+        parent[chance.choice(["", "x", f"{last}s", 7, "\ud800"])] = copy.deepcopy(parent[last])
     else:
-        parent[last] = chance.choice(NASTY)  # type: ignore[index]
+        parent[last] = copy.deepcopy(chance.choice(NASTY))  # type: ignore[index]
 
 
 def changed_document(text: str, name: str, chance: random.Random) -> str:

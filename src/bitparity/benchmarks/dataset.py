@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bitparity.errors import DataError, GatedDataError, MissingDependencyError
+from bitparity.errors import DataError, GatedDataError, MissingDependencyError, UnavailableError
 from bitparity.files import LARGEST_DATA, read_regular, unpacked
+from bitparity.models.hub import use_cache_where_unreachable
 
 if TYPE_CHECKING:
     from bitparity.benchmarks.contract import Source
@@ -178,13 +179,14 @@ def _hub(source: Source, package: str) -> Iterator[None]:
     """Say what a failed import or download means."""
     if importlib.util.find_spec(package) is None:
         raise MissingDependencyError(package, "hub", f"reading {source.path} from the hub")
+    why_not = use_cache_where_unreachable()
     try:
         yield
     except Exception as error:  # the hub's libraries raise anything, from OSError to bare Exception
-        raise _hub_error(source, error) from None
+        raise _hub_error(source, error, why_not) from None
 
 
-def _hub_error(source: Source, error: BaseException) -> DataError:
+def _hub_error(source: Source, error: BaseException, why_not: str | None) -> DataError:
     """The error that a failed download stands for, read from its chain of causes."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
@@ -196,10 +198,15 @@ def _hub_error(source: Source, error: BaseException) -> DataError:
     if "GatedRepoError" in names or "gated dataset" in str(error) or (source.gated and statuses & {401, 403}):
         return GatedDataError(source.path)
     what = f"data set {source.path} at {source.revision}"
+    if why_not is not None:
+        return UnavailableError(
+            f"{what} is not whole in the cache and the hub cannot be reached ({why_not}); check the network, "
+            "or give a local file with 'data:' in the study"
+        )
     if names & {"RepositoryNotFoundError", "RevisionNotFoundError", "DatasetNotFoundError"}:
-        return DataError(f"{what} was not found on the hub; give the rows with 'data:' in the study")
+        return UnavailableError(f"{what} was not found on the hub; give the rows with 'data:' in the study")
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return DataError(
+    return UnavailableError(
         f"{what} could not be read from the hub ({reason[:200]}); check the network and HF_HUB_OFFLINE, "
         "or give a local file with 'data:' in the study"
     )

@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bitparity.benchmarks.dataset import read_jsonl
-from bitparity.errors import DataError, GatedDataError, MissingDependencyError, StudyError, UserInputError
+from bitparity.errors import (
+    DataError,
+    GatedDataError,
+    MissingDependencyError,
+    StudyError,
+    UnavailableError,
+    UserInputError,
+)
+from bitparity.models.hub import use_cache_where_unreachable
 
 Tasks = dict[str, Any]  # lm-eval's task objects by name
 Config = dict[str, Any]  # a task's YAML as lm-eval reads it
@@ -146,6 +154,7 @@ def load_tasks(name: str, data: str | None, fewshot_data: str | None, cache: Pat
         sources = _local_sources(name, leaves, data, fewshot_data, cache)
     elif fewshot_data is not None:
         raise StudyError(f"lm_eval:{name}: fewshot_data needs data beside it; both come from files or neither does")
+    use_cache_where_unreachable()
     with load_errors(name, data):
         tasks: Tasks = manager.load(sources)["tasks"]
     for key, task in tasks.items():
@@ -284,7 +293,7 @@ def load_errors(name: str, data: str | None) -> Iterator[None]:
     except UserInputError:
         raise
     except ModuleNotFoundError as error:
-        raise DataError(
+        raise UnavailableError(
             f"lm-eval task '{name}' needs the package '{error.name}', which is not installed; install it, "
             "or the extra of lm-eval that its task page names"
         ) from error
@@ -302,7 +311,8 @@ def _load_error(name: str, data: str | None, error: Exception) -> DataError:
         remedy = f"is {data} in the schema of the task's own data set?"
     else:
         remedy = "its data set must be reachable or in the cache; without internet give a local file with data:"
-    return DataError(f"lm-eval task '{name}' could not be loaded ({type(error).__name__}: {reason}); {remedy}")
+    kind = DataError if data is not None else UnavailableError
+    return kind(f"lm-eval task '{name}' could not be loaded ({type(error).__name__}: {reason}); {remedy}")
 
 
 def doc_json(doc: Any) -> str | None:

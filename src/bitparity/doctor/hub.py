@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from bitparity.models.hub import TIMEOUT, told_offline, unreachable
+
 Kind = Literal["model", "dataset"]
 
 SMALL_FILES = (
@@ -17,35 +19,19 @@ SMALL_FILES = (
     "chat_template.jinja",
 )
 _WEIGHTS = (".safetensors", ".bin")
-NOT_INSTALLED = "the package huggingface_hub is not installed"
 NO_ANSWER = "the hub did not answer"
-_TIMEOUT = 10.0  # seconds for one question
 
 
 class Hub:
     """The hub through `huggingface_hub`, which is imported late: many studies need nothing from it."""
 
     def offline(self) -> bool:
-        """True where HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set."""
-        flags = (os.environ.get(name, "") for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
-        return any(flag.upper() in ("1", "ON", "YES", "TRUE") for flag in flags)
+        """See `models.hub.told_offline`."""
+        return told_offline()
 
     def unreachable(self) -> str | None:
-        """The reason why the hub cannot be reached; None where it can.
-
-        One question to its address. A server of one's own (HF_ENDPOINT) may know no page there: 401, 404.
-        """
-        try:
-            import httpx
-            from huggingface_hub import constants
-        except ImportError:
-            return f"{NOT_INSTALLED}: pip install 'bitparity[hub]'"
-        try:
-            status = httpx.head(constants.ENDPOINT, timeout=_TIMEOUT).status_code
-        except Exception as error:  # beside the network's faults, any of a wrong proxy's or endpoint's address
-            return f"{constants.ENDPOINT}: {type(error).__name__}"
-        refused = status >= 500 or status in (403, 407)  # a gateway's, or a proxy's in between
-        return f"{constants.ENDPOINT}: status {status}" if refused else None
+        """See `models.hub.unreachable`."""
+        return unreachable()
 
     def token(self) -> bool:
         """True where HF_TOKEN or a stored login gives a token."""
@@ -74,7 +60,7 @@ class Hub:
         folder = None
         for name in SMALL_FILES:
             with contextlib.suppress(Exception):  # absent, gated or unreachable: access is told apart by `refusal`
-                folder = Path(hf_hub_download(repo, name, revision=revision, etag_timeout=_TIMEOUT)).parent
+                folder = Path(hf_hub_download(repo, name, revision=revision, etag_timeout=TIMEOUT)).parent
         return folder if folder and (folder / "config.json").exists() else None
 
     def weight_bytes(self, repo: str, revision: str | None) -> int | None:
@@ -82,7 +68,7 @@ class Hub:
         from huggingface_hub import HfApi
 
         try:
-            info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=_TIMEOUT)
+            info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
         except Exception:  # no metadata, no answer: an unknown size is said to be unknown
             return None
         files = [f for f in info.siblings or [] if "/" not in f.rfilename and f.rfilename.endswith(_WEIGHTS)]

@@ -10,9 +10,10 @@ from bitparity.benchmarks.contract import Source
 from bitparity.benchmarks.registry import benchmark_class
 from bitparity.doctor.checkpoints import Checkpoints
 from bitparity.doctor.findings import Finding, Topic
-from bitparity.doctor.hub import NO_ANSWER, NOT_INSTALLED, Hub, Kind
+from bitparity.doctor.hub import NO_ANSWER, Hub, Kind
 from bitparity.engines.registry import engine_of
 from bitparity.errors import GatedDataError
+from bitparity.models.hub import NOT_INSTALLED
 from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, Study
 
 HUB = Topic("hub")

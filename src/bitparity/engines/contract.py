@@ -9,7 +9,8 @@ and the like inside its methods only.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar
@@ -45,6 +46,13 @@ class Engine(ABC):
     @classmethod
     def check(cls, spec: EngineSpec) -> None:
         """Refuse values that the engine cannot follow, when a study is read. Raises UserInputError."""
+
+    @classmethod
+    def check_installed(cls) -> None:
+        """Look for the libraries without importing them. Raises MissingDependencyError."""
+        for name in {library.partition(".")[0] for library in cls.libraries} - sys.modules.keys():
+            if importlib.util.find_spec(name) is None:
+                raise MissingDependencyError(name, cls.extra, f"engine {cls.extra}")
 
     @classmethod
     def import_libraries(cls) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 
 from bitparity.engines.idle_cores import idle_cores
 from bitparity.engines.model_files import with_folder
+from bitparity.engines.registry import engine_of
 from bitparity.errors import ChangedModelError, EngineError
 from bitparity.generation.chains import generate_samples
 from bitparity.generation.engine_starter import EngineStarter
@@ -39,7 +40,12 @@ class LocalExecutor:
         self._engines = engines
 
     def preload(self, study: Study, run: Run) -> None:
-        """Begin to load the first variant of a new run; one that goes on may have nothing to ask of it."""
+        """Begin to load the first variant of a new run; one that goes on may have nothing to ask of it.
+
+        Raises MissingDependencyError where the libraries of any engine are absent.
+        """
+        for variant in study.variants.values():
+            engine_of(variant.engine).check_installed()
         if not any(run.exam_path(spec.name).exists() for spec in study.benchmarks):
             name, variant = next(iter(study.variants.items()))
             self._engines.launch(with_folder(name, variant), run.log_path(name))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from bitparity.engines.model_files import ModelFiles, open_models
-from bitparity.errors import GatedDataError, RunError, UnavailableError
+from bitparity.errors import DataError, MissingDependencyError, RunError, UnavailableError
 from bitparity.exam.build import build_exam
 from bitparity.exam.frozen import Exam, groups_of, load_if_frozen, samples_asked, save_exam
 from bitparity.exam.rendering import Renderer
@@ -95,6 +95,9 @@ def prepare(
         environment.not_run = outcome.not_run
         prepared = Prepared(run, study, models, exams, graders, environment, outcome, shard)
         prepared.save_environment()
+        if not exams:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in outcome.not_run.items())
+            raise DataError(f"no benchmark of the study can be run: {reasons}")
         for spec, exam in prepared.asked:
             ids = [entry.item.id for entry in exam.items]
             samples, budget = samples_asked(exam, spec), exam.sampling.max_tokens
@@ -139,7 +142,7 @@ def _freeze_exams(
                 with events.task(f"exam of {spec.name}", None, "items") as advance:
                     exams[spec.name] = save_exam(build_exam(spec, renderer), run.exam_path(spec.name))
                     advance(len(exams[spec.name].items))
-            except (GatedDataError, UnavailableError) as error:
+            except (UnavailableError, MissingDependencyError) as error:
                 not_run[spec.name] = str(error)
     return exams
 

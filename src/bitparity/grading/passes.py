@@ -12,7 +12,7 @@ from typing import Any
 from bitparity.benchmarks.contract import Benchmark
 from bitparity.benchmarks.judging import METRIC, judged
 from bitparity.benchmarks.registry import load_benchmark
-from bitparity.errors import UnavailableError
+from bitparity.errors import MissingDependencyError, UnavailableError
 from bitparity.exam.chains import earlier
 from bitparity.exam.frozen import Exam, frozen_exams
 from bitparity.grading.fingerprint import grader_fingerprint
@@ -54,17 +54,16 @@ def open_graders(
             frozen = run.exam_path(spec.name).exists()
             if not_run is None and not frozen:
                 continue
-            benchmark = load_benchmark(spec)
-            facts: dict[str, Any] = {}
+            try:
+                benchmark = load_benchmark(spec)
+                facts = benchmark.open_grader(unsafe_exec) if benchmark.runs_code else {}
+            except (UnavailableError, MissingDependencyError) as error:
+                if not_run is None or frozen:
+                    raise
+                not_run[spec.name] = str(error)
+                continue
             if benchmark.runs_code:
-                try:
-                    facts = benchmark.open_grader(unsafe_exec)
-                    stack.callback(benchmark.close_grader)
-                except UnavailableError as error:
-                    if not_run is None or frozen:
-                        raise
-                    not_run[spec.name] = str(error)
-                    continue
+                stack.callback(benchmark.close_grader)
             graders[spec.name] = Grader(benchmark, facts)
         yield graders
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from bitparity.errors import MissingDependencyError, ModelError
 from bitparity.files import read_regular
 from bitparity.models.config import one_line, read_config, read_object
+from bitparity.models.hub import use_cache_where_unreachable
 from bitparity.models.quantization import declared_quantization
 from bitparity.models.safetensors import check_declared, check_undeclared
 from bitparity.schema import Variant
@@ -59,12 +60,13 @@ def _download(model: str, revision: str | None, ignore: list[str]) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     except ImportError:
         raise MissingDependencyError("huggingface_hub", "hub", f"model {model} from the hub") from None
+    why_not = use_cache_where_unreachable()
     try:
         return Path(snapshot_download(model, revision=revision, ignore_patterns=ignore))
     except LocalEntryNotFoundError:
         raise ModelError(
-            f"model {model} is not in the local cache and the hub cannot be reached; "
-            "unset HF_HUB_OFFLINE, check the network, or give a local folder"
+            f"model {model} is not in the local cache and the hub cannot be reached "
+            f"({why_not or 'HF_HUB_OFFLINE is set'}); check the network, or give a local folder"
         ) from None
     except HFValidationError:
         raise ModelError(f"'{model}' is no hub id; a hub id looks like Qwen/Qwen3-32B") from None
