@@ -118,10 +118,25 @@ def test_an_invalid_benchmark_says_its_guard_and_is_named_where_it_is_left_out(f
     assert "floor: all zeros" in second.words
     assert exit_code([first, second]) == 3
     (line,) = judge(results, "overall")
-    assert line.outcome == "passed"
+    assert (line.outcome, line.kind) == ("open", "invalid")
+    assert "over 1 of 2 benchmarks (math500)" in line.words
     assert "left out as invalid or without scores: aime24" in line.words
     results["overall"] = {}
     assert judge(results, "overall")[0].outcome == "open"
+
+
+def test_no_average_passes_what_one_benchmark_fails(finished: Path) -> None:
+    results = built(finished)
+    for name in ("worse", "unclear"):
+        del results["variants"][name]
+    bad = copy.deepcopy(results["benchmarks"]["math500"])
+    bad["comparisons"]["same"] |= {"verdict": "worse_beyond_margin", "loss_shown": True, "doubted_by": ["cut_off"]}
+    results["benchmarks"]["aime24"] = bad
+    (line,) = judge(results, "overall")
+    assert (line.outcome, line.kind) == ("failed", "worse_beyond_margin")
+    assert line.words.startswith("worse, beyond the margin on aime24; all together: equivalent")
+    results["overall"] = {}
+    assert judge(results, "overall")[0].outcome == "failed"
 
 
 def test_a_candidate_without_answers_is_open(finished: Path) -> None:

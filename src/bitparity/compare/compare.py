@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bitparity.benchmarks.registry import group_of, known_benchmark
-from bitparity.compare.guarding import find_guards
+from bitparity.compare.guarding import gather
 from bitparity.compare.pairing import pair_up
 from bitparity.compare.records import ItemResult, Results, Source
 from bitparity.compare.schema import (
@@ -30,6 +30,8 @@ from bitparity.compare.schema import (
 )
 from bitparity.errors import DataError, UserInputError
 from bitparity.results import verdicts
+from bitparity.results.guards.check import check_answers
+from bitparity.results.guards.suspects import counted_for_candidate
 from bitparity.results.verdicts import ComparisonKey, Judged
 from bitparity.schema import LM_EVAL_PREFIX
 from bitparity.stats.arrays import PairedScores, pair_scores
@@ -56,6 +58,7 @@ def compare(
     second_run = None if control is None else others[-1].label
     benchmarks = {name: _entry(results, margin) for name, results in first.benchmarks.items()}
     pairs: dict[ComparisonKey, PairedScores] = {}
+    favourable: dict[ComparisonKey, PairedScores] = {}
     forbidden: dict[ComparisonKey, list[str]] = {}
     for source in others:
         for name, results in first.benchmarks.items():
@@ -67,18 +70,23 @@ def compare(
             pairing = pair_up(results, theirs, (first.label, source.label))
             sides = pairing.baseline.report(), pairing.candidate.report()
             entry.pairing[source.label] = Sides(baseline=sides[0], candidate=sides[1])
-            found = find_guards((first, source), (results, theirs), pairing, entry.margin, second_run)
+            answers, facts = gather((first, source), (results, theirs), pairing, entry.margin, second_run)
+            found = check_answers(answers, facts)
             entry.guards.extend(guard for guard in found if guard not in entry.guards)
             forbidden[name, source.label] = sorted({guard.name for guard in found if guard.level == "error"})
             if pairing.scores is None:
                 entry.not_compared[source.label] = "no item has a score in both"
             else:
                 pairs[name, source.label] = pairing.scores
+                two, guards = answers.sheets, forbidden[name, source.label]
+                bound = counted_for_candidate(two[first.label], two[source.label], answers.items, guards)
+                if bound is not None:
+                    favourable[name, source.label] = pair_scores(*bound, pairing.groups())
                 entry.subgroups[source.label] = _subgroups(pairing.scores, pairing.subgroups)
     if not pairs:
         raise DataError(_nothing(first, others, benchmarks))
     margins = {name: entry.margin for name, entry in benchmarks.items()}
-    judged = verdicts.judge(pairs, margins, forbidden, second_run)
+    judged = verdicts.judge(pairs, margins, forbidden, second_run, favourable)
     for (name, label), each in judged.items():
         benchmarks[name].comparisons[label] = _comparison(each, pairs[name, label], label == second_run)
     pools = verdicts.pool_judged(pairs, margins, judged, second_run, least=2)
@@ -96,7 +104,9 @@ def compare(
         benchmarks=benchmarks,
         only_in_candidates=_extra(first, others),
         overall={
-            label: Overall.model_validate(pooled.values()) for label, pooled in pools.items() if label != second_run
+            label: Overall.model_validate(pooled.values() | {"of": len(benchmarks)})
+            for label, pooled in pools.items()
+            if label != second_run
         },
     )
 

@@ -12,20 +12,19 @@ from bitparity.benchmarks.registry import benchmark_class, known_benchmark
 from bitparity.compare.pairing import Pairing, Side
 from bitparity.compare.records import ItemResult, Results, RunVariant, Source
 from bitparity.exam.frozen import Exam, samples_asked
-from bitparity.results.guards.check import Answers, Facts, check_answers
-from bitparity.results.schema import Guard
+from bitparity.results.guards.facts import Answers, Facts
 from bitparity.results.sheet import Sheet, read_sheet
 from bitparity.store.environment import RunRecord
 
 
-def find_guards(
+def gather(
     sources: tuple[Source, Source],
     results: tuple[Results, Results],
     pairing: Pairing,
     margin: float,
     control: str | None,
-) -> list[Guard]:
-    """All guards that speak on baseline and candidate, errors first. `margin` is a fraction.
+) -> tuple[Answers, Facts | None]:
+    """What the guards look at: both sides' answers, and the conditions of runs. `margin` is a fraction.
 
     The baseline's second run, `control`, may be the same as the baseline in what other candidates may not.
     """
@@ -45,16 +44,18 @@ def find_guards(
         chance=answers.chance or _chance(results[0].benchmark, [item for item, _ in pairing.both]),
         temperature=answers.temperature or _temperature(results[0]),
     )
-    return check_answers(answers, facts)
+    return answers, facts
 
 
 def _sheet(source: Source, results: Results, side: Side, names: Sequence[str], items: Sequence[ItemResult]) -> Sheet:
     """One variant's answers to the items of both, under the names of the baseline's."""
-    scores = [[item.scores.get(number) for number in results.sample_numbers()] for item in items]
+    numbers, named = results.sample_numbers(), list(zip(names, items, strict=True))
+    scores = [[item.scores.get(number) for number in numbers] for item in items]
     return Sheet(
         np.array(scores, dtype=np.float64),  # None becomes NaN
-        {(name, n): sample for name, item in zip(names, items, strict=True) for n, sample in item.samples.items()},
-        {(name, n): grade for name, item in zip(names, items, strict=True) for n, grade in item.grades.items()},
+        # by the column of the sample, whatever its number
+        {(name, c): item.samples[n] for name, item in named for c, n in enumerate(numbers) if n in item.samples},
+        {(name, c): item.grades[n] for name, item in named for c, n in enumerate(numbers) if n in item.grades},
         side.alone,
         results.settings,
         _origin(source),

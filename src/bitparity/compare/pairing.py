@@ -58,6 +58,10 @@ class Pairing:
     scores: PairedScores | None
     subgroups: Sequence[str] | None
 
+    def groups(self) -> list[str] | None:
+        """The group of each item of `both`; None where neither side tells any."""
+        return _named(self.both, "group")
+
 
 def pair_up(baseline: Results, candidate: Results, names: tuple[str, str]) -> Pairing:
     """Pair by item. `names` are the variants' labels, for messages.

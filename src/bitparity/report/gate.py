@@ -72,8 +72,8 @@ def _single(name: str, bench: str, entry: Benchmark, results: Results) -> Line:
     if comparison is None:
         return Line(name, bench, "open", "incomplete", f"nothing to compare yet: {unscored} samples have no score")
     words = _words(comparison, entry.margin)
-    if comparison.invalid_by:
-        words = f"{words}; {'; '.join(_messages(name, entry, results)) or ', '.join(comparison.invalid_by)}"
+    if guards := comparison.invalid_by or comparison.doubted_by:
+        words = f"{words}; {'; '.join(_messages(name, entry, results)) or ', '.join(guards)}"
     return _line(name, bench, comparison.verdict, words, unscored)
 
 
@@ -85,18 +85,24 @@ def _line(name: str, bench: str, verdict: FinalVerdict, words: str, unscored: in
 
 
 def _overall(name: str, results: Results) -> Line:
-    """The pooled verdict; it stands only once every benchmark of the study has been run whole."""
-    pooled = results.overall.get(name)
-    entries = results.benchmarks
-    if pooled is None:
-        return Line(name, "overall", "open", "invalid", "no benchmark has a valid comparison to pool")
-    words = f"{_words(pooled, pooled.margin)}, over {', '.join(pooled.benchmarks)}"
-    invalid = [b for b, e in entries.items() if e.measured and b not in pooled.benchmarks]
-    if invalid:
+    """The pooled verdict; it passes only where every benchmark was run whole and none is invalid or beyond."""
+    pooled, entries = results.overall.get(name), results.benchmarks
+    used = pooled.benchmarks if pooled is not None else []
+    words = "no benchmark has a valid comparison to pool" if pooled is None else _words(pooled, pooled.margin)
+    words += f", over {len(used)} of {len(entries)} benchmarks" + (f" ({', '.join(used)})" if used else "")
+    if invalid := [bench for bench, entry in entries.items() if entry.measured and bench not in used]:
         words += f" (left out as invalid or without scores: {', '.join(invalid)})"
+    single = {bench: _single(name, bench, entry, results) for bench, entry in entries.items()}
+    if beyond := [bench for bench, line in single.items() if line.outcome == "failed"]:
+        words = f"worse, beyond the margin on {', '.join(beyond)}; all together: {words}"
+        return Line(name, "overall", "failed", "worse_beyond_margin", words)
+    if pooled is None:
+        return Line(name, "overall", "open", "invalid", words)
     missing = [bench for bench, entry in entries.items() if not entry.measured]
     if missing and verdicts.outcome(pooled.verdict) == "passed":
         return Line(name, "overall", "open", "incomplete", f"incomplete: {', '.join(missing)} not run; so far {words}")
+    if invalid and verdicts.outcome(pooled.verdict) == "passed":
+        return Line(name, "overall", "open", "invalid", words)
     unscored = sum(_unscored(name, entry, results) for entry in entries.values() if entry.measured)
     return _line(name, "overall", pooled.verdict, words, unscored)
 

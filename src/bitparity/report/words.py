@@ -27,7 +27,11 @@ def verdict_words(comparison: Judged, lang: Lang = "en") -> str:
     if getattr(comparison, "control", False):
         return text("noise_floor", lang)
     unclear = comparison.verdict == "inconclusive" and comparison.loss_shown
-    return text("worse_size_unclear" if unclear else comparison.verdict, lang)
+    said = text("worse_size_unclear" if unclear else comparison.verdict, lang)
+    if isinstance(comparison, Overall) and comparison.hidden:
+        names = text("comma", lang).join(comparison.hidden)
+        return text("not_hidden", lang, verdict=said, names=names)
+    return text("doubted", lang, verdict=said) if getattr(comparison, "doubted_by", ()) else said
 
 
 def tone(comparison: Judged) -> Tone:
@@ -91,7 +95,7 @@ def p_value(value: float | None) -> str:
 
 # a comparison's figures by the key of their column's title
 _FIGURES: Mapping[str, Callable[[Any, Lang], str]] = {
-    "benchmarks": lambda c, lang: str(len(c.benchmarks)),
+    "benchmarks": lambda c, lang: text("of", lang, count=len(c.benchmarks), of=c.of or len(c.benchmarks)),
     "items": lambda c, lang: f"{c.items:,}",
     "baseline": lambda c, lang: percent(c.baseline, lang),
     "candidate": lambda c, lang: percent(c.candidate, lang),

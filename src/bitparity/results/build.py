@@ -15,6 +15,7 @@ from bitparity.exam.frozen import Exam, groups_of, load_if_frozen, samples_asked
 from bitparity.records import output_tokens
 from bitparity.results.execution import execution
 from bitparity.results.guards import check as validity
+from bitparity.results.guards.suspects import counted_for_candidate
 from bitparity.results.schema import (
     SCHEMA,
     Benchmark,
@@ -48,6 +49,7 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
                 restart.reason = NOT_TOLD
     benchmarks: dict[str, Benchmark] = {}
     pairs: dict[ComparisonKey, PairedScores] = {}
+    favourable: dict[ComparisonKey, PairedScores] = {}
     for spec in study.benchmarks:
         exam = load_if_frozen(run, spec.name)
         if exam is None:
@@ -61,7 +63,13 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
                 pairs[spec.name, name] = pair
         facts = validity.Facts(study, spec, exam, sheets, environment)
         benchmarks[spec.name] = _benchmark(run, facts, with_texts=with_texts)
-    overall = _judge(study, benchmarks, pairs)
+        for name in _compared(study):
+            forbidden = _forbidden(benchmarks[spec.name].guards, name, study.baseline)
+            if (
+                scores := counted_for_candidate(sheets[study.baseline], sheets[name], facts.answers.items, forbidden)
+            ) is not None:
+                favourable[spec.name, name] = pair_scores(*scores, groups_of(exam))
+    overall = _judge(study, benchmarks, pairs, favourable)
     return Results(
         schema=SCHEMA,
         study=StudyHeader(
@@ -77,12 +85,15 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
 
 
 def _judge(
-    study: Study, benchmarks: Mapping[str, Benchmark], pairs: Mapping[ComparisonKey, PairedScores]
+    study: Study,
+    benchmarks: Mapping[str, Benchmark],
+    pairs: Mapping[ComparisonKey, PairedScores],
+    favourable: Mapping[ComparisonKey, PairedScores],
 ) -> dict[str, Overall]:
     """Fill in the comparisons of the benchmarks; gives each variant's valid benchmarks pooled."""
     margins = {name: entry.margin for name, entry in benchmarks.items()}
     forbidden = {(bench, name): _forbidden(benchmarks[bench].guards, name, study.baseline) for bench, name in pairs}
-    judged = judge(pairs, margins, forbidden, study.control)
+    judged = judge(pairs, margins, forbidden, study.control, favourable)
     for (bench, name), each in judged.items():
         flips = (each.comparison.lost + each.comparison.gained) / each.comparison.items
         entry = Comparison.pick(each.values(), flips=flips, control=name == study.control)
@@ -92,6 +103,7 @@ def _judge(
         name: Overall.pick(
             pools[name].values(),
             control=name == study.control,
+            of=len(benchmarks),
             within_margin_on_all=pools[name].within_margin_on_all,
         )
         for name in _compared(study)

@@ -107,7 +107,8 @@ class Comparison(Part):
     """A candidate, or the control, against the baseline on one benchmark; see `stats.paired.Comparison`.
 
     `flips` is the share of items lost or gained. `p_adjusted` is None where the verdict is invalid. `invalid_by`, there
-    only then, names the guards that say so.
+    only then, names the guards that say so. Where a loss stands in spite of such guards, `doubted_by` names them,
+    `bound_ci95` is the interval with every answer they doubt counted for the candidate, and `p_adjusted` is its.
     """
 
     items: int
@@ -129,6 +130,8 @@ class Comparison(Part):
     verdict: FinalVerdict
     control: bool = False
     invalid_by: tuple[str, ...] = ()
+    doubted_by: tuple[str, ...] = ()
+    bound_ci95: Interval | None = None
 
 
 class Subset(Part):
@@ -170,9 +173,15 @@ class Benchmark(Part):
 
 
 class Overall(Part):
-    """A candidate's valid benchmarks pooled, each counting the same; see `stats.pooled.Pooled`."""
+    """A candidate's valid benchmarks pooled, each counting the same; see `stats.pooled.Pooled`.
+
+    `of` is how many benchmarks the study has. `hidden` names those that the average must not hide: invalid ones, and
+    those with a loss that may exceed the margin; while there is one, the verdict is not "within".
+    """
 
     benchmarks: list[str]
+    of: int | None = None
+    hidden: tuple[str, ...] = ()
     control: bool = False
     difference: float
     ci95: Interval

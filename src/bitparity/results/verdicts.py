@@ -1,8 +1,8 @@
 """Verdicts on all comparisons of a run or of `bitparity compare`, and the exit codes that they mean.
 
-For each benchmark and candidate: the paired comparison, invalid where a guard forbids it, the p-value adjusted by Holm
-over all valid comparisons, and each candidate's valid benchmarks pooled. The control (the baseline run a second time)
-answers another question, how much reruns differ, so it is a family of its own.
+For each benchmark and candidate: the paired comparison, invalid where a guard forbids it (unless a loss stands in spite
+of the guard), corrected by Holm over all valid comparisons, and each candidate's valid benchmarks pooled. The control
+(the baseline run a second time) answers another question, how much reruns differ, so it is a family of its own.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Literal
 from bitparity.errors import EXIT_OPEN, EXIT_WORSE
 from bitparity.results.schema import FinalVerdict
 from bitparity.stats.arrays import PairedScores
-from bitparity.stats.multiple import adjust_holm_by_key
-from bitparity.stats.paired import Comparison, compare_pairs
-from bitparity.stats.pooled import Pooled, adjusted, pool_candidates
+from bitparity.stats.family import in_family
+from bitparity.stats.paired import Comparison, compare_pairs, upper_bound
+from bitparity.stats.pooled import Pooled, average_upper_bound, pool_candidates
 from bitparity.stats.verdicts import WITHIN, within_margin_on_all
 
 ComparisonKey = tuple[str, str]  # (benchmark, candidate)
@@ -25,37 +25,63 @@ Outcome = Literal["passed", "failed", "open"]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A comparison with its final verdict. `p_adjusted` is None where the guards `invalid_by` forbid a verdict."""
+    """A comparison with its final verdict. `p_adjusted` is None where the guards `forbidden_by` forbid a verdict.
+
+    `bound` is the comparison with every answer that these guards doubt counted for the candidate, where it still shows
+    a loss: a guard takes a claim of soundness away and never a loss. `p_adjusted` is then the bound's.
+    """
 
     comparison: Comparison
     p_adjusted: float | None
-    invalid_by: tuple[str, ...]
+    forbidden_by: tuple[str, ...] = ()
+    bound: Comparison | None = None
 
     @property
     def verdict(self) -> FinalVerdict:
-        """The verdict by the adjusted p-value; "invalid" where a guard forbids one."""
-        return "invalid" if self.invalid_by else self.comparison.verdict
+        """The verdict in its family; "invalid" where a guard forbids one and no loss is certain in spite of it."""
+        if self.bound is not None:
+            # how large a loss is that doubted answers may have enlarged, its bound cannot tell
+            return "worse_beyond_margin" if self.bound.verdict == "worse_beyond_margin" else "inconclusive"
+        return "invalid" if self.forbidden_by else self.comparison.verdict
+
+    @property
+    def hides(self) -> bool:
+        """True if the average over benchmarks must not say "no loss": invalid, or a loss that may exceed the margin."""
+        loss = self.comparison.loss_shown or self.bound is not None
+        return self.verdict == "invalid" or (loss and self.verdict not in WITHIN)
 
     def values(self) -> dict[str, object]:
-        """Everything by name, for the models of documents. `invalid_by` is there only where the verdict is invalid."""
+        """Everything by name, for the models of documents. What the guards change is there only where one forbids."""
         values = asdict(self.comparison) | {"p_adjusted": self.p_adjusted}
-        if self.invalid_by:
-            values |= {"verdict": "invalid", "loss_shown": False, "invalid_by": self.invalid_by}
+        if self.bound is not None:
+            told = {"doubted_by": self.forbidden_by, "bound_ci95": self.bound.ci95}
+            values |= {"verdict": self.verdict, "loss_shown": True, **told}
+        elif self.forbidden_by:
+            values |= {"verdict": "invalid", "loss_shown": False, "invalid_by": self.forbidden_by}
         return values
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedPool:
-    """A candidate's valid benchmarks pooled, with the verdict by the p-value adjusted over the candidates."""
+    """A candidate's valid benchmarks pooled, with the verdict by the p-value adjusted over the candidates.
+
+    `hidden` are the benchmarks that the average must not hide (`Judged.hides`): while there is one, it is not within.
+    """
 
     pooled: Pooled
     p_adjusted: float
     benchmarks: list[str]
     within_margin_on_all: bool
+    hidden: list[str]
 
     def values(self) -> dict[str, object]:
         """Everything by name, for the models of documents."""
-        return asdict(self.pooled) | {"benchmarks": self.benchmarks, "p_adjusted": self.p_adjusted}
+        values = asdict(self.pooled) | {"benchmarks": self.benchmarks, "p_adjusted": self.p_adjusted}
+        if self.hidden:
+            values["hidden"] = self.hidden
+            if self.pooled.verdict in WITHIN:
+                values["verdict"] = "inconclusive"
+        return values
 
 
 def judge(
@@ -63,17 +89,29 @@ def judge(
     margins: Mapping[str, float],
     forbidden: Mapping[ComparisonKey, Sequence[str]],
     control: str | None = None,
+    favourable: Mapping[ComparisonKey, PairedScores] | None = None,
 ) -> dict[ComparisonKey, Judged]:
-    """Compare all pairs. `margins` are fractions by benchmark, `forbidden` the guards that make a verdict invalid."""
+    """Compare all pairs. `margins` are fractions by benchmark, `forbidden` the guards that make a verdict invalid.
+
+    `favourable` are forbidden pairs with every answer that the guards doubt counted for the candidate.
+    """
     found = {key: compare_pairs(each, margin=margins[key[0]]) for key, each in pairs.items()}
-    # nothing is claimed of what a guard forbids, so it is no member of the family
-    p_values = _holm({key: each.p_value for key, each in found.items() if not forbidden[key]}, control)
-    return {
-        key: Judged(
-            adjusted(each, p_values[key]) if key in p_values else each, p_values.get(key), tuple(forbidden[key])
-        )
-        for key, each in found.items()
-    }
+    doubted = {key: each for key, each in (favourable or {}).items() if key in found}
+    bounds = {key: compare_pairs(each, margin=margins[key[0]]) for key, each in doubted.items()}
+    # nothing is claimed of what a guard forbids unless a loss stands in spite of it, so it is no member of the family
+    claims = {key: each for key, each in found.items() if not forbidden[key]}
+    claims |= {key: each for key, each in bounds.items() if each.loss_shown}
+    tested = {**pairs, **doubted}
+    family = in_family(claims, lambda key, alpha: upper_bound(tested[key], alpha), lambda key: key[1] == control)
+    judged = {}
+    for key, each in found.items():
+        claim, p_adjusted = family.get(key, (each, None))
+        guards = tuple(forbidden[key])
+        if guards and key in family and claim.loss_shown:
+            judged[key] = Judged(each, p_adjusted, guards, claim)
+        else:
+            judged[key] = Judged(each, None, guards) if guards else Judged(claim, p_adjusted)
+    return judged
 
 
 def pool_judged(
@@ -86,26 +124,20 @@ def pool_judged(
     """Each candidate's valid benchmarks pooled against the mean of their margins, where there are `least` or more."""
     used: dict[str, list[str]] = {}
     for bench, name in judged:
-        if judged[bench, name].verdict != "invalid":
+        if not judged[bench, name].forbidden_by:
             used.setdefault(name, []).append(bench)
     found = pool_candidates(pairs, margins, {name: valid for name, valid in used.items() if len(valid) >= least})
-    p_values = _holm({("overall", name): pooled.p_value for name, pooled in found.items()}, control)
-    return {
-        name: JudgedPool(
-            adjusted(pooled, p_values["overall", name]),
-            p_values["overall", name],
-            used[name],
-            within_margin_on_all(judged[bench, name].verdict for bench in used[name]),
-        )
-        for name, pooled in found.items()
-    }
-
-
-def _holm(p_values: Mapping[ComparisonKey, float], control: str | None) -> dict[ComparisonKey, float]:
-    """The adjusted p-values: the candidates are one family, the control another."""
-    of_control = {key: p for key, p in p_values.items() if key[1] == control}
-    of_candidates = {key: p for key, p in p_values.items() if key[1] != control}
-    return adjust_holm_by_key(of_candidates) | adjust_holm_by_key(of_control)
+    strata = {name: [pairs[bench, name] for bench in used[name]] for name in found}
+    family = in_family(
+        found, lambda name, alpha: average_upper_bound(strata[name], alpha), lambda name: name == control
+    )
+    pools = {}
+    for name in found:
+        of = {bench: each for (bench, other), each in judged.items() if other == name}
+        hidden = [bench for bench, each in of.items() if each.hides]
+        on_all = within_margin_on_all(each.verdict for each in of.values())
+        pools[name] = JudgedPool(*family[name], used[name], on_all, hidden)
+    return pools
 
 
 def outcome(verdict: FinalVerdict) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 Hypothesis = TypeVar("Hypothesis", bound=Hashable)
@@ -24,6 +24,14 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def adjust_holm_by_key(p_values: Mapping[Hypothesis, float]) -> dict[Hypothesis, float]:
-    """`adjust_holm` for named tests, all of them one family."""
-    return dict(zip(p_values, adjust_holm(list(p_values.values())), strict=True))
+def rejected_by_holm(tests: Mapping[Hypothesis, Callable[[int], bool]]) -> set[Hypothesis]:
+    """The hypotheses that Holm's procedure rejects; each test tells whether its own is rejected at alpha over a number.
+
+    With k hypotheses left, those rejected at alpha / k go, and k shrinks. It needs no p-values, so an interval is
+    a test as well.
+    """
+    left, rejected = dict(tests), set[Hypothesis]()
+    while now := {key for key, test in left.items() if test(len(left))}:
+        rejected |= now
+        left = {key: test for key, test in left.items() if key not in now}
+    return rejected

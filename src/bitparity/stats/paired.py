@@ -150,6 +150,11 @@ def difference_intervals(
     return "restricted_likelihood", score_interval(pairs, alpha), score_interval(pairs, 2 * alpha)
 
 
+def upper_bound(pairs: PairedScores, alpha: float) -> float:
+    """The upper end of the interval of level 1 - alpha for the difference."""
+    return difference_intervals(pairs, alpha, SEED, RESAMPLES)[1][1]
+
+
 def _longer_tail(pairs: PairedScores, alpha: float, ci: Interval) -> Interval:
     """`ci` with the bound on the side of the longer tail no nearer than the restricted-likelihood interval's.
 

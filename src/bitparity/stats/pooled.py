@@ -80,12 +80,15 @@ def pool(
     )
 
 
-def adjusted(result: Result, p_adjusted: float) -> Result:
-    """A comparison, single or pooled, with `loss_shown` and the verdict by a p-value adjusted for its family."""
+def adjusted(result: Result, p_adjusted: float, *, beyond: bool) -> Result:
+    """A comparison, single or pooled, with `loss_shown` and the verdict as they stand in its family.
+
+    `p_adjusted` is the p-value adjusted for the family; `beyond` tells whether the test at -margin stands in it.
+    """
     return replace(
         result,
         loss_shown=is_worse(result.ci95, p_adjusted, result.alpha),
-        verdict=decide(result.ci95, result.ci90, p_adjusted, result.margin, result.alpha),
+        verdict=decide(result.ci95, result.ci90, p_adjusted, result.margin, result.alpha, beyond=beyond),
     )
 
 
@@ -104,6 +107,12 @@ def pool_candidates(
         for name, benchmarks in used.items()
         if benchmarks
     }
+
+
+def average_upper_bound(strata: Sequence[PairedScores], alpha: float) -> float:
+    """The upper end of the interval of level 1 - alpha for the mean of the strata's differences."""
+    intervals = [difference_intervals(pairs, alpha, SEED, RESAMPLES)[1] for pairs in strata]
+    return average_interval([pairs.difference for pairs in strata], intervals)[1]
 
 
 def average_interval(means: Sequence[float], intervals: Sequence[Interval]) -> Interval:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -96,6 +97,7 @@ def _exact_margin_power(items: int, flip_rate: float, margin: float, quantile: f
     return float(mass @ (given * shown).sum(axis=1))
 
 
+@lru_cache(maxsize=4096)
 def detectable_loss(items: int, flip_rate: float, alpha: float = 0.05, power: float = 0.8) -> float | None:
     """Smallest true loss that one binary sample an item shows with `power`; None where even the largest is not."""
     if mcnemar_power(items, flip_rate, flip_rate, alpha) < power:
@@ -103,6 +105,7 @@ def detectable_loss(items: int, flip_rate: float, alpha: float = 0.05, power: fl
     return _smallest(lambda loss: mcnemar_power(items, flip_rate, loss, alpha) >= power, flip_rate)
 
 
+@lru_cache(maxsize=4096)
 def provable_margin(items: int, flip_rate: float, alpha: float = 0.05, power: float = 0.8) -> float:
     """Smallest margin that equally good variants prove with `power`, one binary sample an item; at most 1."""
     return _smallest(lambda margin: margin_power(items, flip_rate, margin, alpha) >= power, 1.0)

@@ -31,16 +31,19 @@ def is_worse(ci95: Interval, p_value: float, alpha: float = 0.05) -> bool:
     return ci95[1] < 0 and p_value < alpha
 
 
-def decide(ci95: Interval, ci90: Interval, p_value: float, margin: float, alpha: float = 0.05) -> Verdict:
+def decide(
+    ci95: Interval, ci90: Interval, p_value: float, margin: float, alpha: float = 0.05, *, beyond: bool = True
+) -> Verdict:
     """The verdict on a difference (candidate minus baseline, so a loss is negative) against `margin` > 0.
 
     `ci95` and `ci90` are the intervals of level 1 - alpha and 1 - 2 alpha, `p_value` the test of no difference
-    (adjusted for its family where there is one); all fractions. Raises ValueError for a margin of 0 or less.
+    (adjusted for its family where there is one); all fractions. `beyond` is False where the test at -margin does not
+    stand in its family. Raises ValueError for a margin of 0 or less.
     """
     if not margin > 0:
         raise ValueError(f"margin is {margin}; it must be above 0, a fraction fixed before the run")
     within, worse = ci90[0] > -margin, is_worse(ci95, p_value, alpha)
-    if worse and ci95[1] < -margin:
+    if worse and beyond and ci95[1] < -margin:
         return "worse_beyond_margin"
     if within:
         return "worse_within_margin" if worse else "equivalent" if ci90[1] < margin else "non_inferior"

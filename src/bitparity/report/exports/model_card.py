@@ -58,8 +58,8 @@ def _unfit(name: str, entry: Benchmark) -> str | None:
     if entry.items < entry.available:
         return f"only {entry.items} of {entry.available} items were asked"
     comparison = entry.comparisons.get(name)
-    failed = comparison.invalid_by if comparison else []
-    failed = failed or [guard.name for guard in entry.guards if guard.forbids(name)]
+    failed = (comparison.invalid_by or comparison.doubted_by) if comparison else ()
+    failed = failed or tuple(guard.name for guard in entry.guards if guard.forbids(name))
     return f"a guard calls it invalid ({', '.join(dict.fromkeys(failed))})" if failed else None
 
 

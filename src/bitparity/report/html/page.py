@@ -123,8 +123,10 @@ class _View:
         return "control" if comparison.control else words.tone(comparison)
 
     def invalid_by(self, comparison: Comparison) -> str:
-        """The guards that make a comparison invalid, in words; empty where none does."""
-        titles = [guard_title(name, self.lang) for name in dict.fromkeys(comparison.invalid_by)]
+        """The guards that make a comparison invalid or doubt its size, in words; empty where none does."""
+        titles = [
+            guard_title(name, self.lang) for name in dict.fromkeys(comparison.invalid_by or comparison.doubted_by)
+        ]
         return say("why_invalid", self.lang, guards=say("comma", self.lang).join(titles)) if titles else ""
 
     def sentences(self) -> list[tuple[str, str, str, str]]:

@@ -1,0 +1,66 @@
+"""Suspect answers: those that guards doubt one by one, and scores with all of them counted for the candidate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import numpy as np
+
+from bitparity.records import SampleKey
+from bitparity.results.sheet import Scores, Sheet
+
+Suspects = Callable[[Sheet, Sheet], set[SampleKey]]  # (the candidate's sheet, the baseline's)
+
+
+def _cut_off(sheet: Sheet) -> set[SampleKey]:
+    return {key for key, sample in sheet.samples.items() if sample.finish == "length"}
+
+
+def _no_answer(sheet: Sheet) -> set[SampleKey]:
+    return {key for key, grade in sheet.grades.items() if grade.status == "no_answer"}
+
+
+def _empty(sheet: Sheet) -> set[SampleKey]:
+    return {key for key, sample in sheet.samples.items() if sample.logprobs is None and not sample.text.strip()}
+
+
+def _identical(sheet: Sheet) -> set[SampleKey]:
+    """The answers that are the most frequent text."""
+    text, _ = Counter(sample.text for sample in sheet.samples.values()).most_common(1)[0]
+    return {key for key, sample in sheet.samples.items() if sample.text == text}
+
+
+# The guards that doubt single answers. Any other doubts the whole comparison: no loss stands against it. A guard on a
+# difference doubts what is new in the candidate. What has no score is counted for the candidate whatever the guard.
+BY_GUARD: Mapping[str, Suspects] = {
+    "cut_off": lambda own, _: _cut_off(own),
+    "cut_off_difference": lambda own, baseline: _cut_off(own) - _cut_off(baseline),
+    "no_answer": lambda own, _: _no_answer(own),
+    "no_answer_difference": lambda own, baseline: _no_answer(own) - _no_answer(baseline),
+    "empty": lambda own, _: _empty(own),
+    "identical": lambda own, _: _identical(own),
+    "unscored": lambda own, baseline: set(),
+    "subset": lambda own, baseline: set(),
+}
+
+
+def counted_for_candidate(
+    baseline: Sheet, candidate: Sheet, items: Sequence[str], guards: Collection[str]
+) -> tuple[Scores, Scores] | None:
+    """Scores (items, samples) of both with every answer that these guards doubt counted for the candidate.
+
+    `items` names the rows. None without guards, and where one of them doubts the whole comparison or items that are
+    not in the sheets. The candidate's suspects count as right; the baseline's score is 0 where it has none.
+    """
+    elsewhere = "subset" in guards and (baseline.alone or candidate.alone)
+    if not guards or not BY_GUARD.keys() >= {*guards} or elsewhere:
+        return None
+    k = min(baseline.scores.shape[1], candidate.scores.shape[1])
+    before = np.nan_to_num(baseline.scores[:, :k], nan=0.0)
+    after = np.nan_to_num(candidate.scores[:, :k], nan=1.0)
+    row = {item: index for index, item in enumerate(items)}
+    for item, sample in set().union(*(BY_GUARD[guard](candidate, baseline) for guard in guards)):
+        if sample < k:
+            after[row[item], sample] = 1.0
+    return before, after
