@@ -18,6 +18,7 @@ import typer
 from bitparity.cli import recorded, studies
 from bitparity.cli.output import TolerantStream, drop_stdout, print_error
 from bitparity.errors import EXIT_INPUT, EXIT_OPEN, BitparityError
+from bitparity.store.redaction import RedactedStream, remember_environment
 
 EXIT_STOPPED = 128 + 2  # by SIGINT, as shells say it
 UNUSABLE_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)  # no file system could hold such a path
@@ -63,7 +64,8 @@ def _fail() -> NoReturn:
 
 def main() -> None:
     """The entry point: errors become one line on stderr and the exit code of the design."""
-    sys.stderr = TolerantStream(sys.stderr)
+    remember_environment()
+    sys.stdout, sys.stderr = RedactedStream(sys.stdout), TolerantStream(sys.stderr)
     for number in (signal.SIGTERM, signal.SIGHUP):  # a run that is to end does so as with Ctrl-C: in order
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)

@@ -9,9 +9,10 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bitparity.report.plain import clean
+from bitparity.store.redaction import RedactedStream
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,25 +24,19 @@ if TYPE_CHECKING:
 PLAIN_WIDTH = 120  # columns of the table where stdout is no terminal
 
 
-class TolerantStream:
-    """A text stream that drops what it cannot write; all else is the wrapped stream's."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
+class TolerantStream(RedactedStream):
+    """A text stream that drops what it cannot write, and writes no secret."""
 
     def write(self, text: str) -> int:
         """Write what can be written."""
         with suppress(OSError):
-            self._stream.write(text)
+            super().write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush what can be flushed; the rest is tried again with the next line."""
         with suppress(OSError):
             self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
 
 
 def drop_stdout() -> None:

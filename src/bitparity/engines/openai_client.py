@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bitparity.engines.checks import kind_and_message
 from bitparity.errors import EngineError, MissingDependencyError, ModelError, UserInputError
+from bitparity.store.redaction import redacted, remember
 
 if TYPE_CHECKING:
     import httpx
@@ -100,6 +101,7 @@ def read_key(variable: str | None) -> str | None:
             f"the variable {variable}, named by api_key_env, holds a line break or a character beyond ASCII, which no "
             "key has; export it again with the key alone"
         )
+    remember(key)
     return key
 
 
@@ -143,7 +145,7 @@ class Server:
         self, url: str, key: str | None, concurrency: int, timeout_s: float = REQUEST_TIMEOUT_S, retries: int = RETRIES
     ) -> None:
         self.url, self.retries = url, retries
-        self._key, self._timeout_s = key, timeout_s
+        self._timeout_s = timeout_s
         self._client = _open_client(key, concurrency)
 
     async def aclose(self) -> None:
@@ -183,7 +185,7 @@ class Server:
         value = await self._send("POST", f"{self.url}/{endpoint}", body)
         choices = value.get("choices")
         if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
-            said = f": {self._redacted(str(value['error']))[:MESSAGE_LENGTH]}" if value.get("error") else ""
+            said = f": {redacted(str(value['error']))[:MESSAGE_LENGTH]}" if value.get("error") else ""
             raise RequestFailedError(f"the answer does not hold one choice{said}", final=False)
         return Answer(value, choices[0], _text_of(choices[0]))
 
@@ -200,7 +202,7 @@ class Server:
         except httpx.TimeoutException as error:
             raise RequestFailedError(f"no answer in time ({type(error).__name__})", final=False) from None
         except httpx.RequestError as error:
-            why = self._redacted(f"the connection failed ({kind_and_message(error)})")
+            why = redacted(f"the connection failed ({kind_and_message(error)})")
             raise RequestFailedError(why, final=False) from None
         self._check_status(response)
         try:
@@ -233,10 +235,7 @@ class Server:
             text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
         except ValueError:
             text = re.sub(r"<[^>]*>", " ", response.text)
-        return self._redacted(" ".join(text.split()))[:MESSAGE_LENGTH] or "no reason given"
-
-    def _redacted(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+        return redacted(" ".join(text.split()))[:MESSAGE_LENGTH] or "no reason given"
 
 
 def _open_client(key: str | None, concurrency: int) -> httpx.AsyncClient:

@@ -26,6 +26,7 @@ from bitparity.engines.registry import engine_class, load_engine
 from bitparity.errors import BitparityError, ModelError, UserInputError
 from bitparity.records import Request
 from bitparity.schema import Variant
+from bitparity.store.redaction import RedactedStream, remember_environment
 
 _WRITE_BEHIND = 20_000  # lines
 _HOST_CHECK_SECONDS = 0.5
@@ -174,6 +175,8 @@ def describe(error: Exception) -> tuple[str, str]:
 def main(descriptor: int, host: int) -> int:
     """Serve on the inherited socket."""
     die_with_host(host)
+    remember_environment()
+    sys.stdout, sys.stderr = RedactedStream(sys.stdout), RedactedStream(sys.stderr)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of a model's memory would fill the disk
     os.set_inheritable(descriptor, False)
     with socket.socket(fileno=descriptor) as connection:

@@ -11,6 +11,7 @@ from pathlib import Path
 from bitparity.progress.board import Board
 from bitparity.progress.events import Event, RunEnded, RunStarted
 from bitparity.progress.snapshot import SCHEMA, Snapshot
+from bitparity.store.redaction import redacted
 
 FILE_NAME = "progress.json"
 PUBLISH_SECONDS = 1.0  # between two files
@@ -56,7 +57,7 @@ def repeated(action: Callable[[], None], seconds: float) -> Iterator[None]:
 def write_progress(path: Path, snapshot: Mapping[str, object]) -> None:
     """Write a snapshot so that readers find it whole. What the disk refuses is left out: a run goes on without it."""
     temporary = path.with_name(f".{path.name}.part")
-    text = json.dumps(snapshot, ensure_ascii=False, allow_nan=False) + "\n"
+    text = redacted(json.dumps(snapshot, ensure_ascii=False, allow_nan=False)) + "\n"
     try:
         temporary.write_text(text, "utf-8", "replace")
         temporary.replace(path)

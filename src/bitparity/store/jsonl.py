@@ -18,6 +18,7 @@ from typing import Any
 from bitparity.errors import DiskFullError, RunError, StoreError
 from bitparity.files import LARGEST_DATA, open_regular, read_regular
 from bitparity.store.full_disk import FailOnFullDisk, write_under
+from bitparity.store.redaction import redacted
 
 _LONE = "backslashreplace"  # a lone surrogate, which UTF-8 cannot hold: \\udXXX, as JSON spells it
 _READ_BYTES = 1 << 22
@@ -34,7 +35,7 @@ def write_atomically(path: Path, chunks: Iterable[str]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8", errors=_LONE) as file:
-            file.writelines(chunks)
+            file.writelines(map(redacted, chunks))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -152,7 +153,7 @@ class AppendLog:
 
     def append(self, records: Iterable[Mapping[str, object]]) -> None:
         """Write records and wait until they are on disk; on failure the file is as it was before."""
-        text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records)
+        text = redacted("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
         self.append_lines([text.encode("utf-8", _LONE)])
 
     def append_lines(self, lines: Iterable[bytes]) -> None:

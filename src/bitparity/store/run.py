@@ -29,6 +29,7 @@ from bitparity.schema import Study
 from bitparity.store.environment import RunRecord
 from bitparity.store.full_disk import FailOnFullDisk, write_under
 from bitparity.store.jsonl import file_stem, read_json, read_lines, storage_error, write_atomically, write_json
+from bitparity.store.redaction import remember_keys
 from bitparity.store.rows import grade_from_row, sample_from_row, scan_samples
 
 
@@ -69,6 +70,7 @@ class Run:
             document = yaml.safe_load(read_regular(path))
             if isinstance(document["study"], str):
                 raise RunError(f"{path} is a study file and no run; give --out a folder of its own")
+            remember_keys(document)
             return Study.model_validate(document["study"])
         except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())[:200]

@@ -25,6 +25,7 @@ from bitparity.schema import (
     Variant,
     baseline_name,
 )
+from bitparity.store.redaction import remember_keys
 from bitparity.study.files import (
     BenchmarkFile,
     BenchmarkOverrides,
@@ -130,7 +131,9 @@ def resolve(file: StudyFile, folder: Path, limit: int | None = None, *, control:
         variants[control_name] = _control(
             control_name, file.variants.get(control_name), variants[baseline_name(variants)], folder
         )
-    return Study(name=file.study, profile=file.profile, variants=variants, benchmarks=benchmarks)
+    study = Study(name=file.study, profile=file.profile, variants=variants, benchmarks=benchmarks)
+    remember_keys(study.model_dump())
+    return study
 
 
 def _engine(name: str, layers: Iterable[EngineOverrides]) -> EngineSpec:

@@ -1,0 +1,159 @@
+"""Twelve planted secrets, sent back by a server in every way: none is in a file or on the terminal."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+from openai_double import Reply, message, serving
+from support import math_rows, write_jsonl
+
+from bitparity.store import redaction
+
+SECRETS = {
+    "ENGINE_KEY": "sk-engine-51f0c3b2a1d4e5f6",
+    "OTHER_KEY": 'q"uo\\te/and+plus=&am%p<9Xy',
+    "THIRD_KEY": "with spaces in-8c21 it 77",
+    "HF_TOKEN": "hf_pLaNtEdToKeNaBcDeFgH",
+    "HUGGING_FACE_HUB_TOKEN": "hf_oLdNaMeOfIt99887766",
+    "OPENAI_API_KEY": "sk-proj-zZyYxXwWvVuU0123",
+    "HTTP_PROXY": "http://me:Pr0xyPass1word@127.0.0.1:9",
+    "HTTPS_PROXY": "http://me:p%40ss%2Fw0rd%23two@127.0.0.1:9",
+    "ALL_PROXY": "socks5://me:third.Secret-42@127.0.0.1:9",
+    "http_proxy": "http://me:lowerCaseProxy5@127.0.0.1:9",
+    "https_proxy": "http://me:lowerCase%20Proxy6@127.0.0.1:9",
+}
+LOGIN = "hf_sToReDlOgInToKeN4321"
+PLAIN = [
+    *(SECRETS[name] for name in ("ENGINE_KEY", "OTHER_KEY", "THIRD_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")),
+    *(SECRETS["OPENAI_API_KEY"], "Pr0xyPass1word", "p@ss/w0rd#two", "third.Secret-42", "lowerCaseProxy5"),
+    *("lowerCase Proxy6", LOGIN),
+]
+
+
+def forms(secret: str) -> Iterator[str]:
+    """The ways in which a server may send a secret back."""
+    yield from (secret, json.dumps(secret)[1:-1], json.dumps(json.dumps(secret))[3:-3], html.escape(secret))
+    yield from (quote(secret), quote(secret, safe=""), quote_plus(secret), secret.encode().hex())
+    for before in ("", "u:", "user:", "Bearer "):
+        yield base64.b64encode(f"{before}{secret} and more".encode()).decode()
+
+
+def leaks(secret: str, text: str) -> list[str]:
+    """The forms of a secret that a text holds, also where only its middle is in base64."""
+    core = [base64.b64encode(b"x" * n + secret.encode())[4:-4].decode() for n in range(3)]
+    return [form for form in (*list(forms(secret))[:8], *core) if form in text]
+
+
+STUDY = """
+study: served
+variants:
+  bf16: {model: toy, baseline: true}
+  fp8: {model: toy-fp8, engine: {api_key_env: OTHER_KEY}}
+  int8: {model: toy-int8, engine: {api_key_env: THIRD_KEY}}
+engine: {kind: openai, base_url: "URL", api_key_env: ENGINE_KEY, concurrency: 4, retries: 1}
+benchmarks: [{name: math500, data: math.jsonl}]
+"""
+
+
+def echo_server() -> Any:
+    """A server that names its models after keys, and answers and fails with all of them."""
+    everything = " ; ".join(form for secret in PLAIN for form in forms(secret))
+    halves = " / ".join(f"{secret[: len(secret) // 2]}-{secret[len(secret) // 2 :]}" for secret in PLAIN)
+
+    def answers(endpoint: str, body: dict[str, Any]) -> Reply | None:
+        if endpoint == "models":
+            names = [{"id": name, "owned_by": everything, "root": halves} for name in ("toy", "toy-fp8", "toy-int8")]
+            return Reply({"data": [*names, *({"id": form} for secret in PLAIN for form in forms(secret))]})
+        if endpoint == "/version":
+            return Reply({"version": f"1.0+{PLAIN[0]}"})
+        if endpoint != "chat/completions":
+            return None
+        if "What is 3 " in body["messages"][-1]["content"]:
+            return Reply({"error": {"message": f"no such thing: {everything}"}}, 400)
+        reply = message(f"{everything} It is \\boxed{{4}}.")
+        reply.value["model"] = f"m {everything}"
+        reply.value["system_fingerprint"] = halves
+        return reply
+
+    return answers
+
+
+def test_no_secret_gets_into_a_file_or_onto_the_terminal(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "math.jsonl", math_rows(6))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "token").write_text(LOGIN + "\n")
+    environment = {**os.environ, **SECRETS, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    del environment["ALL_PROXY"]  # httpx needs another package for it; the lower-case one is not read by httpx alone
+    environment |= {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    out = tmp_path / "run"
+    with serving(echo_server()) as double:
+        study = tmp_path / "study.yaml"
+        study.write_text(STUDY.replace("URL", double.url), encoding="utf-8")
+        said = ""
+        for words in (
+            ("doctor", study),
+            ("run", study, "--out", out),
+            ("report", out),
+            ("check", out),
+            ("status", out),
+        ):
+            command = [sys.executable, "-m", "bitparity", *map(str, words)]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+            assert "Traceback" not in done.stderr, done.stderr
+            said += done.stdout + done.stderr
+    files = {path: path.read_text(encoding="utf-8", errors="replace") for path in out.rglob("*") if path.is_file()}
+    assert len(files) > 10, said
+    assert "***" in files[out / "samples" / "bf16" / "math500.jsonl"]
+    known = [secret for secret in PLAIN if secret != "third.Secret-42"]
+    found = {
+        (str(place), form)
+        for place, text in {**files, "terminal": said}.items()
+        for s in known
+        for form in leaks(s, text)
+    }
+    assert not found
+    long = [secret for secret in known if len(secret) >= 2 * redaction.SHORTEST]
+    cut = [half for s in long for half in (s[: len(s) // 2], s[len(s) // 2 :])]
+    assert not [half for half in cut if any(half in text for text in files.values())]
+
+
+@pytest.fixture
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_known", {})
+
+
+@pytest.mark.usefixtures("clean")
+def test_a_placeholder_is_no_secret() -> None:
+    redaction.remember("EMPTY")
+    redaction.remember(None)
+    assert redaction.redacted("the set is EMPTY") == "the set is EMPTY"
+
+
+@pytest.mark.usefixtures("clean")
+@pytest.mark.parametrize("secret", PLAIN)
+def test_every_form_is_taken_out_and_nothing_else(secret: str) -> None:
+    redaction.remember(secret)
+    for form in forms(secret):
+        text = redaction.redacted(f"before {form} after")
+        assert not leaks(secret, text)
+        assert text.startswith("before ")
+        assert text.endswith(" after")
+    assert redaction.redacted("an answer of (B) and 42") == "an answer of (B) and 42"
+
+
+@pytest.mark.usefixtures("clean")
+def test_keys_named_anywhere_in_a_study_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY", "aaaa-bbbb-cccc")
+    monkeypatch.setenv("B_KEY", "dddd-eeee-ffff")
+    redaction.remember_keys({"engine": {"api_key_env": "A_KEY"}, "benchmarks": [{"judge": {"api_key_env": "B_KEY"}}]})
+    assert redaction.redacted("aaaa-bbbb-cccc, dddd-eeee-ffff") == "***, ***"
