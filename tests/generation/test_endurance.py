@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ def test_an_engine_that_had_loaded_is_tried_again_where_the_next_load_fails(tmp_
 
 def test_an_engine_killed_ahead_of_its_turn_is_replaced(tmp_path: Path) -> None:
     variant = load_study(one_study(tmp_path)).variants["fp8"]
-    with EngineStarter() as engines:
+    with closing(EngineStarter()) as engines:
         engines.warm(variant, tmp_path / "log")
         assert engines._ahead is not None
         ahead = engines._ahead[1]

@@ -61,7 +61,7 @@ class DeviceServer:
     def warm(self, name: str, variant: Variant) -> None:
         """Import what the engine of the variant that comes next needs; the device is not touched."""
         with self._ahead:
-            self._engines.warm(self._as_it_fits(name, variant), self._log_path(name))
+            self._engines.ahead(self._as_it_fits(name, variant), self._log_path(name)).warm()
 
     def _as_it_fits(self, name: str, variant: Variant) -> Variant:
         engine = variant.engine.model_copy(update=self._lowered.get(name, {}))

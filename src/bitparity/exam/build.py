@@ -80,12 +80,8 @@ def _exam_item(item: Item, spec: BenchmarkSpec, renderer: Renderer | None, notes
     rendered = [renderer.render_once(prompt, spec.protocol) for prompt in item.prompts]
     if any(r.system_dropped for r in rendered):
         notes.add("the chat template takes no system message, so the benchmark's own was left out")
-    return ExamItem(
-        item,
-        tuple(r.text for r in rendered),
-        tuple(token_hash(r) for r in rendered),
-        max(_longest(r) for r in rendered),
-    )
+    texts, hashes = tuple(r.text for r in rendered), tuple(map(token_hash, rendered))
+    return ExamItem(item, texts, hashes, max(map(_longest, rendered)))
 
 
 def _longest(rendered: Rendered) -> int:

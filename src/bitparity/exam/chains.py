@@ -1,8 +1,6 @@
 """Chains of items: each is asked after another, its prompt built on the earlier answers of the same sample.
 
 `Item.after` names the item before.
-What is to be asked next follows from the exam and the stored samples alone, so a run that was killed anywhere goes
-on as if it had not been.
 """
 
 from __future__ import annotations

@@ -77,29 +77,18 @@ def save_exam(exam: Exam, path: Path) -> Exam:
 
 def load_exam(path: Path) -> Exam:
     """Read a frozen exam. Raises StoreError where it is not what was frozen."""
+    header, *rows = list(read_lines(path)) or [{}]
     try:
-        return _load(path)
+        if header["schema"] != SCHEMA:
+            raise KeyError(SCHEMA)  # answered as a missing field is
+        items = tuple(map(_item_from_row, rows))
+        if _hash(map(_line, rows)) != header["sha256"] or len(rows) != header["items"]:
+            raise StoreError(f"{path} was changed after it was frozen; start a new run with --out")
+        sampling = Sampling(**{**header["sampling"], "stop": tuple(header["sampling"]["stop"])})
+        values = {f.name: header[f.name] for f in fields(Exam)}
+        return Exam(**{**values, "sampling": sampling, "items": items, "notes": tuple(header["notes"])})
     except (KeyError, TypeError):
         raise StoreError(f"{path} is not an exam of this version of bitparity; start a new run with --out") from None
-
-
-def _load(path: Path) -> Exam:
-    rows = read_lines(path)
-    header = next(rows, {})
-    if header["schema"] != SCHEMA:
-        raise KeyError(SCHEMA)  # answered as a missing field is
-    items: list[ExamItem] = []
-
-    def lines() -> Iterable[str]:
-        for row in rows:
-            items.append(_item_from_row(row))
-            yield _line(row)
-
-    if _hash(lines()) != header["sha256"] or len(items) != header["items"]:
-        raise StoreError(f"{path} was changed after it was frozen; start a new run with --out")
-    sampling = Sampling(**{**header["sampling"], "stop": tuple(header["sampling"]["stop"])})
-    values = {f.name: header[f.name] for f in fields(Exam)}
-    return Exam(**{**values, "sampling": sampling, "items": tuple(items), "notes": tuple(header["notes"])})
 
 
 def load_if_frozen(run: Run, benchmark: str) -> Exam | None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from abc import abstractmethod
 from array import array
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
 
 from bitparity.errors import ModelError
 from bitparity.exam.build import digest, token_hash
@@ -42,11 +40,6 @@ class Examinee:
     reference: Renderer | None = None
     control: bool = False
     served: bool = False
-
-    @property
-    def salt(self) -> str:
-        """The part of all seeds that only the control has."""
-        return CONTROL_SALT if self.control else ""
 
     def requests(self, exam: Exam, spec: BenchmarkSpec) -> BenchmarkRequests:
         """All requests of a benchmark, in the exam's order, the spec's samples of each item together.
@@ -93,12 +86,13 @@ class Examinee:
         scored: Scored = None,
     ) -> Request:
         """One request, of a prompt that has been checked."""
+        salt = CONTROL_SALT if self.control else ""
         return Request(
             benchmark=exam.benchmark,
             item=item.id,
             sample=sample,
             sampling=exam.sampling,
-            seed=sample_seed(exam.seed, exam.benchmark, item.id, sample, self.salt),
+            seed=sample_seed(exam.seed, exam.benchmark, item.id, sample, salt),
             token_ids=token_ids,
             scored=scored,
             reasoning_end=exam.reasoning_end,
@@ -134,27 +128,11 @@ class _AskedItem:
     scored: Scored
 
 
-class _LazyRequests(Sequence[Request]):
-    """Requests that are made when they are read: a study may have millions."""
+class BenchmarkRequests(Sequence[Request]):
+    """The requests of a benchmark for one variant, each made when it is read: a study may have millions.
 
-    @abstractmethod
-    def make(self, index: int) -> Request:
-        """The request at an index, from 0 to below the length."""
-
-    @overload
-    def __getitem__(self, index: int) -> Request: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Request]: ...
-    def __getitem__(self, index: int | slice) -> Request | Sequence[Request]:
-        if isinstance(index, slice):
-            return [self.make(i) for i in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return self.make(index)
-
-
-class BenchmarkRequests(_LazyRequests):
-    """The requests of a benchmark for one variant. Memory: 4 bytes a request for the control, none for others."""
+    Memory: 4 bytes a request for the control, none for others.
+    """
 
     def __init__(self, examinee: Examinee, exam: Exam, spec: BenchmarkSpec, items: Sequence[_AskedItem]) -> None:
         self.benchmark = exam.benchmark
@@ -176,8 +154,7 @@ class BenchmarkRequests(_LazyRequests):
         waiting = bytearray((entry.item.id, sample) not in done for entry in self._items for sample in samples)
         return array("I", (index for index, place in enumerate(self._order) if waiting[place]))
 
-    def make(self, index: int) -> Request:
-        """The request at an index."""
+    def __getitem__(self, index: int) -> Request:  # type: ignore[override]  # nobody takes slices
         number, sample = divmod(self._order[index], self._spec.samples)
         entry = self._items[number]
         prompt = entry.item.prompts[sample % len(entry.item.prompts)]
@@ -185,8 +162,8 @@ class BenchmarkRequests(_LazyRequests):
         return self._examinee.request(self._exam, self._spec, entry.item, sample, prompt, tokens, entry.scored)
 
 
-class UnansweredRequests(_LazyRequests):
-    """The requests of several benchmarks that have no answer. Memory: 4 bytes a request."""
+class UnansweredRequests(Sequence[Request]):
+    """The requests of several benchmarks that have no answer, each made when it is read. Memory: 4 bytes a request."""
 
     def __init__(self, requests: Mapping[str, BenchmarkRequests], done: Mapping[str, Container[SampleKey]]) -> None:
         self._parts = [(asked, asked.unanswered(done[name])) for name, asked in requests.items()]
@@ -195,8 +172,7 @@ class UnansweredRequests(_LazyRequests):
     def __len__(self) -> int:
         return self._starts[-1]
 
-    def make(self, index: int) -> Request:
-        """The request at an index."""
+    def __getitem__(self, index: int) -> Request:  # type: ignore[override]  # nobody takes slices
         part = bisect.bisect_right(self._starts, index) - 1
         requests, left = self._parts[part]
         return requests[left[index - self._starts[part]]]

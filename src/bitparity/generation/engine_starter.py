@@ -6,31 +6,23 @@ Importing vLLM takes ten seconds and more, and touches no device: it can be done
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
 
 from bitparity.engines.host import EngineProcess
 from bitparity.schema import Variant
 
 
 class EngineStarter:
-    """Starts engines, at most one of them before its turn; use it as a context manager, which ends one left over."""
+    """Starts engines, at most one of them before its turn; `close` ends one that is left over."""
 
     def __init__(self) -> None:
         self._ahead: tuple[Variant, EngineProcess] | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def ahead(self, variant: Variant, log: Path) -> EngineProcess:
+        """The engine whose turn comes next, to be warmed, or launched where the device is free; not to be entered."""
         self.close()
-
-    def launch(self, variant: Variant, log: Path) -> None:
-        """Begin to load a variant: the device must be free."""
-        self._start_ahead(variant, log).launch()
-
-    def warm(self, variant: Variant, log: Path) -> None:
-        """Import what a variant's engine needs; no device is touched."""
-        self._start_ahead(variant, log).warm()
+        engine = EngineProcess(variant, log)
+        self._ahead = (variant, engine)
+        return engine
 
     def start(self, variant: Variant, log: Path) -> EngineProcess:
         """The variant's engine, to be entered: the one that is ahead, or a new one."""
@@ -39,12 +31,6 @@ class EngineStarter:
             return engine
         self.close()
         return EngineProcess(variant, log)
-
-    def _start_ahead(self, variant: Variant, log: Path) -> EngineProcess:
-        self.close()
-        engine = EngineProcess(variant, log)
-        self._ahead = (variant, engine)
-        return engine
 
     def close(self) -> None:
         """End one that nobody took."""

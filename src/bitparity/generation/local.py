@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 
 from bitparity.engines.idle_cores import idle_cores
@@ -29,7 +29,7 @@ NEARLY_DONE = 0.1  # share of a variant's samples at whose rest the next variant
 @contextmanager
 def local_executor() -> Iterator[LocalExecutor]:
     """The executor for this host's device; its engines end with the block."""
-    with EngineStarter() as engines:
+    with closing(EngineStarter()) as engines:
         yield LocalExecutor(engines)
 
 
@@ -48,7 +48,7 @@ class LocalExecutor:
             engine_of(variant.engine).check_installed()
         if not any(run.exam_path(spec.name).exists() for spec in study.benchmarks):
             name, variant = next(iter(study.variants.items()))
-            self._engines.launch(with_folder(name, variant), run.log_path(name))
+            self._engines.ahead(with_folder(name, variant), run.log_path(name)).launch()
 
     def generate(self, session: Session, plans: Mapping[str, VariantPlan]) -> Iterator[str]:
         """Generate what is missing of each variant in turn. See `executor.Executor`."""
@@ -99,6 +99,6 @@ class LocalExecutor:
 
     def _make_ready(self, prepared: Prepared, name: str) -> None:
         """Read a variant's weights into the page cache, and its engine's libraries into memory."""
-        self._engines.warm(prepared.loadable(name), prepared.run.log_path(name))
+        self._engines.ahead(prepared.loadable(name), prepared.run.log_path(name)).warm()
         if (folder := prepared.models[name].folder) is not None:
             read_ahead(weight_files(folder))

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from bitparity.errors import StudyError
 from bitparity.plugins import nearest
@@ -32,10 +32,6 @@ class ProtocolOverrides(Strict):
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     stop: list[Annotated[str, Field(min_length=1)]] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-
-    def explicit(self) -> dict[str, object]:
-        """The values that were set, by name."""
-        return {k: getattr(self, k) for k in ProtocolOverrides.model_fields if getattr(self, k) is not None}
 
 
 class VariantFile(Strict):
@@ -81,7 +77,7 @@ class BenchmarkFile(BenchmarkOverrides):
 class StudyFile(Strict):
     """The study file as the user writes it."""
 
-    study: str
+    study: Annotated[str, AfterValidator(lambda name: checked_name(name, "study"))]
     variants: dict[str, VariantFile]
     engine: EngineOverrides = EngineOverrides()
     profile: str = "default"
@@ -94,11 +90,6 @@ class StudyFile(Strict):
         if isinstance(value, list):
             return [{"name": entry} if isinstance(entry, str) else entry for entry in value]
         return value
-
-    @field_validator("study")
-    @classmethod
-    def _study_name(cls, value: str) -> str:
-        return checked_name(value, "study")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -125,7 +126,7 @@ def resolve(file: StudyFile, folder: Path, limit: int | None = None, *, control:
                 variants[name] = _variant(name, v, v.model, engine, folder)
     for bench in file.benchmarks:
         with faults.gather():
-            benchmarks.append(_resolve_benchmark(bench, file, default, profile, folder, limit))
+            benchmarks.append(_resolve_benchmark(bench, file, (default, profile), folder, limit))
     faults.tell()
     if control_name := _control_name(file, control):
         variants[control_name] = _control(
@@ -194,40 +195,31 @@ def _control_name(file: StudyFile, asked: bool) -> str | None:
 
 
 def _resolve_benchmark(
-    bench: BenchmarkFile,
-    file: StudyFile,
-    default: ProfileFile,
-    profile: ProfileFile,
-    folder: Path,
-    limit: int | None,
+    bench: BenchmarkFile, file: StudyFile, profiles: tuple[ProfileFile, ProfileFile], folder: Path, limit: int | None
 ) -> BenchmarkSpec:
+    """A benchmark with its values from the default profile, the study's profile and the study itself."""
     check_name(bench.name)
-    theirs = [[source.benchmark, source.benchmarks.get(bench.name)] for source in (default, profile)]
-    usual, profiled = ([layer for layer in layers if layer is not None] for layers in theirs)
+    default, profile = profiles
+    usual, profiled = ([p.benchmark, p.benchmarks.get(bench.name, BenchmarkOverrides())] for p in profiles)
     chosen = [] if file.profile == "default" else [profile.protocol, *profiled]
-    explicit = _explicit(*chosen, file.protocol, bench)
+    explicit = _set([*chosen, file.protocol, bench])
     layers = [*usual, *profiled, bench]
     keys = ("form", "samples", "margin", "limit", "metric")
-    given = {k: v for layer in layers for k in keys if (v := getattr(layer, k)) is not None}
+    given: dict[str, Any] = {"limit": None, "metric": None} | _set(layers, keys)
+    given |= {"form": _form(bench, given["form"]), "limit": limit or given["limit"]}
     return BenchmarkSpec(
         name=bench.name,
-        form=_form(bench, given["form"]),
-        samples=given["samples"],
-        margin=given["margin"],
-        limit=limit or given.get("limit"),
-        metric=given.get("metric"),
         data=_data_place(bench.data, folder, f"{bench.name}: data"),
         fewshot_data=_data_place(bench.fewshot_data, folder, f"{bench.name}: fewshot_data"),
         settings=_settings(bench.name, layers, folder),
-        protocol=Protocol.model_validate(
-            {**_explicit(default.protocol, *usual), **explicit, "explicit": sorted(explicit)}
-        ),
+        protocol=Protocol(**_set([default.protocol, *usual]) | explicit, explicit=sorted(explicit)),
+        **given,
     )
 
 
-def _explicit(*layers: ProtocolOverrides) -> dict[str, object]:
-    """The protocol values that are set; the last layer wins."""
-    return {key: value for layer in layers for key, value in layer.explicit().items()}
+def _set(layers: Iterable[ProtocolOverrides], keys: Iterable[str] = ProtocolOverrides.model_fields) -> dict[str, Any]:
+    """The values that are set, of the protocol or of other `keys`; the last layer wins."""
+    return {key: value for layer in layers for key in keys if (value := getattr(layer, key)) is not None}
 
 
 def _settings(name: str, layers: Iterable[BenchmarkOverrides], folder: Path) -> dict[str, object]:
