@@ -76,11 +76,12 @@ def test_a_program_in_a_real_group(box: Sandbox, monkeypatch: pytest.MonkeyPatch
     parent = own / f"bitparity-test-{os.getpid()}"
     parent.mkdir()
     joined: list[str] = []
+    wrap = cgroup.wrap
 
     def wrapped(command: list[str], of: cgroup.Group | None) -> list[str]:
         assert of is not None
         joined.append(str(of.folder))
-        return [*of.join(), *command]
+        return wrap(command, of)
 
     monkeypatch.setattr(cgroup, "wrap", wrapped)
     # the controllers themselves may belong to the older version here: only what every group has is asked for
@@ -110,7 +111,7 @@ def test_what_is_left_in_a_group_is_killed(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(cgroup, "_write", write_where_present)
     with cgroup.group(own, Limits()) as made:
         assert made is not None
-        process = subprocess.Popen([*made.join(), "/bin/sleep", "60"])
+        process = subprocess.Popen(cgroup.wrap(["/bin/sleep", "60"], made))
         deadline = time.monotonic() + 5
         while str(process.pid) not in (made.folder / "cgroup.procs").read_text() and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -117,7 +117,8 @@ def _first_process(descriptors: list[int], tell: int) -> None:
             os.dup2(descriptor, wanted)
         os.dup2(tell, _CONTROL)  # takes the place of the control socket, which no script may reach
         tell = _CONTROL
-        os.closerange(_CONTROL + 1, _highest_descriptor() + 1)
+        highest = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208
+        os.closerange(_CONTROL + 1, highest + 1)
         _prepare(asked)
         script = os.fork()
         if script == 0:
@@ -131,10 +132,6 @@ def _first_process(descriptors: list[int], tell: int) -> None:
         if pid == script:
             code = os.waitstatus_to_exitcode(status)
             os._exit(code if code >= 0 else 128 - code)
-
-
-def _highest_descriptor() -> int:
-    return max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208
 
 
 def _prepare(asked: dict[str, Any]) -> None:

@@ -66,9 +66,7 @@ class Bubblewrap(proof.ProvenSandbox):
     def facts(self) -> dict[str, str]:
         """The level, its version, and which protections this machine has."""
         told = subprocess.run([self._tool, "--version"], check=False, capture_output=True, text=True)
-        return {
-            "level": self.level,
-            "python": self.python,
+        return super().facts() | {
             "version": told.stdout.strip(),
             "seccomp": "on" if self.filter else f"none for {platform.machine()}",
             "cgroup": "delegated" if self._groups else "none: limits are watched from outside",
@@ -78,17 +76,13 @@ class Bubblewrap(proof.ProvenSandbox):
         """One program in a fresh sandbox; see the contract."""
         with GATE.beside_others(), contextlib.ExitStack() as stack:
             of = stack.enter_context(cgroup.group(self._groups, limits))
-            command, fds = self.command(files, argv, limits, stack)
-            status = os.pipe2(os.O_CLOEXEC)
-            stack.callback(os.close, status[0])
-            command[command.index("--json-status-fd") + 1] = str(status[1])
+            start, confined, fds = self.command(files, argv, limits, stack)
             ended = supervise.run(
-                cgroup.wrap(command, of),
+                lambda status: cgroup.wrap([*start, "--json-status-fd", str(status), "--", *confined], of),
                 stdin=stdin,
                 limits=limits,
                 env=environment(self.python),
                 pass_fds=fds,
-                status=status,
                 stored=box_use,
                 handshake=True,
             )
@@ -98,8 +92,8 @@ class Bubblewrap(proof.ProvenSandbox):
 
     def command(
         self, files: Files, argv: Sequence[str], limits: Limits, stack: contextlib.ExitStack
-    ) -> tuple[list[str], list[int]]:
-        """One program's command line and the descriptors it reads; `stack` closes these."""
+    ) -> tuple[list[str], list[str], list[int]]:
+        """The command lines of bubblewrap and in it, and the descriptors that it reads; `stack` closes these."""
         passed = _Passed(stack)
         options = [*_ALONE, *self._file_system(limits, passed)]
         for name, content in files.items():
@@ -108,7 +102,7 @@ class Bubblewrap(proof.ProvenSandbox):
         if self.filter:
             options += ["--seccomp", passed(self.filter)]
         confined = [self._prlimit, *rlimits.options(limits), "--", *_INIT, *argv]
-        return [*self._start(options, passed), "--json-status-fd", "", "--", *confined], passed.fds
+        return self._start(options, passed), confined, passed.fds
 
     def worker(
         self, script: bytes, arguments: Sequence[str], stack: contextlib.ExitStack
@@ -140,9 +134,8 @@ class _Passed:
         return str(self.fds[-1])
 
 
-def box_use(pid: int) -> tuple[int, int]:
-    """Bytes and files in the writable file system that process `pid` sees."""
-    return files_in(pid, BOX)
+box_use = functools.partial(files_in, folder=BOX)
+"""Bytes and files in the writable file system that a process sees."""
 
 
 def memory_file(data: bytes, stack: contextlib.ExitStack) -> int:

@@ -31,13 +31,12 @@ class Group:
 
     folder: Path
 
-    def join(self) -> list[str]:
-        """The beginning of a command line that runs the rest inside the group."""
-        return [*_JOIN, str(self.folder / "cgroup.procs")]
-
     def out_of_memory(self) -> bool:
         """True if the kernel killed a process for the group's memory limit."""
-        return _number(self.folder / "memory.events", "oom_kill") > 0
+        with contextlib.suppress(OSError):
+            events = dict(line.split() for line in (self.folder / "memory.events").read_text().splitlines())
+            return events.get("oom_kill", "0") != "0"
+        return False
 
 
 def delegated() -> Path | None:
@@ -112,15 +111,6 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _number(path: Path, key: str) -> int:
-    with contextlib.suppress(OSError):
-        for line in path.read_text().splitlines():
-            name, _, value = line.partition(" ")
-            if name == key:
-                return int(value)
-    return 0
-
-
 def _remove(folder: Path) -> None:
     """Kills what is left in the group, which should be nothing, and removes it."""
     deadline = time.monotonic() + _EMPTY_S
@@ -137,4 +127,4 @@ def _remove(folder: Path) -> None:
 
 def wrap(command: Sequence[str], of: Group | None) -> list[str]:
     """The command line, started inside the group where there is one."""
-    return [*of.join(), *command] if of else list(command)
+    return [*_JOIN, str(of.folder / "cgroup.procs"), *command] if of else list(command)

@@ -63,7 +63,7 @@ class Container(proof.ProvenSandbox):
     def facts(self) -> dict[str, str]:
         """The level and the engine."""
         told = _told(self._engine, "--version")
-        return {"level": self.level, "python": self.python, "version": told.stdout.decode(errors="replace").strip()}
+        return super().facts() | {"version": told.stdout.decode(errors="replace").strip()}
 
     def run(self, files: Files, argv: Sequence[str], stdin: bytes = b"", limits: Limits = DEFAULT) -> Ended:
         """One program in a fresh container; see the contract."""
@@ -130,9 +130,7 @@ class Container(proof.ProvenSandbox):
                 archive.addfile(entry)
         name = f"bitparity-empty:{hashlib.sha256(packed.getvalue()).hexdigest()[:16]}"
         if _told(self._engine, "image", "inspect", name).returncode != 0:
-            made = subprocess.run(
-                [self._engine, "import", "-", name], check=False, input=packed.getvalue(), capture_output=True
-            )
+            made = _told(self._engine, "import", "-", name, data=packed.getvalue())
             if made.returncode != 0:
                 said = made.stderr.decode(errors="replace").strip()
                 raise SandboxError(f"{self._engine} cannot make an image: {said}")
@@ -151,10 +149,10 @@ def _working_engine() -> str:
     )
 
 
-def _told(engine: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+def _told(engine: str, *arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """The engine's answer; exit status 1 where it gives none in time."""
     try:
-        return subprocess.run([engine, *arguments], check=False, capture_output=True, timeout=_ENGINE_S)
+        return subprocess.run([engine, *arguments], check=False, capture_output=True, timeout=_ENGINE_S, input=data)
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess([engine, *arguments], 1, b"", b"no answer")
 

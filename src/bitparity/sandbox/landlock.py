@@ -70,15 +70,13 @@ class Landlock(proof.ProvenSandbox):
                 for path in (Path(folder), *Path(folder).rglob("*")):
                     os.chown(path, self._user, self._user)
             request = bubblewrap.memory_file(self._request(folder, argv, limits), stack)
-            status = os.pipe2(os.O_CLOEXEC)
-            stack.callback(os.close, status[0])
+            start = [*self._prefix, self.python, "-I", "-S", _confine.__file__, str(request)]
             return supervise.run(
-                [*self._prefix, self.python, "-I", "-S", _confine.__file__, str(request), str(status[1])],
+                lambda status: [*start, str(status)],
                 stdin=stdin,
                 limits=limits,
                 env={"PYTHONDONTWRITEBYTECODE": "1"},
                 pass_fds=[request],
-                status=status,
                 stored=lambda _: _use(folder),
                 ending=signal.SIGTERM,
             )

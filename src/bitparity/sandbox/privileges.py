@@ -11,10 +11,10 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 from bitparity.errors import SandboxError
 from bitparity.sandbox import _mounts
@@ -40,12 +40,7 @@ def drop(shown: Iterable[str]) -> tuple[list[str], int | None]:
 def _mount_namespace(shown: tuple[str, ...]) -> int:
     """A mount namespace, as a descriptor, in which any user can reach the paths in `shown`."""
     closed = {path: folder for path in shown if (folder := _closed_folder(Path(path))) is not None}
-    with subprocess.Popen(
-        [sys.executable, "-I", "-S", _mounts.__file__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as maker:
+    with Popen([sys.executable, "-I", "-S", _mounts.__file__], stdin=PIPE, stdout=PIPE, stderr=PIPE) as maker:
         assert maker.stdin is not None
         assert maker.stdout is not None
         assert maker.stderr is not None

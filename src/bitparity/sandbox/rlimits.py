@@ -21,23 +21,17 @@ def wanted(limits: Limits, shared: bool = False) -> list[tuple[str, int, int, in
     Address space is no measure of memory (threads and numpy reserve what they never use), so its limit is only there
     for a balloon that grows faster than the watch looks. `shared`: there is no user namespace of the program's own.
     """
-    cpu = int(limits.cpu_s) + 1
-    address_space = 2 * limits.memory_mb * _MB + (4 << 30)
-    processes = _processes(limits, shared)
-    asked = [
-        ("cpu", resource.RLIMIT_CPU, cpu, cpu + 1),
-        ("as", resource.RLIMIT_AS, address_space, address_space),
-        ("fsize", resource.RLIMIT_FSIZE, limits.file_mb * _MB, limits.file_mb * _MB),
-        ("nproc", resource.RLIMIT_NPROC, processes, processes),
-        ("nofile", resource.RLIMIT_NOFILE, _OPEN_FILES, _OPEN_FILES),
-        ("stack", resource.RLIMIT_STACK, _STACK, _STACK),
-        ("core", resource.RLIMIT_CORE, 0, 0),
-        ("memlock", resource.RLIMIT_MEMLOCK, 0, 0),
-        ("msgqueue", resource.RLIMIT_MSGQUEUE, 0, 0),
-    ]
-    return [
-        (name, kind, min(soft, _most(kind, soft)), min(hard, _most(kind, hard))) for name, kind, soft, hard in asked
-    ]
+    asked = {
+        "cpu": int(limits.cpu_s) + 1,
+        "as": 2 * limits.memory_mb * _MB + (4 << 30),
+        "fsize": limits.file_mb * _MB,
+        "nproc": _processes(limits, shared),
+        "nofile": _OPEN_FILES,
+        "stack": _STACK,
+        **dict.fromkeys(("core", "memlock", "msgqueue"), 0),
+    }
+    # SIGXCPU comes at the soft limit, SIGKILL a second later
+    return [_limit(name, value, value + (name == "cpu")) for name, value in asked.items()]
 
 
 def options(limits: Limits) -> list[str]:
@@ -45,9 +39,12 @@ def options(limits: Limits) -> list[str]:
     return [f"--{name}={soft}:{hard}" for name, _, soft, hard in wanted(limits)]
 
 
-def _most(kind: int, otherwise: int) -> int:
+def _limit(name: str, soft: int, hard: int) -> tuple[str, int, int, int]:
+    kind: int = getattr(resource, f"RLIMIT_{name.upper()}")
     most = resource.getrlimit(kind)[1]
-    return otherwise if most == resource.RLIM_INFINITY else most
+    if most != resource.RLIM_INFINITY:
+        soft, hard = min(soft, most), min(hard, most)
+    return name, kind, soft, hard
 
 
 def _processes(limits: Limits, shared: bool) -> int:

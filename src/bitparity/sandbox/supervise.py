@@ -10,7 +10,6 @@ import select
 import signal
 import subprocess
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -26,6 +25,9 @@ FILES_A_MB = 256  # an empty file costs the kernel about a KiB that the file sys
 _OUR_PROCESSES = 4  # what confines the program
 _OUT_OF_MEMORY = re.compile(rb"(?:[\w.]*\.)?_?(?:Array)?MemoryError\b|.*std::bad_alloc")
 
+Use = Callable[[int], tuple[int, int]]
+"""Tells the bytes and files that the program with a process id has written."""
+
 
 @dataclass(slots=True)
 class Output:
@@ -34,30 +36,18 @@ class Output:
     limit: int
     keep_last: bool = False
     total: int = 0
-    parts: deque[bytes] = field(default_factory=deque)
-    kept: int = 0
+    kept: bytearray = field(default_factory=bytearray)
 
     def add(self, data: bytes) -> None:
         """Take what was read."""
         self.total += len(data)
-        if self.keep_last:
-            self.parts.append(data)
-            self.kept += len(data)
-            while self.kept - len(self.parts[0]) >= _STDERR_KEPT:
-                self.kept -= len(self.parts.popleft())
-        elif self.kept < self.limit:
-            self.parts.append(data[: self.limit - self.kept])
-            self.kept += len(self.parts[-1])
+        self.kept += data
+        del self.kept[slice(-_STDERR_KEPT) if self.keep_last else slice(self.limit, None)]
 
     @property
     def over(self) -> bool:
         """True if the program wrote more than it may."""
         return self.total > self.limit
-
-    def bytes(self) -> bytes:
-        """The kept bytes."""
-        data = b"".join(self.parts)
-        return data[-_STDERR_KEPT:] if self.keep_last else data
 
 
 @dataclass(slots=True)
@@ -67,7 +57,7 @@ class Watch:
     limits: Limits
     kill: Callable[[], None]
     tree: Tree | None = None
-    stored: Callable[[int], tuple[int, int]] = lambda pid: (0, 0)
+    stored: Use = lambda pid: (0, 0)
     started: float = field(default_factory=time.monotonic)
     reason: End | None = None
     cpu_s: float = 0.0
@@ -136,8 +126,9 @@ class Pump:
             self._poll.register(stdin, select.POLLOUT)
 
     def listen(self, fd: int, heard: Callable[[bytes], None]) -> None:
-        """Reads another descriptor (the caller closes it) besides."""
+        """Reads another descriptor besides, which is the pump's own from now on."""
         os.set_blocking(fd, False)
+        self._owned.append(fd)
         self._readers[fd] = heard
         self._poll.register(fd, select.POLLIN)
 
@@ -167,8 +158,7 @@ class Pump:
             self.started = True
             self._readers[self._owned[1]] = self.stderr.add
             self._poll.register(self._stdin, select.POLLOUT)
-            if after:
-                self.stderr.add(after)
+            self.stderr.add(after)
 
     def _turn(self, seconds: float, ended: int) -> bool:
         events = dict(self._poll.poll(seconds * 1000 + 0.5))
@@ -216,54 +206,47 @@ class Pump:
 
 
 def run(
-    command: Sequence[str],
+    command: Callable[[int], Sequence[str]],
     *,
     stdin: bytes,
     limits: Limits,
     env: Mapping[str, str],
     pass_fds: Sequence[int],
-    status: tuple[int, int],
-    stored: Callable[[int], tuple[int, int]],
+    stored: Use,
     ending: signal.Signals = signal.SIGKILL,
     handshake: bool = False,
 ) -> Ended:
     """Run a command line that confines a program, under watch. The command dies with this thread.
 
     Args:
+        command: makes the command line from a descriptor that it writes to as bubblewrap does to `--json-status-fd`.
         pass_fds: descriptors that the command reads (the caller closes them); `env` is the whole environment.
-        status: both ends of a pipe like that of bubblewrap's `--json-status-fd`; the caller closes the first, the
-            second is closed here.
         stored: bytes and files that the program with this process has written.
         ending: the signal that makes the command end the program.
         handshake: whether the program is started by a shell that waits for a line; see `Pump`.
     """
     started = time.monotonic()
     ours, theirs = pipes()
+    told, tell = os.pipe2(os.O_CLOEXEC)
+    fds = [*pass_fds, tell]
     try:
-        process = _start(command, theirs, env, [*pass_fds, status[1]])
+        process = subprocess.Popen(
+            command(tell), -1, None, *theirs, env=dict(env), cwd="/", pass_fds=fds, start_new_session=True
+        )
     except OSError as error:
-        for fd in ours:
+        for fd in (*ours, told):
             os.close(fd)
         return fault(f"the sandbox did not start: {error}", started)
     finally:
-        for fd in (*theirs, status[1]):
+        for fd in (*theirs, tell):
             os.close(fd)
     run = _Command(process, limits, stored, ending, started)
     with contextlib.closing(Pump(*ours, stdin, run.watch, handshake=handshake)) as pump, contextlib.closing(run):
-        pump.listen(status[0], run.learn)
+        pump.listen(told, run.learn)
         pump.until(run.ended)
         run.wait()
         pump.rest()
         return run.judge(pump)
-
-
-def _start(
-    command: Sequence[str], streams: tuple[int, int, int], env: Mapping[str, str], fds: Sequence[int]
-) -> subprocess.Popen[bytes]:
-    (stdin, stdout, stderr), own = streams, dict(env)
-    return subprocess.Popen(
-        command, -1, None, stdin, stdout, stderr, env=own, cwd="/", pass_fds=fds, start_new_session=True
-    )
 
 
 def pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
@@ -281,12 +264,7 @@ class _Command:
     """A running command that confines a program."""
 
     def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        limits: Limits,
-        stored: Callable[[int], tuple[int, int]],
-        ending: signal.Signals,
-        started: float,
+        self, process: subprocess.Popen[bytes], limits: Limits, stored: Use, ending: signal.Signals, started: float
     ) -> None:
         self._process, self._ending = process, ending
         self._status = b""
@@ -350,7 +328,7 @@ class _Command:
 
 def judge(watch: Watch, pump: Pump, status: int | None) -> Ended:
     """The end of a program, from its measurements and its exit status (None where it never started)."""
-    stderr, detail, end = pump.stderr.bytes(), "", watch.reason
+    stderr, detail, end = bytes(pump.stderr.kept), "", watch.reason
     if end is not None:
         status = -signal.SIGKILL
     elif status is None:
@@ -359,7 +337,7 @@ def judge(watch: Watch, pump: Pump, status: int | None) -> Ended:
     else:
         end = natural_end(status, stderr, watch.cpu_s, watch.limits)
     wall_s = time.monotonic() - watch.started
-    return Ended(end, status, pump.stdout.bytes(), stderr, watch.cpu_s, wall_s, detail)
+    return Ended(end, status, bytes(pump.stdout.kept), stderr, watch.cpu_s, wall_s, detail)
 
 
 def natural_end(status: int, stderr: bytes, cpu_s: float, limits: Limits) -> End:
