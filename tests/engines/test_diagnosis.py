@@ -23,8 +23,9 @@ from bitparity.engines.diagnosis import likely_cause, telling_lines
     ],
 )
 def test_likely_causes(text: str, words: str) -> None:
-    assert words in likely_cause(text)
-    assert bool(words) == bool(likely_cause(text))
+    assert words in likely_cause(text).told
+    assert bool(words) == bool(likely_cause(text).told)
+    assert likely_cause(text).memory == any(kind in likely_cause(text).told for kind in ("memory does not", "dmesg"))
 
 
 def test_the_root_cause_is_told_from_what_was_passed_on() -> None:
@@ -36,7 +37,8 @@ def test_the_root_cause_is_told_from_what_was_passed_on() -> None:
     )
     (line,) = telling_lines(log)
     assert line.startswith("ValueError: Available memory")
-    assert "lower gpu_memory_utilization" in likely_cause(log)
+    assert "lower gpu_memory_utilization" in likely_cause(log).told
+    assert not likely_cause(log).memory
     assert telling_lines("loading\nKilled") == ["Killed"]
     log = (
         "(Worker pid=1) WARNING 11-22 [utils.py:7] RuntimeError: could not create a primitive descriptor\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -162,7 +162,11 @@ def _joined(target: Run, runs: Sequence[Run]) -> RunRecord:
             environment.merged.append(part)
         for name, stored in own.variants.items():
             joined = environment.variants.setdefault(name, VariantRecord(identity=stored.identity, engines=[]))
-            _check_identity(name, joined.identity, stored.identity, run)
+            if changed := differing(joined.identity, stored.identity):
+                raise RunError(
+                    f"variant '{name}' of {run.path} is another checkpoint than that of the other directories "
+                    f"({', '.join(changed)} differ); its answers do not belong to this run"
+                )
             for engine in stored.engines:
                 join_engine(joined.engines, engine)
             joined.exam |= stored.exam
@@ -177,14 +181,6 @@ def _joined(target: Run, runs: Sequence[Run]) -> RunRecord:
                 setattr(environment, key, getattr(own, key))
         environment.not_run = own.not_run | environment.not_run
     return environment
-
-
-def _check_identity(name: str, one: Mapping[str, Any], other: Mapping[str, Any], run: Run) -> None:
-    if changed := differing(one, other):
-        raise RunError(
-            f"variant '{name}' of {run.path} is another checkpoint than that of the other directories "
-            f"({', '.join(changed)} differ); its answers do not belong to this run"
-        )
 
 
 def _absent(merged: Sequence[MergedPart]) -> list[str]:

@@ -37,12 +37,7 @@ class EngineActor(DeviceServer):
     def hello(self) -> ActorPlace:
         """Where this actor is, for the driver to check and to record."""
         devices = os.environ.get("CUDA_VISIBLE_DEVICES") or None
-        return {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "devices": devices,
-            "bitparity": bitparity.__version__,
-        }
+        return ActorPlace(host=socket.gethostname(), pid=os.getpid(), devices=devices, bitparity=bitparity.__version__)
 
     def close(self) -> None:
         """End the engine."""

@@ -95,19 +95,14 @@ class Scheduler:
 
         The first of several where nothing tells them apart.
         """
-        device = self.devices[name]
-        best: tuple[float, float, float] | None = None
-        chosen = None
+        barred = self.devices[name].barred
+        urgency: dict[str, tuple[float, float, float]] = {}
         for variant, stock in self.stocks.items():
-            on = self._on[variant]
-            if variant in device.barred or stock.left() <= on:  # no more devices than pieces
-                continue
-            seconds = self._seconds_left(variant)
-            work = stock.work()
-            urgency = seconds, work / on if on else math.inf, work
-            if seconds > self.load_seconds(variant) and (best is None or urgency > best):
-                best, chosen = urgency, variant
-        return chosen
+            on, work, seconds = self._on[variant], stock.work(), self._seconds_left(variant)
+            # no more devices than pieces
+            if variant not in barred and stock.left() > on and seconds > self.load_seconds(variant):
+                urgency[variant] = seconds, work / on if on else math.inf, work
+        return max(urgency, key=urgency.__getitem__, default=None)
 
     def load(self, name: str, variant: str, now: float) -> None:
         """A device drops what it has loaded and begins to load a variant."""

@@ -40,8 +40,7 @@ class DeviceServer:
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._work: _Work | None = None
         self._thread: threading.Thread | None = None
-        self._computed: tuple[str, int] | None = None  # by an engine since it was loaded, as it said last
-        self._computed_told: tuple[str, int] | None = None
+        self._computed: tuple[str, int] | None = None  # by an engine since it was loaded; None once that is told
         self._log: tuple[str, Path] | None = None
         self._log_read: dict[Path, int] = {}
         self._lowered: dict[str, dict[str, int]] = {}  # engine settings, by variant, after memory ran out
@@ -130,12 +129,9 @@ class DeviceServer:
         self._computed = name, count
 
     def _new_count(self) -> list[Message]:
-        """The tokens computed, where they are more than was told."""
-        found = self._computed
-        if found is None or found == self._computed_told:
-            return []
-        self._computed_told = found
-        return [("computed", *found)]
+        """The tokens computed, where the engine has told of them since the last time."""
+        found, self._computed = self._computed, None
+        return [] if found is None else [("computed", *found)]
 
     def _new_log(self) -> list[Message]:
         """The engine's output since the last time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import metadata
 
 from bitparity.errors import ModelError
@@ -50,12 +51,10 @@ def prompt_tokens(request: Request) -> int:
 
 def versions(*packages: str) -> dict[str, str | None]:
     """The installed versions; None where a package is absent."""
-    found: dict[str, str | None] = {}
+    found: dict[str, str | None] = dict.fromkeys(packages)
     for package in packages:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
     return found
 
 

@@ -131,13 +131,9 @@ def _indices(tokens: set[int], like: Any) -> Any:
 
 def _narrowed(scores: Any, sampling: Sampling) -> Any:
     """Temperature and the cuts, by transformers' own warpers (which do not look at the ids)."""
-    warpers: list[Any] = [TemperatureLogitsWarper(sampling.temperature)]
-    if sampling.min_p > 0:
-        warpers.append(MinPLogitsWarper(sampling.min_p))
-    if sampling.top_k > 0:
-        warpers.append(TopKLogitsWarper(sampling.top_k))
-    if sampling.top_p < 1:
-        warpers.append(TopPLogitsWarper(sampling.top_p))
-    for warp in warpers:
-        scores = warp(None, scores)
+    scores = TemperatureLogitsWarper(sampling.temperature)(None, scores)
+    values = (sampling.min_p, 0), (sampling.top_k, 0), (sampling.top_p, 1)
+    for cut, (value, off) in zip((MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper), values, strict=True):
+        if value != off:
+            scores = cut(value)(None, scores)
     return scores

@@ -29,14 +29,10 @@ def engine_spec(kind: type[Engine], given: Mapping[str, object]) -> EngineSpec:
 
 def _not_taken(kind: str, keys: list[str]) -> str:
     names = ", ".join(keys)
-    others = [other for other in built_in() if _takes(other, keys)]
+    engines = {other: engine_class(other) for other in built_in()}
+    others = [name for name, engine in engines.items() if not engine.recorded and {*keys} <= {*engine.takes}]
     if engine_class(kind).served:
         said = f"engine {kind} cannot set {names}: the server decides that"
     else:
         said = f"engine {kind} takes no {names}" + (f", which engine {' or '.join(others)} has" if others else "")
     return f"{said}; remove it from this variant's engine, or from the study's and set it where other engines need it"
-
-
-def _takes(kind: str, keys: list[str]) -> bool:
-    engine = engine_class(kind)
-    return not engine.recorded and {*keys} <= {*engine.takes}

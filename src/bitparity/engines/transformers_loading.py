@@ -10,7 +10,6 @@ import inspect
 import json
 import platform
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +104,9 @@ def _multiply_in_float32(model: Any) -> None:
     for module in model.modules():
         if type(module) is torch.nn.Linear:
             module.__class__ = Float32Linear  # keeps what compressed-tensors hung on the instance
-            module.weight = torch.nn.Parameter(module.weight.detach().float(), requires_grad=False)
-            if module.bias is not None:
-                module.bias = torch.nn.Parameter(module.bias.detach().float(), requires_grad=False)
+            for name in ("weight", "bias"):
+                if (values := getattr(module, name)) is not None:
+                    setattr(module, name, torch.nn.Parameter(values.detach().float(), requires_grad=False))
 
 
 def _quantization_arguments(folder: Path) -> dict[str, object]:
@@ -177,14 +176,12 @@ def quantization_facts(model: Any, declared: Quantization | None) -> dict[str, A
     declares quantized activations and has none, or where the checkpoint's quantization left no trace.
     """
     config = getattr(model.config, "quantization_config", None)
-    modules = list(_quantized(model))
+    modules = [(name, m) for name, m in model.named_modules() if _has_scheme(m) and isinstance(m, torch.nn.Linear)]
     if declared is None and config is None and not modules:
         return None
     method = (declared or {}).get("method")
-    facts: dict[str, Any] = {
-        "method": method,
-        "linear_modules": sum(isinstance(m, torch.nn.Linear) for m in model.modules()),
-    }
+    linear = sum(isinstance(m, torch.nn.Linear) for m in model.modules())
+    facts: dict[str, Any] = {"method": method, "linear_modules": linear}
     if not modules:
         if method == "compressed-tensors":
             raise EngineError(
@@ -204,27 +201,19 @@ def quantization_facts(model: Any, declared: Quantization | None) -> dict[str, A
 
 def linear_kernels(model: Any) -> dict[str, int]:
     """Counts of linear layers by the way in which they are computed."""
-    found: Counter[str] = Counter()
-    for module in model.modules():
-        if "Linear" in type(module).__name__:
-            simulated = getattr(module, "quantization_scheme", None) is not None
-            found[type(module).__name__ + (", quantization simulated" if simulated else "")] += 1
+    linear = [module for module in model.modules() if "Linear" in type(module).__name__]
+    found = Counter(type(m).__name__ + (", quantization simulated" if _has_scheme(m) else "") for m in linear)
     return dict(sorted(found.items()))
 
 
-def _quantized(model: Any) -> Iterator[tuple[str, Any]]:
-    for name, module in model.named_modules():
-        if getattr(module, "quantization_scheme", None) is not None and isinstance(module, torch.nn.Linear):
-            yield name, module
+def _has_scheme(module: Any) -> bool:
+    return getattr(module, "quantization_scheme", None) is not None
 
 
 def _schemes(modules: list[tuple[str, Any]], part: str) -> dict[str, int]:
     """Counts of modules by scheme, in words."""
-    found: Counter[str] = Counter()
-    for _, module in modules:
-        args = getattr(module.quantization_scheme, part)
-        found[_words(args) if args is not None else "not quantized"] += 1
-    return dict(sorted(found.items()))
+    found = [getattr(module.quantization_scheme, part) for _, module in modules]
+    return dict(sorted(Counter("not quantized" if args is None else _words(args) for args in found).items()))
 
 
 def _words(args: Any) -> str:

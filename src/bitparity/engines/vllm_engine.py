@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -221,24 +222,17 @@ def _prompt_maker() -> Callable[[list[int]], Any]:
 
 def sampling_params(request: Request, ends: list[int]) -> Any:
     """A request for vLLM, every value explicit. Stop strings go along only where no reasoning can come before them."""
-    s = request.sampling
-    stop = list(s.stop) if request.reasoning_end is None else []
-    return _params(
-        n=1,
-        max_tokens=s.max_tokens,
-        temperature=s.temperature,
-        top_p=s.top_p,
-        top_k=s.top_k,
-        min_p=s.min_p,
-        presence_penalty=s.presence_penalty,
-        frequency_penalty=0.0,
-        repetition_penalty=s.repetition_penalty,
-        seed=request.seed if s.temperature > 0 else None,
-        stop=stop,
-        stop_token_ids=ends,
-        detokenize=bool(stop),  # vLLM needs its own text only to find them
-        skip_special_tokens=True,
-    )
+    stop = list(request.sampling.stop) if request.reasoning_end is None else []
+    own = {
+        "n": 1,
+        "frequency_penalty": 0.0,
+        "seed": request.seed if request.sampling.temperature > 0 else None,
+        "stop": stop,
+        "stop_token_ids": ends,
+        "detokenize": bool(stop),  # vLLM needs its own text only to find them
+        "skip_special_tokens": True,
+    }
+    return _params(**asdict(request.sampling) | own)
 
 
 def _scoring_params() -> Any:

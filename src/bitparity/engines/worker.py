@@ -163,13 +163,11 @@ async def _telling(
 
 def describe(error: Exception) -> tuple[str, str]:
     """(kind for the host, message) of an error."""
-    if isinstance(error, ModelError):
-        return "ModelError", str(error)
-    if isinstance(error, UserInputError):
-        return "UserInputError", str(error)
-    if isinstance(error, BitparityError):
-        return "EngineError", str(error)
-    return "EngineError", f"the engine failed: {type(error).__name__}: {' '.join(str(error).split())[:2000]}"
+    if not isinstance(error, BitparityError):
+        return "EngineError", f"the engine failed: {type(error).__name__}: {' '.join(str(error).split())[:2000]}"
+    kinds = (ModelError, UserInputError, BitparityError)
+    kind = next(kind for kind in kinds if isinstance(error, kind))
+    return "EngineError" if kind is BitparityError else kind.__name__, str(error)
 
 
 def main(descriptor: int, host: int) -> int:
