@@ -19,7 +19,7 @@ from bitparity.generation.session import Session, tell_full_disk
 from bitparity.generation.shards import Shard
 from bitparity.grading import judge as judging
 from bitparity.grading.passes import grade_benchmark
-from bitparity.progress.events import GRADING, Events, PhaseChanged, SampleGraded
+from bitparity.progress.events import GRADING, Events, PhaseChanged
 from bitparity.schema import Study
 from bitparity.store.full_disk import WaitForRoom
 from bitparity.store.run import WritableRun
@@ -74,7 +74,5 @@ def _grade_variant(prepared: Prepared, name: str, events: Events) -> None:
     events.emit(PhaseChanged(None, f"{GRADING} {name}"))
     for spec, exam in prepared.asked:
         grader = prepared.graders[spec.name]
-        _, grades = grade_benchmark(prepared.run, name, exam, grader, events, again=False)
-        for (item, sample), grade in grades.items():
-            events.emit(SampleGraded(name, spec.name, item, sample, grade.score))
+        grade_benchmark(prepared.run, name, exam, grader, events, again=False)
     events.emit(PhaseChanged(None, None))

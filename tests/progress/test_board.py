@@ -224,6 +224,54 @@ def test_where_a_benchmark_never_ran_its_budget_bounds_the_time_left(study: Stud
     assert made["variants"]["bf16"]["seconds_at_most"] is None
 
 
+def test_a_speed_of_hardly_any_answers_gives_no_time_left(study: Study) -> None:
+    board = generating(study, {"math500": (0, 100), "aime24": (0, 0)})
+    board(SamplesStored("bf16", samples(range(ENOUGH - 1))))
+    made = board.snapshot()
+    assert (made["seconds_left"], made["seconds_at_most"], made["variants"]["bf16"]["seconds_left"]) == (None,) * 3
+    board(SamplesStored("bf16", samples([ENOUGH])))
+    assert board.snapshot()["variants"]["bf16"]["seconds_left"] == pytest.approx(10 * (100 - ENOUGH) / ENOUGH)
+
+
+def test_what_is_generated_and_not_graded_is_neither_finished_nor_without_time_left(study: Study) -> None:
+    clock = Clock()
+    board = Board(study, clock)
+    board(ExamFrozen("math500", names(40), 1))
+    board(BenchmarkSkipped("aime24", "left out"))
+    for name in ("bf16", "fp8", "nvfp4"):
+        begin(board, name, {"math500": (0, 40)})
+        board(PhaseChanged(name, GENERATING))
+        clock.now += 10
+        board(SamplesStored(name, [*samples(range(39)), sample(39, error=True)]))
+        board(VariantEnded(name))
+    assert board.snapshot()["variants"]["bf16"]["state"] == GRADING
+    assert board.snapshot()["seconds_left"] is None  # no grade has come yet
+    for name in ("bf16", "fp8", "nvfp4"):
+        for number in range(39):
+            clock.now += 1
+            board(SampleGraded(name, "math500", str(number), 0, 1.0))
+        made = board.snapshot()["variants"][name]
+        assert (made["state"], made["seconds_left"]) == ("finished", 0)  # a failed sample waits for no grade
+    assert board.snapshot()["seconds_left"] == 0
+
+
+def test_grading_that_falls_behind_counts_in_the_time_left(study: Study) -> None:
+    clock = Clock()
+    board = Board(study, clock)
+    board(ExamFrozen("math500", names(100), 1))
+    board(BenchmarkSkipped("aime24", "left out"))
+    begin(board, "bf16", {"math500": (0, 100)})
+    board(PhaseChanged("bf16", GENERATING))
+    clock.now += 10
+    board(SamplesStored("bf16", samples(range(50))))
+    assert board.snapshot()["variants"]["bf16"]["seconds_left"] == pytest.approx(10)
+    for number in range(10):
+        board(SampleGraded("bf16", "math500", str(number), 0, 1.0))
+        clock.now += 5
+    left = board.snapshot()["variants"]["bf16"]["seconds_left"]
+    assert left == pytest.approx(90 / (9 / 45))
+
+
 def test_variants_not_begun_take_what_the_earlier_ones_took(study: Study) -> None:
     clock = Clock()
     board = Board(study, clock)

@@ -212,7 +212,7 @@ def test_a_watched_run_is_followed_in_lines_to_its_end(finished: Path) -> None:
         assert child.stdout.readline() == "bf16: running\n"
         board(VariantEnded("bf16"))
         write_progress(finished / "progress.json", board.snapshot())
-        assert child.stdout.readline() == "bf16: finished, 6/12 samples\n"
+        assert child.stdout.readline() == "bf16: grading, 6/12 samples\n"
         write_progress(finished / "progress.json", {**board.snapshot(), "running": False})
     rest, _ = child.communicate(timeout=60)
     assert child.returncode == 0

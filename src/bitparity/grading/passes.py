@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from bitparity.grading.judge import judge_samples
 from bitparity.grading.process_pool import Graded, GradingPool
 from bitparity.grading.rules import Job, ends_in_reasoning
 from bitparity.hardware.cores import usable_cores
-from bitparity.progress.events import Events
+from bitparity.progress.events import Events, SampleGraded
 from bitparity.records import Grade, Sample, SampleKey
 from bitparity.schema import BenchmarkSpec, Study
 from bitparity.store.full_disk import write_under
@@ -149,8 +150,8 @@ class GradeSheet:
 
 def grade_benchmark(
     run: Run, variant: str, exam: Exam, grader: Grader, events: Events, *, again: bool
-) -> tuple[list[SampleKey], dict[SampleKey, Grade]]:
-    """Grade the samples of one variant and benchmark: the keys whose grade changed, and all grades.
+) -> list[SampleKey]:
+    """Grade the samples of one variant and benchmark, and give the keys whose grade changed; listeners hear of all.
 
     With `again` false, grades made before by the same code are kept.
     """
@@ -162,8 +163,10 @@ def grade_benchmark(
         judgments = judge_samples(
             run, benchmark, variant, sheet.items, samples, events, ask=not again, opened=sheet.opened
         )
+    tell = partial(_tell, events, variant, exam.benchmark)
+    tell(sheet.grades)
     if not missing and sheet.path.exists() and list(sheet.old) == list(sheet.samples):
-        return [], sheet.grades
+        return []
     with events.task(f"{variant}: grading {exam.benchmark}", len(missing), "answers") as advance:
 
         def keep(graded: Graded) -> None:
@@ -171,6 +174,8 @@ def grade_benchmark(
                 sheet.append(graded)
             else:
                 sheet.add(graded)
+            if benchmark.judge is None:
+                tell({(job.sample.item, job.sample.sample): grade for job, grade in graded})
             advance(len(graded))
 
         with GradingPool(benchmark, usable_cores(), keep) as pool:
@@ -179,7 +184,13 @@ def grade_benchmark(
     if benchmark.judge is not None:
         primary = exam.metric == METRIC
         sheet.grades |= {key: judged(sheet.grades[key], judgments.get(key), primary) for key in missing}
-    return sheet.write(), sheet.grades
+        tell(sheet.grades)
+    return sheet.write()
+
+
+def _tell(events: Events, variant: str, benchmark: str, grades: Mapping[SampleKey, Grade]) -> None:
+    for (item, sample), grade in grades.items():
+        events.emit(SampleGraded(variant, benchmark, item, sample, grade.score))
 
 
 def opens_reasoning(exam: Exam, spec: BenchmarkSpec) -> bool | None:
@@ -213,5 +224,5 @@ def grade_run(
         for spec, exam in frozen_exams(run, study):
             name, grader = spec.name, graders[spec.name]
             for variant in study.variants:
-                changed[variant, name], _ = grade_benchmark(run, variant, exam, grader, events, again=again)
+                changed[variant, name] = grade_benchmark(run, variant, exam, grader, events, again=again)
     return changed

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bitparity.progress import events
 from bitparity.progress.counters import ENOUGH, WINDOW, CellCounters, VariantCounters
-from bitparity.progress.events import GENERATING, LOADING, Event
+from bitparity.progress.events import GENERATING, GRADING, LOADING, Event
 from bitparity.progress.snapshot import SCHEMA, Cell, Figures, Note, Snapshot, Variant
 from bitparity.progress.time_left import Estimate
 from bitparity.schema import Study
@@ -126,6 +126,9 @@ class Board:
             return
         own = self._variants[event.variant]
         cell = own.cells[event.benchmark]
+        if (event.item, event.sample) not in cell.graded:
+            cell.graded.add((event.item, event.sample))
+            own.grades.add(self._clock(), 1)
         if cell.scores is None:
             cell.scores = np.full((len(exam.items), exam.samples), np.nan)
         cell.scores[row, event.sample] = np.nan if event.score is None else event.score
@@ -159,8 +162,9 @@ class Board:
     def _variant(self, variant: VariantCounters, estimate: Estimate, now: float) -> Variant:
         benchmarks = {name: self._cell(variant, name, now) for name in variant.cells}
         cells = benchmarks.values()
+        state = LOADING if variant.state == "running" and variant.phase == LOADING else variant.state
         return {
-            "state": LOADING if variant.state == "running" and variant.phase == LOADING else variant.state,
+            "state": GRADING if state == "finished" and variant.ungraded else state,
             "reason": variant.reason,
             "phase": variant.phase,
             "done": sum(cell["done"] for cell in cells),

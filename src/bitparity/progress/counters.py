@@ -67,6 +67,7 @@ class CellCounters:
     tokens: Counter = field(default_factory=Counter)  # of those samples whose tokens were counted
     all_counted: bool = True
     scores: NDArray[np.float64] | None = None
+    graded: set[tuple[str, int]] = field(default_factory=set)
     figures: Figures | None = None  # made of the scores, until one of them changes
 
     def add(self, now: float, samples: Sequence[Sample]) -> None:
@@ -85,6 +86,11 @@ class CellCounters:
     def left(self) -> int:
         """Samples that this session still has to ask for; those that failed are asked again by the next."""
         return max(0, (self.total or 0) - self.done - len(self.failed))
+
+    @property
+    def ungraded(self) -> int:
+        """Stored samples that have no grade yet."""
+        return max(0, self.done - len(self.graded - self.failed))
 
     @property
     def work(self) -> int:
@@ -109,6 +115,12 @@ class VariantCounters:
     spent: dict[str, float] = field(default_factory=dict)  # seconds by phase, the present one left out
     computed: Counter = field(default_factory=Counter)  # tokens as its engines count them
     by_device: dict[str, int] = field(default_factory=dict)
+    grades: Counter = field(default_factory=Counter)
+
+    @property
+    def ungraded(self) -> int:
+        """Stored samples that have no grade yet."""
+        return sum(cell.ungraded for cell in self.cells.values())
 
     def enter(self, phase: str | None, now: float) -> None:
         """Begin a phase."""

@@ -15,12 +15,13 @@ class Estimate:
 
     def __init__(self, variants: Mapping[str, VariantCounters], budgets: Mapping[str, int | None], now: float) -> None:
         self._variants, self._budgets, self._now = list(variants.values()), budgets, now
+        self._enough = sum(cell.samples.total for v in self._variants for cell in v.cells.values()) >= ENOUGH
 
     def of_run(self) -> TimeLeft:
         """To the end of the last variant; variants that run at the same time share what is to come."""
 
         def left(at_most: bool) -> float | None:
-            seconds = [self._seconds(v, at_most) for v in self._variants if v.state in ("waiting", "running")]
+            seconds = [self._seconds(v, at_most) for v in self._variants if v.state != "incomplete"]
             known = [value for value in seconds if value is not None]
             generating = sum(v.phase == GENERATING for v in self._variants)
             return max([sum(known) / max(1, generating), *known], default=0.0) if len(known) == len(seconds) else None
@@ -32,9 +33,18 @@ class Estimate:
         return _time_left(lambda at_most: self._seconds(variant, at_most))
 
     def _seconds(self, variant: VariantCounters, at_most: bool) -> float | None:
-        """The work left over the speed, and the load where it is to come."""
-        if variant.state in ("finished", "incomplete"):
+        """Generation, beside which answers are graded, or the grading that is left after it."""
+        if variant.state == "incomplete":
             return 0.0
+        generation = 0.0 if variant.state == "finished" else self._generation(variant, at_most)
+        speed = variant.grades.slope(self._now)
+        if generation is None or not (variant.ungraded or generation) or (speed is None and generation):
+            return generation
+        left = variant.ungraded + sum(cell.left for cell in variant.cells.values())
+        return None if speed is None else max(generation, left / speed)
+
+    def _generation(self, variant: VariantCounters, at_most: bool) -> float | None:
+        """The work left over the speed, and the load where it is to come; unknown before answers have come."""
         work = 0.0
         for benchmark, cell in variant.cells.items():
             length = self._length(benchmark, cell) or (self._budgets.get(benchmark) if at_most else None)
@@ -44,7 +54,7 @@ class Estimate:
         if not work:
             return 0.0
         speed = variant.speed(self._now) or _mean(other.speed(self._now) for other in self._variants)
-        if speed is None:
+        if speed is None or not self._enough:
             return None
         load = 0.0 if variant.seconds(GENERATING, self._now) else self._load() - variant.seconds(LOADING, self._now)
         return work / speed + max(0.0, load)

@@ -24,7 +24,7 @@ from rich.live import Live
 from rich.text import Text
 
 from bitparity.progress.board import Board
-from bitparity.progress.events import GENERATING, LOADING, Event, Events, Listener, Task, TaskProgress
+from bitparity.progress.events import GENERATING, GRADING, LOADING, Event, Events, Listener, Task, TaskProgress
 from bitparity.progress.file import ProgressFile, repeated
 from bitparity.progress.snapshot import Cell, Note, Snapshot, TimeLeft, Variant
 from bitparity.progress.tasks import PLAIN_INTERVAL, TaskLines, duration, printable, task_words
@@ -64,7 +64,9 @@ _CHOICES: tuple[tuple[str, int], ...] = (
     ("name done mean", 0),
     ("name done", 0),
 )
-_STYLES = {"finished": "green", "incomplete": "red", "stopped": "yellow", "running": "cyan", "loading": "cyan"}
+_STYLES = {"finished": "green", "incomplete": "red", "stopped": "yellow"} | dict.fromkeys(
+    ("running", LOADING, GRADING), "cyan"
+)
 
 
 @contextmanager
@@ -187,7 +189,7 @@ class PlainLines:
         is_due = abs(now - self._shown.get(name, 0.0)) >= PLAIN_INTERVAL  # also where a clock was set back
         if self._is_new(f"variant {name}", state_words(variant)) and state != "waiting":
             self._shown[name] = now
-            yield _ended(variant) if state == "finished" else state_words(variant)
+            yield _ended(variant) if state in ("finished", GRADING) else state_words(variant)
         elif variant["phase"] == GENERATING and is_due:
             self._shown[name] = now
             yield _under_way(variant)
@@ -224,9 +226,9 @@ def _rates(variant: Variant) -> str:
 
 
 def _ended(variant: Variant) -> str:
-    """The samples of a variant that is finished, and the rate at which they came."""
+    """The samples of a variant that are all generated, and the rate at which they came."""
     speed = variant["session_tokens_per_second"]
-    return f"finished, {_counted(variant)} samples" + (f", {speed:,.0f} tokens/s" if speed else "")
+    return f"{variant['state']}, {_counted(variant)} samples" + (f", {speed:,.0f} tokens/s" if speed else "")
 
 
 def _counted(entry: Cell | Variant) -> str:
@@ -350,7 +352,7 @@ def _line(text: str, options: ConsoleOptions, style: str = "") -> Text:
 
 def unfolded(snapshot: Snapshot, room: int) -> dict[str, list[str]]:
     """The benchmarks that are shown of each variant in so many lines: those of the running variants first."""
-    order = ["running", LOADING, "incomplete", "finished", "waiting"]
+    order = ["running", LOADING, GRADING, "incomplete", "finished", "waiting"]
     shown: dict[str, list[str]] = {name: [] for name in snapshot["variants"]}
     for name, variant in sorted(snapshot["variants"].items(), key=lambda pair: order.index(pair[1]["state"])):
         benchmarks = variant["benchmarks"]
