@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bitparity.errors import DataError, GatedDataError, MissingDependencyError, UnavailableError
-from bitparity.files import LARGEST_DATA, read_regular, unpacked
 from bitparity.models.hub import use_cache_where_unreachable
+from bitparity.safe_io.input_files import LARGEST_DATA, read_regular, unpacked
 
 if TYPE_CHECKING:
     from bitparity.benchmarks.contract import Source

@@ -43,8 +43,8 @@ from bitparity.benchmarks.dataset import hub_file
 from bitparity.benchmarks.inside import source as inside
 from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.errors import DataError
-from bitparity.files import open_regular
 from bitparity.records import Completion, Item, Prompt
+from bitparity.safe_io.input_files import open_regular
 from bitparity.sandbox.contract import Limits, Verdict
 
 # file, problems in it; release vN is the first N

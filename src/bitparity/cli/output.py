@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitparity.report.plain import clean
-from bitparity.store.redaction import RedactedStream
+from bitparity.safe_io.redaction import RedactedStream
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -20,8 +20,8 @@ from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.benchmarks.lm_eval_math import box_content, equivalent, last_box
 from bitparity.compare.records import ItemResult, Results, Source, unit_score
 from bitparity.errors import DataError
-from bitparity.files import LARGEST_DOCUMENT, read_regular, unpacked
 from bitparity.records import Grade, Sample, Status
+from bitparity.safe_io.input_files import LARGEST_DOCUMENT, read_regular, unpacked
 
 Row = dict[str, Any]
 INVALID = "[invalid]"  # what lm-eval's regex filters give where nothing matches

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bitparity.engines.checks import kind_and_message
 from bitparity.errors import EngineError, MissingDependencyError, ModelError, UserInputError
-from bitparity.store.redaction import redacted, remember
+from bitparity.safe_io.redaction import redacted, remember
 
 if TYPE_CHECKING:
     import httpx

@@ -25,8 +25,8 @@ from bitparity.engines.process_group import kill_group
 from bitparity.engines.registry import engine_class, load_engine
 from bitparity.errors import BitparityError, ModelError, UserInputError
 from bitparity.records import Request
+from bitparity.safe_io.redaction import RedactedStream, remember_environment
 from bitparity.schema import Variant
-from bitparity.store.redaction import RedactedStream, remember_environment
 
 _WRITE_BEHIND = 20_000  # lines
 _HOST_CHECK_SECONDS = 0.5

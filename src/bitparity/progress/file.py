@@ -11,7 +11,7 @@ from pathlib import Path
 from bitparity.progress.board import Board
 from bitparity.progress.events import Event, RunEnded, RunStarted
 from bitparity.progress.snapshot import SCHEMA, Snapshot
-from bitparity.store.redaction import redacted
+from bitparity.safe_io.redaction import redacted
 
 FILE_NAME = "progress.json"
 PUBLISH_SECONDS = 1.0  # between two files

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from bitparity.errors import DiskFullError, RunError, StoreError
-from bitparity.files import LARGEST_DATA, open_regular, read_regular
+from bitparity.safe_io.input_files import LARGEST_DATA, open_regular, read_regular
+from bitparity.safe_io.redaction import redacted
 from bitparity.store.full_disk import FailOnFullDisk, write_under
-from bitparity.store.redaction import redacted
 
 _LONE = "backslashreplace"  # a lone surrogate, which UTF-8 cannot hold: \\udXXX, as JSON spells it
 _READ_BYTES = 1 << 22

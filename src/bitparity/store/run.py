@@ -23,13 +23,13 @@ import yaml
 from pydantic import ValidationError
 
 from bitparity.errors import RunError, StoreError
-from bitparity.files import read_regular
 from bitparity.records import Grade, Sample, SampleKey, SampleKeys
+from bitparity.safe_io.input_files import read_regular
+from bitparity.safe_io.redaction import remember_keys
 from bitparity.schema import Study
 from bitparity.store.environment import RunRecord
 from bitparity.store.full_disk import FailOnFullDisk, write_under
 from bitparity.store.jsonl import file_stem, read_json, read_lines, storage_error, write_atomically, write_json
-from bitparity.store.redaction import remember_keys
 from bitparity.store.rows import grade_from_row, sample_from_row, scan_samples
 
 

@@ -14,7 +14,8 @@ from bitparity.benchmarks.registry import benchmark_class, check_name
 from bitparity.engines.registry import engine_class, engine_of
 from bitparity.engines.settings import engine_spec
 from bitparity.errors import StudyError, UserInputError
-from bitparity.files import LARGEST_STUDY, read_regular
+from bitparity.safe_io.input_files import LARGEST_STUDY, read_regular
+from bitparity.safe_io.redaction import remember_keys
 from bitparity.schema import (
     LM_EVAL_PREFIX,
     BenchmarkSpec,
@@ -26,7 +27,6 @@ from bitparity.schema import (
     Variant,
     baseline_name,
 )
-from bitparity.store.redaction import remember_keys
 from bitparity.study.files import (
     BenchmarkFile,
     BenchmarkOverrides,

@@ -1,0 +1,1 @@
+"""Safe input and output: regular files of a bounded size come in, no secret goes out."""
