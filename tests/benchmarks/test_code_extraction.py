@@ -15,15 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitparity.benchmarks.code import (
-    MAX_TESTS_BYTES,
-    code_blocks,
-    decode_tests,
-    last_code,
-    same_output,
-    same_value,
-    upstream_code,
-)
+from bitparity.benchmarks.code import MAX_TESTS_BYTES, decode_tests, same_output, same_value
+from bitparity.benchmarks.fenced_code import code_blocks, language_of, last_code, upstream_code
 from bitparity.benchmarks.inside import codec
 from bitparity.errors import DataError
 
@@ -57,6 +50,128 @@ def test_the_last_complete_block_is_taken(text: str, code: str | None) -> None:
     assert last_code(text) == code
 
 
+PYTHON_MARKS = [
+    *("python", "Python", " python", "PYTHON\t", "py", "python3", "Python 3", "python3.11", "py3.11", "python-3.10"),
+    *('python title="a.py"', "python title=a.py linenums", "python,linenos", "python:src/a.py", "python{1,3-4}"),
+    *("{.python}", "{.python .numberLines}", "{ .py3 }", "{python}", "{python echo=TRUE}", "{#lst .python}"),
+    *("{code-block} python", "{code-cell} ipython3", "ipython", "ipython3", "cpython", "pypy3", "language-python"),
+    *(
+        "lang=python",
+        "solution.py",
+        "src/solution.py",
+        'title="my/main.py"',
+        "#!/usr/bin/env python3",
+        "python (final)",
+    ),
+]
+OTHER_MARKS = [*("cpp", "c++", "text", "bash", "json", "pycon", "python-repl", "output", "{.bash}", "main.cpp", "rpy")]
+
+
+@pytest.mark.parametrize("fence", ["```", "````", "~~~", "~~~~~"])
+@pytest.mark.parametrize("mark", PYTHON_MARKS)
+def test_every_way_to_mark_python_is_code(mark: str, fence: str) -> None:
+    draft = block("print('draft')", "")
+    answer = f"{fence}{mark}\nprint(1)\n{fence}"
+    assert language_of(mark) == "python"
+    assert last_code(answer) == "print(1)"
+    assert last_code(f"{draft}\nBetter:\n  {fence}{mark}\n  print(1)\n  {fence}\nDone.") == "print(1)"
+
+
+@pytest.mark.parametrize("mark", OTHER_MARKS)
+def test_a_block_in_another_language_never_beats_code(mark: str) -> None:
+    assert language_of(mark) not in ("", "python")
+    other = block("print('other')", mark)
+    assert last_code(f"{block('print(1)')}\n{other}") == "print(1)"
+    assert last_code(f"{block('print(1)', '')}\n{other}") == "print(1)"
+    assert last_code(block("int main() { return 0; }", mark)) is None
+
+
+@pytest.mark.parametrize("mark", ["", 'title="Final"', "id=main"])
+def test_a_fence_without_a_language_is_not_marked(mark: str) -> None:
+    assert language_of(mark) == ""
+
+
+SOLVE = "def solve(n):\n    return n + 1\n\nprint(solve(int(input())))"
+
+
+@pytest.mark.parametrize(
+    ("later", "wins"),
+    [
+        ("print('final')", True),
+        ("import sys\nsys.stdout.write('final')", True),
+        ("for i in range(3):\n    print(i)", True),
+        (SOLVE.replace("+ 1", "+ 2"), True),
+        ("5", False),
+        ("x = 5", False),
+        ("Answer: 3", False),
+        ("Box(2)", False),
+        ("[1, 2, 3]", False),
+        ("{'a': 1}", False),
+        ("set([1, 2])", False),
+        ("hello world", False),
+        ("python main.py", False),
+        ("solve(3)", False),
+        ("print(solve(3))  # 4", False),
+        ("assert solve(3) == 4", False),
+        (">>> solve(3)\n4", False),
+        ("n + 1", False),
+        ("", False),
+    ],
+)
+def test_a_final_program_without_a_mark_beats_a_draft_and_sample_output_does_not(later: str, wins: bool) -> None:
+    text = f"{block(SOLVE)}\nFinal:\n{block(later, '')}"
+    assert last_code(text) == (later if wins else SOLVE)
+
+
+@pytest.mark.parametrize(
+    "example", ["print(solve(3))", "solve(3)", ">>> solve(3)\n4", "result = solve(3)\nprint(result)"]
+)
+def test_an_example_of_use_is_not_the_answer_even_where_it_is_marked(example: str) -> None:
+    assert last_code(f"{block(SOLVE)}\nFor example:\n{block(example)}") == SOLVE
+    assert last_code(block(example)) == (None if example.startswith(">>>") else example)
+
+
+@pytest.mark.parametrize(
+    ("later", "wins"),
+    [
+        ("def solve(n):\n    return 2", True),
+        ("class Solution:\n    def solve(self, n):\n        return 2", True),
+        ("async def solve(n): return 2", True),
+        ("solve = lambda n: 2", True),
+        ("def solve(n): return 2 +", True),  # not Python, but the last that tries
+        ("def main():\n    print(solve(3))\nmain()", False),
+        ("def solver(n):\n    return 2", False),
+        ("solve = 3", False),
+        ("solve == 3", False),
+        ("import unittest\nunittest.main()", False),
+    ],
+)
+@pytest.mark.parametrize("mark", ["python", ""])
+def test_the_last_block_that_defines_the_asked_name_is_taken(later: str, wins: bool, mark: str) -> None:
+    assert last_code(f"{block(SOLVE)}\nThen\n{block(later, mark)}", "solve") == (later if wins else SOLVE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"> {FENCE}python\n> if x:\n>\n>     y()\n> {FENCE}",
+        f"- {FENCE}python\nif x:\n\n    y()\n{FENCE}",
+        f"Code: {FENCE}python3.11\nif x:\n\n    y()\n{FENCE} and that is it",
+        f"\t{FENCE}py\n\tif x:\n\n\t    y()\n\t{FENCE}",
+        f"{FENCE}markdown\n# Answer\n{FENCE}python\nif x:\n\n    y()\n{FENCE}\n{FENCE}",
+        f"{FENCE}`md\n{FENCE}python\nif x:\n\n    y()\n{FENCE}\n{FENCE}`",
+        f"{FENCE}`md\n{FENCE}\nif x:\n\n    y()\n{FENCE}\n{FENCE}`",
+    ],
+)
+def test_fences_in_quotations_lists_and_markdown_are_fences(text: str) -> None:
+    assert last_code(text) == "if x:\n\n    y()"
+
+
+def test_odd_escapes_give_no_warning() -> None:
+    code = "import re\nprint(re.sub('\\d \\\\ \\'', '', input()))"
+    assert last_code(f"{block('x')}\n{block(code, '')}") == code
+
+
 def test_upstream_takes_what_stands_between_the_last_two_fences() -> None:
     trailing = f"{block('print(1)')}\nNote:\n{block('prose', '')}"
     assert upstream_code(trailing) == "prose"
@@ -77,7 +192,19 @@ def test_a_fenced_text_comes_back_whole(code: str) -> None:
     assert last_code(f"Here it is.\n{block(code)}\nThat is all.") == code
 
 
-NASTY = ["`" * 200_000, "```\n" * 50_000, "```python\n" * 20_000, " " * 200_000, "~~~" * 60_000, "a ``" * 50_000]
+NASTY = [
+    "`" * 200_000,
+    "```\n" * 50_000,
+    "```python\n" * 20_000,
+    " " * 200_000,
+    "~~~" * 60_000,
+    "a ``" * 50_000,
+    "`" * 100_000 + "a`",
+    "> " * 100_000,
+    f"{FENCE}\n{'(' * 200_000}\n{FENCE}",
+    f"{FENCE}py\n{'-' * 200_000}1\n{FENCE}",
+    f"{FENCE}\nf(1)\n{FENCE}\n" * 15_000,
+]
 
 
 @pytest.mark.parametrize("text", NASTY)

@@ -1,4 +1,4 @@
-"""Finding the code in an answer, running it and judging its output, for all benchmarks that run a model's code.
+"""Running the code of an answer and judging its output, for all benchmarks that run a model's code.
 
 A program runs in the sandbox and only its outputs come out; what is expected never goes in. An answer is judged by
 the first test that it does not pass.
@@ -6,12 +6,10 @@ the first test that it does not pass.
 
 from __future__ import annotations
 
-import ast
 import base64
 import binascii
 import json
 import pickletools
-import re
 import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +18,7 @@ from decimal import Decimal, InvalidOperation
 from typing import ClassVar, NamedTuple
 
 from bitparity.benchmarks.contract import Benchmark, Facts
+from bitparity.benchmarks.fenced_code import last_code
 from bitparity.benchmarks.inside import codec
 from bitparity.errors import DataError
 from bitparity.records import Completion, Grade, Item, Status
@@ -29,76 +28,6 @@ from bitparity.sandbox.levels import open_sandbox
 
 MAX_TESTS_BYTES = 1 << 29  # of one problem's tests, unpacked; the largest published are far smaller
 STATUS: dict[Verdict, Status] = {"no_code": "no_answer", "infrastructure_error": "infrastructure_error"}
-
-# ---------------------------------------------------------------- code in an answer
-
-_FENCE = re.compile(r"(?P<indent>[ \t]*)(?P<marks>`{3,}|~{3,})(?P<gap>[ \t]*)(?P<info>[^`\n]*)")
-_OPENED_LATE = re.compile(r".*\S[ \t]+(?P<indent>)(?P<marks>`{3,})(?P<info>[Pp]y(?:thon)?3?)[ \t]*")
-_PYTHON = ("python", "python3", "py", "py3", "pypy", "pypy3", "python 3")
-
-
-class Block(NamedTuple):
-    """A complete fenced block: the language after the opening fence, in lower case, and the text."""
-
-    language: str
-    text: str
-
-
-def code_blocks(text: str) -> list[Block]:
-    """The fenced blocks of a Markdown text that are closed again, in order. Indented fences lose their indent.
-
-    As in CommonMark, but that a block marked as Python may also be opened at the end of a line of text, and closed
-    by a line that goes on with text.
-    """
-    blocks: list[Block] = []
-    opened: re.Match[str] | None = None
-    lines: list[str] = []
-    for line in text.split("\n"):
-        fence = _FENCE.fullmatch(line.rstrip())
-        if opened is None:
-            opened, lines = fence or _OPENED_LATE.fullmatch(line), []
-        elif fence and _closes(opened, fence):
-            blocks.append(Block(opened["info"].strip().lower(), "\n".join(lines)))
-            opened = None
-        else:
-            lines.append(line.removeprefix(opened["indent"]))
-    return blocks
-
-
-def _closes(opened: re.Match[str], fence: re.Match[str]) -> bool:
-    same = fence["marks"][0] == opened["marks"][0] and len(fence["marks"]) >= len(opened["marks"])
-    prose = bool(fence["gap"]) and opened["info"].strip().lower() in _PYTHON
-    return same and (prose or not fence["info"].strip())
-
-
-def last_code(text: str) -> str | None:
-    """The last complete block marked as Python, else the last one without a mark that is Python; None without one.
-
-    Blocks of another language, such as sample output marked as text, are no code.
-    """
-    blocks = code_blocks(text)
-    marked = [block.text for block in blocks if block.language in _PYTHON]
-    if marked:
-        return marked[-1]
-    plain = [block.text for block in blocks if not block.language]
-    return next((code for code in reversed(plain) if _is_program(code)), plain[-1] if plain else None)
-
-
-def _is_program(code: str) -> bool:
-    """True where a text parses as Python and does more than name values, as sample output would."""
-    try:
-        body = ast.parse(code).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return any(not isinstance(node, ast.Expr) or isinstance(node.value, ast.Call) for node in body)
-
-
-def upstream_code(text: str) -> str | None:
-    """LiveCodeBench's own rule (`extract_code`): what stands between the last two lines with three backticks."""
-    lines = text.split("\n")
-    fences = [number for number, line in enumerate(lines) if "```" in line]
-    return "\n".join(lines[fences[-2] + 1 : fences[-1]]) if len(fences) >= 2 else None
-
 
 # ---------------------------------------------------------------- tests
 
@@ -288,8 +217,12 @@ class CodeBenchmark(Benchmark):
         return grade_of(self.try_code(item, code, completion), self.metric, code)
 
     def code(self, item: Item, completion: Completion) -> str | None:
-        """The code of an answer: its last complete block; None where it has none."""
-        return last_code(completion.text)
+        """The code of an answer; None where it has no complete block."""
+        return last_code(completion.text, self.asked_name(item))
+
+    def asked_name(self, item: Item) -> str | None:
+        """The function or class that the item asks for; None for a program."""
+        return None
 
     @abstractmethod
     def try_code(self, item: Item, code: str, completion: Completion) -> Judged:

@@ -62,6 +62,10 @@ class HumanEval(CodeBenchmark, RowsBenchmark):
             )
         return str(found)
 
+    def asked_name(self, item: Item) -> str | None:
+        """The function to write."""
+        return str(item.reference["entry_point"])
+
     def try_code(self, item: Item, code: str, completion: Completion) -> Judged:
         """Answer the tests' calls, then run the tests with the answers."""
         task, calls = item.reference, self._recorded(item)

@@ -28,18 +28,17 @@ from bitparity.benchmarks.code import (
     Judged,
     decode_tests,
     exception_kind,
-    last_code,
     raised,
     reply,
     same_output,
     same_value,
     unpacked,
-    upstream_code,
     verdict_of,
 )
 from bitparity.benchmarks.contract import Info, Settings, Source
 from bitparity.benchmarks.data_files import data_file
 from bitparity.benchmarks.dataset import hub_file
+from bitparity.benchmarks.fenced_code import upstream_code
 from bitparity.benchmarks.inside import source as inside
 from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.errors import DataError
@@ -144,7 +143,14 @@ class LiveCodeBench(CodeBenchmark):
 
     def code(self, item: Item, completion: Completion) -> str | None:
         """The last complete code block, or what upstream takes."""
-        return (upstream_code if self.settings.extraction == "upstream" else last_code)(completion.text)
+        return (
+            upstream_code(completion.text) if self.settings.extraction == "upstream" else super().code(item, completion)
+        )
+
+    def asked_name(self, item: Item) -> str | None:
+        """The function that the tests call; None where they give standard input."""
+        function: str | None = item.metadata["function"]
+        return function
 
     def try_code(self, item: Item, code: str, completion: Completion) -> Judged:
         """Public tests first, then private ones, as upstream; the first one not passed decides."""

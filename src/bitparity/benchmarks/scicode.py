@@ -30,15 +30,14 @@ from bitparity.benchmarks import scicode_env as env
 from bitparity.benchmarks.code import (
     CodeBenchmark,
     Judged,
-    code_blocks,
     complaint,
     counted,
-    last_code,
     raised,
     verdict_of,
 )
 from bitparity.benchmarks.contract import Facts, Info, Settings, Source
 from bitparity.benchmarks.dataset import Row, content_hash, hub_rows, read_jsonl
+from bitparity.benchmarks.fenced_code import last_code
 from bitparity.benchmarks.inside import source as inside
 from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.benchmarks.scicode_tests import Halves, split_test
@@ -251,9 +250,9 @@ class SciCode(CodeBenchmark):
         beside = (self._beside() or Path()) / env.TARGETS_FILE
         return env.targets(self.settings.targets or (beside if self._beside() and beside.is_file() else None))
 
-    def code(self, item: Item, completion: Completion) -> str | None:
-        """The last complete block that defines what the step's header names, else the last complete block."""
-        return _code(completion.text, item.metadata["header"])
+    def asked_name(self, item: Item) -> str | None:
+        """The function or class of the step's header."""
+        return _name(item.metadata["header"])
 
     def try_code(self, item: Item, code: str, completion: Completion) -> Judged:
         """Compute the tests' values beside the code, then compare them with the targets elsewhere."""
@@ -353,23 +352,16 @@ def _line(raw: bytes) -> object:
         return None
 
 
-def _code(text: str, header: str) -> str | None:
-    """The last complete block that defines what the header names, else the last complete block."""
-    name = re.search(r"^\s*(?:def|class)\s+(\w+)", header, re.MULTILINE)
-    blocks = code_blocks(text)
-    if name is not None:
-        defines = re.compile(rf"^\s*(?:def|class)\s+{name[1]}\b", re.MULTILINE)
-        named = [block.text for block in blocks if defines.search(block.text)]
-        if named:
-            return named[-1]
-    return last_code(text)
+def _name(header: str) -> str | None:
+    found = re.search(r"^\s*(?:def|class)\s+(\w+)", header, re.MULTILINE)
+    return found[1] if found else None
 
 
 def _code_before(about: Asked, earlier: Sequence[Completion]) -> list[str]:
     """The code of each step before this one: the sample's own, or the given one."""
     own = iter(earlier)
     return [
-        step["given"] if step["given"] is not None else _code(next(own).text, step["header"]) or ""
+        step["given"] if step["given"] is not None else last_code(next(own).text, _name(step["header"])) or ""
         for step in about["before"]
     ]
 
