@@ -255,7 +255,7 @@ def study(cell: Cell, rng: np.random.Generator, margin: float, check: bool) -> t
     if ci95[1] < 0:  # else the test cannot matter
         simple = is_simple(pairs)
         p_value = mcnemar_exact(*pairs.flips) if simple else sign_flip_test(pairs.sums, pairs.unit, 1, RESAMPLES)
-    return covers, decide(ci95, ci90, p_value, margin)
+    return covers, decide(ci95, ci90, p_value, margin, units=len(pairs.sums))
 
 
 def pooled_study(cell: Cell, rng: np.random.Generator, margin: float) -> tuple[bool, str]:

@@ -106,10 +106,18 @@ def test_items_needed_for_one_point():
 def test_samples_shrink_the_noise_alone():
     assert power.standard_error(30, 0.2, 1, 0.15) == pytest.approx((0.2 / 30) ** 0.5)
     assert power.standard_error(30, 0.2, 10**9, 0.15) == pytest.approx((0.05 / 30) ** 0.5)
-    needed = power.samples_needed(0.05, 30, 0.2, 0.195)
-    assert power.provable_margin_normal(power.standard_error(30, 0.2, needed, 0.195), 30) <= 0.05
-    assert power.provable_margin_normal(power.standard_error(30, 0.2, needed - 1, 0.195), 30) > 0.05
-    assert power.samples_needed(0.05, 30, 0.2, 0.1) is None
+    needed = power.samples_needed(0.05, 60, 0.2, 0.195)
+    assert power.provable_margin_normal(power.standard_error(60, 0.2, needed, 0.195), 60) <= 0.05
+    assert power.provable_margin_normal(power.standard_error(60, 0.2, needed - 1, 0.195), 60) > 0.05
+    assert power.samples_needed(0.05, 60, 0.2, 0.05) is None
+
+
+def test_no_number_of_samples_replaces_items():
+    """A loss of 5 points that sits on 1 item in 20 leaves no trace among 30 items in 21 % of the cases."""
+    assert power.samples_needed(0.05, 30, 0.2, 0.2) is None
+    assert power.provable_margin_normal(0.0001, 30) == pytest.approx(1 - 0.05 ** (1 / 30))
+    assert power.margin_power(58, 0.0, 0.05) == 0.0
+    assert power.margin_power(59, 0.0, 0.05) == 1.0
 
 
 def test_impossible_plans_are_refused():

@@ -117,3 +117,36 @@ def test_bootstrap_interval_covers_at_its_level():
         assert c.interval == "bca"
         covered += c.ci95[0] <= -0.03 <= c.ci95[1]
     assert 1 - covered / studies <= bound(0.06, studies)
+
+
+def concentrated(rng: np.random.Generator, items: int, samples: int, loss: float, wavering: float) -> PairedScores:
+    """Items always right, a share `wavering` right half the time; the loss: some are never right again."""
+    chance = np.where(rng.random(items) < wavering, 0.5, 1.0)
+    hit = rng.random(items) < loss / (1 - wavering / 2)
+    before, after = (rng.random((items, samples)) < p[:, np.newaxis] for p in (chance, np.where(hit, 0.0, chance)))
+    return pair_scores(before, after)
+
+
+@pytest.mark.parametrize(
+    ("items", "samples", "margin", "wavering"),
+    [(30, 16, 0.05, 0.2), (30, 4, 0.05, 0.4), (60, 16, 0.05, 0.4), (100, 16, 0.02, 0.1), (150, 16, 0.02, 0.2)],
+)
+def test_a_loss_on_few_items_is_not_within_the_margin(items, samples, margin, wavering):
+    """Before items were counted, 100 x 16 said "within 2 points" falsely in 16 % of the cases."""
+    rng, studies = np.random.default_rng(11), 300
+    within = 0
+    for _ in range(studies):
+        pairs = concentrated(rng, items, samples, margin, wavering)
+        _, ci95, ci90 = difference_intervals(pairs, 0.05, 1, 1000)
+        within += decide(ci95, ci90, 1.0, margin, units=items) in WITHIN
+    assert within / studies <= bound(0.05, studies)
+    if items * margin >= 3:
+        assert within  # it is no rule that never lets pass
+
+
+def test_thirty_items_tell_nothing_of_five_points_however_often_they_are_asked():
+    scores = np.ones((30, 64))
+    assert compare_scores(scores, scores, margin=0.05).verdict == "inconclusive"
+    assert compare_scores(scores, scores, margin=0.10).verdict == "equivalent"
+    scores = np.ones((60, 64))
+    assert compare_scores(scores, scores, margin=0.05).verdict == "equivalent"

@@ -104,7 +104,7 @@ def compare(
         benchmarks=benchmarks,
         only_in_candidates=_extra(first, others),
         overall={
-            label: Overall.model_validate(pooled.values() | {"of": len(benchmarks)})
+            label: Overall.pick(pooled.values(), of=len(benchmarks))
             for label, pooled in pools.items()
             if label != second_run
         },
@@ -230,7 +230,7 @@ def _comparison(judged: Judged, pairs: PairedScores, control: bool) -> Compariso
         "baseline_ci95": mean_interval(pairs.baseline, groups=groups),
         "candidate_ci95": mean_interval(pairs.candidate, groups=groups),
     }
-    return Comparison.model_validate(means | judged.values() | ({"control": True} if control else {}))
+    return Comparison.pick(means | judged.values() | ({"control": True} if control else {}))
 
 
 def _subgroups(pairs: PairedScores, subgroups: Sequence[str] | None) -> dict[str, Difference]:

@@ -29,6 +29,7 @@ Interval = tuple[float, float]
 class Comparison:
     """A candidate against the baseline on the same items. All rates and differences are fractions.
 
+    `units` is the number of groups, or of items without groups.
     `difference` is candidate minus baseline: a loss is negative. `ci95` and `ci90` (levels 1 - alpha and
     1 - 2 alpha) speak of other questions of the kind, `rerun_ci95` of running these questions again (None for one
     sample an item, or where no item varies). `test` is "mcnemar_exact" or "sign_flip_permutation"; `interval` is
@@ -41,6 +42,7 @@ class Comparison:
     """
 
     items: int
+    units: int
     samples: int
     difference: float
     ci95: Interval
@@ -97,6 +99,7 @@ def compare_pairs(
     mde, provable = _observed_power(pairs, alpha)
     return Comparison(
         items=pairs.items,
+        units=len(pairs.sums),
         samples=pairs.samples,
         difference=pairs.difference,
         ci95=ci95,
@@ -114,7 +117,7 @@ def compare_pairs(
         margin=margin,
         alpha=alpha,
         loss_shown=is_worse(ci95, p_value, alpha),
-        verdict=decide(ci95, ci90, p_value, margin, alpha),
+        verdict=decide(ci95, ci90, p_value, margin, alpha, units=len(pairs.sums)),
     )
 
 

@@ -22,11 +22,13 @@ Interval = tuple[float, float]
 class Pooled:
     """A candidate against the baseline over several benchmarks, each counting the same; fractions.
 
-    `recovery` is the mean of the benchmarks' ratios; None, like its interval, where some benchmark has none.
-    `loss_shown` and `verdict` are as in `Comparison`, against `margin` for the average.
+    `units` is the number of groups, or of items without groups. `recovery` is the mean of the benchmarks' ratios; None,
+    like its interval, where some benchmark has none. `loss_shown` and `verdict` are as in `Comparison`, against
+    `margin` for the average.
     """
 
     benchmarks: int
+    units: int
     difference: float
     ci95: Interval
     ci90: Interval
@@ -64,9 +66,11 @@ def pool(
     ci95 = average_interval(means, [each[1] for each in intervals])
     ci90 = average_interval(means, [each[2] for each in intervals])
     p_value = stratified_sign_flip_test(strata, seed, resamples)
+    units = sum(len(pairs.sums) for pairs in strata)
     ratio, ratio_ci95 = _average_recovery(strata, [each[1] for each in intervals], alpha)
     return Pooled(
         benchmarks=len(strata),
+        units=units,
         difference=math.fsum(means) / len(means),
         ci95=ci95,
         ci90=ci90,
@@ -76,7 +80,7 @@ def pool(
         margin=margin,
         alpha=alpha,
         loss_shown=is_worse(ci95, p_value, alpha),
-        verdict=decide(ci95, ci90, p_value, margin, alpha),
+        verdict=decide(ci95, ci90, p_value, margin, alpha, units=units),
     )
 
 
@@ -88,7 +92,9 @@ def adjusted(result: Result, p_adjusted: float, *, beyond: bool) -> Result:
     return replace(
         result,
         loss_shown=is_worse(result.ci95, p_adjusted, result.alpha),
-        verdict=decide(result.ci95, result.ci90, p_adjusted, result.margin, result.alpha, beyond=beyond),
+        verdict=decide(
+            result.ci95, result.ci90, p_adjusted, result.margin, result.alpha, units=result.units, beyond=beyond
+        ),
     )
 
 

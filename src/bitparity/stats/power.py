@@ -15,6 +15,7 @@ from scipy.special import bdtrik, betainc, gammaln, ndtr, ndtri, stdtrit
 
 from bitparity.stats.arrays import Floats
 from bitparity.stats.score_interval import tango_moments
+from bitparity.stats.verdicts import untraced_loss
 
 _EXACT_FLIPS = 60.0
 
@@ -73,7 +74,7 @@ def margin_power(items: int, flip_rate: float, margin: float, alpha: float = 0.0
     the normal approximation with the restricted variance at the margin (J. Liu et al., Statistics in Medicine
     21 (2002) 231-245, equation 8).
     """
-    if items < 2:
+    if items < 2 or margin < untraced_loss(items, alpha):
         return 0.0
     quantile = float(ndtri(1 - alpha))
     if items * flip_rate <= _EXACT_FLIPS:
@@ -117,8 +118,8 @@ def detectable_loss_normal(se: float, clusters: float, alpha: float = 0.05, powe
 
 
 def provable_margin_normal(se: float, clusters: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Smallest margin that equally good variants prove with `power`: (t_{1-alpha} + z_power) se."""
-    return float(stdtrit(clusters - 1, 1 - alpha) + ndtri(power)) * se
+    """Smallest margin that equally good variants prove with `power`: (t_{1-alpha} + z_power) se, or `untraced_loss`."""
+    return max(float(stdtrit(clusters - 1, 1 - alpha) + ndtri(power)) * se, untraced_loss(clusters, alpha))
 
 
 def standard_error(items: int, flip_rate: float, samples: int = 1, noise_flip_rate: float = 0.0) -> float:
@@ -154,6 +155,8 @@ def samples_needed(
 ) -> int | None:
     """Samples an item with which `items` prove `margin` with `power`; None where no number of samples does."""
     _check_noise(flip_rate, noise_flip_rate)
+    if margin < untraced_loss(items, alpha):
+        return None
     quantiles = float(stdtrit(max(items - 1, 1), 1 - alpha) + ndtri(power))
     left = (margin / quantiles) ** 2 * items - (flip_rate - noise_flip_rate)
     return max(1, math.ceil(noise_flip_rate / left - 1e-9)) if left > 0 else None
