@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from statistics_coverage import Cell, draw, feasible
+from statistics_coverage import STEPS, Cell, draw, feasible
 
 from bitparity.stats import power
 from bitparity.stats.arrays import pair_scores
-from bitparity.stats.paired import difference_intervals
+from bitparity.stats.paired import difference_intervals, is_simple
+from bitparity.stats.power import Design
 from bitparity.stats.score_interval import tango_interval
 from bitparity.stats.significance import mcnemar_exact, sign_flip_test
+from bitparity.stats.verdicts import untraced_loss
 
 SINGLE = [
     (30, 0.1, (0.1,), (0.1, 0.15, 0.2)),
@@ -43,6 +46,18 @@ SEVERAL = [
     for n, groups in ((30, "no"), (198, "no"), (500, "no"), (198, "fours"), (288, "unequal"))
     for k in (4, 16)
     for level in ("middle", "high")
+]
+
+
+SCICODE = tuple(size for size, problems in STEPS.items() for _ in range(problems))
+PLANS = [  # name, design, copies of each sample
+    *(("greedy repeats", Design(n, 0.12, 0.065), k) for n in (198, 500) for k in (4, 16)),
+    *(("samples", Design(n, 0.155, 0.10, k), 1) for n in (60, 198, 500, 2000) for k in (4, 16)),
+    ("groups", Design(288, 0.12, 0.065, 1, SCICODE, 0.15), 1),
+    ("groups", Design(288, 0.08, 0.04, 1, SCICODE, 0.15), 1),
+    ("groups", Design(288, 0.19, 0.09, 1, SCICODE, 0.15), 1),
+    ("groups", Design(288, 0.155, 0.10, 4, SCICODE, 0.15), 1),
+    ("groups", Design(198, 0.12, 0.065, 1, (2,) * 99, 0.3), 1),
 ]
 
 
@@ -88,6 +103,48 @@ def several(studies: int) -> Iterator[dict[str, Any]]:
             yield _line(0.8, found, **facts, loss=round(loss, 4))
 
 
+def planned(studies: int) -> Iterator[dict[str, Any]]:
+    """Cells of plans: what `Design` gives as 80 % power, for greedy repeats, samples and groups."""
+    rng = np.random.default_rng(3)
+    for name, design, repeats in PLANS:
+        facts = {"plan": name, "n": design.items, "k": design.samples, "flip": design.flip_rate}
+        loss, margin = design.detectable(), design.provable()
+        if margin is not None and margin > untraced_loss(len(design.sizes) or design.items) + 1e-4:
+            proved = [verdict(design, 0.0, repeats, rng, margin)[1] for _ in range(studies)]
+            yield _line(0.8, proved, **facts, margin=round(margin, 4))
+        if loss is not None:
+            found = [verdict(design, loss, repeats, rng, 0.5)[0] for _ in range(studies)]
+            yield _line(0.8, found, **facts, loss=round(loss, 4))
+
+
+def verdict(design: Design, loss: float, repeats: int, rng: np.random.Generator, margin: float) -> tuple[bool, bool]:
+    """(a loss is shown, the margin is proved) in one study drawn as the design assumes.
+
+    What truly changes is lost or gained for good, within a group in one direction as often as its correlation says.
+    Noise are items that are right half the time: two samples of one differ in half of the cases.
+    """
+    n, k = design.items, design.samples
+    noise = design.noise_flip_rate if k > 1 else 0.0
+    changed = max(design.flip_rate - noise, loss)
+    u = rng.random(n)
+    group = np.repeat(np.arange(len(design.sizes)), design.sizes) if design.sizes else None
+    if group is not None:
+        shared = rng.random(n) < math.sqrt(design.correlation)
+        u = np.where(shared, rng.random(len(design.sizes))[group], u)
+    lost, gained = u < (changed + loss) / 2, u > 1 - (changed - loss) / 2
+    before = np.where(lost, 1.0, np.where(gained, 0.0, rng.random(n) < 0.5))
+    after = np.where(lost, 0.0, np.where(gained, 1.0, before))
+    wavering = ~lost & ~gained & (rng.random(n) < 2 * noise / (1 - changed))
+    chances = (np.where(wavering, 0.5, p)[:, np.newaxis] for p in (before, after))
+    scores = [np.repeat((rng.random((n, k)) < p).astype(float), repeats, axis=1) for p in chances]
+    pairs = pair_scores(*scores, None if group is None else [str(g) for g in group])
+    _, ci95, ci90 = difference_intervals(pairs, 0.05, 1, 1000)
+    if ci95[1] >= 0:
+        return False, ci90[0] > -margin
+    p = mcnemar_exact(*pairs.flips) if is_simple(pairs) else sign_flip_test(pairs.sums, pairs.unit, 1, 1000)
+    return p < 0.05, ci90[0] > -margin
+
+
 def _line(formula: float, hits: list[bool], **facts: Any) -> dict[str, Any]:
     return {**facts, "formula": round(100 * formula, 1), "simulated": round(100 * float(np.mean(hits)), 1)}
 
@@ -96,7 +153,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=4000)
     studies = parser.parse_args().studies
-    for name, lines in (("single", single(studies)), ("several", several(studies // 4))):
+    for name, lines in (
+        ("single", single(studies)),
+        ("several", several(studies // 4)),
+        ("planned", planned(studies)),
+    ):
         farthest = 0.0
         for line in lines:
             farthest = max(farthest, abs(line["formula"] - line["simulated"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from statsmodels.stats.power import TTestPower
@@ -10,7 +12,7 @@ from bitparity.stats import power
 from bitparity.stats.arrays import pair_scores
 from bitparity.stats.paired import difference_intervals
 from bitparity.stats.score_interval import tango_interval
-from bitparity.stats.significance import mcnemar_exact
+from bitparity.stats.significance import mcnemar_exact, sign_flip_test
 
 STUDIES = 4000
 
@@ -104,24 +106,78 @@ def test_items_needed_for_one_point():
 
 
 def test_samples_shrink_the_noise_alone():
-    assert power.standard_error(30, 0.2, 1, 0.15) == pytest.approx((0.2 / 30) ** 0.5)
-    assert power.standard_error(30, 0.2, 10**9, 0.15) == pytest.approx((0.05 / 30) ** 0.5)
-    needed = power.samples_needed(0.05, 60, 0.2, 0.195)
-    assert power.provable_margin_normal(power.standard_error(60, 0.2, needed, 0.195), 60) <= 0.05
-    assert power.provable_margin_normal(power.standard_error(60, 0.2, needed - 1, 0.195), 60) > 0.05
-    assert power.samples_needed(0.05, 60, 0.2, 0.05) is None
+    assert power.Design(30, 0.2, 0.15).standard_error() == pytest.approx((0.2 / 30) ** 0.5)
+    assert power.Design(30, 0.2, 0.15, 10**9).standard_error() == pytest.approx((0.05 / 30) ** 0.5)
+    design = power.Design(100, 0.2, 0.195, 4)
+    needed = power.samples_needed(design, 0.05, 256)
+    assert needed is not None
+    assert replace(design, samples=needed).provable() <= 0.05
+    assert replace(design, samples=needed - 1).provable() > 0.05
+    assert power.samples_needed(power.Design(100, 0.2, 0.05, 4), 0.05, 256) is None
 
 
 def test_no_number_of_samples_replaces_items():
     """A loss of 5 points that sits on 1 item in 20 leaves no trace among 30 items in 21 % of the cases."""
-    assert power.samples_needed(0.05, 30, 0.2, 0.2) is None
-    assert power.provable_margin_normal(0.0001, 30) == pytest.approx(1 - 0.05 ** (1 / 30))
+    assert power.samples_needed(power.Design(30, 0.2, 0.2, 4), 0.05, 10_000) is None
+    assert power.Design(30, 0.01, 0.01, 10**6).provable() == pytest.approx(1 - 0.05 ** (1 / 30), abs=1e-3)
     assert power.margin_power(58, 0.0, 0.05) == 0.0
     assert power.margin_power(59, 0.0, 0.05) == 1.0
+
+
+def test_groups_and_losses_add_variance():
+    alone, grouped = power.Design(288, 0.12), power.Design(288, 0.12, sizes=(4,) * 72, correlation=0.15)
+    assert grouped.effect == pytest.approx(1.45)
+    assert grouped.units == pytest.approx(72)
+    assert grouped.provable() > alone.provable()
+    assert grouped.detectable() > alone.detectable()
+    assert replace(grouped, items=144).units == pytest.approx(36)
+    several = power.Design(198, 0.155, 0.10, 4)
+    assert several.standard_error(0.08) > several.standard_error()
+    assert power.Design(30, 0.04, 0.02, sizes=(3,) * 10, correlation=0.5).detectable() is None
+
+
+def sampled(design: power.Design, loss: float, rng: np.random.Generator):
+    """One study as the design assumes it: changes for good, in whole groups at times, and items that waver."""
+    n, noise = design.items, design.noise_flip_rate
+    changed = max(design.flip_rate - noise, loss)
+    u = rng.random(n)
+    if design.sizes:
+        shared = rng.random(n) < design.correlation**0.5
+        u = np.where(shared, np.repeat(rng.random(len(design.sizes)), design.sizes), u)
+    lost, gained = u < (changed + loss) / 2, u > 1 - (changed - loss) / 2
+    before = np.where(lost, 1.0, np.where(gained, 0.0, rng.random(n) < 0.5))
+    wavering = ~lost & ~gained & (rng.random(n) < 2 * noise / (1 - changed))
+    chances = [np.where(wavering, 0.5, p) for p in (before, np.where(lost, 0.0, np.where(gained, 1.0, before)))]
+    scores = [rng.random((n, design.samples)) < p[:, np.newaxis] for p in chances]
+    groups = np.repeat(np.arange(len(design.sizes)), design.sizes).astype(str) if design.sizes else None
+    return pair_scores(*scores, groups)
+
+
+@pytest.mark.parametrize(
+    "design",
+    [
+        power.Design(198, 0.155, 0.10, 4),
+        power.Design(500, 0.155, 0.10, 16),
+        power.Design(288, 0.12, 0.0, 1, (3, 4, 5, 4) * 18, 0.15),
+    ],
+    ids=["198 x 4", "500 x 16", "groups"],
+)
+def test_plans_promise_what_studies_give(design):
+    """Within 3 points of 80 %, and the error of this small simulation; perf/statistics_power.py has the large one."""
+    rng, studies = np.random.default_rng(8), 400
+    loss, margin = design.detectable(), design.provable()
+    found = proved = 0
+    for _ in range(studies):
+        pairs = sampled(design, loss, rng)
+        _, ci95, _ = difference_intervals(pairs, 0.05, 1, 200)
+        found += ci95[1] < 0 and sign_flip_test(pairs.sums, pairs.unit, 1, 200) < 0.05
+        proved += difference_intervals(sampled(design, 0.0, rng), 0.05, 1, 200)[2][0] > -margin
+    for hits in (found, proved):
+        assert hits / studies == pytest.approx(0.8, abs=0.03 + 2 * (0.8 * 0.2 / studies) ** 0.5)
 
 
 def test_impossible_plans_are_refused():
     with pytest.raises(ValueError, match="flip rate"):
         power.mcnemar_power(30, 0.05, 0.1)
     with pytest.raises(ValueError, match="noise"):
-        power.standard_error(30, 0.05, 4, 0.1)
+        power.Design(30, 0.05, 0.1, 4)

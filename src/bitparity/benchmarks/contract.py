@@ -63,6 +63,7 @@ class Info:
     scored_forms: the forms in which options are scored by log-likelihood, so that no answer is written.
     subtasks: number of tasks of lm-eval's group of this name, each called `<name>_<subject>`.
     setup: command that sets up what its grader needs; None where it needs nothing.
+    groups: (items, number of groups of so many) where items share problems.
     """
 
     title: str
@@ -78,6 +79,7 @@ class Info:
     scored_forms: tuple[str, ...] = ()
     subtasks: int = 1
     setup: str | None = None
+    groups: tuple[tuple[int, int], ...] = ()
 
 
 class Benchmark(ABC):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,8 @@ from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, ReasoningSpec, Study
 from bitparity.stats import power
 from bitparity.store.run import Run
 
-# How many answers flip between two variants that are equally good, as a fraction of the items: what truly changes and
-# what decoding noise adds. Measured: 4.2 % of a greedy baseline's answers against itself (MATH-500, one H100), and
-# 11 % from the spread of sampled AIME 2024 runs (SD 4.3 points a run of 30); 3.2 % for FP8 and 6.1 % for NVFP4.
-CHANGED = 0.01
-GREEDY_NOISE = 0.04
-SAMPLED_NOISE = 0.10
-RANGE = (0.5, 1.0, 2.0)  # the assumption halved, as it stands, doubled
+RANGE = (0, 1, 2)  # the least, the middle and the most of what is assumed
+CORRELATION = 0.15  # of the differences of items that share a problem
 
 OUTPUT_PLAIN, OUTPUT_REASONING = 500, 6000  # tokens of an answer where no run has measured them
 TEMPLATE_TOKENS = 40  # what a prompt and a chat template add
@@ -38,14 +34,14 @@ ROUNDING = 1e-4  # to which margins are computed
 MOST_SAMPLES = 256  # more samples an item are no advice
 PUBLISHED, DATA_FILE = "the published number of items", "the data file"
 
-Rates = tuple[float | None, ...]  # at RANGE times the assumed flips; None where there is none
+Rates = tuple[float | None, ...]  # at the least, middle and most assumed flips; None where there is none
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
     """Size of a benchmark: its items, those the data set has, the mean tokens of a prompt, and if answers are written.
 
-    `items` and `available` are None where nothing tells; `problems` is the number of groups where items share
+    `items` and `available` are None where nothing tells; `groups` are the sizes of the groups where items share
     problems; `source` says where the figures come from.
     """
 
@@ -54,34 +50,56 @@ class Size:
     prompt_tokens: float
     writes: bool
     source: str
-    problems: int | None = None
+    groups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Flips:
-    """The share of items assumed to flip with one sample, and the part of it that is decoding noise."""
+    """The shares of items assumed to flip with one sample, least to most, and the parts that are decoding noise."""
 
-    total: float
-    noise: float
+    total: tuple[float, float, float]
+    noise: tuple[float, float, float]
+    source: str
 
-    def scaled(self, factor: float) -> Flips:
-        """Both times a factor, at most all items."""
-        return Flips(min(1.0, self.total * factor), min(1.0, self.noise * factor))
+    def design(self, size: Size, samples: int, at: int = 1) -> power.Design | None:
+        """The comparison planned, at one of RANGE; None where it has fewer than two items."""
+        if size.items is None or size.items < 2:
+            return None
+        return power.Design(size.items, self.total[at], self.noise[at], samples, size.groups, CORRELATION)
+
+
+# Greedy answers: BF16 against itself flips 4 to 9 % of them, FP8 8 to 16 %, NVFP4 12 to 19 %.
+GREEDY = Flips(
+    (0.08, 0.12, 0.19),
+    (0.04, 0.065, 0.09),
+    "measured on greedy answers with the reasoning in the text: BF16 against itself flips 4 to 9 %, FP8 8 to 16 %, "
+    "NVFP4 12 to 19 %",
+)
+# Sampled answers: the same truly changes; 10 % noise is the spread of AIME 2024 runs (SD 4.3 points a run of 30).
+SAMPLED = Flips(
+    (0.14, 0.155, 0.20),
+    (0.10, 0.10, 0.10),
+    "what truly changes as measured on greedy answers, and the noise of sampled AIME 2024 runs (SD 4.3 points a run)",
+)
+# Log-likelihoods: FP8 3.2 % and NVFP4 6.1 % of 56,227 pairs.
+SCORED = Flips((0.032, 0.045, 0.061), (0.01, 0.01, 0.01), "measured on 56,227 pairs: FP8 flips 3.2 %, NVFP4 6.1 %")
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkPlan:
     """One benchmark of a study: size, tokens of one variant, and what it could show (fractions).
 
+    `samples` are asked an item, of which `independent` ones: repeats of greedy answers count as one.
     `output_each` is the expected length of an answer in tokens, `budget` the most it may have. `detectable` is the
     smallest loss that would be shown in 80 % of such runs and `provable` the smallest margin that equally good
-    variants would prove in 80 %, at RANGE times the assumed flips; None where there is none. `advice` says what would
-    answer a question that this plan cannot.
+    variants would prove in 80 %, each at the least, middle and most assumed flips; None where there is none. `advice`
+    says what would answer a question that this plan cannot.
     """
 
     name: str
     size: Size
     samples: int
+    independent: int
     output_each: float
     output_source: str
     budget: int
@@ -144,15 +162,22 @@ def _benchmark(spec: BenchmarkSpec, run: Run | None) -> BenchmarkPlan:
     samples = spec.samples if size.writes else 1
     sampling = spec.protocol.sampling() if exam is None else exam.sampling
     each, source = _output(spec, size, run, sampling.max_tokens)
-    noise = SAMPLED_NOISE if size.writes and sampling.temperature > 0 else GREEDY_NOISE
-    flips = Flips(CHANGED + noise, noise)
+    sampled = sampling.temperature > 0
+    flips = SCORED if not size.writes else SAMPLED if sampled else GREEDY
     margin = spec.margin / 100
-    detectable, provable = _power(size.items, samples, flips)
+    # greedy repeats of an answer are nearly the same answer: they count as one
+    independent = samples if sampled else 1
+    designs = [flips.design(size, independent, at) for at in RANGE]
+    detectable = tuple(None if design is None else design.detectable() for design in designs)
+    provable = tuple(None if design is None else design.provable() for design in designs)
     budget = sampling.max_tokens if size.writes else 0
-    plan = BenchmarkPlan(spec.name, size, samples, each, source, budget, margin, flips, detectable, provable, None)
-    if size.items is None or plan.answers:
+    plan = BenchmarkPlan(
+        spec.name, size, samples, independent, each, source, budget, margin, flips, detectable, provable, None
+    )
+    design = designs[1]
+    if design is None or plan.answers:
         return plan
-    return dataclasses.replace(plan, advice=_advice(size, samples, flips, margin))
+    return dataclasses.replace(plan, advice=_advice(size, design, margin))
 
 
 def _size(spec: BenchmarkSpec) -> Size:
@@ -166,7 +191,8 @@ def _size(spec: BenchmarkSpec) -> Size:
         return _counted(items, _limited(len(items), spec.limit), len(items), tokens, source)
     available, source = _available(spec, info)
     writes = spec.form not in info.scored_forms
-    return Size(_limited(available, spec.limit), available, _assumed_prompt(info, spec.form), writes, source)
+    groups = tuple(size for size, number in info.groups for _ in range(number))
+    return Size(_limited(available, spec.limit), available, _assumed_prompt(info, spec.form), writes, source, groups)
 
 
 def _available(spec: BenchmarkSpec, info: Info) -> tuple[int, str]:
@@ -191,8 +217,8 @@ def _size_of_exam(spec: BenchmarkSpec, exam: Exam) -> Size:
 def _counted(items: Sequence[Item], count: int, available: int, prompt_tokens: float, source: str) -> Size:
     """The size of a benchmark whose items are here."""
     writes = any(not prompt.continuations for item in items for prompt in item.prompts)
-    groups = len({item.group or f"\0{item.id}" for item in items})
-    return Size(count, available, prompt_tokens, writes, source, groups if groups < len(items) else None)
+    sizes = tuple(Counter(item.group or f"\0{item.id}" for item in items).values())
+    return Size(count, available, prompt_tokens, writes, source, sizes if len(sizes) < len(items) else ())
 
 
 def _mean_tokens(items: Sequence[Item]) -> float:
@@ -258,58 +284,30 @@ def _rates(study: Study, rate: float | None, run: Run | None) -> tuple[dict[str,
     return {name: measured.get(name, slowest) for name in study.variants}, f"measured in {run.path}{note}"
 
 
-def _power(items: int | None, samples: int, flips: Flips) -> tuple[Rates, Rates]:
-    """(detectable losses, provable margins) at RANGE times the assumed flips."""
-    if items is None or items < 2:
-        return (None, None, None), (None, None, None)
-    detectable, provable = zip(*(_at(items, samples, flips.scaled(factor)) for factor in RANGE), strict=True)
-    return detectable, provable
-
-
-def _at(items: int, samples: int, flips: Flips) -> tuple[float | None, float | None]:
-    """(detectable loss, provable margin) with `samples` an item."""
-    if samples == 1:
-        return power.detectable_loss(items, flips.total), power.provable_margin(items, flips.total)
-    se = power.standard_error(items, flips.total, samples, flips.noise)
-    loss, provable = power.detectable_loss_normal(se, items), power.provable_margin_normal(se, items)
-    return loss if loss <= 1 else None, provable if provable <= 1 else None
-
-
-def _advice(size: Size, samples: int, flips: Flips, margin: float) -> str:
+def _advice(size: Size, design: power.Design, margin: float) -> str:
     """Words on what would answer the question: more items, more samples, or another margin."""
-    assert size.items is not None
     parts = []
-    needed = _items_needed(samples, flips, margin)
+    needed = power.items_needed_by(design, margin)
     if size.available is None or needed <= size.available:
         parts.append(f"{needed:,} items (raise the limit)")
     else:
         parts.append(f"{needed:,} items, which it does not have: use a larger benchmark or pool several")
     # repeats of greedy answers are no samples: more of them means sampled decoding
-    sampled = Flips(CHANGED + SAMPLED_NOISE, SAMPLED_NOISE)
-    more = power.samples_needed(margin, size.items, sampled.total, sampled.noise)
-    if more is not None and samples < more <= MOST_SAMPLES:
+    sampled = SAMPLED.design(size, design.samples)
+    more = None if sampled is None or not size.writes else power.samples_needed(sampled, margin, MOST_SAMPLES)
+    if more is not None and more > design.samples:
         parts.append(f"{more} samples an item at a temperature above 0")
-    provable = _at(size.items, samples, flips)[1]
+    provable = design.provable()
     if provable is not None and provable < 0.5:
         parts.append(f"a margin of {math.ceil(1000 * provable) / 10:g} points, if a loss that large does not matter")
     return "; or ".join(parts)
 
 
-def _items_needed(samples: int, flips: Flips, margin: float) -> int:
-    if samples == 1:
-        return power.items_needed(margin, flips.total)
-    high = 2
-    while (power.provable_margin_normal(power.standard_error(high, flips.total, samples, flips.noise), high)) > margin:
-        high = math.ceil(high * 1.02) + 1
-    return high
-
-
 def _together(benchmarks: Sequence[BenchmarkPlan]) -> tuple[float, float, float] | None:
     """The average over the benchmarks, each counting the same, at the assumed flips."""
-    known = [(b, b.size.items) for b in benchmarks if b.size.items is not None and b.size.items >= 2]
+    known = [(b, design) for b in benchmarks if (design := b.flips.design(b.size, b.independent)) is not None]
     if len(known) < 2:
         return None
-    errors = [power.standard_error(items, b.flips.total, b.samples, b.flips.noise) for b, items in known]
-    se, items = math.hypot(*errors) / len(errors), sum(count for _, count in known)
     margin = sum(b.margin for b, _ in known) / len(known)
-    return power.detectable_loss_normal(se, items), power.provable_margin_normal(se, items), margin
+    together = power.average([design for _, design in known])
+    return None if together is None else (*together, margin)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from bitparity.doctor.plan import RANGE, BenchmarkPlan, Plan, Rates
+from bitparity.doctor.plan import CORRELATION, BenchmarkPlan, Plan, Rates
 from bitparity.report.terminal import cells, columns, say
 from bitparity.report.words import margin
 
@@ -137,13 +137,16 @@ def _cost(plan: Plan) -> Iterator[str]:
 
 
 def _assumptions(plan: Plan) -> Iterator[str]:
-    for total, noise in dict.fromkeys((bench.flips.total, bench.flips.noise) for bench in plan.benchmarks):
-        names = ", ".join(bench.name for bench in plan.benchmarks if bench.flips.total == total)
+    for flips in dict.fromkeys(bench.flips for bench in plan.benchmarks):
+        names = ", ".join(bench.name for bench in plan.benchmarks if bench.flips == flips)
+        least, total, most = (f"{100 * share:g}" for share in flips.total)
         yield (
-            f"Assumed for {names}: with one sample {100 * total:g} % of the answers flip between equally good variants "
-            f"({100 * total * RANGE[0]:g} to {100 * total * RANGE[-1]:g} % in brackets), {100 * noise:g} % by decoding "
-            "noise, which more samples average out. Power 80 %, level 5 %"
+            f"Assumed for {names}: with one sample {total} % of the answers flip between equally good variants "
+            f"({least} to {most} % in brackets), {100 * flips.noise[1]:g} % by decoding noise, which more samples "
+            f"average out ({flips.source}). Power 80 %, level 5 %"
         )
+    if repeated := [bench.name for bench in plan.benchmarks if bench.independent < bench.samples]:
+        yield f"Repeats of greedy answers ({', '.join(repeated)}) are nearly the same answers and count as one sample"
     if assumed := [bench for bench in plan.benchmarks if bench.output_source == "assumed"]:
         lengths = ", ".join(f"{bench.name} {bench.output_each:.0f}" for bench in assumed)
         yield (
@@ -151,8 +154,8 @@ def _assumptions(plan: Plan) -> Iterator[str]:
             "--out DIR, then bitparity plan --run DIR"
         )
     for bench in plan.benchmarks:
-        if bench.size.problems is not None:
+        if bench.size.groups:
             yield (
-                f"{bench.name}: its {bench.size.available} items share {bench.size.problems} problems, so it can tell "
-                "less than these figures, which are for independent items"
+                f"{bench.name}: its {bench.size.available} items share {len(bench.size.groups)} problems; differences "
+                f"within one are assumed to correlate by {CORRELATION:g}, so it tells less than so many single items"
             )

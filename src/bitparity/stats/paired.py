@@ -15,7 +15,7 @@ from bitparity.stats.intervals import bca_intervals, rerun_interval, skewness_ad
 from bitparity.stats.recovery import recovery
 from bitparity.stats.score_interval import farther_bound, score_interval, tango_interval
 from bitparity.stats.significance import mcnemar_exact, sign_flip_test
-from bitparity.stats.verdicts import Verdict, decide, is_worse
+from bitparity.stats.verdicts import Verdict, decide, is_worse, untraced_loss
 
 SEED = 20_240_917
 RESAMPLES = 10_000
@@ -185,4 +185,5 @@ def _observed_power(pairs: PairedScores, alpha: float) -> tuple[float | None, fl
         return None, None
     both = power.detectable_loss_normal, power.provable_margin_normal
     loss, provable = (f(se, pairs.degrees + 1, alpha) for f in both)
+    provable = max(provable, untraced_loss(clusters, alpha))
     return (loss if loss <= 1 else None), (provable if provable <= 1 else None)

@@ -6,7 +6,8 @@ Fractions throughout; tests at `alpha`, two-sided for a loss and one-sided for a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import cast
 
@@ -18,6 +19,7 @@ from bitparity.stats.score_interval import tango_moments
 from bitparity.stats.verdicts import untraced_loss
 
 _EXACT_FLIPS = 60.0
+FEW_CHANGES = 10.0  # fewer independent changes than this follow no normal formula: no loss is promised from them
 
 
 def mcnemar_power(items: int, flip_rate: float, loss: float, alpha: float = 0.05) -> float:
@@ -118,48 +120,161 @@ def detectable_loss_normal(se: float, clusters: float, alpha: float = 0.05, powe
 
 
 def provable_margin_normal(se: float, clusters: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Smallest margin that equally good variants prove with `power`: (t_{1-alpha} + z_power) se, or `untraced_loss`."""
-    return max(float(stdtrit(clusters - 1, 1 - alpha) + ndtri(power)) * se, untraced_loss(clusters, alpha))
+    """Smallest margin that equally good variants prove with `power`: (t_{1-alpha} + z_power) se."""
+    return float(stdtrit(clusters - 1, 1 - alpha) + ndtri(power)) * se
 
 
-def standard_error(items: int, flip_rate: float, samples: int = 1, noise_flip_rate: float = 0.0) -> float:
-    """Standard error of a difference of 0 for a planned comparison with `samples` an item.
+@dataclass(frozen=True, slots=True)
+class Design:
+    """A planned comparison of variants of which one sample an item flips `flip_rate`, if they are equally good.
 
-    One sample flips `flip_rate` of the items, of which `noise_flip_rate` would flip between two runs of one
-    variant; averaging over samples shrinks only the latter (Miller, arXiv 2411.00640, section 3.2).
-    Raises ValueError where the noise exceeds the flips.
+    `noise_flip_rate` of it would flip between two runs of one variant. `samples` counts independent ones an item:
+    greedy repeats are 1. `sizes` are those of the groups of items that share a problem (those of the whole benchmark
+    where fewer items are asked), empty for none; within a group differences correlate by `correlation`. Raises
+    ValueError where the noise exceeds the flips.
     """
-    _check_noise(flip_rate, noise_flip_rate)
-    return math.sqrt((flip_rate - noise_flip_rate + noise_flip_rate / samples) / items)
+
+    items: int
+    flip_rate: float
+    noise_flip_rate: float = 0.0
+    samples: int = 1
+    sizes: tuple[int, ...] = ()
+    correlation: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.noise_flip_rate <= self.flip_rate:
+            raise ValueError(
+                f"noise flip rate {self.noise_flip_rate} must lie between 0 and the flip rate {self.flip_rate}"
+            )
+
+    @property
+    def effect(self) -> float:
+        """How many times the groups multiply the variance (the design effect)."""
+        return sum(self._loads()) / sum(self.sizes) if self.sizes else 1.0
+
+    @property
+    def units(self) -> float:
+        """Independent units: items, or as many equal groups as tell what these do (Satterthwaite 1946)."""
+        loads = self._loads()
+        return self._groups * sum(loads) ** 2 / sum(load**2 for load in loads) / len(loads) if loads else self.items
+
+    @property
+    def _groups(self) -> float:
+        """The number of groups, or of items without groups."""
+        return self.items * len(self.sizes) / sum(self.sizes) if self.sizes else self.items
+
+    def _loads(self) -> list[float]:
+        return [size * (1 + self.correlation * (size - 1)) for size in self.sizes]
+
+    def _variance(self, loss: float) -> tuple[float, float]:
+        """Variance of an item's difference at a true loss: what truly changes, and the noise.
+
+        Averaging over samples shrinks the noise only (Miller, arXiv 2411.00640, section 3.2). A loss takes items for
+        good: at least so many change, and the larger the loss, the larger the variance.
+        """
+        if self.samples == 1:
+            return max(self.flip_rate, loss), 0.0
+        return max(self.flip_rate - self.noise_flip_rate, loss), self.noise_flip_rate / self.samples
+
+    def standard_error(self, loss: float = 0.0) -> float:
+        """Standard error of the difference at a true loss. Groups share what truly changes, and no noise of samples."""
+        changed, noise = self._variance(loss)
+        return math.sqrt((max(changed - loss**2, 0.0) * self.effect + noise) / self.items)
+
+    def loss_power(self, loss: float, alpha: float = 0.05) -> float:
+        """Probability that a true loss is shown.
+
+        Student's statistic of a skewed mean: what is compared with 0 is mean + t s / sqrt(n), whose variance follows
+        from those of mean and s and their covariance, by the third and fourth moment of an item's difference.
+        """
+        changed, noise = self._variance(loss)
+        se, count = self.standard_error(loss), self.items / self.effect
+        if se == 0 or self.units <= 1 or self.items * changed < FEW_CHANGES * self.effect:
+            return 0.0
+        sigma = se * math.sqrt(count)
+        quantile = float(stdtrit(self.units - 1, 1 - alpha / 2))
+        third = -loss + 3 * loss * (changed + noise) - 2 * loss**3
+        fourth = changed + 3 * noise**2 + 6 * changed * noise
+        spread = 1 + quantile * third / sigma**3 / math.sqrt(count) + quantile**2 * (fourth / sigma**4 - 1) / 4 / count
+        return float(ndtr((loss - quantile * se) / (se * math.sqrt(max(spread, 0.25)))))
+
+    def margin_power(self, margin: float, alpha: float = 0.05) -> float:
+        """Probability that equally good variants are shown to lie within `margin`.
+
+        The mean of two: Student's bound, and a score bound with the variance at the margin as in Tango's interval. The
+        interval takes the latter where the sample is skewed towards a loss, as half of the samples are.
+        """
+        if self.units <= 1 or margin < untraced_loss(self._groups, alpha):
+            return 0.0
+        changed, noise = self._variance(0.0)
+        se, half = self.standard_error(), self.items * changed / 2
+        at_margin = tango_moments(half, half, self.items, -margin)[0]
+        at_margin = math.sqrt((at_margin * self.effect + noise) / self.items)
+        quantile = float(stdtrit(self.units - 1, 1 - alpha))
+        return sum(float(ndtr((margin - quantile * each) / se)) for each in (se, at_margin)) / 2 if se else 1.0
+
+    def detectable(self, alpha: float = 0.05, power: float = 0.8) -> float | None:
+        """Smallest true loss shown with `power`; None where even the largest is not."""
+        if self.samples == 1 and not self.sizes:
+            return detectable_loss(self.items, self.flip_rate, alpha, power)
+        most = self.flip_rate if self.samples == 1 else 1.0
+        found = _smallest(lambda loss: self.loss_power(loss, alpha) >= power, most)
+        return found if self.loss_power(found, alpha) >= power else None
+
+    def provable(self, alpha: float = 0.05, power: float = 0.8) -> float | None:
+        """Smallest margin that equally good variants prove with `power`; None where there is none."""
+        if self.samples == 1 and not self.sizes:
+            return provable_margin(self.items, self.flip_rate, alpha, power)
+        found = _smallest(lambda margin: self.margin_power(margin, alpha) >= power, 1.0)
+        return found if self.margin_power(found, alpha) >= power else None
 
 
-def _check_noise(flip_rate: float, noise_flip_rate: float) -> None:
-    if not 0 <= noise_flip_rate <= flip_rate:
-        raise ValueError(f"noise flip rate {noise_flip_rate} must lie between 0 and the flip rate {flip_rate}")
+def average(designs: Sequence[Design]) -> tuple[float, float] | None:
+    """(detectable loss, provable margin) of the mean over several benchmarks, each losing the same; None for none."""
+    units = sum(design.units for design in designs)
+
+    def error(loss: float) -> float:
+        return math.hypot(*(design.standard_error(loss) for design in designs)) / len(designs)
+
+    def shown(loss: float) -> bool:
+        return detectable_loss_normal(error(loss), units) <= loss
+
+    return (_smallest(shown, 1.0), provable_margin_normal(error(0.0), units)) if shown(1.0) else None
 
 
 def items_needed(margin: float, flip_rate: float, alpha: float = 0.05, power: float = 0.8) -> int:
     """Items with which equally good variants prove `margin` with `power`, one binary sample an item."""
+    return _least(lambda items: margin_power(items, flip_rate, margin, alpha) >= power)
+
+
+def items_needed_by(design: Design, margin: float) -> int:
+    """Items with which a design like this one, in groups of such sizes, would prove `margin`."""
+    if design.samples == 1 and not design.sizes:
+        return items_needed(margin, design.flip_rate)
+
+    def proves(items: int) -> bool:
+        provable = replace(design, items=items).provable()
+        return provable is not None and provable <= margin
+
+    return _least(proves)
+
+
+def samples_needed(design: Design, margin: float, most: int) -> int | None:
+    """Samples an item, up to `most`, with which the design would prove `margin`; None where no such number does."""
+    needed = _least(lambda k: k > most or (replace(design, samples=k).provable() or math.inf) <= margin)
+    return needed if needed <= most else None
+
+
+def _least(holds: Callable[[int], bool]) -> int:
+    """The smallest number that holds, where all larger ones do."""
     high = 1
-    while margin_power(high, flip_rate, margin, alpha) < power:
+    while not holds(high):
         high *= 2
     low = high // 2
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if margin_power(middle, flip_rate, margin, alpha) >= power else (middle, high)
+        low, high = (low, middle) if holds(middle) else (middle, high)
     return high
-
-
-def samples_needed(
-    margin: float, items: int, flip_rate: float, noise_flip_rate: float, alpha: float = 0.05, power: float = 0.8
-) -> int | None:
-    """Samples an item with which `items` prove `margin` with `power`; None where no number of samples does."""
-    _check_noise(flip_rate, noise_flip_rate)
-    if margin < untraced_loss(items, alpha):
-        return None
-    quantiles = float(stdtrit(max(items - 1, 1), 1 - alpha) + ndtri(power))
-    left = (margin / quantiles) ** 2 * items - (flip_rate - noise_flip_rate)
-    return max(1, math.ceil(noise_flip_rate / left - 1e-9)) if left > 0 else None
 
 
 def _smallest(holds: Callable[[float], bool], highest: float) -> float:
