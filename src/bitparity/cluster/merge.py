@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,18 +89,14 @@ def _one_study(runs: Sequence[Run]) -> Study:
 
 def _one_exam(runs: Sequence[Run], benchmark: str) -> Exam | None:
     """The exam that all have; None where none has one."""
-    found: tuple[Run, Exam] | None = None
-    for run in runs:
-        exam = load_if_frozen(run, benchmark)
-        if exam is None:
-            continue
-        if found is not None and exam.sha256 != found[1].sha256:
+    found = [(run, exam) for run in runs if (exam := load_if_frozen(run, benchmark)) is not None]
+    for run, exam in found[1:]:
+        if exam.sha256 != found[0][1].sha256:
             raise RunError(
-                f"{run.path} and {found[0].path} have different exams of {benchmark}: their data or chat templates "
+                f"{run.path} and {found[0][0].path} have different exams of {benchmark}: their data or chat templates "
                 "differ, so their answers do not belong together; run one of them anew with the other's files"
             )
-        found = found or (run, exam)
-    return None if found is None else found[1]
+    return found[0][1] if found else None
 
 
 def _copy_exam(target: Run, runs: Sequence[Run], benchmark: str) -> None:
@@ -136,14 +133,11 @@ def _check_doubles(runs: Sequence[Run], variant: str, benchmark: str) -> None:
 def _take_over(target: WritableRun, runs: Sequence[Run], variant: str, benchmark: str) -> int:
     """Append what the target has not; the number of samples."""
     have, taken = target.done(variant, benchmark), 0
-    log = AppendLog(target.samples_path(variant, benchmark))
-    try:
+    with closing(AppendLog(target.samples_path(variant, benchmark))) as log:
         for run in runs:
             for lines in _new_lines(run.samples_path(variant, benchmark), have):
                 log.append_lines(lines)
                 taken += len(lines)
-    finally:
-        log.close()
     return taken
 
 

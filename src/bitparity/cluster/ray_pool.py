@@ -60,8 +60,9 @@ def connected(address: str) -> Iterator[None]:
         yield
         return
     place: str | None = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
-    if place in ("auto", ""):
-        place = _running_here()
+    if place in ("auto", ""):  # the cluster that this host belongs to, if it answers: its file outlives it
+        known = ray_files.read_ray_address()
+        place = known if known and _answers(known) else None
     cluster = None
     if place is None:
         cluster = _local_cluster()
@@ -87,12 +88,6 @@ def _join(address: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, ValueError, RuntimeError) as error:  # another Ray or Python version, for example
         raise RunError(f"the Ray cluster at {address} cannot be used: {' '.join(str(error).split())[:300]}") from None
-
-
-def _running_here() -> str | None:
-    """The address of the cluster that this host belongs to, where it answers: its file stays behind when it ends."""
-    address = ray_files.read_ray_address()
-    return address if address and _answers(address) else None
 
 
 def _answers(address: str) -> bool:

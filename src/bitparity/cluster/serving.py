@@ -14,7 +14,6 @@ from typing import Any
 
 from bitparity.engines.registry import engine_of
 from bitparity.errors import EngineError, UserInputError
-from bitparity.generation.chains import RequestQueue
 from bitparity.generation.engine_starter import EngineStarter
 from bitparity.generation.session import loaded_model
 from bitparity.models.identity import differing
@@ -72,7 +71,7 @@ class DeviceServer:
     def send(self, pieces: Sequence[Sequence[Request]]) -> None:
         """More for the engine that is loaded."""
         if self._work is not None:
-            self._work.put(pieces)
+            self._work.pieces.put([request for piece in pieces for request in piece])
 
     def poll(self, seconds: float) -> list[Message]:
         """The messages since the last call; waits for the first one for at most so long."""
@@ -95,7 +94,7 @@ class DeviceServer:
 
     def _stop(self) -> None:
         if self._work is not None:
-            self._work.close()
+            self._work.pieces.put(None)
             self._work = None
 
     def _serve(
@@ -152,27 +151,20 @@ class _Work:
     """The requests for one loaded engine: one endless run, or, for `batches`, a run for what has come at a time."""
 
     def __init__(self, batches: bool) -> None:
+        self.pieces: queue.SimpleQueue[list[Request] | None] = queue.SimpleQueue()  # None: nothing more will come
         self._batches = batches
-        self._queue = RequestQueue()
-        self._pieces: queue.SimpleQueue[list[Request] | None] = queue.SimpleQueue()
-
-    def put(self, pieces: Sequence[Sequence[Request]]) -> None:
-        requests = [request for piece in pieces for request in piece]
-        if self._batches:
-            self._pieces.put(requests)
-        else:
-            self._queue.put(requests)
-
-    def close(self) -> None:
-        self._pieces.put(None)
-        self._queue.close()
 
     def runs(self) -> Iterator[Iterator[Request | None] | list[Request]]:
-        if not self._batches:
-            yield iter(self._queue)
-            return
-        while (requests := self._pieces.get()) is not None:
-            yield requests
+        yield from iter(self.pieces.get, None) if self._batches else (self._endless(),)
+
+    def _endless(self) -> Iterator[Request | None]:
+        """The requests in turn; None before a wait, so that the engine begins with what it has."""
+        while True:
+            if self.pieces.empty():
+                yield None
+            if (requests := self.pieces.get()) is None:
+                return
+            yield from requests
 
 
 def room(variant: Variant, facts: Facts) -> int:

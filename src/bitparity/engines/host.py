@@ -101,10 +101,7 @@ class EngineProcess:
         """Wait until the model is loaded; begin now where nothing has begun."""
         try:
             self.launch()
-            for message in self._messages(self._watchdog(_LOAD_STALLS)):
-                if message is not None:
-                    self.facts = message[1]  # the first message: "ready"
-                    return
+            self.facts = next(filter(None, self._messages(self._watchdog(_LOAD_STALLS))))[1]  # the first one: "ready"
         except BaseException:
             self.close(at_once=True)
             raise

@@ -105,10 +105,10 @@ class ReplayEngine(Engine):
         item = (request.item, request.sample)
         row = self._rows.get((request.benchmark, *item)) or self._rows.get((None, *item))
         if row is None:
-            message = (
-                f"no recorded sample {request.sample} of item '{request.item}' of {request.benchmark} in {self._place}"
+            asked = f"sample {request.sample} of item '{request.item}' of {request.benchmark}"
+            return Sample(
+                request.benchmark, *item, "", "error", 0, 0, 0.0, error=f"no recorded {asked} in {self._place}"
             )
-            return Sample(request.benchmark, *item, "", "error", 0, 0, 0.0, error=message)
         logprobs = row.get("logprobs")
         return Sample(
             request.benchmark,
@@ -143,9 +143,8 @@ def _content(path: Path) -> bytes:
     try:
         return unpacked(read_regular(path, LARGEST_DATA))
     except (OSError, EOFError, zlib.error) as error:
-        raise ModelError(
-            f"recorded samples {path} cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        why = getattr(error, "strerror", None) or error
+        raise ModelError(f"recorded samples {path} cannot be read: {why}") from None
 
 
 def _parsed(path: Path, content: bytes) -> Iterator[tuple[str, _Row]]:
@@ -158,11 +157,8 @@ def _parsed(path: Path, content: bytes) -> Iterator[tuple[str, _Row]]:
             except ValidationError as error:
                 fault = error.errors()[0]
                 field = f"'{fault['loc'][0]}'" if fault["loc"] else "it"
-                said = (
-                    "is missing"
-                    if len(fault["loc"]) == 1 and fault["type"] == "missing"
-                    else f"is wrong: {fault['msg']}"
-                )
+                missing = len(fault["loc"]) == 1 and fault["type"] == "missing"
+                said = "is missing" if missing else f"is wrong: {fault['msg']}"
                 raise ModelError(f"{where} is no recorded sample: {field} {said}") from None
             except (ValueError, RecursionError) as error:
                 raise ModelError(f"{where} is not valid JSON: {error}") from None

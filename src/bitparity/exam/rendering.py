@@ -10,14 +10,6 @@ from bitparity.models.tokenizer import Ids, ModelTokenizer, Rendered
 from bitparity.records import Message, Prompt, Unrendered
 from bitparity.schema import Protocol, ReasoningSpec
 
-_NO_SYSTEM = (
-    "the protocol has a system message, but this benchmark's prompt is plain text; "
-    "remove 'system' or use the benchmark's chat form"
-)
-_NO_TEMPLATE = (
-    "the prompt is a chat and apply_chat_template is false; set it to true, or use a benchmark form with plain text"
-)
-
 
 class Renderer(ModelTokenizer):
     """The tokenizer of one model, for an exam's prompts."""
@@ -62,10 +54,14 @@ def _with_protocol(prompt: Prompt, protocol: Protocol) -> str | list[Message]:
     """The prompt's text, or its messages with the protocol's system message. Raises ModelError where they clash."""
     if prompt.text is not None:
         if protocol.system:
-            raise ModelError(_NO_SYSTEM)
+            raise ModelError(
+                "the protocol has a system message, but this benchmark's prompt is plain text; "
+                "remove 'system' or use the benchmark's chat form"
+            )
         return prompt.text
     if not protocol.apply_chat_template:
-        raise ModelError(_NO_TEMPLATE)
+        remedy = "set it to true, or use a benchmark form with plain text"
+        raise ModelError(f"the prompt is a chat and apply_chat_template is false; {remedy}")
     return _with_system(prompt.messages or (), protocol.system)
 
 

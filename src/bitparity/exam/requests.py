@@ -53,8 +53,12 @@ class Examinee:
 
     def _tokens(self, exam: Exam, spec: BenchmarkSpec, entry: ExamItem) -> tuple[tuple[Ids, ...], Scored]:
         if self.renderer is None:
-            if self.served:
-                _check_generates(exam, entry, self.variant)
+            if self.served and any(prompt.continuations for prompt in entry.item.prompts):
+                raise ModelError(
+                    f"{exam.benchmark} needs the log-likelihood of given texts, which takes their tokens: give variant "
+                    f"'{self.variant}' the key 'tokenizer' with the served model's folder or hub id, or leave this "
+                    "benchmark out"
+                )
             return (), None
         rendered = [self.renderer.render_once(prompt, spec.protocol) for prompt in entry.item.prompts]
         self._check_same(exam, spec, entry, rendered)
@@ -100,8 +104,8 @@ class Examinee:
         )
 
     def _check_same(self, exam: Exam, spec: BenchmarkSpec, entry: ExamItem, rendered: Sequence[Rendered]) -> None:
-        for index, own in enumerate(rendered if entry.hashes is not None else ()):
-            if entry.hashes is not None and token_hash(own) != entry.hashes[index]:
+        for index, (own, frozen) in enumerate(zip(rendered, entry.hashes or (), strict=False)):
+            if token_hash(own) != frozen:
                 raise ModelError(
                     f"variant '{self.variant}' does not sit the same exam: item '{entry.item.id}' of {exam.benchmark} "
                     f"becomes another prompt ({self._difference(spec, entry, index, own)}). Its tokenizer or chat "
@@ -183,24 +187,18 @@ class UnansweredRequests(Sequence[Request]):
         return [(requests.benchmark, start, stop) for (requests, _), (start, stop) in bounds if start < stop]
 
 
-def _check_generates(exam: Exam, entry: ExamItem, variant: str) -> None:
-    if any(prompt.continuations for prompt in entry.item.prompts):
-        raise ModelError(
-            f"{exam.benchmark} needs the log-likelihood of given texts, which takes their tokens: give variant "
-            f"'{variant}' the key 'tokenizer' with the served model's folder or hub id, or leave this benchmark out"
-        )
-
-
 def check_lengths(exam: Exam, variant: str, context: int | None) -> None:
     """Refuse an exam of which an item and its token budget exceed the context of `context` tokens.
 
     Raises ModelError naming the longest such item; nothing is ever cut.
     """
-    if context is None:
-        return
-    too_long = [e for e in exam.items if e.prompt_tokens is not None and e.prompt_tokens + _budget(e, exam) > context]
+
+    def needed(entry: ExamItem) -> int:
+        return 0 if entry.prompt_tokens is None else entry.prompt_tokens + _budget(entry, exam)
+
+    too_long = [entry for entry in exam.items if context is not None and needed(entry) > context]
     if too_long:
-        worst = max(too_long, key=lambda e: (e.prompt_tokens or 0) + _budget(e, exam))
+        worst = max(too_long, key=needed)
         raise ModelError(
             f"{len(too_long)} of {len(exam.items)} items of {exam.benchmark} do not fit variant '{variant}': "
             f"item '{worst.item.id}' has a prompt of {worst.prompt_tokens} tokens and a budget of "

@@ -128,7 +128,7 @@ _FOLLOW_UP, _IN_TURN, _END = range(3)
 
 @dataclass(slots=True)
 class RequestQueue:
-    """Requests for an engine that runs; more can be put in meanwhile. `put` and `answered` belong to one thread."""
+    """Requests for an engine that runs; more can be put in meanwhile, by one thread."""
 
     unanswered: int = 0
     _queue: queue.PriorityQueue[tuple[int, int, Request | None]] = field(default_factory=queue.PriorityQueue)

@@ -132,18 +132,15 @@ def _number(device: str | None) -> int:
 
 def _unasked(machine: Machine) -> list[VisibleDevice]:
     """The devices where nobody asks for any: CUDA passes over a GPU with MIG mode on and no slice."""
-    usable = [gpu for gpu in machine.gpus if gpu.unusable() is None] or machine.gpus[
-        :1
-    ]  # the first says why there is none
-    return [_whole(gpu) for gpu in usable]
+    usable = [gpu for gpu in machine.gpus if gpu.unusable() is None]
+    return [_whole(gpu) for gpu in usable or machine.gpus[:1]]  # the first one raises the reason
 
 
 def _asked(asked: str, source: str, vllm: bool, machine: Machine) -> list[VisibleDevice]:
     entries = [entry.strip() for entry in asked.split(",")]
     if not asked.strip() or entries[0] in ("-1", "none", "void", "NoDevFiles"):
-        raise NoDeviceError(
-            f"{source} is '{asked}': no GPU is visible", f"unset {VISIBLE_DEVICES}, or name a GPU: {_names(machine)}"
-        )
+        remedy = f"unset {VISIBLE_DEVICES}, or name a GPU: {_names(machine)}"
+        raise NoDeviceError(f"{source} is '{asked}': no GPU is visible", remedy)
     found: list[VisibleDevice] = []
     for entry in entries:
         device = _named(entry, source, vllm, machine)

@@ -65,37 +65,27 @@ class ProvenSandbox(Sandbox):
     _namespace: int | None = None  # a mount namespace that was prepared for root
 
     def self_test(self) -> None:
-        """Raises SandboxError where a program gets out, or none runs."""
-        prove(self, self._view.shown)
+        """Runs the attempts. Raises SandboxError naming what was reached, or where no program runs."""
+        token, folders = f"bitparity-{secrets.token_hex(8)}", self._view.shown
+        with _bait(token) as asked:
+            # an interpreter may lie below a name in the home folder, which can then be seen
+            asked |= {"folders": list(folders), "allowed": sorted({part for f in folders for part in Path(f).parts})}
+            files = {"probe.py": _PROBE.encode(), "asked.json": json.dumps(asked).encode()}
+            ended = self.run(files, [self.python, "-S", "probe.py"], limits=_LIMITS)
+        reached = _reached(self, ended)
+        if _alive(token):
+            reached.append("life after its end (a child process was left behind)")
+        if reached:
+            raise SandboxError(
+                f"the sandbox ({self.level}) does not hold on this machine: a test program reached "
+                f"{', '.join(reached)}. Update bubblewrap and the kernel, or run as an ordinary user"
+            )
 
     def close(self) -> None:
         """Closes the namespace."""
         if self._namespace is not None:
             os.close(self._namespace)
             self._namespace = None
-
-
-def prove(sandbox: Sandbox, folders: tuple[str, ...]) -> None:
-    """Runs the attempts in `sandbox`; raises SandboxError naming what was reached.
-
-    Args:
-        sandbox: what is put to the test.
-        folders: paths that programs can read and must not be able to write to.
-    """
-    token = f"bitparity-{secrets.token_hex(8)}"
-    with _bait(token) as asked:
-        # an interpreter may lie below a name in the home folder, which can then be seen
-        asked |= {"folders": list(folders), "allowed": sorted({part for f in folders for part in Path(f).parts})}
-        files = {"probe.py": _PROBE.encode(), "asked.json": json.dumps(asked).encode()}
-        ended = sandbox.run(files, [sandbox.python, "-S", "probe.py"], limits=_LIMITS)
-    reached = _reached(sandbox, ended)
-    if _alive(token):
-        reached.append("life after its end (a child process was left behind)")
-    if reached:
-        raise SandboxError(
-            f"the sandbox ({sandbox.level}) does not hold on this machine: a test program reached "
-            f"{', '.join(reached)}. Update bubblewrap and the kernel, or run as an ordinary user"
-        )
 
 
 @contextlib.contextmanager
