@@ -61,6 +61,11 @@ class SlowSums(Sums):
             9 ** (9**9)
         if order == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if order == "nap":
+            time.sleep(1.5)
+        if order.startswith("/") and not Path(order).exists():  # dies the first time
+            Path(order).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         if order == "torch?":
             raise RuntimeError(f"torch imported: {'torch' in sys.modules}")
         if order == "pid":
@@ -252,14 +257,30 @@ def test_an_error_stops_a_grader_that_is_at_work() -> None:
     assert kept == [1]
 
 
-@pytest.mark.parametrize("order", ["sleep", "c"])
-def test_a_grader_that_hangs_is_stopped(order: str) -> None:
+@pytest.mark.parametrize(
+    ("order", "timeout_s", "said"),
+    [("sleep", 0.1, "took over 2 s and was stopped"), ("c", 0.5, "took over 0.5 CPU seconds and was stopped")],
+)
+def test_a_grader_that_hangs_is_stopped(order: str, timeout_s: float, said: str) -> None:
     started = time.monotonic()
-    before, hung, after = verdicts(SlowSums(spec()), ["so 4", order, "so 4"], workers=1, timeout_s=0.5)
+    before, hung, after = verdicts(SlowSums(spec()), ["so 4", order, "so 4"], workers=1, timeout_s=timeout_s)
     assert time.monotonic() - started < 60
     assert (hung.score, hung.status) == (None, "infrastructure_error")
-    assert hung.details == {"error": "the grader took over 0.5 s and was stopped"}
+    assert hung.details == {"error": f"the grader {said}"}
     assert before.score == after.score == 1
+
+
+def test_the_limit_of_a_grader_is_cpu_time() -> None:
+    """Waiting, as beside busy processes, costs nothing of it."""
+    (late,) = verdicts(SlowSums(spec()), ["nap"], workers=1, timeout_s=0.5)
+    assert (late.score, late.status) == (0, "no_answer")
+
+
+def test_a_grader_that_fails_gets_one_rerun_alone(tmp_path: Path) -> None:
+    mark = tmp_path / "seen"
+    again, other = verdicts(SlowSums(spec()), [f"once {mark}", "so 4"])
+    assert mark.exists()
+    assert (again.score, other.score) == (0, 1)
 
 
 def test_a_grader_that_dies_costs_one_pair() -> None:

@@ -1,7 +1,8 @@
 """Pool of graders: threads, and processes that are killed at a deadline for graders that may hang.
 
-A fast grader needs one thread. Model-written code is run from many threads; the sandbox stops it. A slow grader may
-hang, even inside C code, so each of its threads has a process of its own.
+A fast grader grades where its answers are put in, or beside an engine in one thread. Model-written code is run from
+many threads; the sandbox stops it. A slow grader may hang, even inside C code, so each of its threads has a process of
+its own, whose limit is in CPU seconds: a busy machine leaves no answer unscored.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from bitparity.benchmarks.contract import Benchmark
 from bitparity.errors import BitparityError
 from bitparity.grading.rules import Job, grade_job, grade_sample, unscored
 from bitparity.records import Grade
+from bitparity.sandbox.gate import Gate
 
-GRADER_TIMEOUT_S = 20.0  # for one answer; Math-Verify needs milliseconds, its worst cases never end
+GRADER_TIMEOUT_S = 20.0  # CPU seconds for one answer; Math-Verify needs milliseconds, its worst cases never end
 LOAD_TIMEOUT_S = 120.0  # a process that has not loaded its grader by then is broken
-GRACE_S = 5.0  # a process ends itself this long after its deadline, should its parent be gone
+GRACE_S = 5.0  # a process ends itself this long after its backstop, should its parent be gone
 JOBS_PER_PROCESS = 32  # waiting jobs that justify another process; loading a grader takes as long as grading so many
 QUEUE_PER_THREAD = 8  # code answers that wait for each thread
 BATCH = 256  # grades stored together, at most
@@ -59,6 +61,7 @@ class GradingPool:
         code, slow = benchmark.runs_code, benchmark.slow_grader and not benchmark.runs_code
         self._keep = keep
         self._processes = GraderProcesses(timeout_s)
+        self._fast = not (code or slow)
         self._grade = run_code if code else self._processes.grade if slow else grade_job
         self._most_threads = threads if code or slow else 1
         self._jobs_per_thread = JOBS_PER_PROCESS if slow else 0
@@ -78,7 +81,13 @@ class GradingPool:
         self.close(drop=kind is not None)
 
     def put(self, job: Job, *, wait: bool = True) -> bool:
-        """Add a job. Without `wait`, False where the queue is full; the job is then not graded here."""
+        """Add a job. Without `wait`, False where the queue is full; the job is then not graded here.
+
+        With `wait` a fast grader grades it now: handing it to a thread costs as much as grading it.
+        """
+        if self._fast and wait:
+            self._add(job, more=True)
+            return True
         try:
             self._queue.put(job, block=wait)
         except queue.Full:
@@ -94,14 +103,18 @@ class GradingPool:
             if self._dropped or self._failure is not None:
                 continue
             try:
-                grade = self._grade(job)
-                with self._lock:
-                    self._graded.append((job, grade))
-                    if len(self._graded) >= self._batch or self._queue.empty():
-                        self._flush()
+                self._add(job, more=False)
             except BaseException as error:
                 self._failure = error
         self._queue.put(None)  # for the next thread
+
+    def _add(self, job: Job, *, more: bool) -> None:
+        """Grade a job; keep what is graded where that is a batch, or no job waits and no `more` are to come."""
+        grade = self._grade(job)
+        with self._lock:
+            self._graded.append((job, grade))
+            if len(self._graded) >= self._batch or (not more and self._queue.empty()):
+                self._flush()
 
     def _flush(self) -> None:
         graded, self._graded = self._graded, []
@@ -138,26 +151,42 @@ class GraderProcesses:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
+        self._gate = Gate()
+        self._closed = False
         self._all: list[_Process] = []
         self._idle: list[_Process] = []
 
     def grade(self, job: Job) -> Grade:
-        """The grade of one sample; unscored where the process took over `timeout_s` seconds or died.
+        """The grade of one sample; unscored where its process was stopped or died, twice, the second time alone.
 
         Raises BitparityError where the grader cannot even be loaded.
         """
+        try:
+            with self._gate.beside_others():
+                return self._ask(job)
+        except ProcessFailedError:
+            pass
+        try:
+            with self._gate.alone():
+                return self._ask(job)
+        except ProcessFailedError as error:
+            return unscored(f"the grader {error}")
+
+    def _ask(self, job: Job) -> Grade:
         process = self._take(job.benchmark)
         try:
-            grade: Grade = process.ask(job[1:], self._timeout_s)
-        except ProcessFailedError as error:
+            grade: Grade = process.ask(job[1:], _backstop_s(self._timeout_s))
+        except ProcessFailedError:
             with self._lock:
                 self._all.remove(process)
-            return unscored(f"the grader {error}")
+            raise
         self._idle.append(process)
         return grade
 
     def _take(self, benchmark: Benchmark) -> _Process:
         with self._lock:
+            if self._closed:
+                raise ProcessFailedError("was stopped")
             process = next((p for p in self._idle if p.benchmark is benchmark), None)
             if process is not None:
                 self._idle.remove(process)
@@ -170,6 +199,7 @@ class GraderProcesses:
     def close(self) -> None:
         """Kill all processes, busy ones too."""
         with self._lock:
+            self._closed = True
             for process in self._all:
                 process.kill()
 
@@ -182,6 +212,7 @@ class _Process:
 
     def __init__(self, benchmark: Benchmark) -> None:
         self.benchmark = benchmark
+        self._cpu_s = 0.0
         self._pipe, theirs = Pipe()
         command = [sys.executable, "-c", _WORKER, str(theirs.fileno()), json.dumps(sys.path)]
         self._process = subprocess.Popen(
@@ -190,7 +221,8 @@ class _Process:
         theirs.close()
 
     def load(self, timeout_s: float) -> None:
-        """Load the grader; its answers may take `timeout_s` seconds each. Raises BitparityError where it cannot."""
+        """Load the grader; its answers may take `timeout_s` CPU seconds each. Raises BitparityError where it cannot."""
+        self._cpu_s = timeout_s
         try:
             self.ask((type(self.benchmark), self.benchmark.spec, timeout_s), LOAD_TIMEOUT_S)
         except ProcessFailedError as error:
@@ -204,7 +236,10 @@ class _Process:
                 return self._pipe.recv()
             reason = f"took over {timeout_s:g} s and was stopped"
         except (EOFError, OSError):
-            reason = f"ended with code {self._process.wait()}"
+            code = self._process.wait()
+            reason = f"ended with code {code}"
+            if code == -signal.SIGPROF:
+                reason = f"took over {self._cpu_s:g} CPU seconds and was stopped"
         self.kill()
         raise ProcessFailedError(reason)
 
@@ -214,9 +249,16 @@ class _Process:
         self._process.wait()
 
 
+def _backstop_s(cpu_s: float) -> float:
+    """Seconds by the clock after which a grader that computes too little to reach its limit is stopped."""
+    return 10 * cpu_s + 1
+
+
 def serve() -> None:
     """Main function of a grading process: grade what comes until the parent goes."""
+    # the default action of both signals ends the process even inside C code
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     pipe: Connection[Any, Any] = Connection(int(sys.argv[1]))
     with contextlib.suppress(EOFError, OSError):
         kind, spec, timeout_s = pipe.recv()
@@ -225,9 +267,10 @@ def serve() -> None:
         pipe.send(None)
         while True:
             arguments = pipe.recv()
-            # the default action of SIGALRM ends the process even inside C code
-            signal.setitimer(signal.ITIMER_REAL, timeout_s + GRACE_S)
+            signal.setitimer(signal.ITIMER_PROF, timeout_s)
+            signal.setitimer(signal.ITIMER_REAL, _backstop_s(timeout_s) + GRACE_S)
             grade = grade_sample(benchmark, *arguments)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
             pipe.send(grade)
     os._exit(0)
