@@ -27,6 +27,9 @@ def renderer(folder: Path) -> Renderer:
     return Renderer(folder)
 
 
+SIDES = ("baseline", "candidate")
+
+
 def test_a_chat_ends_in_the_generation_prompt(renderer: Renderer) -> None:
     rendered = renderer.render(Prompt(messages=(USER,)), protocol())
     assert rendered.text == "<s>user: Hi<|end|>\nassistant: "
@@ -143,7 +146,7 @@ def test_prompts_equal_lm_evals(renderer: Renderer, text: str) -> None:
 
 def test_differences_are_shown(renderer: Renderer, tmp_path: Path) -> None:
     one = renderer.render(Prompt(messages=(USER,)), protocol())
-    assert difference(one, one) is None
+    assert difference(one, one, SIDES) is None
     other = renderer.render(Prompt(messages=({"role": "user", "content": "Ho"},)), protocol())
     assert difference(one, other, ("bf16", "fp8")) == (
         "the text differs at character 10: bf16 has '<s>user: Hi<|end|>\\nassistant: ', "
@@ -152,7 +155,7 @@ def test_differences_are_shown(renderer: Renderer, tmp_path: Path) -> None:
     changed = Renderer(tiny_model.build_tokenizer(tmp_path, template=TEMPLATE))
     changed.tokenizer.add_tokens(["Hi"])
     same_text = changed.render(Prompt(messages=(USER,)), protocol())
-    told = difference(one, same_text, decode=(renderer.decode, changed.decode))
+    told = difference(one, same_text, SIDES, decode=(renderer.decode, changed.decode))
     assert told is not None
     assert told.startswith("the text is the same, token 7 differs: baseline has ")
     assert "'H', candidate has 261 'Hi'" in told
@@ -160,8 +163,8 @@ def test_differences_are_shown(renderer: Renderer, tmp_path: Path) -> None:
 
 def test_differences_in_continuations_are_shown(renderer: Renderer) -> None:
     a, b = renderer.encode("x", ["A", "B"]), renderer.encode("x", ["A", "BC"])
-    assert difference(a, a) is None
-    told = difference(a, b)
+    assert difference(a, a, SIDES) is None
+    told = difference(a, b, SIDES)
     assert told is not None
     assert told.startswith("the text is the same, continuation 1 token 1 differs: baseline has no more tokens")
 

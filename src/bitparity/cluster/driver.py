@@ -297,8 +297,7 @@ class Driver:
         self._ready.discard(name)
         self._alone_since, self._last_loss = self._now, event.reason
         self._events.emit(DeviceChanged(name, None))
-        gone = f"{name} is gone, what it had not finished goes to others: {event.reason}"
-        self._events.emit(Noted(gone))
+        self._events.emit(Noted(f"{name} is gone, what it had not finished goes to others: {event.reason}"))
         pieces = held.empty()
         if variant is None or not pieces:
             return

@@ -58,12 +58,8 @@ def build_exam(spec: BenchmarkSpec, renderer: Renderer | None) -> Exam:
 
 def _ignored_arguments(spec: BenchmarkSpec, renderer: Renderer) -> set[str]:
     """Notes on the chat template's arguments that it never looks at."""
-    if not spec.protocol.apply_chat_template:
-        return set()
-    return {
-        f"the chat template never looks at '{name}' of chat_template_args: setting it changes nothing"
-        for name in renderer.unused_template_args(spec.protocol)
-    }
+    names = renderer.unused_template_args(spec.protocol) if spec.protocol.apply_chat_template else []
+    return {f"the chat template never looks at '{n}' of chat_template_args: setting it changes nothing" for n in names}
 
 
 def _check_ids(items: Sequence[Item], name: str) -> None:

@@ -80,10 +80,7 @@ Decode = Callable[[Sequence[int]], str]
 
 
 def difference(
-    a: Rendered,
-    b: Rendered,
-    names: tuple[str, str] = ("baseline", "candidate"),
-    decode: tuple[Decode, Decode] | None = None,
+    a: Rendered, b: Rendered, names: tuple[str, str], decode: tuple[Decode, Decode] | None = None
 ) -> str | None:
     """The first place where two renderings of one prompt differ, in one line; None where they are equal.
 

@@ -135,8 +135,12 @@ class Pump:
     def until(self, ended: int) -> None:
         """Carries and watches until the descriptor `ended` becomes readable."""
         self._poll.register(ended, select.POLLIN)
-        while not self._turn(self._watch.look(), ended):
-            pass
+        while ended not in (ready := dict(self._poll.poll(self._watch.look() * 1000 + 0.5))):
+            for fd in ready:
+                if fd in self._readers:
+                    self._read(fd)
+                elif fd == self._stdin:
+                    self._feed()
         self._poll.unregister(ended)
 
     def rest(self) -> None:
@@ -159,15 +163,6 @@ class Pump:
             self._readers[self._owned[1]] = self.stderr.add
             self._poll.register(self._stdin, select.POLLOUT)
             self.stderr.add(after)
-
-    def _turn(self, seconds: float, ended: int) -> bool:
-        events = dict(self._poll.poll(seconds * 1000 + 0.5))
-        for fd in events:
-            if fd in self._readers:
-                self._read(fd)
-            elif fd == self._stdin:
-                self._feed()
-        return ended in events
 
     def _read(self, fd: int) -> bool:
         """Reads once; whether there may be more."""
