@@ -49,6 +49,7 @@ ServerUrl = Annotated[str, AfterValidator(_plain_url)]
 Positive = Annotated[int, Field(ge=1, le=10_000_000)]
 Repeats = Annotated[int, Field(ge=1, le=10_000)]
 Form = Literal["chat", "lm-eval"]  # of prompts
+Reference = Literal["first", "both"]  # runs of the baseline
 
 
 class Strict(BaseModel):
@@ -194,12 +195,17 @@ class BenchmarkSpec(Strict):
 
 
 class Study(Strict):
-    """A resolved study: every default filled in."""
+    """A resolved study: every default filled in.
+
+    `reference` is what candidates are compared with where there is a control: the baseline's first run, or the mean of
+    both. Runs of before it was a choice have the first.
+    """
 
     name: str
     profile: str
     variants: dict[str, Variant]
     benchmarks: list[BenchmarkSpec]
+    reference: Reference = "first"
 
     @property
     def baseline(self) -> str:
@@ -219,9 +225,10 @@ class Study(Strict):
     def fingerprint(self) -> str:
         """SHA-256 over the canonical JSON of the resolved study, 16 hex digits.
 
-        The control is left out: it can be added to a run that has begun without it.
+        The control is left out: it can be added to a run that has begun without it. So is the reference, which
+        matters with a control only and changes no answer.
         """
-        document = self.model_dump(mode="json")
+        document = self.model_dump(mode="json", exclude={"reference"})
         document["variants"] = {
             name: {k: v for k, v in variant.items() if k != "control"}
             for name, variant in document["variants"].items()

@@ -99,10 +99,10 @@ def study(tmp_path: Path) -> Path:
     return path
 
 
-def with_control(path: Path) -> Path:
+def with_control(path: Path, **keys: object) -> Path:
     import yaml
 
-    document = yaml.safe_load(path.read_text())
+    document = yaml.safe_load(path.read_text()) | keys
     document["variants"]["again"] = {"model": "again.jsonl", "control": True}
     return write_yaml(path.with_name("controlled.yaml"), document)
 
@@ -129,10 +129,56 @@ def test_without_a_control_the_report_says_what_is_not_known(cli: Cli, study: Pa
 
 def test_the_control_is_a_family_of_its_own(cli: Cli, study: Path, tmp_path: Path) -> None:
     cli("run", study, "--out", tmp_path / "plain")
-    cli("run", with_control(study), "--out", tmp_path / "run")
+    cli("run", with_control(study, reference="first"), "--out", tmp_path / "run")
     plain, controlled = (results(tmp_path / name)["benchmarks"]["math500"]["comparisons"] for name in ("plain", "run"))
     assert plain["fp8"] == controlled["fp8"]
     assert controlled["again"]["p_adjusted"] == controlled["again"]["p_value"]
+
+
+def test_the_mean_of_both_runs_is_the_reference(cli: Cli, study: Path, tmp_path: Path) -> None:
+    """bf16 misses 1 of 12 and then 3 others, so the reference is 10 of 12, as good as fp8; alone it is 11."""
+    cli("run", with_control(study), "--out", tmp_path / "run")
+    found = results(tmp_path / "run")["benchmarks"]["math500"]["comparisons"]
+    assert found["fp8"]["reference"] == ["bf16", "again"]
+    assert found["fp8"]["difference"] == pytest.approx(0)
+    assert found["fp8"]["recovery"] == pytest.approx(1)
+    assert (found["fp8"]["lost"], found["fp8"]["gained"]) == (1, 0)
+    assert found["again"]["difference"] == pytest.approx(-2 / 12)
+    assert "reference" not in found["again"]
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "Differences and recovery are from the mean of both runs of the baseline" in report
+    cli("run", with_control(study, reference="first"), "--out", tmp_path / "first")
+    alone = results(tmp_path / "first")["benchmarks"]["math500"]["comparisons"]
+    assert alone["fp8"]["difference"] == pytest.approx(-1 / 12)
+    assert "reference" not in alone["fp8"]
+    assert alone["again"] == found["again"]
+
+
+def test_an_incomplete_second_run_is_no_reference_and_it_is_said(cli: Cli, study: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    cli("run", with_control(study), "--out", run)
+    for kind in ("samples", "grades"):
+        file = run / kind / "again" / "math500.jsonl"
+        file.write_text("".join(line + "\n" for line in file.read_text().splitlines()[:-1]))
+    cli("report", run)
+    found = results(run)["benchmarks"]["math500"]["comparisons"]["fp8"]
+    assert (found["reference"], found["difference"]) == (["bf16"], pytest.approx(-1 / 12))
+    assert "From its first run alone, since the second is incomplete or invalid" in (run / "report.md").read_text()
+
+
+def test_a_run_that_began_with_the_first_run_as_reference_keeps_it(cli: Cli, study: Path, tmp_path: Path) -> None:
+    import yaml
+
+    run = tmp_path / "run"
+    cli("run", study, "--out", run)
+    stored = yaml.safe_load((run / "study.yaml").read_text())
+    assert stored["study"].pop("reference") == "both"
+    (run / "study.yaml").write_text(yaml.safe_dump(stored))  # as a version wrote it that knew no reference
+    cli("run", with_control(study), "--out", run)
+    found = results(run)["benchmarks"]["math500"]["comparisons"]
+    assert "again" in found
+    assert found["fp8"]["difference"] == pytest.approx(-1 / 12)
+    assert "reference" not in found["fp8"]
 
 
 def test_a_control_decides_no_exit_code(cli: Cli, tmp_path: Path) -> None:

@@ -184,7 +184,19 @@ def noise(results: Results | compare.Outcome, lang: Lang = "en") -> str:
             shown = {"difference": points(c.difference), "interval": interval(c.ci95, lang=lang)}
             said.append(text("noise.bench", lang, bench=bench, flips=c.lost + c.gained, items=c.items, **shown))
     whole = text("separator", lang).join(said) or text("nothing_compared", lang)
-    return text("noise", lang, control=results.control, said=whole)
+    return text("noise", lang, control=results.control, said=whole) + _reference(results, lang)
+
+
+def _reference(results: Results | compare.Outcome, lang: Lang) -> str:
+    """The runs of the baseline that the differences are from, in sentences; empty where that is no choice."""
+    benches: dict[int, list[str]] = {}
+    for bench, entry in results.benchmarks.items():
+        counts = {len(c.reference) for c in entry.comparisons.values() if c.reference}
+        if counts:
+            benches.setdefault(min(counts), []).append(bench)
+    listed = {runs: text("comma", lang).join(names) for runs, names in benches.items()}
+    said = [text(f"reference.{runs}", lang, benches=listed[runs]) for runs in sorted(listed, reverse=True)]
+    return "".join(said)
 
 
 def engine(facts: Mapping[str, Any] | None, lang: Lang = "en") -> str:

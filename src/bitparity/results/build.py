@@ -58,17 +58,17 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
             continue
         k = samples_asked(exam, spec)
         sheets = {name: read_sheet(run, exam, name, k) for name in study.variants}
-        for name in _compared(study):
-            if (pair := _pair(exam, sheets, study, name)) is not None:
-                pairs[spec.name, name] = pair
         facts = validity.Facts(study, spec, exam, sheets, environment)
-        benchmarks[spec.name] = _benchmark(run, facts, with_texts=with_texts)
+        entry = benchmarks[spec.name] = _benchmark(run, facts, with_texts=with_texts)
+        second = _second_run(study, entry, sheets)
         for name in _compared(study):
-            forbidden = _forbidden(benchmarks[spec.name].guards, name, study.baseline)
-            if (
-                scores := counted_for_candidate(sheets[study.baseline], sheets[name], facts.answers.items, forbidden)
-            ) is not None:
-                favourable[spec.name, name] = pair_scores(*scores, groups_of(exam))
+            pair = _pair(exam, sheets, study, name, None if name == study.control else second)
+            if pair is not None:
+                pairs[spec.name, name] = pair
+            forbidden = _forbidden(entry.guards, name, study.baseline)
+            bound = counted_for_candidate(sheets[study.baseline], sheets[name], facts.answers.items, forbidden)
+            if bound is not None:
+                favourable[spec.name, name] = pair_scores(*bound, groups_of(exam))
     overall = _judge(study, benchmarks, pairs, favourable)
     return Results(
         schema=SCHEMA,
@@ -96,8 +96,10 @@ def _judge(
     judged = judge(pairs, margins, forbidden, study.control, favourable)
     for (bench, name), each in judged.items():
         flips = (each.comparison.lost + each.comparison.gained) / each.comparison.items
-        entry = Comparison.pick(each.values(), flips=flips, control=name == study.control)
-        benchmarks[bench].comparisons[name] = entry
+        more: dict[str, object] = {"flips": flips, "control": name == study.control}
+        if study.reference == "both" and study.control not in (None, name):
+            more["reference"] = [study.baseline, study.control][: 1 if pairs[bench, name].second is None else 2]
+        benchmarks[bench].comparisons[name] = Comparison.pick(each.values(), **more)
     pools = pool_judged(pairs, margins, judged, study.control)
     return {
         name: Overall.pick(
@@ -131,13 +133,26 @@ def _variant(study: Study, environment: RunRecord, name: str) -> VariantEntry:
     )
 
 
-def _pair(exam: Exam, sheets: Mapping[str, Sheet], study: Study, candidate: str) -> PairedScores | None:
-    """The items of which every sample of baseline and candidate has a score; None where there is none."""
+def _second_run(study: Study, entry: Benchmark, sheets: Mapping[str, Sheet]) -> Sheet | None:
+    """The baseline's second run where the mean of both is the reference and no guard calls it invalid."""
+    if study.control is None or study.reference == "first" or _forbidden(entry.guards, study.control, study.baseline):
+        return None
+    return sheets[study.control]
+
+
+def _pair(
+    exam: Exam, sheets: Mapping[str, Sheet], study: Study, candidate: str, second: Sheet | None
+) -> PairedScores | None:
+    """The items of which every sample of baseline and candidate has a score; None where there is none.
+
+    The baseline's second run is left out where it lacks one of them: which questions are asked must not depend on it.
+    """
     ours, theirs = sheets[study.baseline], sheets[candidate]
     whole = ours.whole() & theirs.whole()
     if not whole.any():
         return None
-    return pair_scores(ours.scores[whole], theirs.scores[whole], _picked(groups_of(exam), whole))
+    again = second.scores[whole] if second is not None and second.whole()[whole].all() else None
+    return pair_scores(ours.scores[whole], theirs.scores[whole], _picked(groups_of(exam), whole), again)
 
 
 def _benchmark(run: Run, facts: validity.Facts, *, with_texts: bool) -> Benchmark:

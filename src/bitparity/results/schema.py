@@ -109,6 +109,8 @@ class Comparison(Part):
     `flips` is the share of items lost or gained. `p_adjusted` is None where the verdict is invalid. `invalid_by`, there
     only then, names the guards that say so. Where a loss stands in spite of such guards, `doubted_by` names them,
     `bound_ci95` is the interval with every answer they doubt counted for the candidate, and `p_adjusted` is its.
+    `reference` names the runs of the baseline whose mean the candidate is compared with, where the study has two and
+    takes both; `lost`, `gained` and `flips` are against the first alone.
     """
 
     items: int
@@ -132,6 +134,7 @@ class Comparison(Part):
     invalid_by: tuple[str, ...] = ()
     doubted_by: tuple[str, ...] = ()
     bound_ci95: Interval | None = None
+    reference: tuple[str, ...] = ()
 
 
 class Subset(Part):

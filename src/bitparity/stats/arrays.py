@@ -17,7 +17,8 @@ class PairedScores:
 
     `baseline` and `candidate` have shape (items, samples) and lie in [0, 1]. `sums` and `sizes` have one
     entry a cluster: the sum of the items' differences (candidate minus baseline) and the number of items.
-    Without groups, or where every group holds one item, each item is its own cluster.
+    Without groups, or where every group holds one item, each item is its own cluster. `second` are the scores of the
+    baseline's second run, where the mean of both runs is what the candidate is compared with.
     """
 
     baseline: Floats
@@ -25,6 +26,7 @@ class PairedScores:
     cluster: NDArray[np.intp]
     sums: Floats
     sizes: Floats
+    second: Floats | None = None
 
     @property
     def items(self) -> int:
@@ -44,7 +46,13 @@ class PairedScores:
     @property
     def binary(self) -> bool:
         """True if every sample is either wrong (0) or right (1)."""
-        return is_binary(self.baseline) and is_binary(self.candidate)
+        return all(is_binary(run) for run in (self.baseline, self.candidate, self.second) if run is not None)
+
+    @property
+    def reference(self) -> Floats:
+        """Each item's mean score in the baseline, over its runs."""
+        means = [run.mean(axis=1) for run in (self.baseline, self.second) if run is not None]
+        return np.asarray(sum(means) / len(means))
 
     @property
     def difference(self) -> float:
@@ -54,17 +62,21 @@ class PairedScores:
     @property
     def degrees(self) -> float:
         """Degrees of freedom for the variance of the difference: clusters less one, fewer where sizes are unequal."""
-        d = self.candidate.mean(axis=1) - self.baseline.mean(axis=1)
+        d = self.candidate.mean(axis=1) - self.reference
         return effective_degrees(d - d.mean(), self.cluster)
 
     @property
     def unit(self) -> float | None:
-        """The step that all cluster sums are multiples of, 1 / samples; None for fractional scores."""
-        return 1 / self.samples if self.binary else None
+        """The step that all cluster sums are multiples of; None for fractional scores."""
+        runs = 1 if self.second is None else 2
+        return 1 / self.samples / runs if self.binary else None
 
     @property
     def flips(self) -> tuple[int, int]:
-        """Items (lost, gained): right in one variant and not in the other, right being a mean above 1/2."""
+        """Items (lost, gained): right in one variant and not in the other, right being a mean above 1/2.
+
+        Against the baseline's first run: half right in two runs is neither.
+        """
         before, after = self.baseline.mean(axis=1) > 0.5, self.candidate.mean(axis=1) > 0.5
         return int(np.sum(before & ~after)), int(np.sum(~before & after))
 
@@ -117,16 +129,21 @@ def effective_degrees(residuals: Floats, cluster: NDArray[np.intp]) -> float:
     return max(float(variances.sum()) ** 2 / float(variances @ variances) - 1, 1.0)
 
 
-def pair_scores(baseline: ArrayLike, candidate: ArrayLike, groups: Sequence[str] | None = None) -> PairedScores:
-    """Check two paired score arrays and reduce them.
+def pair_scores(
+    baseline: ArrayLike, candidate: ArrayLike, groups: Sequence[str] | None = None, second: ArrayLike | None = None
+) -> PairedScores:
+    """Check two paired score arrays, and those of the baseline's `second` run where there is one, and reduce them.
 
     The shapes are equal, (items,) or (items, samples). Raises ValueError where they are not, or a score is
     not a number in [0, 1].
     """
     before, after = score_matrix(baseline, "baseline"), score_matrix(candidate, "candidate")
-    if before.shape != after.shape:
-        raise ValueError(f"baseline has shape {before.shape} and candidate {after.shape}; pair them first")
+    again = None if second is None else score_matrix(second, "the baseline's second run")
+    if before.shape != after.shape or (again is not None and before.shape != again.shape):
+        shapes = f"baseline has shape {before.shape} and candidate {after.shape}"
+        raise ValueError(f"{shapes}; pair them first" if again is None else f"{shapes}, second run {again.shape}")
     cluster = cluster_codes(groups, before.shape[0])
-    d = (after.sum(axis=1) - before.sum(axis=1)) / after.shape[1]
+    total = before.sum(axis=1) if again is None else (before.sum(axis=1) + again.sum(axis=1)) / 2
+    d = (after.sum(axis=1) - total) / after.shape[1]
     sums, sizes = (np.asarray(np.bincount(cluster, weights=w), dtype=np.float64) for w in (d, np.ones_like(d)))
-    return PairedScores(before, after, cluster, sums, sizes)
+    return PairedScores(before, after, cluster, sums, sizes, again)

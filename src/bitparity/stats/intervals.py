@@ -70,7 +70,9 @@ def rerun_interval(pairs: PairedScores, alpha: float = 0.05) -> tuple[float, flo
     """
     if pairs.samples < 2:
         return None
-    variances = np.concatenate([v.var(axis=1, ddof=1) for v in (pairs.baseline, pairs.candidate)]) / pairs.samples
+    runs = [run for run in (pairs.baseline, pairs.second) if run is not None]
+    shares = [*((run, 1 / len(runs) ** 2) for run in runs), (pairs.candidate, 1.0)]
+    variances = np.concatenate([run.var(axis=1, ddof=1) * share for run, share in shares]) / pairs.samples
     total = float(variances.sum())
     if total == 0:
         return None

@@ -123,7 +123,7 @@ def compare_pairs(
 
 def is_simple(pairs: PairedScores) -> bool:
     """True if the pairs are one binary sample of independent items, for which McNemar and Tango hold."""
-    return pairs.samples == 1 and pairs.binary and not pairs.clustered
+    return pairs.samples == 1 and pairs.binary and not pairs.clustered and pairs.second is None
 
 
 def difference_intervals(

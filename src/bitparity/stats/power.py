@@ -19,7 +19,7 @@ from bitparity.stats.score_interval import tango_moments
 from bitparity.stats.verdicts import untraced_loss
 
 _EXACT_FLIPS = 60.0
-FEW_CHANGES = 10.0  # fewer independent changes than this follow no normal formula: no loss is promised from them
+FEW_CHANGES = 12.0  # fewer independent changes of groups follow no normal formula: no loss is promised from them
 
 
 def mcnemar_power(items: int, flip_rate: float, loss: float, alpha: float = 0.05) -> float:
@@ -189,14 +189,17 @@ class Design:
         """
         changed, noise = self._variance(loss)
         se, count = self.standard_error(loss), self.items / self.effect
-        if se == 0 or self.units <= 1 or self.items * changed < FEW_CHANGES * self.effect:
+        once = bool(self.sizes) and self.samples == 1
+        few = once and self.items * changed < FEW_CHANGES * self.effect
+        if se == 0 or self.units <= 1 or few:
             return 0.0
         sigma = se * math.sqrt(count)
         quantile = float(stdtrit(self.units - 1, 1 - alpha / 2))
         third = -loss + 3 * loss * (changed + noise) - 2 * loss**3
         fourth = changed + 3 * noise**2 + 6 * changed * noise
         spread = 1 + quantile * third / sigma**3 / math.sqrt(count) + quantile**2 * (fourth / sigma**4 - 1) / 4 / count
-        return float(ndtr((loss - quantile * se) / (se * math.sqrt(max(spread, 0.25)))))
+        # few groups that change hide their skewness
+        return float(ndtr((loss - quantile * se) / (se * math.sqrt(max(spread, 1.0 if once else 0.25)))))
 
     def margin_power(self, margin: float, alpha: float = 0.05) -> float:
         """Probability that equally good variants are shown to lie within `margin`.

@@ -19,7 +19,7 @@ def recovery(pairs: PairedScores, ci: Interval, alpha: float = 0.05) -> tuple[fl
     narrower than it, since the plain one has no width where nothing flipped. The ratio is None where the baseline
     scores 0; the interval also where the baseline's mean is not clearly above 0, so that no bound can be given.
     """
-    before, after = float(pairs.baseline.mean()), float(pairs.candidate.mean())
+    before, after = float(pairs.reference.mean()), float(pairs.candidate.mean())
     if before == 0:
         return None, None
     if len(pairs.sums) < 2:
@@ -47,7 +47,7 @@ def fieller_interval(top: float, bottom: float, covariance: Floats, quantile: fl
 def _mean_covariance(pairs: PairedScores) -> Floats:
     """Cluster-robust covariance of the two mean scores (candidate, baseline)."""
     clusters = len(pairs.sums)
-    means = np.stack([pairs.candidate.mean(axis=1), pairs.baseline.mean(axis=1)])
+    means = np.stack([pairs.candidate.mean(axis=1), pairs.reference])
     centred = means - means.mean(axis=1, keepdims=True)
     residuals: Floats = np.stack([np.bincount(pairs.cluster, weights=row) for row in centred])
     scale = clusters / (clusters - 1) / pairs.items**2

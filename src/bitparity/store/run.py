@@ -204,7 +204,8 @@ class WritableRun(Run):
             raise RunError(
                 f"{self.path} has the control '{stored.control}' already, not '{study.control}'; keep its name"
             )
-        self._store_study(study)
+        # what the candidates are compared with stays as it was when the run began
+        self._store_study(study.model_copy(update={"reference": stored.reference}))
 
     def _store_study(self, study: Study) -> None:
         document = {"fingerprint": study.fingerprint(), "study": study.model_dump(mode="json")}

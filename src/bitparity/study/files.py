@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from bitparity.errors import StudyError
 from bitparity.plugins import nearest
-from bitparity.schema import NAME_PATTERN, EngineOverrides, Form, Positive, ReasoningSpec, Repeats, Strict
+from bitparity.schema import NAME_PATTERN, EngineOverrides, Form, Positive, ReasoningSpec, Reference, Repeats, Strict
 from bitparity.store.jsonl import file_stem
 
 
@@ -83,6 +83,7 @@ class StudyFile(Strict):
     profile: str = "default"
     protocol: ProtocolOverrides = ProtocolOverrides()
     benchmarks: list[BenchmarkFile]
+    reference: Reference = "both"
 
     @field_validator("benchmarks", mode="before")
     @classmethod

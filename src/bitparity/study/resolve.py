@@ -132,7 +132,9 @@ def resolve(file: StudyFile, folder: Path, limit: int | None = None, *, control:
         variants[control_name] = _control(
             control_name, file.variants.get(control_name), variants[baseline_name(variants)], folder
         )
-    study = Study(name=file.study, profile=file.profile, variants=variants, benchmarks=benchmarks)
+    study = Study(
+        name=file.study, profile=file.profile, variants=variants, benchmarks=benchmarks, reference=file.reference
+    )
     remember_keys(study.model_dump())
     return study
 
