@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_results import results as typed
 from made_results import typed as typed_as
-from support import Cli, replay_study, write_jsonl
+from support import Cli, replay_study, stamp_grades, write_jsonl
 
 from bitparity.report import html, markdown, words
 from bitparity.report.gated import is_gated
@@ -305,6 +305,7 @@ def test_the_browser_holds_texts_answers_and_the_failed_test(toy: tuple[Run, Res
     wrong = next(row for row in rows if row.get("item") == "test/sums/2.json")
     wrong["details"] = {"verdict": "wrong_answer", "tests": 12, "failed_test": 3}
     grades.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stamp_grades(run.path)
     html.write(run, toy[1])
     seen = Seen(page(run))
     browser, texts = index(seen), unpacked(seen.blocks["book-0"])

@@ -103,10 +103,56 @@ def test_a_failed_sample_is_not_done_and_a_later_success_counts(tmp_path: Path) 
     log = AppendLog(run.samples_path("v", "b"))
     log.append([sample_to_row(failed)])
     assert run.done("v", "b") == set()
-    log.append([sample_to_row(good), sample_to_row(Sample("b", "i", 0, "again", "stop", 1, 1, 0.1))])
+    log.append([sample_to_row(good), sample_to_row(replace(good, seconds=0.2))])
     log.close()
     assert run.done("v", "b") == {("i", 0)}
     assert run.samples("v", "b")[("i", 0)] == good
+
+
+def test_two_answers_to_one_question_are_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    good = Sample("b", "i", 0, "yes", "stop", 1, 1, 0.1)
+    log = AppendLog(run.samples_path("v", "b"))
+    log.append(map(sample_to_row, [good, replace(good, sample=1), replace(good, text="no")]))
+    log.close()
+    with pytest.raises(StoreError, match=r"b\.jsonl, line 3: another answer to i#0"):
+        run.samples("v", "b")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(samples(), min_size=1, max_size=4), st.data())
+def test_a_flipped_bit_is_an_error_or_changes_no_answer(
+    tmp_path_factory: pytest.TempPathFactory, written: list[Sample], data: st.DataObject
+) -> None:
+    run = Run(tmp_path_factory.mktemp("flip"))
+    written = [replace(s, sample=number) for number, s in enumerate(written)]
+    path = run.samples_path("v", "b")
+    log = AppendLog(path)
+    log.append(sample_to_row(s) for s in written)
+    log.close()
+    good, whole = run.samples("v", "b"), bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(whole) - 1))
+    whole[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(whole)
+    try:
+        assert run.samples("v", "b").items() <= good.items()
+        assert run.done("v", "b") <= good.keys()
+    except StoreError as error:
+        assert f"b.jsonl, line {whole[:place].count(10) + 1}: " in str(error)  # noqa: PT017
+
+
+def test_lines_of_earlier_versions_have_no_checksum_and_are_read(tmp_path: Path) -> None:
+    run, old = Run(tmp_path), Sample("b", "i", 0, "yes", "stop", 1, 1, 0.1)
+    path = run.samples_path("v", "b")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(sample_to_row(old)) + "\n")
+    log = AppendLog(path)
+    log.append([sample_to_row(replace(old, sample=1))])
+    log.close()
+    assert list(run.samples("v", "b")) == [("i", 0), ("i", 1)]
+    path.write_bytes(path.read_bytes().replace(b"yes", b"yea"))
+    with pytest.raises(StoreError, match=r"b\.jsonl, line 2: its checksum does not fit; .* Delete that line"):
+        run.done("v", "b")
 
 
 @settings(max_examples=100, deadline=None)

@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from bitparity.report.gated import Withhold
 
 
+def _brought_up_to_date(run: Path) -> Path:
+    """The run, graded again where another version of the graders has graded any of it."""
+    from bitparity.grading.passes import regrade_if_needed
+    from bitparity.report.live import show_tasks
+
+    with show_tasks() as events:
+        regrade_if_needed(run, events)
+    return run
+
+
 def grade(run: RunDirectory, unsafe_exec: UnsafeExec = False) -> None:
     """Grade all samples of a run again, and say which verdicts changed."""
     from bitparity.grading.passes import grade_run
@@ -43,16 +53,16 @@ def report(
     if include_gated and without_answers:
         raise UserInputError("--include-gated puts texts in and --without-answers leaves them out; give one of them")
     withhold: Withhold = "everything" if without_answers else "nothing" if include_gated else "gated"
-    if fill is None:
-        report_run(run, lang or "en", withhold)
-        return
-    from bitparity.report import filling
+    if fill is not None:
+        from bitparity.report import filling
 
-    filling.read(fill)  # a document that cannot be read is known before anything is made
-    filled = filling.write(fill, report_run(run, lang or "en", withhold), lang)
-    print(f"filled: {fill}, {filled.cells} cells")
-    for message in filled.messages:
-        print(clean(f"  {message}"))
+        filling.read(fill)  # a document that cannot be read is known before anything is made
+    made = report_run(_brought_up_to_date(run), lang or "en", withhold)
+    if fill is not None:
+        filled = filling.write(fill, made, lang)
+        print(f"filled: {fill}, {filled.cells} cells")
+        for message in filled.messages:
+            print(clean(f"  {message}"))
 
 
 def export(
@@ -66,7 +76,7 @@ def export(
     from bitparity.report.exports import export
     from bitparity.store.run import Run
 
-    made = export(Run(run), form, out)
+    made = export(Run(_brought_up_to_date(run)), form, out)
     if isinstance(made, str):
         sys.stdout.write(made)
     else:
@@ -108,7 +118,7 @@ def check(
     """The verdicts of a run as a CI gate, one line each. Exit code 1: worse; 3: incomplete, invalid, cannot tell."""
     from bitparity.report.gate import check_run, exit_code, write_junit
 
-    lines = check_run(run, require)
+    lines = check_run(_brought_up_to_date(run), require)
     for line in lines:
         print(clean(str(line)))
     if junit is not None:

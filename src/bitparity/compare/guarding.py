@@ -11,9 +11,9 @@ import numpy as np
 from bitparity.benchmarks.registry import benchmark_class, known_benchmark
 from bitparity.compare.pairing import Pairing, Side
 from bitparity.compare.records import ItemResult, Results, RunVariant, Source
-from bitparity.exam.frozen import Exam, samples_asked
+from bitparity.exam.frozen import Exam
 from bitparity.results.guards.facts import Answers, Facts
-from bitparity.results.sheet import Sheet, read_sheet
+from bitparity.results.sheet import Sheet
 from bitparity.store.environment import RunRecord
 
 
@@ -115,4 +115,9 @@ def _run_sheet(run: RunVariant, benchmark: str, exam: Exam) -> Sheet:
     own = run.exams[benchmark]
     if [entry.item.id for entry in own.items] == [entry.item.id for entry in exam.items]:
         return run.sheets[benchmark]
-    return read_sheet(run.run, replace(exam, benchmark=benchmark), run.name, samples_asked(own, run.spec(benchmark)))
+    row = {entry.item.id: number for number, entry in enumerate(own.items)}
+    kept = [row[entry.item.id] for entry in exam.items]
+    ids, sheet = {entry.item.id for entry in exam.items}, run.sheets[benchmark]
+    samples = {key: sample for key, sample in sheet.samples.items() if key[0] in ids}
+    grades = {key: grade for key, grade in sheet.grades.items() if key[0] in ids}
+    return replace(sheet, scores=sheet.scores[kept], samples=samples, grades=grades)

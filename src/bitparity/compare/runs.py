@@ -10,7 +10,7 @@ from typing import Any
 
 from bitparity.compare.records import ItemResult, Results, RunVariant, Source
 from bitparity.errors import RunError
-from bitparity.exam.frozen import Exam, ExamItem, frozen_exams, samples_asked
+from bitparity.exam.frozen import Exam, ExamItem, frozen_exams
 from bitparity.results.sheet import Sheet, read_sheet
 from bitparity.schema import BenchmarkSpec
 from bitparity.store.run import Run
@@ -30,7 +30,7 @@ def read_run(given: str, path: Path, variant: str | None) -> Source:
     if not exams:
         raise RunError(f"{path} holds no exam yet: the run has not begun; run it first")
     frozen = {spec.name: exam for spec, exam in exams}
-    sheets = {spec.name: read_sheet(run, exam, chosen, samples_asked(exam, spec)) for spec, exam in exams}
+    sheets = {spec.name: read_sheet(run, exam, chosen, spec) for spec, exam in exams}
     benchmarks = {spec.name: results_of_exam(spec, exam, sheets[spec.name]) for spec, exam in exams}
     return Source(chosen, given, "run", benchmarks, run=RunVariant(run, study, chosen, frozen, sheets))
 

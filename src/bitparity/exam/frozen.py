@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bitparity.errors import StoreError
-from bitparity.records import Item, Prompt, Sampling
+from bitparity.records import Item, Prompt, SampleKey, Sampling
 from bitparity.schema import BenchmarkSpec, Study
 from bitparity.store.jsonl import read_lines, write_atomically
 from bitparity.store.run import Run
@@ -108,6 +108,16 @@ def samples_asked(exam: Exam, spec: BenchmarkSpec) -> int:
     """Samples of each item: one where every answer is a log-likelihood, which repeats exactly."""
     scored = all(any(prompt.continuations for prompt in entry.item.prompts) for entry in exam.items)
     return 1 if scored else spec.samples
+
+
+def check_items(exam: Exam, keys: Iterable[SampleKey], path: Path) -> None:
+    """Raise StoreError where a file of samples answers items that are not in the exam."""
+    known = {entry.item.id for entry in exam.items}
+    if strange := next((item for item, _ in keys if item not in known), None):
+        raise StoreError(
+            f"{path} has an answer to the item '{strange:.80}', which is not in the exam: the file was edited or is "
+            "another run's. Restore it, or delete the lines of such items"
+        )
 
 
 def groups_of(exam: Exam) -> list[str] | None:

@@ -6,7 +6,10 @@ import hashlib
 from pathlib import Path
 
 from bitparity.benchmarks.contract import Benchmark
+from bitparity.benchmarks.registry import load_benchmark
 from bitparity.benchmarks.source_code import code_hash
+from bitparity.schema import BenchmarkSpec
+from bitparity.store.run import Run
 
 RULES = "bitparity.grading.rules"
 SANDBOX = "bitparity.sandbox"
@@ -23,3 +26,9 @@ def grader_fingerprint(benchmark: Benchmark) -> str:
     settings = benchmark.settings.model_dump_json(exclude=paths) if benchmark.runs_code else ""
     code = code_hash(type(benchmark).__module__, (RULES, SANDBOX) if benchmark.runs_code else (RULES,))
     return hashlib.sha256(f"{code} {settings}".encode()).hexdigest()[:16]
+
+
+def graded_otherwise(run: Run, variant: str, spec: BenchmarkSpec) -> bool:
+    """True where a variant has stored grades that this code has not made: they count nowhere."""
+    stored = run.grades_header(variant, spec.name).get("grader")
+    return run.grades_path(variant, spec.name).exists() and stored != grader_fingerprint(load_benchmark(spec))

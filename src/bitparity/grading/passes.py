@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -15,8 +14,8 @@ from bitparity.benchmarks.judging import METRIC, judged
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import MissingDependencyError, UnavailableError
 from bitparity.exam.chains import earlier
-from bitparity.exam.frozen import Exam, frozen_exams
-from bitparity.grading.fingerprint import grader_fingerprint
+from bitparity.exam.frozen import Exam, check_items, frozen_exams
+from bitparity.grading.fingerprint import graded_otherwise, grader_fingerprint
 from bitparity.grading.judge import judge_samples
 from bitparity.grading.process_pool import Graded, GradingPool
 from bitparity.grading.rules import Job, ends_in_reasoning
@@ -25,7 +24,7 @@ from bitparity.progress.events import Events, SampleGraded
 from bitparity.records import Grade, Sample, SampleKey
 from bitparity.schema import BenchmarkSpec, Study
 from bitparity.store.full_disk import write_under
-from bitparity.store.jsonl import AppendLog, write_atomically
+from bitparity.store.jsonl import AppendLog, checked_line, write_atomically
 from bitparity.store.rows import grade_to_row
 from bitparity.store.run import Run, WritableRun
 
@@ -83,12 +82,13 @@ class GradeSheet:
         self.samples = run.samples(variant, self.spec.name)
         self.old = run.grades(variant, self.spec.name)
         self._fingerprint = grader_fingerprint(self.benchmark)
-        self._same = not again and _stored_fingerprint(self.path) == self._fingerprint
+        self._same = not again and run.grades_header(variant, self.spec.name).get("grader") == self._fingerprint
         kept = {key: grade for key, grade in self.old.items() if key in self.samples and grade.score is not None}
         if grader.benchmark.judge is not None:
             kept = {key: grade for key, grade in kept.items() if METRIC in grade.metrics}
         self.grades = kept if self._same else {}
         self.items = {entry.item.id: entry.item for entry in exam.items}
+        check_items(exam, self.samples, run.samples_path(variant, self.spec.name))
         self.opened = opens_reasoning(exam, self.spec)
         self._log: AppendLog | None = None
 
@@ -131,7 +131,7 @@ class GradeSheet:
         return {**header, "execution": self.grader.facts} if self.grader.facts else header
 
     def _replace(self, rows: Sequence[dict[str, Any]]) -> None:
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        lines = [checked_line(row).decode() for row in rows]
         write_under(self._full_disk, lambda: write_atomically(self.path, lines))
 
     def close(self) -> None:
@@ -200,14 +200,12 @@ def opens_reasoning(exam: Exam, spec: BenchmarkSpec) -> bool | None:
     return any(ends_in_reasoning(text, spec.protocol.reasoning) for e in exam.items for text in e.texts or ())
 
 
-def _stored_fingerprint(path: Path) -> object:
-    """The fingerprint in the header of a grades file; None without one, or where the line is cut: grade again then."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            header = json.loads(file.readline() or "{}")
-    except (FileNotFoundError, ValueError):
-        return None
-    return header.get("grader") if isinstance(header, dict) else None
+def regrade_if_needed(path: Path, events: Events) -> None:
+    """Grade a run again where other code has graded any of it, such as another version of bitparity."""
+    run = Run(path)
+    study = run.study()
+    if any(graded_otherwise(run, name, spec) for spec, _ in frozen_exams(run, study) for name in study.variants):
+        grade_run(path, events, again=False)
 
 
 def grade_run(

@@ -56,8 +56,7 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
             reason = environment.not_run.get(spec.name, "the run has not come to it yet")
             benchmarks[spec.name] = Benchmark(status="not_run", reason=reason, margin=spec.margin / 100)
             continue
-        k = samples_asked(exam, spec)
-        sheets = {name: read_sheet(run, exam, name, k) for name in study.variants}
+        sheets = {name: read_sheet(run, exam, name, spec) for name in study.variants}
         facts = validity.Facts(study, spec, exam, sheets, environment)
         entry = benchmarks[spec.name] = _benchmark(run, facts, with_texts=with_texts)
         second = _second_run(study, entry, sheets)

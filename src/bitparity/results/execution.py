@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -41,11 +40,7 @@ def execution(run: Run, spec: BenchmarkSpec, exam: Exam, sheets: Mapping[str, Sh
 
 def _confinement(run: Run, variant: str, benchmark: str) -> JsonObject | None:
     """The confinement of a variant's programs, as the header of its grades says; None where there are no grades."""
-    path = run.grades_path(variant, benchmark)
-    if not path.exists():
-        return None
-    with path.open(encoding="utf-8") as file:
-        found: JsonObject | None = json.loads(file.readline() or "{}").get("execution")
+    found: JsonObject | None = run.grades_header(variant, benchmark).get("execution")
     return found
 
 

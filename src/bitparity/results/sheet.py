@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bitparity.exam.frozen import Exam
+from bitparity.errors import RunError
+from bitparity.exam.frozen import Exam, check_items, samples_asked
+from bitparity.grading.fingerprint import graded_otherwise
 from bitparity.records import Grade, Sample, SampleKey
 from bitparity.results.schema import Subset
+from bitparity.schema import BenchmarkSpec
 from bitparity.store.run import Run
 
 Scores = NDArray[np.float64]  # (items, samples) in [0, 1]; NaN where a sample has no score
-Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +85,27 @@ def _share(flags: Iterable[bool]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def read_sheet(run: Run, exam: Exam, variant: str, samples_per_item: int) -> Sheet:
-    """Read one variant's samples and grades of one benchmark."""
+def read_sheet(run: Run, exam: Exam, variant: str, spec: BenchmarkSpec) -> Sheet:
+    """Read one variant's samples and grades of one benchmark.
+
+    Raises RunError where other code has graded them, and StoreError where they do not belong to the exam.
+    """
+    if graded_otherwise(run, variant, spec):
+        raise RunError(
+            f"{run.grades_path(variant, spec.name)}: these grades were made by another version of the grader, or not "
+            f"by bitparity. Make them again with: bitparity grade {run.path}"
+        )
     row = {entry.item.id: index for index, entry in enumerate(exam.items)}
+    samples_per_item = samples_asked(exam, spec)
     scores = np.full((len(exam.items), samples_per_item), np.nan)
-    samples = _of_exam(run.samples(variant, exam.benchmark), row, samples_per_item)
-    grades = _of_exam(run.grades(variant, exam.benchmark), row, samples_per_item)
+    samples = run.samples(variant, spec.name)
+    check_items(exam, samples, run.samples_path(variant, spec.name))
+    samples = {key: sample for key, sample in samples.items() if key[1] < samples_per_item}
+    grades = {key: grade for key, grade in run.grades(variant, spec.name).items() if key in samples}
     for (item, sample), grade in grades.items():
         if grade.score is not None:
             scores[row[item], sample] = grade.score
     return Sheet(scores, samples, grades)
-
-
-def _of_exam(found: Mapping[SampleKey, Record], row: Mapping[str, int], k: int) -> dict[SampleKey, Record]:
-    return {key: record for key, record in found.items() if key[0] in row and key[1] < k}
 
 
 def subsets(labels: Sequence[str | None], sheets: Mapping[str, Sheet]) -> dict[str, Subset]:

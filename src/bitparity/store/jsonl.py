@@ -11,6 +11,7 @@ import errno
 import json
 import mmap
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from bitparity.store.full_disk import FailOnFullDisk, write_under
 
 _LONE = "backslashreplace"  # a lone surrogate, which UTF-8 cannot hold: \\udXXX, as JSON spells it
 _READ_BYTES = 1 << 22
+_CHECK = b', "crc32": "%08x"}\n'  # the end of a line: the checksum of all bytes before it
+_CHECK_START, _CHECK_BYTES = _CHECK[:12], len(_CHECK % 0)
 
 
 def file_stem(benchmark: str) -> str:
@@ -70,17 +73,37 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file with their numbers, from 1; a torn last line is left out, and so is a missing file."""
+    """The lines of a file with their numbers, from 1; a torn last line is left out, and so is a missing file.
+
+    Raises StoreError where a line is not what its checksum says.
+    """
     try:
         with open_regular(path, _READ_BYTES) as file:
             for number, line in enumerate(file, 1):
                 if not line.endswith(b"\n"):
                     return
+                if has_checksum(line) and not line.endswith(_check(line[:-_CHECK_BYTES])):
+                    raise broken_line(path, number, "its checksum does not fit")
                 yield number, line
     except FileNotFoundError:
         return
     except OSError as error:
         raise storage_error(error, path) from None
+
+
+def checked_line(record: Mapping[str, object]) -> bytes:
+    """A record as one line with its checksum, without known secrets."""
+    line = redacted(json.dumps(record, ensure_ascii=False)).encode("utf-8", _LONE)[:-1]
+    return line + _check(line)
+
+
+def has_checksum(line: bytes) -> bool:
+    """True for a line that `checked_line` made; earlier versions wrote none."""
+    return line.startswith(_CHECK_START, -_CHECK_BYTES)
+
+
+def _check(content: bytes) -> bytes:
+    return _CHECK % zlib.crc32(content)
 
 
 def parsed_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
@@ -91,13 +114,14 @@ def parsed_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
         record = None
     if not isinstance(record, dict):
         raise broken_line(path, number)
+    record.pop("crc32", None)
     return record
 
 
-def broken_line(path: Path, number: int) -> StoreError:
-    """The error of a complete line that is no record."""
+def broken_line(path: Path, number: int, fault: str = "not a record") -> StoreError:
+    """The error of a complete line that is no record, or not the one that was written."""
     return StoreError(
-        f"{path}, line {number}: not a record; the file was edited or the disk is faulty. "
+        f"{path}, line {number}: {fault}; the file was edited or the disk is faulty. "
         "Delete that line and run again: only its sample is redone"
     )
 
@@ -153,8 +177,7 @@ class AppendLog:
 
     def append(self, records: Iterable[Mapping[str, object]]) -> None:
         """Write records and wait until they are on disk; on failure the file is as it was before."""
-        text = redacted("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
-        self.append_lines([text.encode("utf-8", _LONE)])
+        self.append_lines(map(checked_line, records))
 
     def append_lines(self, lines: Iterable[bytes]) -> None:
         """The same for records that are lines already."""

@@ -37,6 +37,14 @@ def sample_from_row(row: Row, benchmark: str) -> Sample:
     return Sample(benchmark=benchmark, logprobs=pairs, served_model=row.get("served_model"), **values)
 
 
+def sample_from_line(line: bytes, path: Path, number: int, benchmark: str) -> Sample:
+    """A sample from its line in a file. Raises StoreError where it is none."""
+    try:
+        return sample_from_row(parsed_line(line, path, number), benchmark)
+    except (KeyError, TypeError, ValueError):
+        raise broken_line(path, number) from None
+
+
 def grade_to_row(key: SampleKey, grade: Grade) -> dict[str, object]:
     """The stored form of a grade."""
     return {"item": key[0], "sample": key[1], **asdict(grade)}

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Self, TextIO
 
@@ -29,8 +31,18 @@ from bitparity.safe_io.redaction import remember_keys
 from bitparity.schema import Study
 from bitparity.store.environment import RunRecord
 from bitparity.store.full_disk import FailOnFullDisk, write_under
-from bitparity.store.jsonl import file_stem, read_json, read_lines, storage_error, write_atomically, write_json
-from bitparity.store.rows import grade_from_row, sample_from_row, scan_samples
+from bitparity.store.jsonl import (
+    broken_line,
+    file_stem,
+    has_checksum,
+    parsed_line,
+    read_json,
+    storage_error,
+    whole_lines,
+    write_atomically,
+    write_json,
+)
+from bitparity.store.rows import Row, grade_from_row, sample_from_line, scan_samples
 
 
 class Run:
@@ -90,14 +102,26 @@ class Run:
             ) from None
 
     def samples(self, variant: str, benchmark: str) -> dict[SampleKey, Sample]:
-        """The samples of a variant by (item, sample): the first complete one, else the last failed one."""
+        """The samples of a variant by (item, sample): the complete one, else the last failed one.
+
+        Raises StoreError where two complete ones are not the same in all but their seconds.
+        """
         found: dict[SampleKey, Sample] = {}
-        for row in read_lines(self.samples_path(variant, benchmark)):
-            sample = sample_from_row(row, benchmark)
+        path = self.samples_path(variant, benchmark)
+        for number, sample in self._each_sample(variant, benchmark):
             key = (sample.item, sample.sample)
-            if key not in found or found[key].finish == "error":
+            known = found.get(key)
+            if known is None or known.finish == "error":
                 found[key] = sample
+            elif sample.finish != "error" and replace(sample, seconds=known.seconds) != known:
+                raise broken_line(path, number, f"another answer to {key[0]}#{key[1]} than in a line before")
         return found
+
+    def _each_sample(self, variant: str, benchmark: str) -> Iterator[tuple[int, Sample]]:
+        """The stored samples, with the numbers of their lines."""
+        path = self.samples_path(variant, benchmark)
+        for number, line in whole_lines(path):
+            yield number, sample_from_line(line, path, number, benchmark)
 
     def done(self, variant: str, benchmark: str) -> SampleKeys:
         """The (item, sample) pairs that need not be run again. Reads the lines without parsing what was answered."""
@@ -106,15 +130,32 @@ class Run:
     def lengths(self, variant: str, benchmark: str) -> dict[str, int]:
         """The longest answer of each item, in tokens, of those that need not be run again."""
         found: dict[str, int] = {}
-        for row in read_lines(self.samples_path(variant, benchmark)):
-            if row["finish"] != "error" and row["tokens"] is not None:
-                found[row["item"]] = max(found.get(row["item"], 0), row["tokens"])
+        for _, sample in self._each_sample(variant, benchmark):
+            if sample.finish != "error" and sample.tokens is not None:
+                found[sample.item] = max(found.get(sample.item, 0), sample.tokens)
         return found
 
     def grades(self, variant: str, benchmark: str) -> dict[SampleKey, Grade]:
-        """The grades of a variant by (item, sample)."""
-        rows = read_lines(self.grades_path(variant, benchmark))
-        return dict(grade_from_row(row) for row in rows if "schema" not in row)
+        """The grades of a variant by (item, sample). Raises StoreError where a line is broken or was edited."""
+        path = self.grades_path(variant, benchmark)
+        found: dict[SampleKey, Grade] = {}
+        checked = bool(self.grades_header(variant, benchmark))
+        for number, line in whole_lines(path):
+            if checked and not has_checksum(line):
+                raise broken_line(path, number, "its checksum is missing")
+            if "schema" not in (row := parsed_line(line, path, number)):
+                key, grade = grade_from_row(row)
+                found[key] = grade
+        return found
+
+    def grades_header(self, variant: str, benchmark: str) -> Row:
+        """The header of a file of grades: which code made them, and how.
+
+        Empty where there is no such file, or one of earlier versions, whose lines have no checksums.
+        """
+        path = self.grades_path(variant, benchmark)
+        number, line = next(whole_lines(path), (0, b""))
+        return parsed_line(line, path, number) if has_checksum(line) else {}
 
 
 def study_difference(old: Study, new: Study, most: int = 6) -> str:

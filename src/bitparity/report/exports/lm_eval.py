@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bitparity.benchmarks.registry import benchmark_class
-from bitparity.exam.frozen import Exam, ExamItem, frozen_exams, samples_asked
+from bitparity.exam.frozen import Exam, ExamItem, frozen_exams
 from bitparity.records import Grade, Prompt, Sample
 from bitparity.report.gated import is_gated
 from bitparity.results.sheet import Sheet, read_sheet
@@ -38,7 +38,7 @@ def make(run: Run, out: Path | None) -> list[Path]:
     written = []
     for spec, exam in frozen_exams(run, study):
         for name in study.variants:
-            sheet = read_sheet(run, exam, name, samples_asked(exam, spec))
+            sheet = read_sheet(run, exam, name, spec)
             if sheet.samples:
                 task = file_stem(spec.name.removeprefix(LM_EVAL_PREFIX))
                 path = folder / name / f"samples_{task}{_date(record, name)}.jsonl"

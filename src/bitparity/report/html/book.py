@@ -135,7 +135,7 @@ def collect(run: Run, results: Results, withhold: Withhold) -> Book:
         if not results.benchmarks[spec.name].measured:
             continue
         k = samples_asked(exam, spec)
-        sheets = {name: read_sheet(run, exam, name, k) for name in names}
+        sheets = {name: read_sheet(run, exam, name, spec) for name in names}
         subgroups = tuple(sorted({e.item.subgroup for e in exam.items if e.item.subgroup is not None}))
         why = withheld(spec.name, exam.provenance, withhold)
         bench = Bench(spec.name, file_stem(spec.name), subgroups, k, why)
