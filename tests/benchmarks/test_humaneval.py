@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +20,7 @@ from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError
 from bitparity.grading.rules import Job
 from bitparity.records import Completion, Grade, Sample
+from bitparity.sandbox.contract import Ended
 from bitparity.schema import BenchmarkSpec
 from bitparity.study.resolve import parse_study
 
@@ -103,6 +106,43 @@ def test_wrong_functions_fail(graded: Any, name: str) -> None:
     assert (grade.score, grade.details["verdict"]) == (0.0, verdict)
 
 
+FORGE = "import os\ndef twice(n):\n    os.write(3, {})\n    os._exit(0)"
+HOSTILE = {
+    "four million digits": "def twice(n):\n    return 10 ** 4_000_000",
+    "four million digits as a fraction": (
+        "from fractions import Fraction\ndef twice(n):\n    return Fraction(10 ** 60_000, 3)"
+    ),
+    "colliding keys": "def twice(n):\n    return {i * (2 ** 61 - 1): 0 for i in range(1, 15_001)}",
+    "colliding members": "def twice(n):\n    return {i * (2 ** 61 - 1) for i in range(1, 15_001)}",
+    "deep list": "def twice(n):\n    made = []\n    for _ in range(400):\n        made = [made]\n    return made",
+    "deeper list": "def twice(n):\n    made = []\n    for _ in range(100_000):\n        made = [made]\n    return made",
+    "endless list": "def twice(n):\n    made = []\n    made.append(made)\n    return made",
+    "huge text": "def twice(n):\n    return 'x' * 10_000_000",
+    "lone surrogate": "def twice(n):\n    return '\\ud800'",
+    "not a number": "def twice(n):\n    return float('nan')",
+    "NaN keys": "def twice(n):\n    return {float('nan'): i for i in range(1000)}",
+    "a number that lies about its length": (
+        "class N(int):\n    def bit_length(self): return 1\ndef twice(n):\n    return N(10 ** 100_000)"
+    ),
+    "an exception of any name": "def twice(n):\n    raise type('x' * 100_000 + ' y', (Exception,), {})",
+    "forged digits": FORGE.format("b'[[\"v\", \"' + b'9' * 4_000_000 + b'\"]]'"),
+    "forged number": FORGE.format("b'[' + b'9' * 4_000_000 + b']'"),
+    "forged nesting": FORGE.format("b'[' * 200_000"),
+    "forged bytes": FORGE.format("b'\\xff\\xfe'"),
+    "forged surrogate": FORGE.format('b\'[["e", "\\\\ud800"]]\''),
+    "forged types": FORGE.format('b\'[["v", 3], {"v": 1}, null]\''),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_the_code_does_to_the_grader_is_its_wrong_answer(graded: Any, name: str) -> None:
+    begun = time.process_time() + os.times().children_user
+    grade = graded(HOSTILE[name])
+    assert (grade.score, grade.status) == (0.0, "answered"), grade
+    assert len(json.dumps(grade.details, ensure_ascii=False).encode()) < 1000
+    assert time.process_time() + os.times().children_user - begun < 12
+
+
 def test_an_answer_without_code_is_no_answer(graded: Any, bench: HumanEval) -> None:
     (item,) = list(bench.items())[:1]
     grade = bench.grade(item, Completion("I would return twice the number."))
@@ -116,11 +156,11 @@ def test_two_items_are_recorded_side_by_side(tmp_path: Path, monkeypatch: pytest
     assert isinstance(bench, HumanEval)
     both, made = Barrier(2, timeout=30), []
 
-    def said(part: str, asked: dict[str, Any]) -> list[str]:
+    def part(name: str, asked: dict[str, Any]) -> Ended:
         made.append(both.wait())
-        return [part]
+        return Ended("exit", 0, json.dumps([name]).encode(), b"", 0.0, 0.0)
 
-    monkeypatch.setattr(bench, "_said", said)
+    monkeypatch.setattr(bench, "_part", part)
     with ThreadPoolExecutor(8) as pool:
         assert set(map(tuple, pool.map(bench._recorded, list(bench.items()) * 4))) == {("record",)}
     assert sorted(made) == [0, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from support import SHARED_DATA, grading, write_jsonl
 
-from bitparity.benchmarks.code import Case, Judged
+from bitparity.benchmarks.code import Case, Judged, grade_of, same_value, unpacked
 from bitparity.benchmarks.livecodebench import KNOWN_BAD, SYSTEM, LiveCodeBench
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError
@@ -303,6 +304,75 @@ def test_wrong_functions_fail(bench: LiveCodeBench, name: str) -> None:
     code, verdict = WRONG_FUNCTIONS[name]
     judged = bench.judge_function(code, "add", [Case(*t) for t in FUNCTION])
     assert (judged.verdict, judged.failed) == (verdict, 1 if name != "patched codec" else 2)
+
+
+HOSTILE = [
+    *(
+        '{"q": []}',
+        '{"q": ["1", "0"]}',
+        '{"q": ["x", "1"]}',
+        '{"c": [1]}',
+        '{"c": ["a", 0]}',
+        '{"b": "zz"}',
+        '{"b": 3}',
+    ),
+    *(
+        '{"t": 3}',
+        '{"d": [1]}',
+        '{"d": [[1]]}',
+        '{"s": 7}',
+        '{"a": []}',
+        '{"i": "x"}',
+        '{"i": 5}',
+        "{}",
+        '{"d": 1, "t": 2}',
+    ),
+    *(
+        "[" * 100_000,
+        '{"t":[' * 5000,
+        '{"d": [[{"t": []}, {"t": [[]]}]]}',
+        "[NaN]",
+        "Infinity",
+        "",
+        "nul",
+        "[" * 300 + "]" * 300,
+    ),
+    *(f'{{"c": [1{"0" * 400}, 0]}}', "9" * 1_000_000, f'{{"i": "0x{"f" * 1_000_000}"}}', f'"{"x" * 1_000_000}"'),
+    *('"\\ud800"', '{"s": [NaN, NaN]}', f'{{"q": ["{"9" * 100_000}", "3"]}}'),
+    f'{{"s": [{", ".join(str(i * (2**61 - 1)) for i in range(1, 40_001))}]}}',
+    f'{{"d": [{", ".join(f"[{i * (2**61 - 1)}, 0]" for i in range(1, 40_001))}]}}',
+]
+
+
+@pytest.mark.parametrize("packed", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_value_is_a_wrong_answer(packed: str) -> None:
+    begun = time.process_time()
+    assert not same_value(unpacked(packed), "3")
+    assert not same_value(unpacked(packed), "[[1, 2], {}]")
+    assert time.process_time() - begun < 1
+
+
+LINES = {
+    "fraction of nothing": '["v", "{\\"q\\": []}"]',
+    "complex overflow": '["v", "{\\"c\\": [1' + "0" * 400 + ', 0]}"]',
+    "types": '{"v": [1]}',
+    "three": '["v", "3", "4"]',
+    "number": '["v", 3]',
+    "long number": "9" * 100_000,
+    "nesting": "[" * 100_000,
+    "surrogate": '["e", "\\ud800"]',
+    "long kind": '["e", "' + "x" * 100_000 + '"]',
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_hostile_lines_on_the_channel_are_a_wrong_answer(bench: LiveCodeBench, name: str) -> None:
+    forged = (LINES[name] + "\n").encode()
+    code = f"import os\nos.write(3, {forged!r})\n" + function("return a + b")
+    grade = grade_of(bench.judge_function(code, "add", [Case(*t) for t in FUNCTION]), "pass@1", code)
+    assert (grade.score, grade.status) == (0.0, "answered"), grade
+    assert len(json.dumps(grade.details, ensure_ascii=False).encode()) < 1000
 
 
 def test_a_verdict_never_quotes_a_test(bench: LiveCodeBench) -> None:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import ast
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support import SHARED_DATA, grading, write_jsonl
 
 from bitparity.benchmarks import scicode_env
+from bitparity.benchmarks.code import Judged, grade_of
+from bitparity.benchmarks.inside import codec
+from bitparity.benchmarks.inside import source as inside
 from bitparity.benchmarks.registry import load_benchmark
-from bitparity.benchmarks.scicode import SciCode
+from bitparity.benchmarks.scicode import SciCode, _shared_files
 from bitparity.benchmarks.scicode_tests import split_test
 from bitparity.errors import DataError, UnavailableError
 from bitparity.exam.build import build_exam
@@ -243,6 +249,104 @@ def test_a_problem_counts_where_every_step_of_it_is_right(tmp_path: Path, target
     assert rate(1, 1, 1, None) == {"main_problem": 1.0}  # the second problem is not scored
     assert loaded.rates(items[:3], {(i.id, 0): Grade(1.0, "answered") for i in items[:3]}) == {"main_problem": 1.0}
     assert loaded.rates(items[:1], {}) == {}
+
+
+# ---------------------------------------------------------------- comparing values with targets
+
+H5PY = """
+import json, numpy
+class Dataset:
+    def __init__(self, value): self.value = value
+    def __getitem__(self, _): return self.value if isinstance(self.value, bool) else numpy.array(self.value)
+class Group(dict): pass
+class File:
+    def __init__(self, path, mode): self.path = path
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+    def __getitem__(self, name): return Group({f"v{n}": Dataset(v) for n, v in enumerate(json.load(open(self.path)))})
+"""
+
+
+@pytest.fixture
+def compared(tmp_path: Path) -> Any:
+    """The verdict of the program that compares values with targets, with the values of another file format."""
+    for path, content in {**_shared_files(), "h5py.py": H5PY.encode()}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+
+    def verdict(check: str, values: list[Any], target: list[Any] | None) -> Any:
+        (tmp_path / "targets").write_text(json.dumps(target))
+        test = {"outside": "", "checks": [check], "target": target is not None}
+        packed = [[0, 0, codec.dumps(values)]]
+        asked = {"targets": str(tmp_path / "targets"), "step": "1.1", "tests": [test], "values": packed}
+        asked["dependencies"] = "import numpy as np\nfrom scicode.compare.cmp import cmp_tuple_or_list, are_dicts_close"
+        run = subprocess.run(
+            [sys.executable, "-c", inside("scicode_check.py").decode()],
+            input=json.dumps(asked).encode(),
+            capture_output=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        )
+        assert run.returncode == 0, run.stderr
+        return json.loads(run.stdout)
+
+    return verdict
+
+
+CLOSE, TUPLE = "np.allclose(__v[0], target)", "cmp_tuple_or_list(__v[0], target)"
+NAN, SHAPELESS = float("nan"), np.zeros((0, 3))
+
+
+@pytest.mark.parametrize(
+    ("check", "values", "target", "ours", "upstream"),
+    [
+        (CLOSE, [3.0], [3.0], True, True),
+        (CLOSE, [[3.0, 3.0]], [3.0], True, True),  # broadcasting that compares something is upstream's to judge
+        (CLOSE, [np.array([1.0, 2.0])], [[1.0, 2.0]], True, True),
+        (CLOSE, [4.0], [3.0], False, False),
+        (CLOSE, [[]], [3.0], False, True),
+        (CLOSE, [()], [3.0], False, True),
+        (CLOSE, [np.array([])], [3.0], False, True),
+        (CLOSE, [SHAPELESS], [[1.0, 2.0, 3.0]], False, True),
+        (CLOSE, [SHAPELESS], [[[1.0, 2.0, 3.0]]], False, True),
+        (CLOSE, [[]], [[1.0, 2.0]], False, False),  # shapes that do not fit raise
+        (CLOSE, [[]], [[]], True, True),  # nothing is expected
+        (CLOSE, [3.0], [[]], False, True),  # the other way round
+        (CLOSE, [None], [3.0], False, False),
+        (CLOSE, [{}], [3.0], False, False),
+        (CLOSE, [NAN], [3.0], False, False),
+        ("np.allclose(__v[0], target, equal_nan=True)", [NAN], [3.0], False, False),
+        (TUPLE, [[1.0, 2.0]], [1.0, 2.0], True, True),
+        (TUPLE, [[[], 2.0]], [1.0, 2.0], False, True),
+        (TUPLE, [[]], [1.0, 2.0], False, False),
+        ("np.isclose(__v[0], target).all()", [[]], [3.0], False, True),
+        ("np.sum(np.abs(__v[0] - target)) < 1e-6", [np.array([])], [3.0], False, True),
+        ("np.allclose(__v[0], __v[1]) == target", [[], []], [True], False, True),
+        ("(__v[0] < __v[1]) == target", [NAN, 1.0], [False], False, True),
+        ("(__v[0] < __v[1]) == target", [2.0, 1.0], [False], True, True),
+        ("np.allclose(__v[0], 3.0)", [[]], None, False, True),
+        ("np.allclose(__v[0], 3.0)", [3.0], None, True, True),
+        ("__v[0] == None", [None], None, True, True),
+    ],
+)
+def test_a_comparison_of_nothing_does_not_hold(
+    compared: Any, check: str, values: list[Any], target: list[Any] | None, ours: bool, upstream: bool
+) -> None:
+    failed, reason, failed_upstream = compared(check, values, target)
+    assert (failed == 0, failed_upstream == 0) == (ours, upstream)
+    assert ours == upstream or reason == "compares nothing"
+
+
+def test_upstreams_verdict_stands_beside_ours_and_in_the_rates() -> None:
+    loaded = load_benchmark(spec(DEV, split="validation")) if DEV.exists() else None
+    judged = Judged("wrong_answer", 3, 1, "compares nothing", upstream="pass")
+    grade = grade_of(judged, "sub_step", "pass")
+    assert (grade.score, grade.details["upstream"]) == (0.0, "pass")
+    assert "upstream" not in grade_of(Judged("wrong_answer", 3, 1), "sub_step", "pass").details
+    if loaded is None:
+        pytest.skip("SciCode's problems are not here")
+    rates = loaded.rates([], {("a", 0): grade, ("b", 0): Grade(1.0, "answered"), ("c", 0): Grade(0.0, "answered")})
+    assert rates == {"sub_step_upstream": pytest.approx(2 / 3)}
 
 
 # ---------------------------------------------------------------- running the tests

@@ -17,9 +17,9 @@ import re
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from bitparity.benchmarks.code import CodeBenchmark, Judged, complaint, raised, reply, verdict_of
+from bitparity.benchmarks.code import CodeBenchmark, Judged, complaint, raised, reply, spoken, verdict_of
 from bitparity.benchmarks.contract import Facts, Info, Source
 from bitparity.benchmarks.inside import source as inside
 from bitparity.benchmarks.rows import RowsBenchmark
@@ -76,8 +76,11 @@ class HumanEval(CodeBenchmark, RowsBenchmark):
         answers = _answers(ended)
         if answers is None:
             return Judged("runtime_error" if verdict == "pass" else verdict, 1, 1, cpu_s=ended.cpu_s)
-        held = self._said("replay", {**_own(task), "answers": answers, "calls": calls})
-        if held == "pass":
+        replay = self._part("replay", {**_own(task), "answers": answers, "calls": calls})
+        if replay.end == "infrastructure_error":
+            return Judged("infrastructure_error", 1, None, replay.detail)
+        # the tests ran with the reference's answers; what ends them now are the model's
+        if spoken(replay.stdout) == "pass":
             return Judged("pass", 1, cpu_s=ended.cpu_s)
         kind, error = answers[-1] if answers else ("v", "")
         if kind == "e":
@@ -85,19 +88,15 @@ class HumanEval(CodeBenchmark, RowsBenchmark):
         return Judged("wrong_answer", 1, 1)
 
     def _recorded(self, item: Item) -> list[str]:
-        """The arguments of the calls that the item's tests make."""
+        """The arguments of the calls that the item's tests make. Raises DataError where these do not run."""
         with self._recording.setdefault(item.id, threading.Lock()):  # others record theirs meanwhile
             if item.id not in self._calls:
-                self._calls[item.id] = self._said("record", _own(item.reference))
+                ended = self._part("record", _own(item.reference))
+                made = spoken(ended.stdout)
+                if not isinstance(made, list):
+                    raise DataError(f"the data set's own tests did not run ({complaint(ended)})")
+                self._calls[item.id] = made
             return self._calls[item.id]
-
-    def _said(self, part: str, asked: Facts) -> Any:
-        """The output of a part that runs the data set's own code. Raises DataError where it gives nothing."""
-        ended = self._part(part, asked)
-        try:
-            return json.loads(ended.stdout)
-        except ValueError:
-            raise DataError(f"the data set's own tests did not run ({part}, {complaint(ended)})") from None
 
     def _part(self, part: str, asked: Facts) -> Ended:
         files = {"calls_main.py": inside("calls_main.py"), "codec.py": inside("codec.py")}
@@ -123,10 +122,7 @@ def _indented(body: str) -> str:
 
 def _answers(ended: Ended) -> list[tuple[str, str]] | None:
     """The recorded answers, None where the program ended before it gave them."""
-    try:
-        made = json.loads(ended.stdout)
-    except ValueError:
-        return None
+    made = spoken(ended.stdout)
     pairs = [pair for one in made if (pair := reply(one))] if isinstance(made, list) else []
     return pairs if isinstance(made, list) and len(pairs) == len(made) else None
 

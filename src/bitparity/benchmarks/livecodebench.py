@@ -32,6 +32,7 @@ from bitparity.benchmarks.code import (
     reply,
     same_output,
     same_value,
+    spoken,
     unpacked,
     verdict_of,
 )
@@ -235,10 +236,7 @@ def _function_fault(kind: str | None, value: str, ended: Verdict, status: int | 
 
 
 def _answer(line: str) -> tuple[str | None, str]:
-    try:
-        return reply(json.loads(line)) or (None, "")
-    except ValueError:
-        return None, ""
+    return reply(spoken(line)) or (None, "")
 
 
 def _program(code: str, main: str) -> dict[str, bytes]:

@@ -32,7 +32,9 @@ from bitparity.benchmarks.code import (
     Judged,
     complaint,
     counted,
+    known_kind,
     raised,
+    spoken,
     verdict_of,
 )
 from bitparity.benchmarks.contract import Facts, Info, Settings, Source
@@ -43,7 +45,7 @@ from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.benchmarks.scicode_tests import Halves, split_test
 from bitparity.errors import DataError
 from bitparity.records import Completion, Grade, Item, Prompt
-from bitparity.sandbox.contract import Ended, Limits
+from bitparity.sandbox.contract import Ended, Limits, Verdict
 from bitparity.sandbox.levels import open_sandbox
 from bitparity.sandbox.warm import WarmWorker
 from bitparity.schema import BenchmarkSpec
@@ -53,6 +55,7 @@ SIZES = {"test": (65, 288), "validation": (15, 50)}  # problems, scored steps
 STEPS = ((1, 5), (2, 6), (3, 23), (4, 10), (5, 6), (6, 5), (7, 1), (8, 2), (9, 3), (12, 2), (14, 2))
 PRELOAD = ("numpy", "scipy", "scipy.linalg", "scipy.integrate", "scipy.optimize", "scipy.sparse.linalg", "sympy")
 MEMORY_MB = 8192
+MAX_VALUES = 100_000  # emitted by one step's tests, which emit a few each; only hostile code emits more
 
 
 class SciCodeSettings(Settings):
@@ -267,9 +270,10 @@ class SciCode(CodeBenchmark):
         if verdict == "infrastructure_error":
             return Judged(verdict, len(halves), None, ended.detail)
         values, finished, error = _values(ended.stdout, len(halves))
-        failed, reason = self._compare(item.id, about["dependencies"], halves[:finished], values)
+        failed, reason, upstream = self._compare(item.id, about["dependencies"], halves[:finished], values)
         if failed:
-            return Judged("wrong_answer", len(halves), failed, reason, ended.cpu_s)
+            other: Verdict | None = "pass" if not upstream and finished == len(halves) else None
+            return Judged("wrong_answer", len(halves), failed, reason, ended.cpu_s, other)
         if finished == len(halves):
             return Judged("pass", len(halves), cpu_s=ended.cpu_s)
         if error or verdict == "pass":
@@ -284,21 +288,25 @@ class SciCode(CodeBenchmark):
 
     def _compare(
         self, step: str, dependencies: str, halves: Sequence[Halves], values: Sequence[Any]
-    ) -> tuple[int, str]:
-        """Number of the first test that does not hold (0: all do) and why. Raises DataError where none can be said."""
+    ) -> tuple[int, str, int]:
+        """Number of the first test that does not hold (0: all do), why, and the number by upstream's comparison.
+
+        Raises DataError where none can be said.
+        """
         if not halves:
-            return 0, ""
+            return 0, "", 0
         tests = [{name: value for name, value in half._asdict().items() if name != "inside"} for half in halves]
         targets = str(self._targets().resolve())
         asked = {"targets": targets, "step": step, "dependencies": dependencies, "tests": tests, "values": values}
-        limits = Limits(cpu_s=600, wall_s=1800, memory_mb=MEMORY_MB)
+        limits = Limits(cpu_s=self.settings.timeout, wall_s=3 * self.settings.timeout, memory_mb=MEMORY_MB)
         script, stdin = inside("scicode_check.py").decode(), json.dumps(asked).encode()
-        ended = self._warm[1].run(_shared_files(), script, stdin, limits)
-        try:
-            failed, reason = json.loads(ended.stdout)
-        except (ValueError, TypeError):
-            raise DataError(f"step {step} could not be compared with its targets ({complaint(ended)})") from None
-        return int(failed), str(reason)
+        ended = counted(lambda: self._warm[1].run(_shared_files(), script, stdin, limits))
+        match spoken(ended.stdout):
+            case [int(failed), str(reason), int(upstream)]:
+                return failed, reason, upstream
+        if ended.end in ("time_limit", "memory_limit") or (ended.status or 0) < 0:  # values too large to compare
+            return 1, ended.end, 1
+        raise DataError(f"step {step} could not be compared with its targets ({complaint(ended)})")
 
     @property
     def _warm(self) -> tuple[WarmWorker, WarmWorker]:
@@ -307,7 +315,10 @@ class SciCode(CodeBenchmark):
         return self._workers
 
     def rates(self, items: Sequence[Item], grades: Mapping[tuple[str, int], Grade]) -> dict[str, float]:
-        """`main_problem`: the share of (problem, sample) with every step right, of those with every step scored."""
+        """`main_problem`: the share of (problem, sample) with every step right, of those with every step scored.
+
+        `sub_step_upstream`, where it differs from the metric, is the share of steps right by upstream's comparison.
+        """
         problems: dict[str, list[Item]] = {}
         for item in items:
             problems.setdefault(item.group or item.id, []).append(item)
@@ -317,7 +328,11 @@ class SciCode(CodeBenchmark):
                 scores = [grade.score if (grade := grades.get((s.id, sample))) else None for s in steps]
                 if None not in scores:
                     whole.append(all(score == 1.0 for score in scores))
-        return {"main_problem": sum(whole) / len(whole)} if whole else {}
+        rates = {"main_problem": sum(whole) / len(whole)} if whole else {}
+        steps_right = [(g.score, "upstream" in g.details) for g in grades.values() if g.score is not None]
+        if any(differs for _, differs in steps_right):
+            rates["sub_step_upstream"] = sum(max(score, differs) for score, differs in steps_right) / len(steps_right)
+        return rates
 
 
 def _shared_files() -> dict[str, bytes]:
@@ -336,23 +351,16 @@ def _values(stdout: bytes, tests: int) -> tuple[list[Any], int, str]:
     values: list[Any] = []
     finished = 0
     for raw in stdout.split(b"\n")[:-1]:
-        match _line(raw):
+        match spoken(raw):
             case ["e", str(error)]:
-                return values, finished, error
+                return values, finished, known_kind(error)
             case [int(test), "end"] if test == finished < tests:
                 finished += 1
-            case [int(test), int(check), str(packed)]:
+            case [int(test), int(check), str(packed)] if len(values) < MAX_VALUES:
                 values.append([test, check, packed])
             case _:
                 break
     return values, finished, ""
-
-
-def _line(raw: bytes) -> object:
-    try:
-        return json.loads(raw)
-    except ValueError:
-        return None
 
 
 def _name(header: str) -> str | None:

@@ -23,7 +23,8 @@ def main(part: str) -> None:
     sys.path.insert(0, ".")
     import codec
 
-    sys.set_int_max_str_digits(0)
+    if part != "replay":  # there a value of the model's own could make a test write out millions of digits
+        sys.set_int_max_str_digits(0)
     done = {"record": record, "answer": answer, "replay": replay}[part](codec, asked)
     channel.write(json.dumps(done))
     channel.flush()

@@ -1,9 +1,9 @@
 """Values as JSON text and back, so that what a program computed can be compared outside of it.
 
 Lists are JSON arrays; other containers are objects with one tag: `t` tuple, `s` set, `d` dict as pairs, `b` bytes,
-`c` complex, `q` a fraction or decimal, `a` a numpy array, `sp` a scipy matrix, `y` a sympy expression as text.
-Anything else is `o` with its type's name, which equals nothing. Decoding makes plain values only: no code of the
-program's comes along, so an object that claims to equal everything does not.
+`i` a long integer, `c` complex, `q` a fraction or decimal, `a` a numpy array, `sp` a scipy matrix, `y` a sympy
+expression as text. Anything else is `o` with its type's name, which equals nothing. Decoding makes plain values only:
+no code of the program's comes along, so an object that claims to equal everything does not.
 """
 
 from __future__ import annotations
@@ -11,9 +11,14 @@ from __future__ import annotations
 import base64
 import json
 import sys
+from collections import Counter
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
+
+MAX_DIGITS = 4300  # of an integer in decimal digits, as Python's own limit; reading them takes quadratic time
+MAX_BITS = 14_000  # longer integers travel in hexadecimal digits, which take linear time
+MAX_SAME_HASH = 100  # members of one hash; values that no one chose for it have a handful
 
 
 class Opaque:
@@ -37,15 +42,23 @@ def dumps(value: Any) -> str:
 
 
 def loads(text: str | bytes, arrays: bool = False) -> Any:
-    """The value of a line of text; `arrays` makes numpy arrays, which are opaque otherwise. Raises ValueError."""
-    return _unpacked(json.loads(text), arrays)
+    """The value of a line of text; `arrays` makes numpy arrays, which are opaque otherwise.
+
+    Raises ValueError for what `dumps` does not write, and for what only a hostile program does: an integer too long to
+    read in linear time, and members of a set or dict that have one hash.
+    """
+    try:
+        return _unpacked(json.loads(text, parse_int=_integer), arrays)
+    except Exception as error:  # the line may hold anything
+        raise ValueError(f"no packed value ({type(error).__name__})") from None
 
 
 def _packed(value: Any) -> Any:  # one case a type, in the order of how often they come
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return int.__index__(value)
+        plain = int.__index__(value)
+        return plain if plain.bit_length() < MAX_BITS else {"i": hex(plain)}
     if isinstance(value, float):
         return float.__float__(value)
     if isinstance(value, str):
@@ -109,20 +122,38 @@ def _unpacked(value: Any, arrays: bool) -> Any:
     if tag == "t":
         return tuple(_unpacked(v, arrays) for v in content)
     if tag == "d":
-        return {_key(_unpacked(k, arrays)): _unpacked(v, arrays) for k, v in content}
+        return dict(
+            zip(_keys([k for k, _ in content], arrays), [_unpacked(v, arrays) for _, v in content], strict=True)
+        )
     if tag == "s":
-        return {_key(_unpacked(v, arrays)) for v in content}
+        return set(_keys(content, arrays))
     if tag == "c":
         return complex(*content)
     if tag == "b":
         return bytes.fromhex(content)
     if tag == "q":
-        return Fraction(int(content[0]), int(content[1]))
+        return Fraction(_integer(content[0]), _integer(content[1]))
+    if tag == "i":
+        return int(content, 16)
     if tag == "y":
         return str(content)
     if arrays and tag in ("a", "sp"):
         return _array(content) if tag == "a" else _sparse(*content)
     return Opaque(str(content) if tag == "o" else "array")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError("too many digits")
+    return int(digits)
+
+
+def _keys(packed: list[Any], arrays: bool) -> list[Any]:
+    """Members of a set or keys of a dict. Raises ValueError where so many have one hash that a table would be slow."""
+    keys = [_key(_unpacked(value, arrays)) for value in packed]
+    if max(Counter(map(hash, keys)).values(), default=0) > MAX_SAME_HASH:
+        raise ValueError("colliding members")
+    return keys
 
 
 def _key(value: Any) -> Any:
