@@ -124,7 +124,7 @@ class Driver:
         answers: dict[str, list[tuple[str, Sample]]] = {}
         for event in events:
             if isinstance(event, Answered):
-                found = answers.setdefault(self._variant_of(event.device), [])
+                found = answers.setdefault(self.scheduler.devices[event.device].loaded, [])
                 found.extend((event.device, sample) for sample in event.samples)
         for variant, pairs in answers.items():
             self._record(variant, [sample for _, sample in pairs])
@@ -135,11 +135,6 @@ class Driver:
             if not isinstance(event, Answered):
                 self._touched.add(event.device)
                 self._handle(event)
-
-    def _variant_of(self, device: str) -> str:
-        variant = self.scheduler.devices[device].variant
-        assert variant is not None, f"{device} has no variant"
-        return variant
 
     def _ended(self, variant: str, device: str, sample: Sample) -> None:
         """Note a stored answer and send what builds on it to the same device."""
@@ -167,7 +162,7 @@ class Driver:
         return pieces
 
     def _send(self, device: str, pieces: list[Piece]) -> None:
-        queue = self._queues[self._variant_of(device)]
+        queue = self._queues[self.scheduler.devices[device].loaded]
         for piece in pieces:
             piece.device = device
             self._held[device].pieces[id(piece)] = piece
@@ -225,7 +220,7 @@ class Driver:
             self.scheduler.join(name)
             self._held[name] = _Held()
         elif isinstance(event, Loaded):
-            variant, began = self._variant_of(name), self.scheduler.devices[name].since
+            variant, began = self.scheduler.devices[name].loaded, self.scheduler.devices[name].since
             self.scheduler.loaded(name, event.room, self._now)
             self._hooks.loaded(name, variant, event.facts, self._now - began)
             self._events.emit(DeviceChanged(name, f"{variant}: running"))
@@ -238,7 +233,7 @@ class Driver:
 
     def _load_failed(self, event: Died | Refused, weight: int) -> None:
         """A device that cannot load a variant, or failed to twice, is given others; without any device it is over."""
-        name, variant = event.device, self._variant_of(event.device)
+        name, variant = event.device, self.scheduler.devices[event.device].loaded
         self.scheduler.unload(name)
         self._events.emit(DeviceChanged(name, f"{variant}: did not load"))
         failures = self._load_failures[name, variant] = self._load_failures.get((name, variant), 0) + weight
@@ -254,7 +249,7 @@ class Driver:
 
     def _died(self, event: Died) -> None:
         """An engine died at work: what it held is suspected."""
-        name, variant = event.device, self._variant_of(event.device)
+        name, variant = event.device, self.scheduler.devices[event.device].loaded
         pieces = self._held[name].empty()
         self.scheduler.unload(name)
         self._events.emit(DeviceChanged(name, f"{variant}: its engine died"))

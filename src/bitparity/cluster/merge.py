@@ -27,7 +27,7 @@ from bitparity.store.environment import (
     join_sent,
 )
 from bitparity.store.jsonl import AppendLog, write_atomically
-from bitparity.store.rows import Row, scan_samples
+from bitparity.store.rows import scan_samples
 from bitparity.store.run import Run, WritableRun, study_difference
 
 LINES_AT_ONCE = 1000  # written by one call
@@ -117,11 +117,13 @@ def _check_doubles(runs: Sequence[Run], variant: str, benchmark: str) -> None:
     known: dict[SampleKey, tuple[Run, dict[str, Any]]] = {}
     differing = []
     for run in runs if doubled else ():
-        for key, row in _rows(run.samples_path(variant, benchmark), doubled):
+        stored = scan_samples(run.samples_path(variant, benchmark))
+        for found in (s for s in stored if not s.failed and s.key in doubled):
+            row = json.loads(found.line)
             content = {name: value for name, value in row.items() if name not in ("seconds", "crc32")}
-            other, before = known.setdefault(key, (run, content))
+            other, before = known.setdefault(found.key, (run, content))
             if before != content:
-                differing.append(f"{key[0]}#{key[1]} in {other.path} and {run.path}")
+                differing.append(f"{found.key[0]}#{found.key[1]} in {other.path} and {run.path}")
     if differing:
         more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
         raise RunError(
@@ -181,13 +183,6 @@ def _absent(merged: Sequence[MergedPart]) -> list[str]:
     """The shards that nothing was merged of."""
     held = {(int(m.source["index"]), int(m.source["of"])) for m in merged if "of" in m.source}
     return [f"{i}/{of}" for of in sorted({of for _, of in held}) for i in range(1, of + 1) if (i, of) not in held]
-
-
-def _rows(path: Path, keys: SampleKeys) -> Iterator[tuple[SampleKey, Row]]:
-    """The stored rows of some samples, but for those that failed."""
-    for found in scan_samples(path):
-        if not found.failed and found.key in keys:
-            yield found.key, json.loads(found.line)
 
 
 def _new_lines(path: Path, have: SampleKeys) -> Iterator[list[bytes]]:

@@ -59,6 +59,12 @@ class Device:
     ended: int = 0  # pieces under the variant loaded
     spent: Spent = field(default_factory=Spent)
 
+    @property
+    def loaded(self) -> str:
+        """The variant that it has loaded, or loads, where it must have one."""
+        assert self.variant is not None, "this device has nothing loaded"
+        return self.variant
+
 
 @dataclass(slots=True)
 class _Pace:
@@ -114,7 +120,7 @@ class Scheduler:
     def loaded(self, name: str, room: int, now: float) -> None:
         """A device is ready for pieces, `room` of them at once."""
         device = self.devices[name]
-        pace = self._pace[self._variant(device)]
+        pace = self._pace[device.loaded]
         pace.loads += 1
         pace.load_seconds += now - device.since
         device.spent.loading += now - device.since
@@ -144,7 +150,7 @@ class Scheduler:
         device = self.devices[name]
         self._clock(device, now)
         device.held += pieces
-        self._held[self._variant(device)] += pieces
+        self._held[device.loaded] += pieces
 
     def end(self, name: str, pieces: int, tokens: float, now: float) -> None:
         """A device ended pieces, or gave them back; `tokens` of work were done."""
@@ -152,14 +158,14 @@ class Scheduler:
         self._clock(device, now)
         device.held -= pieces
         device.ended += pieces
-        variant = self._variant(device)
+        variant = device.loaded
         self._held[variant] -= pieces
         self._pace[variant].tokens += tokens
 
     def _clock(self, device: Device, now: float) -> None:
         if device.held:
             device.busy += now - device.since
-            self._pace[self._variant(device)].busy += now - device.since
+            self._pace[device.loaded].busy += now - device.since
             device.spent.busy += now - device.since
         device.since = now
 
@@ -187,8 +193,3 @@ class Scheduler:
         known = [own] if own.tokens and own.busy else list(self._pace.values())
         busy = sum(p.busy for p in known)
         return sum(p.tokens for p in known) / busy if busy else 0.0
-
-    @staticmethod
-    def _variant(device: Device) -> str:
-        assert device.variant is not None, "this device has nothing loaded"
-        return device.variant

@@ -57,7 +57,7 @@ def _cut(ordered: Sequence[Request], batch_size: int, first: int) -> Iterator[li
     rows = longest = 0
     most = first
     for request in ordered:
-        more = _rows(request)
+        more = 1 if request.scored is None else max(1, len(request.scored))
         if batch and (rows + more > most or (rows + more) * longest > MAX_PADDED_TOKENS):
             yield batch
             batch, rows, most = [], 0, batch_size
@@ -67,7 +67,3 @@ def _cut(ordered: Sequence[Request], batch_size: int, first: int) -> Iterator[li
         rows += more
     if batch:
         yield batch
-
-
-def _rows(request: Request) -> int:
-    return 1 if request.scored is None else max(1, len(request.scored))

@@ -14,9 +14,9 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 from base64 import b64encode
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -49,8 +49,7 @@ class WarmWorker:
 
     def __init__(self, sandbox: Sandbox, preload: Sequence[str] = ()) -> None:
         self._sandbox, self._preload = sandbox, tuple(preload)
-        self._lock = threading.Lock()
-        self._idle: list[_Worker] = []
+        self._idle: deque[_Worker] = deque()  # of one end only, so it needs no lock
         if isinstance(sandbox, bubblewrap.Bubblewrap):
             self._idle.append(_Worker(sandbox, self._preload))
 
@@ -69,22 +68,18 @@ class WarmWorker:
                 if worker is not None:
                     worker.close()  # the next script gets a new one
                 return fault(f"the warm worker failed: {error}", started)
-            with self._lock:
-                self._idle.append(worker)
+            self._idle.append(worker)
             return ended
 
     def _take(self, sandbox: bubblewrap.Bubblewrap) -> _Worker:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
+        with contextlib.suppress(IndexError):
+            return self._idle.pop()
         return _Worker(sandbox, self._preload)
 
     def close(self) -> None:
         """Ends the workers that wait; one that still runs a script ends with this process."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for worker in idle:
-            worker.close()
+        while self._idle:
+            self._idle.pop().close()
 
     def __enter__(self) -> Self:
         return self
