@@ -11,7 +11,7 @@ from tiny_model import variant
 from bitparity.errors import ModelError
 from bitparity.models import checkpoint as models
 from bitparity.models import identity as identities
-from bitparity.models.quantization import declared_quantization
+from bitparity.models.quantization import declared_quantization, stored_precision
 
 CONFIG = {"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 4096}
 FP8 = {
@@ -66,6 +66,67 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
     with pytest.raises(ModelError, match="lacks 1 of 2 weight files, like model-00002-of-00002"):
         models.resolve_model(variant(folder))
+
+
+def test_a_missing_shard_is_named_without_an_index(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "m")
+    for number in (1, 3):
+        (folder / f"model-0000{number}-of-00004.safetensors").write_bytes(b"weights")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="lacks 2 of 4 weight files, like model-00002-of-00004"):
+        models.resolve_model(variant(folder))
+    for number in (2, 4):
+        (folder / f"model-0000{number}-of-00004.safetensors").write_bytes(b"weights")
+    assert models.resolve_model(variant(folder)) == folder
+
+
+@pytest.mark.parametrize("config", [True, False])
+def test_an_adapter_is_no_model(tmp_path: Path, config: bool) -> None:
+    folder = checkpoint(tmp_path / "m")
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(b"lora")
+    assert models.resolve_model(variant(folder)) == folder
+    (folder / "model.safetensors").unlink()
+    if not config:
+        (folder / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"holds an adapter \(LoRA\) and no model: merge it"):
+        models.resolve_model(variant(folder))
+
+
+def test_pointers_of_git_lfs_are_no_weights(tmp_path: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 269060552\n"
+    folder = checkpoint(tmp_path / "m", weights=pointer)
+    with pytest.raises(ModelError, match=r"pointers of Git LFS, like model.safetensors: .* git lfs pull"):
+        models.resolve_model(variant(folder))
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        ({"quant_method": "auto-round", "bits": 4, "data_type": "nv_fp"}, {"NVFP4"}),
+        ({"quant_method": "auto-round", "bits": 4, "data_type": "nv_fp4_with_static_gs"}, {"NVFP4"}),
+        ({"quant_method": "auto-round", "bits": 4, "data_type": "mx_fp"}, {"MXFP4"}),
+        ({"quant_method": "auto-round", "bits": 8, "data_type": "mx_fp"}, {"MXFP8"}),
+        ({"quant_method": "auto-round", "bits": 8, "data_type": "fp"}, {"FP8"}),
+        ({"quant_method": "auto-round", "bits": 3, "data_type": "int"}, {"INT3"}),
+        ({"quant_method": "fp8", "fmt": "e4m3"}, {"FP8"}),
+        ({"quant_method": "fp8", "moe_quant_algo": "NVFP4"}, {"FP8", "NVFP4"}),
+        ({"quant_method": "hqq", "quant_config": {"weight_quant_params": {"nbits": 8}}}, {"INT8"}),
+        ({"quant_method": "hqq", "quant_config": {"q": {"nbits": 8}, "k": {"nbits": 2}}}, None),
+        ({"quant_method": "modelopt", "quant_algo": "W4A8_NVFP4_FP8"}, {"NVFP4"}),
+        ({"quant_method": "modelopt", "quant_algo": "W4A8_AWQ"}, {"INT4"}),
+        ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}, None),
+        ({"quant_method": "torchao", "quant_type": {"default": {}}}, None),
+        ({"quant_method": "quark"}, None),
+        ({"group_size": 64, "bits": 4}, None),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True, "load_in_4bit": False}, {"INT8"}),
+    ],
+)
+def test_the_precision_of_stored_weights(tmp_path: Path, declared: dict[str, Any], expected: set[str] | None) -> None:
+    folder = checkpoint(tmp_path / "m", CONFIG | {"quantization_config": declared})
+    assert stored_precision(declared_quantization(folder)) == expected
+    mlx = checkpoint(tmp_path / "mlx", CONFIG | {"quantization": {"group_size": 64, "bits": 4}})
+    assert stored_precision(declared_quantization(mlx)) is None
 
 
 def test_a_hub_model_that_is_not_cached_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from bitparity.errors import MissingDependencyError, ModelError
@@ -15,6 +16,8 @@ from bitparity.schema import Variant
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_SHARD = re.compile(r"(?P<start>.*-)(?P<number>\d+)(?P<end>-of-0*(?P<of>\d{1,4})\..*)")
+_LFS = b"version https://git-lfs"
 # the same weights in formats that no engine here loads: gigabytes that need not be downloaded
 _NOT_NEEDED = ["original/*", "onnx/*", "*.onnx", "*.gguf", "*.msgpack", "*.h5", "*.ot", "*.tflite"]
 # the keys under which families of models name their longest sequence, the usual one first
@@ -28,6 +31,7 @@ def resolve_model(variant: Variant) -> Path:
     checkpoint, its weights are not what it declares, or the hub does not have or give it.
     """
     folder = _folder(variant.model, variant.revision, ignore=_NOT_NEEDED)
+    _refuse_adapter(folder)
     config = read_config(folder)
     check_weights(folder)
     # a study that names a quantization says itself what the files hold
@@ -90,8 +94,18 @@ def _refusal(model: str, revision: str | None, error: Exception) -> str:
     return f"the hub did not give model {model}: {one_line(error)}"
 
 
+def _refuse_adapter(folder: Path) -> None:
+    """Raise ModelError where a folder holds an adapter, such as LoRA's, without the model that it adapts."""
+    if any(folder.glob("adapter_*")) and not weight_files(folder):
+        raise ModelError(
+            f"model folder {folder} holds an adapter (LoRA) and no model: merge it into its base model "
+            "(peft: merge_and_unload, then save_pretrained) and give the folder of the result"
+        )
+
+
 def check_weights(folder: Path) -> None:
     """Raise ModelError where a folder's weights are absent, not whole, or not quantized as it declares."""
+    _refuse_adapter(folder)
     files = weight_files(folder)
     if not files:
         raise ModelError(f"model folder {folder} has no weights (*.safetensors); is the download or copy whole?")
@@ -100,9 +114,13 @@ def check_weights(folder: Path) -> None:
             f"model folder {folder} has {len(gone)} weight files that are links to nothing, like {gone[0]}; "
             "was the hub's cache copied without its folder blobs, or is its disk not mounted?"
         )
+    if pointers := [f.name for f in files if _is_pointer(f)]:
+        raise ModelError(
+            f"model folder {folder} has {len(pointers)} weight files that are pointers of Git LFS, like {pointers[0]}: "
+            "the repository was cloned without its large files; fetch them with git lfs pull in that folder"
+        )
     present = {f.name for f in files}
-    for name in _INDEXES:
-        shards = _indexed(folder / name)
+    for shards in (*(_indexed(folder / name) for name in _INDEXES), _numbered(present)):
         if shards & present and (missing := sorted(shards - present)):
             raise ModelError(
                 f"model folder {folder} lacks {len(missing)} of {len(shards)} weight files, like {missing[0]}; "
@@ -111,17 +129,35 @@ def check_weights(folder: Path) -> None:
     check_declared(folder, files, declared_quantization(folder))
 
 
+def _is_pointer(file: Path) -> bool:
+    with file.open("rb") as content:
+        return content.read(len(_LFS)) == _LFS
+
+
+def _numbered(present: set[str]) -> set[str]:
+    """All shards of which one or more are there, by their names, like model-00001-of-00002.safetensors."""
+    found = [match for name in present if (match := _SHARD.fullmatch(name))]
+    first = 0 if any(int(match["number"]) == 0 for match in found) else 1
+    return {
+        f"{match['start']}{number:0{len(match['number'])}d}{match['end']}"
+        for match in found
+        for number in range(first, first + int(match["of"]))
+    }
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The files of a folder that hold weights, in name order; links to nothing are among them.
 
     Where there is an index, those that it names. A second copy in Mistral's own layout (consolidated.safetensors) is
-    not loaded and not counted. Raises ModelError where an index cannot be read.
+    not loaded and not counted, and an adapter is none of the model's. Raises ModelError where an index cannot be read.
     """
     for pattern, index in zip(_WEIGHTS, _INDEXES, strict=True):
         if found := sorted(folder.glob(pattern)):
             indexed = _indexed(folder / index)
+            found = [f for f in found if not f.name.startswith("adapter_")]
             plain = [f for f in found if not f.name.startswith("consolidated")]
-            return [f for f in found if f.name in indexed] or plain or found
+            if files := [f for f in found if f.name in indexed] or plain or found:
+                return files
     return []
 
 

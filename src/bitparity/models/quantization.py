@@ -32,6 +32,7 @@ class Quantization(TypedDict, total=False):
     """
 
     method: str
+    bits: int
     weights: list[str]
     activations: list[str]
     ignored_modules: int
@@ -42,7 +43,7 @@ class Quantization(TypedDict, total=False):
 def declared_quantization(folder: Path) -> Quantization | None:
     """The quantization that a checkpoint declares; None where it declares none.
 
-    Read from config.json (`quantization_config`, or `compression_config` of older checkpoints) and from
+    Read from config.json (`quantization_config`, `compression_config` of older ones, `quantization` of MLX) and from
     ModelOpt's hf_quant_config.json. Raises ModelError where that cannot be read.
     """
     for declaring, key, path, default_method in _places(folder):
@@ -57,8 +58,12 @@ def declared_quantization(folder: Path) -> Quantization | None:
 def _places(folder: Path) -> Iterator[tuple[Config, str, Path, str]]:
     """(object, key of the declaration in it, its file, method where none is named), the first ones first."""
     for level in read_config(folder).levels():
-        for key in ("quantization_config", "compression_config"):
-            yield level, key, folder / "config.json", "unknown"
+        for key, default in (
+            ("quantization_config", "unknown"),
+            ("compression_config", "unknown"),
+            ("quantization", "mlx"),
+        ):
+            yield level, key, folder / "config.json", default
     path = folder / "hf_quant_config.json"
     yield read_object(path), "quantization", path, "modelopt"
 
@@ -68,6 +73,8 @@ def _summary(declared: Config, default_method: str) -> Quantization:
     settings = {k: v for k, v in declared.values.items() if isinstance(v, str | int | float) and k != "quant_method"}
     method = declared.values.get("quant_method", default_method)
     summary = cast(Quantization, {"method": method, **settings})
+    if len(bits := _bits_inside(declared)) == 1:
+        summary["bits"] = bits.pop()
     if (groups := declared.part("config_groups")) is not None:
         summary["weights"] = sorted({_scheme(group.part("weights")) for group in groups.parts()})
         summary["activations"] = sorted({_scheme(group.part("input_activations")) for group in groups.parts()})
@@ -76,6 +83,12 @@ def _summary(declared: Config, default_method: str) -> Quantization:
     if declared.values.get("kv_cache_scheme"):
         summary["kv_cache"] = _scheme(declared.part("kv_cache_scheme"))
     return summary
+
+
+def _bits_inside(declared: Config) -> set[int]:
+    """The bits that HQQ declares (`nbits`), which it does at some depth, for all layers or for each kind."""
+    own = {bits} if (bits := declared.count("nbits")) else set()
+    return own.union(*map(_bits_inside, declared.parts()))
 
 
 def _scheme(declared: Config | None) -> str:
@@ -124,16 +137,39 @@ def _precision_of_scheme(scheme: str) -> str:
 
 
 def _precision_of_method(declared: Quantization) -> set[str] | None:
-    """The precision that a quantization method's name stands for."""
-    text = f"{declared.get('method')} {declared.get('quant_algo', '')} {declared.get('fmt', '')}".lower()
-    for word, precision in (("mxfp4", "MXFP4"), ("mxfp8", "MXFP8"), ("fp4", "NVFP4"), ("fp8", "FP8")):
-        if word in text:
-            return {precision}
-    if re.search(r"awq|gptq|auto-round|hqq", text):
-        return {f"INT{declared.get('bits', declared.get('w_bit', 4))}"}
+    """The precisions that a method's own settings stand for; None where they do not tell.
+
+    A mixture whose experts are quantized by an algorithm of their own (`moe_quant_algo`) has two.
+    """
+    settings = {key: str(value).lower() for key, value in declared.items()}
+    found = [_precision_of_settings(settings)]
+    found += [_named_format(value) for key, value in settings.items() if key.endswith("_quant_algo")]
+    known = {precision for precision in found if precision is not None}
+    return known if len(known) == len(set(found)) else None
+
+
+def _precision_of_settings(settings: Mapping[str, str]) -> str | None:
+    """The precision by the method's name, else by its bits, which are integers where no format is named."""
+    bits = next((settings[key] for key in ("bits", "w_bit") if key in settings), None)
+    data_type = settings.get("data_type", "int")  # AutoRound: int, fp, mx_fp or nv_fp, of `bits` bits
+    words = [settings.get("method", ""), settings.get("quant_algo", ""), settings.get("fmt", "")]
+    if data_type not in ("int", "uint"):
+        words.append(re.sub(r"fp(?!\d)", f"fp{bits}", data_type.replace("_", "")))
+    text = " ".join(words)
+    if named := _named_format(text):
+        return named
     if "bitsandbytes" in text:
-        return {"INT8" if declared.get("load_in_8bit") else "INT4"}
+        return "INT8" if settings.get("load_in_8bit") == "true" else "INT4"
+    if re.search(r"awq|gptq|auto-round|hqq", text) and data_type in ("int", "uint"):
+        bits = bits or ("4" if "awq" in text else None)
+        return f"INT{bits}" if bits else None
     return None
+
+
+def _named_format(text: str) -> str | None:
+    """The floating-point format of weights that a text names; the narrowest, since a wider one is the activations'."""
+    formats = (("mxfp4", "MXFP4"), ("mxfp8", "MXFP8"), ("fp4", "NVFP4"), ("fp8", "FP8"))
+    return next((precision for word, precision in formats if word in text), None)
 
 
 def quantizes_activations(described: str) -> bool | None:

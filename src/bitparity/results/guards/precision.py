@@ -36,6 +36,13 @@ def not_as_named(facts: Facts) -> Iterator[Guard]:
             yield guard("not_as_named", name, "error", str(engine["dtype"]), "number_type", promised=_either(types))
 
 
+def precision_unknown(facts: Facts) -> Iterator[Guard]:
+    """A name that says a precision, and weights quantized in a way whose precision is not known here."""
+    for name, engine in facts.latest():
+        if (declared := engine.get("quantization")) and promise(name) and loaded_precision(engine) is None:
+            yield guard("precision_unknown", name, "warning", str(declared.get("method")))
+
+
 def _either(values: set[str]) -> str:
     return " or ".join(sorted(values))
 
