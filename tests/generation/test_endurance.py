@@ -128,9 +128,8 @@ def test_an_engine_that_had_loaded_is_tried_again_where_the_next_load_fails(tmp_
 def test_an_engine_killed_ahead_of_its_turn_is_replaced(tmp_path: Path) -> None:
     variant = load_study(one_study(tmp_path)).variants["fp8"]
     with closing(EngineStarter()) as engines:
-        engines.warm(variant, tmp_path / "log")
-        assert engines._ahead is not None
-        ahead = engines._ahead[1]
+        ahead = engines.ahead(variant, tmp_path / "log")
+        ahead.warm()
         assert ahead._process is not None
         ahead._process.kill()
         ahead._process.wait()
