@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Cli, answers, replay_study, write_jsonl
+from support import Cli, answers, replay_study, stamp_grades, write_jsonl
 
 from bitparity.engines import model_files
 from bitparity.engines.host import EngineProcess
@@ -166,6 +166,11 @@ def test_grade_makes_all_grades_again_and_says_what_changed(cli: Cli, finished: 
     right = path.read_bytes()
     header, first, *rest = right.decode().splitlines(keepends=True)
     path.write_text(header + first.replace('"score": 1.0', '"score": 0.0') + "".join(rest))
+    assert cli("report", finished).code == 3  # its checksum does not fit any more
+    assert cli("grade", finished).code == 0
+    assert path.read_bytes() == right
+    path.write_text(header + first.replace('"score": 1.0', '"score": 0.0') + "".join(rest))
+    stamp_grades(finished)
     ended = cli("grade", finished)
     item = json.loads(first)["item"]
     assert ended.code == 0

@@ -12,7 +12,7 @@ from typing import Any
 from bitparity.benchmarks.contract import Benchmark
 from bitparity.benchmarks.judging import METRIC, judged
 from bitparity.benchmarks.registry import load_benchmark
-from bitparity.errors import MissingDependencyError, UnavailableError
+from bitparity.errors import MissingDependencyError, StoreError, UnavailableError
 from bitparity.exam.chains import earlier
 from bitparity.exam.frozen import Exam, check_items, frozen_exams
 from bitparity.grading.fingerprint import graded_otherwise, grader_fingerprint
@@ -80,7 +80,12 @@ class GradeSheet:
         self.path = run.grades_path(variant, self.spec.name)
         self._full_disk = run.full_disk
         self.samples = run.samples(variant, self.spec.name)
-        self.old = run.grades(variant, self.spec.name)
+        try:
+            self.old = run.grades(variant, self.spec.name)
+        except StoreError:  # damaged or edited: making all again mends it
+            if not again:
+                raise
+            self.old = {}
         self._fingerprint = grader_fingerprint(self.benchmark)
         self._same = not again and run.grades_header(variant, self.spec.name).get("grader") == self._fingerprint
         kept = {key: grade for key, grade in self.old.items() if key in self.samples and grade.score is not None}
