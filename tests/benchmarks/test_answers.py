@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitparity.benchmarks.answers import Stated, final_answer, final_letter
+from bitparity.benchmarks.answers import Stated, final_answer
+from bitparity.benchmarks.letters import final_letter, options_of
 from bitparity.benchmarks.lm_eval_math import aime_score, hendrycks_score
 from bitparity.benchmarks.mathematics import normalised, number
 from bitparity.benchmarks.mmlu_pro import stated_letter
@@ -243,6 +244,92 @@ def test_ways_to_state_a_letter(text: str, letter: str | None) -> None:
 )
 def test_what_weighs_more(text: str, letter: str | None) -> None:
     assert final_letter(text, "ABCDEFGHIJ") == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        # the first statement holds where the text only runs on
+        ("Iron rusts. The answer is (C).\n\nNow, let's combine all the answers:\nThe answer is (F).", "C"),
+        ("Iron rusts. The answer is (B).\n\n\nAnswer: The answer is (J).\n\n", "B"),
+        ("It is nine. The answer is (D).\n\nFinal Answer:\nThe answer is (F).", "D"),
+        ("It is nine. The answer is (D).\n\nQ: What about the second?\nA: The answer is (A).", "D"),
+        ("It is nine. The answer is (D).\n\nQuestion 2: And then? We add and get 5. The answer is (A).", "D"),
+        ("九。答案是 D。The answer is (D).\n\n总结：The answer is (A).", "D"),
+        ("It is nine. The answer is (D).\nThe answer is (A).", "D"),
+        # a withdrawal, or reasoning that leads to another option, gives it up
+        ("The answer is (D). Wait, let me check again: 3 + 4 is 7. So the answer is (A).", "A"),
+        ("The answer is (A).\n\nHmm, let me check again: option C fits better. So (C).", "C"),
+        ("Answer: D\n\nOn second thought that is wrong.\n\nAnswer: A", "A"),
+        (
+            "The answer is (D).\n\nHere is how: force is mass times acceleration, so 6 N. The answer is (A).",
+            "A",
+        ),
+        ("The answer is (D). 不对，重新算一遍。The answer is (A).", "A"),
+        # a list of bare answers, or of numbered ones, answers every question of the prompt, the asked one last
+        ("The answer is (B).\n\nThe answer is (H).\n\nThe answer is (E).", "E"),
+        (
+            "Question 1: The answer is (B)\n\nQuestion 2: The answer is (J)\n\nQuestion 3: Well. The answer is (A)",
+            "A",
+        ),
+        # under a condition
+        ("Answer: A\n\nNote: If the mass were doubled the answer would be B.", "A"),
+        ("If I had to guess, the answer would be (B).", "B"),
+        # weak statements, and their denial
+        (
+            "The closest option is (E) 512 bits, but this is not the correct answer. The correct value is not listed.",
+            None,
+        ),
+        ("The closest option is (C), 28 s, but it's likely that this is also incorrect.", None),
+        ("The best match is option **C**.", "C"),
+        ("The device that stores the charge is D. Capacitor.", "D"),
+        ("Therefore the most likely diagnosis is (D) Broken valve.", "D"),
+        ("The least likely to leak is option H, as it has no seal.", "H"),
+        ("So it is (A) in summer and (B) in winter", None),
+        # headings, tags, LaTeX, Chinese
+        ("Given this, the most likely outcome would be:\n\n**H. Loss of pressure in the pump.**", "H"),
+        ("\\[ \\text{The answer is } (J) \\]", "J"),
+        ("### Final Answer\n\n**C) 42 m/s**", "C"),
+        ("<final_answer>C</final_answer>", "C"),
+        ("综上所述，选C。", "C"),
+        # letters that are none
+        ("The answer is H. pylori.", None),
+        ("The answer is B lymphocytes", None),
+        ("The answer is $B$ = 3 T", None),
+        ("Answer: D\n\nfinally \\boxed{C \\approx 3}", "D"),
+        ("Answer: D\n\nthus \\boxed{C \\ln 2}", "D"),
+    ],
+)
+def test_the_grammar_of_letters(text: str, letter: str | None) -> None:
+    assert final_letter(text, "ABCDEFGHIJ") == letter
+
+
+def test_the_text_of_an_option_confirms_its_letter() -> None:
+    options = {
+        "A": "Escherichia",
+        "B": "lymphocytes of the marrow",
+        "C": "a copper wire",
+        "H": "pylori",
+        "D": "sunlight",
+    }
+    for text, letter in (
+        ("The answer is B lymphocytes", "B"),
+        ("The answer is H. pylori.", "H"),
+        ("It must be steel.\n\nC. a copper wire", "C"),
+        ("The vitamin is D. Nothing else.", None),
+    ):
+        assert final_letter(text, "ABCDEFGHIJ", True, options) == letter, text
+
+
+def test_options_are_read_from_the_prompt() -> None:
+    shown = "Question: Which?\nOptions: A. one\nB. two words\nAnswer: "
+    assert options_of(Item("1", (Prompt(messages=({"role": "user", "content": shown},)),), "A")) == {
+        "A": "one",
+        "B": "two words",
+    }
+    orders = tuple(Prompt(text=f"Which?\n(A) {first}\n(B) {last}\n") for first, last in (("x", "y"), ("y", "x")))
+    assert options_of(Item("1", orders, "A"), sample=3) == {"A": "y", "B": "x"}
+    assert options_of(Item("1", (), "A")) == {}
 
 
 def test_more_than_ten_options() -> None:

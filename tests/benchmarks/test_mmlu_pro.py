@@ -261,12 +261,16 @@ def explained(row: dict[str, Any], letter: str | None, options: str) -> str | No
         return "the log's match lies in a question that the model asked itself"
     if letter is None and [*matches, *ANY.findall(own)][-1] not in options:
         return "a letter beyond the options"
+    if letter is not None and SEVERAL.search(own):
+        return "several options, then one"
     if letter is None and SEVERAL.search(own):
         return "several options"
     if letter is not None and letter == matches[-1] != log:
         return "the last statement, not the first"
     if letter is not None and re.search(rf"(?:\\boxed\{{|nswer[^\n]{{0,60}}(?:is|be|:)[\s\S]{{0,12}}){letter}\b", own):
         return "a later statement in other words"
+    if letter is not None and re.search(r"(?i)\b(?:wait|re-?examine|re-?check|let me check|no,|if|would)\b", own):
+        return "taken back, or under a condition"
     if letter is None and re.search(r"answer is \(?[A-J][a-z]", own):
         return "the first letter of a word"
     return None

@@ -34,7 +34,7 @@ print(json.dumps(found))
 """
 TASK = '''
 """A benchmark of another package."""
-from bitparity.benchmarks.answers import final_letter
+from bitparity.benchmarks.letters import final_letter
 from bitparity.benchmarks.smoke import BENCHMARK as Smoke
 from .helpers import right
 

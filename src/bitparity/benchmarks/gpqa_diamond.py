@@ -13,9 +13,9 @@ import hashlib
 from collections.abc import Iterable
 from typing import ClassVar
 
-from bitparity.benchmarks.answers import final_letter
 from bitparity.benchmarks.contract import Facts, Info, Source
 from bitparity.benchmarks.dataset import Row, content_hash
+from bitparity.benchmarks.letters import final_letter, options_of
 from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.records import Completion, Grade, Item, Prompt
@@ -87,7 +87,8 @@ class GpqaDiamond(RowsBenchmark):
             # the choices "(A)" to "(D)" are equally long, so that acc_norm is acc
             metrics = dict.fromkeys(("acc", "acc_norm"), float(letter == key))
         else:
-            letter = final_letter(completion.text, LETTERS, ended=completion.finish != "length")
+            options = options_of(item, completion.sample)
+            letter = final_letter(completion.text, LETTERS, completion.finish != "length", options)
             metrics = {"exact_match": float(letter == key)}
         return Grade(metrics[self.metric], "answered" if letter else "no_answer", letter, metrics)
 

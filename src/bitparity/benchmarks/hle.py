@@ -17,10 +17,11 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from bitparity.benchmarks.answers import Stated, final_answer, final_letter, labelled_answer
+from bitparity.benchmarks.answers import Stated, final_answer, labelled_answer
 from bitparity.benchmarks.contract import Info, JudgeSettings, Settings, Source
 from bitparity.benchmarks.dataset import Row, content_hash
 from bitparity.benchmarks.judging import JUDGE_PROMPT, METRIC, judge_prompt
+from bitparity.benchmarks.letters import final_letter, options_of
 from bitparity.benchmarks.mathematics import equal, is_whole, math_verify_equal
 from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.benchmarks.rows import RowsBenchmark
@@ -117,7 +118,7 @@ class Hle(RowsBenchmark):
         """The stated letter or answer against the key; the judge's verdict is added by `judging.judged`."""
         ended = completion.finish != "length"
         if item.metadata["letters"]:
-            said = final_letter(completion.text, item.metadata["letters"], ended)
+            said = final_letter(completion.text, item.metadata["letters"], ended, options_of(item))
             right = said == item.reference
         else:
             stated = labelled_answer(completion.text) or final_answer(completion.text, ended)

@@ -2,9 +2,8 @@
 
 Data set: TIGER-Lab/MMLU-Pro, splits test and (few-shot examples) validation; fields question_id, question, options,
 answer, category; cot_content in the examples.
-Metric: `exact_match` of the last clearly stated letter, next to `lm_eval_exact_match`, the metric of lm-eval 0.4.13's
-task mmlu_pro on the same completion: the first match of `answer is \\(?([A-J])\\)?`.
-Answer pattern: "answer is (X)", "Answer: X", a boxed letter, a last line that is only a letter.
+Metric: `exact_match` of the letter that the text chooses (see `letters`), next to `lm_eval_exact_match`, the metric of
+lm-eval 0.4.13's task mmlu_pro on the same completion: the first match of `answer is \\(?([A-J])\\)?`.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from bitparity.benchmarks.answers import final_letter
 from bitparity.benchmarks.contract import Facts, Info, Source
 from bitparity.benchmarks.dataset import Row, load_rows
+from bitparity.benchmarks.letters import final_letter, options_of
 from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.errors import DataError
@@ -109,7 +108,7 @@ class MmluPro(RowsBenchmark):
         return found
 
     def grade(self, item: Item, completion: Completion) -> Grade:
-        """The last stated letter against the key, next to lm-eval's first match."""
+        """The chosen letter against the key, next to lm-eval's first match."""
         letter = stated_letter(completion.text, item, ended=completion.finish != "length")
         first = LM_EVAL_ANSWER.search(completion.text)
         metrics = {
@@ -140,9 +139,10 @@ def stated_letter(text: str, item: Item, ended: bool) -> str | None:
     ends = [*(head.start() for head in heads), len(text)]
     parts = [text[: ends[0]], *(text[h.end() : end].lstrip() for h, end in zip(heads, ends[1:], strict=True))]
     asked = _question_asked(item) if heads else ""
+    options = options_of(item)
     for number, part in enumerate(parts):
         if number == 0 or (part and asked.startswith(part.partition("\n")[0][:40].rstrip())):
-            letter = final_letter(part, item.metadata["letters"], ended or number < len(heads))
+            letter = final_letter(part, item.metadata["letters"], ended or number < len(heads), options)
             if letter:
                 return letter
     return None
