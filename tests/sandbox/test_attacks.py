@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -140,6 +142,132 @@ attempt("message queue", lambda: call(number(68, 186), 0, 0o1600))
         + REPORT
     )
     assert reached(attack(code)) == []
+
+
+FILL = """
+import fcntl, os, socket, time
+def fill(ends):
+    for end in ends:
+        os.set_blocking(end, False)
+        try:
+            while True: os.write(end, bytes(65536))
+        except OSError: pass
+def sockets():
+    pairs = []
+    try:
+        while True: pairs += socket.socketpair()
+    except OSError: pass
+    for one in pairs:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 30)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 30)
+    fill([one.fileno() for one in pairs])
+    return pairs
+def pipes():
+    ends = []
+    try:
+        while True:
+            ends.append(os.pipe())
+            fcntl.fcntl(ends[-1][1], 1031, 1 << 20)
+    except PermissionError:
+        try:
+            while True: ends.append(os.pipe())
+        except OSError: pass
+    except OSError: pass
+    fill([end for _, end in ends])
+    return ends
+for _ in range(4):
+    if os.fork() == 0:
+        held = KIND()
+        time.sleep(60)
+        os._exit(0)
+time.sleep(60)
+"""
+
+
+SENT = {
+    "waiting connections": """
+server = socket.socket(socket.AF_UNIX)
+server.bind("server")
+server.listen(4096)
+for _ in range(4000):
+    client = socket.socket(socket.AF_UNIX)
+    client.setblocking(False)
+    client.connect("server")
+    fill([client.fileno()])
+    client.close()
+""",
+    "sockets under way": """
+import array
+carrier = socket.socketpair()
+for _ in range(4000):
+    pair = socket.socketpair()
+    fill([one.fileno() for one in pair])
+    rights = array.array("i", [one.fileno() for one in pair])
+    carrier[0].sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    for one in pair: one.close()
+""",
+    "datagrams": """
+server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+server.bind("server")
+for _ in range(4000):
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    client.setblocking(False)
+    client.sendto(bytes(60000), "server")
+    client.close()
+""",
+    "packets": "held = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)]",
+}
+
+
+@pytest.mark.parametrize("way", SENT)
+def test_memory_in_sockets_that_no_process_has_open(attack: Attack, way: str) -> None:
+    code = f"{FILL.partition('def sockets')[0]}import socket\n{SENT[way]}\nprint('all of it')\ntime.sleep(60)"
+    ended = attack(code, cpu_s=5, wall_s=5, memory_mb=96)
+    assert ended.end in ("memory_limit", "runtime_error"), ended
+    assert b"all of it" not in ended.stdout
+
+
+@pytest.mark.parametrize("kind", ["sockets", "pipes"])
+def test_memory_in_the_kernels_buffers_counts(attack: Attack, kind: str) -> None:
+    """Four children filled the buffers of sockets with 1,252 MB under a limit of 128 MB."""
+    limit = 128 if kind == "sockets" else 24
+    assert attack(FILL.replace("KIND", kind), cpu_s=5, wall_s=9, memory_mb=limit).end == "memory_limit"
+
+
+def test_buffers_cannot_be_made_larger(attack: Attack) -> None:
+    code = """
+import fcntl, os, socket
+left, right = socket.socketpair()
+left.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 30)
+left.setblocking(False)
+sent = 0
+try:
+    while True: sent += left.send(bytes(4096))
+except BlockingIOError: pass
+inside, outside = os.pipe()
+try: fcntl.fcntl(outside, 1031, 1 << 20)
+except PermissionError: pass
+print(sent < 1 << 18, fcntl.fcntl(outside, 1032))
+"""
+    ended = attack(code)
+    assert (ended.end, ended.stdout) == ("exit", b"True 65536\n"), ended.stderr
+
+
+def test_programs_that_need_sockets_and_pipes_run(attack: Attack) -> None:
+    code = """
+import asyncio, multiprocessing
+async def main():
+    return await asyncio.gather(*(asyncio.sleep(0.01, n) for n in range(50)))
+if __name__ == "__main__":
+    print(sum(asyncio.run(main())))
+    queue = multiprocessing.SimpleQueue()
+    child = multiprocessing.Process(target=queue.put, args=(7,))
+    child.start()
+    print(queue.get())
+    child.join()
+"""
+    ended = attack(code, cpu_s=4, wall_s=20)
+    assert (ended.end, ended.stdout) == ("exit", b"1225\n7\n"), ended.stderr
 
 
 def test_one_huge_allocation(attack: Attack) -> None:
@@ -649,3 +777,29 @@ def test_a_worker_of_a_parent_with_many_descriptors_gives_none_of_them_to_a_scri
             os.close(descriptor)
     assert (ended.end, ended.stdout) == ("exit", b"[0, 1, 2, 3]\n")  # 3 is the listing's own
     assert (again.end, again.status) == ("runtime_error", 7)
+
+
+def test_64_scripts_of_a_parent_with_many_descriptors_reach_nothing(box: Sandbox) -> None:
+    """All at once, beside 1,000 open descriptors: each sees its own three, and forges nothing through any number."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    code = """
+import os, sys
+listed = sorted(map(int, os.listdir('/proc/self/fd')))
+for number in range(3, 4096):
+    try: os.write(number, b'{"exit": 0}')
+    except OSError: pass
+print(listed, os.getpid())
+sys.exit(int(sys.stdin.read()))
+"""
+    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(1000)]
+    try:
+        with WarmWorker(box, ["json"]) as worker, ThreadPoolExecutor(64) as pool:
+            limits = Limits(cpu_s=5, wall_s=120, memory_mb=256)
+            ends = list(pool.map(lambda n: worker.run({}, code, str(n).encode(), limits), range(1, 65)))
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [(ended.end, ended.status) for ended in ends] == [("runtime_error", n) for n in range(1, 65)]
+    assert {ended.stdout.partition(b"]")[0] for ended in ends} == {b"[0, 1, 2, 3"}

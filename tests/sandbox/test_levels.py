@@ -305,10 +305,10 @@ def test_readable_folders_are_shown_read_only(box: Sandbox, tmp_path: Path) -> N
     assert b"Read-only file system" in ended.stderr
 
 
-def decide(program: bytes, arch: int, number: int, first: int = 0) -> int:
+def decide(program: bytes, arch: int, number: int, first: int = 0, second: int = 0) -> int:
     """What a filter answers to one call: an interpreter of the few BPF instructions that filters use."""
     code = [struct.unpack("=HBBI", program[at : at + 8]) for at in range(0, len(program), 8)]
-    data = struct.pack("=iIQ6Q", number, arch, 0, first, 0, 0, 0, 0, 0)
+    data = struct.pack("=iIQ6Q", number, arch, 0, first, second, 0, 0, 0, 0)
     at = loaded = 0
     while True:
         operation, if_true, if_false, value = code[at]
@@ -328,23 +328,40 @@ ALLOWED, KILLED = 0x7FFF0000, 0x80000000
 @pytest.mark.parametrize(
     ("machine", "arch", "numbers"),
     [
-        ("x86_64", 0xC000003E, {"read": 0, "ptrace": 101, "clone": 56, "socket": 41, "mount": 165, "kill": 62}),
-        ("aarch64", 0xC00000B7, {"read": 63, "ptrace": 117, "clone": 220, "socket": 198, "mount": 40, "kill": 129}),
+        (
+            "x86_64",
+            0xC000003E,
+            {"read": 0, "ptrace": 101, "clone": 56, "socket": 41, "mount": 165, "kill": 62}
+            | {"socketpair": 53, "fcntl": 72, "listen": 50},
+        ),
+        (
+            "aarch64",
+            0xC00000B7,
+            {"read": 63, "ptrace": 117, "clone": 220, "socket": 198, "mount": 40, "kill": 129}
+            | {"socketpair": 199, "fcntl": 25, "listen": 201},
+        ),
     ],
 )
 def test_the_filter_of_each_architecture(machine: str, arch: int, numbers: dict[str, int]) -> None:
     program = seccomp.program(machine=machine)
     refused = 0x00050000
 
-    def answer(name: str, first: int = 0) -> int:
-        return decide(program, arch, numbers[name], first)
+    def answer(name: str, first: int = 0, second: int = 0) -> int:
+        return decide(program, arch, numbers[name], first, second)
 
     assert answer("read") == ALLOWED
     assert answer("ptrace") == answer("mount") == refused | errno.EPERM
     assert answer("clone", 17) == ALLOWED
     assert answer("clone", 17 | 0x10000000) == refused | errno.EPERM
-    assert answer("socket", socket.AF_UNIX) == ALLOWED
-    assert answer("socket", socket.AF_INET) == refused | errno.EAFNOSUPPORT
+    for flags in (0, socket.SOCK_CLOEXEC, socket.SOCK_NONBLOCK, socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK):
+        assert answer("socket", socket.AF_UNIX, socket.SOCK_STREAM | flags) == ALLOWED
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_SEQPACKET, socket.SOCK_RAW):
+            assert answer("socket", socket.AF_UNIX, kind | flags) == refused | errno.ESOCKTNOSUPPORT
+            assert answer("socketpair", socket.AF_UNIX, kind | flags) == refused | errno.ESOCKTNOSUPPORT
+    assert answer("socket", socket.AF_INET, socket.SOCK_STREAM) == refused | errno.EAFNOSUPPORT
+    assert answer("fcntl", 0, 1031) == refused | errno.EPERM
+    assert answer("fcntl", 0, 1) == answer("listen") == ALLOWED
+    assert decide(seccomp.program(machine=machine, listening=False), arch, numbers["listen"]) == refused | errno.EPERM
     assert decide(program, arch, 435) == refused | errno.ENOSYS
     assert decide(program, arch, 9999) == refused | errno.ENOSYS
     assert decide(program, 0x40000003, numbers["read"]) == KILLED

@@ -2,8 +2,8 @@
 
 The namespaces already confine a program; the filter refuses the calls that an escape would need (new namespaces,
 mounts, tracing, keys, BPF, io_uring, old and rare calls) and those that hold memory which no limit sees (memfd, System
-V shared memory). The calls are in `seccomp_calls.csv`, with their numbers from Linux's
-`arch/x86/entry/syscalls/syscall_64.tbl` and `include/uapi/asm-generic/unistd.h`.
+V shared memory and messages, larger buffers of sockets and pipes). The calls are in `seccomp_calls.csv`, with their
+numbers from Linux's `arch/x86/entry/syscalls/syscall_64.tbl` and `include/uapi/asm-generic/unistd.h`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ _NEWEST_KNOWN = 470  # calls that came later than this file do not exist for the
 _NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000 | 0x80
 _TERMINAL_INPUT, _TERMINAL_PASTE = 0x5412, 0x541C  # TIOCSTI, TIOCLINUX
 _AF_UNIX = 1
+_STREAMS = (0x1, 0x801, 0x80001, 0x80801)  # SOCK_STREAM, with SOCK_NONBLOCK and SOCK_CLOEXEC or without
+_SEND_BUFFER, _RECEIVE_BUFFER, _PIPE_SIZE = 7, 8, 1031  # SO_SNDBUF, SO_RCVBUF, F_SETPIPE_SZ
 _SET_PARENT_DEATH_SIGNAL = 1
 _PERSONALITY_QUERY = 0xFFFFFFFF
 
@@ -67,23 +69,33 @@ def _only(argument: int, values: tuple[int, ...], error: int) -> bytes:
     return _argument(argument) + allowed + _refuse(error)
 
 
+def _streams(families: tuple[int, ...]) -> bytes:
+    """Allows sockets of these families that are streams. A datagram socket holds what closed ones have sent to it."""
+    other_family = _refuse(errno.EAFNOSUPPORT)
+    known = b"".join(_instruction(_JUMP_EQUAL, f, len(families) - n, 0) for n, f in enumerate(families))
+    return _argument(0) + known + other_family + _only(1, _STREAMS, errno.ESOCKTNOSUPPORT)
+
+
 def _calls(group: str, machine: str) -> dict[str, int]:
     """Name and number of the calls of a group that a machine has.
 
-    Groups: `blocked` for every program; `checked` by their arguments; without namespaces also `signalling`, which
-    reach the host's processes, and `attributes` of files that may only be read, which Landlock does not guard.
+    Groups: `blocked` for every program; `checked` by their arguments; `listening` of sockets; without namespaces also
+    `signalling`, which reach the host's processes, and `attributes` of files that may only be read, which Landlock
+    does not guard.
     """
     table = (resources.files(__package__) / "seccomp_calls.csv").read_text(encoding="ascii").splitlines()
     return {row["name"]: int(row[machine]) for row in csv.DictReader(table) if row["group"] == group and row[machine]}
 
 
-def program(own_pid: int | None = None, machine: str | None = None) -> bytes:
+def program(own_pid: int | None = None, machine: str | None = None, listening: bool = True) -> bytes:
     """The filter as an array of `struct sock_filter`.
 
     Args:
         own_pid: where there are no namespaces, the only process that the program may signal (itself); its sockets,
             priorities and files' attributes are then refused too, since they would be the host's.
         machine: architecture, by default this machine's; one of `x86_64` and `aarch64`.
+        listening: a socket may wait for others to connect. Connections that wait hold memory, which can only be
+            counted where the network is the program's own.
     """
     machine = machine or platform.machine()
     code = _instruction(_LOAD, _ARCH_AT) + _instruction(_JUMP_EQUAL, _ARCHES[machine], 1, 0)
@@ -97,6 +109,8 @@ def program(own_pid: int | None = None, machine: str | None = None) -> bytes:
     bodies = _bodies(() if own_pid is not None else (_AF_UNIX,))
     for name, number in _calls("checked", machine).items():
         code += _when(number, bodies[name])
+    for number in () if listening else _calls("listening", machine).values():
+        code += _when(number, _refuse(errno.EPERM))
     if own_pid is not None:
         for name, number in _calls("signalling", machine).items():
             to_itself = _only(0, (own_pid,), errno.EPERM) if name in {"kill", "tgkill"} else _refuse(errno.EPERM)
@@ -111,11 +125,16 @@ def _bodies(families: tuple[int, ...]) -> dict[str, bytes]:
     refuse, allow = _refuse(errno.EPERM), _instruction(_RETURN, _ALLOW)
     outlive = _instruction(_JUMP_EQUAL, _SET_PARENT_DEATH_SIGNAL, 0, 1) + refuse
     terminal = b"".join(_instruction(_JUMP_EQUAL, n, 0, 1) + refuse for n in (_TERMINAL_INPUT, _TERMINAL_PASTE))
+    done = _refuse(0)  # a library asks for larger buffers and works without them
+    buffers = b"".join(_instruction(_JUMP_EQUAL, n, 0, 1) + done for n in (_SEND_BUFFER, _RECEIVE_BUFFER))
     return {
+        "fcntl": _argument(1) + _instruction(_JUMP_EQUAL, _PIPE_SIZE, 0, 1) + refuse + allow,
+        "setsockopt": _argument(2) + buffers + allow,
         "clone": _argument(0) + _instruction(_JUMP_ANY_BIT, _NEW_NAMESPACES & ~0xFF, 0, 1) + refuse + allow,
         # its flags are in memory, where a filter cannot read; the C library falls back to clone
         "clone3": _refuse(errno.ENOSYS),
-        "socket": _only(0, families, errno.EAFNOSUPPORT),
+        "socket": _streams(families),
+        "socketpair": _streams((_AF_UNIX,)),
         "personality": _only(0, (0, _PERSONALITY_QUERY), errno.EPERM),
         "prlimit64": _only(0, (0,), errno.EPERM),
         "prctl": _argument(0) + outlive + allow,

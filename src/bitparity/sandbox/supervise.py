@@ -87,11 +87,12 @@ class Watch:
         self.cpu_s = self.tree.cpu_s(pids) - self.cpu_before
         limit = self.limits.memory_mb << 20
         stored, files = self.stored(pids[-1])
+        outside = stored + self.tree.buffers(pids)
         if self.cpu_s > self.limits.cpu_s:
             self.stop("time_limit")
         elif len(pids) > self.limits.processes + _OUR_PROCESSES:
             self.stop("runtime_error")  # RLIMIT_NPROC holds before, but not for root without a sandbox
-        elif self.tree.memory(pids, limit - stored) + stored > limit:
+        elif self.tree.memory(pids, limit - outside) + outside > limit:
             self.stop("memory_limit")
         elif stored > self.limits.file_mb << 20 or files > self.limits.file_mb * FILES_A_MB:
             self.stop("output_limit")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 from dataclasses import dataclass, field
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_PIPE_BYTES = 65536  # what a pipe holds
+_SOCKET_BYTES = 212992  # what a socket holds, where the system says nothing else
 
 
 @dataclass(slots=True)
@@ -14,10 +18,12 @@ class Tree:
     """A process and its descendants.
 
     CPU time is the greater of two sums: what the living processes and the children they have waited for used, and what
-    each process seen so far used itself; the second also counts children that nobody waits for.
+    each process seen so far used itself; the second also counts children that nobody waits for. `shared_network`: other
+    programs have sockets in the tree's network.
     """
 
     root: int
+    shared_network: bool = False
     _seen: dict[tuple[int, int], float] = field(default_factory=dict)
     _cpu_s: float = 0.0
 
@@ -46,6 +52,35 @@ class Tree:
         """Bytes resident; pages that processes share are told apart only where the plain sum goes beyond the limit."""
         resident = sum(map(_resident, pids))
         return resident if resident <= limit else sum(map(_proportional, pids))
+
+    def buffers(self, pids: list[int]) -> int:
+        """Bytes that the tree's pipes and sockets can hold in the kernel, which counts them to no process."""
+        held: set[str] = set()
+        for pid in pids:
+            with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as descriptors:
+                for one in descriptors:
+                    with contextlib.suppress(OSError):  # closed meanwhile
+                        held.add(os.readlink(one.path))  # noqa: PTH115
+        sockets = sum(name.startswith("socket:") for name in held)
+        if not self.shared_network:  # then also those that no process has open: sent to another, or not yet accepted
+            sockets = max(sockets, _sockets_beside(pids[-1]))
+        return sockets * _socket_bytes() + sum(name.startswith("pipe:") for name in held) * _PIPE_BYTES
+
+
+def _sockets_beside(pid: int) -> int:
+    """Number of sockets in a process's network; zero where that is this process's own."""
+    try:
+        if os.path.samefile(f"/proc/{pid}/ns/net", "/proc/self/ns/net"):  # noqa: PTH121
+            return 0
+    except OSError:
+        return 0
+    fields = _read(f"/proc/{pid}/net/sockstat").split()
+    return int(fields[2]) if len(fields) > 2 else 0
+
+
+@functools.cache
+def _socket_bytes() -> int:
+    return int(_read("/proc/sys/net/core/wmem_default") or _SOCKET_BYTES)
 
 
 def files_in(pid: int, folder: str) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Self
 
 from bitparity.errors import SandboxError
-from bitparity.sandbox import _zygote, bubblewrap, rlimits
+from bitparity.sandbox import _zygote, bubblewrap, rlimits, seccomp
 from bitparity.sandbox.contract import DEFAULT, Ended, Files, Limits, Sandbox
 from bitparity.sandbox.gate import GATE
 from bitparity.sandbox.supervise import FILES_A_MB, Pump, Watch, fault, judge, pipes
@@ -92,7 +92,7 @@ class _Worker:
     """The parent's side of one worker process."""
 
     def __init__(self, sandbox: bubblewrap.Bubblewrap, preload: Sequence[str]) -> None:
-        self._filter = sandbox.filter
+        self._filter = seccomp.program(listening=False) if sandbox.filter else b""
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(_IMPORT_S)
         source = Path(_zygote.__file__).read_bytes()
@@ -137,7 +137,7 @@ class _Worker:
             (first,) = descriptors
             stack.callback(os.close, first)
             watch.kill = lambda: _kill(first)
-            watch.tree = Tree(_pid(first))
+            watch.tree = Tree(_pid(first), shared_network=True)
             pump.until(first)
             answer = json.loads(self._control.recv(_MESSAGE_BYTES))
             watch.cpu_s = max(watch.cpu_s, answer["cpu_s"])
