@@ -92,6 +92,14 @@ def sheet(
     return Sheet(scores, samples, grades)
 
 
+SAME = ("same_answers", "fp8", "error")
+
+
+def copied(n: int, by: str) -> str:
+    """An answer of 1,500 characters, four of five the same for all variants."""
+    return f"{n} {'long ' * 300}{by if n % 5 == 0 else ''}"
+
+
 def facts(
     fp8: Sheet | None = None,
     bf16: Sheet | None = None,
@@ -205,6 +213,9 @@ LOOP = WORDS + "So the answer is 4. " * 40
         (facts(sheet(text=lambda n: WORDS)), ("identical", "fp8", "error")),
         (facts(sheet(text=lambda n: "!!!!")), ("identical", "fp8", "error")),
         (facts(sheet(by="same"), sheet(by="same")), ("same_answers", "fp8", "error")),
+        (facts(sheet(by="same"), sheet(by="same ")), ("same_answers", "fp8", "error")),
+        (facts(sheet(text=lambda n: f"{n} " + "so " * 45), sheet(text=lambda n: f"{n} " + "so " * 45)), SAME),
+        (facts(sheet(text=lambda n: copied(n, "fp8"), by=""), sheet(text=lambda n: copied(n, "bf16"), by="")), SAME),
         (facts(notes=("the template takes no system message",)), ("prompt", None, "warning")),
         (facts(sheet(prompt_tokens=lambda n: 4 if n == 7 else 9)), ("prompt_differs", "fp8", "error")),
         (facts(sheet(prompt_tokens=lambda n: 8), rendered=False), ("prompt_differs", "fp8", "error")),
@@ -391,6 +402,9 @@ def test_guessing_is_told_from_knowing() -> None:
     text = STUDY.replace("math500", "gpqa_diamond")
     assert ("guessing", "bf16", "error") in spoken(facts(None, sheet(right=140), study=text))
     assert ("guessing", "fp8", "warning") in spoken(facts(sheet(right=140), study=text))
+    assert ("misaligned", "fp8", "error") in spoken(facts(sheet(right=0), study=text))
+    assert "misaligned" not in names(facts(sheet(right=0, no_answer=ITEMS), study=text))  # silent, not misaligned
+    assert "misaligned" not in names(facts(sheet(right=100), study=text))
     assert "guessing" not in names(facts(study=text))
 
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import combinations
 
+import numpy as np
+
 from bitparity.results.guards.facts import Answers, differences, guard, level, shown, text
 from bitparity.results.schema import Guard
 from bitparity.results.sheet import Sheet
@@ -23,6 +25,10 @@ BOXED = 0.05  # share of boxed answers from which on a score of 0 throughout is 
 
 LONG = 200  # characters: two models do not write the same text of this length by chance
 ENOUGH = 20  # texts of that length before "all identical" says something
+# Of 17,000 pairs of greedy completions of a 1.5B model, BF16 against FP8 or against BF16 in other batches, about
+# exp(-n / 1000) to exp(-n / 1700) of those of n characters are the same; twice that is no second precision any more.
+SAME_CHARACTERS, SAME_SIGMAS = 3000, 3.0
+TELLING = 50  # characters: below, right answers are naturally the same
 LOOP_TAIL, LOOP_REPEATS = 200, 3  # a loop fills this many characters and says its unit this often
 
 Share = Callable[[Sheet], float | None]
@@ -123,18 +129,28 @@ def identical(answers: Answers) -> Iterator[Guard]:
 
 
 def same_answers(answers: Answers) -> Iterator[Guard]:
-    """Two variants whose long completions are the same to the letter: one model ran under two names."""
+    """Two variants with more of the same completions than two precisions write: one model ran under two names.
+
+    Two runs part at some token, so a text of n characters stays the same with probability exp(-n / SAME_CHARACTERS).
+    """
     names = [name for name, _ in answers.started() if name != answers.control]
     for one, other in combinations(names, 2):
-        pairs = _long_pairs(answers.sheets[one], answers.sheets[other])
-        if len(pairs) >= ENOUGH and all(a == b for a, b in pairs):
-            yield guard("same_answers", other, "error", 1.0, one=one, texts=len(pairs))
+        pairs = _telling_pairs(answers.sheets[one], answers.sheets[other])
+        long = [a == b for a, b in pairs if max(len(a), len(b)) >= LONG]
+        chances = np.exp([-max(len(a), len(b)) / SAME_CHARACTERS for a, b in pairs])
+        same, expected = sum(a == b for a, b in pairs), float(chances.sum())
+        beyond = SAME_SIGMAS * float((chances * (1 - chances)).sum()) ** 0.5
+        if (len(long) >= ENOUGH and all(long)) or (same >= ENOUGH and same > expected + beyond):
+            share = same / len(pairs)
+            yield guard("same_answers", other, "error", share, one=one, same=same, texts=len(pairs))
 
 
-def _long_pairs(one: Sheet, other: Sheet) -> list[tuple[str, str]]:
+def _telling_pairs(one: Sheet, other: Sheet) -> list[tuple[str, str]]:
+    """Both variants' texts, white space made equal, without short ones and those that are the answer to several."""
     shared = one.samples.keys() & other.samples.keys()
-    pairs = [(one.samples[key].text, other.samples[key].text) for key in shared]
-    return [pair for pair in pairs if max(map(len, pair)) >= LONG]
+    pairs = [(" ".join(one.samples[k].text.split()), " ".join(other.samples[k].text.split())) for k in shared]
+    times = Counter(a for a, _ in pairs)
+    return [(a, b) for a, b in pairs if max(len(a), len(b)) >= TELLING and times[a] == 1]
 
 
 def settings_differ(answers: Answers) -> Iterator[Guard]:

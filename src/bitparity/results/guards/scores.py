@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import bdtr
 
 from bitparity.results.guards.facts import Answers, guard, level, shown
 from bitparity.results.schema import Guard, Level
@@ -17,6 +18,7 @@ UNSCORED_ERROR = 0.01
 GRADER_GAP = 0.05  # two graders of one benchmark that differ by more disagree about what is right
 FLOOR, CEILING = 0.01, 0.99
 
+BELOW_GUESSING = 1e-6  # probability (exact binomial) that guesses are right so seldom
 GUESSING_SIGMAS = 2.0  # standard errors above guessing under which a score is not told from guessing
 FEW_GROUPS = 60  # fewer groups, each of many items, are most likely categories
 SMALL = 500  # items; up to here one sampled answer an item leaves too much to chance
@@ -78,6 +80,16 @@ def guessing(answers: Answers) -> Iterator[Guard]:
             continue
         found: Level = "error" if name == answers.baseline else "warning"
         yield guard("guessing", name, found, mean, found, chance=shown(chance))
+
+
+def misaligned(answers: Answers) -> Iterator[Guard]:
+    """Readable answers that are right far less often than guesses: those of other questions, or another key's."""
+    for name, sheet in answers.sheets.items():
+        scores = [grade.score for grade in sheet.grades.values() if grade.status == "answered"]
+        right = sum((score or 0.0) >= 0.5 for score in scores)
+        if answers.chance and bdtr(right, len(scores), answers.chance) < BELOW_GUESSING:
+            figures = {"right": right, "answered": len(scores), "chance": shown(answers.chance)}
+            yield guard("misaligned", name, "error", right / len(scores), **figures)
 
 
 def floor_or_ceiling(answers: Answers) -> Iterator[Guard]:
