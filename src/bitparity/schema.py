@@ -178,13 +178,22 @@ class Variant(Strict):
     named: str | None = Field(default=None, exclude=True)
 
 
+class RecoveryMargin(Strict):
+    """A margin in proportion: candidates may lose all but `recovery` of the baseline's score, a fraction below 1."""
+
+    recovery: Annotated[float, Field(gt=0, lt=1)]
+
+
 class BenchmarkSpec(Strict):
-    """A benchmark of a study, resolved. `margin` is in points, `limit` in items, `data` an absolute path."""
+    """A benchmark of a study, resolved.
+
+    `margin` is in points or in proportion, `limit` in items, `data` an absolute path.
+    """
 
     name: str
     form: Form
     samples: Repeats
-    margin: float
+    margin: float | RecoveryMargin
     limit: Positive | None
     data: str | None
     fewshot_data: str | None
@@ -192,6 +201,17 @@ class BenchmarkSpec(Strict):
     settings: dict[str, Any] = {}
     """Settings that only this benchmark has, such as a release or a split; see its `settings_type`."""
     protocol: Protocol
+
+    @property
+    def recovery(self) -> float | None:
+        """The share of the baseline's score that must be kept; None where the margin is in points."""
+        return self.margin.recovery if isinstance(self.margin, RecoveryMargin) else None
+
+    def margin_at(self, baseline: float | None) -> float:
+        """The margin as a fraction, at a score of the baseline; 0 where that decides it and is not known."""
+        if isinstance(self.margin, RecoveryMargin):
+            return (1 - self.margin.recovery) * (baseline or 0.0)
+        return self.margin / 100
 
 
 class Study(Strict):

@@ -125,6 +125,23 @@ def test_an_invalid_benchmark_says_its_guard_and_is_named_where_it_is_left_out(f
     assert judge(results, "overall")[0].outcome == "open"
 
 
+def test_a_margin_in_proportion_goes_from_the_study_to_the_verdict(tmp_path: Path, cli: Cli) -> None:
+    """2 of 180 right answers lost are within 5 % of the score, 40 are not."""
+    folder = tmp_path / "recovery"
+    folder.mkdir()
+    study = replay_study(folder, 200, {"bf16": range(20), "close": range(22), "worse": range(60)})
+    study.write_text(study.read_text().replace("- name: math500", "- margin: {recovery: 0.9}\n  name: math500"))
+    run_study(load_study(study), folder / "run", Events())
+    found = built(folder / "run")["benchmarks"]["math500"]
+    assert (found["margin"], found["margin_recovery"]) == (pytest.approx(0.09), 0.9)
+    verdicts = {name: each["verdict"] for name, each in found["comparisons"].items()}
+    assert verdicts == {"close": "equivalent", "worse": "worse_beyond_margin"}
+    ended = cli("compare", f"{folder / 'run'}:bf16", f"{folder / 'run'}:close", f"{folder / 'run'}:worse")
+    assert ended.code == 1
+    assert "margin of math500: 9 points (the baseline's study)" in " ".join(ended.out.split())
+    assert "shown for one of 50 %" in " ".join(cli("plan", study).out.split())
+
+
 def test_no_average_passes_what_one_benchmark_fails(finished: Path) -> None:
     results = built(finished)
     for name in ("worse", "unclear"):

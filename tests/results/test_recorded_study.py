@@ -48,6 +48,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     study = {
         "study": "recorded",
         "engine": {"kind": "replay"},
+        # the figures of docs/statistics.md are against the first run alone
+        "reference": "first",
         "variants": {
             "bf16": {"model": "bf16.jsonl", "baseline": True},
             "fp8": {"model": "fp8.jsonl"},

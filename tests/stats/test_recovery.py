@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from bitparity.stats.arrays import pair_scores
-from bitparity.stats.recovery import fieller_interval, recovery
+from bitparity.stats.paired import compare_pairs
+from bitparity.stats.recovery import at_margin, fieller_interval, recovery
+from bitparity.stats.verdicts import WITHIN
 
 
 @given(st.integers(20, 300), st.floats(0.5, 1.2), st.integers(0, 1000))
@@ -57,3 +59,58 @@ def test_recovery_of_a_baseline_near_zero_has_no_bounds():
 
 def test_one_cluster_gives_no_interval():
     assert recovery(pair_scores([1, 1], [1, 0], ["a", "a"]), (-1, 1)) == (0.5, None)
+
+
+def proportional(rng: np.random.Generator, n: int, k: int, base: float, recovery: float, flips: float):
+    """A study whose true loss is just what the margin allows: all but `recovery` of the baseline's score."""
+    loss, right, u = (1 - recovery) * base, rng.random((n, k)) < base, rng.random((n, k))
+    turned = np.where(right, u < (flips + loss) / 2 / base, u < (flips - loss) / 2 / (1 - base))
+    return pair_scores(right.astype(float), (right ^ turned).astype(float))
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "base", "recovery", "flips"),
+    [(500, 1, 0.07, 0.9, 0.04), (500, 1, 0.8, 0.98, 0.06), (198, 4, 0.5, 0.9, 0.1), (500, 1, 0.07, 0.6, 0.04)],
+)
+def test_a_margin_in_proportion_is_judged_as_rarely_wrong(n, k, base, recovery, flips):
+    rng, studies = np.random.default_rng(4), 300
+    within = beyond = 0
+    for _ in range(studies):
+        verdict = compare_pairs(proportional(rng, n, k, base, recovery, flips), margin=1.0, recovery=recovery).verdict
+        within += verdict in WITHIN
+        beyond += verdict == "worse_beyond_margin"
+    assert within / studies <= 0.05 + 3 * (0.05 * 0.95 / studies) ** 0.5
+    assert beyond / studies <= 0.025 + 3 * (0.025 * 0.975 / studies) ** 0.5
+
+
+def test_a_margin_in_proportion_is_the_rest_of_the_baselines_score():
+    base = np.r_[np.ones(140), np.zeros(1860)]
+    same = compare_pairs(pair_scores(base, base), margin=1.0, recovery=0.9)
+    assert (same.margin, same.verdict) == (pytest.approx(0.007), "equivalent")
+    worse = compare_pairs(pair_scores(base, np.r_[np.zeros(50), base[50:]]), margin=1.0, recovery=0.9)
+    assert worse.verdict == "worse_beyond_margin"
+    # 2.5 points are within 3 points, and a third of a score of 7 %
+    assert (
+        compare_pairs(pair_scores(base, np.r_[np.zeros(40), base[40:]]), margin=0.03).verdict == "worse_within_margin"
+    )
+    nothing = compare_pairs(pair_scores(np.zeros(500), np.zeros(500)), margin=1.0, recovery=0.9)
+    assert nothing.verdict == "inconclusive"
+
+
+def test_the_measured_score_widens_the_interval_at_the_margin():
+    rng = np.random.default_rng(3)
+    pairs = proportional(rng, 500, 1, 0.5, 0.7, 0.2)
+    ci = (pairs.difference - 0.03, pairs.difference + 0.03)
+    low, _ = at_margin(pairs, ci, 0.7, 0.1)
+    # the difference falls where the baseline is high, so the two errors cancel in part
+    assert low != pytest.approx(ci[0], abs=1e-4)
+    assert at_margin(pairs, ci, 0.999999, 0.1) == pytest.approx(ci, abs=1e-5)
+    # candidate - recovery x baseline as a plain mean, by Student
+    e = pairs.candidate[:, 0] - 0.7 * pairs.baseline[:, 0]
+    d = pairs.candidate[:, 0] - pairs.baseline[:, 0]
+    quantile = 1.6479
+    own = quantile * d.std(ddof=1) / 500**0.5
+    low, high = at_margin(pairs, (pairs.difference - own, pairs.difference + own), 0.7, 0.1, beyond=True)
+    shift = 0.3 * pairs.baseline.mean()
+    assert low + shift == pytest.approx(e.mean() - quantile * e.std(ddof=1) / 500**0.5, abs=1e-4)
+    assert high + shift == pytest.approx(e.mean() + quantile * e.std(ddof=1) / 500**0.5, abs=1e-4)

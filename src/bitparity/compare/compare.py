@@ -86,7 +86,9 @@ def compare(
     if not pairs:
         raise DataError(_nothing(first, others, benchmarks))
     margins = {name: entry.margin for name, entry in benchmarks.items()}
-    judged = verdicts.judge(pairs, margins, forbidden, second_run, favourable)
+    own = {name: results.recovery for name, results in first.benchmarks.items()} if margin is None else {}
+    recoveries = {name: recovery for name, recovery in own.items() if recovery is not None}
+    judged = verdicts.judge(pairs, margins, forbidden, second_run, favourable, recoveries)
     for (name, label), each in judged.items():
         benchmarks[name].comparisons[label] = _comparison(each, pairs[name, label], label == second_run)
     pools = verdicts.pool_judged(pairs, margins, judged, second_run, least=2)
@@ -191,8 +193,8 @@ def _nothing(baseline: Source, candidates: Sequence[Source], benchmarks: Mapping
 def _defaults() -> tuple[dict[str, float], float]:
     """Margins as fractions: by benchmark, and for any other, from the default profile."""
     profile = load_profile("default")
-    own = {name: entry.margin / 100 for name, entry in profile.benchmarks.items() if entry.margin is not None}
-    assert profile.benchmark.margin is not None
+    own = {name: entry.margin / 100 for name, entry in profile.benchmarks.items() if isinstance(entry.margin, float)}
+    assert isinstance(profile.benchmark.margin, float)
     return own, profile.benchmark.margin / 100
 
 

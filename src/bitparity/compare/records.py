@@ -39,7 +39,8 @@ class Results:
     """One variant's results of one benchmark, by item key.
 
     `metric` names what the scores are, None where the source does not tell; `margin` is a fraction, where the
-    source is a run whose study fixed one; `settings` are the sampling values that the source notes.
+    source is a run whose study fixed one (`recovery` where it is in proportion to the score); `settings` are the
+    sampling values that the source notes.
     """
 
     benchmark: str
@@ -47,6 +48,7 @@ class Results:
     metric: str | None = None
     margin: float | None = None
     settings: Mapping[str, object] | None = None
+    recovery: float | None = None
 
     def sample_numbers(self) -> list[int]:
         """The numbers of the samples that some item has, in order."""

@@ -49,7 +49,7 @@ def results_of_exam(spec: BenchmarkSpec, exam: Exam, sheet: Sheet) -> Results:
             samples={k: sheet.samples[item.id, k] for k in range(len(row)) if (item.id, k) in sheet.samples},
             grades={k: sheet.grades[item.id, k] for k in range(len(row)) if (item.id, k) in sheet.grades},
         )
-    return Results(spec.name, items, exam.metric, spec.margin / 100)
+    return Results(spec.name, items, exam.metric, spec.margin_at(sheet.mean()), recovery=spec.recovery)
 
 
 def _key(entry: ExamItem, taken: dict[str, ItemResult]) -> str:

@@ -25,6 +25,7 @@ from bitparity.stats import power
 from bitparity.store.run import Run
 
 RANGE = (0, 1, 2)  # the least, the middle and the most of what is assumed
+ASSUMED_SCORE = 0.5  # of the baseline, for margins in proportion to it
 CORRELATION = 0.15  # of the differences of items that share a problem
 
 OUTPUT_PLAIN, OUTPUT_REASONING = 500, 6000  # tokens of an answer where no run has measured them
@@ -164,7 +165,7 @@ def _benchmark(spec: BenchmarkSpec, run: Run | None) -> BenchmarkPlan:
     each, source = _output(spec, size, run, sampling.max_tokens)
     sampled = sampling.temperature > 0
     flips = SCORED if not size.writes else SAMPLED if sampled else GREEDY
-    margin = spec.margin / 100
+    margin = spec.margin_at(ASSUMED_SCORE)
     # greedy repeats of an answer are nearly the same answer: they count as one
     independent = samples if sampled else 1
     designs = [flips.design(size, independent, at) for at in RANGE]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from bitparity.doctor.plan import CORRELATION, BenchmarkPlan, Plan, Rates
+from bitparity.doctor.plan import ASSUMED_SCORE, CORRELATION, BenchmarkPlan, Plan, Rates
 from bitparity.report.terminal import cells, columns, say
 from bitparity.report.words import margin
 
@@ -145,6 +145,9 @@ def _assumptions(plan: Plan) -> Iterator[str]:
             f"({least} to {most} % in brackets), {100 * flips.noise[1]:g} % by decoding noise, which more samples "
             f"average out ({flips.source}). Power 80 %, level 5 %"
         )
+    if in_proportion := [spec.name for spec in plan.study.benchmarks if spec.recovery is not None]:
+        score = f"{100 * ASSUMED_SCORE:g} %"
+        yield f"Margins in proportion to the baseline's score ({', '.join(in_proportion)}) are shown for one of {score}"
     if repeated := [bench.name for bench in plan.benchmarks if bench.independent < bench.samples]:
         yield f"Repeats of greedy answers ({', '.join(repeated)}) are nearly the same answers and count as one sample"
     if assumed := [bench for bench in plan.benchmarks if bench.output_source == "assumed"]:

@@ -83,7 +83,7 @@ def difference(comparison: Judged, lang: Lang = "en") -> str:
 
 def margin(value: float, lang: Lang = "en") -> str:
     """A margin in points."""
-    return text("one_point" if value == 0.01 else "points", lang, value=f"{100 * value:g}")
+    return text("one_point" if value == 0.01 else "points", lang, value=f"{round(100 * value, 2):g}")
 
 
 def p_value(value: float | None) -> str:

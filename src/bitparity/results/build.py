@@ -54,11 +54,14 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
         exam = load_if_frozen(run, spec.name)
         if exam is None:
             reason = environment.not_run.get(spec.name, "the run has not come to it yet")
-            benchmarks[spec.name] = Benchmark(status="not_run", reason=reason, margin=spec.margin / 100)
+            benchmarks[spec.name] = Benchmark(status="not_run", reason=reason, margin=spec.margin_at(None))
             continue
         sheets = {name: read_sheet(run, exam, name, spec) for name in study.variants}
         facts = validity.Facts(study, spec, exam, sheets, environment)
-        entry = benchmarks[spec.name] = _benchmark(run, facts, with_texts=with_texts)
+        entry = _benchmark(run, facts, with_texts=with_texts)
+        if spec.recovery is not None:
+            entry = entry.model_copy(update={"margin_recovery": spec.recovery})
+        benchmarks[spec.name] = entry
         second = _second_run(study, entry, sheets)
         for name in _compared(study):
             pair = _pair(exam, sheets, study, name, None if name == study.control else second)
@@ -92,7 +95,8 @@ def _judge(
     """Fill in the comparisons of the benchmarks; gives each variant's valid benchmarks pooled."""
     margins = {name: entry.margin for name, entry in benchmarks.items()}
     forbidden = {(bench, name): _forbidden(benchmarks[bench].guards, name, study.baseline) for bench, name in pairs}
-    judged = judge(pairs, margins, forbidden, study.control, favourable)
+    recoveries = {spec.name: spec.recovery for spec in study.benchmarks if spec.recovery is not None}
+    judged = judge(pairs, margins, forbidden, study.control, favourable, recoveries)
     for (bench, name), each in judged.items():
         flips = (each.comparison.lost + each.comparison.gained) / each.comparison.items
         more: dict[str, object] = {"flips": flips, "control": name == study.control}
@@ -166,7 +170,7 @@ def _benchmark(run: Run, facts: validity.Facts, *, with_texts: bool) -> Benchmar
         items=len(exam.items),
         available=exam.available,
         samples=samples_asked(exam, facts.spec),
-        margin=facts.spec.margin / 100,
+        margin=facts.answers.margin,
         data=exam.provenance,
         scores={name: _score(sheet, groups, with_texts=with_texts) for name, sheet in sheets.items()},
         comparisons={},

@@ -147,9 +147,10 @@ class Subset(Part):
 class Benchmark(Part):
     """One benchmark's figures, by variant.
 
-    A benchmark without an exam has `status` "not_run", `reason` and `margin` only. `execution` (how programs were
-    confined), `verdicts` (programs by how they ended) and `rates` are there for benchmarks that run code, `platforms`
-    for those of them whose items name one.
+    `margin_recovery` is the share of the baseline's score that must be kept, where the margin is given so; `margin` is
+    then the rest of the measured score. A benchmark without an exam has `status` "not_run", `reason` and `margin` only.
+    `execution` (how programs were confined), `verdicts` (programs by how they ended) and `rates` are there for
+    benchmarks that run code, `platforms` for those of them whose items name one.
     """
 
     status: Literal["measured", "not_run"]
@@ -159,6 +160,7 @@ class Benchmark(Part):
     available: int = 0
     samples: int = 0
     margin: float
+    margin_recovery: float | None = None
     data: JsonObject = Field(default_factory=dict)
     scores: dict[str, Score] = Field(default_factory=dict)
     comparisons: dict[str, Comparison] = Field(default_factory=dict)

@@ -90,19 +90,30 @@ def judge(
     forbidden: Mapping[ComparisonKey, Sequence[str]],
     control: str | None = None,
     favourable: Mapping[ComparisonKey, PairedScores] | None = None,
+    recoveries: Mapping[str, float] | None = None,
 ) -> dict[ComparisonKey, Judged]:
     """Compare all pairs. `margins` are fractions by benchmark, `forbidden` the guards that make a verdict invalid.
 
-    `favourable` are forbidden pairs with every answer that the guards doubt counted for the candidate.
+    `favourable` are forbidden pairs with every answer that the guards doubt counted for the candidate. `recoveries`, by
+    benchmark, are the shares of the baseline's score that must be kept, where the margin is given so.
     """
-    found = {key: compare_pairs(each, margin=margins[key[0]]) for key, each in pairs.items()}
+
+    def compared(key: ComparisonKey, each: PairedScores) -> Comparison:
+        return compare_pairs(each, margin=margins[key[0]], recovery=kept.get(key[0]))
+
+    kept = recoveries or {}
+    found = {key: compared(key, each) for key, each in pairs.items()}
     doubted = {key: each for key, each in (favourable or {}).items() if key in found}
-    bounds = {key: compare_pairs(each, margin=margins[key[0]]) for key, each in doubted.items()}
+    bounds = {key: compared(key, each) for key, each in doubted.items()}
     # nothing is claimed of what a guard forbids unless a loss stands in spite of it, so it is no member of the family
     claims = {key: each for key, each in found.items() if not forbidden[key]}
     claims |= {key: each for key, each in bounds.items() if each.loss_shown}
     tested = {**pairs, **doubted}
-    family = in_family(claims, lambda key, alpha: upper_bound(tested[key], alpha), lambda key: key[1] == control)
+
+    def upper(key: ComparisonKey, alpha: float) -> float:
+        return upper_bound(tested[key], alpha, kept.get(key[0]))
+
+    family = in_family(claims, upper, lambda key: key[1] == control)
     judged = {}
     for key, each in found.items():
         claim, p_adjusted = family.get(key, (each, None))

@@ -33,4 +33,4 @@ def in_family(
 def _beyond(result: Result, key: Key, upper: UpperBound[Key]) -> Callable[[int], bool]:
     """The test of a loss larger than the margin with so many hypotheses left."""
     alone = result.ci95[1] < -result.margin  # what is not shown alone is not shown at a smaller level
-    return lambda left: alone and (left == 1 or upper(key, result.alpha / left) < -result.margin)
+    return lambda left: alone and upper(key, result.alpha / left) < -result.margin

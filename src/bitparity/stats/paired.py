@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 from bitparity.stats import power
 from bitparity.stats.arrays import PairedScores, pair_scores
 from bitparity.stats.intervals import bca_intervals, rerun_interval, skewness_adjusted_intervals
-from bitparity.stats.recovery import recovery
+from bitparity.stats.recovery import at_margin
+from bitparity.stats.recovery import recovery as ratio_interval
 from bitparity.stats.score_interval import farther_bound, score_interval, tango_interval
 from bitparity.stats.significance import mcnemar_exact, sign_flip_test
 from bitparity.stats.verdicts import Verdict, decide, is_worse, untraced_loss
@@ -22,6 +23,7 @@ RESAMPLES = 10_000
 ENOUGH_FOR_BOOTSTRAP = 500
 ENOUGH_FOR_STUDENT = 15
 DENSE = 1 / 3  # share of differing clusters from which on their skewness is well estimated
+SMALLEST_MARGIN = 1e-9  # a margin in proportion to a score of 0
 Interval = tuple[float, float]
 
 
@@ -85,17 +87,30 @@ def compare_scores(
 
 
 def compare_pairs(
-    pairs: PairedScores, *, margin: float, alpha: float = 0.05, seed: int = SEED, resamples: int = RESAMPLES
+    pairs: PairedScores,
+    *,
+    margin: float,
+    recovery: float | None = None,
+    alpha: float = 0.05,
+    seed: int = SEED,
+    resamples: int = RESAMPLES,
 ) -> Comparison:
-    """`compare_scores` on pairs that are checked already."""
+    """`compare_scores` on pairs that are checked already.
+
+    With `recovery`, the share of the baseline's score that must be kept, the margin is the rest of the score measured
+    here, and `ci90` counts in that it is measured (`at_margin`).
+    """
     simple = is_simple(pairs)
     name, ci95, ci90 = difference_intervals(pairs, alpha, seed, resamples)
+    if recovery is not None:
+        margin = max((1 - recovery) * float(pairs.reference.mean()), SMALLEST_MARGIN)
+        ci90 = at_margin(pairs, ci90, recovery, 2 * alpha)
     lost, gained = pairs.flips
     if simple:
         p_value = mcnemar_exact(lost, gained)
     else:
         p_value = sign_flip_test(pairs.sums, pairs.unit, seed, resamples)
-    ratio, ratio_ci95 = recovery(pairs, ci95, alpha)
+    ratio, ratio_ci95 = ratio_interval(pairs, ci95, alpha)
     mde, provable = _observed_power(pairs, alpha)
     return Comparison(
         items=pairs.items,
@@ -153,9 +168,13 @@ def difference_intervals(
     return "restricted_likelihood", score_interval(pairs, alpha), score_interval(pairs, 2 * alpha)
 
 
-def upper_bound(pairs: PairedScores, alpha: float) -> float:
-    """The upper end of the interval of level 1 - alpha for the difference."""
-    return difference_intervals(pairs, alpha, SEED, RESAMPLES)[1][1]
+def upper_bound(pairs: PairedScores, alpha: float, recovery: float | None = None) -> float:
+    """The upper end of the interval of level 1 - alpha for the difference; with `recovery` that of `at_margin`."""
+    _, ci, _ = difference_intervals(pairs, alpha, SEED, RESAMPLES)
+    if recovery is None:
+        return ci[1]
+    # the sign of the upper end of candidate - recovery x baseline decides
+    return at_margin(pairs, ci, recovery, alpha, beyond=True)[1]
 
 
 def _longer_tail(pairs: PairedScores, alpha: float, ci: Interval) -> Interval:

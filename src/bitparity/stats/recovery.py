@@ -29,6 +29,30 @@ def recovery(pairs: PairedScores, ci: Interval, alpha: float = 0.05) -> tuple[fl
     return after / before, fieller_interval(after, before, covariance, quantile)
 
 
+def at_margin(pairs: PairedScores, ci: Interval, recovery: float, alpha: float, *, beyond: bool = False) -> Interval:
+    """`ci`, the interval of the difference, for a margin of (1 - recovery) of the baseline's measured score.
+
+    What is tested is the mean of candidate - recovery x baseline, item by item: the difference plus a part m of the
+    baseline's score, m = 1 - recovery. Its bounds join those of both (MOVER with their correlation: G. Zou and A.
+    Donner, Statistics in Medicine 27 (2008) 1693-1702), so that the difference keeps its width where nothing flips.
+    They are given less m x baseline, so that the lower end lies above minus the margin just where the tested one lies
+    above 0. The upper end is for a gain (candidate - (1 + m) x baseline), or with `beyond` for the loss.
+    """
+    if len(pairs.sums) < 2:
+        return ci
+    covariance = _mean_covariance(pairs)
+    both = float(covariance[0, 1] - covariance[1, 1])  # of difference and baseline
+    spread = math.sqrt(float(covariance[0, 0] - 2 * covariance[0, 1] + covariance[1, 1]) * float(covariance[1, 1]))
+    correlation = both / spread if spread > 0 else 0.0
+    half = (1 - recovery) * float(stdtrit(pairs.degrees, 1 - alpha / 2)) * math.sqrt(float(covariance[1, 1]))
+    below, above = pairs.difference - ci[0], ci[1] - pairs.difference
+    gain = 1 if beyond else -1
+    return (
+        pairs.difference - math.sqrt(max(below**2 + half**2 + 2 * correlation * below * half, 0.0)),
+        pairs.difference + math.sqrt(max(above**2 + half**2 + 2 * gain * correlation * above * half, 0.0)),
+    )
+
+
 def fieller_interval(top: float, bottom: float, covariance: Floats, quantile: float) -> Interval | None:
     """Fieller's interval for top / bottom (E. Fieller, JRSS B 16 (1954) 175-185), cut at 0.
 

@@ -8,12 +8,27 @@ from importlib import resources
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from bitparity.errors import StudyError
 from bitparity.plugins import nearest
-from bitparity.schema import NAME_PATTERN, EngineOverrides, Form, Positive, ReasoningSpec, Reference, Repeats, Strict
+from bitparity.schema import (
+    NAME_PATTERN,
+    EngineOverrides,
+    Form,
+    Positive,
+    ReasoningSpec,
+    RecoveryMargin,
+    Reference,
+    Repeats,
+    Strict,
+)
 from bitparity.store.jsonl import file_stem
+
+Margin = Annotated[
+    Annotated[float, Field(gt=0, le=100), Tag("points")] | Annotated[RecoveryMargin, Tag("proportion")],
+    Discriminator(lambda given: "proportion" if isinstance(given, dict | RecoveryMargin) else "points"),
+]
 
 
 class ProtocolOverrides(Strict):
@@ -60,7 +75,7 @@ class BenchmarkOverrides(ProtocolOverrides):
 
     form: Form | None = None
     samples: Repeats | None = None
-    margin: Annotated[float, Field(gt=0, le=100)] | None = None
+    margin: Margin | None = None
     limit: Positive | None = None
     metric: str | None = None
     settings: dict[str, object] | None = None

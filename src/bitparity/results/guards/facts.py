@@ -82,7 +82,7 @@ class Facts:
             self.study.baseline,
             self.sheets,
             [entry.item.id for entry in exam.items],
-            self.spec.margin / 100,
+            self.spec.margin_at(self.sheets[self.study.baseline].mean()),
             self.spec.samples,
             self.study.control,
             chance=None if foreign else load_benchmark(self.spec).chance([entry.item for entry in exam.items]),

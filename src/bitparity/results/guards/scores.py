@@ -17,6 +17,7 @@ from bitparity.stats.arrays import PairedScores
 UNSCORED_ERROR = 0.01
 GRADER_GAP = 0.05  # two graders of one benchmark that differ by more disagree about what is right
 FLOOR, CEILING = 0.01, 0.99
+LARGE_MARGIN = 0.25  # of the baseline's score: a loss within it is a large part of what the model can do
 
 BELOW_GUESSING = 1e-6  # probability (exact binomial) that guesses are right so seldom
 GUESSING_SIGMAS = 2.0  # standard errors above guessing under which a score is not told from guessing
@@ -100,7 +101,10 @@ def floor_or_ceiling(answers: Answers) -> Iterator[Guard]:
         said = " against ".join(f"{100 * mean:.3g} %" for mean in means)
         yield guard("floor", None, "error", max(means), "all", floor=shown(FLOOR), means=said)
     elif baseline is not None and baseline <= answers.margin:
-        yield guard("floor", answers.baseline, "error", baseline, "baseline", margin=f"{100 * answers.margin:g}")
+        yield guard("floor", answers.baseline, "error", baseline, "baseline", margin=f"{100 * answers.margin:.3g}")
+    elif baseline is not None and answers.margin > LARGE_MARGIN * baseline:
+        figures = {"margin": f"{100 * answers.margin:.3g}", "part": shown(answers.margin / baseline)}
+        yield guard("floor", answers.baseline, "warning", baseline, "large_margin", **figures)
     elif means and min(means) >= CEILING:
         yield guard("ceiling", None, "warning", min(means), ceiling=shown(CEILING))
 
