@@ -86,23 +86,14 @@ def compare(
     if not pairs:
         raise DataError(_nothing(first, others, benchmarks))
     margins = {name: entry.margin for name, entry in benchmarks.items()}
-    own = {name: results.recovery for name, results in first.benchmarks.items()} if margin is None else {}
-    recoveries = {name: recovery for name, recovery in own.items() if recovery is not None}
+    recoveries = {} if margin is not None else _recoveries(first)
     judged = verdicts.judge(pairs, margins, forbidden, second_run, favourable, recoveries)
     for (name, label), each in judged.items():
         benchmarks[name].comparisons[label] = _comparison(each, pairs[name, label], label == second_run)
     pools = verdicts.pool_judged(pairs, margins, judged, second_run, least=2)
     return Outcome(
         schema=SCHEMA,
-        variants={
-            source.label: Compared(
-                source=source.given,
-                kind=source.kind,
-                baseline=source is first,
-                **({"control": True} if source.label == second_run else {}),
-            )
-            for source in (first, *others)
-        },
+        variants={source.label: _compared(source, source is first, second_run) for source in (first, *others)},
         benchmarks=benchmarks,
         only_in_candidates=_extra(first, others),
         overall={
@@ -111,6 +102,16 @@ def compare(
             if label != second_run
         },
     )
+
+
+def _compared(source: Source, baseline: bool, second_run: str | None) -> Compared:
+    control = {"control": True} if source.label == second_run else {}
+    return Compared(source=source.given, kind=source.kind, baseline=baseline, **control)
+
+
+def _recoveries(baseline: Source) -> dict[str, float]:
+    """The shares of the baseline's score that must be kept, of the benchmarks whose margin is given so."""
+    return {name: found.recovery for name, found in baseline.benchmarks.items() if found.recovery is not None}
 
 
 def _labelled(sources: Sequence[Source]) -> list[Source]:
