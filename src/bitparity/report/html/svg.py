@@ -60,19 +60,20 @@ def ticks(on: Scale, most: int = 6) -> list[float]:
 def tag(name: str, content: Markup | str = "", /, **attributes: object) -> Markup:
     """An element; a trailing underscore of an attribute's name goes away, others become hyphens."""
     said = Markup("").join(
-        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _plain(value)) for key, value in attributes.items()
+        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), plain(value)) for key, value in attributes.items()
     )
     inner = content if isinstance(content, Markup) else escape(shortened(content))
     return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), said, inner)
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
+    """A figure with at most two decimals, or any other value as harmless text."""
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else shortened(str(value))
 
 
 def percent(value: float) -> str:
     """A position across."""
-    return _plain(float(value)) + "%"
+    return plain(float(value)) + "%"
 
 
 def row(*content: Markup, height: int = ROW) -> Markup:
