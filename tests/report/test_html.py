@@ -194,12 +194,12 @@ def test_a_plot_draws_what_the_table_says() -> None:
         "difference": -0.03, "ci95": [-0.05, -0.01], "loss_shown": True, "verdict": "inconclusive", "control": False,
         "lost": 5, "gained": 2, "items": 100,
     }  # fmt: skip
-    plot = svg.interval_row(typed_as(Comparison, comparison), 0.02, svg.Scale(-0.1, 0.1))
+    plot = svg.plot("interval_row", typed_as(Comparison, comparison), 0.02, svg.Scale(-0.1, 0.1))
     assert 'x1="25%" x2="45%"' in plot  # the interval
     assert 'x="40%" width="20%"' in plot  # the margin
     assert 'x="35%"' in plot  # the difference
     control = typed_as(Comparison, {"lost": 1, "gained": 3, "items": 100})
-    bars = svg.flips_row(typed_as(Comparison, comparison), control, 0.1)
+    bars = svg.plot("flips_row", typed_as(Comparison, comparison), control, 0.1)
     assert 'x="25%" width="25%"' in bars
     assert 'x="50%" width="10%"' in bars
     assert 'x1="45%"' in bars  # the control's losses

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import functools
 import math
-from importlib import resources
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 
 from bitparity.report import words
-from bitparity.report.html.svg import MARKS, SERIES, SHAPES, Scale, kind, scale, ticks
-from bitparity.report.html.svg import plain as plain_figure
+from bitparity.report.html.svg import SERIES, Scale, scale, template
 from bitparity.report.language import Lang, text
-from bitparity.report.plain import finalize
 from bitparity.results.schema import Results
 
 LONGEST = 24  # characters of a name
@@ -27,7 +24,7 @@ LOOK = {
     **{"INK": INK, "QUIET": QUIET, "BAND": "#d8dee4"},
     **{"WIDTH": 860, "LEFT": LEFT, "RIGHT": RIGHT, "TOP": 64, "ROW": 44, "LINE": 24},  # pixels
     # one colour a variant, the baseline first; shapes differ as well
-    **{"TONES": (INK, PLAIN, LOSS, "#009e73"), "SERIES": SERIES, "SHAPES": SHAPES, "MARKS": MARKS},
+    **{"TONES": (INK, PLAIN, LOSS, "#009e73"), "SERIES": SERIES},
     # colour and fill of a comparison's mark
     "LOOKS": {"invalid": (QUIET, "none"), "control": (INK, "#ffffff"), "loss": (LOSS, LOSS), "plain": (PLAIN, PLAIN)},
 }
@@ -72,15 +69,6 @@ def _fitted(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[-LONGEST // 2 + 1 :]}"
 
 
-def _printed(value: object) -> object:
-    return plain_figure(value) if isinstance(value, float) else finalize(value)
-
-
 @functools.cache
 def _template() -> Template:
-    environment = Environment(
-        autoescape=True, finalize=_printed, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals |= {**LOOK, "place": _place, "fitted": _fitted}
-    environment.globals |= {"kind": kind, "ticks": ticks, "points": words.points}
-    return environment.from_string((resources.files(__package__) / "plots.svg.j2").read_text(encoding="utf-8"))
+    return template(__package__, place=_place, fitted=_fitted, points=words.points, **LOOK)

@@ -46,7 +46,7 @@ def render(results: Results, book: Book, packed: Packed, lang: Lang = "en") -> s
         policy=_policy(style, script),
         phrases=json_in_script(script_phrases(lang)),
         as_is=Markup,  # base64: no character of it means anything in HTML
-        svg=svg,
+        svg=svg.plots().module,
         most=MOST_ROWS,
         flat=flat,
         **{function.__name__: functools.partial(function, lang=lang) for function in _SAID},
@@ -54,8 +54,9 @@ def render(results: Results, book: Book, packed: Packed, lang: Lang = "en") -> s
 
 
 def load() -> None:
-    """Read and compile the template, which `render` would do otherwise."""
+    """Read and compile the templates, which `render` would do otherwise."""
     _template()
+    svg.plots()
 
 
 def json_in_script(value: object) -> Markup:
@@ -113,7 +114,7 @@ class _View:
         bounds += [bound for pooled in self.pooled.values() for bound in pooled.ci95]
         self.scale = svg.scale(bounds)
         flips = [count / c.items for c, _ in compared for count in (c.lost, c.gained)]
-        self._most_flips = max([*flips, 0.001]) * 1.05
+        self.most_flips = max([*flips, 0.001]) * 1.05
         self._percent = functools.partial(words.percent, lang=lang)
         self.speed_rows = list(speed_rows(results, lang))
         self.programs = list(program_rows(results, lang))
@@ -154,26 +155,25 @@ class _View:
 
     def forest_axis(self) -> Markup:
         """Points."""
-        return svg.axis(self.scale, lambda value: f"{100 * value:+g}".replace("-", "−") if value else "0")
+        return self._axis(self.scale, lambda value: f"{100 * value:+g}".replace("-", "−") if value else "0")
 
     def flips_axis(self) -> Markup:
         """Shares of the items, to the left and to the right."""
-        both = svg.Scale(-self._most_flips, self._most_flips)
-        return svg.axis(both, lambda value: self._percent(abs(value)) if abs(value) > 1e-9 else "0")
+        both = svg.Scale(-self.most_flips, self.most_flips)
+        return self._axis(both, lambda value: self._percent(abs(value)) if abs(value) > 1e-9 else "0")
 
     def length_axis(self, bench: str) -> Markup:
         """Tokens, on the logarithmic scale of a benchmark's distributions."""
         on = length_scale(self.book.lengths[bench])
-        return svg.axis(on, lambda value: count(math.exp(value)), map(math.log, length_ticks(on)))
+        at = list(map(math.log, length_ticks(on)))
+        return svg.plot("axis", on, lambda value: count(math.exp(value)), at)
 
-    def flips_row(self, entry: Benchmark, comparison: Comparison) -> Markup:
-        """Lost and gained items, beside those of the control."""
-        noise = entry.comparisons.get(self.results.control or "")
-        return svg.flips_row(comparison, noise, self._most_flips)
+    def _axis(self, on: svg.Scale, label: Callable[[float], str]) -> Markup:
+        return svg.plot("axis", on, label, svg.ticks(on))
 
     def strip(self, group: Subset, most: float) -> Markup:
         """The variants' means on a line."""
-        return svg.strip([(group.means[name], v.control) for name, v in self.results.variants.items()], most)
+        return svg.plot("strip", [(group.means[name], v.control) for name, v in self.results.variants.items()], most)
 
     def strip_end(self, entry: Benchmark) -> float:
         """The right end of the strips of a benchmark: the highest mean, rounded up to tenths."""
@@ -182,8 +182,8 @@ class _View:
 
     def key(self, name: str) -> Markup:
         """The variant's mark in a strip."""
-        shape, class_ = svg.series(list(self.results.variants).index(name), self.results.variants[name].control)
-        return svg.tag("svg", svg.mark(shape, 50, 8, class_), class_="key", width=16, height=16, aria_hidden="true")
+        number = list(self.results.variants).index(name)
+        return svg.plot("key", *svg.series(number, self.results.variants[name].control))
 
     def scatters(self) -> list[tuple[str, Markup]]:
         """For each benchmark its scores against tokens a second and against the size of the weights.
@@ -199,7 +199,8 @@ class _View:
             for key, quantity, number in quantities:
                 spots = [spot for name in entry.scores if (spot := self._spot(name, entry, quantity)) is not None]
                 if len(spots) > 1:
-                    plots.append((bench, svg.scatter(spots, bench, say(key, self.lang), self._percent, number)))
+                    at, label = svg.field(spots), say(key, self.lang)
+                    plots.append((bench, svg.plot("scatter", at, spots, bench, label, self._percent, number)))
         return plots
 
     def _spot(self, name: str, entry: Benchmark, quantity: _Quantity) -> svg.Spot | None:
@@ -215,7 +216,7 @@ class _View:
     def lengths(self, bench: str) -> list[tuple[str, Lengths, Markup]]:
         """Each variant's distribution of lengths."""
         rows = length_rows(self.book.lengths.get(bench, {}))
-        return [(name, row, svg.histogram(row.bins, row.place)) for name, row in rows.items()]
+        return [(name, row, svg.plot("histogram", row.bins, row.place)) for name, row in rows.items()]
 
     # tables
 
