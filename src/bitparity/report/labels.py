@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import functools
 import re
+import tomllib
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 
 from bitparity.benchmarks.contract import Info
 from bitparity.benchmarks.registry import infos
@@ -19,47 +21,21 @@ from bitparity.results.schema import Benchmark, VariantEntry
 from bitparity.schema import LM_EVAL_PREFIX
 
 
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
+_TABLE = tomllib.loads((resources.files(__package__) / "labels.toml").read_text(encoding="utf-8"))
+
+
+def _words(key: str) -> frozenset[str]:
+    """The words under a key of `labels.toml`, which explains each."""
+    return frozenset(_TABLE[key].split())
 
 
 _UNIT = re.compile(r"[a-z0-9]+(?:@[a-z0-9]+)?|[\u3400-\u9fff]+|[^\W\d_a-z\u3400-\u9fff]+|\S")
 _BENIGN = frozenset("↑↓→|~<>=•·※★☆")  # symbols that change nothing; + ± Δ and other signs do
 
-# precision words, each with its other spellings
-PRECISIONS = {
-    "bf16": {"bf16", "bfloat16"},
-    "fp16": {"fp16", "float16", "half"},
-    "fp32": {"fp32", "float32"},
-    "fp8": {"fp8", "float8"},
-    **{word: {word} for word in ("nvfp4", "mxfp4", "mxfp8", "fp4", "int8", "int4", "awq", "gptq")},
-    **{word: {word} for word in ("w8a8", "w4a16", "w8a16", "w4a8", "w4a4")},
-}
-_CANONICAL = {spelling: word for word, spellings in PRECISIONS.items() for spelling in spellings}
-_SCHEMES = {"w8a8", "w4a16", "w8a16", "w4a8", "w4a4"}
-
-_COLUMN_WORDS = _set(
-    "score scores acc accuracy result results model variant quant quantized quantised quantization baseline "
-    "original precision checkpoint dynamic"
-)
-_COLUMN_CHINESE = "得分|分数|成绩|精度|准确率|正确率|结果|模型|版本|量化|基线|原始|未|的"
-_ROW_WORDS = _set(
-    "accuracy acc score em exact match pass@1 test benchmark math mathematics coding code codegen generation "
-    "knowledge reasoning science scientific competition the of"
-)
-_ROW_CHINESE = (
-    "准确率|正确率|通过率|得分|分数|测试集|测试|评测|基准|数学|代码|编程|生成|知识|推理|科学|竞赛|综合|通用|专业|学科|"
-    "研究生|博士|级|水平|难题|问题|问答|考试|能力|题|的|与|和"
-)
-# what a second label may not say beside a benchmark's name: the row is then about something else than the score
-_OTHER_FIGURE = _set(
-    "latency throughput speed memory vram ttft tpot tps tokens cost size time seconds delta drop loss std "
-    "stderr ci items samples count main level"
-)
-_OTHER_FIGURE_CHINESE = re.compile(
-    "延迟|时延|吞吐|速度|显存|内存|耗时|时间|成本|下降|损失|差值|差异|方差|标准差|误差|区间|样本|题数|数量|主问题|主任务"
-)
-_NOTES = _set("备注 备考 说明 注 注释 附注 notes note remark remarks comment comments")
+_SCHEMES = _words("schemes")
+_PRECISIONS = {word: {word, *others.split()} for word, others in _TABLE["precisions"].items()}
+_PRECISIONS |= {word: {word} for word in _SCHEMES}
+_CANONICAL = {spelling: word for word, spellings in _PRECISIONS.items() for spelling in spellings}
 
 
 def units(label: str) -> list[str]:
@@ -86,7 +62,7 @@ def _rest(found: list[str], name: str) -> list[str] | None:
 def is_notes(header: str) -> bool:
     """True if a column is for notes."""
     found = units(header)
-    return bool(found) and set(found) <= _NOTES
+    return bool(found) and set(found) <= _words("notes")
 
 
 @dataclass(slots=True)
@@ -145,7 +121,7 @@ def _by_precision(found: list[str], variants: Mapping[str, VariantEntry]) -> tup
     if len(named) > 1:
         named -= _SCHEMES  # "NVFP4 (W4A4)" says one thing twice
     if not named:
-        only = bool(found) and set(found) <= {"baseline", "基线", "基线模型", "基线版本"}
+        only = bool(found) and set(found) <= _words("baseline")
         return next((name for name, v in variants.items() if v.baseline and only), None), None
     if len(named) > 1:
         return None, "it names several precisions"
@@ -155,8 +131,8 @@ def _by_precision(found: list[str], variants: Mapping[str, VariantEntry]) -> tup
         return None, "it names no variant of this run"
     if len(fitting) > 1:
         return None, f"several variants are {word} ({', '.join(fitting)}); name the column like one of them"
-    harmless = _COLUMN_WORDS | PRECISIONS[word] | _SCHEMES | set(units(variants[fitting[0]].model))
-    if more := _more(found, harmless, _COLUMN_CHINESE):
+    harmless = _words("column") | _PRECISIONS[word] | _SCHEMES | set(units(variants[fitting[0]].model))
+    if more := _more(found, harmless, "column_chinese"):
         return None, f"it says more than a variant's name ({' '.join(more)})"
     return fitting[0], None
 
@@ -172,8 +148,9 @@ def _precisions(name: str, variant: VariantEntry) -> set[str]:
 
 
 def _more(found: Iterable[str], harmless: Collection[str], chinese: str) -> list[str]:
-    """The units that are no harmless words; `chinese` is a pattern of the harmless Chinese ones."""
-    return [unit for unit in found if unit not in harmless and not re.fullmatch(f"(?:{chinese})+", unit)]
+    """The units that are no harmless words; `chinese` is the key of the harmless Chinese ones."""
+    words = re.compile(f"(?:{'|'.join(_words(chinese))})+")
+    return [unit for unit in found if unit not in harmless and not words.fullmatch(unit)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +185,7 @@ def match_row(labels: Iterable[str], benchmarks: Mapping[str, Benchmark]) -> Row
             rest = _beside(found, name)
             if rest is None:
                 continue
-            if more := _more(rest, harmless[name], _ROW_CHINESE):
+            if more := _more(rest, harmless[name], "row_chinese"):
                 reasons.append(f"it says more than '{name}' ({' '.join(more)})")
             else:
                 matched.setdefault(name, number)
@@ -246,7 +223,7 @@ def _beside(found: list[str], name: str) -> list[str] | None:
 def _harmless(name: str, entry: Benchmark | None) -> set[str]:
     """The words that change nothing beside a benchmark's name, its release and its number of samples among them."""
     info = _infos().get(name)
-    words = {*_ROW_WORDS, *(info.label_words.split() if info else ())}
+    words = {*_words("row"), *(info.label_words.split() if info else ())}
     if entry is not None:
         words |= {f"avg@{entry.samples}", f"mean@{entry.samples}"}
         words |= {str(entry.data[key]).casefold() for key in ("release", "version") if entry.data.get(key) is not None}
@@ -257,7 +234,8 @@ def _is_other_figure(unit: str, harmless: Collection[str]) -> bool:
     """True if a word of another label cell says that the row holds something else than the score."""
     if "@" in unit:
         return unit not in harmless
-    return unit in _OTHER_FIGURE or unit in "Δ∆δ±+" or bool(_OTHER_FIGURE_CHINESE.search(unit))
+    said_in_chinese = any(word in unit for word in _words("other_figure_chinese"))
+    return unit in _words("other_figure") or unit in "Δ∆δ±+" or said_in_chinese
 
 
 def _has_letters(found: Iterable[str]) -> bool:
