@@ -20,7 +20,6 @@ from bitparity.benchmarks.registry import infos
 from bitparity.results.schema import Benchmark, VariantEntry
 from bitparity.schema import LM_EVAL_PREFIX
 
-
 _TABLE = tomllib.loads((resources.files(__package__) / "labels.toml").read_text(encoding="utf-8"))
 
 

@@ -12,10 +12,12 @@ Everything that comes from a study, a model or a server is shown as text, never 
 from __future__ import annotations
 
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import resources
 from typing import IO, TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
@@ -40,33 +42,8 @@ PRELIMINARY = "Accuracy and flips so far are preliminary: verdicts come at the e
 MOST_NOTES, MOST_TASKS = 3, 4
 NAME_WIDTH = 28
 
-_TITLES = {
-    "name": "",
-    "bar": "",
-    "done": "done",
-    "rate": "samples/s",
-    "tokens": "tokens/s",
-    "left": "time left",
-    "accuracy": "accuracy so far",
-    "mean": "accuracy so far",
-    "flips": "lost/gained",
-}
-_LEFT_ALIGNED = ("name", "bar", "accuracy", "mean")
-# The columns from the widest choice to the narrowest, and the width of the bar; the first that fits is drawn.
-_CHOICES: tuple[tuple[str, int], ...] = (
-    ("name bar done rate tokens left accuracy flips", 24),
-    ("name bar done rate tokens left accuracy flips", 10),
-    ("name done rate tokens left accuracy flips", 0),
-    ("name done rate left accuracy flips", 0),
-    ("name done left accuracy flips", 0),
-    ("name done left mean flips", 0),
-    ("name done left mean", 0),
-    ("name done mean", 0),
-    ("name done", 0),
-)
-_STYLES = {"finished": "green", "incomplete": "red", "stopped": "yellow"} | dict.fromkeys(
-    ("running", LOADING, GRADING), "cyan"
-)
+_COLUMNS = tomllib.loads((resources.files(__package__) / "live.toml").read_text(encoding="utf-8"))
+_TITLES: Mapping[str, str] = _COLUMNS["titles"]
 
 
 @contextmanager
@@ -314,7 +291,7 @@ class Screen:
         folded = f" +{hidden}" if hidden else ""
         cells = {**self._numbers(variant), "name": printable(name) + role + folded}
         share = None if state == "waiting" else _share(variant)
-        return _Row(cells, share, words, _rates(variant), "bold", _STYLES.get(state, "dim"))
+        return _Row(cells, share, words, _rates(variant), "bold", _COLUMNS["styles"].get(state, "dim"))
 
     def _numbers(self, entry: Cell | Variant) -> dict[str, str]:
         """The figures that variants and benchmarks have alike; a rate of the session where there is none at present."""
@@ -372,7 +349,7 @@ def _share(entry: Cell | Variant) -> float | None:
 
 def _table(rows: Sequence[_Row], options: ConsoleOptions) -> Iterator[Text]:
     """The rows in the widest choice of columns that fits."""
-    for columns, bar in _CHOICES:
+    for columns, bar in _COLUMNS["choices"]:
         widths = {key: bar if key == "bar" else _width(key, rows) for key in columns.split()}
         if sum(widths.values()) + 2 * (len(widths) - 1) <= options.max_width:
             break
@@ -413,7 +390,7 @@ def _fitted(key: str, text: str, width: int) -> str:
         return ""
     if cell_len(text) > width:
         return set_cell_size(text, width - 1) + "…"
-    return set_cell_size(text, width) if key in _LEFT_ALIGNED else " " * (width - cell_len(text)) + text
+    return set_cell_size(text, width) if key in _COLUMNS["left_aligned"] else " " * (width - cell_len(text)) + text
 
 
 def _bar(share: float | None, width: int, options: ConsoleOptions) -> Text:
