@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Literal
-from xml.etree import ElementTree
+
+from jinja2 import Environment
+from markupsafe import Markup
 
 from bitparity.errors import RunError, UserInputError
 from bitparity.report.words import interval, margin, points, verdict_words
@@ -129,36 +133,11 @@ def _messages(name: str, entry: Benchmark, results: Results) -> Iterator[str]:
 
 def junit(lines: Sequence[Line], suite: str) -> str:
     """The lines as JUnit XML: worse is a failure, open an error, not run a skip. `suite` is the run's name."""
-    counts = {outcome: sum(line.outcome == outcome for line in lines) for outcome in ("failed", "open", "skipped")}
-    root = ElementTree.Element("testsuites")
-    element = ElementTree.SubElement(
-        root,
-        "testsuite",
-        id="0",
-        package="bitparity",
-        name=_text(suite),
-        timestamp=time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()),
-        hostname="localhost",
-        tests=str(len(lines)),
-        failures=str(counts["failed"]),
-        errors=str(counts["open"]),
-        skipped=str(counts["skipped"]),
-        time="0",
-    )
-    ElementTree.SubElement(element, "properties")
-    for line in lines:
-        case = ElementTree.SubElement(
-            element, "testcase", name=_text(line.benchmark), classname=_text(line.candidate), time="0"
-        )
-        if line.outcome == "skipped":
-            ElementTree.SubElement(case, "skipped", message=_text(line.words))
-        elif line.outcome != "passed":
-            tag = "failure" if line.outcome == "failed" else "error"
-            ElementTree.SubElement(case, tag, type=line.kind, message=_text(line.words)).text = _text(str(line))
-    ElementTree.SubElement(element, "system-out").text = _text("\n".join(map(str, lines)))
-    ElementTree.SubElement(element, "system-err")
-    ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
+    # a value may hold characters that XML cannot
+    environment = Environment(autoescape=True, finalize=_text, trim_blocks=True, keep_trailing_newline=True)
+    template = environment.from_string((resources.files(__package__) / "junit.xml.j2").read_text(encoding="utf-8"))
+    now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    return template.render(lines=lines, suite=suite, now=now, counts=Counter(line.outcome for line in lines))
 
 
 def write_junit(path: Path, lines: Sequence[Line], suite: str) -> None:
@@ -170,6 +149,7 @@ def write_junit(path: Path, lines: Sequence[Line], suite: str) -> None:
         raise UserInputError(f"{path} cannot be written ({error.strerror}); give another path with --junit") from None
 
 
-def _text(value: str) -> str:
+def _text(value: object) -> object:
     """Text without the characters that XML cannot hold."""
-    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", value)
+    fit = _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", str(value))
+    return Markup(fit) if isinstance(value, Markup) else fit
