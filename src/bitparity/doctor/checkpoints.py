@@ -152,8 +152,7 @@ def check_folders(checkpoints: Checkpoints) -> Iterator[Finding]:
     """Checkpoints on this host that are broken or not whole."""
     for name, checkpoint in checkpoints.items():
         if checkpoint.problem is not None:
-            remedy = "copy or download it again, or correct 'model' in the study"
-            yield Topic(f"model {name}").error(checkpoint.problem, remedy)
+            yield Topic(f"model {name}").error("broken_checkpoint", problem=checkpoint.problem)
 
 
 def check_remote_code(study: Study, checkpoints: Checkpoints) -> Iterator[Finding]:
@@ -161,12 +160,6 @@ def check_remote_code(study: Study, checkpoints: Checkpoints) -> Iterator[Findin
     for name, variant in study.variants.items():
         topic = Topic(f"model {name}")
         if variant.engine.trust_remote_code:
-            yield topic.warning(
-                "trust_remote_code is on: the checkpoint's own code runs on this host with your rights",
-                "leave it off unless the model cannot be loaded without; pin 'revision' and read the code",
-            )
+            yield topic.warning("remote_code_on")
         elif name in checkpoints and "auto_map" in checkpoints[name].config().values:
-            yield topic.warning(
-                "the checkpoint brings code of its own (auto_map), which stays off",
-                "if loading fails for it, set trust_remote_code: true after reading the code",
-            )
+            yield topic.warning("remote_code_off")

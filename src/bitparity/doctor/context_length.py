@@ -34,16 +34,11 @@ def check_lengths(study: Study, checkpoints: Checkpoints, environ: Mapping[str, 
 
 
 def _above(topic: Topic, asked: int, limit: int, config: Config, environ: Mapping[str, str]) -> Finding:
-    message = f"max_model_len {asked:,} is above what the model allows, {limit:,} tokens"
-    remedy = f"lower max_model_len to {limit}, or leave it out"
     if environ.get(_ALLOWS, "").strip().lower() in ("1", "true"):  # as vLLM 0.32 reads it, envs.py
-        return topic.warning(f"{message}; {_ALLOWS} lets vLLM start, and answers beyond are worth nothing", remedy)
+        return topic.warning("length_allowed", asked=asked, limit=limit, variable=_ALLOWS)
     if asked <= _yarn_length(config):
-        return topic.warning(f"{message}: vLLM 0.32 refuses to start, older ones scale it by YaRN's factor", remedy)
-    return topic.error(
-        f"{message}: vLLM refuses to start",
-        f"{remedy}; longer texts need rope scaling in the checkpoint's config.json, as its card may describe",
-    )
+        return topic.warning("length_by_yarn", asked=asked, limit=limit)
+    return topic.error("length_refused", asked=asked, limit=limit)
 
 
 def vllm_limit(config: Config) -> int | None:

@@ -9,7 +9,6 @@ from bitparity.doctor.host import Host
 from bitparity.doctor.vllm import VLLM
 from bitparity.engines.registry import engine_of
 from bitparity.hardware.devices import (
-    VISIBLE_DEVICES,
     NoDeviceError,
     VisibleDevice,
     asked_devices,
@@ -43,28 +42,23 @@ def check_machine(machine: Machine, host: Host) -> Iterator[Finding]:
     if machine.gpus:
         yield _driver(machine, host.torch_cuda, host.version("torch") is not None)
     for lost in machine.unread:
-        yield DEVICE.warning(f"{lost} does not answer and is passed over", "look at nvidia-smi and dmesg; reboot")
+        yield DEVICE.warning("gpu_lost", lost=lost)
 
 
 def _driver(machine: Machine, torch_cuda: tuple[int, int] | None, has_torch: bool) -> Finding:
     """Compares the CUDA version that torch is built for with the newest one that the driver runs."""
     if machine.cuda is None:
-        return _DRIVER.warning(
-            "the driver does not tell which CUDA it runs, so torch's cannot be compared",
-            "compare 'CUDA Version' in nvidia-smi with torch.version.cuda",
-        )
-    has = f"driver {machine.driver or 'of unknown version'} runs CUDA up to {machine.cuda[0]}.{machine.cuda[1]}"
+        return _DRIVER.warning("cuda_unknown")
+    known = {"driver": machine.driver or "of unknown version", "newest": f"{machine.cuda[0]}.{machine.cuda[1]}"}
     if not has_torch:
-        return _DRIVER.error(f"{has}, but torch is not installed", "pip install 'bitparity[vllm]', or [transformers]")
+        return _DRIVER.error("torch_missing", **known)
     if torch_cuda is None:
-        return _DRIVER.error(f"{has}, but torch here is built without CUDA", "install torch's CUDA build")
-    built = f"torch is built for {torch_cuda[0]}.{torch_cuda[1]}"
+        return _DRIVER.error("torch_without_cuda", **known)
+    known["built"] = f"{torch_cuda[0]}.{torch_cuda[1]}"
     if torch_cuda[0] > machine.cuda[0]:
         newer = f" to {_DRIVERS[torch_cuda[0]]} or newer" if torch_cuda[0] in _DRIVERS else ""
-        return _DRIVER.error(f"{has}, {built}", f"update the driver{newer}, or install a build for its CUDA")
-    if torch_cuda > machine.cuda:
-        return _DRIVER.warning(f"{has}, {built}: kernels compiled at run time may not load", "update the driver")
-    return _DRIVER.ok(f"{has}; {built}")
+        return _DRIVER.error("driver_too_old", newer=newer, **known)
+    return _DRIVER.warning("driver_older", **known) if torch_cuda > machine.cuda else _DRIVER.ok("driver", **known)
 
 
 def find_devices(spec: EngineSpec, host: Host, machine: Machine) -> tuple[list[VisibleDevice], list[Finding]]:
@@ -75,8 +69,8 @@ def find_devices(spec: EngineSpec, host: Host, machine: Machine) -> tuple[list[V
         asked, source = asked_devices(spec, host.environ, vllm)
     except NoDeviceError as none:
         if needs_gpu(spec):
-            return [], [DEVICE.error(str(none), none.remedy)]
-        return [], [DEVICE.warning(f"{none}; engine {spec.kind} computes on the CPU", none.remedy)]
+            return [], [DEVICE.error("no_device", none=none, remedy=none.remedy)]
+        return [], [DEVICE.warning("no_device_but_cpu", none=none, kind=spec.kind, remedy=none.remedy)]
     used = visible[: spec.tensor_parallel_size or 1]
     if (misfit := _misfit(spec, visible)) is not None:
         return used, [misfit]
@@ -93,15 +87,9 @@ def _misfit(spec: EngineSpec, visible: Sequence[VisibleDevice]) -> Finding | Non
     """The error where the devices do not make up what tensor_parallel_size asks for."""
     parallel = spec.tensor_parallel_size or 1
     if len(visible) < parallel:
-        return DEVICE.error(
-            f"tensor_parallel_size is {parallel}, but {len(visible)} device is visible ({visible[0]})",
-            f"lower it, or show more GPUs through {VISIBLE_DEVICES}",
-        )
+        return DEVICE.error("too_few_devices", parallel=parallel, count=len(visible), first=visible[0])
     if parallel > 1 and any(device.slice for device in visible[:parallel]):
-        return DEVICE.error(
-            "several MIG slices cannot work together on one model (no peer access between slices)",
-            "use one slice with tensor_parallel_size: 1, or whole GPUs with MIG off",
-        )
+        return DEVICE.error("slices_together")
     return None
 
 
@@ -110,30 +98,23 @@ def _chosen(spec: EngineSpec, used: Sequence[VisibleDevice], machine: Machine) -
     if used[0].guessed:
         gpu, slices = used[0].gpu, [each for gpu in machine.gpus for each in gpu.slices]
         uuids = ", ".join(f"{each.uuid} ({gigabytes(each.memory)})" for each in slices)
-        message = f"GPU {gpu.index} {gpu.name} is in MIG mode and no slice is named: CUDA takes the first"
-        remedy = f"export {VISIBLE_DEVICES}=UUID, or set 'device: UUID' in the study's engine; UUID is one of: {uuids}"
-        yield DEVICE.error(message, remedy) if len(slices) > 1 else DEVICE.warning(message, remedy)
+        find = DEVICE.error if len(slices) > 1 else DEVICE.warning
+        yield find("slice_not_named", index=gpu.index, name=gpu.name, uuids=uuids)
     others = len(machine.gpus) - len({device.gpu.uuid for device in used})
     beside = f"; {others} other GPU{'s' if others > 1 else ''} left alone" if others else ""
-    yield DEVICE.ok(f"engine {spec.kind} runs on {', '.join(map(str, used))}{beside}")
+    yield DEVICE.ok("runs_on", kind=spec.kind, devices=", ".join(map(str, used)), beside=beside)
 
 
 def _order(asked: str | None, source: str, machine: Machine, environ: Mapping[str, str]) -> Iterator[Finding]:
     """A number of a GPU means another one to CUDA than to nvidia-smi where the GPUs differ."""
     mixed = len({gpu.name for gpu in machine.gpus}) > 1
     if mixed and environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID" and (asked is None or asked.strip()[:1].isdigit()):
-        yield DEVICE.warning(
-            f"the GPUs differ and {source} counts them: CUDA puts the fastest first, nvidia-smi goes by PCI bus",
-            f"export CUDA_DEVICE_ORDER=PCI_BUS_ID, or name the GPU by its UUID in {VISIBLE_DEVICES}",
-        )
+        yield DEVICE.warning("mixed_gpus", source=source)
 
 
 def _passed_over(used: VisibleDevice, machine: Machine) -> Iterator[Finding]:
     for why, remedy in filter(None, (gpu.unusable() for gpu in machine.gpus)):
-        yield DEVICE.warning(
-            f"{why}: it is passed over, but vLLM may count it",
-            f"export {VISIBLE_DEVICES}={used.part.uuid}; to use it, {remedy}",
-        )
+        yield DEVICE.warning("passed_over", why=why, uuid=used.part.uuid, remedy=remedy)
 
 
 def _free(device: VisibleDevice, spec: EngineSpec) -> Iterator[Finding]:
@@ -141,29 +122,14 @@ def _free(device: VisibleDevice, spec: EngineSpec) -> Iterator[Finding]:
     share = spec.gpu_memory_utilization or VLLM.gpu_memory_utilization
     memory, free = device.part.memory, device.part.free
     if free is None or memory is None:
-        yield DEVICE.warning(
-            f"NVML does not tell the memory of {device}, so it is not known what is free",
-            "look that no other program takes it (free -h where GPU and host share one memory); vLLM measures it when "
-            "it starts, and tells",
-        )
+        yield DEVICE.warning("free_unknown", device=device)
     elif free < share * memory:
-        yield DEVICE.error(
-            f"{gigabytes(free)} of {gigabytes(memory)} are free on {device}: vLLM will not start with "
-            f"gpu_memory_utilization {share:g}",
-            "end what uses the device (nvidia-smi shows it), or lower gpu_memory_utilization",
-        )
+        yield DEVICE.error("not_free", free=gigabytes(free), memory=gigabytes(memory), device=device, share=share)
 
 
 def _slice_notes(spec: EngineSpec, device: VisibleDevice, machine: Machine) -> Iterator[Finding]:
     set_here = {key: value for key, value in device.limits().items() if getattr(spec, key) is None}
     if set_here:
-        yield DEVICE.ok(
-            f"{' and '.join(f'{key} {value:,}' for key, value in set_here.items())}: bitparity sets what vLLM gives a "
-            "GPU of the slice's size, since vLLM itself would go by the whole GPU's memory"
-        )
+        yield DEVICE.ok("slice_limits", limits=" and ".join(f"{key} {value:,}" for key, value in set_here.items()))
     if device.slice is not None and sum(bool(gpu.slices) for gpu in machine.gpus) > 1:
-        yield DEVICE.warning(
-            "vLLM (0.32, 0.33) finds a slice by an index that is unique within one GPU only: with slices on several "
-            "GPUs it may read the memory of another",
-            "compare device_uuid in the run's environment.json with the slice you named",
-        )
+        yield DEVICE.warning("slices_on_several")

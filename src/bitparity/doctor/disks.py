@@ -59,13 +59,9 @@ def check_disks(study: Study, host: Host, downloads: Sequence[Need], out: Path) 
         disk = host.disk(use.place)
         by_disk.setdefault(disk.key, (disk, []))[1].append(use)
         if not disk.writable:
-            remedy = f"set {use.variable} to a folder of yours"
-            yield DISK.error(f"{use.name} go to {use.place}, which cannot be written", remedy)
+            yield DISK.error("not_writable", name=use.name, place=use.place, variable=use.variable)
         elif use.variable == "TMPDIR" and not host.is_folder(use.place):
-            yield DISK.error(
-                f"TMPDIR is {use.place}, which is no folder: Python takes another one (/tmp) without a word",
-                f"mkdir -p {use.place}",
-            )
+            yield DISK.error("no_temporary_folder", place=use.place)
     weights = [d.name for d in downloads if d.weights and d.size is None]
     for disk, here in by_disk.values():
         yield _fits(disk, here, weights if any(use.name == "downloads" for use in here) else [], host)
@@ -100,13 +96,10 @@ def _fits(disk: Disk, uses: Sequence[Use], weights: Sequence[str], host: Host) -
         message += f" beside what is not known (the size of {', '.join(weights)} is not known here)"
     message += f": {', '.join(map(str, uses))}"
     if disk.free < needed * ROOM:
-        return DISK.error(message, _more_room(disk, uses, needed, host))
+        return DISK.error("disk", said=message, remedy=_more_room(disk, uses, needed, host))
     if weights:
-        return DISK.warning(
-            message,
-            f"make sure that {host.hub.cache()} has room for their weights, or download first on a host with internet",
-        )
-    return DISK.ok(message)
+        return DISK.warning("disk_with_unknown", said=message, cache=host.hub.cache())
+    return DISK.ok("disk", said=message)
 
 
 def _more_room(disk: Disk, uses: Sequence[Use], needed: int, host: Host) -> str:

@@ -79,7 +79,7 @@ def _check_devices(study: Study, host: Host, checkpoints: Checkpoints) -> Iterat
         yield from devices.check_machine(machine, host)
     elif checkpoints:
         why = f": {machine.problem}" if machine.problem else ""
-        yield devices.DEVICE.ok(f"this study computes on the CPU{why}")
+        yield devices.DEVICE.ok("on_cpu", why=why)
     for name, spec in on_gpu.items():
         used, findings = devices.find_devices(spec, host, machine)
         yield from findings

@@ -78,7 +78,7 @@ def hub_source(spec: BenchmarkSpec) -> Source | None:
 def check_access(needs: Sequence[Need], hub: Hub, why_not: str | None) -> Iterator[Finding]:
     """Every model and data set that is not here can be read; `why_not` says why the hub cannot be reached."""
     if not needs:
-        yield HUB.ok("nothing is needed from the hub")
+        yield HUB.ok("nothing_needed")
     elif hub.offline():
         yield from _absent(needs, hub, "this host is told to stay offline (HF_HUB_OFFLINE)", "unset it")
     elif why_not:
@@ -92,9 +92,9 @@ def _absent(needs: Sequence[Need], hub: Hub, how: str, online: str) -> Iterator[
     missing = _missing(needs, hub)
     for need in missing:
         fix = "give rows with 'data:'" if need.kind == "dataset" else "copy the checkpoint here and give its folder"
-        yield HUB.error(f"{need} is not whole in the cache and {how}", f"{fix}, or {online}")
+        yield HUB.error("not_in_cache", need=need, how=how, fix=fix, online=online)
     if not missing:
-        yield HUB.ok(f"{how}; all {len(needs)} that are needed have a copy in {hub.cache()}")
+        yield HUB.ok("all_in_cache", how=how, count=len(needs), cache=hub.cache())
 
 
 def _missing(needs: Iterable[Need], hub: Hub) -> list[Need]:
@@ -104,10 +104,10 @@ def _missing(needs: Iterable[Need], hub: Hub) -> list[Need]:
 def _refusals(needs: Sequence[Need], hub: Hub) -> Iterator[Finding]:
     refused = [(need, why) for need in needs if (why := hub.refusal(need.repo, need.kind)) is not None]
     for need, why in refused:
-        yield HUB.error(f"{need}: {why}", _admission(need, why))
+        yield HUB.error("refused", need=need, why=why, remedy=_admission(need, why))
     if not refused:
         token = "with a token" if hub.token() else "without a token"
-        yield HUB.ok(f"reached {token}; all {len(needs)} that are needed can be read")
+        yield HUB.ok("all_readable", token=token, count=len(needs))
 
 
 def _admission(need: Need, why: str) -> str:

@@ -26,9 +26,10 @@ def check_kernels(name: str, variant: Variant, checkpoint: Checkpoint, device: V
     precisions = checkpoint.precisions(spec.quantization)
     if precisions is None:
         remedy = "the run records what is chosen" if checkpoint.whole else unknown_remedy(variant)
-        yield topic.warning(f"how {variant.model} is quantized is not known here", remedy)
+        yield topic.warning("precision_unknown", model=variant.model, remedy=remedy)
     elif spec.linear_backend is not None:
-        yield topic.ok(f"{' + '.join(sorted(precisions))}: the study sets linear_backend {spec.linear_backend}")
+        shown = " + ".join(sorted(precisions))
+        yield topic.ok("linear_backend", precisions=shown, backend=spec.linear_backend)
     else:
         weight_only, blocks = _is_weight_only(checkpoint), _has_block_scales(checkpoint, spec)
         for precision in sorted(precisions):
@@ -37,11 +38,8 @@ def check_kernels(name: str, variant: Variant, checkpoint: Checkpoint, device: V
 
 def _no_bfloat16(topic: Topic, asked: bool, capability: Capability) -> Finding:
     """vLLM 0.32: _resolve_auto_dtype in vllm/config/model.py, supported_dtypes in vllm/platforms/cuda.py."""
-    lacks = f"compute capability {capability[0]}.{capability[1]} has no bfloat16 arithmetic"
-    remedy = "set dtype: float16 for every variant, or take a newer GPU"
-    if asked:
-        return topic.error(f"{lacks}: vLLM refuses dtype bfloat16", remedy)
-    return topic.warning(f"{lacks}: vLLM takes float16 without being told", remedy)
+    shown = f"{capability[0]}.{capability[1]}"
+    return topic.error("no_bfloat16", capability=shown) if asked else topic.warning("float16_taken", capability=shown)
 
 
 def _is_weight_only(checkpoint: Checkpoint) -> bool:
@@ -65,14 +63,16 @@ def _kernel(topic: Topic, precision: str, capability: Capability, weight_only: b
     """The kernel for weights of one precision; `blocks`: with scales for blocks."""
     on = f"{precision} on compute capability {capability[0]}.{capability[1]}"
     if precision == UNQUANTIZED:
-        return topic.ok(f"{on}: plain matrix products")
+        return topic.ok("kernel", on=on, kernel="plain matrix products")
     if capability < _TURING:
-        return topic.error(f"{on}: vLLM has no kernel", "a GPU from Turing (7.5) on is needed")
+        return topic.error("no_kernel", on=on)
     in_blocks = " with scales for blocks" if blocks and precision == "FP8" else ""
     rules = VLLM.kernels.get(precision + in_blocks)
     if rules is None or weight_only:
         kernel = "Machete or Marlin" if capability[0] == 9 and precision in ("INT4", "INT8") else "Marlin"
-        return topic.ok(f"{on}: {kernel}, weights only, as the checkpoint means it")
+        return topic.ok("kernel", on=on, kernel=f"{kernel}, weights only, as the checkpoint means it")
     chosen = [rule for rule in rules if rule.since <= capability][-1]
-    message = f"{on}{in_blocks}: {chosen.kernel}"
-    return topic.warning(message, VLLM.remedies[chosen.remedy]) if chosen.remedy else topic.ok(message)
+    find = topic.warning if chosen.remedy else topic.ok
+    return find(
+        "kernel", on=on + in_blocks, kernel=chosen.kernel, remedy=chosen.remedy and VLLM.remedies[chosen.remedy]
+    )

@@ -30,18 +30,13 @@ class _Loading:
     weights: float
     needed: int
 
-    def on(self, memory: float | None) -> str:
-        """The beginning of a line: the weights, and the memory in bytes that they are to be loaded into."""
-        return f"{gigabytes(self.weights)} of weights on {gigabytes(memory)}"
+    def on(self, memory: float | None) -> dict[str, str]:
+        """The figures of every line: the weights, and the memory in bytes that they are to be loaded into."""
+        return {"weights": gigabytes(self.weights), "memory": gigabytes(memory)}
 
     def length(self) -> int:
         """The longest sequence that the engine allows, in tokens."""
         return self.variant.engine.max_model_len or self.checkpoint.context() or self.needed
-
-    def unknown_cache(self, memory: float | None) -> Finding:
-        """The finding where the cache's size cannot be computed."""
-        message = f"{self.on(memory)} fit; the cache's need is not known (config.json)"
-        return self.topic.warning(message, "watch the engine's log at start")
 
 
 def check_memory(
@@ -50,13 +45,10 @@ def check_memory(
     """Weights, then room for sequences. `needed` is the study's longest prompt and answer in tokens."""
     topic, weights = Topic(f"memory of {name}"), _loaded_bytes(checkpoint, variant)
     if weights is None:
-        return topic.warning(f"the size of {variant.model} is not known here", unknown_remedy(variant))
+        return topic.warning("size_unknown", model=variant.model, remedy=unknown_remedy(variant))
     sizes = [device.part.memory for device in used if device.part.memory is not None]
     if len(sizes) < len(used):
-        return topic.warning(
-            f"NVML does not tell the memory of {used[0]}: whether {gigabytes(weights)} of weights fit is not known",
-            "compare with the device's data sheet, or with free -h where GPU and host share one memory",
-        )
+        return topic.warning("memory_unknown", device=used[0], weights=gigabytes(weights))
     load = _Loading(topic, variant, checkpoint, weights, needed)
     if engine_of(variant.engine).runs_vllm:
         return _in_vllm(load, min(sizes), len(used))
@@ -69,45 +61,30 @@ def _in_vllm(load: _Loading, smallest: int, ranks: int) -> Finding:
     heads = load.checkpoint.language_model().count("num_attention_heads")
     if heads and heads % ranks:  # vLLM 0.32, verify_with_parallel_config in vllm/config/model.py
         fitting = ", ".join(str(n) for n in range(1, 9) if heads % n == 0)
-        return load.topic.error(
-            f"{heads} attention heads cannot be divided by tensor_parallel_size {ranks}: vLLM refuses to start",
-            f"set tensor_parallel_size to one of {fitting}",
-        )
+        return load.topic.error("heads", heads=heads, ranks=ranks, fitting=fitting)
     usable = (spec.gpu_memory_utilization or VLLM.gpu_memory_utilization) * memory
     # each device needs its own context and activations, so the overhead grows with them
-    room = usable - load.weights - OVERHEAD * ranks
+    overhead, on = OVERHEAD * ranks, load.on(memory)
+    room = usable - load.weights - overhead
     if room < 0:
-        return load.topic.error(
-            f"{load.on(memory)} do not fit ({gigabytes(usable)} usable, {gigabytes(OVERHEAD * ranks)} for the engine "
-            "itself)",
-            "take a larger GPU or slice, several GPUs (tensor_parallel_size), or leave this variant out",
-        )
+        figures = {"usable": gigabytes(usable), "overhead": gigabytes(overhead)}
+        return load.topic.error("weights_too_large", **figures, **on)
     if kind not in (None, "auto", *VLLM.cache_bytes):
-        return load.topic.warning(
-            f"{load.on(memory)} fit; kv_cache_dtype '{kind}' is none of vLLM 0.32's, so what the cache takes is not "
-            "known",
-            f"set one that this vLLM has: auto, {', '.join(VLLM.cache_bytes)}",
-        )
+        return load.topic.warning("cache_kind", kind=kind, kinds=", ".join(VLLM.cache_bytes), **on)
     cache = planned_cache(load.checkpoint, spec, ranks)
-    return load.unknown_cache(memory) if cache is None else _sequences(load, cache, memory, room, ranks)
+    return load.topic.warning("cache_unknown", **on) if cache is None else _sequences(load, cache, memory, room, ranks)
 
 
 def _sequences(load: _Loading, cache: Cache, memory: int, room: float, ranks: int) -> Finding:
     """vLLM starts where one sequence of the longest length fits; several of the study's keep the device busy."""
     length, longest = load.length(), min(load.length(), load.needed)
     one = ranks * cache.of(length)
-    takes = f"one sequence of {length:,} tokens takes {gigabytes(one)}, {gigabytes(room)} are left"
+    figures = {"length": length, "one": gigabytes(one), "room": gigabytes(room), **load.on(memory)}
     if room < one:
-        return load.topic.error(
-            f"{load.on(memory)}; {takes}: not one fits, and vLLM refuses to start",
-            f"set max_model_len (the study needs about {load.needed:,}), kv_cache_dtype: fp8 (for all), or a larger "
-            "device",
-        )
+        return load.topic.error("no_sequence", needed=load.needed, **figures)
     at_once = int(room // (ranks * cache.of(longest)))
-    message = f"{load.on(memory)}; {takes}: {at_once:,} of the study's longest ({longest:,} tokens) at once"
-    if at_once >= FEW:
-        return load.topic.ok(message)
-    return load.topic.warning(message, "expect a slow run; kv_cache_dtype: fp8 (for every variant) doubles the room")
+    find = load.topic.ok if at_once >= FEW else load.topic.warning
+    return find("sequences", at_once=at_once, longest=longest, **figures)
 
 
 def _in_transformers(load: _Loading, device: VisibleDevice) -> Finding:
@@ -115,26 +92,19 @@ def _in_transformers(load: _Loading, device: VisibleDevice) -> Finding:
     spec, memory, free = load.variant.engine, device.part.memory, device.part.free or 0
     room = free - load.weights - OVERHEAD
     if room < 0:
-        return load.topic.error(
-            f"{load.on(memory)} do not fit ({gigabytes(free)} free, {gigabytes(OVERHEAD)} for what is computed)",
-            "take a larger GPU, end what else uses it, or set device: cpu",
-        )
+        figures = {"free": gigabytes(free), "overhead": gigabytes(OVERHEAD)}
+        return load.topic.error("too_large_for_transformers", **figures, **load.on(memory))
     cache = planned_cache(load.checkpoint, spec)
     if cache is None:
-        return load.unknown_cache(memory)
+        return load.topic.warning("cache_unknown", **load.on(memory))
     length = min(load.needed, load.length())
     one, batch = cache.of(length), spec.batch_size * cache.of(length)
-    message = (
-        f"{load.on(memory)}; batch_size {spec.batch_size} x {length:,} tokens of the study take up to "
-        f"{gigabytes(batch)}, {gigabytes(room)} are left"
-    )
+    takes = {"size": spec.batch_size, "length": length, "batch": gigabytes(batch), "room": gigabytes(room)}
     if room < one:
-        remedy = "take a larger GPU, or lower max_tokens for every variant"
-        return load.topic.error(f"{message}: not one sequence fits", remedy)
+        return load.topic.error("no_batch", **takes, **load.on(memory))
     if room < batch:
-        remedy = f"set batch_size: {int(room // one)} for every variant"
-        return load.topic.warning(f"{message}: a batch of long answers would run out of memory", remedy)
-    return load.topic.ok(message)
+        return load.topic.warning("smaller_batch", fitting=int(room // one), **takes, **load.on(memory))
+    return load.topic.ok("batch", **takes, **load.on(memory))
 
 
 def _loaded_bytes(checkpoint: Checkpoint, variant: Variant) -> float | None:

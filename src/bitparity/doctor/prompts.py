@@ -42,21 +42,19 @@ def check_budgets(study: Study, folder: Path | None, checkpoints: Checkpoints, c
     for spec in study.benchmarks:
         topic = Topic(f"budget of {spec.name}")
         faults = [*_too_long(topic, spec, contexts), *_thinking(topic, spec, template)]
-        yield from faults or [topic.ok(f"{spec.protocol.max_tokens:,} tokens an answer")]
+        yield from faults or [topic.ok("budget", budget=spec.protocol.max_tokens)]
 
 
 def _too_long(topic: Topic, spec: BenchmarkSpec, contexts: Contexts) -> Iterator[Finding]:
     budget = spec.protocol.max_tokens
-    remedy = "raise max_model_len (up to what the model allows; a server's where it is started) or lower max_tokens"
     for name, context in contexts.items():
         if context is None or context - budget >= SHORT_PROMPT:
             continue
-        where = f"in the context of '{name}', {context:,} tokens"
         if budget >= context:
-            yield topic.error(f"max_tokens {budget:,} leaves no room for a prompt {where}", remedy)
+            yield topic.error("no_room_for_prompt", budget=budget, name=name, context=context)
         elif not _data_is_here(spec):  # prompts that are here are counted
-            left = f"leaves {context - budget:,} for a prompt {where}, and a longer one is refused"
-            yield topic.warning(f"max_tokens {budget:,} {left}", remedy)
+            left = context - budget
+            yield topic.warning("little_room_for_prompt", budget=budget, left=left, name=name, context=context)
 
 
 def _thinking(topic: Topic, spec: BenchmarkSpec, template: tuple[Path, str] | None) -> Iterator[Finding]:
@@ -73,21 +71,15 @@ def _thinking(topic: Topic, spec: BenchmarkSpec, template: tuple[Path, str] | No
     elif protocol.reasoning == "none" and shown == "on" and template is not None:
         tags, switch = tags_of(protocol), switch_off(*template, protocol)
         cut = f", cut off at max_tokens {protocol.max_tokens:,}" if protocol.max_tokens < SMALL_BUDGET else ""
-        yield topic.error(
-            "this model's chat template leaves thinking on, and the protocol has none: the reasoning would be graded "
-            f"as the answer{cut}",
-            f"set reasoning: {{start: {tags.start}, end: {tags.end}}} and max_tokens 32,768 (profile qwen3-thinking)"
-            + (f", or switch it off: chat_template_args: {{{switch}: false}}" if switch else ""),
-        )
+        off = f", or switch it off: chat_template_args: {{{switch}: false}}" if switch else ""
+        yield topic.error("thinks_unasked", cut=cut, start=tags.start, end=tags.end, switch_off=off)
 
 
 def _room_to_think(topic: Topic, budget: int) -> Iterator[Finding]:
-    message = f"max_tokens {budget:,} with a thinking model"
-    remedy = "raise max_tokens to 32,768 (profile qwen3-thinking) for every variant, and max_model_len with it"
     if budget <= FAULTY_BUDGET:
-        yield topic.error(f"{message}: most answers would be cut off inside the reasoning and score 0", remedy)
+        yield topic.error("budget_too_small", budget=budget)
     elif budget < SMALL_BUDGET:
-        yield topic.warning(f"{message}: hard questions would be cut off", remedy)
+        yield topic.warning("budget_small", budget=budget)
 
 
 def check_prompts(study: Study, folder: Path | None, contexts: Contexts) -> Iterator[Finding]:
@@ -99,7 +91,7 @@ def check_prompts(study: Study, folder: Path | None, contexts: Contexts) -> Iter
     try:
         renderer = Renderer(folder, study.variants[study.baseline].engine.trust_remote_code)
     except BitparityError as problem:
-        yield Topic("prompts").error(str(problem), _remedy(problem, "tokenizer"))
+        yield Topic("prompts").error("prompts_fail", problem=problem, remedy=_remedy(problem, "tokenizer"))
         return
     for spec in filter(_data_is_here, study.benchmarks):  # other data is checked by the run before anything loads
         yield from _exam(Topic(f"prompts of {spec.name}"), spec, renderer, contexts)
@@ -113,12 +105,12 @@ def _exam(topic: Topic, spec: BenchmarkSpec, renderer: Renderer, contexts: Conte
         for name, context in contexts.items():
             check_lengths(exam, name, context)
     except BitparityError as problem:
-        yield topic.error(str(problem), _remedy(problem, part, spec.name))
+        yield topic.error("prompts_fail", problem=problem, remedy=_remedy(problem, part, spec.name))
         return
     longest = max((entry.prompt_tokens or 0 for entry in exam.items), default=0)
-    yield topic.ok(f"{len(exam.items):,} items, the longest prompt has {longest:,} tokens")
+    yield topic.ok("prompts", items=len(exam.items), longest=longest)
     for note in exam.notes:
-        yield topic.warning(note, "change the protocol if that was not meant")
+        yield topic.warning("exam_note", note=note)
 
 
 def _data_is_here(spec: BenchmarkSpec) -> bool:

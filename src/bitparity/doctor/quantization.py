@@ -19,12 +19,11 @@ def check_quantization(name: str, variant: Variant, checkpoint: Checkpoint, vers
     asked, topic = variant.engine.quantization, Topic(f"model {name}")
     if asked is None:
         return None
-    remove = "remove 'quantization' from this variant's engine: vLLM reads what the checkpoint declares"
     if asked not in VLLM.quantizations and asked not in VLLM.unchecked_quantizations:
-        message = f"vLLM {VLLM.read_in[0]} has no quantization '{asked}'"
+        read_in, others = VLLM.read_in[0], ", ".join(sorted(VLLM.quantizations))
         if version is None or version.startswith(VLLM.read_in):
-            return topic.error(message, f"{remove}; it has {', '.join(sorted(VLLM.quantizations))}")
-        return topic.warning(f"{message}, and {version} may not", remove)
+            return topic.error("no_quantization", version=read_in, asked=asked, others=others)
+        return topic.warning("perhaps_no_quantization", version=read_in, asked=asked, installed=version)
     if checkpoint.folder is None or asked in VLLM.unchecked_quantizations:
         return None
     declared = checkpoint.quantization()
@@ -32,9 +31,8 @@ def check_quantization(name: str, variant: Variant, checkpoint: Checkpoint, vers
         method = str(declared["method"]).lower().replace("compressed_tensors", "compressed-tensors")
         if method in VLLM.quantizations[asked] or method == "unknown":
             return None
-        return topic.error(f"the study asks for '{asked}', and the checkpoint is quantized by '{method}'", remove)
+        return topic.error("other_quantization", asked=asked, method=method)
     if asked in (*VLLM.at_load, *VLLM.takes_plain) or any((checkpoint.folder / name).exists() for name in _FILES):
         return None
-    message = f"the study asks for '{asked}', which only loads checkpoints of that kind, and this one declares nothing"
-    remedy = f"name a checkpoint of that kind, or quantize at loading: {', '.join(sorted(VLLM.at_load))}"
-    return topic.error(message, remedy) if checkpoint.missing == 0 else topic.warning(message, remedy)
+    find = topic.error if checkpoint.missing == 0 else topic.warning  # a file still to come may declare it
+    return find("nothing_declared", asked=asked, at_load=", ".join(sorted(VLLM.at_load)))

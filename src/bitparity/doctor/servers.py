@@ -23,19 +23,14 @@ def check_servers(study: Study, host: Host) -> tuple[dict[str, Mapping[str, obje
             served[name] = host.serves(variant)
             findings.append(_served(topic, variant, served[name]))
         except BitparityError as problem:
-            remedy = "start it, or correct base_url, model or api_key_env in the study"
-            findings.append(topic.error(str(problem), remedy))
+            findings.append(topic.error("server_fails", problem=problem))
     return served, findings
 
 
 def _served(topic: Topic, variant: Variant, about: Mapping[str, object]) -> Finding:
     url = variant.engine.base_url
     if about.get("unlisted"):
-        return topic.warning(
-            f"{url} answers, but does not list its models ({about['unlisted']}): nothing shows that it has "
-            f"'{variant.model}'",
-            "check that base_url ends in /v1, as most servers want it, and the model's name",
-        )
+        return topic.warning("models_not_listed", url=url, why=about["unlisted"], model=variant.model)
     version = " ".join(str(about[key]) for key in ("software", "version") if about.get(key)) or "of unknown kind"
     length = f", context of {about['max_model_len']:,} tokens" if about.get("max_model_len") else ""
-    return topic.ok(f"{url} serves '{variant.model}' ({version}{length})")
+    return topic.ok("serves", url=url, model=variant.model, version=version, length=length)

