@@ -396,6 +396,26 @@ def test_mathematical_statements(text: str, stated: Stated | None) -> None:
     assert final_answer(text) == stated
 
 
+@pytest.mark.parametrize(
+    ("text", "stated"),
+    [
+        ("$\\boxed{2} \\quad \\text{and} \\quad \\boxed{7}$", box("2, 7")),
+        ("$\\boxed{-5}\\qquad\\text{or}\\qquad\\boxed{8}$", box("-5, 8")),
+        ("\\[ \\boxed{2} \\quad \\boxed{7} \\]", box("2, 7")),
+        ("$\\boxed{2}, \\quad x_2 = \\boxed{7}$", box("2, 7")),
+        ("It takes 4 days.\n\nboxed{28}", box("28")),
+        ("Solve:\n   \\[\n   x = 14\n   \\]", Stated("conclusion", ("\\[\n   x = 14\n   \\]",))),
+        ("Then\n\\[1 + 2\\sum_{n = 2}^\\infty \\frac{F_{n+1}}{F", None),
+        ("So $x = 2 +", None),
+        ("The answer is 204π.", Stated("statement", ("204π",))),
+        ("The answer is 25x.", Stated("statement", ("25x",))),
+        ("The answer is 5 kg.", Stated("statement", ("5 kg",))),
+    ],
+)
+def test_boxes_displays_and_formulas_that_break_off(text: str, stated: Stated | None) -> None:
+    assert final_answer(text) == stated
+
+
 def test_a_cut_off_text_has_no_conclusion() -> None:
     assert final_answer("We add 3 + 5 = 8", ended=False) is None
     assert final_answer("\\boxed{8}, to check: 3 + 5 =", ended=False) == box("8")

@@ -487,9 +487,9 @@ def recorded_grades(run: str) -> dict[str, Grade]:
 
 
 @needs_shared
-@pytest.mark.parametrize(("run", "right"), [("bf16", 56), ("bf16_aa", 49), ("fp8", 52), ("nvfp4", 37)])
+@pytest.mark.parametrize(("run", "right"), [("bf16", 56), ("bf16_aa", 49), ("fp8", 51), ("nvfp4", 34)])
 def test_recorded_runs(run: str, right: int) -> None:
-    """The figures of Math-Verify on the whole texts."""
+    """The figures of Math-Verify on the whole texts, less four loops that were cut off at the right number."""
     grades = recorded_grades(run)
     assert sum(grade.score or 0 for grade in grades.values()) == right
     statuses = Counter(grade.status for grade in grades.values())
@@ -501,7 +501,7 @@ def test_recorded_runs(run: str, right: int) -> None:
 
 
 @needs_shared
-@pytest.mark.parametrize(("run", "lost", "gained"), [("bf16_aa", 14, 7), ("fp8", 21, 17), ("nvfp4", 40, 21)])
+@pytest.mark.parametrize(("run", "lost", "gained"), [("bf16_aa", 14, 7), ("fp8", 21, 16), ("nvfp4", 40, 18)])
 def test_recorded_flips(run: str, lost: int, gained: int) -> None:
     before, after = recorded_grades("bf16"), recorded_grades(run)
     flips = Counter((before[item].score, after[item].score) for item in before)

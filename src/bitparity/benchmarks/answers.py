@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
+from bitparity.benchmarks.units import is_counted, unit_of
+
 STATEMENT_CHARS = 400  # a statement of an answer is read no further than this
 BOX_CHARS = 2000  # a box longer than this holds no answer
 
@@ -43,9 +45,12 @@ class Stated(NamedTuple):
 
 
 _TOKEN = re.compile(r"\\.|[{}]", re.DOTALL)
-_BOX_HEAD = re.compile(r"\\f?box(?:ed)?(?![a-zA-Z])\s*")
+_BOX_HEAD = re.compile(r"\\f?box(?:ed)?(?![a-zA-Z])\s*|(?<![a-zA-Z\\])boxed(?=\{)")
 _BARE_BOX = re.compile(r"-?\d+(?:[.,/]\d+)*")
-_JOINT = re.compile(r"[\s$\\()\[\]]{0,12}(?:,|;|\band\b|\bor\b|\\text\{\s*(?:and|or)\s*\})[\s$\\()\[\]a-z=]{0,12}")
+_QUAD = r"(?:\\q?quad|[\s$\\()\[\],;!~]){0,12}"
+_JOINT = re.compile(
+    rf"{_QUAD}(?:,|;|\band\b|\bor\b|\\q?quad|\\text\{{\s*(?:and|or|,)\s*\}}){_QUAD}(?:[a-zA-Z](?:_\{{?\d\}}?)?\s*=\s*)?"
+)
 _SEGMENT = r"(?:\$\$[^$]{1,400}\$\$|\$[^$\n]{1,400}\$|\\\([^\n]{1,400}?\\\)|\\\[.{1,400}?\\\])"
 _MATHS = re.compile(rf"{_SEGMENT}(?:\s*(?:,\s*and|,\s*or|,|and|or)\s+{_SEGMENT}){{0,5}}", re.DOTALL)
 
@@ -54,8 +59,7 @@ _FILLER = re.compile(
 )
 
 _SENTENCE_END = re.compile(r"\n|[.!?](?=[\s*$]|$)|</answer>|[,;]?\s+\b(?:because|since|which|where|as|so|for|not)\b")
-_NUMBER_FIRST = re.compile(r"(?P<number>[-+−]?\\?[$€£]?\s?\d[\d,]*(?:\.\d+)?(?:/\d+)?)\s*(?P<rest>[^\d]*)$")
-_SCALE = re.compile(r"\b(?:hundred|thousand|million|billion|trillion|dozen|percent|and|or)\b|[+*/^=%\\]", re.IGNORECASE)
+_NUMBER_FIRST = re.compile(r"(?P<number>[-+−]?\\?[$€£]?\s?\d[\d,]*(?:\.\d+)?(?:/\d+)?)(?P<rest>\s+[^\d]*)?$")
 _MATHEMATICAL = re.compile(r"\d|\$|\\[(\[]|\\[a-zA-Z]")
 
 
@@ -158,8 +162,8 @@ def _said(tail: str) -> tuple[str, ...]:
     end = _SENTENCE_END.search(tail)
     piece = tail[: end.start() if end else len(tail)].strip(" *_`\"'")
     number = _NUMBER_FIRST.fullmatch(piece)
-    if number and not _SCALE.search(number["rest"]):
-        return (piece, number["number"]) if number["rest"] else (piece,)
+    if number and number["rest"] and is_counted(number["rest"]) and unit_of(number["rest"]) is None:
+        return (piece, number["number"])  # what is counted does not matter; a unit does, and stays
     return (piece,) if piece else ()
 
 
@@ -172,7 +176,20 @@ def _conclusion(text: str) -> Stated | None:
     stripped = text.rstrip()
     line = stripped[stripped.rfind("\n") + 1 :]
     for opening, closing in (("\\[", "\\]"), ("$$", "$$")):
-        if line.rstrip(" .") == closing:
+        if line.strip(" .\t") == closing:
             line = stripped[max(0, stripped.rfind(opening, 0, len(stripped) - len(line))) :]
     line = line[-STATEMENT_CHARS:]
-    return Stated("conclusion", (line,)) if _MATHEMATICAL.search(line) else None
+    return Stated("conclusion", (line,)) if _MATHEMATICAL.search(line) and not breaks_off(line) else None
+
+
+def breaks_off(text: str) -> bool:
+    """True where a formula of the text is not closed: a brace, a display or a dollar that opens has no end."""
+    braces = [token[0] for token in _TOKEN.finditer(text)]
+    opened = text.rfind("\\["), text.rfind("\\(")
+    closed = text.rfind("\\]"), text.rfind("\\)")
+    dollars = len(re.findall(r"(?<!\\)\$", text))
+    return (
+        braces.count("{") != braces.count("}")
+        or any(o > c for o, c in zip(opened, closed, strict=True))
+        or dollars % 2 == 1
+    )

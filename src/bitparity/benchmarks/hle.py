@@ -37,6 +37,7 @@ _OPTION = re.compile(r"^[\s*(]{0,4}([A-Z])[.):]\s", re.MULTILINE)
 _KEY = re.compile(r"\(?([A-Z])\)?(?:[.):\s].*)?", re.DOTALL)
 _FUNCTIONS = "sin|cos|tan|cot|sec|csc|log|exp|min|max|gcd|lcm|mod|det|dim|ker|arcsin|arccos|arctan|sinh|cosh|tanh"
 _COMMAND = re.compile(rf"\\[a-zA-Z]+|\b(?:{_FUNCTIONS})\b")
+_CODE = re.compile(r"[A-Z]{2,}|\d+(?:[-:]\d+)+")  # a code, a score or a range: compared as text, never calculated
 _WORD = re.compile(r"[^\W\d_]{3,}")
 
 
@@ -161,9 +162,9 @@ def matches(stated: Stated, reference: str) -> bool:
     """True where a stated answer equals the key: as normalised text, or, where the key is mathematics, in its value."""
     if any(text_key(option) == text_key(reference) != "" for option in stated.options):
         return True
-    if not is_mathematical(reference):
+    if not is_mathematical(reference) or _CODE.fullmatch(reference.strip()):
         return False
-    short = [option for option in stated.options if len(_words(option)) <= MOST_WORDS]
+    short = [o for o in stated.options if len(_words(o)) <= MOST_WORDS and not _CODE.fullmatch(o.strip(" $"))]
     return any(equal(option, reference, boxed=is_whole(stated, option)) for option in short)
 
 

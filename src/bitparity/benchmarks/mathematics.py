@@ -7,10 +7,12 @@ import re
 from abc import abstractmethod
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
-from bitparity.benchmarks.answers import Stated, final_answer, has_box
+from bitparity.benchmarks.answers import Stated, breaks_off, final_answer, has_box
 from bitparity.benchmarks.rows import RowsBenchmark
+from bitparity.benchmarks.unicode_maths import as_latex
+from bitparity.benchmarks.units import Unit, is_counted, unit_of
 from bitparity.records import Completion, Grade, Item, Prompt
 
 # the wording that Qwen2.5-Math and Qwen3 recommend for mathematics: model card of Qwen/Qwen3-32B, best
@@ -18,6 +20,7 @@ from bitparity.records import Completion, Grade, Item, Prompt
 INSTRUCTION = "\nPlease reason step by step, and put your final answer within \\boxed{}."
 
 MATH_VERIFY_CHARS = 1000  # a longer expression is compared as text alone
+NEAR_ZERO, FAR = 1e-25, 1e-5  # relative differences of numbers that are equal, and that are not
 WHOLE_CHARS = 5000  # of a cut-off text the end is read; Math-Verify takes quadratic time on some texts
 
 
@@ -59,7 +62,10 @@ class MathBenchmark(RowsBenchmark):
         if stated is not None:
             right, details = states(stated, reference), {"stated": str(stated.kind)}
         elif _is_read_whole(completion):
-            right, details = math_verify_equal(completion.text[-WHOLE_CHARS:], reference), {"read": "the whole text"}
+            text = completion.text[-WHOLE_CHARS:]
+            # the first number of a formula that breaks off is no answer: it must also be right without that formula
+            readings = dict.fromkeys((text, _closed(text)))
+            right, details = all(math_verify_equal(t, reference) for t in readings), {"read": "the whole text"}
         else:
             right, details = False, {}
         metrics = {"math_verify": float(right), "lm_eval_exact_match": self.lm_eval_score(item, completion.text)}
@@ -74,6 +80,12 @@ def _is_read_whole(completion: Completion) -> bool:
     """True for a text without a statement that was cut off, without a reasoning and before any box was begun."""
     cut = completion.reasoning is None and completion.finish == "length"
     return cut and bool(completion.text.strip()) and not has_box(completion.text)
+
+
+def _closed(text: str) -> str:
+    """A cut-off text without the formula that breaks off at its end."""
+    opening = max(text.rfind(mark) for mark in ("\\[", "\\(", "$"))
+    return text[:opening] if opening >= 0 and breaks_off(text[opening:]) else text
 
 
 def states(stated: Stated, reference: str) -> bool:
@@ -98,10 +110,19 @@ def equal(given: str, reference: str, boxed: bool = True) -> bool:
     (it rounds to six decimals) and written bases count (it drops them). `boxed` tells that all of `given` is the
     expression; otherwise Math-Verify looks for one in it.
     """
+    given, reference = _cleaned(given), _cleaned(reference)
     ours, theirs = normalised(given), normalised(reference)
     if ours == theirs:
         return bool(ours)
+    if _ELLIPSIS.search(ours) or _ELLIPSIS.search(theirs):
+        return False  # Math-Verify reads no more than the members that are written out
+    own, key = quantity(given), quantity(reference)
+    if own is not None and key is not None and (own.unit or key.unit):
+        return _same_quantity(own, key)
     if number(theirs) is not None:
+        words = _NUMBER_AND_WORDS.fullmatch(_WRAPPER.sub(r" \1 ", given).strip())
+        if words and not is_counted(words["rest"]):
+            return False  # "3 sin x", "5 squared": Math-Verify may leave the words out
         ours, given = _bare_value(ours), _bare_value(given)
     elif ours.endswith("\\%"):
         ours, given, reference = (text.strip().removesuffix("\\%") for text in (ours, given, reference))
@@ -116,19 +137,51 @@ def equal(given: str, reference: str, boxed: bool = True) -> bool:
         return our_number == their_number
     if len(given) > MATH_VERIFY_CHARS or _HUGE.search(ours):
         return False
-    cleaned = f"\\frac{{{our_number.numerator}}}{{{our_number.denominator}}}" if our_number else _cleaned(given)
+    cleaned = f"\\frac{{{our_number.numerator}}}{{{our_number.denominator}}}" if our_number else given
     return math_verify_equal(f"\\boxed{{{cleaned}}}" if boxed else cleaned, reference)
+
+
+class Quantity(NamedTuple):
+    """A number with its unit, None where it has none; `apart`: the unit is no factor of the number's own."""
+
+    value: Fraction
+    unit: Unit | None
+    apart: bool
+
+
+def quantity(latex: str) -> Quantity | None:
+    """A number with a known unit, or without any; None for anything else."""
+    match = _QUANTITY.fullmatch(latex.replace("$", "").strip())
+    value = number(normalised(match["number"])) if match else None
+    if match is None or value is None:
+        return None
+    rest = match["rest"].strip()
+    unit = unit_of(rest) if rest else None
+    apart = match["rest"][:1] in " \\~^°"
+    return Quantity(value, unit, apart) if unit is not None or not rest else None
+
+
+def _same_quantity(own: Quantity, key: Quantity) -> bool:
+    """Equal values in equal units, converted; where one of the two has no unit the numbers decide."""
+    if own.unit is None or key.unit is None:
+        return own.value == key.value and (own.apart or own.unit is None)
+    return own.unit.kinds == key.unit.kinds and own.value * own.unit.size == key.value * key.unit.size
 
 
 _BASED = re.compile(r"\(?(\w+)\)?_\{?(\d+)\}?")
 _HUGE = re.compile(r"(?:[2-9]|\d\d)\)?\^\{?\d{5}|\d\^\{?\d+\^|\d{5}!")  # Math-Verify would write the number out
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)?(?:\.\d*)?(?:[eE][-+]?\d{1,2})?")
 _MIXED = re.compile(r"(-?)(\d{1,9}) (\d{1,9})/(\d{1,9})")
-_SCALES = "hundred|thousand|million|billion|trillion|dozen|percent"
-_UNIT = re.compile(
-    r"(?<=[\d})])\s*\\(?:text(?:rm)?|mathrm|mbox)\s*\{(?!\s*(?:" + _SCALES + r"|and|or|not|no|to)\b)[^{}]*\}"
-    r"(?:\^\{?-?\d\}?)?$"
+_SCIENTIFIC = re.compile(r"([-+]?\d{1,30}(?:\.\d{1,30})?)(?:\\times|\\cdot|\*)10\^\{?([-+]?\d{1,3})\}?")
+_QUANTITY = re.compile(
+    r"(?P<number>[-+]?\d[\d.,]*(?:(?:\\times|\\cdot|\*|\s)*10\^\{?-?\d{1,3}\}?)?)(?P<rest>(?:[^\d.,].*)?)", re.DOTALL
 )
+_UNIT = re.compile(r"(?<=[\d})])(?P<rest>\s*\\(?:text(?:rm)?|mathrm|mbox)\s*\{[^{}]*\}(?:\^\{?-?\d\}?)?)$")
+_COUNTED = re.compile(r"(?P<number>-?\d[\d.,]*)(?P<rest>\s+[a-zA-Z ]+)")
+_NUMBER_AND_WORDS = re.compile(r"[-+]?\d[\d.,]*\s*(?P<rest>[a-zA-Z][a-zA-Z ]*)")
+_ORDINAL = re.compile(r"(?<=\d)(?:\^\{?\s*)?(?:\\(?:text|mathrm|rm)\s*\{)?(?:st|nd|rd|th)\b\}{0,2}")
+_ELLIPSIS = re.compile(r"\\(?:l|c|v|d)?dots|\.\.\.")
+_UPRIGHT = re.compile(r"\\(?:mathrm|text|rm)\s*\{([eid])\}")
 _PHRASE = re.compile(r"^\\text\s*\{[^{}]*\b(?:answer|is|equals)\b[^{}]*\}(?=.)")
 _WRAPPER = re.compile(r"\\(?:text(?:bf|rm|it|sf|normal)?|math(?:bf|rm|it|sf)|mbox)\s*\{([^{}]*)\}")
 _SPACING = re.compile(r"\\[!,;: ]|\\(?:left|right|displaystyle|big|Big)(?![a-zA-Z])|~")
@@ -146,14 +199,19 @@ def normalised(latex: str) -> str:
 
 
 def _cleaned(given: str) -> str:
-    return given.replace("°", "^\\circ").replace("−", "-").strip().rstrip(".")
+    text = as_latex(given).replace("°", "^\\circ").replace("−", "-").strip().rstrip(".")
+    return _UPRIGHT.sub(r"\1", _ORDINAL.sub("", text))
 
 
 def _bare_value(latex: str) -> str:
-    """An expression without the phrase before it, and the unit and per cent sign behind it."""
+    """An expression without the phrase before it, and what is counted and the per cent sign behind it."""
     text = _PHRASE.sub("", latex.strip())
     wrapped = _WRAPPER.fullmatch(text)
-    text = _UNIT.sub("", wrapped[1].strip() if wrapped else text).removesuffix("\\%").rstrip("\\,;~ ")
+    text = wrapped[1].strip() if wrapped else text
+    behind = (_COUNTED.fullmatch(text) if wrapped else None) or _UNIT.search(text)
+    if behind and is_counted(behind["rest"]):
+        text = text[: behind.start("rest")]
+    text = text.removesuffix("\\%").rstrip("\\,;~ ")
     return text or latex
 
 
@@ -171,6 +229,8 @@ def number(text: str) -> Fraction | None:
     """The value of a decimal number, thousands parted or not, or of "1 1/2"; None for anything else."""
     if not text.isascii() or len(text) > MATH_VERIFY_CHARS or not any(c.isdigit() for c in text):
         return None
+    if scientific := _SCIENTIFIC.fullmatch(text.replace(" ", "")):
+        return Fraction(scientific[1]) * Fraction(10) ** int(scientific[2])
     mixed = _MIXED.fullmatch(text)
     if mixed and int(mixed[4]):
         value = int(mixed[2]) + Fraction(int(mixed[3]), int(mixed[4]))
@@ -188,8 +248,33 @@ def math_verify_equal(given: str, reference: str) -> bool:
 
     for module in ("parser", "grader"):  # they warn at each call that no timeout is set
         logging.getLogger(f"math_verify.{module}").setLevel(logging.ERROR)
-    parsed = parse(given, parsing_timeout=None)
-    return bool(verify(_parsed_reference(reference), parsed, timeout_seconds=None, allow_set_relation_comp=True))
+    parsed, key = parse(given, parsing_timeout=None), _parsed_reference(reference)
+    exact = _same_number(parsed, key)
+    if exact is not None:
+        return exact
+    return bool(verify(key, parsed, timeout_seconds=None, allow_set_relation_comp=True))
+
+
+def _same_number(given: Any, reference: Any) -> bool | None:
+    """The exact comparison of two numbers without variables; None where Math-Verify has to decide.
+
+    Math-Verify rounds to six decimals, so that 1/2^98 equals 1/2^99 for it, and finds the square root of 2.5 unequal
+    to half the root of 10. What is close without being equal (0.333333 and 1/3) is left to it.
+    """
+    import sympy  # type: ignore[import-untyped]
+
+    if not (
+        given
+        and reference
+        and all(isinstance(each[0], sympy.Expr) and each[0].is_number for each in (given, reference))
+    ):
+        return None
+    ours, theirs = (sympy.nsimplify(each[0], rational=True) for each in (given, reference))
+    try:
+        difference, size = (abs(sympy.N(each, 30)) for each in (ours - theirs, theirs))
+        return True if difference <= size * NEAR_ZERO else False if difference > size * FAR else None
+    except TypeError:  # not real, or not comparable
+        return None
 
 
 @lru_cache(maxsize=1024)
