@@ -25,13 +25,9 @@ NO_ANSWER = "the hub did not answer"
 class Hub:
     """The hub through `huggingface_hub`, which is imported late: many studies need nothing from it."""
 
-    def offline(self) -> bool:
-        """See `models.hub.told_offline`."""
-        return told_offline()
-
-    def unreachable(self) -> str | None:
-        """See `models.hub.unreachable`."""
-        return unreachable()
+    # methods, since another hub may answer differently
+    offline = staticmethod(told_offline)
+    unreachable = staticmethod(unreachable)
 
     def token(self) -> bool:
         """True where HF_TOKEN or a stored login gives a token."""

@@ -15,7 +15,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
-from bitparity.benchmarks.contract import Info
 from bitparity.benchmarks.registry import infos
 from bitparity.results.schema import Benchmark, VariantEntry
 from bitparity.schema import LM_EVAL_PREFIX
@@ -164,9 +163,7 @@ class RowMatch:
     label: int | None = None
 
 
-@functools.cache
-def _infos() -> dict[str, Info]:
-    return infos()
+_infos = functools.cache(infos)
 
 
 def match_row(labels: Iterable[str], benchmarks: Mapping[str, Benchmark]) -> RowMatch:

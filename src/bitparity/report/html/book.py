@@ -45,6 +45,9 @@ PROBE = 500  # items whose compressed size tells that of all
 CLOSE = 0.95  # a guessed size must lie this far below the limit
 
 
+_COLUMNS = ("bench", "subgroup", "id", "snippet", "reference")  # fields of Entry that are columns of the index
+
+
 class Answer(NamedTuple):
     """A variant's answer to one item, one sample of it. `text` is None where it is withheld or missing.
 
@@ -343,11 +346,7 @@ def _index(book: Book, entries: Sequence[Entry], starts: Sequence[int]) -> dict[
             for b in book.benches
         ],
         "starts": starts,
-        "bench": [entry.bench for entry in entries],
-        "subgroup": [entry.subgroup for entry in entries],
-        "id": [entry.id for entry in entries],
-        "snippet": [entry.snippet for entry in entries],
-        "reference": [entry.reference for entry in entries],
+        **{key: [getattr(entry, key) for entry in entries] for key in _COLUMNS},
         "changes": ["".join(str(e.changes[c]) for e in entries) for c in range(len(book.compared))],
         "status": ["".join(f"{e.status[v]:02x}" for e in entries) for v in range(len(book.variants))],
         "short": [[entry.short[v] for entry in entries] for v in range(len(book.variants))],

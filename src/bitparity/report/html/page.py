@@ -21,7 +21,7 @@ from bitparity.report.html.phrases import say, script_phrases
 from bitparity.report.language import Lang, guard_message, guard_title
 from bitparity.report.plain import finalize, flat
 from bitparity.report.tables import GraderRow, gain, grader_rows, program_rows, rate, speed_rows, weights_gb
-from bitparity.results.schema import Benchmark, Comparison, Guard, Overall, Results, Subset, VariantEntry
+from bitparity.results.schema import Benchmark, Comparison, Guard, Overall, Results, VariantEntry
 
 _Quantity = Callable[[VariantEntry], float | None]
 MOST_ROWS = 200  # rows of one table of subgroups or guards
@@ -49,6 +49,7 @@ def render(results: Results, book: Book, packed: Packed, lang: Lang = "en") -> s
         svg=svg.plots().module,
         most=MOST_ROWS,
         flat=flat,
+        count=count,
         **{function.__name__: functools.partial(function, lang=lang) for function in _SAID},
     )
 
@@ -128,15 +129,6 @@ class _View:
             found.append((name if rest != said else "", rest, tone, gain(name, self.results, self.lang)))
         return found
 
-    def asked(self, entry: Benchmark) -> str:
-        """Items, samples an item and margin."""
-        items = count(entry.items) + (f" × {entry.samples}" if entry.samples > 1 else "")
-        return say("items_margin", self.lang, items=items, margin=words.margin(entry.margin, self.lang))
-
-    def limits(self) -> str:
-        """The benchmarks with a limit, each with the number of its items."""
-        return say("comma", self.lang).join(f"{name} {n}" for name, n in self.results.study.limit.items())
-
     # plots
 
     def forest_axis(self) -> Markup:
@@ -157,19 +149,10 @@ class _View:
     def _axis(self, on: svg.Scale, label: Callable[[float], str]) -> Markup:
         return svg.plot("axis", on, label, svg.ticks(on))
 
-    def strip(self, group: Subset, most: float) -> Markup:
-        """The variants' means on a line."""
-        return svg.plot("strip", [(group.means[name], v.control) for name, v in self.results.variants.items()], most)
-
     def strip_end(self, entry: Benchmark) -> float:
         """The right end of the strips of a benchmark: the highest mean, rounded up to tenths."""
         means = [mean for group in entry.subgroups.values() for mean in group.means.values() if mean is not None]
         return max(1, math.ceil(10 * max(means, default=1.0) - 1e-9)) / 10
-
-    def key(self, name: str) -> Markup:
-        """The variant's mark in a strip."""
-        number = list(self.results.variants).index(name)
-        return svg.plot("key", *svg.series(number, self.results.variants[name].control))
 
     def scatters(self) -> list[tuple[str, Markup]]:
         """For each benchmark its scores against tokens a second and against the size of the weights.
@@ -199,10 +182,9 @@ class _View:
         kind = tone if tone in ("loss", "control", "invalid") else "plain"
         return svg.Spot(name, place, score.mean, *score.ci95, shape, kind)
 
-    def lengths(self, bench: str) -> list[tuple[str, Lengths, Markup]]:
+    def lengths(self, bench: str) -> dict[str, Lengths]:
         """Each variant's distribution of lengths."""
-        rows = length_rows(self.book.lengths.get(bench, {}))
-        return [(name, row, svg.plot("histogram", row.bins, row.place)) for name, row in rows.items()]
+        return length_rows(self.book.lengths.get(bench, {}))
 
     # tables
 
@@ -219,13 +201,3 @@ class _View:
             for guard in entry.guards[:MOST_ROWS]
             if guard.level == level
         ]
-
-    def facts(self, name: str) -> list[tuple[str, str]]:
-        """All that is known of how a variant ran."""
-        variant = self.results.variants[name]
-        return (
-            flat({"revision": variant.revision, "engine": variant.engine})
-            + flat(variant.identity, "checkpoint")
-            + flat(variant.generation and variant.generation.model_dump(exclude_unset=True), "generation")
-            + flat(variant.earlier_engines, say("earlier", self.lang))
-        )
