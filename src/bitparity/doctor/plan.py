@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from bitparity.benchmarks.contract import Info
@@ -20,7 +22,7 @@ from bitparity.engines.registry import engine_of
 from bitparity.errors import UserInputError
 from bitparity.exam.frozen import Exam, load_if_frozen
 from bitparity.records import Item
-from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, ReasoningSpec, Study
+from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, ReasoningSpec, Strict, Study
 from bitparity.stats import power
 from bitparity.store.run import Run
 
@@ -54,8 +56,7 @@ class Size:
     groups: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Flips:
+class Flips(Strict):
     """The shares of items assumed to flip with one sample, least to most, and the parts that are decoding noise."""
 
     total: tuple[float, float, float]
@@ -69,21 +70,8 @@ class Flips:
         return power.Design(size.items, self.total[at], self.noise[at], samples, size.groups, CORRELATION)
 
 
-# Greedy answers: BF16 against itself flips 4 to 9 % of them, FP8 8 to 16 %, NVFP4 12 to 19 %.
-GREEDY = Flips(
-    (0.08, 0.12, 0.19),
-    (0.04, 0.065, 0.09),
-    "measured on greedy answers with the reasoning in the text: BF16 against itself flips 4 to 9 %, FP8 8 to 16 %, "
-    "NVFP4 12 to 19 %",
-)
-# Sampled answers: the same truly changes; 10 % noise is the spread of AIME 2024 runs (SD 4.3 points a run of 30).
-SAMPLED = Flips(
-    (0.14, 0.155, 0.20),
-    (0.10, 0.10, 0.10),
-    "what truly changes as measured on greedy answers, and the noise of sampled AIME 2024 runs (SD 4.3 points a run)",
-)
-# Log-likelihoods: FP8 3.2 % and NVFP4 6.1 % of 56,227 pairs.
-SCORED = Flips((0.032, 0.045, 0.061), (0.01, 0.01, 0.01), "measured on 56,227 pairs: FP8 flips 3.2 %, NVFP4 6.1 %")
+_FLIPS = tomllib.loads((resources.files(__package__) / "flips.toml").read_text(encoding="utf-8"))
+GREEDY, SAMPLED, SCORED = (Flips.model_validate(_FLIPS[kind]) for kind in ("greedy", "sampled", "scored"))
 
 
 @dataclass(frozen=True, slots=True)
