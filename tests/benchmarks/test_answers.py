@@ -11,7 +11,7 @@ from bitparity.benchmarks.letters import final_letter, options_of
 from bitparity.benchmarks.lm_eval_math import aime_score, hendrycks_score
 from bitparity.benchmarks.mathematics import normalised, number
 from bitparity.benchmarks.mmlu_pro import stated_letter
-from bitparity.grading.rules import split_reasoning
+from bitparity.grading.reasoning import split_reasoning
 from bitparity.records import Item, Prompt
 from bitparity.schema import ReasoningSpec
 

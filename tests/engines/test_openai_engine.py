@@ -22,7 +22,7 @@ from support import Cli, math_rows, write_jsonl
 from bitparity.engines import openai_client
 from bitparity.engines.openai_engine import LOST_IN_A_ROW, OpenAIEngine, about_server
 from bitparity.errors import EngineError, ModelError, UserInputError
-from bitparity.grading.rules import split_reasoning
+from bitparity.grading.reasoning import split_reasoning
 from bitparity.records import Request, Sample, Sampling, Unrendered
 from bitparity.schema import EngineSpec, ReasoningSpec, Variant
 from bitparity.study.resolve import load_study
@@ -404,6 +404,34 @@ def test_a_reasoning_without_an_answer_never_ended(content: str | None) -> None:
         (sample,), _ = run(variant(double), replace(CHAT, reasoning_end="</think>"))
     assert sample.finish == "length"
     assert not split_reasoning(sample.text, ReasoningSpec(), opened=False).ended
+
+
+@pytest.mark.parametrize("end", [None, "</think>"])
+def test_a_reasoning_without_content_is_unanswered_under_any_protocol(end: str | None) -> None:
+    reply = message(None, reasoning_content="Maybe. The answer is (C)")
+    with serving(by_turns([reply])) as double:
+        (sample,), _ = run(variant(double), replace(CHAT, reasoning_end=end))
+    for reasoning in ("none", ReasoningSpec()):
+        parts = split_reasoning(sample.text, reasoning, opened=False)  # type: ignore[arg-type]
+        assert (parts.answer, parts.ended) == ("", False)
+
+
+def test_content_alone_of_a_server_that_parts_reasonings_is_the_answer() -> None:
+    reply = message("The answer is (C)", reasoning_content=None)
+    with serving(by_turns([reply, reply])) as double:
+        (sample,), _ = run(variant(double), replace(CHAT, reasoning_end="</think>"))
+        (plain,), _ = run(variant(double), CHAT)
+    assert split_reasoning(sample.text, ReasoningSpec()) == ("", "The answer is (C)", True)
+    assert plain.text == "The answer is (C)"
+
+
+def test_an_answer_that_fills_the_budget_is_cut_off_whatever_the_server_says() -> None:
+    reply = message("Hmm. The answer is (C)", "stop")
+    for tokens, finish in ((GREEDY.max_tokens, "length"), (GREEDY.max_tokens - 1, "stop")):
+        reply.value["usage"]["completion_tokens"] = tokens
+        with serving(by_turns([reply])) as double:
+            (sample,), _ = run(variant(double), CHAT)
+        assert sample.finish == finish
 
 
 def test_the_tags_are_the_protocol_s() -> None:

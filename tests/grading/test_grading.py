@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,8 @@ from support import grade_all
 from bitparity.benchmarks.contract import Benchmark, Info
 from bitparity.errors import BitparityError
 from bitparity.grading.process_pool import Graded, GradingPool
-from bitparity.grading.rules import Job, ends_in_reasoning, grade_sample, split_reasoning
+from bitparity.grading.reasoning import UNNAMED_TAG, USUAL_TAGS, ends_in_reasoning, split_reasoning
+from bitparity.grading.rules import Job, grade_sample
 from bitparity.records import Completion, Finish, Grade, Item, Prompt, Sample
 from bitparity.schema import BenchmarkSpec, Protocol, ReasoningSpec
 from bitparity.study.resolve import parse_study
@@ -124,7 +125,34 @@ def test_splitting(text: str, reasoning: str, answer: str, ended: bool) -> None:
 
 
 def test_without_reasoning_all_is_answer() -> None:
-    assert split_reasoning("<think>a</think>b", "none") == (None, "<think>a</think>b", True)
+    assert split_reasoning("a b", "none") == (None, "a b", True)
+    spoken = "Use `</think>` or <think> in HTML."
+    assert split_reasoning(spoken, "none") == (None, spoken, True)
+
+
+@pytest.mark.parametrize(("start", "end"), USUAL_TAGS)
+@pytest.mark.parametrize("reasoning", ["none", ReasoningSpec(start="<mine>", end="</mine>")])
+def test_tags_that_the_protocol_does_not_name_part_a_text(
+    start: str, end: str, reasoning: ReasoningSpec | Literal["none"]
+) -> None:
+    assert split_reasoning(f"{start}Maybe (A).{end}It is (B).", reasoning) == ("Maybe (A).", "It is (B).", True)
+    again = split_reasoning(f"\n{start}Maybe.{end}Yes.{start}Or not?{end} (B)", reasoning)
+    assert again == ("Maybe.Or not?", "Yes. (B)", True)
+    if start != "analysis":  # which may be a word of an answer
+        assert not split_reasoning(f"{start}Maybe the answer is (C), or let me see", reasoning).ended
+        assert split_reasoning(f"Maybe (A).{end}It is (B).", reasoning) == ("Maybe (A).", "It is (B).", True)
+        assert split_reasoning(f"{start}Maybe.{end}Yes.{start}The answer is (C)", reasoning)[1:] == ("", False)
+
+
+def test_a_reasoning_that_the_protocol_does_not_name_is_never_graded_and_is_noted() -> None:
+    closed = graded("<think>So 4</think> it is 5")
+    assert (closed.score, closed.extracted, closed.details[UNNAMED_TAG]) == (0.0, "5", "<think>")
+    begun = graded("<think>Maybe it is 4")
+    assert (begun.score, begun.status, begun.extracted) == (0.0, "no_answer", None)
+    assert begun.details["reason"] == "the reasoning never ended (no </think>)"
+    assert UNNAMED_TAG not in graded("it is 4").details
+    assert UNNAMED_TAG not in graded("<think>So</think> it is 4", thinking=True).details
+    assert graded("[THINK]So 5[/THINK] it is 4", thinking=True).details[UNNAMED_TAG] == "[THINK]"
 
 
 def test_other_tags() -> None:

@@ -20,6 +20,7 @@ from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.benchmarks.lm_eval_math import box_content, equivalent, last_box
 from bitparity.compare.records import ItemResult, Results, Source, unit_score
 from bitparity.errors import DataError
+from bitparity.grading.reasoning import UNNAMED_TAG, split_reasoning, unnamed_tags
 from bitparity.records import Grade, Sample, Status
 from bitparity.safe_io.input_files import LARGEST_DOCUMENT, read_regular, unpacked
 
@@ -148,8 +149,14 @@ def _item(row: Row, metric: str, where: str) -> ItemResult:
     if text is not None:  # how a text ended is not told: it counts as ended by itself
         item.samples = {0: Sample("", item.name, 0, text, "stop", None, None, 0.0)}
         status: Status = "no_answer" if _no_answer(row.get("filtered_resps")) else "answered"
-        item.grades = {0: Grade(item.scores[0], status, details=_box(text, row))}
+        item.grades = {0: Grade(item.scores[0], status, details=_box(text, row) | _open_reasoning(text))}
     return item
+
+
+def _open_reasoning(text: str) -> dict[str, object]:
+    """The opening tag of a reasoning that never ends: lm-eval then scores what stands inside it."""
+    tags = unnamed_tags(text, "none")
+    return {UNNAMED_TAG: tags.start} if tags and not split_reasoning(text, "none").ended else {}
 
 
 def _box(text: str, row: Row) -> dict[str, object]:

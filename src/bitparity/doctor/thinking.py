@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from bitparity.grading.rules import ends_in_reasoning
+from bitparity.grading.reasoning import ends_in_reasoning
 from bitparity.models.config import read_object
 from bitparity.schema import Protocol, ReasoningSpec
 

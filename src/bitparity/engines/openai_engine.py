@@ -203,11 +203,14 @@ class OpenAIEngine(Engine):
         seconds = time.perf_counter() - started
         text, stopped = cut_at_stop(_text(answer, request), request.sampling.stop, request.reasoning_end)
         reason = answer.choice.get("finish_reason")
+        tokens = answer.usage("completion_tokens")
+        if reason == "stop" and not stopped and tokens is not None and tokens >= request.sampling.max_tokens:
+            reason = "length"  # some servers say "stop" of an answer that the budget has cut off
         finish: Finish = "stop" if stopped or reason == "stop" else "length" if reason == "length" else "error"
         given = answer.usage("prompt_tokens")
         return Sample(
             *(*request_key(request), text, finish),
-            tokens=answer.usage("completion_tokens"),
+            tokens=tokens,
             prompt_tokens=prompt_tokens(request) if mode.form == "token ids" and given is None else given,
             seconds=seconds,
             error=f"the server ended it with '{reason}'" if finish == "error" else None,
@@ -331,12 +334,13 @@ def _text(answer: Answer, request: Request) -> str:
     """The raw text; a reasoning that the server has separated stands before the answer again, in its tags."""
     content, message = answer.text, answer.choice.get("message") or {}
     reasoning = message.get("reasoning_content") or message.get("reasoning")
-    if not isinstance(reasoning, str) or not reasoning:
-        return content
-    start = request.unrendered.reasoning_start if request.unrendered is not None else ""
+    parts = "reasoning_content" in message or "reasoning" in message
+    if not reasoning and not (parts and content and request.reasoning_end is not None):
+        return content  # else the server parts reasonings and found none: all of the content is the answer
+    start = (request.unrendered or Unrendered(None, None)).reasoning_start
     # without an answer nobody can tell whether the reasoning ended: then it did not
     end = (request.reasoning_end or _REASONING_END) if content else ""
-    return f"{start}{reasoning}{end}{content}"
+    return f"{start}{reasoning or ''}{end}{content}"
 
 
 def _is_number(value: object) -> bool:

@@ -72,7 +72,7 @@ def judge_samples(
 ) -> dict[SampleKey, Judgment]:
     """The judgments on all samples that have an answer; those without one are wrong and not shown to the judge.
 
-    The judge sees the answer, never the reasoning; `opened` as in `rules.split_reasoning`.
+    The judge sees the answer, never the reasoning; `opened` as in `reasoning.split_reasoning`.
 
     With `ask`, the judge is asked for missing judgments. A judge that refuses leaves the rest without a verdict, with
     the reason. Raises UserInputError where the key is not set.

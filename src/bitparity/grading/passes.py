@@ -18,7 +18,8 @@ from bitparity.exam.frozen import Exam, check_items, frozen_exams
 from bitparity.grading.fingerprint import graded_otherwise, grader_fingerprint
 from bitparity.grading.judge import judge_samples
 from bitparity.grading.process_pool import Graded, GradingPool
-from bitparity.grading.rules import Job, ends_in_reasoning
+from bitparity.grading.reasoning import ends_in_reasoning
+from bitparity.grading.rules import Job
 from bitparity.hardware.cores import usable_cores
 from bitparity.progress.events import Events, SampleGraded
 from bitparity.records import Grade, Sample, SampleKey

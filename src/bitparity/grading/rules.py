@@ -8,19 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from bitparity.benchmarks.contract import Benchmark
+from bitparity.grading.reasoning import UNNAMED_TAG, Parts, Reasoning, split_reasoning, unnamed_tags
 from bitparity.records import Completion, Grade, Item, Sample, Status
-from bitparity.schema import Protocol, ReasoningSpec
-
-
-class Parts(NamedTuple):
-    """The parts of a raw text: the reasoning (None without one), the answer, and whether the reasoning ended."""
-
-    reasoning: str | None
-    answer: str
-    ended: bool
+from bitparity.schema import Protocol
 
 
 class Job(NamedTuple):
@@ -32,40 +25,6 @@ class Job(NamedTuple):
     protocol: Protocol
     opened: bool | None = None
     earlier: Sequence[Sample] = ()
-
-
-def split_reasoning(text: str, reasoning: ReasoningSpec | Literal["none"], opened: bool | None = None) -> Parts:
-    """Split a raw text into reasoning and answer.
-
-    The first end tag closes the reasoning. The opening tag may be absent, since many chat templates supply
-    it; for the same reason a text without an end tag is all reasoning, whatever its finish: nothing shows
-    that any of it is an answer. A block opened again inside the answer is reasoning too, and one that stays
-    open means that the reasoning never ended.
-
-    `opened` tells whether the prompt ended inside a reasoning (None: not known, as with recorded answers). Where
-    it did not, a text without either tag holds no reasoning and is all answer, with `reasoning` "": the model was
-    asked to think and answered at once, or the template closed an empty reasoning (Qwen3 without thinking).
-    """
-    if reasoning == "none":
-        return Parts(None, text, True)
-    start, end = reasoning.start, reasoning.end
-    if opened is False and start not in text and end not in text:
-        return Parts("", text, True)
-    thought, closed, answer = text.partition(end)
-    thoughts, answers = [thought.removeprefix(start)], []
-    while closed and start in answer:
-        said, _, rest = answer.partition(start)
-        thought, closed, answer = rest.partition(end)
-        answers.append(said)
-        thoughts.append(thought)
-    if not closed:
-        return Parts("".join(thoughts), "", False)
-    return Parts("".join(thoughts), "".join([*answers, answer]), True)
-
-
-def ends_in_reasoning(prompt: str, reasoning: ReasoningSpec | Literal["none"]) -> bool:
-    """True if a final prompt leaves the model inside a reasoning, its last opening tag not closed."""
-    return reasoning != "none" and prompt.rstrip().endswith(reasoning.start)
 
 
 def completion_of(sample: Sample, protocol: Protocol, opened: bool | None = None) -> Completion:
@@ -102,7 +61,10 @@ def grade_sample(
         grade = benchmark.grade(item, replace(_completion(sample, parts), earlier=before))
     except Exception as error:  # a grader that fails on a text is our fault, never the model's
         return unscored(f"the grader failed: {type(error).__name__}: {str(error)[:200]}")
-    return _adjusted(grade, parts, sample, "" if protocol.reasoning == "none" else protocol.reasoning.end)
+    tags = unnamed_tags(sample.text, protocol.reasoning)
+    if tags is not None:
+        grade = replace(grade, details={**grade.details, UNNAMED_TAG: tags.start})
+    return _adjusted(grade, parts, sample, tags or protocol.reasoning)
 
 
 def grade_job(job: Job) -> Grade:
@@ -123,8 +85,9 @@ def _completion(sample: Sample, parts: Parts) -> Completion:
     return Completion(parts.answer, sample.sample, sample.finish, parts.reasoning)
 
 
-def _adjusted(grade: Grade, parts: Parts, sample: Sample, end_tag: str) -> Grade:
+def _adjusted(grade: Grade, parts: Parts, sample: Sample, reasoning: Reasoning) -> Grade:
     """A benchmark's grade after the rules for unfinished and absent reasoning and for cut-off answers."""
+    end_tag = "" if reasoning == "none" else reasoning.end
     if not parts.ended:
         details = {**grade.details, "reason": f"the reasoning never ended (no {end_tag})"}
         status: Status = "cut_off" if sample.finish == "length" else "no_answer"

@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
+from bitparity.grading.reasoning import UNNAMED_TAG, USUAL_TAGS
 from bitparity.results.guards.facts import Answers, differences, guard, level, shown, text
 from bitparity.results.schema import Guard
 from bitparity.results.sheet import Sheet
@@ -18,6 +19,7 @@ CUT_OFF_GAP, CUT_OFF_GAP_ERROR = 0.02, 0.10  # differences between variants that
 NO_ANSWER_WARNING, NO_ANSWER_ERROR = 0.05, 0.20
 NO_ANSWER_GAP, NO_ANSWER_GAP_ERROR = 0.02, 0.10
 LOOPS_WARNING = 0.01
+UNNAMED_ERROR = 0.01  # reasonings that nobody asked for
 EMPTY_WARNING, EMPTY_ERROR = 0.01, 0.10
 IDENTICAL_WARNING, IDENTICAL_ERROR = 0.02, 0.20  # one and the same long text as the answer to different questions
 ONE_ANSWER_ERROR = 0.95  # one and the same text, however short
@@ -77,6 +79,17 @@ def answers_not_read(answers: Answers) -> Iterator[Guard]:
             known = text("answers_not_read", "known", right=sum(boxed)) if any(boxed) else ""
             figures = {"boxed": count, "responses": responses, "known": known}
             yield guard("answers_not_read", name, "error", count / responses, **figures)
+
+
+def unnamed_reasoning(answers: Answers) -> Iterator[Guard]:
+    """Reasonings in tags that the protocol does not name; in logs of lm-eval those that never end."""
+    for name, sheet in answers.started():
+        tags = Counter(str(g.details[UNNAMED_TAG]) for g in sheet.grades.values() if UNNAMED_TAG in g.details)
+        share = tags.total() / len(sheet.samples)
+        if share > UNNAMED_ERROR:
+            (start, _), *_ = tags.most_common()
+            end = dict(USUAL_TAGS).get(start, "")
+            yield guard("unnamed_reasoning", name, "error", share, answers.source, start=start, end=end)
 
 
 def loops(answers: Answers) -> Iterator[Guard]:

@@ -1,0 +1,93 @@
+"""Reasoning and answer, told apart: one place for every engine, reader and protocol.
+
+A protocol names the tags of its reasoning. A text may hold others all the same, of a model or server that reasons
+unasked: these are known by their usual spellings, and what is inside is never graded either.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from bitparity.schema import ReasoningSpec
+
+Reasoning = ReasoningSpec | Literal["none"]
+
+UNNAMED_TAG = "reasoning_tag"  # in a grade's details: the opening tag of a reasoning that the protocol does not name
+
+# opening and closing tags as models write them; the last is gpt-oss without its special tokens
+USUAL_TAGS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|channel|>analysis", "<|channel|>final<|message|>"),
+    ("analysis", "assistantfinal"),
+)
+_WORDS = ("analysis",)  # a start that may be a word of an answer: it counts with its end alone
+
+
+class Parts(NamedTuple):
+    """The parts of a raw text: the reasoning (None without one), the answer, and whether the reasoning ended."""
+
+    reasoning: str | None
+    answer: str
+    ended: bool
+
+
+def split_reasoning(text: str, reasoning: Reasoning, opened: bool | None = None) -> Parts:
+    """Split a raw text into reasoning and answer.
+
+    The first end tag closes the reasoning. The opening tag may be absent, since many chat templates supply
+    it; for the same reason a text without an end tag is all reasoning, whatever its finish: nothing shows
+    that any of it is an answer. A block opened again inside the answer is reasoning too, and one that stays
+    open means that the reasoning never ended. Tags that the protocol does not name part a text just so.
+
+    `opened` tells whether the prompt ended inside a reasoning (None: not known, as with recorded answers). Where
+    it did not, a text without either tag holds no reasoning and is all answer, with `reasoning` "": the model was
+    asked to think and answered at once, or the template closed an empty reasoning (Qwen3 without thinking).
+    """
+    tags = unnamed_tags(text, reasoning)
+    if tags is None and reasoning == "none":
+        return Parts(None, text, True)
+    named = tags or reasoning
+    assert named != "none"
+    start, end = named.start, named.end
+    if opened is False and start not in text and end not in text:
+        return Parts("", text, True)
+    thought, closed, answer = text.partition(end)
+    thoughts, answers = [thought.lstrip().removeprefix(start) if tags else thought.removeprefix(start)], []
+    while closed and start in answer:
+        said, _, rest = answer.partition(start)
+        thought, closed, answer = rest.partition(end)
+        answers.append(said)
+        thoughts.append(thought)
+    if not closed:
+        return Parts("".join(thoughts), "", False)
+    return Parts("".join(thoughts), "".join([*answers, answer]), True)
+
+
+def unnamed_tags(text: str, reasoning: Reasoning) -> ReasoningSpec | None:
+    """The tags of a reasoning that the protocol does not name; None where the text holds none.
+
+    An opening tag counts at the start of the text, where a reasoning begins: elsewhere it is spoken about. A closing
+    one counts anywhere, but in quotes, since a chat template may have supplied the opening one.
+    """
+    own = None if reasoning == "none" else reasoning
+    begun = text.lstrip()[:30]
+    for start, end in USUAL_TAGS:
+        if own is not None and (own.start == start or own.start in text or own.end in text):
+            continue
+        opens = begun.startswith(start) and (start not in _WORDS or end in text)
+        if opens or (start not in _WORDS and end in text and f"`{end}`" not in text):
+            return ReasoningSpec(start=start, end=end)
+    return None
+
+
+def ends_in_reasoning(prompt: str, reasoning: Reasoning) -> bool:
+    """True if a final prompt leaves the model inside a reasoning, its last opening tag not closed."""
+    return reasoning != "none" and prompt.rstrip().endswith(reasoning.start)
