@@ -307,9 +307,11 @@ def test_a_filter_and_a_metric_are_chosen_or_asked_for(files: Files) -> None:
         return [row | {"metrics": ["exact_match", "f1"], "f1": 0.5} for row in rows]
 
     before, after = both(MIXED, [1] * 400), both(MIXED, [0] * 40 + [1] * 360)
-    ended, _ = files(before, after, "--metric", "exact_match")
-    assert ended.code == 2
-    assert "--filter strict-match|flexible-extract" in ended.err
+    ended, results = files(before, after, "--metric", "exact_match")
+    shown = results["benchmarks"]
+    assert [entry["metric"] for entry in shown.values()] == ["exact_match,strict-match", "exact_match,flexible-extract"]
+    assert [entry.get("view_of") for entry in shown.values()] == [None, "a"]
+    assert results["overall"] == {}  # the same answers twice are no two benchmarks
     ended, _ = files(before, after, "--filter", "strict-match")
     assert ended.code == 2
     assert "--metric exact_match|f1" in ended.err
@@ -318,6 +320,18 @@ def test_a_filter_and_a_metric_are_chosen_or_asked_for(files: Files) -> None:
     assert results["benchmarks"]["a"]["metric"] == "exact_match,flexible-extract"
     ended, _ = files(before, after, "--filter", "strickt", "--metric", "exact_match")
     assert "has no filter 'strickt'" in ended.err
+
+
+def test_two_filters_that_disagree_on_the_same_answers_are_told(files: Files) -> None:
+    def both(strict: list[int], flexible: list[int]) -> Rows:
+        return logged(strict, filter_name="strict-match") + logged(flexible, filter_name="flexible-extract")
+
+    ended, results = files(both([1] * 400, [1] * 400), both([0] * 90 + [1] * 310, [1] * 400))
+    assert ended.code == 1  # the primary filter decides
+    assert [entry["comparisons"]["b"]["lost"] for entry in results["benchmarks"].values()] == [90, 0]
+    assert "by exact_match,flexible-extract +0.0, on the same answers: most of what differs is the form" in said(ended)
+    ended, _ = files(both([1] * 400, [1] * 400), both([1] * 399 + [0], [1] * 400))
+    assert "on the same answers" not in said(ended)
 
 
 def test_subtasks_of_a_group_are_one_benchmark_with_subgroups(tmp_path: Path, cli: Cli) -> None:

@@ -9,7 +9,7 @@ import functools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,51 +57,76 @@ def compare(
     first, *others = _labelled([_regrouped(source, groups) for source in given])
     second_run = None if control is None else others[-1].label
     benchmarks = {name: _entry(results, margin) for name, results in first.benchmarks.items()}
-    pairs: dict[ComparisonKey, PairedScores] = {}
-    favourable: dict[ComparisonKey, PairedScores] = {}
-    forbidden: dict[ComparisonKey, list[str]] = {}
+    found = _Pairs()
     for source in others:
         for name, results in first.benchmarks.items():
             theirs = _counterpart(name, first, source)
-            entry = benchmarks[name]
             if theirs is None:
-                entry.not_compared[source.label] = f"'{source.label}' has no results of it"
-                continue
-            pairing = pair_up(results, theirs, (first.label, source.label))
-            sides = pairing.baseline.report(), pairing.candidate.report()
-            entry.pairing[source.label] = Sides(baseline=sides[0], candidate=sides[1])
-            answers, facts = gather((first, source), (results, theirs), pairing, entry.margin, second_run)
-            found = check_answers(answers, facts)
-            entry.guards.extend(guard for guard in found if guard not in entry.guards)
-            forbidden[name, source.label] = sorted({guard.name for guard in found if guard.level == "error"})
-            if pairing.scores is None:
-                entry.not_compared[source.label] = "no item has a score in both"
+                benchmarks[name].not_compared[source.label] = f"'{source.label}' has no results of it"
             else:
-                pairs[name, source.label] = pairing.scores
-                two, guards = answers.sheets, forbidden[name, source.label]
-                bound = counted_for_candidate(two[first.label], two[source.label], answers.items, guards)
-                if bound is not None:
-                    favourable[name, source.label] = pair_scores(*bound, pairing.groups())
-                entry.subgroups[source.label] = _subgroups(pairing.scores, pairing.subgroups)
+                _pair(found, name, benchmarks[name], (first, source), (results, theirs), second_run)
+    pairs = found.scores
     if not pairs:
         raise DataError(_nothing(first, others, benchmarks))
     margins = {name: entry.margin for name, entry in benchmarks.items()}
     recoveries = {} if margin is not None else _recoveries(first)
-    judged = verdicts.judge(pairs, margins, forbidden, second_run, favourable, recoveries)
+    # the same answers read by another filter are no further comparison to correct for, nor a part of an average
+    views = [name for name, entry in benchmarks.items() if entry.view_of is not None]
+    own = {key: each for key, each in pairs.items() if key[0] not in views}
+    judged = verdicts.judge(own, margins, found.forbidden, second_run, found.favourable, recoveries)
+    for name in views:
+        alone = {key: each for key, each in pairs.items() if key[0] == name}
+        judged |= verdicts.judge(alone, margins, found.forbidden, second_run, found.favourable, recoveries)
     for (name, label), each in judged.items():
         benchmarks[name].comparisons[label] = _comparison(each, pairs[name, label], label == second_run)
-    pools = verdicts.pool_judged(pairs, margins, judged, second_run, least=2)
+    pools = verdicts.pool_judged(own, margins, {key: judged[key] for key in own}, second_run, least=2)
     return Outcome(
         schema=SCHEMA,
         variants={source.label: _compared(source, source is first, second_run) for source in (first, *others)},
         benchmarks=benchmarks,
         only_in_candidates=_extra(first, others),
         overall={
-            label: Overall.pick(pooled.values(), of=len(benchmarks))
+            label: Overall.pick(pooled.values(), of=len(benchmarks) - len(views))
             for label, pooled in pools.items()
             if label != second_run
         },
     )
+
+
+@dataclass(slots=True)
+class _Pairs:
+    """What is compared, by benchmark and candidate: scores, the guards against them, and scores that favour it."""
+
+    scores: dict[ComparisonKey, PairedScores] = field(default_factory=dict)
+    forbidden: dict[ComparisonKey, list[str]] = field(default_factory=dict)
+    favourable: dict[ComparisonKey, PairedScores] = field(default_factory=dict)
+
+
+def _pair(
+    found: _Pairs,
+    name: str,
+    entry: Benchmark,
+    sources: tuple[Source, Source],
+    results: tuple[Results, Results],
+    second_run: str | None,
+) -> None:
+    """Pair one candidate's results of a benchmark with the baseline's, and look at both with the guards."""
+    first, label = sources[0].label, sources[1].label
+    pairing = pair_up(*results, (first, label))
+    entry.pairing[label] = Sides(baseline=pairing.baseline.report(), candidate=pairing.candidate.report())
+    answers, facts = gather(sources, results, pairing, entry.margin, second_run)
+    guards = check_answers(answers, facts)
+    entry.guards.extend(each for each in guards if each not in entry.guards)
+    forbidden = sorted({each.name for each in guards if each.level == "error"})
+    found.forbidden[name, label] = forbidden
+    if pairing.scores is None:
+        entry.not_compared[label] = "no item has a score in both"
+        return
+    found.scores[name, label] = pairing.scores
+    bound = counted_for_candidate(answers.sheets[first], answers.sheets[label], answers.items, forbidden)
+    if bound is not None:
+        found.favourable[name, label] = pair_scores(*bound, pairing.groups())
+    entry.subgroups[label] = _subgroups(pairing.scores, pairing.subgroups)
 
 
 def _compared(source: Source, baseline: bool, second_run: str | None) -> Compared:
@@ -165,12 +190,20 @@ def _regrouped(source: Source, groups: Mapping[str, str]) -> Source:
 
 
 def _counterpart(name: str, baseline: Source, candidate: Source) -> Results | None:
-    """The candidate's results of a benchmark: by name, or the only one on either side."""
+    """The candidate's results of a benchmark: by name, or the only one on either side; of a view by its filter."""
     theirs = candidate.benchmarks
-    if len(baseline.benchmarks) == len(theirs) == 1:
-        return next(iter(theirs.values()))
+    if _only(baseline) and _only(candidate):
+        own = baseline.benchmarks[name]
+        wanted = [each for each in theirs.values() if each.view_of is None]
+        if own.view_of is not None:
+            wanted = [each for each in theirs.values() if each.view_of is not None and each.metric == own.metric]
+        return next(iter(wanted), None)
     bare = name.removeprefix(LM_EVAL_PREFIX)
     return theirs.get(name) or theirs.get(bare) or theirs.get(LM_EVAL_PREFIX + bare)
+
+
+def _only(source: Source) -> bool:
+    return sum(results.view_of is None for results in source.benchmarks.values()) == 1
 
 
 def _extra(baseline: Source, candidates: Sequence[Source]) -> dict[str, list[str]]:
@@ -221,6 +254,7 @@ def _entry(results: Results, margin: float | None) -> Benchmark:
         comparisons={},
         subgroups={},
         guards=[],
+        **({} if results.view_of is None else {"view_of": results.view_of}),
     )
 
 
@@ -260,7 +294,8 @@ def _subgroups(pairs: PairedScores, subgroups: Sequence[str] | None) -> dict[str
 
 def exit_code(found: Outcome) -> int:
     """0 fine, 1 a candidate is worse beyond its margin, 3 inconclusive, invalid or not compared everywhere."""
-    entries, names = found.benchmarks.values(), found.candidates
+    entries = [entry for entry in found.benchmarks.values() if entry.view_of is None]
+    names = found.candidates
     outcomes = [
         verdicts.outcome(each.verdict) for entry in entries for n, each in entry.comparisons.items() if n in names
     ]

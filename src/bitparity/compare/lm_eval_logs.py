@@ -12,7 +12,7 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,10 @@ def read_logs(given: str, path: Path, files: Iterable[Path], filter_name: str | 
                 "give the file of the one you mean, or keep each run in a folder of its own"
             )
         origin[task] = file
-        found[task] = _read_log(file, task, choice)
-        _check_direction(file, found[task], about)
+        first, *others = _read_log(file, task, choice)
+        found[task] = first
+        found |= {f"{task} ({str(view.metric).partition(',')[2]})": view for view in others}
+        _check_direction(file, first, about)
     choice.check_used(path)
     name = path.name if path.is_dir() else re.sub(r"\.jsonl(\.gz)?$", "", path.name)
     return Source(name or str(path.resolve()), given, "lm-eval", found, _groups(found, about))
@@ -88,10 +90,13 @@ class _Choice:
         self._seen[what] += names
         if asked in names:
             return str(asked)
-        if len(names) == 1:
-            return names[0]
+        if len(names) == 1 or (asked is None and what == "filter"):
+            return names[0]  # lm-eval's own order: its primary filter first
         hint = f"has no {what} '{asked}' but" if asked else "has"
         raise DataError(f"{file} {hint} {len(names)} {what}s; choose one with --{what} {'|'.join(names)}")
+
+    def asked(self, what: str) -> bool:
+        return self._asked[what] is not None
 
     def check_used(self, path: Path) -> None:
         for what, asked in self._asked.items():
@@ -100,11 +105,18 @@ class _Choice:
                 raise DataError(f"{path} has no {what} '{asked}'; there is: {names}")
 
 
-def _read_log(file: Path, task: str, choice: _Choice) -> Results:
+def _read_log(file: Path, task: str, choice: _Choice) -> list[Results]:
+    """The results by the filter that was chosen; where none was, behind them those by each other filter."""
     rows = read_jsonl(file)
     for number, row in enumerate(rows, 1):
         _check_row(row, f"{file}, line {number}")
-    filter_name = choice("filter", list(dict.fromkeys(row["filter"] for row in rows)), file)
+    filters = list(dict.fromkeys(row["filter"] for row in rows))
+    primary = choice("filter", filters, file)
+    others = [] if choice.asked("filter") else [name for name in filters if name != primary]
+    return [_filtered(file, task, choice, rows, name, primary) for name in (primary, *others)]
+
+
+def _filtered(file: Path, task: str, choice: _Choice, rows: Sequence[Row], filter_name: str, primary: str) -> Results:
     kept = [(number, row) for number, row in enumerate(rows, 1) if row["filter"] == filter_name]
     metric = choice("metric", list(dict.fromkeys(name for _, row in kept for name in row["metrics"])), file)
     items: dict[str, ItemResult] = {}
@@ -122,7 +134,8 @@ def _read_log(file: Path, task: str, choice: _Choice) -> Results:
         document = row["doc_hash"]
         items[f"{document}#{repeated[document]}"] = _item(row, metric, f"{file}, line {number}: {metric}")
         repeated[document] += 1
-    return Results(task, items, f"{metric},{filter_name}", None, _settings(kept[0][1]))
+    view = None if filter_name == primary else task
+    return Results(task, items, f"{metric},{filter_name}", None, _settings(kept[0][1]), view_of=view)
 
 
 def _check_row(row: Row, where: str) -> None:

@@ -40,7 +40,7 @@ class Results:
 
     `metric` names what the scores are, None where the source does not tell; `margin` is a fraction, where the
     source is a run whose study fixed one (`recovery` where it is in proportion to the score); `settings` are the
-    sampling values that the source notes.
+    sampling values that the source notes. `view_of` names the benchmark whose answers another filter reads here.
     """
 
     benchmark: str
@@ -49,6 +49,7 @@ class Results:
     margin: float | None = None
     settings: Mapping[str, object] | None = None
     recovery: float | None = None
+    view_of: str | None = None
 
     def sample_numbers(self) -> list[int]:
         """The numbers of the samples that some item has, in order."""

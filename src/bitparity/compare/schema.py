@@ -76,7 +76,10 @@ class Comparison(results.Comparison):
 
 
 class Benchmark(Part):
-    """One benchmark's comparisons, by candidate. `margin_from` says in words where the margin comes from."""
+    """One benchmark's comparisons, by candidate. `margin_from` says in words where the margin comes from.
+
+    `view_of` is the benchmark whose answers are read here by another filter: this entry decides nothing.
+    """
 
     status: Literal["measured"]
     metric: str | None
@@ -88,6 +91,7 @@ class Benchmark(Part):
     comparisons: dict[str, Comparison]
     subgroups: dict[str, dict[str, Difference]]
     guards: list[Guard]
+    view_of: str | None = None
 
 
 class Overall(results.Overall):

@@ -22,7 +22,7 @@ def show(outcome: Outcome, console: Console) -> None:
     if outcome.control is not None:
         say(console, noise(outcome))
     console.print(_table(outcome))
-    for line in (*_overall(outcome), *_margins(outcome)):
+    for line in (*_views(outcome), *_overall(outcome), *_margins(outcome)):
         say(console, line)
     for bench, entry in outcome.benchmarks.items():
         for name, parts in entry.subgroups.items():
@@ -50,6 +50,21 @@ def _parts(bench: str, name: str, parts: Mapping[str, Difference]) -> Table:
     for part, c in parts.items():
         table.add_row(*cells(part, *figures(c, FIGURES)))
     return table
+
+
+def _views(outcome: Outcome) -> Iterator[str]:
+    """One filter of lm-eval finds a difference that another one, on the same answers, does not."""
+    for view in outcome.benchmarks.values():
+        primary = outcome.benchmarks.get(view.view_of or "")
+        for name, other in view.comparisons.items() if primary else ():
+            own = primary.comparisons.get(name) if primary else None
+            if primary is None or own is None or (own.ci95[0] <= other.ci95[1] and other.ci95[0] <= own.ci95[1]):
+                continue
+            yield (
+                f"{view.view_of}: by {primary.metric} {name} is {100 * own.difference:+.1f} points from the baseline, "
+                f"by {view.metric} {100 * other.difference:+.1f}, on the same answers: most of what differs is the "
+                f"form of the answers. {primary.metric} is primary, as in lm-eval's own order; choose with --filter"
+            )
 
 
 def _overall(outcome: Outcome) -> Iterator[str]:
