@@ -334,6 +334,19 @@ def test_two_filters_that_disagree_on_the_same_answers_are_told(files: Files) ->
     assert "on the same answers" not in said(ended)
 
 
+def test_log_likelihoods_that_choose_nothing_are_left_out(files: Files) -> None:
+    def choices(values: list[str]) -> Rows:
+        return [row | {"resps": [[[value, "False"]] for value in values]} for row in logged(MIXED)]
+
+    good, equal = choices(["-1.5", "-2.5"]), choices(["-3.0", "-3.0"])
+    broken = [*equal[:5], *choices(["nan", "-1.0"])[5:20], *good[20:]]
+    ended, results = files(good, broken)
+    assert only(results)["items"] == 380
+    assert "unscored" in only(results)["invalid_by"]
+    assert "20 of 400 samples have no score" in said(ended)
+    assert "most often: a log-likelihood is missing or no finite number" in said(ended)
+
+
 def test_subtasks_of_a_group_are_one_benchmark_with_subgroups(tmp_path: Path, cli: Cli) -> None:
     for model, lost in (("bf16", 0), ("fp8", 30)):
         folder = tmp_path / model / "models__x"
@@ -386,7 +399,7 @@ def test_other_generation_settings_silent_filters_and_equal_answers_are_seen(fil
 
 def test_log_likelihoods_know_what_guessing_gives(files: Files) -> None:
     choices = {f"gen_args_{n}": {"arg_0": "Q", "arg_1": f" {n}"} for n in range(4)}
-    resps = [[["-1.0", "False"]]] * 4
+    resps = [[[f"{-1.0 - n}", "False"]] for n in range(4)]
     rows = [row | {"arguments": choices, "resps": resps} for row in logged([1, 0, 0, 0] * 50, "acc")]
     assert "guessing" in only(files(rows, rows)[1])["invalid_by"]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -100,6 +102,41 @@ def sample(text: str, finish: Finish = "stop", error: str | None = None) -> Samp
 
 def graded(text: str, finish: Finish = "stop", thinking: bool = False) -> Grade:
     return grade_sample(Sums(spec()), ITEM, sample(text, finish), protocol(thinking))
+
+
+class Choices(Sums):
+    """Right where the first option is the likeliest."""
+
+    def grade(self, item: Item, completion: Completion) -> Grade:
+        assert completion.logprobs is not None
+        values = [value for value, _ in completion.logprobs]
+        right = float(values.index(max(values)) == 0)
+        return Grade(right, "answered", "A", {"last_word": right})
+
+
+@pytest.mark.parametrize(
+    ("likelihoods", "says"),
+    [
+        ((math.nan,) * 4, "no finite number"),
+        ((math.nan, -1.0, -2.0, -2.0), "no finite number"),
+        ((-1.0, -2.0, math.nan, -3.0), "no finite number"),
+        ((-math.inf,) * 4, "no finite number"),
+        ((-1.0, -math.inf, -2.0, -3.0), "no finite number"),
+        ((), "missing"),
+        ((0.0,) * 4, "the same log-likelihood"),
+        ((-7.25, -7.25), "the same log-likelihood"),
+        ((-1.0, -1.0, -2.0, -3.0), None),
+        ((-3.0,), None),
+    ],
+)
+def test_log_likelihoods_that_choose_nothing_are_unscored(likelihoods: tuple[float, ...], says: str | None) -> None:
+    given = replace(sample(""), logprobs=tuple((value, False) for value in likelihoods))
+    grade = grade_sample(Choices(spec()), ITEM, given, protocol())
+    if says is None:
+        assert grade.score == 1
+    else:
+        assert (grade.score, grade.status) == (None, "infrastructure_error")
+        assert says in grade.details["error"]
 
 
 # ---------------------------------------------------------------- reasoning

@@ -16,7 +16,7 @@ from made_results import results as typed
 from made_results import typed as typed_as
 from markdown_it import MarkdownIt
 from rich.console import Console
-from support import Cli, answers, math_rows, write_jsonl, write_yaml
+from support import Cli, answers, math_rows, stamp_grades, write_jsonl, write_yaml
 
 from bitparity.compare.schema import Outcome
 from bitparity.report import comparison, filling, markdown, plots, terminal
@@ -157,6 +157,7 @@ def test_ids_and_errors_reach_the_terminal_as_text(cli: Cli, tmp_path: Path) -> 
     grades = tmp_path / "run" / "grades" / "fp8" / "math500.jsonl"
     outs = [cli("run", path, "--out", tmp_path / "run")]
     grades.write_text(grades.read_text().replace('"score":1.0', '"score":0.0').replace('"score": 1.0', '"score": 0.0'))
+    stamp_grades(tmp_path / "run")
     outs += [cli("grade", tmp_path / "run"), cli("report", tmp_path / "run"), cli("check", tmp_path / "run")]
     outs += [cli("report", tmp_path / f"{escape}nowhere"), cli("run", tmp_path / f"{escape}no.yaml")]
     assert "fp8 math500: 5 changed" in outs[1].out

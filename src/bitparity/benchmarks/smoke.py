@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -164,7 +163,7 @@ def _item(item_id: str, task: str, subgroup: str, question: Question) -> Item:
 
 
 def _grade_choice(item: Item, completion: Completion) -> Grade:
-    if completion.logprobs is None or any(math.isnan(logprob) for logprob, _ in completion.logprobs):
+    if completion.logprobs is None:
         raise ValueError("a choice needs the log-likelihood of every option")
     logprobs = [logprob for logprob, _ in completion.logprobs]
     chosen = logprobs.index(max(logprobs))

@@ -21,6 +21,7 @@ from bitparity.benchmarks.lm_eval_math import box_content, equivalent, last_box
 from bitparity.compare.records import ItemResult, Results, Source, unit_score
 from bitparity.errors import DataError
 from bitparity.grading.reasoning import UNNAMED_TAG, split_reasoning, unnamed_tags
+from bitparity.grading.rules import unscored, unusable
 from bitparity.records import Grade, Sample, Status
 from bitparity.safe_io.input_files import LARGEST_DOCUMENT, read_regular, unpacked
 
@@ -158,12 +159,26 @@ def _item(row: Row, metric: str, where: str) -> ItemResult:
         checks={"prompt": row["prompt_hash"], "target": row["target_hash"]},
         chance=_chance(row),
     )
+    if (reason := _unusable(row)) is not None:
+        item.scores = {0: None}
+        item.grades = {0: unscored(reason)}
     text = _response(row)
     if text is not None:  # how a text ended is not told: it counts as ended by itself
         item.samples = {0: Sample("", item.name, 0, text, "stop", None, None, 0.0)}
         status: Status = "no_answer" if _no_answer(row.get("filtered_resps")) else "answered"
         item.grades = {0: Grade(item.scores[0], status, details=_box(text, row) | _open_reasoning(text))}
     return item
+
+
+def _unusable(row: Row) -> str | None:
+    """The reason why the log-likelihoods of a row choose no option; None where they do, or for a text."""
+    pairs = [each[0] if isinstance(each, list) and len(each) == 1 else each for each in row.get("resps") or ()]
+    if len(pairs) < 2 or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        return None
+    try:
+        return unusable([float(value) for value, _ in pairs])
+    except (TypeError, ValueError):
+        return None  # another form of response
 
 
 def _open_reasoning(text: str) -> dict[str, object]:

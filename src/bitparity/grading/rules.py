@@ -6,6 +6,7 @@ unscored, never wrong.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -55,6 +56,8 @@ def grade_sample(
         return unscored(sample.error or "the engine gave no completion")
     try:
         if sample.logprobs is not None:
+            if (reason := unusable([value for value, _ in sample.logprobs])) is not None:
+                return unscored(reason)
             return benchmark.grade(item, Completion(sample.text, sample.sample, logprobs=sample.logprobs))
         parts = _parts(sample, protocol, opened)
         before = tuple(completion_of(e, protocol, opened) for e in earlier)
@@ -70,6 +73,18 @@ def grade_sample(
 def grade_job(job: Job) -> Grade:
     """The grade of one sample."""
     return grade_sample(*job)
+
+
+def unusable(likelihoods: Sequence[float]) -> str | None:
+    """The reason why log-likelihoods choose no option; None where they do.
+
+    A checkpoint whose scales are broken gives NaN, and one that has lost its weights the same value for each option.
+    """
+    if not likelihoods or not all(map(math.isfinite, likelihoods)):
+        return "a log-likelihood is missing or no finite number: check the checkpoint and its kernels"
+    if len(likelihoods) > 1 and len(set(likelihoods)) == 1:
+        return "all options have the same log-likelihood, so that none is chosen: check the checkpoint and its kernels"
+    return None
 
 
 def unscored(reason: str) -> Grade:

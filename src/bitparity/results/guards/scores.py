@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
 
@@ -9,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
-from bitparity.results.guards.facts import Answers, guard, level, shown
+from bitparity.results.guards.facts import Answers, guard, level, shown, text
 from bitparity.results.schema import Guard, Level
+from bitparity.results.sheet import Sheet
 from bitparity.stats.arrays import PairedScores
 
 # Thresholds, as fractions.
@@ -38,8 +40,14 @@ def unscored(answers: Answers) -> Iterator[Guard]:
         if sheet.unscored:
             share = sheet.unscored / sheet.expected
             figures = {"unscored": sheet.unscored, "expected": sheet.expected, "missing": sheet.missing}
-            items = _some(answers, ~sheet.whole())
-            yield guard("unscored", name, level(share, UNSCORED_ERROR), share, answers.source, **figures, items=items)
+            words = {"items": _some(answers, ~sheet.whole()), "reason": _reason(sheet)}
+            yield guard("unscored", name, level(share, UNSCORED_ERROR), share, answers.source, **figures, **words)
+
+
+def _reason(sheet: Sheet) -> str:
+    """The commonest reason of those that graders and engines give, as an addition to a message."""
+    told = Counter(str(grade.details["error"]) for grade in sheet.grades.values() if "error" in grade.details)
+    return "".join(text("unscored", "reason", reason=reason) for reason, _ in told.most_common(1))
 
 
 def subset(answers: Answers) -> Iterator[Guard]:
