@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from support import Cli, replay_study, stored, write_jsonl, write_yaml
 
-from bitparity.store.jsonl import read_lines
+from bitparity.benchmarks.mathematics import MathBenchmark
+from bitparity.store.jsonl import checked_line, read_lines
 from bitparity.store.run import Run, WritableRun
 
 
@@ -42,6 +43,32 @@ def test_the_shards_together_are_the_run_of_one_machine(cli: Cli, tmp_path: Path
     assert len(engine.sessions) >= 1
     assert one.generation.samples == 12
     assert (whole / "exam" / "math500.jsonl").read_bytes() == (tmp_path / "merged/exam/math500.jsonl").read_bytes()
+
+
+def test_the_shards_grades_are_kept_and_only_what_has_none_is_graded(
+    cli: Cli, tmp_path: Path, shards: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graded: list[str] = []
+    real = MathBenchmark.grade
+    monkeypatch.setattr(MathBenchmark, "slow_grader", False)  # in this process
+    monkeypatch.setattr(
+        MathBenchmark, "grade", lambda self, item, completion: graded.append(item.id) or real(self, item, completion)
+    )
+    stale = shards[1] / "grades" / "fp8" / "math500.jsonl"
+    stale.write_bytes(stale.read_bytes().replace(b'"grader": "', b'"grader": "older '))
+    header, *rows = [
+        {k: v for k, v in row.items() if k != "crc32"} for row in map(json.loads, stale.read_bytes().splitlines())
+    ]
+    stale.write_bytes(b"".join(map(checked_line, (header, *rows))))
+    assert cli("merge", tmp_path / "merged", *shards).code in (0, 1, 3)
+    assert len(graded) == len(rows)  # another grader's only
+    kept = Run(tmp_path / "merged").grades("fp8", "math500")
+    assert len(kept) == 12
+    for shard in (shards[0], shards[2]):
+        assert all(kept[key] == grade for key, grade in Run(shard).grades("fp8", "math500").items())
+    graded.clear()
+    assert cli("merge", tmp_path / "merged", *shards).code in (0, 1, 3)
+    assert graded == []
 
 
 def test_a_gap_is_named_and_run_completes_it(cli: Cli, tmp_path: Path, shards: list[Path]) -> None:

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bitparity.errors import RunError
+from bitparity.benchmarks.registry import load_benchmark
+from bitparity.errors import MissingDependencyError, RunError, UnavailableError
 from bitparity.exam.frozen import Exam, load_if_frozen, samples_asked
+from bitparity.grading.fingerprint import grader_fingerprint
 from bitparity.models.identity import differing
-from bitparity.records import SampleKey, SampleKeys
-from bitparity.schema import Study
+from bitparity.records import Grade, SampleKey, SampleKeys
+from bitparity.schema import BenchmarkSpec, Study
 from bitparity.store.environment import (
     INVOCATION,
     Counts,
@@ -26,8 +28,8 @@ from bitparity.store.environment import (
     join_engine,
     join_sent,
 )
-from bitparity.store.jsonl import AppendLog, write_atomically
-from bitparity.store.rows import scan_samples
+from bitparity.store.jsonl import AppendLog, checked_line, write_atomically
+from bitparity.store.rows import grade_to_row, scan_samples
 from bitparity.store.run import Run, WritableRun, study_difference
 
 LINES_AT_ONCE = 1000  # written by one call
@@ -71,6 +73,9 @@ def merge(out: Path, shards: Sequence[Path]) -> Merged:
             merged.taken += _take_over(target, runs, variant, benchmark)
             if missing := count - len(target.done(variant, benchmark)):
                 merged.missing[variant, benchmark] = missing, count
+        for spec in study.benchmarks:
+            if frozen[spec.name] is not None:
+                _take_grades(sources, study, spec)
         target.update_environment(environment)
         merged.absent = _absent(environment.merged)
         return merged
@@ -141,6 +146,28 @@ def _take_over(target: WritableRun, runs: Sequence[Run], variant: str, benchmark
                 log.append_lines(lines)
                 taken += len(lines)
     return taken
+
+
+def _take_grades(sources: Sequence[Run], study: Study, spec: BenchmarkSpec) -> None:
+    """Keep the grades that the present grader made, wherever: what is left is graded after the merge.
+
+    `sources` begin with the target. What a benchmark needs and lacks on this machine is told by the grading itself.
+    """
+    try:
+        fingerprint = grader_fingerprint(load_benchmark(spec))
+    except (UnavailableError, MissingDependencyError):
+        return
+    for variant in study.variants:
+        headers = {run.path: run.grades_header(variant, spec.name) for run in sources}
+        current = [run for run in sources if headers[run.path].get("grader") == fingerprint]
+        grades: dict[SampleKey, Grade] = {}
+        for run in current:
+            own = run.grades(variant, spec.name)
+            grades |= {key: grade for key, grade in own.items() if grade.score is not None and key not in grades}
+        if grades:
+            rows = [headers[current[0].path], *(grade_to_row(key, grade) for key, grade in grades.items())]
+            place = sources[0].grades_path(variant, spec.name)
+            write_atomically(place, [checked_line(row).decode() for row in rows])
 
 
 def _joined(target: Run, runs: Sequence[Run]) -> RunRecord:

@@ -110,7 +110,9 @@ def read_sheet(run: Run, exam: Exam, variant: str, spec: BenchmarkSpec) -> Sheet
 
 def subsets(labels: Sequence[str | None], sheets: Mapping[str, Sheet]) -> dict[str, Subset]:
     """The items of each label and the variants' means on them; `labels` has one an item, None for none."""
-    known, of_item = sorted({label for label in labels if label is not None}), np.array(labels, dtype=object)
+    # a data file may hold anything where a label is expected
+    of_item = np.array([None if label is None else str(label) for label in labels], dtype=object)
+    known = sorted({label for label in of_item if label is not None})
     return {
         label: Subset(
             items=int((of_item == label).sum()),

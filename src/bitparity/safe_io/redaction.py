@@ -66,7 +66,7 @@ class RedactedStream:
     """A text stream that writes no secret; all else is the wrapped stream's."""
 
     def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
+        self._stream: IO[str] = stream._stream if isinstance(stream, RedactedStream) else stream
 
     def write(self, text: str) -> int:
         """Write the text without secrets."""

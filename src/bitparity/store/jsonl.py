@@ -13,6 +13,7 @@ import mmap
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from bitparity.store.full_disk import FailOnFullDisk, write_under
 
 _LONE = "backslashreplace"  # a lone surrogate, which UTF-8 cannot hold: \\udXXX, as JSON spells it
 _READ_BYTES = 1 << 22
+MOST_LINE = 1 << 26  # bytes
 _CHECK = b', "crc32": "%08x"}\n'  # the end of a line: the checksum of all bytes before it
 _CHECK_START, _CHECK_BYTES = _CHECK[:12], len(_CHECK % 0)
 
@@ -79,8 +81,10 @@ def whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """
     try:
         with open_regular(path, _READ_BYTES) as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(partial(file.readline, MOST_LINE), b""), 1):
                 if not line.endswith(b"\n"):
+                    if len(line) == MOST_LINE:
+                        raise broken_line(path, number, f"longer than {MOST_LINE >> 20} MiB")
                     return
                 if has_checksum(line) and not line.endswith(_check(line[:-_CHECK_BYTES])):
                     raise broken_line(path, number, "its checksum does not fit")

@@ -8,6 +8,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import TypeAdapter
+
 from bitparity.records import Grade, Sample, SampleKey
 from bitparity.store.jsonl import broken_line, parsed_line, whole_lines
 
@@ -15,6 +17,9 @@ Row = dict[str, Any]  # one JSON object of a file, not checked yet
 
 _SAMPLE_FIELDS = [f.name for f in fields(Sample) if f.name not in ("benchmark", "served_model")]  # of every line
 _MOST_SAMPLES = 10**6  # of one item; a larger number is a damaged line
+
+# one validation a row, in compiled code: what a damaged or edited line holds is known here and nowhere later
+_SAMPLE, _GRADE = TypeAdapter(Sample), TypeAdapter(Grade)
 
 # The start and the end of a sample's line as `AppendLog` writes it. A quote inside a string is escaped, so
 # `, "finish": "` can stand in no text, and the first `", "sample": ` ends the item.
@@ -30,18 +35,18 @@ def sample_to_row(sample: Sample) -> dict[str, object]:
 
 
 def sample_from_row(row: Row, benchmark: str) -> Sample:
-    """A sample from its stored form."""
-    logprobs = row["logprobs"]
-    pairs = None if logprobs is None else tuple((float(value), bool(greedy)) for value, greedy in logprobs)
-    values = {name: row[name] for name in _SAMPLE_FIELDS if name != "logprobs"}
-    return Sample(benchmark=benchmark, logprobs=pairs, served_model=row.get("served_model"), **values)
+    """A sample from its stored form. Raises ValueError where it is none."""
+    sample = _SAMPLE.validate_python({**row, "benchmark": benchmark})
+    if not 0 <= sample.sample < _MOST_SAMPLES or (sample.tokens or 0) < 0:
+        raise ValueError("a number is out of range")
+    return sample
 
 
 def sample_from_line(line: bytes, path: Path, number: int, benchmark: str) -> Sample:
     """A sample from its line in a file. Raises StoreError where it is none."""
     try:
         return sample_from_row(parsed_line(line, path, number), benchmark)
-    except (KeyError, TypeError, ValueError):
+    except ValueError:
         raise broken_line(path, number) from None
 
 
@@ -51,9 +56,11 @@ def grade_to_row(key: SampleKey, grade: Grade) -> dict[str, object]:
 
 
 def grade_from_row(row: Row) -> tuple[SampleKey, Grade]:
-    """A grade from its stored form."""
-    values = {f.name: row[f.name] for f in fields(Grade)}
-    return (row["item"], row["sample"]), Grade(**values)
+    """A grade from its stored form. Raises ValueError where it is none."""
+    item, number, grade = row.get("item"), row.get("sample"), _GRADE.validate_python(row)
+    if not isinstance(item, str) or not isinstance(number, int) or not 0 <= (grade.score or 0) <= 1:
+        raise ValueError("no grade")
+    return (item, number), grade
 
 
 class SampleLine(NamedTuple):

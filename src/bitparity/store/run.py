@@ -144,7 +144,10 @@ class Run:
             if checked and not has_checksum(line):
                 raise broken_line(path, number, "its checksum is missing")
             if "schema" not in (row := parsed_line(line, path, number)):
-                key, grade = grade_from_row(row)
+                try:
+                    key, grade = grade_from_row(row)
+                except ValueError:
+                    raise broken_line(path, number) from None
                 found[key] = grade
         return found
 
