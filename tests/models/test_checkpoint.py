@@ -11,6 +11,7 @@ from tiny_model import variant
 from bitparity.errors import ModelError
 from bitparity.models import checkpoint as models
 from bitparity.models import identity as identities
+from bitparity.models.hub import use_cache_where_unreachable
 from bitparity.models.quantization import declared_quantization, stored_precision
 
 CONFIG = {"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 4096}
@@ -132,6 +133,7 @@ def test_the_precision_of_stored_weights(tmp_path: Path, declared: dict[str, Any
 def test_a_hub_model_that_is_not_cached_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    use_cache_where_unreachable.cache_clear()  # another test may have asked the network
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match=r"nobody/nothing is not in the local cache.*HF_HUB_OFFLINE"):

@@ -16,6 +16,9 @@ from bitparity.grading.reasoning import UNNAMED_TAG, Parts, Reasoning, split_rea
 from bitparity.records import Completion, Grade, Item, Sample, Status
 from bitparity.schema import Protocol
 
+NOT_FINITE = "a log-likelihood is missing or no finite number: check the checkpoint and its kernels"
+ALL_EQUAL = "all options have the same log-likelihood, so that none is chosen: check the checkpoint and its kernels"
+
 
 class Job(NamedTuple):
     """One sample to grade: the arguments of `grade_sample`."""
@@ -81,9 +84,9 @@ def unusable(likelihoods: Sequence[float]) -> str | None:
     A checkpoint whose scales are broken gives NaN, and one that has lost its weights the same value for each option.
     """
     if not likelihoods or not all(map(math.isfinite, likelihoods)):
-        return "a log-likelihood is missing or no finite number: check the checkpoint and its kernels"
+        return NOT_FINITE
     if len(likelihoods) > 1 and len(set(likelihoods)) == 1:
-        return "all options have the same log-likelihood, so that none is chosen: check the checkpoint and its kernels"
+        return ALL_EQUAL
     return None
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
+from bitparity.grading.rules import ALL_EQUAL, NOT_FINITE
 from bitparity.results.guards.facts import Answers, guard, level, shown, text
 from bitparity.results.schema import Guard, Level
 from bitparity.results.sheet import Sheet
@@ -45,8 +46,9 @@ def unscored(answers: Answers) -> Iterator[Guard]:
 
 
 def _reason(sheet: Sheet) -> str:
-    """The commonest reason of those that graders and engines give, as an addition to a message."""
-    told = Counter(str(grade.details["error"]) for grade in sheet.grades.values() if "error" in grade.details)
+    """The commonest reason, as an addition to a message; not in others' words, which may hold a text of the data."""
+    told = Counter(str(grade.details.get("error")) for grade in sheet.grades.values())
+    told = Counter({reason: told[reason] for reason in (NOT_FINITE, ALL_EQUAL) if told[reason]})
     return "".join(text("unscored", "reason", reason=reason) for reason, _ in told.most_common(1))
 
 
