@@ -105,6 +105,7 @@ ALL = {"smoke", "mmlu_pro", "humaneval", "livecodebench", "own"}
         ("bitparity/benchmarks/inside/stdin_main.py", more, {"humaneval", "livecodebench"}),
         ("bitparity/benchmarks/contract.py", more, ALL),
         ("bitparity/grading/rules.py", more, ALL),
+        ("bitparity/grading/reasoning.py", more, ALL),
         ("bitparity/grading/rules.py", documented, set()),
         ("bitparity/sandbox/rlimits.py", more, {"humaneval", "livecodebench"}),
         ("bitparity/sandbox/contract.py", lambda text: text.replace("1024", "1025", 1), {"humaneval", "livecodebench"}),

@@ -11,7 +11,7 @@ from bitparity.benchmarks.source_code import code_hash
 from bitparity.schema import BenchmarkSpec
 from bitparity.store.run import Run
 
-RULES = "bitparity.grading.rules"
+RULES = ("bitparity.grading.rules", "bitparity.grading.reasoning")
 SANDBOX = "bitparity.sandbox"
 
 
@@ -24,7 +24,7 @@ def grader_fingerprint(benchmark: Benchmark) -> str:
     """
     paths = {name for name, value in benchmark.settings if isinstance(value, Path)}
     settings = benchmark.settings.model_dump_json(exclude=paths) if benchmark.runs_code else ""
-    code = code_hash(type(benchmark).__module__, (RULES, SANDBOX) if benchmark.runs_code else (RULES,))
+    code = code_hash(type(benchmark).__module__, (*RULES, SANDBOX) if benchmark.runs_code else RULES)
     return hashlib.sha256(f"{code} {settings}".encode()).hexdigest()[:16]
 
 
