@@ -122,6 +122,14 @@ def test_a_frozen_exam_comes_back_as_it_was(toy: type[ToyBenchmark], renderer: A
     assert exam.rendered == (renderer is not None)
 
 
+@pytest.mark.parametrize("label", [7, True, ["algebra"], {"a": 1}])
+def test_a_label_of_any_type_is_read_as_text(toy: type[ToyBenchmark], tmp_path: Path, label: Any) -> None:
+    exam = build_exam(spec(), None)
+    odd = [replace(entry, item=replace(entry.item, subgroup=label)) for entry in exam.items[:1]]
+    save_exam(replace(exam, items=(*odd, *exam.items[1:])), tmp_path / "e.jsonl")
+    assert load_exam(tmp_path / "e.jsonl").items[0].item.subgroup == str(label)
+
+
 def test_an_exam_that_was_changed_after_freezing_is_refused(toy: type[ToyBenchmark], tmp_path: Path) -> None:
     path = tmp_path / "e.jsonl"
     save_exam(build_exam(spec(), None), path)

@@ -96,6 +96,29 @@ def test_grades_come_back_as_they_were() -> None:
     assert grade_from_row(grade_to_row(("item", 3), grade)) == (("item", 3), grade)
 
 
+@pytest.mark.parametrize("field", ["item", "sample", "text", "finish", "tokens", "logprobs", "error"])
+def test_a_sample_that_lacks_a_field_is_told_by_file_and_line(tmp_path: Path, field: str) -> None:
+    run, row = Run(tmp_path), sample_to_row(Sample("b", "q", 0, "text", "stop", 3, 2, 1.0))
+    path = run.samples_path("v", "b")
+    path.parent.mkdir(parents=True)
+    del row[field]
+    path.write_text(json.dumps(row) + "\n")  # as earlier versions wrote it, without a checksum
+    with pytest.raises(StoreError, match=f"{path}, line 1"):
+        run.samples("v", "b")
+
+
+@pytest.mark.parametrize(
+    "change", [{"score": 1.5}, {"score": float("nan")}, {"score": []}, {"item": ["q"]}, {"sample": True}, {"status": 7}]
+)
+def test_a_damaged_grade_is_refused(change: dict[str, object]) -> None:
+    row = grade_to_row(("q", 0), Grade(1.0, "answered", "12"))
+    with pytest.raises(ValueError, match="."):
+        grade_from_row(row | change)
+    for field in row:
+        with pytest.raises(ValueError, match="."):
+            grade_from_row({name: value for name, value in row.items() if name != field})
+
+
 def test_a_failed_sample_is_not_done_and_a_later_success_counts(tmp_path: Path) -> None:
     run = Run(tmp_path)
     failed = Sample("b", "i", 0, "", "error", 0, 0, 0.0, error="lost")

@@ -150,7 +150,9 @@ def _item_from_row(row: dict[str, Any]) -> ExamItem:
         Prompt(None if p["messages"] is None else tuple(p["messages"]), p["text"], tuple(p["continuations"]))
         for p in row["prompts"]
     )
-    item = Item(**{f.name: row[f.name] for f in fields(Item)} | {"prompts": prompts})
+    label = row["subgroup"]  # a data file may hold a number or a list where a label is expected
+    own = {"prompts": prompts, "subgroup": None if label is None else str(label)}
+    item = Item(**{f.name: row[f.name] for f in fields(Item)} | own)
     if row["prompt_tokens"] is None:
         return ExamItem(item)
     texts, hashes = (tuple(p[key] for p in row["prompts"]) for key in ("prompt", "tokens_sha256"))

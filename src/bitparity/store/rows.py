@@ -16,6 +16,7 @@ from bitparity.store.jsonl import broken_line, parsed_line, whole_lines
 Row = dict[str, Any]  # one JSON object of a file, not checked yet
 
 _SAMPLE_FIELDS = [f.name for f in fields(Sample) if f.name not in ("benchmark", "served_model")]  # of every line
+_SAMPLE_KEYS, _GRADE_KEYS = frozenset(_SAMPLE_FIELDS), frozenset(f.name for f in fields(Grade))
 _MOST_SAMPLES = 10**6  # of one item; a larger number is a damaged line
 
 # one validation a row, in compiled code: what a damaged or edited line holds is known here and nowhere later
@@ -37,7 +38,7 @@ def sample_to_row(sample: Sample) -> dict[str, object]:
 def sample_from_row(row: Row, benchmark: str) -> Sample:
     """A sample from its stored form. Raises ValueError where it is none."""
     sample = _SAMPLE.validate_python({**row, "benchmark": benchmark})
-    if not 0 <= sample.sample < _MOST_SAMPLES or (sample.tokens or 0) < 0:
+    if not row.keys() >= _SAMPLE_KEYS or not 0 <= sample.sample < _MOST_SAMPLES or (sample.tokens or 0) < 0:
         raise ValueError("a number is out of range")
     return sample
 
@@ -58,8 +59,10 @@ def grade_to_row(key: SampleKey, grade: Grade) -> dict[str, object]:
 def grade_from_row(row: Row) -> tuple[SampleKey, Grade]:
     """A grade from its stored form. Raises ValueError where it is none."""
     item, number, grade = row.get("item"), row.get("sample"), _GRADE.validate_python(row)
-    if not isinstance(item, str) or not isinstance(number, int) or not 0 <= (grade.score or 0) <= 1:
+    if not row.keys() >= _GRADE_KEYS or not isinstance(item, str) or type(number) is not int:
         raise ValueError("no grade")
+    if not 0 <= (grade.score or 0) <= 1:
+        raise ValueError("a score beyond [0, 1]")
     return (item, number), grade
 
 
