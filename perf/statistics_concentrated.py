@@ -1,4 +1,4 @@
-"""How often a loss of the margin that sits wholly on few items passes for "within the margin", few items asked often.
+"""Share of losses of the margin, wholly on few items, that pass for "within the margin", few items asked often.
 
     OMP_NUM_THREADS=1 python perf/statistics_concentrated.py [--studies 400] [--seed 3]
 

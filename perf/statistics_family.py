@@ -1,4 +1,4 @@
-"""How often a family of comparisons says something false, over simulated studies of 7 benchmarks x 3 candidates.
+"""Rates of false claims of a family of comparisons, over simulated studies of 7 benchmarks x 3 candidates.
 
     OMP_NUM_THREADS=1 python perf/statistics_family.py [--studies 1000] [--seed 1]
 

@@ -1,4 +1,4 @@
-"""How the mean of two runs of the baseline does as the reference, over simulated studies.
+"""Coverage and error rates with the mean of two runs of the baseline as the reference, over simulated studies.
 
     OMP_NUM_THREADS=1 python perf/statistics_reference.py [--studies 1000] [--seed 5]
 

@@ -20,13 +20,12 @@ _PLAIN = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _PLAIN |= {ord(c): ord(p) for c, p in zip("。【】「」『』〔〕–—−", ".[][][][]---", strict=True)}
 
 
-_VERB = r"(?:[:=]|\s-{1,2}\s|\b(?:is|are|(?:would|should|must|will) be)\b)"
-_CHINESE = r"答案[^.\n:是为不]{0,6}(?:[:是为]{1,2}(?:选(?!项))?|选(?!项))"
+# between "answer" and what it is, and the same in Chinese
+VERB = r"(?:[:=]|\s-{1,2}\s|\b(?:is|are|(?:would|should|must|will) be)\b)"
+CHINESE = r"答案[^.\n:是为不]{0,6}(?:[:是为]{1,2}(?:选(?!项))?|选(?!项))"
 _TAG = r"<answer>"
 
-_ANSWER = re.compile(
-    rf"\banswers?\b[^.\n:=]{{0,40}}?{_VERB}|\bfinal answer\b[\s*_#]*\n|{_CHINESE}|{_TAG}", re.IGNORECASE
-)
+_ANSWER = re.compile(rf"\banswers?\b[^.\n:=]{{0,40}}?{VERB}|\bfinal answer\b[\s*_#]*\n|{CHINESE}|{_TAG}", re.IGNORECASE)
 
 
 def plain(text: str) -> str:

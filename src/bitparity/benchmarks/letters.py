@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from bitparity.benchmarks.answers import STATEMENT_CHARS, plain
+from bitparity.benchmarks.answers import CHINESE, STATEMENT_CHARS, VERB, plain
 from bitparity.records import Item
 
 SEVERAL = "?"  # in place of a letter: a statement that names more than one option
@@ -25,16 +25,14 @@ DENIAL_CHARS = 160  # a weak statement is denied within so many characters
 BARE_LIST = 3  # statements, and hardly a word beside them
 GAP_CHARS = 20_000  # of the text between two statements, from its start; more than that is reasoning whatever it says
 
-_VERB = r"(?:[:=]|\s-{1,2}\s|\b(?:is|are|(?:would|should|must|will) be)\b)"
-_CHINESE = r"答案[^.\n:是为不]{0,6}(?:[:是为]{1,2}(?:选(?!项))?|选(?!项))"
 
 # heads of statements; not "the answers are (a) ..."
 # the class in front, not \\b and not IGNORECASE, lets the search jump from one possible start to the next
-_ANSWER = re.compile(rf"[aA](?<!\w[aA])(?:nswer|NSWER)\b(?i:[^.\n:=]{{0,40}}?{_VERB}|(?<=final answer)[\s*_#]*\n)")
+_ANSWER = re.compile(rf"[aA](?<!\w[aA])(?:nswer|NSWER)\b(?i:[^.\n:=]{{0,40}}?{VERB}|(?<=final answer)[\s*_#]*\n)")
 _MARKED = re.compile(r"\\f?box(?:ed)?\s*(?=\{)|<(?:final_?)?answer>")
 _OPTION = r"\b(?:correct|best|right|closest|likely|appropriate|accurate)\s+(?:option|choice|one|match)\b|正确选项"
 _CORRECT = re.compile(
-    rf"(?:{_OPTION})[^.\n:=]{{0,40}}?(?:{_VERB}|是|为)|{_CHINESE}|(?:^|[故应此以,;\]\s])选(?!项)择?"
+    rf"(?:{_OPTION})[^.\n:=]{{0,40}}?(?:{VERB}|是|为)|{CHINESE}|(?:^|[故应此以,;\]\s])选(?!项)择?"
     r"|^[^\n\w]{0,12}(?:option|choice)\s*:|\b(?:choose|pick|select|go with)\b",
     re.IGNORECASE | re.MULTILINE,
 )

@@ -261,7 +261,7 @@ def _same_number(given: Any, reference: Any) -> bool | None:
     Math-Verify rounds to six decimals, so that 1/2^98 equals 1/2^99 for it, and finds the square root of 2.5 unequal
     to half the root of 10. What is close without being equal (0.333333 and 1/3) is left to it.
     """
-    import sympy  # type: ignore[import-untyped]
+    import sympy
 
     if not (
         given

@@ -28,7 +28,7 @@ from bitparity.store.environment import (
     join_engine,
     join_sent,
 )
-from bitparity.store.jsonl import AppendLog, checked_line, write_atomically
+from bitparity.store.jsonl import AppendLog, write_atomically, write_records
 from bitparity.store.rows import grade_to_row, scan_samples
 from bitparity.store.run import Run, WritableRun, study_difference
 
@@ -166,8 +166,7 @@ def _take_grades(sources: Sequence[Run], study: Study, spec: BenchmarkSpec) -> N
             grades |= {key: grade for key, grade in own.items() if grade.score is not None and key not in grades}
         if grades:
             rows = [headers[current[0].path], *(grade_to_row(key, grade) for key, grade in grades.items())]
-            place = sources[0].grades_path(variant, spec.name)
-            write_atomically(place, [checked_line(row).decode() for row in rows])
+            write_records(sources[0].grades_path(variant, spec.name), rows)
 
 
 def _joined(target: Run, runs: Sequence[Run]) -> RunRecord:

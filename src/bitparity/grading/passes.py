@@ -25,7 +25,7 @@ from bitparity.progress.events import Events, SampleGraded
 from bitparity.records import Grade, Sample, SampleKey
 from bitparity.schema import BenchmarkSpec, Study
 from bitparity.store.full_disk import write_under
-from bitparity.store.jsonl import AppendLog, checked_line, write_atomically
+from bitparity.store.jsonl import AppendLog, write_records
 from bitparity.store.rows import grade_to_row
 from bitparity.store.run import Run, WritableRun
 
@@ -137,8 +137,7 @@ class GradeSheet:
         return {**header, "execution": self.grader.facts} if self.grader.facts else header
 
     def _replace(self, rows: Sequence[dict[str, Any]]) -> None:
-        lines = [checked_line(row).decode() for row in rows]
-        write_under(self._full_disk, lambda: write_atomically(self.path, lines))
+        write_under(self._full_disk, lambda: write_records(self.path, rows))
 
     def close(self) -> None:
         """Close the file."""
@@ -210,7 +209,7 @@ def regrade_if_needed(path: Path, events: Events) -> None:
     """Grade a run again where other code has graded any of it, such as another version of bitparity."""
     run = Run(path)
     study = run.study()
-    if any(graded_otherwise(run, name, spec) for spec, _ in frozen_exams(run, study) for name in study.variants):
+    if any(graded_otherwise(run, name, spec) for spec in study.benchmarks for name in study.variants):
         grade_run(path, events, again=False)
 
 

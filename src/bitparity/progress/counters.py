@@ -90,7 +90,7 @@ class CellCounters:
     @property
     def ungraded(self) -> int:
         """Stored samples that have no grade yet."""
-        return max(0, self.done - len(self.graded - self.failed))
+        return max(0, self.done - len(self.graded) + len(self.graded & self.failed))
 
     @property
     def work(self) -> int:

@@ -101,6 +101,11 @@ def checked_line(record: Mapping[str, object]) -> bytes:
     return line + _check(line)
 
 
+def write_records(path: Path, records: Iterable[Mapping[str, object]]) -> None:
+    """Write a whole JSONL file of checked lines atomically. Raises StoreError or RunError."""
+    write_atomically(path, [checked_line(record).decode() for record in records])
+
+
 def has_checksum(line: bytes) -> bool:
     """True for a line that `checked_line` made; earlier versions wrote none."""
     return line.startswith(_CHECK_START, -_CHECK_BYTES)
