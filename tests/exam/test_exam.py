@@ -105,6 +105,14 @@ def test_a_template_argument_that_changes_nothing_is_noted(toy: type[ToyBenchmar
     assert build_exam(spec(", chat_template_args: {known: 1}"), ToyRenderer()).notes == ()
 
 
+def test_what_a_prompt_notes_is_noted_in_the_exam() -> None:
+    class Noting(ToyRenderer):
+        def render_once(self, prompt: Prompt, protocol: Protocol) -> Rendered:
+            return replace(super().render_once(prompt, protocol), notes=("a date",))
+
+    assert build_exam(spec(""), Noting()).notes == ("a date",)
+
+
 def test_repeated_ids_and_an_empty_benchmark_are_refused(toy: type[ToyBenchmark]) -> None:
     toy.ids = ("a", "b", "a")
     with pytest.raises(DataError, match="'a' occurs twice"):

@@ -11,6 +11,7 @@ pytest.importorskip("transformers")
 
 from bitparity.errors import ModelError
 from bitparity.exam.rendering import Renderer, difference
+from bitparity.models.tokenizer import DATED, NO_SYSTEM, SYSTEM_UNSHOWN
 from bitparity.records import Message, Prompt
 
 USER: Message = {"role": "user", "content": "Hi"}
@@ -61,11 +62,71 @@ def test_the_protocols_system_message(renderer: Renderer) -> None:
 def test_a_template_that_refuses_a_system_message(renderer: Renderer) -> None:
     refusing = {"chat_template_args": {"refuse_system": True}}
     dropped = renderer.render(Prompt(messages=(SYSTEM, USER)), protocol(**refusing))
-    assert dropped.system_dropped
+    assert dropped.notes == (NO_SYSTEM,)
     assert "Be brief" not in dropped.text
-    assert not renderer.render(Prompt(messages=(USER,)), protocol(**refusing)).system_dropped
+    assert renderer.render(Prompt(messages=(USER,)), protocol(**refusing)).notes == ()
     with pytest.raises(ModelError, match=r"no system role.*remove 'system'"):
         renderer.render(Prompt(messages=(USER,)), protocol(system="Be kind.", **refusing))
+
+
+def showing(
+    tmp_path: Path, head: str = "", message: str = "{{ m['role'] }}: {{ m['content'] }}", where: str = ""
+) -> Renderer:
+    """A renderer whose template starts with `head` and shows each message so, those of `where` alone."""
+    template = f"{head}{{% for m in messages {where} %}}{message}\n{{% endfor %}}assistant: "
+    return Renderer(tiny_model.build_tokenizer(tmp_path, template=template))
+
+
+def test_a_template_that_leaves_out_the_system_message_without_a_word(tmp_path: Path) -> None:
+    silent = showing(tmp_path, where="if m['role'] != 'system'")
+    assert silent.render(Prompt(messages=(SYSTEM, USER)), protocol()).notes == (SYSTEM_UNSHOWN,)
+    assert silent.render(Prompt(messages=(USER,)), protocol()).notes == ()
+    with pytest.raises(ModelError, match="leaves out a message of the role 'system'.*remove 'system'"):
+        silent.render(Prompt(messages=(USER,)), protocol(system="Hi"))  # whose text the question happens to hold
+
+
+@pytest.mark.parametrize("where", ["if m['role'] != 'assistant'", "if loop.last", "if m['role'] == 'system'"])
+def test_a_template_that_leaves_out_a_turn_is_refused(tmp_path: Path, where: str) -> None:
+    if where == "if loop.last":
+        where, message = "", "{% if loop.last %}{{ m['content'] }}{% endif %}"
+    else:
+        message = "{{ m['content'] }}"
+    shots = (USER, {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "Hi?"})
+    with pytest.raises(ModelError, match="leaves out a message of the role '(user|assistant)'"):
+        showing(tmp_path, message=message, where=where).render(Prompt(messages=shots), protocol())
+
+
+def test_a_template_that_cuts_long_messages_is_refused_where_one_is(tmp_path: Path) -> None:
+    cutting = showing(tmp_path, message="{{ m['content'][:20] }}")
+    assert cutting.render(Prompt(messages=(USER,)), protocol()).notes == ()
+    with pytest.raises(ModelError, match="or its end"):
+        cutting.render(Prompt(messages=({"role": "user", "content": "long question " * 4},)), protocol())
+
+
+def test_templates_may_trim_merge_and_strip_what_was_thought(tmp_path: Path) -> None:
+    said = "{{ m['content'].split('</think>')[-1] | trim }}"
+    stripping = showing(tmp_path, message=said)
+    shots = (USER, {"role": "assistant", "content": "<think>long</think>\nYes"}, {"role": "user", "content": " Hi? "})
+    found = stripping.render(Prompt(messages=(SYSTEM, *shots)), protocol())
+    assert found.notes == ()
+    assert "long" not in found.text
+
+
+def test_a_template_that_prints_the_date_is_given_the_same_every_day(tmp_path: Path) -> None:
+    head = "{% if strftime_now is defined %}Today is {{ strftime_now('%d %b %Y') }}\n{% endif %}"
+    rendered = showing(tmp_path, head).render(Prompt(messages=(USER,)), protocol())
+    assert rendered.text.startswith("Today is 01 Jan 2025\n")
+    assert rendered.notes == (DATED,)
+    with pytest.raises(ModelError, match="may not set strftime_now"):
+        showing(tmp_path).render(Prompt(messages=(USER,)), protocol(chat_template_args={"strftime_now": "today"}))
+
+
+@pytest.mark.parametrize(
+    "head", ["{{ ['a', 'b', 'c'] | random }}", "{{ lipsum(1) }}", "{{ lipsum }}{{ range(9) | random }}"]
+)
+def test_a_template_that_uses_chance_is_refused(tmp_path: Path, head: str) -> None:
+    with pytest.raises(ModelError, match="makes another text each time"):
+        showing(tmp_path, head).render(Prompt(messages=(USER,)), protocol())
 
 
 def test_no_chat_template(tmp_path: Path) -> None:

@@ -71,11 +71,11 @@ def _check_ids(items: Sequence[Item], name: str) -> None:
 
 
 def _exam_item(item: Item, spec: BenchmarkSpec, renderer: Renderer | None, notes: set[str]) -> ExamItem:
+    """An item with its prompts as the model sees them; adds to `notes` what the template did not take."""
     if renderer is None:
         return ExamItem(item)
     rendered = [renderer.render_once(prompt, spec.protocol) for prompt in item.prompts]
-    if any(r.system_dropped for r in rendered):
-        notes.add("the chat template takes no system message, so the benchmark's own was left out")
+    notes |= {note for r in rendered for note in r.notes}
     texts, hashes = tuple(r.text for r in rendered), tuple(map(token_hash, rendered))
     return ExamItem(item, texts, hashes, max(map(_longest, rendered)))
 

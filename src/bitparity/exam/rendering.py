@@ -20,8 +20,8 @@ class Renderer(ModelTokenizer):
 
     def render(self, prompt: Prompt, protocol: Protocol) -> Rendered:
         """The final text and its tokens. Raises ModelError where the chat template cannot make it."""
-        text, dropped = self.text(prompt, protocol)
-        return self.encode(text, prompt.continuations, dropped)
+        text, notes = self.text(prompt, protocol)
+        return self.encode(text, prompt.continuations, notes)
 
     def render_once(self, prompt: Prompt, protocol: Protocol) -> Rendered:
         """As `render`, made once for an exam's prompt: variants that share this tokenizer share the tokens too."""
@@ -31,10 +31,10 @@ class Renderer(ModelTokenizer):
             self._known[id(prompt)] = known
         return known[2]
 
-    def text(self, prompt: Prompt, protocol: Protocol) -> tuple[str, bool]:
-        """The final text, and True where the prompt's own system message had to be left out."""
+    def text(self, prompt: Prompt, protocol: Protocol) -> tuple[str, tuple[str, ...]]:
+        """The final text, and notes on what the chat template did not take or was given."""
         given = _with_protocol(prompt, protocol)
-        return (given, False) if isinstance(given, str) else self.chat_text(given, protocol)
+        return (given, ()) if isinstance(given, str) else self.chat_text(given, protocol)
 
 
 def unrendered(prompt: Prompt, protocol: Protocol) -> Unrendered:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,34 @@ Ids = tuple[int, ...]
 Scored = tuple[tuple[Ids, Ids], ...] | None
 """The tokens of (context, continuation) for each log-likelihood to compute; None where an answer is written."""
 
-_SET_BY_US = {"tokenize", "add_generation_prompt", "continue_final_message", "conversation", "return_dict"}
+_SET_BY_US = {
+    "tokenize",
+    "add_generation_prompt",
+    "continue_final_message",
+    "conversation",
+    "return_dict",
+    "strftime_now",
+}
+
+DATE = datetime(2025, 1, 1)  # today, for chat templates: with the real one each day would ask other prompts
+_RENDERINGS = 8  # of a chat, before a template is believed to say the same each time
+
+NO_SYSTEM = "the chat template takes no system message, so the benchmark's own was left out"
+SYSTEM_UNSHOWN = (
+    "the chat template leaves out the system message without a word, so the model never saw the benchmark's own, "
+    "which may ask for the form of the answer"
+)
+DATED = f"the chat template prints today's date: it is given {DATE:%Y-%m-%d}, so that every day asks the same prompts"
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A prompt as the model sees it.
-
-    `system_dropped` tells that the chat template refuses a system message, so that the prompt's
-    own was left out, as lm-eval does.
-    """
+    """A prompt as the model sees it; `notes` say what the chat template did not take, or what it was given."""
 
     text: str
     token_ids: Ids
     scored: Scored = None
-    system_dropped: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class ModelTokenizer:
@@ -46,6 +60,8 @@ class ModelTokenizer:
         except ImportError:
             raise MissingDependencyError("transformers", "transformers", "tokenizing prompts") from None
         self.folder = folder
+        self._left_out: dict[str, list[int]] = {}  # by roles and arguments: the messages not shown
+        self._dated = False
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
         except Exception as error:  # a broken file raises nearly anything, from KeyError to Rust's own
@@ -54,8 +70,12 @@ class ModelTokenizer:
                 f"{' '.join(str(error).split())[:300]}"
             ) from None
 
-    def chat_text(self, messages: Sequence[Message], protocol: Protocol) -> tuple[str, bool]:
-        """The text of a chat, and True where its own system message had to be left out. Raises ModelError."""
+    def chat_text(self, messages: Sequence[Message], protocol: Protocol) -> tuple[str, tuple[str, ...]]:
+        """The text of a chat, and notes on what the template did not take or was given.
+
+        Raises ModelError where the template leaves out a message, other than a system message of the benchmark's own,
+        and where it gives another text each time.
+        """
         if not self.tokenizer.chat_template:
             raise ModelError(
                 f"the model in {self.folder} has no chat template; a base model needs "
@@ -68,15 +88,52 @@ class ModelTokenizer:
         for without_system in (False,) if protocol.system else (False, True):
             shown = [m for m in messages if not (without_system and m["role"] == "system")]
             try:
-                return self._templated(shown, protocol), without_system
+                text = self._templated(shown, protocol)
+                notes = self._notes_on_unshown(shown, text, protocol)
+                return text, (*notes, *([NO_SYSTEM] if without_system else []), *([DATED] if self._dated else []))
             except TemplateError as error:
                 problems.append(error)
         raise ModelError(self._template_problem(problems[0], protocol))
+
+    def _notes_on_unshown(self, messages: Sequence[Message], text: str, protocol: Protocol) -> list[str]:
+        """A note where the template leaves out the benchmark's system message. Raises ModelError for any other."""
+        key = repr(([m["role"] for m in messages], protocol.chat_template_args))
+        if key not in self._left_out or any(m["content"].strip() not in text for m in messages):
+            self._left_out[key] = self._unshown(messages, protocol, 1 if key in self._left_out else _RENDERINGS)
+        roles = [messages[index]["role"] for index in self._left_out[key]]
+        if role := next((r for r in roles if r != "system" or protocol.system), None):
+            remedy = "remove 'system' from the protocol" if role == "system" else "the model would not see it"
+            raise ModelError(
+                f"the chat template in {self.folder} leaves out a message of the role '{role}', or its end: {remedy}, "
+                "or name a 'tokenizer' whose template shows it"
+            )
+        return [SYSTEM_UNSHOWN] if roles else []
+
+    def _unshown(self, messages: Sequence[Message], protocol: Protocol, times: int) -> list[int]:
+        """The messages of which a mark at the end of their text is not seen.
+
+        Raises ModelError where the text is not the same each of so many times.
+        """
+        marks = [f"bitparity-mark-{index}." for index in range(len(messages))]
+        marked = [m | {"content": f"{m['content']} {mark}"} for m, mark in zip(messages, marks, strict=True)]
+        texts = {self._templated(marked, protocol) for _ in range(times)}
+        if len(texts) > 1:
+            raise ModelError(
+                f"the chat template in {self.folder} makes another text each time, by chance or a memory address, "
+                "so that no two variants would be asked the same: name a 'tokenizer' with another template"
+            )
+        return [index for index, mark in enumerate(marks) if mark not in min(texts)]
+
+    def _today(self, form: str) -> str:
+        """What templates call for the date."""
+        self._dated = True
+        return DATE.strftime(form)
 
     def _templated(self, messages: list[Message], protocol: Protocol) -> str:
         if clash := _SET_BY_US & protocol.chat_template_args.keys():
             raise ModelError(f"chat_template_args may not set {', '.join(sorted(clash))}: bitparity sets it itself")
         prefix = bool(messages) and messages[-1]["role"] == "assistant"
+        date = {"strftime_now": self._today} if "strftime_now" in str(self.tokenizer.chat_template) else {}
         try:
             return str(
                 self.tokenizer.apply_chat_template(
@@ -84,6 +141,7 @@ class ModelTokenizer:
                     tokenize=False,
                     add_generation_prompt=not prefix,
                     continue_final_message=prefix,
+                    **date,
                     **protocol.chat_template_args,
                 )
             )
@@ -108,15 +166,15 @@ class ModelTokenizer:
             return []
         return sorted(name for name in protocol.chat_template_args if name not in known)
 
-    def encode(self, text: str, continuations: Sequence[str] = (), system_dropped: bool = False) -> Rendered:
+    def encode(self, text: str, continuations: Sequence[str] = (), notes: tuple[str, ...] = ()) -> Rendered:
         """Tokens of a final text, and of each continuation of it. Raises ModelError where there are none."""
         if continuations:
             scored = tuple(self._pair(text, continuation) for continuation in continuations)
-            return Rendered(text, scored[0][0], scored, system_dropped)
+            return Rendered(text, scored[0][0], scored, notes)
         ids = self._ids(text, self.tokenizer.bos_token)
         if not ids:
             raise ModelError("the prompt is empty: it has no tokens that the model could continue")
-        return Rendered(text, ids, None, system_dropped)
+        return Rendered(text, ids, None, notes)
 
     def _ids(self, text: str, prefix: str | None) -> Ids:
         """Special tokens are added unless the text already starts with the one that would be."""
