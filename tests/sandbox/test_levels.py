@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -21,6 +22,7 @@ from bitparity.sandbox.container import Container
 from bitparity.sandbox.contract import Ended, Limits, Sandbox
 from bitparity.sandbox.landlock import Landlock, Unsafe
 from bitparity.sandbox.levels import open_sandbox
+from bitparity.sandbox.lifeline import Lifeline
 from bitparity.sandbox.tree import Tree
 from bitparity.sandbox.warm import WarmWorker
 from tests.sandbox.conftest import wait_until
@@ -153,6 +155,37 @@ box.run({{}}, [box.python, "-S", "-c", "import time; time.sleep(60)", {token!r}]
             harness.kill()
             harness.wait()
         assert wait_until(lambda: not alive(token)), alive(token)
+
+
+def test_bubblewrap_between_its_namespaces_and_its_program_ends_with_its_harness(box: Sandbox) -> None:
+    """Killed there, bubblewrap alone leaves the process inside waiting for ever; `--userns-block-fd` holds it there."""
+    token = f"gap-{os.getpid()}"
+    code = f"""
+import os, subprocess, sys, time
+from bitparity.sandbox.lifeline import Lifeline
+lifeline = Lifeline()
+blocked, _block = os.pipe()
+told, tell = os.pipe()
+options = ["--unshare-all", "--unshare-user", "--as-pid-1", "--new-session", "--die-with-parent", "--ro-bind", "/", "/"]
+options += ["--userns-block-fd", str(blocked), "--info-fd", str(tell), "--", "/bin/sleep", "60", {token!r}]
+subprocess.Popen(["bwrap", *options], pass_fds=[blocked, tell], process_group=lifeline.group)
+assert "child-pid" in os.read(told, 4096).decode()
+print("made", flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as harness:
+        assert harness.stdout is not None
+        assert harness.stdout.readline() == b"made\n"
+        assert len(alive(token)) == 2  # outside and inside
+        harness.kill()
+    assert wait_until(lambda: not alive(token)), alive(token)
+
+
+def test_a_lifeline_ends_with_its_object() -> None:
+    lifeline = Lifeline()
+    with subprocess.Popen(["/bin/sleep", "60"], process_group=lifeline.group) as sleeper:
+        del lifeline
+        assert sleeper.wait(20) == -signal.SIGKILL
 
 
 def test_a_warm_worker_ends_when_its_harness_is_killed(box: Sandbox) -> None:

@@ -22,6 +22,7 @@ from bitparity.errors import SandboxError
 from bitparity.sandbox import cgroup, interpreter, privileges, proof, rlimits, seccomp, supervise
 from bitparity.sandbox.contract import DEFAULT, Ended, Files, Limits
 from bitparity.sandbox.gate import GATE
+from bitparity.sandbox.lifeline import Lifeline
 from bitparity.sandbox.tree import files_in
 
 BOX, WORK, TEMPORARY, WORKER = "/box", "/box/work", "/box/tmp", "/box/worker.py"
@@ -62,6 +63,7 @@ class Bubblewrap(proof.ProvenSandbox):
         self.filter = seccomp.program() if seccomp.supported() else b""
         self._prefix, self._namespace = privileges.drop(self._view.shown)
         self._groups = cgroup.delegated()
+        self._lifeline = Lifeline()
 
     def facts(self) -> dict[str, str]:
         """The level, its version, and which protections this machine has."""
@@ -84,7 +86,7 @@ class Bubblewrap(proof.ProvenSandbox):
                 env=environment(self.python),
                 pass_fds=fds,
                 stored=box_use,
-                handshake=True,
+                group=self._lifeline.group,
             )
             if of is not None and ended.end == "runtime_error" and of.out_of_memory():
                 return replace(ended, end="memory_limit")

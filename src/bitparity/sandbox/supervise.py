@@ -210,7 +210,7 @@ def run(
     pass_fds: Sequence[int],
     stored: Use,
     ending: signal.Signals = signal.SIGKILL,
-    handshake: bool = False,
+    group: int | None = None,
 ) -> Ended:
     """Run a command line that confines a program, under watch. The command dies with this thread.
 
@@ -219,7 +219,8 @@ def run(
         pass_fds: descriptors that the command reads (the caller closes them); `env` is the whole environment.
         stored: bytes and files that the program with this process has written.
         ending: the signal that makes the command end the program.
-        handshake: whether the program is started by a shell that waits for a line; see `Pump`.
+        group: the process group of a `Lifeline` for the command to join, where the program is started by a shell that
+            waits for a line (see `Pump`); without it the command gets a session of its own.
     """
     started = time.monotonic()
     ours, theirs = pipes()
@@ -227,7 +228,15 @@ def run(
     fds = [*pass_fds, tell]
     try:
         process = subprocess.Popen(
-            command(tell), -1, None, *theirs, env=dict(env), cwd="/", pass_fds=fds, start_new_session=True
+            command(tell),
+            -1,
+            None,
+            *theirs,
+            env=dict(env),
+            cwd="/",
+            pass_fds=fds,
+            start_new_session=group is None,
+            process_group=group,
         )
     except OSError as error:
         for fd in (*ours, told):
@@ -237,7 +246,10 @@ def run(
         for fd in (*theirs, tell):
             os.close(fd)
     run = _Command(process, limits, stored, ending, started)
-    with contextlib.closing(Pump(*ours, stdin, run.watch, handshake=handshake)) as pump, contextlib.closing(run):
+    with (
+        contextlib.closing(Pump(*ours, stdin, run.watch, handshake=group is not None)) as pump,
+        contextlib.closing(run),
+    ):
         pump.listen(told, run.learn)
         pump.until(run.ended)
         run.wait()
