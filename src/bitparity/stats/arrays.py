@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from bitparity.stats.sequential import Look
 
 Floats = NDArray[np.float64]
 
@@ -18,7 +21,8 @@ class PairedScores:
     `baseline` and `candidate` have shape (items, samples) and lie in [0, 1]. `sums` and `sizes` have one
     entry a cluster: the sum of the items' differences (candidate minus baseline) and the number of items.
     Without groups, or where every group holds one item, each item is its own cluster. `second` are the scores of the
-    baseline's second run, where the mean of both runs is what the candidate is compared with.
+    baseline's second run, where the mean of both runs is what the candidate is compared with. With `look` these are the
+    items up to that look of several, and every interval and p-value is a repeated one.
     """
 
     baseline: Floats
@@ -27,6 +31,7 @@ class PairedScores:
     sums: Floats
     sizes: Floats
     second: Floats | None = None
+    look: Look | None = None
 
     @property
     def items(self) -> int:
@@ -70,6 +75,22 @@ class PairedScores:
         """The step that all cluster sums are multiples of; None for fractional scores."""
         runs = 1 if self.second is None else 2
         return 1 / self.samples / runs if self.binary else None
+
+    @property
+    def differing(self) -> int:
+        """Clusters whose variants differ."""
+        return int(np.count_nonzero(self.sums))
+
+    @property
+    def standard_error(self) -> float:
+        """Cluster-robust standard error of the difference; 0 for a single cluster."""
+        clusters = len(self.sums)
+        residuals = self.sums - self.difference * self.sizes
+        return math.sqrt(float(residuals @ residuals) * clusters / max(clusters - 1, 1)) / self.items
+
+    def nominal(self, alpha: float) -> float:
+        """`alpha` of an interval that has the level 1 - `alpha` over all looks; itself without looks."""
+        return alpha if self.look is None else self.look.nominal(alpha)
 
     @property
     def flips(self) -> tuple[int, int]:

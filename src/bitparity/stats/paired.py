@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtri
 
 from bitparity.stats import power
 from bitparity.stats.arrays import PairedScores, pair_scores
@@ -100,17 +101,14 @@ def compare_pairs(
     With `recovery`, the share of the baseline's score that must be kept, the margin is the rest of the score measured
     here, and `ci90` counts in that it is measured (`at_margin`).
     """
-    simple = is_simple(pairs)
-    name, ci95, ci90 = difference_intervals(pairs, alpha, seed, resamples)
+    name, ci95, ci90 = deciding_intervals(pairs, recovery, alpha, seed, resamples)
     if recovery is not None:
-        margin = max((1 - recovery) * float(pairs.reference.mean()), SMALLEST_MARGIN)
-        ci90 = at_margin(pairs, ci90, recovery, 2 * alpha)
+        margin = margin_of(pairs, recovery)
     lost, gained = pairs.flips
-    if simple:
-        p_value = mcnemar_exact(lost, gained)
-    else:
-        p_value = sign_flip_test(pairs.sums, pairs.unit, seed, resamples)
-    ratio, ratio_ci95 = ratio_interval(pairs, ci95, alpha)
+    p_value = no_difference_p(pairs, seed, resamples)
+    if pairs.look is not None:
+        p_value = pairs.look.p_value(signed_z(pairs, p_value))
+    ratio, ratio_ci95 = ratio_interval(pairs, ci95, pairs.nominal(alpha))
     mde, provable = _observed_power(pairs, alpha)
     return Comparison(
         items=pairs.items,
@@ -120,7 +118,7 @@ def compare_pairs(
         ci95=ci95,
         ci90=ci90,
         p_value=p_value,
-        test="mcnemar_exact" if simple else "sign_flip_permutation",
+        test="mcnemar_exact" if is_simple(pairs) else "sign_flip_permutation",
         interval=name,
         lost=lost,
         gained=gained,
@@ -136,6 +134,39 @@ def compare_pairs(
     )
 
 
+def deciding_intervals(
+    pairs: PairedScores,
+    recovery: float | None = None,
+    alpha: float = 0.05,
+    seed: int = SEED,
+    resamples: int = RESAMPLES,
+) -> tuple[str, Interval, Interval]:
+    """`difference_intervals` with the second one as it is held against the margin, with `recovery` by `at_margin`."""
+    name, ci95, ci90 = difference_intervals(pairs, alpha, seed, resamples)
+    if recovery is not None:
+        ci90 = at_margin(pairs, ci90, recovery, pairs.nominal(2 * alpha))
+    if pairs.look is not None:  # what leaves no trace among so few is not ruled out at this look's level
+        ci90 = min(ci90[0], -untraced_loss(len(pairs.sums), pairs.nominal(2 * alpha) / 2)), ci90[1]
+    return name, ci95, ci90
+
+
+def margin_of(pairs: PairedScores, recovery: float) -> float:
+    """The margin that keeps this share of the baseline's score as it was measured here."""
+    return max((1 - recovery) * float(pairs.reference.mean()), SMALLEST_MARGIN)
+
+
+def no_difference_p(pairs: PairedScores, seed: int = SEED, resamples: int = RESAMPLES) -> float:
+    """Two-sided p-value, as if one had looked once."""
+    if is_simple(pairs):
+        return mcnemar_exact(*pairs.flips)
+    return sign_flip_test(pairs.sums, pairs.unit, seed, resamples)
+
+
+def signed_z(pairs: PairedScores, p_value: float) -> float:
+    """The z of a two-sided p-value, with the sign of the difference."""
+    return math.copysign(-float(ndtri(p_value / 2)), pairs.difference)
+
+
 def is_simple(pairs: PairedScores) -> bool:
     """True if the pairs are one binary sample of independent items, for which McNemar and Tango hold."""
     return pairs.samples == 1 and pairs.binary and not pairs.clustered and pairs.second is None
@@ -149,23 +180,26 @@ def difference_intervals(
     Tango's for one binary sample of independent items. Otherwise by the number of clusters that differ: the BCa
     bootstrap from ENOUGH_FOR_BOOTSTRAP on, Student's interval adjusted for skewness from ENOUGH_FOR_STUDENT on, and
     the restricted-likelihood score interval below that, where the others cover too little. Where less than DENSE of
-    the clusters differ, it also limits Student's on the side of the longer tail.
+    the clusters differ, it also limits Student's on the side of the longer tail. At one look of several the intervals
+    are repeated ones; before the last look their levels are beyond what a bootstrap of RESAMPLES can tell.
     """
+    levels = pairs.nominal(alpha), pairs.nominal(2 * alpha)
     if is_simple(pairs):
-        flips = pairs.flips
-        return "tango", tango_interval(*flips, pairs.items, alpha), tango_interval(*flips, pairs.items, 2 * alpha)
-    differing = np.count_nonzero(pairs.sums)
-    if differing >= ENOUGH_FOR_BOOTSTRAP:
-        both = bca_intervals(pairs, (alpha, 2 * alpha), seed, resamples)
+        one, two = (tango_interval(*pairs.flips, pairs.items, level) for level in levels)
+        return "tango", one, two
+    differing = pairs.differing
+    if differing >= ENOUGH_FOR_BOOTSTRAP and (pairs.look is None or pairs.look.last):
+        both = bca_intervals(pairs, levels, seed, resamples)
         if both is not None:
             return "bca", both[0], both[1]
     elif differing >= ENOUGH_FOR_STUDENT:
-        both = skewness_adjusted_intervals(pairs, (alpha, 2 * alpha))
+        both = skewness_adjusted_intervals(pairs, levels)
         if both is not None:
             if differing < DENSE * len(pairs.sums):
-                both = [_longer_tail(pairs, a, ci) for a, ci in zip((alpha, 2 * alpha), both, strict=True)]
+                both = [_longer_tail(pairs, level, ci) for level, ci in zip(levels, both, strict=True)]
             return "student_skewness", both[0], both[1]
-    return "restricted_likelihood", score_interval(pairs, alpha), score_interval(pairs, 2 * alpha)
+    one, two = (score_interval(pairs, level) for level in levels)
+    return "restricted_likelihood", one, two
 
 
 def upper_bound(pairs: PairedScores, alpha: float, recovery: float | None = None) -> float:
@@ -174,7 +208,7 @@ def upper_bound(pairs: PairedScores, alpha: float, recovery: float | None = None
     if recovery is None:
         return ci[1]
     # the sign of the upper end of candidate - recovery x baseline decides
-    return at_margin(pairs, ci, recovery, alpha, beyond=True)[1]
+    return at_margin(pairs, ci, recovery, pairs.nominal(alpha), beyond=True)[1]
 
 
 def _longer_tail(pairs: PairedScores, alpha: float, ci: Interval) -> Interval:
@@ -198,8 +232,7 @@ def _observed_power(pairs: PairedScores, alpha: float) -> tuple[float | None, fl
     clusters = len(pairs.sums)
     if clusters < 2:
         return None, None
-    residuals = pairs.sums - pairs.difference * pairs.sizes
-    se = math.sqrt(float(residuals @ residuals) * clusters / (clusters - 1)) / pairs.items
+    se = pairs.standard_error
     if se == 0:
         return None, None
     both = power.detectable_loss_normal, power.provable_margin_normal

@@ -1,0 +1,122 @@
+"""Comparisons that are looked at several times and stop once their verdict is certain; see `sequential`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from scipy.special import ndtr
+
+from bitparity.stats.arrays import PairedScores
+from bitparity.stats.paired import (
+    RESAMPLES,
+    SEED,
+    Interval,
+    deciding_intervals,
+    difference_intervals,
+    margin_of,
+    no_difference_p,
+    signed_z,
+    upper_bound,
+)
+from bitparity.stats.sequential import BEYOND_ALPHA, Look, StopRule, bounds, stagewise
+
+FEWEST_CHANGES = 10  # clusters that differ; among fewer the bounds of a look do not hold
+By = Literal["within", "beyond", "futility"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The look at which a comparison ended: the pairs up to there, and what stopped it; None where nothing did."""
+
+    pairs: PairedScores
+    by: By | None
+
+    @property
+    def look(self) -> Look:
+        """The look."""
+        assert self.pairs.look is not None
+        return self.pairs.look
+
+
+def follow(
+    rule: StopRule, upto: Callable[[int], PairedScores | None], margin: float, recovery: float | None = None
+) -> Reached | None:
+    """Take one look after another until one stops; None where the answers do not reach that far yet.
+
+    `upto` gives the pairs of the first so many items, None where an answer of them is missing. What is found depends
+    on nothing else, so it is found again whenever it is asked for.
+    """
+    before: list[float] = []
+    for index, items in enumerate(rule.looks):
+        pairs = upto(items)
+        if pairs is None:
+            return None
+        pairs = replace(pairs, look=Look(rule, index, tuple(before)))
+        if index == len(rule.looks) - 1:
+            return Reached(pairs, None)
+        before.append(math.nan)
+        if pairs.differing >= FEWEST_CHANGES:
+            if (by := claim(pairs, margin, recovery)) is not None:
+                return Reached(pairs, by)
+            before[-1] = signed_z(pairs, no_difference_p(pairs))
+    return None
+
+
+def claim(pairs: PairedScores, margin: float, recovery: float | None = None) -> By | None:
+    """What can be claimed at a look, by repeated intervals; None to go on.
+
+    A loss beyond the margin must stand at the level that Holm's correction asks of the first of its family.
+    """
+    look = pairs.look
+    assert look is not None
+    if recovery is not None:
+        margin = margin_of(pairs, recovery)
+    _, ci95, ci90 = deciding_intervals(pairs, recovery)
+    if ci90[0] > -margin:
+        return "within"
+    alpha = 2 * BEYOND_ALPHA / look.rule.family
+    if ci95[1] < -margin and upper_bound(pairs, alpha, recovery) < -margin:
+        p_value = look.p_value(signed_z(pairs, no_difference_p(pairs)))
+        return "beyond" if p_value < alpha else None
+    return "futility" if not look.last and is_futile(pairs, margin) else None
+
+
+def is_futile(pairs: PairedScores, margin: float) -> bool:
+    """True before the end where both claims have next to no chance there, if things go on as they have so far.
+
+    Given the mean of the first n of N items, that of all is normal around it with the variance V (1 / n - 1 / N).
+    """
+    look = pairs.look
+    assert look is not None
+    rule, time = look.rule, look.rule.times[look.index]
+    variance = max(pairs.standard_error, 1 / pairs.items) ** 2
+    error, spread = math.sqrt(variance * time), math.sqrt(variance * (1 - time))
+    above, below = rule.within[-1], bounds(rule.times, BEYOND_ALPHA, rule.spending)[-1]
+    within = 1 - ndtr((above * error - margin - pairs.difference) / spread)
+    beyond = ndtr((-below * error - margin - pairs.difference) / spread)
+    return bool(within < rule.futility and beyond < rule.futility)
+
+
+def unbiased(pairs: PairedScores, margin: float, recovery: float | None = None) -> tuple[float, Interval]:
+    """The median-unbiased difference after the looks so far, and its 95 % interval; fractions.
+
+    The mean of the items asked exaggerates what made one stop; see `sequential.stagewise`.
+    """
+    look = pairs.look
+    assert look is not None
+    if recovery is not None:
+        margin = margin_of(pairs, recovery)
+    rule, upto = look.rule, look.index + 1
+    error = pairs.standard_error
+    if error == 0:
+        return pairs.difference, difference_intervals(pairs, 2 * BEYOND_ALPHA, SEED, RESAMPLES)[1]
+    lower = tuple(-bound for bound in rule.beyond[:upto])
+    z = (pairs.difference + margin) / error
+    at_end = error * math.sqrt(rule.times[look.index])
+    low, median, high = (
+        min(max(drift * at_end - margin, -1.0), 1.0) for drift in stagewise(rule.times, rule.within[:upto], lower, z)
+    )
+    return median, (low, high)
