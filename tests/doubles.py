@@ -14,7 +14,7 @@ from support import math_rows, write_jsonl, write_yaml
 
 from bitparity.doctor.examine import examine
 from bitparity.doctor.findings import Finding
-from bitparity.doctor.host import Disk, Host
+from bitparity.doctor.host import Compilers, Disk, Host
 from bitparity.hardware.nvml import read
 from bitparity.schema import Study, Variant
 from bitparity.study.resolve import load_study
@@ -182,6 +182,7 @@ def host(*devices: Device, nvml: Nvml | None = None, environ: Mapping[str, str] 
         "version": INSTALLED.get,
         "vllm_variables": KNOWN,
         "torch_cuda": (13, 0),
+        "compilers": lambda: Compilers(nvcc=(12, 9)),
         "hub": Shelf(),
         "serves": _serves,
     }

@@ -70,13 +70,35 @@ class RunError(UserInputError):
     """The run directory belongs to another study or process, or cannot be used."""
 
 
+def install_command(extra: str) -> str:
+    """The command that adds an extra of bitparity to this environment, from where bitparity itself was installed.
+
+    That place stands in the installation's direct_url.json (PEP 610): a clone's folder, a wheel's file or an address.
+    """
+    import json  # late: few commands come here, and each pays for what is imported above
+    from importlib import metadata
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        told = json.loads(metadata.distribution("bitparity").read_text("direct_url.json") or "{}")
+    except (metadata.PackageNotFoundError, ValueError):
+        told = {}
+    url = str(told.get("url", ""))
+    place = unquote(urlsplit(url).path) if url.startswith("file:") else ""
+    if told.get("dir_info", {}).get("editable"):
+        return f"pip install -e '{place}[{extra}]'"
+    if place:
+        return f"pip install '{place}[{extra}]'"
+    return f"pip install 'bitparity[{extra}]{f' @ {url}' if url else ''}'"
+
+
 class MissingDependencyError(UserInputError):
     """An optional package is absent."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs the package '{package}', which is not installed. "
-            f"Install it with: pip install 'bitparity[{extra}]'"
+            f"Install it with: {install_command(extra)}"
         )
 
 

@@ -125,6 +125,7 @@ class EngineOverrides(Strict):
     kv_cache_dtype: str | None = None
     quantization: str | None = None
     tensor_parallel_size: Positive | None = None
+    disable_custom_all_reduce: bool | None = None
     enforce_eager: bool | None = None
     attention_backend: str | None = None
     linear_backend: str | None = None

@@ -33,7 +33,7 @@ from support import Cli, replay_study, write_yaml
 from bitparity.doctor.checkpoints import find_checkpoint
 from bitparity.doctor.host import Disk, Host, all_disks, disk_of
 from bitparity.doctor.hub import Hub
-from bitparity.errors import EngineError
+from bitparity.errors import EngineError, install_command
 from bitparity.hardware.nvml import read
 from bitparity.study.resolve import load_study
 
@@ -69,15 +69,12 @@ def test_mig_mode_forced_on_without_a_slice(models: Path) -> None:
 @pytest.mark.parametrize("environ", [{}, {"CUDA_VISIBLE_DEVICES": "0"}])
 def test_mig_mode_forced_on_and_no_slice_chosen(models: Path, environ: dict[str, str]) -> None:
     found = only(study(models), host(Device(slices=TWO_SLICES), environ=environ), "device", "error")
-    assert "is in MIG mode and no slice is named" in found.message
+    assert "is in MIG mode, has 2 slices and none is named" in found.message
     assert "MIG-one (50.5 GB), MIG-two (50.5 GB)" in found.remedy
-    single = only(
-        study(models, max_num_seqs=8, max_num_batched_tokens=8192),
-        host(Device(slices=TWO_SLICES[:1]), environ=environ),
-        "device",
-        "warning",
-    )
-    assert "no slice is named" in single.message
+    given = study(models, max_num_seqs=8, max_num_batched_tokens=8192)
+    single = host(Device(slices=TWO_SLICES[:1]), environ=environ)
+    assert "runs on" in only(given, single, "device", "ok").message
+    assert not said(given, single, "device", "warning")
 
 
 @pytest.mark.parametrize("by", ["environment", "study"])
@@ -133,8 +130,8 @@ def test_an_index_into_different_gpus(models: Path) -> None:
 def test_more_parts_than_gpus(models: Path) -> None:
     given = study(models, tensor_parallel_size=2)
     assert "but 1 device is visible" in only(given, host(H100), "device", "error").message
-    gpus = Device(slices=TWO_SLICES[:1]), Device(uuid="GPU-b", slices=(("MIG-three", 47 * GIB),))
-    assert "several MIG slices cannot work together" in only(given, host(*gpus), "device", "error").message
+    on = host(Device(slices=TWO_SLICES), environ={"CUDA_VISIBLE_DEVICES": "MIG-one,MIG-two"})
+    assert "two of the MIG slices are of one GPU" in only(given, on, "device", "error").message
 
 
 def test_a_device_that_others_use(models: Path) -> None:
@@ -186,9 +183,9 @@ KERNELS = [
     # variant, compute capability, level, what is said
     ("bf16", (9, 0), "ok", "plain matrix products"),
     ("bf16", (7, 5), "warning", "no bfloat16 arithmetic: vLLM takes float16"),
-    ("fp8", (9, 0), "ok", "blocks: DeepGEMM or CUTLASS, weights and activations in 8 bits"),
-    ("fp8", (8, 9), "warning", "blocks: Marlin, weights only"),
-    ("fp8", (12, 0), "ok", "blocks: DeepGEMM or CUTLASS"),
+    ("fp8", (9, 0), "ok", "blocks on compute capability 9.0: DeepGEMM"),
+    ("fp8", (8, 9), "warning", "blocks on compute capability 8.9: Marlin, weights only"),
+    ("fp8", (12, 0), "warning", "the checkpoint's scales rounded to powers of two (E8M0)"),
     ("fp8", (8, 6), "warning", "Marlin, weights only; activations stay in 16 bits (W8A16)"),
     ("fp8", (7, 0), "error", "no kernel"),
     ("nvfp4", (9, 0), "warning", "Marlin, weights only; activations stay in 16 bits (W4A16)"),
@@ -277,7 +274,7 @@ def test_what_is_not_installed(models: Path) -> None:
     found = said(
         study(models, benchmarks=["lm_eval:gsm8k"]), host(H100, version=lambda name: None), "versions", "error"
     )
-    assert [f.remedy for f in found] == [f"pip install 'bitparity[{x}]'" for x in ("vllm", "transformers", "lm-eval")]
+    assert [f.remedy for f in found] == [install_command(extra) for extra in ("vllm", "transformers", "lm-eval")]
 
 
 def test_an_old_vllm(models: Path) -> None:

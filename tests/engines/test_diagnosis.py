@@ -28,6 +28,95 @@ def test_likely_causes(text: str, words: str) -> None:
     assert likely_cause(text).memory == any(kind in likely_cause(text).told for kind in ("memory does not", "dmesg"))
 
 
+# log tails as engines write them, shortened, and words of the remedy that must be told
+TAILS = {
+    "no nvcc": (
+        '(EngineCore pid=71) ERROR 12-01 [core.py:1330] File "flashinfer/jit/cpp_ext.py", line 51, in get_cuda_path\n'
+        "(EngineCore pid=71) ERROR 12-01 [core.py:1330] RuntimeError: Could not find nvcc and default "
+        "cuda_home='/usr/local/cuda' doesn't exist",
+        "VLLM_USE_FLASHINFER_SAMPLER=0",
+    ),
+    "no nvcc, from the shell": (
+        "/bin/sh: 1: /usr/local/cuda/bin/nvcc: not found\nninja: build stopped",
+        "no CUDA compiler",
+    ),
+    "no nvcc, from Python": ("FileNotFoundError: [Errno 2] No such file or directory: 'nvcc'", "no CUDA compiler"),
+    "nvcc too old": (
+        "RuntimeError: No supported CUDA architectures found for major versions [12].",
+        "12.9 or newer",
+    ),
+    "nvcc too old, by an option": ("nvcc fatal   : Unknown option '-static-global-template-stub=false'", "too old"),
+    "ptxas too old": ("ptxas fatal   : Value 'sm_121a' is not defined for option 'gpu-name'", "too old"),
+    "no C compiler": (
+        "RuntimeError: Failed to find C compiler. Please specify via CC environment variable or set triton.knobs.",
+        "apt-get install gcc",
+    ),
+    "no headers": (
+        "/tmp/tmpx/cuda_utils.c:5:10: fatal error: Python.h: No such file or directory\ncompilation terminated.\n"
+        "subprocess.CalledProcessError: Command '['/usr/bin/gcc', '/tmp/x.c']' returned non-zero exit status 1.",
+        "python3-dev",
+    ),
+    "NVML hides that memory ran out": (
+        'RuntimeError: NVML_SUCCESS == r INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":1131',
+        "expandable_segments:False",
+    ),
+    "NVML and a slice": ("vllm.third_party.pynvml.NVMLError_InvalidArgument: Invalid Argument", "whole UUID"),
+    "FlashInfer's compilation": (
+        "FAILED: sampling.o\nninja: build stopped: subcommand failed.\n"
+        "subprocess.CalledProcessError: Command '['ninja', '-v', '-C', '/root/.cache/flashinfer']' returned 1.",
+        "clear FlashInfer's cache",
+    ),
+    "DeepGEMM": (
+        "RuntimeError: Assertion error (/deps/deepgemm-src/csrc/apis/layout.hpp:60): Unknown SF transformation",
+        "VLLM_USE_DEEP_GEMM=0",
+    ),
+    "E8M0": ("RuntimeError: scale tensor must be packed UE8M0 on this arch", "DeepGEMM"),
+    "FP4": (
+        "RuntimeError: [FP4 gemm Runner] Failed to run cutlass FP4 gemm on sm120. Error: Error Internal",
+        "linear_backend: marlin",
+    ),
+    "no kernel": ("RuntimeError: CUDA error: no kernel image is available for execution on the device", "capability"),
+    "full disk": (
+        "torch._inductor.exc.InductorError: OSError: [Errno 28] No space left on device: '/root/.cache/vllm/torch'",
+        "A disk is full",
+    ),
+    "read-only disk": ("OSError: [Errno 30] Read-only file system: '/home/u/.cache/vllm'", "cannot be written"),
+    "somebody else's cache": (
+        "PermissionError: [Errno 13] Permission denied: '/tmp/torchinductor_root/x'",
+        "somebody else",
+    ),
+    "torch.compile": (
+        "torch._dynamo.exc.BackendCompilerFailed: backend='vllm' raised: KeyError",
+        "torch_compile_cache",
+    ),
+    "old driver": (
+        "RuntimeError: The NVIDIA driver on your system is too old (found version 12020).",
+        "update the driver",
+    ),
+    "ECC": ("RuntimeError: CUDA error: uncorrectable ECC error encountered", "nvidia-smi -q"),
+    "Xid": ("NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.", "dmesg"),
+    "shared memory": ("RuntimeError: DataLoader worker is killed by signal: Bus error.", "--shm-size"),
+    "gated": ("huggingface_hub.errors.GatedRepoError: 401 Client Error. Cannot access gated repo", "accept its terms"),
+    "no model": ("huggingface_hub.errors.RepositoryNotFoundError: 404 Client Error.", "'model' and 'revision'"),
+    "no network": ("huggingface_hub.errors.LocalEntryNotFoundError: An error happened while trying to", "hf download"),
+    "NCCL": (
+        "torch.distributed.DistBackendError: NCCL error in: NCCLUtils.hpp:268, unhandled cuda",
+        "NCCL_P2P_DISABLE",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TAILS)
+def test_causes_of_the_first_day(kind: str) -> None:
+    tail, words = TAILS[kind]
+    noise = (
+        "(EngineCore pid=7) INFO 12-01 [deep_gemm.py:9] DeepGEMM E8M0 enabled on current platform.\n"
+        "(Worker pid=8) (Worker_TP0 pid=8) WARNING 12-01 [custom_all_reduce.py:4] NCCL error is not what this is.\n"
+    )
+    assert words in likely_cause(noise + tail + "\nRuntimeError: Engine core initialization failed.").told
+    assert not likely_cause(noise).told
+
+
 def test_the_root_cause_is_told_from_what_was_passed_on() -> None:
     log = (
         "(Worker pid=1) ERROR 11-22 [executor.py:953] ValueError: Available memory on node 0 (11.3/13.96 GiB) on "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bitparity.engines.vllm_probe import ModelProbe, layer_facts
+from bitparity.engines.vllm_probe import ModelProbe, _scales_requantized, layer_facts
 from bitparity.models.quantization import quantizes_activations
 
 
@@ -98,6 +99,7 @@ def test_activations_of_the_whole_model(layers: list[Any], expected: bool | None
         ("CompressedTensorsWNA16 / MacheteLinearKernel", False),
         ("CompressedTensorsW4A8Int / Dynamic4bitLinearKernel", True),
         ("Fp8LinearMethod / FlashInferFp8BlockScaledMMKernel", True),
+        ("Fp8LinearMethod / FlashInferFp8DeepGEMMDynamicBlockScaledKernel", True),
         ("CompressedTensorsW8A8Mxfp8 / FlashInferCutlassMxfp8LinearKernel", True),
         ("AutoGPTQLinearMethod / ExllamaLinearKernel", False),
         ("SomethingNew", None),
@@ -105,6 +107,16 @@ def test_activations_of_the_whole_model(layers: list[Any], expected: bool | None
 )
 def test_the_kernel_decides_over_the_scheme(described: str, expected: bool | None) -> None:
     assert quantizes_activations(described) is expected
+
+
+@pytest.mark.parametrize(("used", "expected"), [(True, True), (False, False)])
+def test_rounded_scales_are_told(monkeypatch: pytest.MonkeyPatch, used: bool, expected: bool) -> None:
+    deep_gemm = SimpleNamespace(is_deep_gemm_e8m0_used=lambda: used)
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "vllm.utils", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "vllm.utils.deep_gemm", deep_gemm)
+    assert _scales_requantized("Fp8LinearMethod / DeepGemmFp8BlockScaledMMKernel") is expected
+    assert _scales_requantized("Fp8LinearMethod / CutlassFp8BlockScaledMMKernel") is False
 
 
 def test_the_probe_reads_worker_and_model(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -324,6 +324,10 @@ LOOP = WORDS + "So the answer is 4. " * 40
             ),
             ("weight_only", "fp8", "warning"),
         ),
+        (
+            facts(fp8=engine({"scales_requantized": True, "linear_kernels": {"Fp8LinearMethod / DeepGemm": 96}})),
+            ("scales_requantized", "fp8", "warning"),
+        ),
     ],
 )
 def test_a_planted_fault_is_named(planted: validity.Facts, expected: tuple[str, str | None, str]) -> None:
@@ -389,6 +393,7 @@ def test_a_planted_fault_is_named(planted: validity.Facts, expected: tuple[str, 
             "weight_only",
         ),
         (facts(fp8=engine({"quantization": MODELOPT, "linear_kernels": {CUTLASS: 96}})), "weight_only"),
+        (facts(fp8=engine({"scales_requantized": False})), "scales_requantized"),
         (facts(fp8=engine({"quantization": {"method": "awq"}, "linear_kernels": {"AWQ / Marlin": 96}})), "weight_only"),
         (  # an ignored head beside layers whose activations are quantized
             facts(fp8=engine({"quantization": FP8, "linear_kernels": {CUTLASS: 96, "UnquantizedLinearMethod": 1}})),

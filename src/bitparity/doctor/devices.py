@@ -8,6 +8,7 @@ from bitparity.doctor.findings import Finding, Topic
 from bitparity.doctor.host import Host
 from bitparity.doctor.vllm import VLLM
 from bitparity.engines.registry import engine_of
+from bitparity.errors import install_command
 from bitparity.hardware.devices import (
     NoDeviceError,
     VisibleDevice,
@@ -21,6 +22,8 @@ from bitparity.schema import EngineSpec
 DEVICE, _DRIVER = Topic("device"), Topic("driver")
 # CUDA major of torch's build -> oldest driver on Linux (NVIDIA, CUDA Toolkit release notes, table 3)
 _DRIVERS = {12: "525.60", 13: "580.65"}
+_LARGE_SHARE = 0.95  # of an RTX PRO 6000, with which 1,024 sequences did not start
+_NO_SLICES, _SLICE_FAULT = "0.20.", "cannot read a MIG slice by its UUID and ends (vllm#41848)"
 
 
 def takes_gpu(spec: EngineSpec, host: Host) -> bool:
@@ -51,7 +54,7 @@ def _driver(machine: Machine, torch_cuda: tuple[int, int] | None, has_torch: boo
         return _DRIVER.warning("cuda_unknown")
     known = {"driver": machine.driver or "of unknown version", "newest": f"{machine.cuda[0]}.{machine.cuda[1]}"}
     if not has_torch:
-        return _DRIVER.error("torch_missing", **known)
+        return _DRIVER.error("torch_missing", install=install_command("vllm"), **known)
     if torch_cuda is None:
         return _DRIVER.error("torch_without_cuda", **known)
     known["built"] = f"{torch_cuda[0]}.{torch_cuda[1]}"
@@ -88,18 +91,17 @@ def _misfit(spec: EngineSpec, visible: Sequence[VisibleDevice]) -> Finding | Non
     parallel = spec.tensor_parallel_size or 1
     if len(visible) < parallel:
         return DEVICE.error("too_few_devices", parallel=parallel, count=len(visible), first=visible[0])
-    if parallel > 1 and any(device.slice for device in visible[:parallel]):
-        return DEVICE.error("slices_together")
-    return None
+    owners = [device.gpu.uuid for device in visible[:parallel] if device.slice]
+    return DEVICE.error("slices_together") if len(set(owners)) < len(owners) else None
 
 
 def _chosen(spec: EngineSpec, used: Sequence[VisibleDevice], machine: Machine) -> Iterator[Finding]:
     """The devices by name; first, that MIG mode is on and nobody said which slice."""
-    if used[0].guessed:
-        gpu, slices = used[0].gpu, [each for gpu in machine.gpus for each in gpu.slices]
-        uuids = ", ".join(f"{each.uuid} ({gigabytes(each.memory)})" for each in slices)
-        find = DEVICE.error if len(slices) > 1 else DEVICE.warning
-        yield find("slice_not_named", index=gpu.index, name=gpu.name, uuids=uuids)
+    for gpu in (device.gpu for device in used if device.guessed and len(device.gpu.slices) > 1):
+        uuids = ", ".join(f"{each.uuid} ({gigabytes(each.memory)})" for each in gpu.slices)
+        yield DEVICE.error("slice_not_named", index=gpu.index, name=gpu.name, count=len(gpu.slices), uuids=uuids)
+    if len({device.gpu.uuid for device in used if device.slice}) > 1 and not spec.disable_custom_all_reduce:
+        yield DEVICE.warning("slices_across_gpus")
     others = len(machine.gpus) - len({device.gpu.uuid for device in used})
     beside = f"; {others} other GPU{'s' if others > 1 else ''} left alone" if others else ""
     yield DEVICE.ok("runs_on", kind=spec.kind, devices=", ".join(map(str, used)), beside=beside)
@@ -133,3 +135,15 @@ def _slice_notes(spec: EngineSpec, device: VisibleDevice, machine: Machine) -> I
         yield DEVICE.ok("slice_limits", limits=" and ".join(f"{key} {value:,}" for key, value in set_here.items()))
     if device.slice is not None and sum(bool(gpu.slices) for gpu in machine.gpus) > 1:
         yield DEVICE.warning("slices_on_several")
+
+
+def check_settings(spec: EngineSpec, device: VisibleDevice, host: Host) -> Iterator[Finding]:
+    """Settings and versions of vLLM that are known to fail, or to give wrong answers, on such a device."""
+    share = spec.gpu_memory_utilization or VLLM.gpu_memory_utilization
+    if share >= _LARGE_SHARE and spec.max_num_seqs is None and "max_num_seqs" not in device.limits():
+        yield DEVICE.warning("many_sequences", share=share)
+    if spec.attention_backend == "TRITON_ATTN":
+        yield DEVICE.warning("wrong_attention")
+    version = host.version("vllm") or ""
+    if device.slice is not None and not device.guessed and version.startswith(_NO_SLICES):
+        yield DEVICE.error("known_fault", version=version, fault=_SLICE_FAULT, remedy="take another version of vLLM")

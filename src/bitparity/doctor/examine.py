@@ -11,10 +11,11 @@ from pathlib import Path
 
 from bitparity.doctor import context_length, devices, disks, hub_access, prompts, software
 from bitparity.doctor.checkpoints import Checkpoint, Checkpoints, check_folders, check_remote_code, find_checkpoint
+from bitparity.doctor.compilers import check_compilers
 from bitparity.doctor.findings import Finding
 from bitparity.doctor.host import Host
 from bitparity.doctor.hub import Hub
-from bitparity.doctor.kernels import check_kernels
+from bitparity.doctor.kernels import check_kernels, compiled_kernels
 from bitparity.doctor.memory import check_memory
 from bitparity.doctor.quantization import check_quantization
 from bitparity.doctor.servers import check_servers
@@ -80,11 +81,15 @@ def _check_devices(study: Study, host: Host, checkpoints: Checkpoints) -> Iterat
     elif checkpoints:
         why = f": {machine.problem}" if machine.problem else ""
         yield devices.DEVICE.ok("on_cpu", why=why)
+    compiled: dict[str, None] = {}
     for name, spec in on_gpu.items():
         used, findings = devices.find_devices(spec, host, machine)
         yield from findings
         if used:
             yield from _check_loading(study, name, checkpoints[name], used, host)
+            compiled |= dict.fromkeys(compiled_kernels(study.variants[name], checkpoints[name], used[0]))
+    if any(engine_of(spec).runs_vllm for spec in on_gpu.values()):
+        yield from check_compilers(host, list(compiled))
 
 
 def _check_loading(
@@ -100,4 +105,5 @@ def _check_loading(
             return
     yield check_memory(name, variant, checkpoint, used, prompts.longest_sequence(study))
     if vllm:
-        yield from check_kernels(name, variant, checkpoint, used[0])
+        yield from devices.check_settings(variant.engine, used[0], host)
+        yield from check_kernels(name, variant, checkpoint, used[0], host.version("vllm"))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
 import shutil
 import stat
+import subprocess
+import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -132,6 +135,33 @@ def _serves(variant: Variant) -> Mapping[str, object]:
     return asyncio.run(about_server(variant))
 
 
+@dataclass(frozen=True, slots=True)
+class Compilers:
+    """Compilers of a host: whether there is one for C, the header of Python that is missing, and nvcc's version."""
+
+    c_compiler: bool = True
+    missing_header: str | None = None
+    nvcc: tuple[int, int] | None = None
+
+
+def find_compilers() -> Compilers:
+    """The compilers as Triton (CC, gcc, clang) and FlashInfer (CUDA_HOME, the path, /usr/local/cuda) look for them."""
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    c_compiler = bool(os.environ.get("CC")) or any(map(shutil.which, ("gcc", "clang", "cc")))
+    return Compilers(c_compiler, None if header.exists() else str(header), _nvcc())
+
+
+def _nvcc() -> tuple[int, int] | None:
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    places = [f"{home}/bin/nvcc"] if home else [shutil.which("nvcc"), "/usr/local/cuda/bin/nvcc"]
+    for place in filter(None, places):
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            told = subprocess.run([place, "--version"], capture_output=True, text=True, timeout=20, check=True).stdout
+            if found := re.search(r"release (\d+)\.(\d+)", told):
+                return int(found[1]), int(found[2])
+    return None
+
+
 def _version(package: str) -> str | None:
     return versions(package)[package]
 
@@ -155,5 +185,6 @@ class Host:
     version: Callable[[str], str | None] = _version
     vllm_variables: frozenset[str] | None = field(default_factory=_vllm_variables)
     torch_cuda: tuple[int, int] | None = field(default_factory=_torch_cuda)
+    compilers: Callable[[], Compilers] = find_compilers
     hub: Hub = field(default_factory=Hub)
     serves: Callable[[Variant], Mapping[str, object]] = _serves

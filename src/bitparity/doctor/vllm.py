@@ -11,11 +11,26 @@ Capability = tuple[int, int]
 
 
 class Kernel(Strict):
-    """A kernel, the compute capability from which on vLLM chooses it, and the key of a remedy ("": none is needed)."""
+    """A kernel, the compute capability from which on vLLM chooses it, and the key of a remedy ("": none is needed).
+
+    `compiled`: with nvcc, at run time.
+    """
 
     since: Capability
     kernel: str
     remedy: str = ""
+    compiled: bool = False
+
+
+class Fault(Strict):
+    """What versions of vLLM do wrong with a precision on the compute capabilities from `since` to before `until`."""
+
+    versions: str
+    precision: str
+    since: Capability
+    until: Capability
+    fault: str
+    remedy: str
 
 
 class Tables(Strict):
@@ -34,6 +49,7 @@ class Tables(Strict):
     replaced_variables: dict[str, str]
     kernels: dict[str, tuple[Kernel, ...]]
     remedies: dict[str, str]
+    faults: tuple[Fault, ...]
 
 
 VLLM = Tables.model_validate(tomllib.loads((resources.files(__package__) / "vllm.toml").read_text(encoding="utf-8")))

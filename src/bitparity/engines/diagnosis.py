@@ -13,7 +13,7 @@ from bitparity.errors import EngineError
 
 _TELLING = re.compile(r"\b\w*(Error|Exception|Killed|Aborted|Fatal|Segmentation)\b", re.IGNORECASE)
 _RAISED = re.compile(r"(?:^|\s)(\w*(?:Error|Exception): .+)")
-_HARMLESS = re.compile(r"^(?:\([^)]*\) ?)?(?:DEBUG|INFO|WARNING)\b")  # vLLM puts its process before the level
+_HARMLESS = re.compile(r"^\s*(?:\([^)]*\) ?)*(?:DEBUG|INFO|WARNING)\b")  # vLLM puts its processes before the level
 _HEARSAY = re.compile(r"See (?:root cause|stack trace)|initialization failed", re.IGNORECASE)
 
 
@@ -47,7 +47,8 @@ _CAUSES = TypeAdapter(list[Cause]).validate_python(
 
 def likely_cause(text: str) -> Cause:
     """The likely cause, from what the engine wrote; one without words where nothing is known."""
-    return next((cause for cause in _CAUSES if re.search(cause.pattern, text)), Cause())
+    said = "\n".join(line for line in text.splitlines() if not _HARMLESS.search(line))
+    return next((cause for cause in _CAUSES if re.search(cause.pattern, said)), Cause())
 
 
 def engine_error(text: str, log: Path, start: int, *, died: bool, had_loaded: bool) -> EngineError:

@@ -48,9 +48,14 @@ _ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "PYTHONFAULTHANDLER": "1",  # an engine that hangs is ended by SIGABRT, and its stacks go to the log
 }
-# Threads of a CPU engine that wait for each other spin by default, and hold up the very thread that they wait for
-# wherever something else has its core: on two cores with other work, generation took twelve times as long.
-_UNLESS_SET = {"OMP_WAIT_POLICY": "PASSIVE"}
+_UNLESS_SET = {
+    # Threads of a CPU engine that wait for each other spin by default, and hold up the very thread that they wait for
+    # wherever something else has its core: on two cores with other work, generation took twelve times as long.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # vLLM compiles FlashInfer's sampler when it starts, and ends where there is no nvcc (vllm#49497). It would not be
+    # used: requests are greedy or have a seed of their own, which that sampler does not take.
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
+}
 
 
 class EngineProcess:

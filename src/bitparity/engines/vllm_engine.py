@@ -37,8 +37,8 @@ from bitparity.records import Finish, Request, Sample, request_key
 from bitparity.schema import EngineSpec, Variant
 
 _OWN = (
-    *("gpu_memory_utilization", "kv_cache_dtype", "quantization", "tensor_parallel_size", "enforce_eager"),
-    *("attention_backend", "linear_backend", "max_num_seqs", "max_num_batched_tokens"),
+    *("gpu_memory_utilization", "kv_cache_dtype", "quantization", "tensor_parallel_size", "disable_custom_all_reduce"),
+    *("enforce_eager", "attention_backend", "linear_backend", "max_num_seqs", "max_num_batched_tokens"),
 )
 _PASSED = ("dtype", "trust_remote_code", "max_model_len", *_OWN)
 _SENT = (

@@ -27,8 +27,10 @@ class ModelProbe:
             for module in model.modules()
             if hasattr(module, "attn_backend") and hasattr(module.attn_backend, "get_name")
         )
+        layers = layer_facts(model.named_modules(remove_duplicate=False))
         return {
-            **layer_facts(model.named_modules(remove_duplicate=False)),
+            **layers,
+            "scales_requantized": _scales_requantized(str(layers["layer_kernels"])),
             "attention_backend": dict(sorted(attention.items())),
             "kv_cache_dtype": _cache_type(worker),
             "compilation": _compilation(worker.vllm_config.compilation_config),
@@ -61,6 +63,18 @@ def layer_facts(modules: Iterable[tuple[str, Any]]) -> dict[str, object]:
         "layer_kernels": {kind: dict(sorted(kinds[kind].items())) for kind in sorted(kinds)},
         "activations_quantized": _all_alike({said for found in kinds.values() for said in found}),
     }
+
+
+def _scales_requantized(kernels: str) -> bool:
+    """True where DeepGEMM has rounded the checkpoint's block scales to powers of two (E8M0).
+
+    vLLM 0.25 to 0.33: deepgemm_post_process_fp8_weight_block in fp8_utils.py, on Hopper and Blackwell.
+    """
+    if "deepgemm" not in kernels.lower():
+        return False
+    from vllm.utils.deep_gemm import is_deep_gemm_e8m0_used
+
+    return bool(is_deep_gemm_e8m0_used())
 
 
 def _computes(kind: str, module: Any) -> bool:

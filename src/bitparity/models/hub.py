@@ -7,6 +7,8 @@ import importlib.util
 import os
 import sys
 
+from bitparity.errors import install_command
+
 TIMEOUT = 5.0  # seconds for one question
 NOT_INSTALLED = "the package huggingface_hub is not installed"
 
@@ -26,7 +28,7 @@ def unreachable() -> str | None:
         import httpx
         from huggingface_hub import constants
     except ImportError:
-        return f"{NOT_INSTALLED}: pip install 'bitparity[hub]'"
+        return f"{NOT_INSTALLED}: {install_command('hub')}"
     try:
         status = httpx.head(constants.ENDPOINT, timeout=TIMEOUT).status_code
     except Exception as error:  # beside the network's faults, any of a wrong proxy's or endpoint's address

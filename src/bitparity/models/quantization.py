@@ -21,7 +21,7 @@ _WEIGHT_ONLY = re.compile(
 )
 _EITHER = re.compile(r"humming", re.IGNORECASE)  # its name is the same with and without
 _BOTH = re.compile(
-    r"ScaledMM|(Nv|Mx)Fp4LinearKernel|Mxfp8LinearKernel|W4A8|W8A8|W4A4|Fp8MoE|NvFp4|Mxfp4", re.IGNORECASE
+    r"ScaledMM|BlockScaled|(Nv|Mx)Fp4LinearKernel|Mxfp8LinearKernel|W4A8|W8A8|W4A4|Fp8MoE|NvFp4|Mxfp4", re.IGNORECASE
 )
 
 

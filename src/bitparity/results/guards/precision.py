@@ -76,6 +76,13 @@ def weight_only(facts: Facts) -> Iterator[Guard]:
             yield guard("weight_only", name, "warning", kernels[0], declared=", ".join(declared))
 
 
+def scales_requantized(facts: Facts) -> Iterator[Guard]:
+    """Weights whose block scales the kernel has rounded: the figure is the kernel's as much as the checkpoint's."""
+    for name, engine in facts.latest():
+        if engine.get("scales_requantized"):
+            yield guard("scales_requantized", name, "warning", ", ".join(_kernels(engine)))
+
+
 def _declared_activations(declared: Mapping[str, Any]) -> list[str]:
     """The quantization of activations that a checkpoint declares: by its groups, or by its method's own words."""
     if (schemes := declared.get("activations")) is not None:
