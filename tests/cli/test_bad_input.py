@@ -94,6 +94,8 @@ CASES: dict[str, tuple[Damage, str]] = {
     "a date that is none": (text("study.yaml", "study: 2026-02-30\n"), "not valid YAML: day is out of range"),
     "a number without an end": (text("study.yaml", "study: " + "9" * 6000 + "\n"), "not valid YAML: Exceeds the limit"),
     "a study in Latin-1": (text("study.yaml", "study: caf\xe9".encode("latin-1")), "not UTF-8"),
+    "a study nested too deep": (text("study.yaml", "study: " + "[" * 3000), "nested too deep"),
+    "half of a character": (text("study.yaml", 'study: s\nprotocol: {system: "\\ud83d"}\n'), "half of a character"),
     "a tab in YAML": (text("study.yaml", "study: a\n\tvariants: {}\n"), "not valid YAML"),
     "no variants": (edit(variants={}), "'variants' is empty"),
     "no benchmarks": (edit(benchmarks=[]), "'benchmarks' is empty"),

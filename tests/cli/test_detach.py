@@ -18,8 +18,9 @@ import pytest
 from faulty import plant
 from support import math_rows, replay_study, write_jsonl
 
-from bitparity.progress.status import locked, look
+from bitparity.progress.status import look
 from bitparity.store.jsonl import read_lines
+from bitparity.store.lock import is_locked
 
 LIMIT_S = 120.0
 SLOW = ["slow 0.3", "slow 0.3", "slow 0.3"]  # seconds before each of twelve samples
@@ -55,7 +56,7 @@ def progress(out: Path) -> dict[str, Any]:
 def out(tmp_path: Path) -> Iterator[Path]:
     """A run directory; whatever still holds it at the end of the test is killed."""
     yield tmp_path / "run"
-    if locked(tmp_path / "run"):
+    if is_locked(tmp_path / "run"):
         os.kill(int((tmp_path / "run" / ".lock").read_text()), signal.SIGKILL)
 
 
@@ -117,7 +118,7 @@ def test_it_survives_its_terminal(tmp_path: Path, out: Path, monkeypatch: pytest
     terminal.communicate()
     with held.open() as file:
         until(lambda: _is_free(file.fileno()))
-    assert locked(out)
+    assert is_locked(out)
     assert look(out).state == "running"
     until((out / "results.json").exists)
     assert look(out).state == "complete"
@@ -143,7 +144,7 @@ def test_it_stops_as_with_ctrl_c_even_where_the_shell_ignores_that(
     os.kill(pid, signal.SIGINT)
     log = out / "logs" / "run.log"
     until(lambda: log.read_text().splitlines()[-1].startswith("stopped; what was finished is kept"))
-    assert not locked(out)
+    assert not is_locked(out)
     status = look(out)
     assert status.state == "stopped"
     assert status.snapshot["variants"]["bf16"]["done"] >= 2

@@ -145,6 +145,11 @@ def test_an_exam_that_was_changed_after_freezing_is_refused(toy: type[ToyBenchma
     path.write_text("".join(lines[:-1]))
     with pytest.raises(StoreError, match="changed after it was frozen"):
         load_exam(path)
+    header = json.loads(lines[0])
+    for change in ({"sampling": header["sampling"] | {"max_tokens": [3]}}, {"notes": "x"}, {"available": "7"}):
+        path.write_text("".join([json.dumps(header | change) + "\n", *lines[1:]]))
+        with pytest.raises(StoreError, match="is not an exam of this version"):
+            load_exam(path)
     row = json.loads(lines[-1]) | {"reference": "another"}
     path.write_text("".join([*lines[:-1], json.dumps(row) + "\n"]))
     with pytest.raises(StoreError, match="changed after it was frozen"):

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from bitparity.models.prefetch import available_bytes, read_ahead
 from bitparity.progress.board import Board
 from bitparity.progress.events import Events
 from bitparity.store.environment import EngineRecord, RunRecord, VariantRecord
-from bitparity.store.full_disk import FailOnFullDisk, WaitForRoom
+from bitparity.store.full_disk import FailOnFullDisk, WaitForRoom, write_under
 from bitparity.store.jsonl import AppendLog, read_lines
 from bitparity.store.run import Run, WritableRun
 from bitparity.study.resolve import load_study
@@ -116,8 +116,8 @@ def test_an_engine_that_is_killed_or_hangs_while_loading_is_started_again(
     assert "worker.py" in (out / "logs" / "bf16.log").read_text()  # where it stood, although it was stopped
 
 
-def test_an_engine_that_had_loaded_is_tried_again_where_the_next_load_fails(tmp_path: Path) -> None:
-    found = prepared(tmp_path, "vllm")
+def test_an_engine_that_had_loaded_is_tried_again_where_the_next_load_fails(prepare: Prepare) -> None:
+    found = prepare("vllm")
     restarts = Restarts(found, "bf16", Events())
     assert restarts.again(EngineError("CUDA error", again=True))
     assert restarts.again(EngineError("the device is still in use"))
@@ -153,12 +153,21 @@ def test_an_engine_that_hangs_is_dumped_and_started_again(
     assert "worker.py" in log
 
 
-def prepared(tmp_path: Path, kind: str, **engine: Any) -> Prepared:
+Prepare = Callable[..., Prepared]
+
+
+@pytest.fixture
+def prepare(tmp_path: Path) -> Iterator[Prepare]:
+    """Makes a prepared run of one variant with an engine of this kind."""
+    with ExitStack() as stack:
+        yield lambda kind, **engine: prepared(stack, tmp_path, kind, **engine)
+
+
+def prepared(stack: ExitStack, tmp_path: Path, kind: str, **engine: Any) -> Prepared:
     study = load_study(replay_study(tmp_path, wrong={"bf16": []}))
     spec = study.variants["bf16"].engine.model_copy(update={"kind": kind, **engine})
     study = study.model_copy(update={"variants": {"bf16": study.variants["bf16"].model_copy(update={"engine": spec})}})
-    run = WritableRun(tmp_path / "run")
-    (tmp_path / "run").mkdir()
+    run = stack.enter_context(WritableRun(tmp_path / "run", study))
     engines = [EngineRecord(facts={"max_num_seqs": 64})]
     record = RunRecord(variants={"bf16": VariantRecord(engines=engines)})
     return Prepared(run, study, {"bf16": ModelFiles(None, {}, None)}, {}, {}, record, Outcome(run))
@@ -177,9 +186,9 @@ OUT_OF_MEMORY = EngineError("no memory", out_of_memory=True, again=True)
     ],
 )
 def test_after_running_out_of_memory_less_is_asked_for_at_once(
-    tmp_path: Path, kind: str, engine: dict[str, Any], steps: list[int | None]
+    prepare: Prepare, kind: str, engine: dict[str, Any], steps: list[int | None]
 ) -> None:
-    found = prepared(tmp_path, kind, **engine)
+    found = prepare(kind, **engine)
     restarts = Restarts(found, "bf16", Events())
     key = "batch_size" if kind == "transformers" else "max_num_seqs"
     for step in steps:
@@ -190,16 +199,16 @@ def test_after_running_out_of_memory_less_is_asked_for_at_once(
     assert not restarts.again(OUT_OF_MEMORY)
 
 
-def test_a_lack_of_memory_while_loading_is_tried_again_only_with_less(tmp_path: Path) -> None:
-    found = prepared(tmp_path, "transformers", batch_size=2)
+def test_a_lack_of_memory_while_loading_is_tried_again_only_with_less(prepare: Prepare) -> None:
+    found = prepare("transformers", batch_size=2)
     restarts = Restarts(found, "bf16", Events())
     error = EngineError("no memory", out_of_memory=True)
     assert restarts.again(error)
     assert not restarts.again(error)
 
 
-def test_a_fault_that_is_not_one_of_memory_lowers_nothing(tmp_path: Path) -> None:
-    found = prepared(tmp_path, "vllm")
+def test_a_fault_that_is_not_one_of_memory_lowers_nothing(prepare: Prepare) -> None:
+    found = prepare("vllm")
     restarts = Restarts(found, "bf16", Events())
     assert restarts.again(EngineError("CUDA error", again=True))
     assert restarts.variant.engine.max_num_seqs is None
@@ -251,7 +260,7 @@ def test_a_record_that_finds_the_disk_full_is_written_once_there_is_room(small_d
     with pytest.raises(DiskFullError, match="the disk is full"):
         log.append([{"text": "x" * 9000}])
     disk = Disk(filler.unlink, after=3)
-    patient = AppendLog(small_disk / "log.jsonl", disk)  # type: ignore[arg-type]
+    patient = AppendLog(small_disk / "log.jsonl", partial(write_under, disk))  # type: ignore[arg-type]
     patient.append([{"text": "x" * 9000}])
     for open_log in (log, patient):
         open_log.close()

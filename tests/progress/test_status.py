@@ -20,11 +20,12 @@ from support import Cli, replay_study
 from bitparity.progress.board import Board
 from bitparity.progress.events import Events, VariantEnded, VariantPlanned, VariantStarted
 from bitparity.progress.file import ProgressFile, write_progress
-from bitparity.progress.status import SILENCE, locked, look
+from bitparity.progress.status import SILENCE, look
 from bitparity.records import Sample
 from bitparity.results import build as results
 from bitparity.runner import run_study
 from bitparity.store.jsonl import AppendLog
+from bitparity.store.lock import is_locked
 from bitparity.store.rows import sample_to_row
 from bitparity.store.run import Run, WritableRun
 from bitparity.study.resolve import load_study
@@ -143,8 +144,8 @@ def test_a_run_of_this_host_runs_while_its_lock_is_held(cli: Cli, finished: Path
         assert look(finished).counted  # but its figures are too old
         snapshot(finished, started=time.time() + 3600)  # the clock was set back
         assert look(finished).said.startswith("running for 0.0 s")
-        assert locked(finished)
-    assert not locked(finished)
+        assert is_locked(finished)
+    assert not is_locked(finished)
     with WritableRun(finished):  # looking took nothing away
         pass
 

@@ -67,3 +67,44 @@ def test_a_record_that_was_changed_by_hand_is_told_in_one_line(tmp_path: Path) -
     (tmp_path / "environment.json").write_text('{"variants": {"fp8": {"engines": "none"}}}')
     with pytest.raises(StoreError, match=r"at 'variants.fp8.engines'\): it was changed; restore it"):
         Run(tmp_path).environment()
+
+
+SERVER = {
+    "engine": "openai",
+    "server": {"base_url": "http://localhost:8000/v1"},
+    "chat_template": "the exam's",
+    "exam_tokens_sent": True,
+    "sampling_extensions": True,
+    "usage_reported": True,
+    "unproved": ["weights"],
+}
+
+
+@pytest.mark.parametrize(
+    ("identity", "facts"),
+    [
+        ("a text", {}),
+        ({"weights": "a text"}, {}),
+        ({"revision": True}, {}),
+        ({"tokenizer_sha256": []}, {}),
+        ({}, []),
+        ({}, {"engine": 7}),
+        ({}, {"model": False}),
+        ({}, {"model": {"weights": {"sha256": 3}}}),
+        ({}, {"quantization": "fp8"}),
+        ({}, {"quantization": {"weights": [None]}}),
+        ({}, {"linear_kernels": ["Marlin"]}),
+        ({}, {"layer_kernels": {"qkv_proj": 24}}),
+        ({}, SERVER | {"server": None}),
+        ({}, {key: value for key, value in SERVER.items() if key != "unproved"}),
+    ],
+)
+def test_facts_of_another_type_are_told_with_their_place(tmp_path: Path, identity: object, facts: object) -> None:
+    def stored(identity: object, facts: object) -> Run:
+        variant = {"identity": identity, "engines": [{"facts": facts, "sessions": []}]}
+        write_json(tmp_path / "environment.json", {"variants": {"fp8": variant}})
+        return Run(tmp_path)
+
+    assert stored({"of another version": 1}, SERVER | {"new": []}).environment().variants["fp8"].engines
+    with pytest.raises(StoreError, match=r"at 'variants\.fp8\."):
+        stored(identity, facts).environment()

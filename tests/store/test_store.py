@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from bitparity.errors import RunError, StoreError
 from bitparity.records import Grade, Sample, SampleKeys
 from bitparity.schema import Study
-from bitparity.store.full_disk import FailOnFullDisk
 from bitparity.store.jsonl import AppendLog, read_json, read_lines, write_json
 from bitparity.store.rows import grade_from_row, grade_to_row, sample_from_row, sample_to_row
 from bitparity.store.run import Run, WritableRun, study_difference
@@ -108,7 +107,35 @@ def test_a_sample_that_lacks_a_field_is_told_by_file_and_line(tmp_path: Path, fi
 
 
 @pytest.mark.parametrize(
-    "change", [{"score": 1.5}, {"score": float("nan")}, {"score": []}, {"item": ["q"]}, {"sample": True}, {"status": 7}]
+    "change",
+    [
+        {"tokens": "3"},
+        {"tokens": True},
+        {"sample": "0"},
+        {"text": 7},
+        {"seconds": "1"},
+        {"logprobs": [["-1", 1]]},
+    ],
+)
+def test_a_field_of_another_type_is_not_taken_for_the_right_one(change: dict[str, object]) -> None:
+    row = sample_to_row(Sample("b", "q", 0, "text", "stop", 3, 2, 1.0, ((-0.5, True),)))
+    given = json.loads(json.dumps(row))
+    assert sample_from_row(given, "b").logprobs == ((-0.5, True),)
+    with pytest.raises(ValueError, match="."):
+        sample_from_row(given | change, "b")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"score": 1.5},
+        {"score": "1"},
+        {"score": float("nan")},
+        {"score": []},
+        {"item": ["q"]},
+        {"sample": True},
+        {"status": 7},
+    ],
 )
 def test_a_damaged_grade_is_refused(change: dict[str, object]) -> None:
     row = grade_to_row(("q", 0), Grade(1.0, "answered", "12"))
@@ -272,7 +299,7 @@ def test_a_really_full_disk_loses_nothing_that_was_finished() -> None:
     """/dev/full answers every write with ENOSPC."""
     log = AppendLog.__new__(AppendLog)
     with Path("/dev/full").open("ab", buffering=0) as full:
-        log._path, log._file, log._end, log._full_disk = Path("/dev/full"), full, 0, FailOnFullDisk()
+        log._path, log._file, log._end, log._under = Path("/dev/full"), full, 0, lambda write: write()
         with pytest.raises(StoreError, match="Free some space"):
             log.append([{"n": 1}])
 
@@ -340,3 +367,12 @@ def test_a_file_system_without_locks_is_told_as_such(tmp_path: Path, monkeypatch
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with pytest.raises(RunError, match=r"cannot be locked \(No locks available\)"), WritableRun(tmp_path, a_study()):
         pass
+
+
+def test_a_study_of_a_run_with_half_of_a_character_is_refused(tmp_path: Path) -> None:
+    with WritableRun(tmp_path, a_study()):
+        pass
+    path = tmp_path / "study.yaml"
+    path.write_text(path.read_text().replace("model: x/y", 'model: "x/\\ud83d"'))
+    with pytest.raises(RunError, match="is not the study of a run"):
+        Run(tmp_path).study()

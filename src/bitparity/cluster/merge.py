@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def _check_doubles(runs: Sequence[Run], variant: str, benchmark: str) -> None:
 def _take_over(target: WritableRun, runs: Sequence[Run], variant: str, benchmark: str) -> int:
     """Append what the target has not; the number of samples."""
     have, taken = target.done(variant, benchmark), 0
-    with closing(AppendLog(target.samples_path(variant, benchmark))) as log:
+    with closing(AppendLog(target.samples_path(variant, benchmark), target.write)) as log:
         for run in runs:
             for lines in _new_lines(run.samples_path(variant, benchmark), have):
                 log.append_lines(lines)
@@ -166,7 +167,7 @@ def _take_grades(sources: Sequence[Run], study: Study, spec: BenchmarkSpec) -> N
             grades |= {key: grade for key, grade in own.items() if grade.score is not None and key not in grades}
         if grades:
             rows = [headers[current[0].path], *(grade_to_row(key, grade) for key, grade in grades.items())]
-            write_records(sources[0].grades_path(variant, spec.name), rows)
+            sources[0].write(partial(write_records, sources[0].grades_path(variant, spec.name), rows))
 
 
 def _joined(target: Run, runs: Sequence[Run]) -> RunRecord:

@@ -13,6 +13,8 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from bitparity.errors import StoreError
 from bitparity.records import Item, Prompt, SampleKey, Sampling
 from bitparity.schema import BenchmarkSpec, Study
@@ -65,6 +67,9 @@ class Exam:
         return any(entry.item.after is not None for entry in self.items)
 
 
+_HEADER = TypeAdapter(Exam)
+
+
 def save_exam(exam: Exam, path: Path) -> Exam:
     """Write an exam in one step: the file is there whole or not at all. Returns the exam with its hash."""
     lines = [_line(_item_row(entry)) for entry in exam.items]
@@ -84,10 +89,9 @@ def load_exam(path: Path) -> Exam:
         items = tuple(map(_item_from_row, rows))
         if _hash(map(_line, rows)) != header["sha256"] or len(rows) != header["items"]:
             raise StoreError(f"{path} was changed after it was frozen; start a new run with --out")
-        sampling = Sampling(**{**header["sampling"], "stop": tuple(header["sampling"]["stop"])})
-        values = {f.name: header[f.name] for f in fields(Exam)}
-        return Exam(**{**values, "sampling": sampling, "items": items, "notes": tuple(header["notes"])})
-    except (KeyError, TypeError):
+        values = {f.name: header[f.name] for f in fields(Exam)} | {"items": []}
+        return replace(_HEADER.validate_json(json.dumps(values), strict=True), items=items)
+    except (KeyError, TypeError, ValueError):
         raise StoreError(f"{path} is not an exam of this version of bitparity; start a new run with --out") from None
 
 

@@ -37,7 +37,7 @@ class Recorder:
         run = prepared.run
         self._stored = {bench: prepared.done(name, bench) for bench in prepared.exams}
         self._failed: set[RequestKey] = set()
-        self._logs = {bench: AppendLog(run.samples_path(name, bench), run.full_disk) for bench in prepared.exams}
+        self._logs = {bench: AppendLog(run.samples_path(name, bench), run.write) for bench in prepared.exams}
         self._live: LiveGrading | None = None
         if idle_cores is not None:
             self._live = LiveGrading(run, name, prepared.exams, prepared.graders, idle_cores, events, run_code)

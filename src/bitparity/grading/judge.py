@@ -92,7 +92,7 @@ def judge_samples(
         else:
             questions.append(Question(key, benchmark.judge_prompt(items[sample.item], answer, sample.sample)))
     if ask and questions:
-        log = AppendLog(path)
+        log = AppendLog(path, run.write)
         with (
             closing(log),
             events.task(f"{variant}: judging {benchmark.spec.name}", len(questions), "answers") as advance,

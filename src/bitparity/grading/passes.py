@@ -24,7 +24,6 @@ from bitparity.hardware.cores import usable_cores
 from bitparity.progress.events import Events, SampleGraded
 from bitparity.records import Grade, Sample, SampleKey
 from bitparity.schema import BenchmarkSpec, Study
-from bitparity.store.full_disk import write_under
 from bitparity.store.jsonl import AppendLog, write_records
 from bitparity.store.rows import grade_to_row
 from bitparity.store.run import Run, WritableRun
@@ -79,7 +78,7 @@ class GradeSheet:
         self.exam, self.grader, self.benchmark = exam, grader, grader.benchmark
         self.spec = grader.benchmark.spec
         self.path = run.grades_path(variant, self.spec.name)
-        self._full_disk = run.full_disk
+        self._write = run.write
         self.samples = run.samples(variant, self.spec.name)
         try:
             self.old = run.grades(variant, self.spec.name)
@@ -128,7 +127,7 @@ class GradeSheet:
         if self._log is None:
             if not self._same:
                 self._replace([self._header()])
-            self._log = AppendLog(self.path, self._full_disk)
+            self._log = AppendLog(self.path, self._write)
         self._log.append(grade_to_row((job.sample.item, job.sample.sample), grade) for job, grade in graded)
         self.add(graded)
 
@@ -137,7 +136,7 @@ class GradeSheet:
         return {**header, "execution": self.grader.facts} if self.grader.facts else header
 
     def _replace(self, rows: Sequence[dict[str, Any]]) -> None:
-        write_under(self._full_disk, lambda: write_records(self.path, rows))
+        self._write(lambda: write_records(self.path, rows))
 
     def close(self) -> None:
         """Close the file."""

@@ -127,7 +127,7 @@ def _precision_of_scheme(scheme: str) -> str:
     """The precision of a weights' scheme in words, like "float 4 bit, tensor_group 16"."""
     if scheme == PLAIN:
         return UNQUANTIZED
-    kind, bits, *_ = scheme.split(" ")
+    kind, bits, *_ = [*scheme.split(" "), "?"]
     if kind != "float":
         return f"{kind.upper()}{bits}"
     microscaling = re.search(r"group 32\b", scheme)  # the OCP MX formats have a scale for 32 values, NVFP4 for 16

@@ -5,11 +5,9 @@ On its own host the lock tells whether it still runs, on another one the time si
 
 from __future__ import annotations
 
-import fcntl
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +21,7 @@ from bitparity.progress.file import read_progress
 from bitparity.progress.snapshot import Snapshot
 from bitparity.progress.tasks import duration
 from bitparity.schema import Study
+from bitparity.store.lock import holder, is_locked
 from bitparity.store.run import Run
 
 SILENCE = 60.0  # seconds without a heartbeat: a run elsewhere shows no sign of life, and one here is counted
@@ -55,14 +54,14 @@ def look(path: Path) -> Status:
     published = read_progress(path)
     elsewhere = published is not None and published["host"] != socket.gethostname()
     heard_of = published is not None and published["running"] and abs(time.time() - published["updated"]) <= SILENCE
-    alive = heard_of if elsewhere else locked(path)
+    alive = heard_of if elsewhere else is_locked(path)
     if published is not None and (not published["running"] or (alive and heard_of)):
         return _status({**published, "running": alive}, published, elsewhere, counted=False)
     found: Snapshot = {
         **_from_files(run, study),
         "running": alive,
         "host": None,
-        "pid": _holder(path) if alive else None,
+        "pid": holder(path) if alive else None,
     }
     if published is not None:  # what stays true of a run that was broken off: where and when it ran, what was noted
         found["host"], found["pid"] = published["host"], published["pid"]
@@ -78,24 +77,6 @@ def watch(path: Path) -> Iterator[Status]:
         if status.state != "running":
             return
         time.sleep(COUNT_SECONDS if status.counted else LOOK_SECONDS)
-
-
-def locked(path: Path) -> bool:
-    """True if a process of this host holds the run. Takes the lock for a moment only where nobody has it."""
-    with suppress(OSError), (path / ".lock").open("rb") as lock:  # no file, or a file system without locks
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def _holder(path: Path) -> int | None:
-    """The process that holds the run, as it wrote into the lock."""
-    try:
-        return int((path / ".lock").read_text("ascii"))
-    except (OSError, ValueError):
-        return None
 
 
 def _status(snapshot: Snapshot, published: Snapshot | None, elsewhere: bool, *, counted: bool) -> Status:

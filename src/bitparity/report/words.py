@@ -203,7 +203,7 @@ def engine(facts: Mapping[str, Any] | None, lang: Lang = "en") -> str:
     """The facts of an engine in one line: engine and version, device, number types, quantization, kernels."""
     if not facts:
         return text("not_run", lang)
-    said = [f"{facts['engine']} {facts['version']}"]
+    said = [f"{facts.get('engine', '')} {facts.get('version') or ''}".strip()]
     said += [str(fact) for fact in (facts.get("device_name") or facts.get("device"), facts.get("dtype")) if fact]
     quantization = facts.get("quantization") or {}
     if "quantization" in facts and not quantization:

@@ -12,6 +12,7 @@ import bitparity
 from bitparity.hardware.facts import device_of, without_place
 from bitparity.models.identity import differing
 from bitparity.store.document import Document, JsonObject
+from bitparity.store.facts import EngineFacts, Identity
 
 Number = int | float  # written back as it was read: 0 does not become 0.0
 Counts = dict[str, dict[str, Number | None]]  # by "generation" and "loads"; None where something was not counted
@@ -27,7 +28,7 @@ class EngineRecord(Document):
     each was, and `devices` on which devices, where that is known.
     """
 
-    facts: Facts
+    facts: EngineFacts
     sessions: list[str] = Field(default_factory=list)
     starts: list[JsonObject] = Field(default_factory=list)
     devices: list[JsonObject] = Field(default_factory=list)
@@ -67,7 +68,7 @@ class VariantRecord(Document):
     built of them, one entry for each way in which sessions differ.
     """
 
-    identity: Facts = Field(default_factory=dict)
+    identity: Identity = Field(default_factory=dict)
     engines: list[EngineRecord] = Field(default_factory=list)
     exam: dict[str, str | None] = Field(default_factory=dict)
     sampling: dict[str, JsonObject] = Field(default_factory=dict)

@@ -7,20 +7,19 @@ flight when the process died: readers leave it out, and the next writer cuts it 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import mmap
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bitparity.errors import DiskFullError, RunError, StoreError
+from bitparity.errors import StoreError
 from bitparity.safe_io.input_files import LARGEST_DATA, open_regular, read_regular
 from bitparity.safe_io.redaction import redacted
-from bitparity.store.full_disk import FailOnFullDisk, write_under
+from bitparity.store.faults import storage_error
 
 _LONE = "backslashreplace"  # a lone surrogate, which UTF-8 cannot hold: \\udXXX, as JSON spells it
 _READ_BYTES = 1 << 22
@@ -135,20 +134,6 @@ def broken_line(path: Path, number: int, fault: str = "not a record") -> StoreEr
     )
 
 
-def storage_error(error: OSError, path: Path) -> StoreError | RunError:
-    """The error of this package for an error of the operating system while a file of the run is read or written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFullError(
-            f"the disk is full: {path} could not be written; everything finished before is kept. "
-            "Free some space and run the same command again"
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP):
-        return RunError(f"{path} cannot be written ({error.strerror}); give another folder with --out")
-    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        return RunError(f"{path} is in the way of a file or folder of the run ({error.strerror}); use another --out")
-    return StoreError(f"{path}: {error.strerror}; everything finished before is kept, run the command again")
-
-
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -158,11 +143,17 @@ def _sync_folder(folder: Path) -> None:
 
 
 class AppendLog:
-    """One append-only JSONL file. `append` returns once its lines are durable."""
+    """One append-only JSONL file. `append` returns once its lines are durable.
 
-    def __init__(self, path: Path, full_disk: FailOnFullDisk | None = None) -> None:
-        self._path = path
-        self._full_disk = full_disk or FailOnFullDisk()
+    `under` calls each write, such as `Run.write`, which knows whether the run may still be written.
+    """
+
+    def __init__(self, path: Path, under: Callable[[Callable[[], None]], None] = lambda write: write()) -> None:
+        self._path, self._under = path, under
+        under(self._open)
+
+    def _open(self) -> None:
+        path = self._path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = not path.exists()
@@ -191,10 +182,13 @@ class AppendLog:
     def append_lines(self, lines: Iterable[bytes]) -> None:
         """The same for records that are lines already."""
         data = memoryview(b"".join(lines))
-        write_under(self._full_disk, lambda: self._append(data))
+        self._under(lambda: self._append(data))
 
     def _append(self, data: memoryview) -> None:
         try:
+            self._check_place()
+            if self._file.tell() != self._end:  # what an earlier failure left could not be cut off then
+                self._file.truncate(self._end)
             written = 0
             while written < len(data):
                 written += self._file.write(data[written:])
@@ -205,6 +199,17 @@ class AppendLog:
                 self._file.truncate(self._end)
             raise storage_error(error, self._path) from None
 
+    def _check_place(self) -> None:
+        """What is written to a file that is not in its place any more would be lost."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
+                return
+        raise StoreError(
+            f"{self._path} was moved, removed or replaced while the run wrote in it; put it back if you can, and run "
+            "the same command again: what is missing is done anew"
+        )
+
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # some network disks complain now; all lines are durable already
+            self._file.close()

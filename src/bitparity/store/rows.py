@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, create_model
 
 from bitparity.records import Grade, Sample, SampleKey
 from bitparity.store.jsonl import broken_line, parsed_line, whole_lines
@@ -16,11 +16,18 @@ from bitparity.store.jsonl import broken_line, parsed_line, whole_lines
 Row = dict[str, Any]  # one JSON object of a file, not checked yet
 
 _SAMPLE_FIELDS = [f.name for f in fields(Sample) if f.name not in ("benchmark", "served_model")]  # of every line
-_SAMPLE_KEYS, _GRADE_KEYS = frozenset(_SAMPLE_FIELDS), frozenset(f.name for f in fields(Grade))
 _MOST_SAMPLES = 10**6  # of one item; a larger number is a damaged line
 
+
+def _row_model(kind: type[Sample] | type[Grade], **others: Any) -> type[BaseModel]:
+    """The fields of a record, each of them there and of its own type: a text that holds a number is none."""
+    types = {name: (hint, ...) for name, hint in get_type_hints(kind).items()} | others
+    return create_model(kind.__name__, __config__=ConfigDict(strict=True), **types)
+
+
 # one validation a row, in compiled code: what a damaged or edited line holds is known here and nowhere later
-_SAMPLE, _GRADE = TypeAdapter(Sample), TypeAdapter(Grade)
+_SAMPLE = _row_model(Sample, served_model=(str | None, None))
+_GRADE = _row_model(Grade)
 
 # The start and the end of a sample's line as `AppendLog` writes it. A quote inside a string is escaped, so
 # `, "finish": "` can stand in no text, and the first `", "sample": ` ends the item.
@@ -37,10 +44,15 @@ def sample_to_row(sample: Sample) -> dict[str, object]:
 
 def sample_from_row(row: Row, benchmark: str) -> Sample:
     """A sample from its stored form. Raises ValueError where it is none."""
-    sample = _SAMPLE.validate_python({**row, "benchmark": benchmark})
-    if not row.keys() >= _SAMPLE_KEYS or not 0 <= sample.sample < _MOST_SAMPLES or (sample.tokens or 0) < 0:
+    typed = {name: _tuples(value) for name, value in row.items()} | {"benchmark": benchmark}
+    sample = Sample(**_SAMPLE.model_validate(typed).__dict__)
+    if not 0 <= sample.sample < _MOST_SAMPLES or (sample.tokens or 0) < 0:
         raise ValueError("a number is out of range")
     return sample
+
+
+def _tuples(value: object) -> object:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def sample_from_line(line: bytes, path: Path, number: int, benchmark: str) -> Sample:
@@ -58,8 +70,8 @@ def grade_to_row(key: SampleKey, grade: Grade) -> dict[str, object]:
 
 def grade_from_row(row: Row) -> tuple[SampleKey, Grade]:
     """A grade from its stored form. Raises ValueError where it is none."""
-    item, number, grade = row.get("item"), row.get("sample"), _GRADE.validate_python(row)
-    if not row.keys() >= _GRADE_KEYS or not isinstance(item, str) or type(number) is not int:
+    item, number, grade = row.get("item"), row.get("sample"), Grade(**_GRADE.model_validate(row).__dict__)
+    if not isinstance(item, str) or type(number) is not int:
         raise ValueError("no grade")
     if not 0 <= (grade.score or 0) <= 1:
         raise ValueError("a score beyond [0, 1]")
@@ -95,6 +107,6 @@ def scan_samples(path: Path) -> Iterator[SampleLine]:
             continue
         row = parsed_line(line, path, number)
         item, sample = row.get("item"), row.get("sample")
-        if not isinstance(item, str) or not isinstance(sample, int) or not 0 <= sample < _MOST_SAMPLES:
+        if not isinstance(item, str) or type(sample) is not int or not 0 <= sample < _MOST_SAMPLES:
             raise broken_line(path, number)
         yield SampleLine(item, sample, row.get("finish") == "error", line)

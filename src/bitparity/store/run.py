@@ -13,13 +13,11 @@ in flight when the process died: it is cut off and its sample is done again. A s
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Self, TextIO
+from typing import Self
 
 import yaml
 from pydantic import ValidationError
@@ -37,11 +35,11 @@ from bitparity.store.jsonl import (
     has_checksum,
     parsed_line,
     read_json,
-    storage_error,
     whole_lines,
     write_atomically,
     write_json,
 )
+from bitparity.store.lock import RunLock
 from bitparity.store.rows import Row, grade_from_row, sample_from_line, scan_samples
 
 
@@ -73,6 +71,10 @@ class Run:
         """The output of the engine's process."""
         return self.path / "logs" / f"{variant}.log"
 
+    def write(self, write: Callable[[], None]) -> None:
+        """Call `write`, which changes a file of the run; where the disk is full, as the policy for that says."""
+        write_under(self.full_disk, write)
+
     def study(self) -> Study:
         """The resolved study of the run. Raises RunError where the folder holds none."""
         path = self.path / "study.yaml"
@@ -83,7 +85,9 @@ class Run:
             if isinstance(document["study"], str):
                 raise RunError(f"{path} is a study file and no run; give --out a folder of its own")
             remember_keys(document)
-            return Study.model_validate(document["study"])
+            study = Study.model_validate(document["study"])
+            study.fingerprint()  # which a text with half of a character has not
+            return study
         except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RunError(f"{path} is not the study of a run of this bitparity: {reason}") from None
@@ -191,8 +195,10 @@ class WritableRun(Run):
         self._expected = study
 
     def __enter__(self) -> Self:
+        if self._expected is None and not (self.path / "study.yaml").is_file():
+            raise RunError(f"{self.path} is not a run directory: it has no study.yaml")
         with ExitStack() as stack:
-            self._lock = stack.enter_context(self._take_lock())
+            self._lock = stack.enter_context(closing(RunLock(self.path)))
             if self._expected is not None:
                 self._claim(self._expected)
             stack.pop_all()
@@ -201,34 +207,14 @@ class WritableRun(Run):
     def __exit__(self, *_: object) -> None:
         self._lock.close()
 
-    def _take_lock(self) -> TextIO:
-        """The open lock file, which holds this process's id; closing it gives the run free."""
-        if self._expected is None and not (self.path / "study.yaml").is_file():
-            raise RunError(f"{self.path} is not a run directory: it has no study.yaml")
-        lock = self.path / ".lock"
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = lock.open("a+", encoding="ascii", errors="replace")
-        except OSError as error:
-            raise storage_error(error, lock) from None
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with file:
-                file.seek(0)
-                holder = file.read(32).strip()
-            raise RunError(
-                f"{self.path} is in use by another bitparity process (pid {holder or 'unknown'}); "
-                "wait for it or give another folder with --out"
-            ) from None
-        except OSError as error:  # a file system that knows no locks, such as some network mounts
-            file.close()
-            raise RunError(
-                f"{lock} cannot be locked ({error.strerror}); give a folder on another disk with --out"
-            ) from None
-        file.truncate(0)
-        print(os.getpid(), file=file, flush=True)
-        return file
+    def write(self, write: Callable[[], None]) -> None:
+        """The same. Raises RunError where the directory is no longer this process's."""
+
+        def checked() -> None:
+            self._lock.check()
+            write()
+
+        super().write(checked)
 
     def _claim(self, study: Study) -> None:
         """Store the study in a fresh directory; in an old one it must be the same, but for a control added."""
@@ -258,6 +244,4 @@ class WritableRun(Run):
 
     def update_environment(self, record: RunRecord) -> None:
         """Replace environment.json."""
-        write_under(
-            self.full_disk, lambda: write_json(self.environment_path, record.model_dump(mode="json", warnings=False))
-        )
+        self.write(lambda: write_json(self.environment_path, record.model_dump(mode="json", warnings=False)))

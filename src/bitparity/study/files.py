@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Hashable
 from importlib import resources
@@ -154,6 +155,7 @@ def checked_name(value: str, what: str) -> str:
 
 
 MOST_VALUES = 200_000
+_LONE = re.compile("[\ud800-\udfff]")  # one of the two codes of a character: no file can hold it
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -179,20 +181,24 @@ def read_yaml(text: str, origin: str) -> object:
         mark = error.problem_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise StudyError(f"{origin} is not valid YAML{where}: {error.problem}") from None
+    except RecursionError:
+        raise StudyError(f"{origin} is nested too deep; a study has six levels at most") from None
     except (yaml.YAMLError, ValueError) as error:  # a date or a number that Python cannot hold is a ValueError
         raise StudyError(f"{origin} is not valid YAML: {' '.join(str(error).split())[:200]}") from None
-    _check_size(document, origin)
+    _check_values(document, origin)
     return document
 
 
-def _check_size(document: object, origin: str) -> None:
-    """Raise StudyError for a document whose aliases repeat it into millions of values, or that holds itself."""
+def _check_values(document: object, origin: str) -> None:
+    """Raise StudyError for half a character, for aliases that repeat a document into millions of values, or itself."""
     waiting = [document]
     for _ in range(MOST_VALUES):
         if not waiting:
             return
         value = waiting.pop()
-        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        if isinstance(value, str) and not value.isascii() and _LONE.search(value):
+            raise StudyError(f"{origin} has half of a character ({value!a:.40}); write the whole character")
+        waiting += [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
     raise StudyError(f"{origin} holds more than {MOST_VALUES:,} values; write it without aliases (*name) to itself")
 
 

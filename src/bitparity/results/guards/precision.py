@@ -123,7 +123,7 @@ def _weights_key(facts: Facts, name: str) -> tuple[str, ...]:
     identity, engines = facts.identity(name), facts.engines(name)
     latest: Mapping[str, Any] = engines[-1] if engines else {}
     if "server" in identity:
-        return str(identity["server"]), str((latest.get("server") or {}).get("root") or identity["model"])
+        return str(identity["server"]), str((latest.get("server") or {}).get("root") or identity.get("model"))
     weights = (latest.get("model") or {}).get("weights") or identity.get("weights") or {}
     value = weights.get("sha256") or weights.get("sampled_sha256")
     return (value,) if value else ()
