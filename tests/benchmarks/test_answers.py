@@ -377,6 +377,12 @@ def box(content: str) -> Stated:
         ("\\boxed{5}. The answer is $x = 7$", Stated("statement", ("$x = 7$",))),
         ("\\boxed{5}. This answer is in lowest terms.", box("5")),
         ("The answer is 7. So \\boxed{5}", box("5")),
+        # several boxes in one list: adjacent, with a word or a label before the "and"; not across a sentence
+        ("\\boxed{1}\\boxed{2}", box("1, 2")),
+        ("\\boxed{1} papers and \\boxed{2} bins", box("1, 2")),
+        ("$\\boxed{(3, 3)} \\text{ for part (a) and } \\boxed{(1, 1)}$", box("(3, 3), (1, 1)")),
+        ("\\boxed{1} no no no no no \\boxed{2}", box("2")),
+        ("\\boxed{1}\n\\boxed{2}", box("2")),
         # without a box
         ("The answer is 12 apples.", Stated("statement", ("12 apples", "12"))),
         ("The answer is $\\frac{1}{2}$, since $2 > 1$", Stated("statement", ("$\\frac{1}{2}$",))),
@@ -394,6 +400,11 @@ def box(content: str) -> Stated:
 )
 def test_mathematical_statements(text: str, stated: Stated | None) -> None:
     assert final_answer(text) == stated
+
+
+def test_a_long_last_line_is_not_cut_inside_a_formula() -> None:
+    line = "We know $" + "x + " * 110 + "1 = 0$ so the pair is $(7, 6)$."
+    assert final_answer(line) == Stated("conclusion", (" so the pair is $(7, 6)$.",))
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,11 @@ def test_a_file_of_another_benchmark(tmp_path: Path) -> None:
         ("033", "33"),
         ("−5", "-5"),
         ("2\\sqrt{5}", "\\sqrt{20}"),
+        # decimals as Math-Verify rounds them, and with the comma of other countries
+        ("0.0833333333333333", "\\frac{1}{12}"),
+        ("0.333333", "\\frac{1}{3}"),
+        ("1000,99", "1000.99"),
+        ("0.111", "0,111"),
     ],
 )
 def test_equal(given: str, reference: str) -> None:
@@ -166,6 +171,10 @@ def test_equal(given: str, reference: str) -> None:
         ("2^{606279079}", "5"),
         ("9^{9^{9^9}}", "5"),
         ("123456789!", "5"),
+        ("0.33", "\\frac{1}{3}"),
+        ("32, 349", "32349"),  # a list
+        ("1,000", "1.000"),
+        ("0,111", "111"),
     ],
 )
 def test_unequal(given: str, reference: str) -> None:

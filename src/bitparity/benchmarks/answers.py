@@ -47,8 +47,10 @@ _TOKEN = re.compile(r"\\.|[{}]", re.DOTALL)
 _BOX_HEAD = re.compile(r"\\f?box(?:ed)?(?![a-zA-Z])\s*|(?<![a-zA-Z\\])boxed(?=\{)")
 _BARE_BOX = re.compile(r"-?\d+(?:[.,/]\d+)*")
 _QUAD = r"(?:\\q?quad|[\s$\\()\[\],;!~]){0,12}"
+_AND = r"(?:,|;|\b(?:and|or)\b)"
 _JOINT = re.compile(
-    rf"{_QUAD}(?:,|;|\band\b|\bor\b|\\q?quad|\\text\{{\s*(?:and|or|,)\s*\}}){_QUAD}(?:[a-zA-Z](?:_\{{?\d\}}?)?\s*=\s*)?"
+    rf"(?:{_QUAD}(?:[a-zA-Z]{{1,15}}\s*)?{_AND}|{_QUAD}\\q?quad|{_QUAD}\\text\{{[^{{}}]{{0,30}}?{_AND}\s*\}})"
+    rf"{_QUAD}(?:[a-zA-Z](?:_\{{?\d\}}?)?\s*=\s*)?| *"
 )
 _SEGMENT = r"(?:\$\$[^$]{1,400}\$\$|\$[^$\n]{1,400}\$|\\\([^\n]{1,400}?\\\)|\\\[.{1,400}?\\\])"
 _MATHS = re.compile(rf"{_SEGMENT}(?:\s*(?:,\s*and|,\s*or|,|and|or)\s+{_SEGMENT}){{0,5}}", re.DOTALL)
@@ -59,6 +61,7 @@ _FILLER = re.compile(
 
 _SENTENCE_END = re.compile(r"\n|[.!?](?=[\s*$]|$)|</answer>|[,;]?\s+\b(?:because|since|which|where|as|so|for|not)\b")
 _NUMBER_FIRST = re.compile(r"(?P<number>[-+−]?\\?[$€£]?\s?\d[\d,]*(?:\.\d+)?(?:/\d+)?)(?P<rest>\s+[^\d]*)?$")
+_DOLLAR = re.compile(r"(?<!\\)\$")
 _MATHEMATICAL = re.compile(r"\d|\$|\\[(\[]|\\[a-zA-Z]")
 
 
@@ -92,7 +95,7 @@ def _last_box(text: str) -> tuple[int, str] | None:
     first = last = 0
     for start, head_end in reversed(heads):
         end, content = _box_content(text, head_end)
-        if contents and not _joined(text[end:first]):
+        if contents and (end > first or not _joined(text[end:first])):
             break
         if content is None and not contents:
             return (len(text), "")
@@ -177,7 +180,9 @@ def _conclusion(text: str) -> Stated | None:
     for opening, closing in (("\\[", "\\]"), ("$$", "$$")):
         if line.strip(" .\t") == closing:
             line = stripped[max(0, stripped.rfind(opening, 0, len(stripped) - len(line))) :]
-    line = line[-STATEMENT_CHARS:]
+    before, line = line[:-STATEMENT_CHARS], line[-STATEMENT_CHARS:]
+    if _DOLLAR.subn("", before)[1] % 2:  # cut inside a formula, of which the rest is none
+        line = line.partition("$")[2]
     return Stated("conclusion", (line,)) if _MATHEMATICAL.search(line) and not breaks_off(line) else None
 
 
@@ -186,7 +191,7 @@ def breaks_off(text: str) -> bool:
     braces = [token[0] for token in _TOKEN.finditer(text)]
     opened = text.rfind("\\["), text.rfind("\\(")
     closed = text.rfind("\\]"), text.rfind("\\)")
-    dollars = len(re.findall(r"(?<!\\)\$", text))
+    dollars = len(_DOLLAR.findall(text))
     return (
         braces.count("{") != braces.count("}")
         or any(o > c for o, c in zip(opened, closed, strict=True))

@@ -133,11 +133,17 @@ def equal(given: str, reference: str, boxed: bool = True) -> bool:
     if our_base and their_base:
         return our_base.groups() == their_base.groups()
     our_number, their_number = number(bare), number(theirs)
+    if any(
+        _DECIMAL_COMMA.fullmatch(one) and _DECIMAL.fullmatch(other) for one, other in ((bare, theirs), (theirs, bare))
+    ):
+        return number(bare.replace(",", ".")) == number(theirs.replace(",", "."))
     if our_number is not None and their_number is not None:
-        return our_number == their_number
+        return our_number == their_number and not _LIST.search(given)
     if len(given) > MATH_VERIFY_CHARS or _HUGE.search(ours):
         return False
-    cleaned = f"\\frac{{{our_number.numerator}}}{{{our_number.denominator}}}" if our_number else given
+    cleaned = given if our_number is None else bare  # decimals are rounded, which Math-Verify knows
+    if our_number is not None and not _DECIMAL.fullmatch(bare):
+        cleaned = f"\\frac{{{our_number.numerator}}}{{{our_number.denominator}}}"
     return math_verify_equal(f"\\boxed{{{cleaned}}}" if boxed else cleaned, reference)
 
 
@@ -170,7 +176,10 @@ def _same_quantity(own: Quantity, key: Quantity) -> bool:
 
 _BASED = re.compile(r"\(?(\w+)\)?_\{?(\d+)\}?")
 _HUGE = re.compile(r"(?:[2-9]|\d\d)\)?\^\{?\d{5}|\d\^\{?\d+\^|\d{5}!")  # Math-Verify would write the number out
-_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)?(?:\.\d*)?(?:[eE][-+]?\d{1,2})?")
+_DECIMAL = re.compile(r"[-+]?\d*\.\d+")
+_DECIMAL_COMMA = re.compile(r"-?(?!\d{1,3}(?:,\d{3})+$)\d+,\d+|-?0,\d+")
+_LIST = re.compile(r"\d,\s+\d")  # no thousands
+_NUMBER = re.compile(r"[-+]?(?:(?!0)\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)?(?:\.\d*)?(?:[eE][-+]?\d{1,2})?")
 _MIXED = re.compile(r"(-?)(\d{1,9}) (\d{1,9})/(\d{1,9})")
 _SCIENTIFIC = re.compile(r"([-+]?\d{1,30}(?:\.\d{1,30})?)(?:\\times|\\cdot|\*)10\^\{?([-+]?\d{1,3})\}?")
 _QUANTITY = re.compile(
