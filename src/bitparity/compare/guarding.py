@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from bitparity.benchmarks.registry import benchmark_class, known_benchmark
 from bitparity.compare.pairing import Pairing, Side
 from bitparity.compare.records import ItemResult, Results, RunVariant, Source
 from bitparity.exam.frozen import Exam
+from bitparity.records import Item, Prompt
 from bitparity.results.guards.facts import Answers, Facts
 from bitparity.results.sheet import Sheet
 from bitparity.store.environment import RunRecord
@@ -35,7 +36,7 @@ def gather(
     facts = _facts(
         [(source.label, source.run, part.benchmark) for source, part in zip(sources, results, strict=True)], control
     )
-    answers = Answers("", {}, names, margin) if facts is None else facts.answers
+    answers = Answers("", {}, names, margin, asked=list(_asked(pairing))) if facts is None else facts.answers
     answers = replace(answers, baseline=sources[0].label, sheets=sheets, items=names, margin=margin, control=control)
     answers = replace(
         answers,
@@ -45,6 +46,13 @@ def gather(
         temperature=answers.temperature or _temperature(results[0]),
     )
     return answers, facts
+
+
+def _asked(pairing: Pairing) -> Iterator[Item]:
+    """The questions that the baseline's source tells, without their keys."""
+    for item, _ in pairing.both:
+        if item.question is not None:
+            yield Item(item.name, (Prompt(text=item.question),), None)
 
 
 def _sheet(source: Source, results: Results, side: Side, names: Sequence[str], items: Sequence[ItemResult]) -> Sheet:

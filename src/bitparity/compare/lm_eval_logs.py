@@ -158,6 +158,7 @@ def _item(row: Row, metric: str, where: str) -> ItemResult:
         scores={0: unit_score(row[metric], where)},
         checks={"prompt": row["prompt_hash"], "target": row["target_hash"]},
         chance=_chance(row),
+        question=_question(row),
     )
     if (reason := _unusable(row)) is not None:
         item.scores = {0: None}
@@ -219,12 +220,24 @@ def _chance(row: Row) -> float | None:
     return 1 / len(options) if isinstance(options, list) and len(options) > 1 else None
 
 
-def _settings(row: Row) -> dict[str, Any] | None:
-    """The generation settings of a row, None for log-likelihoods."""
+def _first_argument(row: Row, name: str) -> Any:
+    """A part of a row's first request, None where lm-eval asked otherwise: `arg_0` its prompt, `arg_1` its settings."""
     arguments = row.get("arguments")
     first = arguments.get("gen_args_0") if isinstance(arguments, dict) else None
-    settings = first.get("arg_1") if isinstance(first, dict) else None
+    return first.get(name) if isinstance(first, dict) else None
+
+
+def _settings(row: Row) -> dict[str, Any] | None:
+    """The generation settings of a row, None for log-likelihoods."""
+    settings = _first_argument(row, "arg_1")
     return settings if isinstance(settings, dict) else None
+
+
+def _question(row: Row) -> str | None:
+    """The prompt of a row as a text, which a chat's is in JSON; None for log-likelihoods."""
+    prompt = _first_argument(row, "arg_0")
+    prompt = prompt[0] if isinstance(prompt, list) and prompt else prompt
+    return prompt if isinstance(prompt, str) else None
 
 
 def _summaries(folder: Path) -> Iterator[dict[str, Any]]:

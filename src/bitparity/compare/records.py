@@ -20,8 +20,8 @@ class ItemResult:
     """One item of one variant. `scores` has one entry a sample, in [0, 1]; None where it is unscored.
 
     `checks` holds what must not differ between variants, by name ("prompt", "target"), as hashes. The guards look at
-    `samples` and `grades`, by the number of the sample, empty where the source does not tell, and at `chance`, the
-    score of guessing.
+    `samples` and `grades`, by the number of the sample, empty where the source does not tell, at `chance`, the score of
+    guessing, and at `question`, the prompt.
     """
 
     name: str
@@ -32,6 +32,7 @@ class ItemResult:
     samples: Mapping[int, Sample] = field(default_factory=dict)
     grades: Mapping[int, Grade] = field(default_factory=dict)
     chance: float | None = None
+    question: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

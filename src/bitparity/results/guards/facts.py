@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from bitparity.benchmarks.registry import benchmark_class, load_benchmark
 from bitparity.exam.frozen import Exam
+from bitparity.records import Item
 from bitparity.results.schema import Guard, Level
 from bitparity.results.sheet import Sheet
 from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, Study
@@ -30,7 +31,8 @@ class Answers:
     `items` names the rows of the sheets, `margin` is a fraction, `samples` the number asked of an item. A value that
     the source does not tell is None, and rules about it are silent: the score of guessing, the sampling's temperature
     (None also where nothing is written), the token budget, the main metric, the items of the data set and of the
-    benchmark as published. `pairs` are the scores that are compared, where there is one candidate.
+    benchmark as published. `pairs` are the scores that are compared, where there is one candidate; `asked` are the
+    questions, with their keys where these are told.
     """
 
     baseline: str
@@ -46,6 +48,7 @@ class Answers:
     available: int | None = None
     published: int | None = None
     pairs: PairedScores | None = None
+    asked: Sequence[Item] = ()
     source: Literal["run", "elsewhere"] = "elsewhere"
 
     def started(self) -> Iterator[tuple[str, Sheet]]:
@@ -76,21 +79,23 @@ class Facts:
     @property
     def answers(self) -> Answers:
         """The answers alone, as any source could tell them."""
+        items = [entry.item for entry in self.exam.items]
         exam, foreign = self.exam, self.spec.name.startswith(LM_EVAL_PREFIX)
-        writes = any(not prompt.continuations for prompt in exam.items[0].item.prompts)
+        writes = any(not prompt.continuations for prompt in items[0].prompts)
         return Answers(
             self.study.baseline,
             self.sheets,
-            [entry.item.id for entry in exam.items],
+            [item.id for item in items],
             self.spec.margin_at(self.sheets[self.study.baseline].mean()),
             self.spec.samples,
             self.study.control,
-            chance=None if foreign else load_benchmark(self.spec).chance([entry.item for entry in exam.items]),
+            chance=None if foreign else load_benchmark(self.spec).chance(items),
             temperature=exam.sampling.temperature if writes else None,
             budget=exam.sampling.max_tokens,
             metric=exam.metric,
             available=exam.available,
             published=None if foreign else benchmark_class(self.spec.name).info.items,
+            asked=items,
             source="run",
         )
 

@@ -8,7 +8,6 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr
 
 from bitparity.grading.rules import ALL_EQUAL, NOT_FINITE
 from bitparity.results.guards.facts import Answers, guard, level, shown, text
@@ -22,7 +21,6 @@ GRADER_GAP = 0.05  # two graders of one benchmark that differ by more disagree a
 FLOOR, CEILING = 0.01, 0.99
 LARGE_MARGIN = 0.25  # of the baseline's score: a loss within it is a large part of what the model can do
 
-BELOW_GUESSING = 1e-6  # probability (exact binomial) that guesses are right so seldom
 GUESSING_SIGMAS = 2.0  # standard errors above guessing under which a score is not told from guessing
 FEW_GROUPS = 60  # fewer groups, each of many items, are most likely categories
 SMALL = 500  # items; up to here one sampled answer an item leaves too much to chance
@@ -91,16 +89,6 @@ def guessing(answers: Answers) -> Iterator[Guard]:
             continue
         found: Level = "error" if name == answers.baseline else "warning"
         yield guard("guessing", name, found, mean, found, chance=shown(chance))
-
-
-def misaligned(answers: Answers) -> Iterator[Guard]:
-    """Readable answers that are right far less often than guesses: those of other questions, or another key's."""
-    for name, sheet in answers.sheets.items():
-        scores = [grade.score for grade in sheet.grades.values() if grade.status == "answered"]
-        right = sum((score or 0.0) >= 0.5 for score in scores)
-        if answers.chance and bdtr(right, len(scores), answers.chance) < BELOW_GUESSING:
-            figures = {"right": right, "answered": len(scores), "chance": shown(answers.chance)}
-            yield guard("misaligned", name, "error", right / len(scores), **figures)
 
 
 def floor_or_ceiling(answers: Answers) -> Iterator[Guard]:
