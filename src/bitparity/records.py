@@ -78,6 +78,18 @@ class Unrendered:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """A request for numbers by token: a model reads an answer that is there already, given as the one scored pair.
+
+    `top` is the number of likeliest tokens told at each position. With `beside`, the resolved variant of the baseline
+    as JSON, the engine loads that model too and compares the two over the whole vocabulary.
+    """
+
+    top: int
+    beside: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One unit of work for an engine: write one completion, or score continuations.
 
@@ -87,6 +99,7 @@ class Request:
     `reasoning_end` is the text that closes the reasoning: before it no stop string applies (None: the
     answer begins at once). `batch` numbers the fixed batch that the request is computed in, for engines
     whose numerics depend on their batch; None elsewhere. `unrendered` is the prompt as a server is asked it.
+    With `reading` numbers by token of the scored continuation are told as well.
     """
 
     benchmark: str
@@ -99,6 +112,7 @@ class Request:
     reasoning_end: str | None = None
     batch: int | None = None
     unrendered: Unrendered | None = None
+    reading: Reading | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +123,8 @@ class Sample:
     inside the engine.
     `logprobs` holds (sum of log-probabilities in nats, whether each token was the most likely one) for
     each scored continuation. `error` says why there is no completion, with `finish` "error". `served_model` is the
-    model that a server says it answered with, where that is not the one it was asked for.
+    model that a server says it answered with, where that is not the one it was asked for. `arrays`
+    answers a `reading`, as `engines/readings.py` packs them.
     """
 
     benchmark: str
@@ -123,6 +138,7 @@ class Sample:
     logprobs: tuple[tuple[float, bool], ...] | None = None
     error: str | None = None
     served_model: str | None = None
+    arrays: str | None = None
 
 
 def output_tokens(samples: Iterable[Sample], before: int | None = 0) -> int | None:

@@ -13,7 +13,7 @@ import importlib.util
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from bitparity.errors import MissingDependencyError
 from bitparity.records import Request, Sample
@@ -35,6 +35,9 @@ class Engine(ABC):
     """vLLM computes here: its variables and caches, its choice of devices and kernels, its share of the memory."""
     falls_back_to_cpu: ClassVar[bool] = False
     """Where the study names no device and there is no GPU, it computes on the CPU."""
+    reads: ClassVar[Literal["nothing", "likeliest", "vocabulary"]] = "nothing"
+    """The numbers by token that it tells of an answer that is there already (`Reading`, see `readings.py`): none,
+    those of the likeliest tokens, or also a comparison with the baseline's model over the whole vocabulary."""
     takes: ClassVar[tuple[str, ...]] = ()
     """The keys of `EngineSpec` that a study may set for it, beside those that every kind takes."""
     settings: ClassVar[type[Strict]] = Strict

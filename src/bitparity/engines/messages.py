@@ -27,14 +27,16 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
-from bitparity.records import Message, Request, Sample, Sampling, Unrendered
+from bitparity.records import Message, Reading, Request, Sample, Sampling, Unrendered
 
 CHUNK = 1 << 20  # bytes read at a time
 
-_getters = {kind: attrgetter(*(f.name for f in fields(kind))) for kind in (Request, Sample, Sampling, Unrendered)}
+_getters = {
+    kind: attrgetter(*(f.name for f in fields(kind))) for kind in (Reading, Request, Sample, Sampling, Unrendered)
+}
 
 
-def _values(record: Request | Sample | Sampling | Unrendered) -> tuple[object, ...]:
+def _values(record: Reading | Request | Sample | Sampling | Unrendered) -> tuple[object, ...]:
     """The fields of a record in their order; those that are records themselves are turned the same way by JSON."""
     return _getters[type(record)](record)
 
@@ -54,8 +56,9 @@ def encode_request(request: Request) -> bytes:
 
 def decode_request(message: list[Any]) -> Request:
     """The request of a decoded message."""
-    _, benchmark, item, sample, sampling, seed, token_ids, scored, reasoning_end, batch, unrendered = message
+    _, benchmark, item, sample, sampling, seed, token_ids, scored, reasoning_end, batch, *rest = message
     *values, stop = sampling
+    unrendered, reading = rest
     return Request(
         benchmark,
         item,
@@ -67,6 +70,7 @@ def decode_request(message: list[Any]) -> Request:
         reasoning_end,
         batch,
         None if unrendered is None else _unrendered(*unrendered),
+        None if reading is None else Reading(*reading),
     )
 
 
@@ -81,9 +85,9 @@ def encode_sample(sample: Sample) -> bytes:
 
 def decode_sample(message: list[Any]) -> Sample:
     """The sample of a decoded message."""
-    *values, logprobs, error, served_model = message[1:]
+    *values, logprobs, error, served_model, arrays = message[1:]
     pairs = None if logprobs is None else tuple((total, greedy) for total, greedy in logprobs)
-    return Sample(*(*values, pairs, error, served_model))
+    return Sample(*(*values, pairs, error, served_model, arrays))
 
 
 class Lines:

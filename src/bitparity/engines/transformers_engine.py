@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bitparity.engines.checks import failed, problem, prompt_tokens, versions
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder
+from bitparity.engines.readings import reading_sample, the_text
 from bitparity.errors import EngineError, UserInputError
 from bitparity.models.checkpoint import context_length, resolve_model, resolve_tokenizer
 from bitparity.models.identity import identity_of
@@ -40,6 +41,7 @@ class TransformersEngine(Engine):
 
     fixed_batches = True
     falls_back_to_cpu = True
+    reads = "vocabulary"
     takes = ("device", "attention_backend", *_REFUSED, *_IGNORED)
     libraries = ("torch", "transformers", "transformers.generation.logits_process")
     extra = "transformers"
@@ -76,6 +78,7 @@ class TransformersEngine(Engine):
         self._rows: list[Row] = []  # of the batch that is generated now
         self._spec = spec
         self._variant = variant
+        self._beside: tuple[dict[str, Any], Any] | None = None  # the baseline that readings are compared with
         self._vocabulary = self._model.get_input_embeddings().weight.shape[0]
         self._keeps_logits = "logits_to_keep" in inspect.signature(self._model.forward).parameters
         self._quantization = loading.quantization_facts(self._model, declared_quantization(self._folder))
@@ -149,7 +152,8 @@ class TransformersEngine(Engine):
         try:
             with torch.inference_mode():
                 done = self._generate([r for r in fitting if r.scored is None])
-                done += self._score([r for r in fitting if r.scored is not None])
+                done += self._score([r for r in fitting if r.scored is not None and r.reading is None])
+                done += self._read([r for r in fitting if r.reading is not None])
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
                 longest = max(map(prompt_tokens, fitting))
@@ -244,18 +248,59 @@ class TransformersEngine(Engine):
                 results[number] = _log_likelihood(logits[at, [place[p] for p in positions]], continuation)
         return results
 
-    def _logits(self, ids: Any, positions: list[int]) -> Any:
+    def _logits(self, ids: Any, positions: list[int], model: Any = None) -> Any:
         """Logits at the given positions only: all of them would be tokens x vocabulary numbers."""
         import torch
 
+        model = self._model if model is None else model
         keep = torch.tensor(positions, device=self._device)
         if self._keeps_logits:
-            return self._model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
-        return self._model(input_ids=ids, use_cache=False).logits[:, keep]
+            return model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
+        return model(input_ids=ids, use_cache=False).logits[:, keep]
+
+    def _read(self, requests: Sequence[Request]) -> list[Sample]:
+        """Numbers by token of answers; those of one batch share a forward pass, padded on the right as in scoring."""
+        if not requests:
+            return []
+        import torch
+
+        from bitparity.engines.transformers_reading import token_numbers
+
+        started = time.perf_counter()
+        pairs = [the_text(request) for request in requests]
+        rows = [torch.tensor((context + answer)[:-1]) for context, answer in pairs]
+        spans = [range(len(context) - 1, len(row)) for (context, _), row in zip(pairs, rows, strict=True)]
+        first, last = min(span.start for span in spans), max(span.stop for span in spans)
+        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self._device)
+        logits = self._logits(padded, list(range(first, last)))
+        samples = []
+        for at, (request, (_, answer), span) in enumerate(zip(requests, pairs, spans, strict=True)):
+            own = logits[at, span.start - first : span.stop - first]
+            base = self._base_logits(request, rows[at], span)
+            arrays = token_numbers(own, base, answer, request.reading.top if request.reading else 1)
+            samples.append(reading_sample(request, arrays, time.perf_counter() - started))
+            self._ended += 1
+        return samples
+
+    def _base_logits(self, request: Request, row: Any, span: range) -> Any:
+        """The baseline's logits, from an answer read alone; None where no comparison is asked for."""
+        if request.reading is None or (beside := request.reading.beside) is None:
+            return None
+        if self._beside is None or self._beside[0] != beside:
+            self._beside = (beside, self._load_beside(Variant.model_validate(beside)))
+        return self._logits(row[None].to(self._device), list(span), self._beside[1])[0]
+
+    def _load_beside(self, baseline: Variant) -> Any:
+        from bitparity.engines import transformers_loading as loading
+
+        # the same files computed the same way: one model in memory is enough
+        if baseline.model == self._variant.model and baseline.engine == self._spec:
+            return self._model
+        return loading.load_model(resolve_model(baseline), baseline.engine, self._device)[0]
 
     def close(self) -> None:
-        """Drop the model."""
-        del self._model
+        """Drop the models."""
+        del self._model, self._beside
 
 
 def _log_likelihood(logits: Any, continuation: Sequence[int]) -> tuple[float, bool]:

@@ -99,12 +99,12 @@ def skewness_adjusted_intervals(pairs: PairedScores, alphas: Sequence[float]) ->
     intervals = []
     for alpha in alphas:
         quantile = float(stdtrit(pairs.degrees, 1 - alpha / 2))
-        below, above = (max(quantile, side * _unskewed(side * quantile, skew)) for side in (1, -1))
+        below, above = (max(quantile, side * unskewed(side * quantile, skew)) for side in (1, -1))
         intervals.append((max(-1.0, pairs.difference - below * error), min(1.0, pairs.difference + above * error)))
     return intervals
 
 
-def _unskewed(quantile: float, skew: float) -> float:
+def unskewed(quantile: float, skew: float) -> float:
     """The inverse of Hall's cubic at `quantile`."""
     if abs(skew) < _TIE:
         return quantile

@@ -15,7 +15,8 @@ from bitparity.store.jsonl import broken_line, parsed_line, whole_lines
 
 Row = dict[str, Any]  # one JSON object of a file, not checked yet
 
-_SAMPLE_FIELDS = [f.name for f in fields(Sample) if f.name not in ("benchmark", "served_model")]  # of every line
+# of every line
+_SAMPLE_FIELDS = [f.name for f in fields(Sample) if f.name not in ("benchmark", "served_model", "arrays")]
 _MOST_SAMPLES = 10**6  # of one item; a larger number is a damaged line
 
 
@@ -26,7 +27,7 @@ def _row_model(kind: type[Sample] | type[Grade], **others: Any) -> type[BaseMode
 
 
 # one validation a row, in compiled code: what a damaged or edited line holds is known here and nowhere later
-_SAMPLE = _row_model(Sample, served_model=(str | None, None))
+_SAMPLE = _row_model(Sample, served_model=(str | None, None), arrays=(None, None))
 _GRADE = _row_model(Grade)
 
 # The start and the end of a sample's line as `AppendLog` writes it. A quote inside a string is escaped, so

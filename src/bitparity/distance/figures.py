@@ -1,0 +1,250 @@
+"""Figures of a variant's distance from the baseline, with intervals over answers, from the numbers of every token.
+
+Answers to one item are one unit: tokens of an answer, and answers to one question, tell of each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitparity.distance.divergence import Floats, TokenDistances
+from bitparity.stats.ratios import Ratio, ratio_of_sums, times_as_much
+
+POSITIONS = (0, 16, 64, 256, 1024, 4096, 16384)  # first positions of the parts of an answer that are told apart
+RESOLUTION = 1e-6  # nats a token: what float32 log-probabilities cannot tell from zero
+BROKEN_SHARE = 0.3  # of positions with another likeliest token: no sane quantization gives so many
+
+Numbers = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The distances of many answers, one after another: arrays of shape (tokens,) but for `unit`, (answers,).
+
+    `answer` numbers the answer of each token, `position` counts from the answer's first token, `unit` numbers the item
+    of each answer; `told` marks the tokens of which the model gave a number. `surprise` is minus the variant's own
+    log-probability of the answer's token, in nats.
+    """
+
+    divergence: Floats
+    lost: Floats
+    differs: NDArray[np.bool_]
+    covered: Floats
+    surprise: Floats
+    answer: Numbers
+    position: Numbers
+    unit: Numbers
+    told: NDArray[np.bool_]
+
+    def by_answer(self, values: NDArray[np.generic]) -> Floats:
+        """Sums over the tokens of each answer that were told, of shape (answers,)."""
+        return sums_by(self.answer, np.where(self.told, values, 0), len(self.unit))
+
+    @property
+    def sizes(self) -> Floats:
+        """Tokens of each answer that were told."""
+        return self.by_answer(self.told)
+
+
+def join(answers: Sequence[tuple[str, TokenDistances, Floats]]) -> Tokens:
+    """Answers as one: (item, its distances, its surprise) each. An empty sequence gives arrays without tokens."""
+    lengths = [len(found.lost) for _, found, _ in answers]
+    codes = {item: number for number, item in enumerate(dict.fromkeys(item for item, _, _ in answers))}
+    divergence, lost, covered, surprise = (
+        np.concatenate([np.zeros(0), *parts])
+        for parts in (
+            [found.divergence for _, found, _ in answers],
+            [found.lost for _, found, _ in answers],
+            [found.covered for _, found, _ in answers],
+            [surprise for _, _, surprise in answers],
+        )
+    )
+    return Tokens(
+        divergence=divergence,
+        lost=lost,
+        differs=np.concatenate([np.zeros(0, np.bool_), *(found.differs for _, found, _ in answers)]),
+        covered=covered,
+        surprise=surprise,
+        answer=np.repeat(np.arange(len(answers)), lengths),
+        position=np.concatenate([np.zeros(0, np.intp), *map(np.arange, lengths)]).astype(np.intp),
+        unit=np.array([codes[item] for item, _, _ in answers], dtype=np.intp),
+        told=np.isfinite(divergence) & np.isfinite(lost),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the answers by position: from `start`, to before `end` (None: to their ends)."""
+
+    start: int
+    end: int | None
+    tokens: int
+    divergence: Ratio
+    differs: Ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A variant's distance. `tokens` are those that were told; `nan` those of which the model gave no number.
+
+    `divergence`, `lost` and `differs` are means a token (nats, nats, a share); `median` and `high` (the 99th
+    percentile) are of the tokens' divergences, `largest` is one token's and has no interval. `covered` is the
+    baseline's mass on the tokens compared one by one. `perplexity` is the variant's own on these answers, `perplexity_ratio` how many times
+    the baseline's. The two `by_answer` are means over answers, each counting the same however long it is.
+    """
+
+    answers: int
+    tokens: int
+    nan: int
+    divergence: Ratio
+    differs: Ratio
+    lost: Ratio
+    median: Ratio
+    high: Ratio
+    largest: float
+    covered: float
+    perplexity: Ratio
+    perplexity_ratio: Ratio
+    divergence_by_answer: Ratio
+    lost_by_answer: Ratio
+    positions: tuple[Part, ...]
+
+
+def figures(tokens: Tokens) -> Figures | None:
+    """All figures; None where no token was told."""
+    told, sizes = tokens.told, tokens.sizes
+    divergence, lost = mean(tokens, tokens.divergence), mean(tokens, tokens.lost)
+    differs, surprise = mean(tokens, tokens.differs), mean(tokens, tokens.surprise)
+    if divergence is None or lost is None or differs is None or surprise is None:
+        return None
+    values = np.sort(tokens.divergence[told])
+    return Figures(
+        answers=int((sizes > 0).sum()),
+        tokens=int(told.sum()),
+        nan=int((~told).sum()),
+        divergence=within(divergence, 0.0, math.inf),
+        differs=within(differs, 0.0, 1.0),
+        lost=lost,
+        median=_quantile(tokens, values, 0.5),
+        high=_quantile(tokens, values, 0.99),
+        largest=float(values[-1]),
+        covered=float(tokens.covered[told].mean()),
+        perplexity=_exponential(surprise),
+        perplexity_ratio=_exponential(lost),
+        divergence_by_answer=within(_by_answer(tokens, tokens.divergence), 0.0, math.inf),
+        lost_by_answer=_by_answer(tokens, tokens.lost),
+        positions=tuple(_positions(tokens)),
+    )
+
+
+def mean(tokens: Tokens, values: NDArray[np.generic]) -> Ratio | None:
+    """A mean a token with its interval over items; None where no token was told."""
+    return ratio_of_sums(tokens.by_answer(values), tokens.sizes, tokens.unit)
+
+
+def _by_answer(tokens: Tokens, values: NDArray[np.generic]) -> Ratio:
+    sizes = tokens.sizes
+    told = sizes > 0
+    means = tokens.by_answer(values)[told] / sizes[told]
+    found = ratio_of_sums(means, np.ones(len(means)), _renumbered(tokens.unit[told]))
+    assert found is not None  # asked only where some token was told
+    return found
+
+
+def within(found: Ratio, least: float, most: float) -> Ratio:
+    """The same with its interval cut to what the figure can be."""
+    low, high = (None if end is None else min(max(end, least), most) for end in (found.low, found.high))
+    return Ratio(found.value, found.error, low, high)
+
+
+def _exponential(found: Ratio) -> Ratio:
+    value = _exp(found.value)
+    low, high = (None if end is None else _exp(end) for end in (found.low, found.high))
+    return Ratio(value, None if found.error is None else value * found.error, low, high)
+
+
+def _exp(value: float) -> float:
+    return math.exp(min(value, 700.0))
+
+
+def _quantile(tokens: Tokens, values: Floats, share: float) -> Ratio:
+    """A quantile of the tokens' divergences, with R. Woodruff's interval (JASA 47 (1952) 635-646).
+
+    The share of tokens up to the quantile has an interval over items; the quantiles at its ends are the interval.
+    """
+    found = float(np.quantile(values, share))
+    below = mean(tokens, tokens.divergence <= found)
+    if below is None or below.low is None or below.high is None:
+        return Ratio(found, None, None, None)
+    down, up = share - (below.value - below.low), share + (below.high - below.value)
+    low, high = (float(np.quantile(values, min(max(each, 0.0), 1.0))) for each in (down, up))
+    return Ratio(found, None, min(low, found), max(high, found))
+
+
+def _positions(tokens: Tokens) -> list[Part]:
+    part = np.digitize(tokens.position, POSITIONS[1:])
+    cell = tokens.answer * len(POSITIONS) + part
+    divergence, differs, sizes = (
+        np.bincount(cell, weights=np.where(tokens.told, each, 0), minlength=len(tokens.unit) * len(POSITIONS)).reshape(
+            -1, len(POSITIONS)
+        )
+        for each in (tokens.divergence, tokens.differs, np.ones(len(cell)))
+    )
+    found = []
+    for number, (start, end) in enumerate(zip(POSITIONS, (*POSITIONS[1:], None), strict=True)):
+        there = sizes[:, number] > 0  # answers that are so long
+        columns = (each[there, number] for each in (divergence, differs))
+        ratios = [ratio_of_sums(column, sizes[there, number], _renumbered(tokens.unit[there])) for column in columns]
+        if ratios[0] is not None and ratios[1] is not None:
+            count = int(sizes[:, number].sum())
+            found.append(Part(start, end, count, within(ratios[0], 0.0, math.inf), within(ratios[1], 0.0, 1.0)))
+    return found
+
+
+def _renumbered(unit: Numbers) -> Numbers:
+    """Units numbered without gaps: one without any answer would count as one more unit."""
+    return np.unique(unit, return_inverse=True)[1].astype(np.intp)
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """One variant's mean divergence against another's on the same answers.
+
+    `difference` is in nats a token, `times` how many times as far the one is (None where the other is at zero).
+    """
+
+    difference: Ratio
+    times: Ratio | None
+
+    @property
+    def standard_errors(self) -> float | None:
+        """The difference in its own standard errors; None where it has none."""
+        return self.difference.value / self.difference.error if self.difference.error else None
+
+    @property
+    def farther(self) -> bool:
+        """True if the one is farther from the baseline than the other, beyond its interval and float32's rounding."""
+        low = self.difference.low
+        return low is not None and low > 0 and self.difference.value > RESOLUTION
+
+
+def against(one: Tokens, other: Tokens) -> Against | None:
+    """Compare two variants that have read the same answers, token by token; None where no token was told in both.
+
+    Raises ValueError where the answers are not the same.
+    """
+    if not (np.array_equal(one.answer, other.answer) and np.array_equal(one.unit, other.unit)):
+        raise ValueError("the two variants have not read the same answers")
+    both = one.told & other.told
+    count = len(one.unit)
+    ours, theirs, sizes = (
+        np.bincount(one.answer[both], weights=each[both], minlength=count)
+        for each in (one.divergence, other.divergence, np.ones(len(both)))
+    )
+    difference = ratio_of_sums(ours - theirs, sizes, one.unit)
+    return None if difference is None else Against(difference, times_as_much(ours, theirs, one.unit))
