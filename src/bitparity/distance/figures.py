@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitparity.distance.divergence import Floats, TokenDistances
-from bitparity.stats.ratios import Ratio, ratio_of_sums, times_as_much
+from bitparity.stats.ratios import Ratio, ratio_of_sums, sums_by, times_as_much
 
 POSITIONS = (0, 16, 64, 256, 1024, 4096, 16384)  # first positions of the parts of an answer that are told apart
 RESOLUTION = 1e-6  # nats a token: what float32 log-probabilities cannot tell from zero
@@ -94,8 +94,8 @@ class Figures:
 
     `divergence`, `lost` and `differs` are means a token (nats, nats, a share); `median` and `high` (the 99th
     percentile) are of the tokens' divergences, `largest` is one token's and has no interval. `covered` is the
-    baseline's mass on the tokens compared one by one. `perplexity` is the variant's own on these answers, `perplexity_ratio` how many times
-    the baseline's. The two `by_answer` are means over answers, each counting the same however long it is.
+    baseline's mass on the tokens compared one by one. `perplexity` is the variant's own on these answers,
+    `perplexity_ratio` how many times the baseline's. The two `by_answer` are means over answers, each counting the same however long it is.
     """
 
     answers: int
@@ -188,11 +188,9 @@ def _quantile(tokens: Tokens, values: Floats, share: float) -> Ratio:
 
 def _positions(tokens: Tokens) -> list[Part]:
     part = np.digitize(tokens.position, POSITIONS[1:])
-    cell = tokens.answer * len(POSITIONS) + part
+    cell, cells = tokens.answer * len(POSITIONS) + part, len(tokens.unit) * len(POSITIONS)
     divergence, differs, sizes = (
-        np.bincount(cell, weights=np.where(tokens.told, each, 0), minlength=len(tokens.unit) * len(POSITIONS)).reshape(
-            -1, len(POSITIONS)
-        )
+        sums_by(cell, np.where(tokens.told, each, 0), cells).reshape(-1, len(POSITIONS))
         for each in (tokens.divergence, tokens.differs, np.ones(len(cell)))
     )
     found = []
@@ -241,9 +239,8 @@ def against(one: Tokens, other: Tokens) -> Against | None:
     if not (np.array_equal(one.answer, other.answer) and np.array_equal(one.unit, other.unit)):
         raise ValueError("the two variants have not read the same answers")
     both = one.told & other.told
-    count = len(one.unit)
     ours, theirs, sizes = (
-        np.bincount(one.answer[both], weights=each[both], minlength=count)
+        sums_by(one.answer[both], each[both], len(one.unit))
         for each in (one.divergence, other.divergence, np.ones(len(both)))
     )
     difference = ratio_of_sums(ours - theirs, sizes, one.unit)

@@ -25,7 +25,8 @@ TOP_MOST = 20  # of the likeliest tokens: as many as vLLM tells without a settin
 def pack(arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -> bytes:
     """Arrays as the bytes of an .npz document."""
     buffer = io.BytesIO()
-    (np.savez_compressed if compressed else np.savez)(buffer, **dict(arrays))
+    save: Any = np.savez_compressed if compressed else np.savez
+    save(buffer, **arrays)
     return buffer.getvalue()
 
 
