@@ -95,7 +95,8 @@ class Figures:
     `divergence`, `lost` and `differs` are means a token (nats, nats, a share); `median` and `high` (the 99th
     percentile) are of the tokens' divergences, `largest` is one token's and has no interval. `covered` is the
     baseline's mass on the tokens compared one by one. `perplexity` is the variant's own on these answers,
-    `perplexity_ratio` how many times the baseline's. The two `by_answer` are means over answers, each counting the same however long it is.
+    `perplexity_ratio` how many times the baseline's. The two `by_answer` are means over answers, each counting the
+    same however long it is.
     """
 
     answers: int
