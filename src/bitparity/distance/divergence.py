@@ -69,7 +69,7 @@ def lumped_divergence(
     theorem 2.7.1). A cell has at least LEAST_REST, on both sides, so that rounding makes no divergence.
     """
     same = base_ids[:, :, np.newaxis] == ids[:, np.newaxis, :]
-    shared = same.any(axis=2)
+    shared = same.any(axis=2) & (base_ids >= 0)
     theirs = np.take_along_axis(logprobs, same.argmax(axis=2), axis=1).astype(np.float64)
     ours = base_logprobs.astype(np.float64)
     p, q = (np.where(shared, np.exp(each), 0.0) for each in (ours, theirs))

@@ -12,9 +12,12 @@ from __future__ import annotations
 import math
 import sys
 import time
+import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+import numpy as np
 
 from bitparity.engines.checks import failed, kind_and_message, problem, prompt_tokens
 from bitparity.engines.concurrency import as_they_end
@@ -29,6 +32,7 @@ from bitparity.engines.openai_client import (
     Server,
     read_key,
 )
+from bitparity.engines.readings import Arrays, reading_sample, the_text
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.models.checkpoint import resolve_tokenizer
 from bitparity.models.tokenizer import ModelTokenizer
@@ -60,6 +64,7 @@ class OpenAIEngine(Engine):
 
     has_local_weights = False
     served = True
+    reads = "likeliest"
     takes = ("base_url", "api_key_env", "endpoint", "concurrency", "retries", "request_timeout")
     libraries = ("httpx",)
     extra = "openai"
@@ -276,6 +281,9 @@ class OpenAIEngine(Engine):
                 "out"
             )
         started = time.perf_counter()
+        if request.reading is not None:
+            arrays = await self._numbers(*the_text(request), request.reading.top)
+            return reading_sample(request, arrays, time.perf_counter() - started)
         # one after the other: `concurrency` counts what the server has to do at once
         found = [await self._log_likelihood(*pair) for pair in request.scored or ()]
         return Sample(
@@ -289,8 +297,18 @@ class OpenAIEngine(Engine):
         self, context: tuple[int, ...], continuation: tuple[int, ...], most_retries: int | None = None
     ) -> tuple[float, bool, str | None]:
         """(sum of log-probabilities, whether each token was the most likely, other model) of the echoed prompt."""
+        pairs, answer = await self._echoed(context, continuation, 1, most_retries)
+        likeliest = all(value >= max(top.values()) for value, top in pairs)
+        return math.fsum(value for value, _ in pairs), likeliest, self._other_model(answer)
+
+    async def _echoed(
+        self, context: tuple[int, ...], continuation: tuple[int, ...], top: int, most_retries: int | None = None
+    ) -> tuple[list[tuple[float, dict[str, float]]], Answer]:
+        """(log-probability, those of the `top` likeliest tokens by name) of each token of the continuation, echoed."""
         ids = [*context, *continuation]
-        body = {"model": self._name, "prompt": ids, "max_tokens": 1, "temperature": 0.0, "echo": True, "logprobs": 1}
+        body = {"model": self._name, "prompt": ids, "max_tokens": 1, "temperature": 0.0, "echo": True, "logprobs": top}
+        if top > 1 and self._completions is not None and self._completions.extensions:
+            body["return_tokens_as_token_ids"] = True  # the texts of two tokens can be the same
         answer = await self._server.complete("completions", body, most_retries)
         given = answer.choice.get("logprobs")
         told = [given.get(name) if isinstance(given, dict) else None for name in ("token_logprobs", "top_logprobs")]
@@ -300,11 +318,24 @@ class OpenAIEngine(Engine):
             raise RequestFailedError(why, final=True)
         pairs = list(zip(chosen, best, strict=True))[len(context) : len(ids)]
         if not all(
-            isinstance(top, dict) and top and all(map(_is_number, (value, *top.values()))) for value, top in pairs
+            isinstance(likeliest, dict) and likeliest and all(map(_is_number, (value, *likeliest.values())))
+            for value, likeliest in pairs
         ):
             raise RequestFailedError("a log-probability of the prompt is missing", final=True)
-        likeliest = all(value >= max(top.values()) for value, top in pairs)
-        return math.fsum(value for value, _ in pairs), likeliest, self._other_model(answer)
+        return pairs, answer
+
+    async def _numbers(self, context: tuple[int, ...], answer: tuple[int, ...], top: int) -> Arrays:
+        """The arrays of `readings.py`; raises RequestFailedError where the server tells of fewer tokens."""
+        pairs, _ = await self._echoed(context, answer, top)
+        ids, logprobs = np.full((len(pairs), top), -1, np.int32), np.full((len(pairs), top), -np.inf, np.float32)
+        for at, (_, likeliest) in enumerate(pairs):
+            if len(likeliest) < top:
+                raise RequestFailedError(
+                    f"it tells of {len(likeliest)} likely tokens where {top} are asked for", final=True
+                )
+            best = sorted(likeliest.items(), key=lambda entry: -entry[1])[:top]
+            ids[at], logprobs[at] = [_token_number(name) for name, _ in best], [value for _, value in best]
+        return {"ids": ids, "logprobs": logprobs, "chosen": np.array([value for value, _ in pairs], np.float32)}
 
     def _other_model(self, answer: Answer) -> str | None:
         return None if answer.model == self._name else answer.model
@@ -341,6 +372,12 @@ def _text(answer: Answer, request: Request) -> str:
     # without an answer nobody can tell whether the reasoning ended: then it did not
     end = (request.reasoning_end or _REASONING_END) if content else ""
     return f"{start}{reasoning or ''}{end}{content}"
+
+
+def _token_number(name: str) -> int:
+    """A number for a token that a server names: its id where that is told, else one that its text alone decides."""
+    told = name.removeprefix("token_id:")
+    return int(told) if told != name and told.isdecimal() else zlib.crc32(name.encode("utf-8", "replace")) >> 1
 
 
 def _is_number(value: object) -> bool:

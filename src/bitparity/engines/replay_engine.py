@@ -3,7 +3,7 @@
 A variant's `model` is a JSONL file (also .gz) or a folder of such files, like a run's `samples/<variant>/`.
 A row: {"item", "text"} and, where known, "sample" (default 0), "benchmark" (default: the file's name in a
 folder, any benchmark in a single file), "finish" (default "stop"), "tokens", "prompt_tokens", "seconds",
-"logprobs" [[sum, is_greedy], ...], "error".
+"logprobs" [[sum, is_greedy], ...], "error", "arrays" (numbers by token, base64 of the .npz of `readings.py`).
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class _Row(TypedDict, total=False):
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
     logprobs: list[Annotated[tuple[int | float, bool], Strict(False)]] | None
     error: str | None
+    arrays: str
 
 
 _ROW = TypeAdapter(_Row)
@@ -66,6 +67,7 @@ class ReplayEngine(Engine):
 
     has_local_weights = False
     recorded = True
+    reads = "likeliest"
     takes = tuple(EngineSpec.model_fields)  # they may be meant for the study's other variants
 
     def __init__(self, variant: Variant) -> None:
@@ -104,8 +106,9 @@ class ReplayEngine(Engine):
     def _answer(self, request: Request) -> Sample:
         item = (request.item, request.sample)
         row = self._rows.get((request.benchmark, *item)) or self._rows.get((None, *item))
-        if row is None:
-            asked = f"sample {request.sample} of item '{request.item}' of {request.benchmark}"
+        if row is None or (request.reading is not None and "arrays" not in row):
+            what = "sample" if request.reading is None else "numbers by token of sample"
+            asked = f"{what} {request.sample} of item '{request.item}' of {request.benchmark}"
             return Sample(
                 request.benchmark, *item, "", "error", 0, 0, 0.0, error=f"no recorded {asked} in {self._place}"
             )
@@ -120,6 +123,7 @@ class ReplayEngine(Engine):
             row.get("seconds") or 0.0,
             logprobs=None if logprobs is None else tuple(logprobs),
             error=row.get("error"),
+            arrays=None if request.reading is None else row.get("arrays"),
         )
 
 

@@ -20,11 +20,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from bitparity.engines.checks import failed, kind_and_message, may_be_secret, problem, prompt_tokens, versions
 from bitparity.engines.concurrency import as_they_end, lot_size
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
 from bitparity.engines.process_group import how_ended
+from bitparity.engines.readings import Arrays, reading_sample, the_text
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.hardware import nvml
 from bitparity.hardware.devices import VISIBLE_DEVICES, shown_to_vllm
@@ -45,6 +48,7 @@ _SENT = (
     *("n", "max_tokens", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty"),
     *("repetition_penalty", "seed", "stop", "stop_token_ids", "prompt_logprobs"),
 )
+READ_AT_ONCE = 128  # answers: enough that the device never waits, whatever the number of sequences it generates
 _LEAST_AT_ONCE = 8  # sequences; an engine that runs out of memory with so few is not helped by fewer
 
 
@@ -52,6 +56,7 @@ class VllmEngine(Engine):
     """See the module. Raises ModelError where vLLM refuses the checkpoint or the engine's settings."""
 
     runs_vllm = True
+    reads = "likeliest"
     takes = ("device", *_OWN)
     libraries = ("vllm", "vllm.engine.arg_utils", "vllm.v1.engine.async_llm", "vllm.third_party.pynvml")
     extra = "vllm"
@@ -93,6 +98,7 @@ class VllmEngine(Engine):
         self._done = 0  # output tokens of the requests that ended, one for each that is only scored
         self._ended = 0  # requests that ended
         self._spec = variant.engine
+        self._reading = asyncio.Semaphore(READ_AT_ONCE)
         # statistics of every token would be made for nobody, in the process that schedules
         self._engine = AsyncLLM.from_vllm_config(config, usage_context=usage, disable_log_stats=True)
         self._prompt = _prompt_maker()
@@ -101,6 +107,7 @@ class VllmEngine(Engine):
     async def prepare(self) -> None:
         """Read off the loaded model what was chosen."""
         (self._probe, *_) = await self._engine.collective_rpc("bitparity_probe")
+        await self._engine.collective_rpc("bitparity_bound_prompt_logits")
         gc.collect()
         gc.freeze()  # what is loaded stays: no pause of the event loop to look through it again
 
@@ -159,6 +166,8 @@ class VllmEngine(Engine):
     async def _answer(self, request: Request) -> Sample:
         if why := problem(request, self._max_length, self._vocabulary, after_scored=1):
             return failed(request, why)
+        if request.reading is not None:
+            return await self._read(request, request.reading.top)
         return await (self._generate(request) if request.scored is None else self._score(request))
 
     async def _generate(self, request: Request) -> Sample:
@@ -178,6 +187,17 @@ class VllmEngine(Engine):
         found = await asyncio.gather(*(self._log_likelihood(*pair) for pair in request.scored or ()))
         seconds = time.perf_counter() - started
         return Sample(*request_key(request), "", "stop", 0, prompt_tokens(request), seconds, logprobs=tuple(found))
+
+    async def _read(self, request: Request, top: int) -> Sample:
+        """Numbers by token, from arrays: vLLM makes no dictionary of each position where it is asked for flat lists."""
+        context, answer = the_text(request)
+        async with self._reading:
+            started = time.perf_counter()
+            found = (await self._final(context + answer, _scoring_params(top, flat_logprobs=True))).prompt_logprobs
+            if found is None:
+                raise EngineError("vLLM gave no log-probabilities of the prompt")
+            arrays = flat_arrays(found, len(context), len(answer), top)
+            return reading_sample(request, arrays, time.perf_counter() - started)
 
     async def _log_likelihood(self, context: tuple[int, ...], continuation: tuple[int, ...]) -> tuple[float, bool]:
         """(sum of log-probabilities, whether each token had rank 1) from the prompt's log-probabilities."""
@@ -235,9 +255,23 @@ def sampling_params(request: Request, ends: list[int]) -> Any:
     return _params(**asdict(request.sampling) | own)
 
 
-def _scoring_params() -> Any:
+def _scoring_params(top: int = 0, **more: object) -> Any:
     # 0: log-probabilities of the prompt's own tokens, no others
-    return _params(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
+    return _params(max_tokens=1, temperature=0.0, prompt_logprobs=top, detokenize=False, **more)
+
+
+def flat_arrays(found: Any, context: int, answer: int, top: int) -> Arrays:
+    """The arrays of `readings.py` from vLLM's flat log-probabilities of a prompt: context and answer, in tokens.
+
+    vLLM tells of each position the prompt's own token first and then the `top` likeliest. Raises EngineError where it
+    told another number.
+    """
+    start, end = found.start_indices[context], found.end_indices[context + answer - 1]
+    if end - start != answer * (top + 1):
+        raise EngineError(f"vLLM gave {end - start} log-probabilities of {answer} tokens, not {top + 1} of each")
+    ids = np.array(found.token_ids[start:end], dtype=np.int32).reshape(answer, top + 1)
+    logprobs = np.array(found.logprobs[start:end], dtype=np.float32).reshape(answer, top + 1)
+    return {"ids": ids[:, 1:], "logprobs": logprobs[:, 1:], "chosen": logprobs[:, 0]}
 
 
 def _params(**values: object) -> Any:

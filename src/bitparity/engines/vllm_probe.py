@@ -6,12 +6,15 @@ function travels between the processes, so insecure serialization stays off.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from bitparity.models.quantization import quantizes_activations
 
+SLICE_BYTES = 1 << 27  # of a slice's logits in float32; log-probabilities take as much again
 _KERNEL_ATTRIBUTES = ("kernel", "fp8_linear", "linear_kernel", "moe_kernel")
 
 
@@ -37,6 +40,76 @@ class ModelProbe:
             "model_runner": f"{type(worker.model_runner).__module__}.{type(worker.model_runner).__qualname__}",
             **_device(next(model.parameters()).device),
         }
+
+    def bitparity_bound_prompt_logits(self) -> None:
+        """Have log-probabilities of prompts computed a slice at a time, where this vLLM computes them all at once.
+
+        A prompt's logits are tokens x vocabulary numbers, for which vLLM keeps no memory free. Its newer model runner
+        has slices of its own, of a fixed number of tokens.
+        """
+        worker: Any = self
+        runner = worker.model_runner
+        rows = max(1, SLICE_BYTES // (4 * worker.model_config.get_vocab_size()))
+        if (whole := getattr(runner, "_get_prompt_logprobs_dict", None)) is not None:
+            runner._get_prompt_logprobs_dict = in_slices(runner, whole, rows)
+        newer: Any = sys.modules.get("vllm.v1.worker.gpu.sample.prompt_logprob")
+        if newer is not None and hasattr(newer, "CHUNK_SIZE"):
+            newer.CHUNK_SIZE = min(newer.CHUNK_SIZE, rows)
+
+
+class _Deferred:
+    """Hidden states in the place of the logits that are computed of them later."""
+
+    def __init__(self, states: Any) -> None:
+        self.states = states
+
+
+def in_slices(runner: Any, whole: Callable[..., Any], step: int) -> Callable[..., Any]:
+    """`whole`, a model runner's log-probabilities of prompts, with the logits of `step` tokens at a time.
+
+    While it runs, the model's logits and the sampler's log-probabilities wait until the sampler is to gather some of
+    them; then all three are done slice by slice, each by vLLM's own functions.
+    """
+
+    def sliced(*arguments: Any, **named: Any) -> Any:
+        model, sampler = runner.model, runner.sampler
+        logits, scores, gather = model.compute_logits, sampler.compute_logprobs, sampler.gather_logprobs
+
+        def gathered(deferred: _Deferred, count: int, targets: Any) -> Any:
+            import torch
+
+            states = deferred.states
+            parts = [
+                gather(scores(logits(states[at : at + step])), count, targets[at : at + step])
+                for at in range(0, len(states), step)
+            ]
+            return (*(torch.cat([part[field] for part in parts]) for field in range(3)), *parts[0][3:])
+
+        replaced: list[tuple[Any, str, Callable[..., Any]]] = [
+            (model, "compute_logits", _Deferred),
+            (sampler, "compute_logprobs", lambda deferred: deferred),
+            (sampler, "gather_logprobs", gathered),
+        ]
+        with ExitStack() as stack:
+            for owner, name, other in replaced:
+                stack.enter_context(_instead(owner, name, other))
+            return whole(*arguments, **named)
+
+    return sliced
+
+
+@contextmanager
+def _instead(owner: Any, name: str, other: Any) -> Iterator[None]:
+    """Another method on this one object, for the block."""
+    before = vars(owner).get(name)
+    setattr(owner, name, other)
+    try:
+        yield
+    finally:
+        if before is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
 
 
 def layer_facts(modules: Iterable[tuple[str, Any]]) -> dict[str, object]:
