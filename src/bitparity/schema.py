@@ -215,11 +215,23 @@ class BenchmarkSpec(Strict):
         return self.margin / 100
 
 
+class DistanceSpec(Strict):
+    """Readings of the baseline's answers by every variant; see docs/distance.md.
+
+    `items` is the number of answers, together over all benchmarks; None takes a tenth of a variant's answers, at least
+    100 and at most 1,000. `top_k` is the number of likeliest tokens that are compared one by one; "all" compares the
+    whole vocabulary; None takes that where every engine can, and `engines.readings.TOP` elsewhere.
+    """
+
+    items: Positive | None = None
+    top_k: Annotated[int, Field(ge=1, le=256)] | Literal["all"] | None = None
+
+
 class Study(Strict):
     """A resolved study: every default filled in.
 
     `reference` is what candidates are compared with where there is a control: the baseline's first run, or the mean of
-    both. Runs of before it was a choice have the first.
+    both. Runs of before it was a choice have the first. `distance` is None where nothing is read.
     """
 
     name: str
@@ -227,6 +239,7 @@ class Study(Strict):
     variants: dict[str, Variant]
     benchmarks: list[BenchmarkSpec]
     reference: Reference = "first"
+    distance: DistanceSpec | None = None
 
     @property
     def baseline(self) -> str:
@@ -247,9 +260,9 @@ class Study(Strict):
         """SHA-256 over the canonical JSON of the resolved study, 16 hex digits.
 
         The control is left out: it can be added to a run that has begun without it. So is the reference, which
-        matters with a control only and changes no answer.
+        matters with a control only and changes no answer, and so are the readings, which come after all answers.
         """
-        document = self.model_dump(mode="json", exclude={"reference"})
+        document = self.model_dump(mode="json", exclude={"reference", "distance"})
         document["variants"] = {
             name: {k: v for k, v in variant.items() if k != "control"}
             for name, variant in document["variants"].items()

@@ -186,6 +186,8 @@ class OpenAIEngine(Engine):
         rendered = request.token_ids is not None or request.scored is not None
         if rendered and (why := problem(request, self._max_length, sys.maxsize, after_scored=1)):
             return failed(request, why)
+        if request.reading is not None and self._why_no_scores is not None:
+            return failed(request, f"the server gives no log-probabilities of a prompt: {self._why_no_scores}")
         try:
             sample = await (self._generate(request) if request.scored is None else self._score(request))
         except RequestFailedError as error:

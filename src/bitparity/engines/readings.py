@@ -19,7 +19,8 @@ from bitparity.records import Request, Sample, request_key
 
 Arrays = dict[str, NDArray[Any]]
 
-TOP_MOST = 20  # of the likeliest tokens: as many as vLLM tells without a setting of its own
+TOP = 20  # likeliest tokens told where a study names no number
+TOP_MOST = 256
 
 
 def pack(arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -> bytes:

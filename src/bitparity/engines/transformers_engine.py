@@ -144,7 +144,8 @@ class TransformersEngine(Engine):
 
         fitting = []
         for request in batch:
-            why = problem(request, self._max_length, self._vocabulary, after_scored=-1)
+            after = -1 if request.reading is None else 0  # a reading takes the answer whole, as any other program would
+            why = problem(request, self._max_length, self._vocabulary, after_scored=after)
             if why is None:
                 fitting.append(request)
             else:
@@ -268,8 +269,8 @@ class TransformersEngine(Engine):
 
         started = time.perf_counter()
         pairs = [the_text(request) for request in requests]
-        rows = [torch.tensor((context + answer)[:-1]) for context, answer in pairs]
-        spans = [range(len(context) - 1, len(row)) for (context, _), row in zip(pairs, rows, strict=True)]
+        rows = [torch.tensor(context + answer) for context, answer in pairs]
+        spans = [range(len(context) - 1, len(row) - 1) for (context, _), row in zip(pairs, rows, strict=True)]
         first, last = min(span.start for span in spans), max(span.stop for span in spans)
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self._device)
         logits = self._logits(padded, list(range(first, last)))

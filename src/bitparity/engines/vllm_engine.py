@@ -27,7 +27,7 @@ from bitparity.engines.concurrency import as_they_end, lot_size
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
 from bitparity.engines.process_group import how_ended
-from bitparity.engines.readings import Arrays, reading_sample, the_text
+from bitparity.engines.readings import TOP_MOST, Arrays, reading_sample, the_text
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.hardware import nvml
 from bitparity.hardware.devices import VISIBLE_DEVICES, shown_to_vllm
@@ -290,6 +290,7 @@ def _engine_config(folder: Path, tokenizer: Path, arguments: Mapping[str, object
             tokenizer=str(tokenizer),
             generation_config="vllm",
             worker_extension_cls="bitparity.engines.vllm_probe.ModelProbe",
+            max_logprobs=TOP_MOST,
             **arguments,
         )
         return args.create_engine_config(usage)

@@ -14,12 +14,13 @@ from bitparity.generation.chains import generate_samples
 from bitparity.generation.engine_starter import EngineStarter
 from bitparity.generation.plan import VariantPlan, longest_first, plan_variant
 from bitparity.generation.prepare import Prepared
+from bitparity.generation.reading import note_unread, read_answers, readings_waiting
 from bitparity.generation.recorder import Recorder
 from bitparity.generation.restarts import Restarts
 from bitparity.generation.session import Session
 from bitparity.models.checkpoint import weight_files
 from bitparity.models.prefetch import read_ahead
-from bitparity.progress.events import GENERATING, PhaseChanged, TokensComputed
+from bitparity.progress.events import GENERATING, LOADING, PhaseChanged, TokensComputed
 from bitparity.schema import Study, Variant
 from bitparity.store.run import Run
 
@@ -58,6 +59,20 @@ class LocalExecutor:
                 waiting.remove(name)
                 self._generate_variant(session, name, plan, waiting[0] if waiting else None)
             yield name
+        for name in readings_waiting(session.prepared):
+            self._read_alone(session, name)
+
+    def _read_alone(self, session: Session, name: str) -> None:
+        """Load a variant only to read the baseline's answers: these were not there when it was loaded before."""
+        prepared = session.prepared
+        session.events.emit(PhaseChanged(name, LOADING))
+        try:
+            with self._engines.start(prepared.loadable(name), prepared.run.log_path(name)) as engine:
+                session.record_engine(name, engine.facts)
+                read_answers(session, name, engine.run)
+        except (EngineError, ChangedModelError) as error:
+            note_unread(session, name, str(error))
+        session.events.emit(PhaseChanged(None, None))
 
     def _generate_variant(self, session: Session, name: str, plan: VariantPlan, following: str | None) -> None:
         """Generate what is missing of a variant; an engine that dies is started again with what is left."""
@@ -95,6 +110,10 @@ class LocalExecutor:
                         self._make_ready(prepared, following)
                         following = None
             session.background.put(recorder.keep_grading())
+            try:
+                read_answers(session, name, engine.run)
+            except EngineError as error:  # every answer is stored: only the distance is missing
+                note_unread(session, name, str(error))
             engine.close(at_once=True)  # all it gave is stored, and the next one waits for the device
 
     def _make_ready(self, prepared: Prepared, name: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from bitparity.distance.reader import Readers
 from bitparity.engines.model_files import ModelFiles, open_models
 from bitparity.errors import DataError, MissingDependencyError, RunError, UnavailableError
 from bitparity.exam.build import build_exam
@@ -36,7 +37,10 @@ class Outcome:
 
 @dataclass(slots=True)
 class Prepared:
-    """A study ready to run: `environment` is what environment.json will hold, `outcome` how the run ends."""
+    """A study ready to run: `environment` is what environment.json will hold, `outcome` how the run ends.
+
+    `readers` are set once the baseline's answers are there to be read.
+    """
 
     run: WritableRun
     study: Study
@@ -46,6 +50,7 @@ class Prepared:
     environment: RunRecord
     outcome: Outcome
     shard: Shard | None = None
+    readers: Readers | None = None
     _done: dict[tuple[str, str], SampleKeys] = field(default_factory=dict)
 
     def done(self, name: str, benchmark: str) -> SampleKeys:

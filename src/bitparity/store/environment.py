@@ -95,6 +95,18 @@ class ClusterSession(Document):
     devices: dict[str, dict[str, Number]]
 
 
+class ReadRecord(Document):
+    """Readings of the baseline's answers by one reader, over all sessions: wall seconds, answers and their tokens.
+
+    `reason` says why there is none, where none could be made.
+    """
+
+    seconds: Number = 0.0
+    answers: int = 0
+    tokens: int = 0
+    reason: str | None = None
+
+
 class RunRecord(Document):
     """The conditions of a run. The fields `bitparity` to `cpus` are of the process that ran it last."""
 
@@ -107,6 +119,7 @@ class RunRecord(Document):
     not_run: dict[str, str] = Field(default_factory=dict)
     merged: list[MergedPart] = Field(default_factory=list)
     cluster_sessions: list[ClusterSession] = Field(default_factory=list)
+    distance: dict[str, ReadRecord] = Field(default_factory=dict)
 
     def variant(self, name: str) -> VariantRecord:
         """The record of a variant; an empty one where nothing is recorded of it yet."""

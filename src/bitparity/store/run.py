@@ -229,6 +229,8 @@ class WritableRun(Run):
                 "Nothing was changed; give the new study its own folder with --out"
             )
         if study.control is None:
+            if study.distance != stored.distance:
+                self._store_study(stored.model_copy(update={"distance": study.distance}))
             return
         if stored.control not in (None, study.control):
             raise RunError(

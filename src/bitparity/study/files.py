@@ -15,6 +15,7 @@ from bitparity.errors import StudyError
 from bitparity.plugins import nearest
 from bitparity.schema import (
     NAME_PATTERN,
+    DistanceSpec,
     EngineOverrides,
     Form,
     Positive,
@@ -100,6 +101,7 @@ class StudyFile(Strict):
     protocol: ProtocolOverrides = ProtocolOverrides()
     benchmarks: list[BenchmarkFile]
     reference: Reference = "both"
+    distance: DistanceSpec | bool | None = None
 
     @field_validator("benchmarks", mode="before")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from bitparity.safe_io.redaction import remember_keys
 from bitparity.schema import (
     LM_EVAL_PREFIX,
     BenchmarkSpec,
+    DistanceSpec,
     EngineOverrides,
     EngineSpec,
     Form,
@@ -133,7 +134,12 @@ def resolve(file: StudyFile, folder: Path, limit: int | None = None, *, control:
             control_name, file.variants.get(control_name), variants[baseline_name(variants)], folder
         )
     study = Study(
-        name=file.study, profile=file.profile, variants=variants, benchmarks=benchmarks, reference=file.reference
+        name=file.study,
+        profile=file.profile,
+        variants=variants,
+        benchmarks=benchmarks,
+        reference=file.reference,
+        distance=_distance(file.distance, variants),
     )
     remember_keys(study.model_dump())
     return study
@@ -194,6 +200,33 @@ def _control_name(file: StudyFile, asked: bool) -> str | None:
     if name.casefold() in {other.casefold() for other in file.variants}:
         raise StudyError(f"the control needs the name '{name}', which another variant has; rename that variant")
     return checked_name(name, "variant")
+
+
+def _distance(given: DistanceSpec | bool | None, variants: Mapping[str, Variant]) -> DistanceSpec | None:
+    """How answers are read: as the study says, else wherever every engine can and there is a candidate.
+
+    Raises StudyError where the study asks for what its engines cannot do.
+    """
+    engines = {name: engine_of(variant.engine) for name, variant in variants.items()}
+    unable = [name for name, engine in engines.items() if engine.reads == "nothing"]
+    if given is None:
+        can = not unable and not any(engine.recorded for engine in engines.values())
+        named = all(not engines[name].served or variant.tokenizer for name, variant in variants.items())
+        return DistanceSpec() if can and named and sum(not v.control for v in variants.values()) > 1 else None
+    if not given:
+        return None
+    spec = DistanceSpec() if given is True else given
+    if unable:
+        kind = variants[unable[0]].engine.kind
+        raise StudyError(f"distance: engine {kind} of variant '{unable[0]}' cannot read answers; write distance: off")
+    partial = [name for name, engine in engines.items() if engine.reads != "vocabulary"]
+    if spec.top_k == "all" and partial:
+        kind = variants[partial[0]].engine.kind
+        raise StudyError(
+            f"distance.top_k: engine {kind} of variant '{partial[0]}' tells of the likeliest tokens only; "
+            "give a number, or run every variant with engine transformers"
+        )
+    return spec
 
 
 def _resolve_benchmark(
