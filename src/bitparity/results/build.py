@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bitparity.exam.frozen import Exam, groups_of, load_if_frozen, samples_asked
 from bitparity.records import output_tokens
+from bitparity.results.distance import build_distance
 from bitparity.results.execution import execution
 from bitparity.results.guards import check as validity
 from bitparity.results.guards.suspects import counted_for_candidate
@@ -83,6 +84,7 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
         variants={name: _variant(study, environment, name) for name in study.variants},
         benchmarks=benchmarks,
         overall=overall,
+        distance=build_distance(run, study, environment, list(benchmarks)),
     )
 
 

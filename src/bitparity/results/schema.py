@@ -200,6 +200,89 @@ class Overall(Part):
     within_margin_on_all: bool = False
 
 
+class Estimate(Part):
+    """A figure with its 95 % interval over answers and its standard error, None where there is none."""
+
+    value: float
+    ci95: Interval | None
+    error: float | None
+
+
+class DistancePart(Part):
+    """Tokens of the answers from position `start` to before `end`; None: to the answers' ends."""
+
+    start: int
+    end: int | None
+    tokens: int
+    divergence: Estimate
+    differs: Estimate
+
+
+class DistanceFigures(Part):
+    """A variant's distance on some answers; see `distance.figures.Figures`.
+
+    `divergence` is the mean KL(baseline || variant) a token in nats, with `top_k` likeliest tokens a lower bound of it;
+    `bound` is that bound where the whole vocabulary was compared. `lost` is in nats a token, `differs` a share.
+    """
+
+    answers: int
+    tokens: int
+    divergence: Estimate
+    differs: Estimate
+    lost: Estimate
+    perplexity: Estimate
+    perplexity_ratio: Estimate
+    median: Estimate
+    p99: Estimate
+    largest: float
+    covered: float
+    bound: float | None
+    divergence_by_answer: Estimate
+    lost_by_answer: Estimate
+    positions: list[DistancePart]
+
+
+class DistancePair(Part):
+    """How much farther from the baseline one reading is than another, on the same answers: nats a token, and times."""
+
+    variant: str | None = None
+    than: str | None = None
+    difference: Estimate
+    times: Estimate | None
+    standard_errors: float | None
+    farther: bool
+
+
+class VariantDistance(Part):
+    """One variant's distance, over all benchmarks and by benchmark, and against the noise floor.
+
+    `nan` counts the tokens of which the model gave no number.
+    """
+
+    status: Literal["measured", "not_run"]
+    reason: str | None
+    nan: int
+    overall: DistanceFigures | None = None
+    benchmarks: dict[str, DistanceFigures] = Field(default_factory=dict)
+    against_floor: DistancePair | None = None
+    seconds: float | None = None
+
+
+class Distance(Part):
+    """The distances of a run. `noise_floor` is the baseline's second reading of its own answers."""
+
+    top_k: int | Literal["all"] | None
+    noise_floor: VariantDistance
+    variants: dict[str, VariantDistance]
+    pairs: list[DistancePair]
+    guards: list[Guard]
+
+    @property
+    def broken(self) -> bool:
+        """True if a guard says that some variant is broken, or none could be compared."""
+        return any(guard.level == "error" for guard in self.guards)
+
+
 class Results(Whole):
     """The whole document. `overall` has the candidates, and the control, that have a valid benchmark."""
 
@@ -208,6 +291,12 @@ class Results(Whole):
     variants: dict[str, VariantEntry]
     benchmarks: dict[str, Benchmark]
     overall: dict[str, Overall]
+    distance: Distance | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The document as plain dictionaries; where nothing was read there is no `distance` in it."""
+        found = super().document()
+        return found if self.distance is not None else {k: v for k, v in found.items() if k != "distance"}
 
     @property
     def baseline(self) -> str:

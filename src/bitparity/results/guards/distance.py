@@ -1,0 +1,31 @@
+"""Guards on the distance of the next token: a candidate that is broken, or the baseline itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from bitparity.distance.figures import BROKEN_SHARE, RESOLUTION
+from bitparity.results.guards.facts import guard
+from bitparity.results.schema import Guard, VariantDistance
+
+NOT_READ = "the run has not come to it yet"
+
+
+def check_distance(variants: Mapping[str, VariantDistance], noise: VariantDistance) -> Iterator[Guard]:
+    """Signs that a candidate is broken, or the baseline itself."""
+    for name, found in variants.items():
+        if found.nan:
+            yield guard("distance_nan", name, "error", found.nan, nan=found.nan)
+        if found.overall is None:
+            if found.reason not in (None, NOT_READ) and not found.nan:
+                yield guard("distance_not_run", name, "warning", reason=found.reason)
+            continue
+        share = found.overall.differs.value
+        if share > BROKEN_SHARE:
+            yield guard("distance_broken", name, "error", share, limit=f"{100 * BROKEN_SHARE:g}")
+        compared = found.against_floor
+        near = found.overall.divergence.value <= RESOLUTION if compared is None else not compared.farther
+        if near and not found.nan:
+            floor = noise.overall.divergence.value if noise.overall else 0.0
+            figures = {"divergence": f"{found.overall.divergence.value:.2g}", "floor": f"{floor:.2g}"}
+            yield guard("distance_at_floor", name, "warning", found.overall.divergence.value, **figures)
