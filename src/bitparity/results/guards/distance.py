@@ -20,8 +20,8 @@ def check_distance(variants: Mapping[str, VariantDistance], noise: VariantDistan
             if found.reason not in (None, NOT_READ) and not found.nan:
                 yield guard("distance_not_run", name, "warning", reason=found.reason)
             continue
-        share = found.overall.differs.value
-        if share > BROKEN_SHARE:
+        share, bounds = found.overall.differs.value, found.overall.differs.ci95
+        if (share if bounds is None else bounds[0]) > BROKEN_SHARE:
             yield guard("distance_broken", name, "error", share, limit=f"{100 * BROKEN_SHARE:g}")
         compared = found.against_floor
         near = found.overall.divergence.value <= RESOLUTION if compared is None else not compared.farther
