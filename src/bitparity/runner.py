@@ -5,16 +5,18 @@ run_study(load_study(Path("study.yaml")), Path("artifacts/my-study"), Events())
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 
+from bitparity.errors import EngineError
 from bitparity.generation.background import BackgroundJobs
 from bitparity.generation.executor import Executor
 from bitparity.generation.local import local_executor
-from bitparity.generation.plan import plan_study
+from bitparity.generation.plan import VariantPlan, plan_study, plan_variant
 from bitparity.generation.prepare import Outcome, Prepared, prepare
+from bitparity.generation.reading import set_texts
 from bitparity.generation.session import Session, tell_full_disk
 from bitparity.generation.shards import Shard
 from bitparity.grading import judge as judging
@@ -59,6 +61,34 @@ def run_study(
             background.put(partial(_grade_variant, prepared, name, events))
         background.finish()
         return prepared.outcome
+
+
+def measure_distance(
+    study: Study, path: Path, events: Events, texts: Sequence[tuple[str, str]] | None = None
+) -> WritableRun:
+    """Have the baseline write what is missing of its answers, and all variants read them; nothing is graded.
+
+    With `texts`, pairs of prompt and text, these are read and nothing is written. Raises what `run_study` raises, and
+    ModelError where the baseline has no tokenizer here.
+    """
+    with ExitStack() as stack:
+        executor = stack.enter_context(local_executor())
+        run = stack.enter_context(WritableRun(path, study))
+        run.full_disk = WaitForRoom(partial(tell_full_disk, events))
+        stack.enter_context(events.run(path))
+        prepared = stack.enter_context(prepare(study, run, events, graded=False))
+        background = stack.enter_context(BackgroundJobs())
+        plans = {name: VariantPlan(()) for name in study.variants}
+        if texts is not None:
+            set_texts(prepared, texts)
+        else:
+            plans[study.baseline] = plan_variant(prepared, study.baseline)
+        for _ in executor.generate(Session(prepared, events, background), plans):
+            pass
+        background.finish()
+        if failure := prepared.outcome.failures.get(study.baseline):
+            raise EngineError(f"the baseline could not answer: {failure}")
+        return run
 
 
 def _open_executor(ray: str | None) -> AbstractContextManager[Executor]:

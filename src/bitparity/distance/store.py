@@ -25,8 +25,8 @@ from bitparity.distance.texts import Answer
 from bitparity.engines.readings import Arrays, pack, unpack
 from bitparity.errors import StoreError
 from bitparity.records import SampleKey
-from bitparity.store.full_disk import write_under
-from bitparity.store.jsonl import AppendLog, broken_line, file_stem, parsed_line, storage_error, whole_lines
+from bitparity.store.faults import storage_error
+from bitparity.store.jsonl import AppendLog, broken_line, file_stem, parsed_line, whole_lines
 from bitparity.store.run import Run
 
 AGAIN = "+again"  # no name of a variant can end so
@@ -116,8 +116,8 @@ class ReadingLog:
 
     def __init__(self, run: Run, reader: str, benchmark: str) -> None:
         path = readings_path(run, reader, benchmark)
-        self._policy = run.full_disk
-        self._lines = AppendLog(path, run.full_disk)
+        self._under = run.write
+        self._lines = AppendLog(path, run.write)
         self._path = path.with_suffix(".arrays")
         try:
             self._arrays = self._path.open("ab", buffering=0)
@@ -135,7 +135,7 @@ class ReadingLog:
                 parts.append(content)
                 at += len(content)
             rows.append({name: value for name, value in row.items() if value is not None})
-        write_under(self._policy, lambda: self._write(b"".join(parts)))
+        self._under(lambda: self._write(b"".join(parts)))
         self._lines.append(rows)
 
     def _write(self, content: bytes) -> None:

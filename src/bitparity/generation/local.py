@@ -97,7 +97,8 @@ class LocalExecutor:
             engine.on_progress = lambda count: events.emit(TokensComputed(name, count))
             engine.on_sent = partial(session.record_sent, name)
             session.record_engine(name, engine.facts)
-            recorder = stack.enter_context(Recorder(prepared, name, events, idle_cores(variant, engine.facts)))
+            cores = idle_cores(variant, engine.facts) if prepared.graders else None
+            recorder = stack.enter_context(Recorder(prepared, name, events, cores))
             plan = longest_first(prepared, name, plan)
             left = plan.missing
             nearly_done = NEARLY_DONE * left

@@ -7,7 +7,7 @@ with prepare(study, run, events) as prepared:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from bitparity.distance.reader import Readers
@@ -86,16 +86,24 @@ class Prepared:
 
 @contextmanager
 def prepare(
-    study: Study, run: WritableRun, events: Events, *, unsafe_exec: bool = False, shard: Shard | None = None
+    study: Study,
+    run: WritableRun,
+    events: Events,
+    *,
+    unsafe_exec: bool = False,
+    shard: Shard | None = None,
+    graded: bool = True,
 ) -> Iterator[Prepared]:
-    """Open the models, freeze the exams and open the graders of a study.
+    """Open the models, freeze the exams and, where answers are `graded`, open the graders of a study.
 
     Raises RunError, DataError, ModelError or SandboxError where the study cannot be run as it stands.
     """
     models = open_models(study)
     environment = _checked_environment(run, study, models, shard)
     outcome = Outcome(run)
-    with open_graders(run, study, outcome.not_run, unsafe_exec) as graders:
+    with ExitStack() as stack:
+        opened = open_graders(run, study, outcome.not_run, unsafe_exec)
+        graders = stack.enter_context(opened) if graded else {}
         exams = _freeze_exams(run, study, reference_renderer(study, models), outcome.not_run, events)
         environment.not_run = outcome.not_run
         prepared = Prepared(run, study, models, exams, graders, environment, outcome, shard)

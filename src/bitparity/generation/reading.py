@@ -6,12 +6,14 @@ import time
 from collections.abc import Sequence
 
 from bitparity.distance.reader import Readers, RunEngine
-from bitparity.distance.texts import Answer, answers_of, other_tokens, shares
+from bitparity.distance.texts import Answer, answers_of, other_tokens, own_texts, shares
 from bitparity.engines.readings import TOP
 from bitparity.engines.registry import engine_of
+from bitparity.errors import DataError, ModelError
 from bitparity.exam.frozen import Exam, samples_asked
 from bitparity.generation.prepare import Prepared
 from bitparity.generation.session import Session
+from bitparity.models.checkpoint import context_length
 from bitparity.progress.events import Noted, PhaseChanged
 from bitparity.schema import BenchmarkSpec, DistanceSpec
 from bitparity.store.environment import ReadRecord
@@ -88,16 +90,35 @@ def open_readers(prepared: Prepared) -> Readers | None:
     if spec is None or prepared.shard is not None or renderer is None:
         return None
     if prepared.readers is None and _answered(prepared):
-        kinds = {study.variants[name].engine.kind for name in (study.baseline, *study.candidates)}
-        whole = len(kinds) == 1 and engine_of(study.variants[study.baseline].engine).reads == "vocabulary"
-        beside = prepared.loadable(study.baseline).model_dump(mode="json") if whole and not _counted(spec) else None
-        top = spec.top_k if isinstance(spec.top_k, int) else TOP
-        prepared.readers = Readers(prepared.run, study.baseline, _answers(prepared, spec), top, beside)
+        prepared.readers = _made(prepared, spec, _answers(prepared, spec))
     return prepared.readers
 
 
-def _counted(spec: DistanceSpec) -> bool:
-    return isinstance(spec.top_k, int)
+def set_texts(prepared: Prepared, texts: Sequence[tuple[str, str]]) -> None:
+    """Have the user's own texts read in the place of answers: (prompt, text), the prompt perhaps empty.
+
+    Raises ModelError without a tokenizer of the baseline, DataError where no text has two tokens.
+    """
+    study = prepared.study
+    model = prepared.models[study.baseline]
+    if model.renderer is None:
+        raise ModelError(f"variant '{study.baseline}' has no tokenizer here; give it the key 'tokenizer'")
+    limits = [variant.engine.max_model_len for variant in study.variants.values()]
+    lengths = [*limits, None if model.folder is None else context_length(model.folder)]
+    answers = own_texts(texts, model.renderer, min((n for n in lengths if n is not None), default=None))
+    if not answers:
+        raise DataError("no text has two tokens or more: nothing can be read")
+    prepared.readers = _made(prepared, study.distance or DistanceSpec(), answers)
+
+
+def _made(prepared: Prepared, spec: DistanceSpec, answers: Sequence[Answer]) -> Readers:
+    study = prepared.study
+    kinds = {study.variants[name].engine.kind for name in (study.baseline, *study.candidates)}
+    whole = len(kinds) == 1 and engine_of(study.variants[study.baseline].engine).reads == "vocabulary"
+    counted = isinstance(spec.top_k, int)
+    beside = prepared.loadable(study.baseline).model_dump(mode="json") if whole and not counted else None
+    top = spec.top_k if isinstance(spec.top_k, int) else TOP
+    return Readers(prepared.run, study.baseline, answers, top, beside)
 
 
 def _answered(prepared: Prepared) -> bool:

@@ -10,6 +10,7 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined, Template
 
 from bitparity.report import plots, words
+from bitparity.report.distance import rows, sentences
 from bitparity.report.language import Lang, guard_message, text
 from bitparity.report.plain import shortened
 from bitparity.report.tables import gain, grader_rows, program_rows, speed_rows
@@ -20,7 +21,7 @@ from bitparity.store.run import Run
 LONGEST = 20_000  # characters of one text
 # what the template says in the language of the report
 _SAID = (
-    *(text, guard_message, gain, words.sentence, words.noise, words.engine),
+    *(text, guard_message, gain, rows, sentences, words.sentence, words.noise, words.engine),
     *(words.figures, words.margin, words.percent, words.score, words.verdict_words),
 )
 

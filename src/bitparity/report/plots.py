@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 
 from jinja2 import Template
 
 from bitparity.report import words
+from bitparity.report.distance import Row, log_scale
+from bitparity.report.distance import Scale as LogScale
+from bitparity.report.distance import rows as distance_rows
 from bitparity.report.html.svg import SERIES, Scale, scale, template
 from bitparity.report.language import Lang, text
 from bitparity.results.schema import Results
@@ -21,7 +25,7 @@ LEFT, RIGHT = 220, 600  # pixels: the plot lies between them, words on both side
 INK, QUIET = "#1f2328", "#57606a"
 LOSS, PLAIN = "#d55e00", "#0072b2"
 LOOK = {
-    **{"INK": INK, "QUIET": QUIET, "BAND": "#d8dee4"},
+    **{"INK": INK, "QUIET": QUIET, "PLAIN": PLAIN, "BAND": "#d8dee4"},
     **{"WIDTH": 860, "LEFT": LEFT, "RIGHT": RIGHT, "TOP": 64, "ROW": 44, "LINE": 24},  # pixels
     # one colour a variant, the baseline first; shapes differ as well
     **{"TONES": (INK, PLAIN, LOSS, "#009e73"), "SERIES": SERIES},
@@ -44,7 +48,15 @@ def draw(results: Results, lang: Lang = "en") -> dict[str, str]:
     if results.measured:
         on = Scale(0.0, _end_of_scores(results))
         drawn["scores.svg"] = _drawn("scores", on, lang, measured=results.measured, variants=list(results.variants))
+    shown = [] if results.distance is None else distance_rows(results.distance, lang)
+    if shown:
+        drawn["distance.svg"] = distance_plot(shown, lang)
     return drawn
+
+
+def distance_plot(shown: Sequence[Row], lang: Lang = "en") -> str:
+    """The noise floor and the candidates on a logarithmic scale."""
+    return _drawn("distance", log_scale(shown), lang, rows=shown)
 
 
 def _end_of_scores(results: Results) -> float:
@@ -54,13 +66,13 @@ def _end_of_scores(results: Results) -> float:
     return math.ceil(10 * max(bounds, default=1.0) - 1e-9) / 10 or 1.0
 
 
-def _drawn(plot: str, on: Scale, lang: Lang, **shown: object) -> str:
+def _drawn(plot: str, on: Scale | LogScale, lang: Lang, **shown: object) -> str:
     said = (text, words.difference, words.score, words.verdict_words)
     phrases = {function.__name__: functools.partial(function, lang=lang) for function in said}
     return _template().render(plot=plot, on=on, **shown, **phrases)
 
 
-def _place(on: Scale, value: float) -> float:
+def _place(on: Scale | LogScale, value: float) -> float:
     return LEFT + (RIGHT - LEFT) * on.at(value) / 100
 
 

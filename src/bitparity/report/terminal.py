@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bitparity.report.distance import sentences
+from bitparity.report.language import text
 from bitparity.report.plain import shortened
 from bitparity.report.tables import grader_rows
 from bitparity.report.words import Judged, figures, noise, percent, sentence, tone, verdict_words
@@ -25,6 +27,10 @@ def show(results: Results, console: Console) -> None:
     if results.candidates:
         say(console, noise(results))
     console.print(_table(results))
+    for line in sentences(results.distance) if results.distance else ():
+        say(console, line)
+    for guard in results.distance.guards if results.distance else ():
+        say_guard(console, text("distance"), guard)
     for row in grader_rows(results):
         if not row.primary:
             means = zip(results.variants, row.means, strict=True)

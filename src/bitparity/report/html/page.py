@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from bitparity.report import words
+from bitparity.report.distance import log_scale, rows, sentences
 from bitparity.report.html import svg
 from bitparity.report.html.book import Book, Packed
 from bitparity.report.html.lengths import Lengths, count, length_rows, length_scale, length_ticks
@@ -27,7 +28,7 @@ _Quantity = Callable[[VariantEntry], float | None]
 MOST_ROWS = 200  # rows of one table of subgroups or guards
 # what the template says in the language of the page
 _SAID = (
-    *(say, guard_title, guard_message),
+    *(say, guard_title, guard_message, sentences),
     *(words.percent, words.score, words.difference, words.margin, words.figures),
     *(words.verdict_words, words.noise, words.engine),
 )
@@ -105,6 +106,9 @@ class _View:
         self._percent = functools.partial(words.percent, lang=lang)
         self.speed_rows = list(speed_rows(results, lang))
         self.programs = list(program_rows(results, lang))
+        self.distances = [] if results.distance is None else rows(results.distance, lang)
+        self.floor = next((row.divergence.value for row in self.distances if row.floor), None)
+        self.distance_scale = log_scale(self.distances)
 
     def tone(self, comparison: Comparison | Overall) -> str:
         """The look of a verdict: loss, fine, open, invalid or control."""
@@ -134,6 +138,11 @@ class _View:
     def forest_axis(self) -> Markup:
         """Points."""
         return self._axis(self.scale, lambda value: f"{100 * value:+g}".replace("-", "−") if value else "0")
+
+    def distance_axis(self) -> Markup:
+        """Nats a token, in powers of ten."""
+        on = self.distance_scale
+        return svg.plot("axis", on, lambda value: f"{value:.0e}", on.decades)
 
     def flips_axis(self) -> Markup:
         """Shares of the items, to the left and to the right."""
