@@ -37,8 +37,8 @@ class _Identity(_Shape):
 
 
 class _Quantization(_Shape):
-    weights: list[str] | str | None = None
-    activations: list[str] | str | None = None
+    weights: list[str] | dict[str, int] | str | None = None
+    activations: list[str] | dict[str, int] | str | None = None
 
 
 class _Engine(_Shape):
