@@ -41,10 +41,13 @@ GPU_STUDY = "the study names a 32B model for a GPU; tests/test_examples.py loads
 CLUSTER = "it needs a Ray cluster: tests/cluster/"
 PARTS = "its parts are those of several such runs: tests/test_shards.py"
 NOT_HERE: dict[str, str] = {
-    "bitparity plan thinking.yaml --rate 1500": "it runs in the folder of the example: test_the_example_is_planned",
-    "bitparity run thinking.yaml --limit 20 --out artifacts/trial": GPU_STUDY,
-    "bitparity run thinking.yaml": GPU_STUDY,
-    "bitparity run non-thinking.yaml": GPU_STUDY,
+    "bitparity doctor three-hours.yaml": GPU_STUDY,
+    "bitparity plan three-hours.yaml": "it runs in the folder of the example: test_the_example_is_planned",
+    "bitparity plan thinking.yaml --measure 60": GPU_STUDY,
+    "bitparity run three-hours.yaml --limit 20 --out artifacts/trial": GPU_STUDY,
+    "bitparity run three-hours.yaml": GPU_STUDY,
+    "bitparity run thinking.yaml --detach": GPU_STUDY,
+    "bitparity run non-thinking.yaml --ray auto": GPU_STUDY,
     "bitparity run study.yaml --detach": "it leaves a process behind: tests/test_detach.py",
     "bitparity run study.yaml --ray auto": CLUSTER,
     "bitparity run study.yaml --ray HEAD:6379": CLUSTER,
@@ -61,6 +64,13 @@ OTHERS = {
     "export": "a variable",
     ".": "activates an environment",
     "hf": "the internet",
+    "curl": "the internet",
+    "git": "the internet",
+    "uv": "the internet",
+    "sudo": "root, and packages",
+    "nvidia-smi": "a GPU",
+    "cd": "a folder of the clone",
+    "eval": "sets variables of the shell",
     "jq": "a published log",
     "ray": "several hosts",
     "sbatch": "Slurm",
@@ -197,10 +207,10 @@ def test_a_command_runs_word_for_word(
 
 
 def test_the_example_is_planned(environment: dict[str, str]) -> None:
-    command = "bitparity plan thinking.yaml --rate 1500"
+    command = "bitparity plan three-hours.yaml"
     ended = shell(command, ROOT / "examples" / "qwen3-32b-rtx-pro-6000", environment)
     assert ended.returncode == 0, ended.stderr
-    assert "livecodebench" in ended.stdout
+    assert "math500" in ended.stdout
 
 
 # ---------------------------------------------------------------- what cannot run here

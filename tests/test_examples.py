@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 import yaml
+from doubles import GIB, Device, host, models
 from made_results import results as typed
 
 from bitparity.cli.app import app
+from bitparity.doctor.plan import make_plan
 from bitparity.report.filling import fill
 from bitparity.study.resolve import load_study
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples" / "qwen3-32b-rtx-pro-6000"
 MODES = ("thinking", "non-thinking")
+__all__ = ["models"]  # a fixture
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -38,6 +41,25 @@ def test_the_study_is_valid_and_compares_the_three_checkpoints(mode: str) -> Non
         assert longest is not None
         assert spec.protocol.max_tokens <= longest - 2048  # room for the prompt
         assert spec.samples > 1 or spec.name in ("mmlu_pro", "hle", "livecodebench")
+
+
+@pytest.mark.parametrize("name", ["three-hours", "two-slices"])
+def test_the_other_studies_are_valid(name: str) -> None:
+    study = load_study(FOLDER / f"{name}.yaml")
+    assert {variant.engine.linear_backend for variant in study.variants.values() if "FP" in variant.model} == {
+        "cutlass"
+    }
+    assert study.variants["bf16"].engine.linear_backend is None
+
+
+def test_three_hours_are_three_on_that_card(models: Path) -> None:
+    study = load_study(FOLDER / "three-hours.yaml")
+    folders = {"bf16": "bf16", "fp8": "fp8", "nvfp4": "nvfp4"}
+    here = {n: v.model_copy(update={"model": str(models / folders[n])}) for n, v in study.variants.items()}
+    slice_ = Device("NVIDIA RTX PRO 6000 Blackwell DC-4-96Q", slices=(("MIG-one", 96 * GIB),))
+    plan = make_plan(study.model_copy(update={"variants": here}), host=host(slice_))
+    hours = [plan.hours_of(name) for name in here]
+    assert 1.2 < sum(found[0] for found in hours if found) < 2.8  # loads and prompts take the rest
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -31,6 +31,7 @@ from doubles import (
 from support import Cli, replay_study, write_yaml
 
 from bitparity.doctor.checkpoints import find_checkpoint
+from bitparity.doctor.disks import CACHES, exports
 from bitparity.doctor.host import Disk, Host, all_disks, disk_of
 from bitparity.doctor.hub import Hub
 from bitparity.errors import EngineError, install_command
@@ -294,7 +295,7 @@ def test_a_root_partition_with_5_gb_left(models: Path) -> None:
     hub = Shelf({"Qwen/Qwen3-32B": BF16_SIZE, "RedHatAI/Qwen3-32B-NVFP4": NVFP4_SIZE})
     on = host(Device(), disk=user_s_disks, disks=lambda: [Disk("/", 5 * GB), Disk("/data", 3000 * GB)], hub=hub)
     found = only(study(models, HUB_VARIANTS), on, "disk", "error")
-    assert "/ has 5.0 GB free, and needs up to 95.5 GB" in found.message
+    assert "/ has 5.0 GB free, and needs up to 96.5 GB" in found.message
     assert "downloads 85.5 GB in /home/user/.cache/huggingface/hub" in found.message
     made, _, exported = found.remedy.partition(" && export ")
     assert made.endswith("mkdir -p /data/tmp")
@@ -302,6 +303,7 @@ def test_a_root_partition_with_5_gb_left(models: Path) -> None:
     assert environ == {
         "HF_HOME": "/data/huggingface",
         "XDG_CACHE_HOME": "/data/cache",
+        "TRITON_CACHE_DIR": "/data/cache/triton",
         "TMPDIR": "/data/tmp",
         "FLASHINFER_WORKSPACE_BASE": "/data/flashinfer",
     }
@@ -312,6 +314,24 @@ def test_a_root_partition_with_5_gb_left(models: Path) -> None:
     (forgotten,) = said(study(models, HUB_VARIANTS), replace(moved, is_folder=lambda path: False), "disk", "error")
     assert "TMPDIR is /data/tmp, which is no folder: Python takes another one" in forgotten.message
     assert forgotten.remedy == "mkdir -p /data/tmp"
+
+
+def test_lines_that_move_all_caches() -> None:
+    disks = [Disk("/", 5 * GB), Disk("/my data", 3000 * GB), Disk("/archive", 9000 * GB, writable=False)]
+    lines = exports(host(environ={"HF_HOME": "/data/hf"}, disks=lambda: disks))
+    assert lines[0] == "mkdir -p '/my data/bitparity-caches/tmp'"
+    moved = {line.split("=")[0].removeprefix("export ") for line in lines[1:]}
+    assert moved == CACHES.keys() - {"HF_HOME"}
+    assert all("'/my data/bitparity-caches/" in line for line in lines[1:])
+    assert not exports(host(disks=list))
+    assert not exports(host(environ=dict.fromkeys(CACHES, "/data")))
+
+
+def test_the_lines_are_all_that_is_printed(models: Path, cli: Cli) -> None:
+    study(models)
+    ended = cli("doctor", models / "study.yaml", "--fix")
+    assert ended.code == 0
+    assert all(line.startswith(("export ", "mkdir -p ", "# nothing")) for line in ended.out.splitlines())
 
 
 def test_variables_that_go_before_the_usual_ones(models: Path) -> None:
@@ -330,7 +350,7 @@ def test_one_disk_at_two_places(models: Path) -> None:
     hub = Shelf({"Qwen/Qwen3-32B": 60 * GB})
     on = host(Device(), disk=bound, disks=lambda: [Disk("/other", 900 * GB, device=7)], hub=hub)
     found = only(study(models, {"bf16": "Qwen/Qwen3-32B"}), on, "disk", "error")
-    assert "needs up to 70.0 GB" in found.message
+    assert "needs up to 71.0 GB" in found.message
     assert found.remedy == "free some, or attach a larger disk"
 
 

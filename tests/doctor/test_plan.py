@@ -11,6 +11,7 @@ import pytest
 from support import Cli, Ended, math_rows, replay_study, write_jsonl, write_yaml
 
 from bitparity.doctor.plan import GREEDY, SAMPLED, BenchmarkPlan, make_plan
+from bitparity.doctor.rates import Rate, given_rate
 from bitparity.progress.events import Events
 from bitparity.report.planning import answer
 from bitparity.runner import run_study
@@ -122,7 +123,7 @@ def test_log_likelihoods_write_nothing_and_need_one_sample(tmp_path: Path) -> No
 
 def test_hours_follow_from_a_given_rate(tmp_path: Path, cli: Cli) -> None:
     path = study(tmp_path, {"name": "mmlu_pro", "limit": 7200}, profile="qwen3-thinking")
-    plan = make_plan(load_study(path), rate=1000)
+    plan = make_plan(load_study(path), given_rate(load_study(path), 1000))
     assert plan.benchmarks[0].output_each == 6000
     assert plan.hours(plan.benchmarks[0], "fp8") == pytest.approx(12)
     ended = cli("plan", path, "--rate", 1000)
@@ -162,7 +163,7 @@ def test_a_run_gives_measured_rates(measured: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(run, "environment", lambda: RunRecord.model_validate(environment))
     monkeypatch.setattr(run, "study", lambda: real.model_copy(update={"variants": variants}))
     plan = make_plan(load_study(measured / "study.yaml"), run=run)
-    assert plan.rates == {"bf16": 48.0, "fp8": 48.0}
+    assert plan.rates == dict.fromkeys(["bf16", "fp8"], Rate(48.0, 48.0, 48.0))
     assert "the slowest of its rates for fp8" in plan.rate_source
     assert plan.hours(plan.benchmarks[0], "bf16") == pytest.approx(60 * 12 / 48 / 3600)
 

@@ -12,7 +12,7 @@ import typer
 
 from bitparity.cli.options import DETACH_HELP, RAY_HELP, SHARD_HELP, Limit, Out, StudyFile, UnsafeExec
 from bitparity.cli.output import console, print_error, report_run
-from bitparity.errors import EXIT_OPEN
+from bitparity.errors import EXIT_OPEN, UserInputError
 
 if TYPE_CHECKING:
     from bitparity.generation.prepare import Outcome
@@ -85,13 +85,26 @@ def merge(
     raise typer.Exit(_exit_code(Outcome(WritableRun(out)), results))
 
 
-def doctor(study: StudyFile, out: Out = None, limit: Limit = None) -> None:
+def doctor(
+    study: StudyFile,
+    out: Out = None,
+    limit: Limit = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Print only the lines for a shell that move all caches to the widest disk.")
+    ] = False,
+) -> None:
     """Look at this host before an hour is lost: device, memory, kernels, disks, hub, budgets. Exit code 3: errors."""
+    from bitparity.doctor.disks import exports
     from bitparity.doctor.examine import examine
     from bitparity.doctor.host import Host
     from bitparity.study.resolve import load_study
 
     resolved = load_study(study, limit)
+    if fix:
+        print(
+            "\n".join(exports(Host())) or "# nothing to move: every cache has its variable, or no disk can be written"
+        )
+        return
     failed = False
     for finding in examine(resolved, Host(), out or Path("artifacts") / resolved.name):
         failed |= finding.level == "error"
@@ -128,14 +141,26 @@ def plan(
     study: StudyFile,
     rate: Annotated[float | None, typer.Option(help="Output tokens per second, over all requests.")] = None,
     run: Annotated[Path | None, typer.Option(help="A run that measured rate and lengths.")] = None,
+    measure: Annotated[
+        float | None, typer.Option(help="Load each variant and measure its rate for so many seconds.")
+    ] = None,
 ) -> None:
-    """Show what a study will cost and what loss it could detect or rule out; loads no model."""
+    """Show what a study will cost and what loss it could detect or rule out; loads a model with --measure only."""
     from bitparity.doctor.plan import make_plan
+    from bitparity.doctor.rates import given_rate
     from bitparity.report.planning import show
     from bitparity.store.run import Run
     from bitparity.study.resolve import load_study
 
-    show(make_plan(load_study(study), rate, None if run is None else Run(run)), console())
+    resolved = load_study(study)
+    if rate is not None and measure is not None:
+        raise UserInputError("--rate and --measure exclude each other: give one of them")
+    rates = None if rate is None else given_rate(resolved, rate)
+    if measure is not None:
+        from bitparity.doctor.measure import measured_rates
+
+        rates = measured_rates(resolved, measure)
+    show(make_plan(resolved, rates, None if run is None else Run(run)), console())
 
 
 def benchmarks() -> None:

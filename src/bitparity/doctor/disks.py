@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +16,24 @@ from bitparity.hardware.devices import gigabytes
 from bitparity.schema import Study
 
 GB = 10**9
-COMPILED = 4 * GB  # vLLM's compiled graphs and Triton's kernels, at most about so much
+COMPILED = 4 * GB  # vLLM's compiled graphs and their kernels, at most about so much
+TRITON = GB  # Triton's other kernels
 FLASHINFER = 2 * GB  # kernels that FlashInfer compiles or fetches
 SCRATCH = 2 * GB  # temporary files of a compilation
 RECORDS = 2 * GB  # samples, grades and reports of a large study
 ROOM = 1.1  # of what is needed
 DISK = Topic("disk")
 
-_FOLDER = {  # where a variable may point, in a file system with room
+CACHES = {  # the variables that move what grows, and where they may point in a file system with room
     "HF_HOME": "huggingface",
-    "HF_HUB_CACHE": "huggingface/hub",
     "XDG_CACHE_HOME": "cache",
     "VLLM_CACHE_ROOT": "cache/vllm",
+    "TRITON_CACHE_DIR": "cache/triton",
+    "TORCHINDUCTOR_CACHE_DIR": "cache/inductor",
     "FLASHINFER_WORKSPACE_BASE": "flashinfer",
     "TMPDIR": "tmp",
 }
+_FOLDER = {**CACHES, "HF_HUB_CACHE": "huggingface/hub"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,21 @@ def check_disks(study: Study, host: Host, downloads: Sequence[Need], out: Path) 
         yield _fits(disk, here, weights if any(use.name == "downloads" for use in here) else [], host)
 
 
+def exports(host: Host) -> list[str]:
+    """Lines for a shell that move all caches which are not moved yet to the widest disk that this user may write.
+
+    Empty where there is none, or all are moved.
+    """
+    unset = {variable: folder for variable, folder in CACHES.items() if not host.environ.get(variable)}
+    widest = max((disk for disk in host.disks() if disk.writable), key=lambda disk: disk.free, default=None)
+    if widest is None or not unset:
+        return []
+    folder = Path(widest.mount) / "bitparity-caches"
+    places = {variable: str(folder / name) for variable, name in unset.items()}
+    made = [f"mkdir -p {shlex.quote(places['TMPDIR'])}"] if "TMPDIR" in places else []
+    return [*made, *(f"export {variable}={shlex.quote(place)}" for variable, place in places.items())]
+
+
 def _engines(study: Study, host: Host) -> Iterator[Use]:
     """Files that the engines which compute here write beside the records."""
     engines = [engine_of(v.engine) for v in study.variants.values()]
@@ -76,6 +95,10 @@ def _engines(study: Study, host: Host) -> Iterator[Use]:
         own = host.environ.get("VLLM_CACHE_ROOT")  # vLLM 0.32, envs.py
         compiled = Path(own or cache_home(host.environ.get("XDG_CACHE_HOME")) / "vllm").expanduser()
         yield Use("compiled kernels", compiled, COMPILED, "VLLM_CACHE_ROOT" if own else "XDG_CACHE_HOME")
+        triton = (
+            host.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache"
+        )  # XDG_CACHE_HOME moves it not
+        yield Use("Triton's kernels", Path(triton).expanduser(), TRITON, "TRITON_CACHE_DIR")
         # FlashInfer at 05ce648, flashinfer/jit/env.py: XDG_CACHE_HOME does not move it
         base = Path(host.environ.get("FLASHINFER_WORKSPACE_BASE") or Path.home())
         yield Use("FlashInfer's kernels", base / ".cache" / "flashinfer", FLASHINFER, "FLASHINFER_WORKSPACE_BASE")

@@ -12,7 +12,7 @@ from bitparity.doctor.vllm import VLLM
 from bitparity.engines.registry import engine_of
 from bitparity.hardware.devices import VisibleDevice, gigabytes
 from bitparity.models.precision import UNQUANTIZED
-from bitparity.schema import Variant
+from bitparity.schema import EngineSpec, Variant
 
 OVERHEAD = 3 * 10**9  # bytes a device: CUDA context, activations, CUDA graphs; about what vLLM reports for 32B models
 FEW = 2  # of the study's longest answers at once; below, one long answer holds up all others
@@ -43,7 +43,7 @@ def check_memory(
     name: str, variant: Variant, checkpoint: Checkpoint, used: Sequence[VisibleDevice], needed: int
 ) -> Finding:
     """Weights, then room for sequences. `needed` is the study's longest prompt and answer in tokens."""
-    topic, weights = Topic(f"memory of {name}"), _loaded_bytes(checkpoint, variant)
+    topic, weights = Topic(f"memory of {name}"), loaded_bytes(checkpoint, variant)
     if weights is None:
         return topic.warning("size_unknown", model=variant.model, remedy=unknown_remedy(variant))
     sizes = [device.part.memory for device in used if device.part.memory is not None]
@@ -62,17 +62,30 @@ def _in_vllm(load: _Loading, smallest: int, ranks: int) -> Finding:
     if heads and heads % ranks:  # vLLM 0.32, verify_with_parallel_config in vllm/config/model.py
         fitting = ", ".join(str(n) for n in range(1, 9) if heads % n == 0)
         return load.topic.error("heads", heads=heads, ranks=ranks, fitting=fitting)
-    usable = (spec.gpu_memory_utilization or VLLM.gpu_memory_utilization) * memory
-    # each device needs its own context and activations, so the overhead grows with them
-    overhead, on = OVERHEAD * ranks, load.on(memory)
-    room = usable - load.weights - overhead
+    on, room = load.on(memory), _room(spec, load.weights, memory, ranks)
     if room < 0:
-        figures = {"usable": gigabytes(usable), "overhead": gigabytes(overhead)}
+        overhead = OVERHEAD * ranks
+        figures = {"usable": gigabytes(room + load.weights + overhead), "overhead": gigabytes(overhead)}
         return load.topic.error("weights_too_large", **figures, **on)
     if kind not in (None, "auto", *VLLM.cache_bytes):
         return load.topic.warning("cache_kind", kind=kind, kinds=", ".join(VLLM.cache_bytes), **on)
     cache = planned_cache(load.checkpoint, spec, ranks)
     return load.topic.warning("cache_unknown", **on) if cache is None else _sequences(load, cache, memory, room, ranks)
+
+
+def room_for_cache(variant: Variant, checkpoint: Checkpoint, used: Sequence[VisibleDevice]) -> float | None:
+    """Bytes that vLLM has left for the cache on these devices together; None where a size is not known, or none is."""
+    weights = loaded_bytes(checkpoint, variant)
+    sizes = [device.part.memory for device in used if device.part.memory is not None]
+    if weights is None or len(sizes) < len(used):
+        return None
+    room = _room(variant.engine, weights, min(sizes) * len(used), len(used))
+    return room if room > 0 else None
+
+
+def _room(spec: EngineSpec, weights: float, memory: float, ranks: int) -> float:
+    """Each device needs its own context and activations, so the overhead grows with them."""
+    return (spec.gpu_memory_utilization or VLLM.gpu_memory_utilization) * memory - weights - OVERHEAD * ranks
 
 
 def _sequences(load: _Loading, cache: Cache, memory: int, room: float, ranks: int) -> Finding:
@@ -107,7 +120,7 @@ def _in_transformers(load: _Loading, device: VisibleDevice) -> Finding:
     return load.topic.ok("batch", **takes, **load.on(memory))
 
 
-def _loaded_bytes(checkpoint: Checkpoint, variant: Variant) -> float | None:
+def loaded_bytes(checkpoint: Checkpoint, variant: Variant) -> float | None:
     """Bytes of weights once they are on the device; None where they are not known.
 
     Plain weights are turned into the number type that is computed in, or quantized. Quantized ones stay as they are,

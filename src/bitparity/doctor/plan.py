@@ -18,8 +18,8 @@ from pathlib import Path
 from bitparity.benchmarks.contract import Info
 from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.benchmarks.registry import benchmark_class, group_of, known_benchmark, load_benchmark
-from bitparity.engines.registry import engine_of
-from bitparity.errors import UserInputError
+from bitparity.doctor.host import Host
+from bitparity.doctor.rates import UNKNOWN, Lengths, Rate, Rates, estimated_rates, rates_of_run
 from bitparity.exam.frozen import Exam, load_if_frozen
 from bitparity.records import Item
 from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, ReasoningSpec, Strict, Study
@@ -37,7 +37,7 @@ ROUNDING = 1e-4  # to which margins are computed
 MOST_SAMPLES = 256  # more samples an item are no advice
 PUBLISHED, DATA_FILE = "the published number of items", "the data file"
 
-Rates = tuple[float | None, ...]  # at the least, middle and most assumed flips; None where there is none
+AtFlips = tuple[float | None, ...]  # at the least, middle and most assumed flips; None where there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ class BenchmarkPlan:
     budget: int
     margin: float
     flips: Flips
-    detectable: Rates
-    provable: Rates
+    detectable: AtFlips
+    provable: AtFlips
     advice: str | None
 
     @property
@@ -123,26 +123,44 @@ class Plan:
 
     study: Study
     benchmarks: Sequence[BenchmarkPlan]
-    rates: Mapping[str, float]
+    rates: Mapping[str, Rate]
     rate_source: str
     together: tuple[float, float, float] | None
 
     def hours(self, bench: BenchmarkPlan, variant: str) -> float | None:
         """Expected hours of one variant on one benchmark; None where rate or size is not known."""
         rate, tokens = self.rates.get(variant), bench.output_tokens
-        return None if rate is None or tokens is None else tokens / rate / 3600
+        return None if rate is None or tokens is None else tokens / rate.middle / 3600
+
+    def hours_of(self, variant: str) -> tuple[float, float, float] | None:
+        """Expected hours of one variant over the benchmarks of known size, and the least and most of them."""
+        rate = self.rates.get(variant)
+        if rate is None:
+            return None
+        tokens = sum(bench.output_tokens or 0.0 for bench in self.benchmarks) / 3600
+        return tokens / rate.middle, tokens / rate.high, tokens / rate.low if rate.low else math.inf
 
 
-def make_plan(study: Study, rate: float | None = None, run: Run | None = None) -> Plan:
-    """Plan a study. `rate` is in output tokens a second; `run` is a run that measured lengths and rates.
+def make_plan(study: Study, rates: Rates | None = None, run: Run | None = None, host: Host | None = None) -> Plan:
+    """Plan a study. `run` is a run that measured lengths, and rates where none are given; else `host` tells them.
 
-    Raises UserInputError for a rate of 0 or less, RunError or DataError where the run or a data file cannot be read.
+    Raises RunError or DataError where the run or a data file cannot be read.
     """
-    if rate is not None and not (rate > 0 and math.isfinite(rate)):
-        raise UserInputError(f"rate is {rate:g}; give output tokens per second, above 0")
     benchmarks = [_benchmark(spec, run) for spec in study.benchmarks]
-    rates, source = _rates(study, rate, run)
-    return Plan(study, benchmarks, rates, source, _together(benchmarks))
+    if rates is None:
+        rates = rates_of_run(study, run) if run is not None else _estimated(study, benchmarks, host or Host())
+    return Plan(study, benchmarks, rates.of, rates.source, _together(benchmarks))
+
+
+def _estimated(study: Study, benchmarks: Sequence[BenchmarkPlan], host: Host) -> Rates:
+    """Rates by the mean lengths of all answers together, each token counting the same."""
+    known = [(bench, bench.output_tokens) for bench in benchmarks if bench.output_tokens]
+    total = sum(tokens for _, tokens in known)
+    if not total:
+        return Rates({}, UNKNOWN)
+    prompt = sum(bench.size.prompt_tokens * tokens for bench, tokens in known) / total
+    answer = sum(bench.output_each * tokens for bench, tokens in known) / total
+    return estimated_rates(study, host, Lengths(prompt, answer))
 
 
 def _benchmark(spec: BenchmarkSpec, run: Run | None) -> BenchmarkPlan:
@@ -252,25 +270,6 @@ def _output(spec: BenchmarkSpec, size: Size, run: Run | None, budget: int) -> tu
             return sum(lengths) / len(lengths), "measured"
     assumed = OUTPUT_REASONING if isinstance(spec.protocol.reasoning, ReasoningSpec) else OUTPUT_PLAIN
     return float(min(assumed, budget)), "assumed"
-
-
-def _rates(study: Study, rate: float | None, run: Run | None) -> tuple[dict[str, float], str]:
-    if rate is not None:
-        return dict.fromkeys(study.variants, rate), "given"
-    if run is None:
-        return {}, "hours are not known: give --rate, or --run with a run that measured it"
-    computed = {name for name, variant in run.study().variants.items() if not engine_of(variant.engine).recorded}
-    measured: dict[str, float] = {}
-    for name, stored in run.environment().variants.items():
-        total = stored.generation
-        if name in computed and total is not None and total.seconds and total.output_tokens:
-            measured[name] = total.output_tokens / total.seconds
-    if not measured:
-        return {}, f"hours are not known: {run.path} measured no rate (recorded answers have none); give --rate"
-    slowest = min(measured.values())
-    others = [name for name in study.variants if name not in measured]
-    note = f"; the slowest of its rates for {', '.join(others)}" if others else ""
-    return {name: measured.get(name, slowest) for name in study.variants}, f"measured in {run.path}{note}"
 
 
 def _advice(size: Size, design: power.Design, margin: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from bitparity.doctor.plan import ASSUMED_SCORE, CORRELATION, BenchmarkPlan, Plan, Rates
+from bitparity.doctor.plan import ASSUMED_SCORE, CORRELATION, AtFlips, BenchmarkPlan, Plan
 from bitparity.report.terminal import cells, columns, say
 from bitparity.report.words import margin
 
@@ -107,7 +107,7 @@ def _hour(value: float) -> str:
     return f"{value:.1f}" if value >= 0.1 else f"{value:.2f}"
 
 
-def _range(values: Rates) -> str:
+def _range(values: AtFlips) -> str:
     if all(value is None for value in values):
         return "none"
     low, middle, high = ("none" if value is None else f"{100 * value:.1f}" for value in values)
@@ -127,13 +127,21 @@ def _cost(plan: Plan) -> Iterator[str]:
     if not plan.rates:
         yield plan.rate_source
         return
-    hours = [plan.hours(bench, variant) for bench in plan.benchmarks for variant in plan.study.variants]
-    rates = sorted({round(rate) for rate in plan.rates.values()})
+    hours = {name: found for name in plan.study.variants if (found := plan.hours_of(name)) is not None}
+    rates = sorted({round(rate.middle) for rate in plan.rates.values()})
     said = f"{rates[0]:,}" if len(rates) == 1 else f"{rates[0]:,} to {rates[-1]:,}"
     yield (
-        f"Hours, all variants: {_hour(sum(value for value in hours if value is not None))} at {said} output tokens a "
+        f"Hours, all variants: {_between(*map(sum, zip(*hours.values(), strict=True)))} at {said} output tokens a "
         f"second over all requests ({plan.rate_source}); loading, prompts and log-likelihoods are not counted"
     )
+    if len(rates) > 1:
+        each = (f"{name} {_between(*found)} at {plan.rates[name].middle:,.0f}" for name, found in hours.items())
+        yield f"Hours by variant: {', '.join(each)}"
+
+
+def _between(middle: float, least: float, most: float) -> str:
+    """Hours, with the interval where there is one."""
+    return _hour(middle) if least == most else f"{_hour(middle)} ({_hour(least)} to {_hour(most)})"
 
 
 def _assumptions(plan: Plan) -> Iterator[str]:

@@ -1,0 +1,113 @@
+"""Rates of the variants in output tokens a second: given, measured by a run or a trial, or estimated for the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from bitparity.doctor import devices
+from bitparity.doctor.checkpoints import Checkpoint, find_checkpoint
+from bitparity.doctor.host import Host
+from bitparity.doctor.kv_cache import planned_cache
+from bitparity.doctor.memory import loaded_bytes, room_for_cache
+from bitparity.engines.registry import engine_of
+from bitparity.errors import UserInputError
+from bitparity.hardware.bandwidth import bandwidth
+from bitparity.hardware.devices import VisibleDevice
+from bitparity.hardware.nvml import Machine
+from bitparity.schema import Study, Variant
+from bitparity.store.run import Run
+
+# A step writes one token of every sequence under way. It reads all weights and the cache of those sequences, at most at
+# the device's bandwidth, and takes some time of its own. Fitted to Qwen3-32B in BF16, FP8 and NVFP4 at 16 sequences on
+# an RTX PRO 6000 (322, 382, 606 tokens a second with vLLM 0.13) and to a 1.5B model at 512 on an H200 (27,000 to 34,500
+# with vLLM 0.25.1).
+EFFICIENCY = 0.9  # of the bandwidth
+STEP_S = 0.012
+UNCERTAIN = 0.3  # the estimate may be wrong by so much
+DEFAULT_PLACES = 1024  # sequences that vLLM runs at once on a device of 70 GiB and more
+
+UNKNOWN = "hours are not known: give --rate, --measure SECONDS, or --run with a run that measured it"
+
+
+class Rate(NamedTuple):
+    """Output tokens a second over all requests of one variant, with the interval that it lies in."""
+
+    middle: float
+    low: float
+    high: float
+
+
+class Rates(NamedTuple):
+    """Rates by variant, empty where they are not known, and the words on where they come from."""
+
+    of: Mapping[str, Rate]
+    source: str
+
+
+class Lengths(NamedTuple):
+    """Mean tokens of a prompt and of an answer."""
+
+    prompt: float
+    answer: float
+
+
+def given_rate(study: Study, rate: float) -> Rates:
+    """One rate for every variant. Raises UserInputError for 0 or less."""
+    if not (rate > 0 and math.isfinite(rate)):
+        raise UserInputError(f"rate is {rate:g}; give output tokens per second, above 0")
+    return Rates(dict.fromkeys(study.variants, Rate(rate, rate, rate)), "given")
+
+
+def rates_of_run(study: Study, run: Run) -> Rates:
+    """The rates that a run measured; a variant that it did not have takes the slowest of them."""
+    computed = {name for name, variant in run.study().variants.items() if not engine_of(variant.engine).recorded}
+    measured: dict[str, Rate] = {}
+    for name, stored in run.environment().variants.items():
+        total = stored.generation
+        if name in computed and total is not None and total.seconds and total.output_tokens:
+            rate = total.output_tokens / total.seconds
+            measured[name] = Rate(rate, rate, rate)
+    if not measured:
+        return Rates({}, f"hours are not known: {run.path} measured no rate (recorded answers have none); give --rate")
+    slowest = min(measured.values())
+    others = [name for name in study.variants if name not in measured]
+    note = f"; the slowest of its rates for {', '.join(others)}" if others else ""
+    of = {name: measured.get(name, slowest) for name in study.variants}
+    return Rates(of, f"measured in {run.path}{note}")
+
+
+def estimated_rates(study: Study, host: Host, lengths: Lengths) -> Rates:
+    """Rates from weights, cache and the bandwidth of this host's device; empty where one of them is not known."""
+    runs_vllm = [v for v in study.variants.values() if engine_of(v.engine).runs_vllm]
+    if len(runs_vllm) < len(study.variants) or not all(devices.takes_gpu(v.engine, host) for v in runs_vllm):
+        return Rates({}, UNKNOWN)
+    machine = host.machine()
+    found = {name: _estimated(variant, host, machine, lengths) for name, variant in study.variants.items()}
+    rates = {name: rate for name, rate in found.items() if rate is not None}
+    if len(rates) < len(found):
+        return Rates({}, UNKNOWN)
+    return Rates(rates, "an estimate from weights, cache and the device's memory bandwidth; --measure 60 measures it")
+
+
+def _estimated(variant: Variant, host: Host, machine: Machine, lengths: Lengths) -> Rate | None:
+    used, _ = devices.find_devices(variant.engine, host, machine)
+    if not used:
+        return None
+    checkpoint = find_checkpoint(variant, host.hub, online=not host.hub.offline())
+    rate = _rate(variant, checkpoint, used, lengths)
+    return None if rate is None else Rate(rate, rate * (1 - UNCERTAIN), rate * (1 + UNCERTAIN))
+
+
+def _rate(variant: Variant, checkpoint: Checkpoint, used: list[VisibleDevice], lengths: Lengths) -> float | None:
+    """Tokens a second with as many sequences at once as the study allows and the cache holds."""
+    weights, speed = loaded_bytes(checkpoint, variant), bandwidth(used[0])
+    room = room_for_cache(variant, checkpoint, used)
+    cache = planned_cache(checkpoint, variant.engine, len(used))
+    if weights is None or speed is None or room is None or cache is None:
+        return None
+    held = cache.of(round(lengths.prompt + lengths.answer / 2)) * len(used)  # on the mean, an answer is half written
+    allowed = variant.engine.max_num_seqs or used[0].limits().get("max_num_seqs", DEFAULT_PLACES)
+    places = max(1.0, min(allowed, room / held))
+    return places / (STEP_S + (weights + places * held) / (EFFICIENCY * speed * len(used)))
