@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 
-from bitparity.errors import EngineError
+from bitparity.errors import EngineError, UserInputError
 from bitparity.generation.background import BackgroundJobs
 from bitparity.generation.executor import Executor
 from bitparity.generation.local import local_executor
@@ -46,6 +46,12 @@ def run_study(
     variant only: the others go on and `Outcome.failures` names it.
     """
     judging.check(study)
+    if shard is not None and study.stops_early:
+        raise UserInputError(
+            "--shard and stop_early do not go together: whether a benchmark goes on is decided from whole blocks of "
+            "both variants, and a shard sees only its own part. Run it on one machine or with --ray, or without "
+            "stop_early"
+        )
     with ExitStack() as stack:
         executor = stack.enter_context(_open_executor(ray))
         run = stack.enter_context(WritableRun(path, study))

@@ -14,7 +14,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from bitparity.plugins import nearest
 from bitparity.records import Sampling
@@ -202,6 +210,15 @@ class BenchmarkSpec(Strict):
     settings: dict[str, Any] = {}
     """Settings that only this benchmark has, such as a release or a split; see its `settings_type`."""
     protocol: Protocol
+    stop_early: bool = False
+    """True where a comparison may end before all items are asked; it stands in a study only then."""
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = dump(self)
+        if not self.stop_early:
+            values.pop("stop_early", None)
+        return values
 
     @property
     def recovery(self) -> float | None:
@@ -240,6 +257,11 @@ class Study(Strict):
     benchmarks: list[BenchmarkSpec]
     reference: Reference = "first"
     distance: DistanceSpec | None = None
+
+    @property
+    def stops_early(self) -> bool:
+        """True if a benchmark may end before all its items are asked."""
+        return any(spec.stop_early for spec in self.benchmarks)
 
     @property
     def baseline(self) -> str:

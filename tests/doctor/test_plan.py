@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from support import Cli, Ended, math_rows, replay_study, write_jsonl, write_yaml
 
-from bitparity.doctor.plan import GREEDY, SAMPLED, BenchmarkPlan, make_plan
+from bitparity.doctor.plan import BenchmarkPlan, make_plan
 from bitparity.doctor.rates import Rate, given_rate
+from bitparity.exam.flips import GREEDY, SAMPLED
 from bitparity.progress.events import Events
 from bitparity.report.planning import answer
 from bitparity.runner import run_study
@@ -52,7 +53,7 @@ def test_following_the_advice_answers_the_question(tmp_path: Path) -> None:
     sampled = {"name": "gpqa_diamond", "temperature": 0.6, "margin": 5}
     (before,) = planned(tmp_path, sampled | {"samples": 2})
     assert not before.answers
-    design = SAMPLED.design(before.size, 2)
+    design = SAMPLED.design(before.size.items, before.size.groups, 2)
     assert design is not None
     samples = power.samples_needed(design, 0.05, 256)
     assert f"{samples} samples an item" in (before.advice or "")

@@ -15,7 +15,7 @@ from bitparity.stats.paired import compare_pairs, difference_intervals
 from bitparity.stats.pooled import pool
 from bitparity.stats.sequential import Look, StopRule
 
-MMLU_PRO = StopRule((1203, 2406, 3610, 4813, 6016, 7219, 8422, 9626, 10829, 12032), "power_2")
+MMLU_PRO = StopRule((1203, 2406, 3610, 4813, 6016, 7219, 8422, 9626, 10829, 12032), "power_2", 0.01)
 STUDIES = 1_000
 
 
@@ -34,37 +34,37 @@ def test_go_on():
     pairs = at(MMLU_PRO, 3, 185, 182)
     low = difference_intervals(pairs, 0.05, 1, 100)[2][0]
     assert round(100 * low, 4) == -1.0845
-    assert claim(pairs, 0.01) is None
+    assert claim(pairs) is None
 
 
 def test_a_large_loss_is_beyond_at_the_first_look():
     pairs = at(MMLU_PRO, 0, 96, 30)
     high = difference_intervals(pairs, 0.025, 1, 100)[1][1]  # of the level .00025 each side
-    assert claim(pairs, 0.01) == "beyond"
+    assert claim(pairs) == "beyond"
     assert high < -0.01
 
 
 def test_beyond_among_many_comparisons_takes_more():
     alone, many = (replace(MMLU_PRO, family=family) for family in (1, 21))
-    assert claim(at(alone, 0, 84, 30), 0.01) == "beyond"
-    assert claim(at(many, 0, 84, 30), 0.01) is None
+    assert claim(at(alone, 0, 84, 30)) == "beyond"
+    assert claim(at(many, 0, 84, 30)) is None
 
 
 def test_few_flips_are_no_look():
-    rule = StopRule((100, 500), "power_2")
-    reached = follow(rule, lambda items: counted(items, 0, 0), 0.2)
+    rule = StopRule((100, 500), "power_2", 0.2)
+    reached = follow(rule, lambda items: counted(items, 0, 0))
     assert reached is not None
     assert (reached.look.index, reached.by) == (1, None)
     assert math.isnan(reached.look.before[0])
 
 
 def test_where_answers_are_missing_nothing_is_known():
-    assert follow(MMLU_PRO, lambda items: counted(items, 90, 90) if items < 2000 else None, 0.001) is None
+    assert follow(MMLU_PRO, lambda items: counted(items, 90, 90) if items < 2000 else None) is None
 
 
 def test_futility():
-    assert is_futile(at(MMLU_PRO, 8, 480, 372), 0.01)  # just at the margin, nearly at the end
-    assert not is_futile(at(MMLU_PRO, 1, 96, 96), 0.01)
+    assert is_futile(at(MMLU_PRO, 8, 480, 372))  # just at the margin, nearly at the end
+    assert not is_futile(at(MMLU_PRO, 1, 96, 96))
 
 
 def test_one_look_says_what_a_comparison_without_looks_says():
@@ -72,7 +72,7 @@ def test_one_look_says_what_a_comparison_without_looks_says():
     base, cand = rng.random((400, 3)) < 0.6, rng.random((400, 3)) < 0.55
     pairs = pair_scores(base.astype(float), cand.astype(float))
     plain = compare_pairs(pairs, margin=0.05)
-    looked = compare_pairs(replace(pairs, look=Look(StopRule((400,), "power_2"), 0)), margin=0.05)
+    looked = compare_pairs(replace(pairs, look=Look(StopRule((400,), "power_2", 0.05), 0)), margin=0.05)
     for name in ("difference", "ci95", "ci90", "p_value", "recovery_ci95", "verdict"):
         assert getattr(looked, name) == pytest.approx(getattr(plain, name), abs=1e-5), name
 
@@ -90,8 +90,8 @@ def test_a_pool_with_looks_takes_their_wider_intervals():
 class Cell:
     """Studies of one binary sample an item, with what each look says of each pair of counts kept."""
 
-    def __init__(self, rule: StopRule, margin: float, flips: float, loss: float) -> None:
-        self.rule, self.margin, self.rates = rule, margin, [(flips + loss) / 2, (flips - loss) / 2, 1 - flips]
+    def __init__(self, rule: StopRule, flips: float, loss: float) -> None:
+        self.rule, self.rates = rule, [(flips + loss) / 2, (flips - loss) / 2, 1 - flips]
         self.known: dict[tuple[int, int, int], str | None] = {}
 
     def run(self, rng: np.random.Generator) -> tuple[int, str | None]:
@@ -102,25 +102,25 @@ class Cell:
             lost, gained, done = lost + int(more[0]), gained + int(more[1]), items
             key = (index, lost, gained)
             if key not in self.known:
-                self.known[key] = claim(at(self.rule, *key), self.margin) if lost + gained >= 10 else None
+                self.known[key] = claim(at(self.rule, *key)) if lost + gained >= 10 else None
             if self.known[key] is not None:
                 return index, self.known[key]
         return index, None
 
 
-OBF_500 = StopRule((100, 200, 300, 400, 500), "obrien_fleming")
+OBF_500 = StopRule((100, 200, 300, 400, 500), "obrien_fleming", 0.05)
 
 
 @pytest.mark.parametrize(("margin", "flips"), [(0.05, 0.10), (0.05, 0.2)])
 def test_false_claims_at_the_margin(margin, flips):
-    cell, rng = Cell(OBF_500, margin, flips, margin), np.random.default_rng(5)
+    cell, rng = Cell(replace(OBF_500, margin=margin), flips, margin), np.random.default_rng(5)
     found = [cell.run(rng)[1] for _ in range(STUDIES)]
     assert found.count("within") / STUDIES <= bound(0.05, STUDIES)
     assert found.count("beyond") / STUDIES <= bound(0.025, STUDIES)
 
 
 def test_no_loss_saves_items():
-    cell, rng = Cell(OBF_500, 0.05, 0.05, 0.0), np.random.default_rng(6)
+    cell, rng = Cell(OBF_500, 0.05, 0.0), np.random.default_rng(6)
     found = [cell.run(rng) for _ in range(300)]
     asked = sum(OBF_500.looks[index] for index, _ in found) / 500 / len(found)
     assert asked < 0.66  # 60 % by the normal model
@@ -129,7 +129,7 @@ def test_no_loss_saves_items():
 
 def test_the_median_is_unbiased_where_the_mean_exaggerates():
     rule, loss = OBF_500, 0.10
-    cell, rng = Cell(rule, 0.05, 0.15, loss), np.random.default_rng(7)
+    cell, rng = Cell(rule, 0.15, loss), np.random.default_rng(7)
     means, medians, covered = [], [], 0
     for _ in range(150):
         lost = gained = done = 0
@@ -137,9 +137,9 @@ def test_the_median_is_unbiased_where_the_mean_exaggerates():
             more = rng.multinomial(items - done, cell.rates)
             lost, gained, done = lost + int(more[0]), gained + int(more[1]), items
             pairs = at(rule, index, lost, gained)
-            if claim(pairs, 0.05) is not None:
+            if claim(pairs) is not None:
                 break
-        median, (low, high) = unbiased(pairs, 0.05)
+        median, (low, high) = unbiased(pairs)
         means.append(pairs.difference + loss)
         medians.append(median + loss)
         covered += low <= -loss <= high

@@ -44,7 +44,7 @@ def test_nominal_levels():
 def test_a_single_look_is_the_usual_test():
     for spending in SPENDINGS:
         assert bounds((1.0,), 0.025, spending)[0] == pytest.approx(1.959964, abs=1e-5)
-        look = Look(StopRule((500,), spending), 0)
+        look = Look(StopRule((500,), spending, 0.02), 0)
         assert look.nominal(0.05) == pytest.approx(0.05, abs=1e-9)
         assert look.p_value(2.5) == pytest.approx(2 * float(ndtr(-2.5)), rel=1e-5)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bitparity.cli.options import DETACH_HELP, RAY_HELP, SHARD_HELP, Limit, Out, StudyFile, UnsafeExec
+from bitparity.cli.options import DETACH_HELP, RAY_HELP, SHARD_HELP, STOP_EARLY_HELP, Limit, Out, StudyFile, UnsafeExec
 from bitparity.cli.output import console, print_error, report_run
 from bitparity.errors import EXIT_OPEN, UserInputError
 
@@ -34,6 +34,7 @@ def run(
     out: Out = None,
     limit: Limit = None,
     control: Annotated[bool, typer.Option(help="Run the baseline a second time, for the noise floor.")] = False,
+    stop_early: Annotated[bool, typer.Option("--stop-early", help=STOP_EARLY_HELP)] = False,
     unsafe_exec: UnsafeExec = False,
     detach: Annotated[bool, typer.Option("--detach", help=DETACH_HELP)] = False,
     ray: Annotated[str | None, typer.Option(metavar="auto|ADDRESS", help=RAY_HELP)] = None,
@@ -43,7 +44,7 @@ def run(
     from bitparity.cli.shard_option import SHARDS_FOLDER, parse_shard, shard_path
     from bitparity.study.resolve import load_study
 
-    resolved = load_study(study, limit, control=control)
+    resolved = load_study(study, limit, control=control, stop_early=stop_early)
     part = None if shard is None else parse_shard(shard)
     place = out or (Path("artifacts") / resolved.name if part is None else shard_path(resolved, part))
     if detach:

@@ -8,7 +8,7 @@ that ends an engine by itself. That one is recorded as an error and named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from bitparity.cluster.pieces import Piece, PieceQueue, cost
@@ -37,6 +37,10 @@ class Hooks:
 
     def finished(self, variant: str) -> None:
         """All that could be answered of a variant is stored."""
+
+    def stopped(self, variant: str) -> Collection[str]:
+        """The benchmarks of which the variant need not be asked more."""
+        return ()
 
 
 @dataclass(slots=True)
@@ -107,6 +111,9 @@ class Driver:
 
     def _unfinished(self) -> bool:
         """True while anything is left to do; calls `finished` for the variants that are through."""
+        for variant in self._open:
+            for benchmark in self._hooks.stopped(variant):
+                self._queues[variant].drop(benchmark)
         for variant in [v for v in self._open if self._finished(v)]:
             self._open.remove(variant)
             self._hooks.finished(variant)

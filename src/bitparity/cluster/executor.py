@@ -15,6 +15,7 @@ from bitparity.cluster.ray_testers import Testers
 from bitparity.generation.plan import VariantPlan
 from bitparity.generation.recorder import Recorder
 from bitparity.generation.session import Session, utc_now
+from bitparity.generation.stops import Stops
 from bitparity.hardware.cores import usable_cores
 from bitparity.progress.events import GENERATING, PhaseChanged
 from bitparity.records import Sample, output_tokens
@@ -44,11 +45,14 @@ class ClusterExecutor:
         """Generate what is missing of all variants, then give their names. See `generation.executor.Executor`.
 
         Variants whose engines take as many GPUs each run beside each other, the others one group after another, those
-        with the largest engines first.
+        with the largest engines first; before all of them the baseline where benchmarks may stop early.
         """
         gpus = {name: gpus_of(session.prepared.study.variants[name]) for name, plan in plans.items() if plan.missing}
-        for count in sorted(set(gpus.values()), reverse=True):
-            _generate_group(session, {name: plans[name] for name in gpus if gpus[name] == count}, count)
+        study = session.prepared.study
+        first = {study.baseline} if study.stops_early else set()  # what the others are looked at beside is there first
+        for names in ([name for name in gpus if name in first], [name for name in gpus if name not in first]):
+            for count in sorted({gpus[name] for name in names}, reverse=True):
+                _generate_group(session, {name: plans[name] for name in names if gpus[name] == count}, count)
         yield from plans
 
 
@@ -59,17 +63,20 @@ def _generate_group(session: Session, plans: Mapping[str, VariantPlan], gpus: in
     on_gpus = any(map(needs_gpu, variants.values()))
     with ExitStack() as stack:
         testers = stack.enter_context(closing(Testers(prepared, nodes(), on_gpus)))
-        recorders = {}
+        recorders, stops = {}, {}
         for name, plan in plans.items():
             cores = None if _is_large(plan) else math.ceil(_idle_cores(session, on_gpus, testers.cores) / len(plans))
-            recorders[name] = stack.enter_context(Recorder(prepared, name, session.events, cores, testers.grade))
+            stops[name] = Stops(prepared, name, session.events, session.background)
+            recorders[name] = stack.enter_context(
+                Recorder(prepared, name, session.events, cores, testers.grade, stops[name])
+            )
         for name in plans:
             session.start(name)
         identities = {name: prepared.models[name].identity for name in plans}
         logs = prepared.run.path / "logs"
         logs.mkdir(exist_ok=True)
         pool = stack.enter_context(closing(RayPool(variants, identities, logs)))
-        group = _Group(session, pool, recorders, gpus)
+        group = _Group(session, pool, recorders, stops, gpus)
         lengths = Lengths()
         queues = {name: PieceQueue(name, plan, lengths, prepared.tested) for name, plan in plans.items()}
         driver = Driver(queues, pool, group.record, group, session.events)
@@ -95,7 +102,15 @@ def _idle_cores(session: Session, on_gpus: bool, others: int) -> int:
 class _Group(Hooks):
     """Records the answers, engines and times of variants that run beside each other."""
 
-    def __init__(self, session: Session, pool: RayPool, recorders: Mapping[str, Recorder], gpus: int) -> None:
+    def __init__(
+        self,
+        session: Session,
+        pool: RayPool,
+        recorders: Mapping[str, Recorder],
+        stops: Mapping[str, Stops],
+        gpus: int,
+    ) -> None:
+        self._stops = stops
         self.needed = f"a node with {gpus} free GPU{'s' if gpus > 1 else ''}" if gpus else "a node"
         self._session, self._pool, self._recorders = session, pool, recorders
         self._started, self._at = time.monotonic(), utc_now()
@@ -121,6 +136,10 @@ class _Group(Hooks):
         """All that could be answered of a variant is stored."""
         self._session.background.put(self._recorders[variant].keep_grading())
         self._session.events.emit(PhaseChanged(variant, None))
+
+    def stopped(self, variant: str) -> set[str]:
+        """The benchmarks of which the variant need not be asked more."""
+        return self._stops[variant].stopped
 
     def save(self, driver: Driver) -> None:
         """Record the seconds from the start of the group to its end, those of each variant and of each device."""

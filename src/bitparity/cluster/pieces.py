@@ -199,6 +199,13 @@ class PieceQueue:
         """True where `deepen` may bring more."""
         return self._batches is not None and self._depth + 1 < depth_of(self._chains)
 
+    def drop(self, benchmark: str) -> None:
+        """Drop all of a benchmark that no device holds; what builds on its answers is asked no more."""
+        self._chains.pop(benchmark, None)
+        if (part := self._parts.get(benchmark)) is not None and part.left:
+            part.fresh, part.left = iter(()), 0
+            part.returned.clear()
+
     def abandon(self) -> None:
         """Drop all that no device holds."""
         self._parts, self._depth = {}, 1 << 30

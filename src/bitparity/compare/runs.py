@@ -11,8 +11,8 @@ from typing import Any
 from bitparity.compare.records import ItemResult, Results, RunVariant, Source
 from bitparity.errors import RunError
 from bitparity.exam.frozen import Exam, ExamItem, frozen_exams
-from bitparity.results.sheet import Sheet, read_sheet
-from bitparity.schema import BenchmarkSpec
+from bitparity.results.sheet import Sheet, read_sheet, read_sheets
+from bitparity.schema import BenchmarkSpec, Study
 from bitparity.store.run import Run
 
 
@@ -30,9 +30,21 @@ def read_run(given: str, path: Path, variant: str | None) -> Source:
     if not exams:
         raise RunError(f"{path} holds no exam yet: the run has not begun; run it first")
     frozen = {spec.name: exam for spec, exam in exams}
-    sheets = {spec.name: read_sheet(run, exam, chosen, spec) for spec, exam in exams}
+    sheets = {spec.name: _sheet(run, study, exam, spec, chosen) for spec, exam in exams}
     benchmarks = {spec.name: results_of_exam(spec, exam, sheets[spec.name]) for spec, exam in exams}
     return Source(chosen, given, "run", benchmarks, run=RunVariant(run, study, chosen, frozen, sheets))
+
+
+def _sheet(run: Run, study: Study, exam: Exam, spec: BenchmarkSpec, variant: str) -> Sheet:
+    """A variant's sheet. Raises RunError where its comparison has stopped: no other level holds for what is there."""
+    sheet = read_sheet(run, exam, variant, spec) if exam.stop is None else read_sheets(run, study, exam, spec)[variant]
+    if sheet.stopped:
+        raise RunError(
+            f"{run.path}: '{variant}' stopped on {spec.name} after {sheet.asked:,} of {len(sheet.scores):,} items, "
+            "because of what it had answered: only the run's own report has a verdict on that. Compare a run without "
+            "stop_early"
+        )
+    return sheet
 
 
 def results_of_exam(spec: BenchmarkSpec, exam: Exam, sheet: Sheet) -> Results:

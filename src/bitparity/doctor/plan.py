@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from bitparity.benchmarks.contract import Info
@@ -20,20 +18,16 @@ from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.benchmarks.registry import benchmark_class, group_of, known_benchmark, load_benchmark
 from bitparity.doctor.host import Host
 from bitparity.doctor.rates import UNKNOWN, Lengths, Rate, Rates, estimated_rates, rates_of_run
+from bitparity.exam.flips import ASSUMED_SCORE, RANGE, ROUNDING, SAMPLED, Flips, assumed_flips
 from bitparity.exam.frozen import Exam, load_if_frozen
 from bitparity.records import Item
-from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, ReasoningSpec, Strict, Study
+from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, ReasoningSpec, Study
 from bitparity.stats import power
 from bitparity.store.run import Run
-
-RANGE = (0, 1, 2)  # the least, the middle and the most of what is assumed
-ASSUMED_SCORE = 0.5  # of the baseline, for margins in proportion to it
-CORRELATION = 0.15  # of the differences of items that share a problem
 
 OUTPUT_PLAIN, OUTPUT_REASONING = 500, 6000  # tokens of an answer where no run has measured them
 TEMPLATE_TOKENS = 40  # what a prompt and a chat template add
 CHARACTERS_PER_TOKEN = 4
-ROUNDING = 1e-4  # to which margins are computed
 MOST_SAMPLES = 256  # more samples an item are no advice
 PUBLISHED, DATA_FILE = "the published number of items", "the data file"
 
@@ -54,24 +48,6 @@ class Size:
     writes: bool
     source: str
     groups: tuple[int, ...] = ()
-
-
-class Flips(Strict):
-    """The shares of items assumed to flip with one sample, least to most, and the parts that are decoding noise."""
-
-    total: tuple[float, float, float]
-    noise: tuple[float, float, float]
-    source: str
-
-    def design(self, size: Size, samples: int, at: int = 1) -> power.Design | None:
-        """The comparison planned, at one of RANGE; None where it has fewer than two items."""
-        if size.items is None or size.items < 2:
-            return None
-        return power.Design(size.items, self.total[at], self.noise[at], samples, size.groups, CORRELATION)
-
-
-_FLIPS = tomllib.loads((resources.files(__package__) / "flips.toml").read_text(encoding="utf-8"))
-GREEDY, SAMPLED, SCORED = (Flips.model_validate(_FLIPS[kind]) for kind in ("greedy", "sampled", "scored"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +145,9 @@ def _benchmark(spec: BenchmarkSpec, run: Run | None) -> BenchmarkPlan:
     samples = spec.samples if size.writes else 1
     sampling = spec.protocol.sampling() if exam is None else exam.sampling
     each, source = _output(spec, size, run, sampling.max_tokens)
-    sampled = sampling.temperature > 0
-    flips = SCORED if not size.writes else SAMPLED if sampled else GREEDY
+    flips, independent = assumed_flips(size.writes, sampling.temperature, samples)
     margin = spec.margin_at(ASSUMED_SCORE)
-    # greedy repeats of an answer are nearly the same answer: they count as one
-    independent = samples if sampled else 1
-    designs = [flips.design(size, independent, at) for at in RANGE]
+    designs = [flips.design(size.items, size.groups, independent, at) for at in RANGE]
     detectable = tuple(None if design is None else design.detectable() for design in designs)
     provable = tuple(None if design is None else design.provable() for design in designs)
     budget = sampling.max_tokens if size.writes else 0
@@ -281,7 +254,7 @@ def _advice(size: Size, design: power.Design, margin: float) -> str:
     else:
         parts.append(f"{needed:,} items, which it does not have: use a larger benchmark or pool several")
     # repeats of greedy answers are no samples: more of them means sampled decoding
-    sampled = SAMPLED.design(size, design.samples)
+    sampled = SAMPLED.design(size.items, size.groups, design.samples)
     more = None if sampled is None or not size.writes else power.samples_needed(sampled, margin, MOST_SAMPLES)
     if more is not None and more > design.samples:
         parts.append(f"{more} samples an item at a temperature above 0")
@@ -293,7 +266,8 @@ def _advice(size: Size, design: power.Design, margin: float) -> str:
 
 def _together(benchmarks: Sequence[BenchmarkPlan]) -> tuple[float, float, float] | None:
     """The average over the benchmarks, each counting the same, at the assumed flips."""
-    known = [(b, design) for b in benchmarks if (design := b.flips.design(b.size, b.independent)) is not None]
+    designs = ((b, b.flips.design(b.size.items, b.size.groups, b.independent)) for b in benchmarks)
+    known = [(b, design) for b, design in designs if design is not None]
     if len(known) < 2:
         return None
     margin = sum(b.margin for b, _ in known) / len(known)

@@ -8,7 +8,7 @@ to be missing: a resumed run computes exactly what an undisturbed one would have
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from bitparity.engines.checks import prompt_tokens
@@ -16,11 +16,16 @@ from bitparity.records import Request, RequestKey, Sampling, request_key
 
 MAX_PADDED_TOKENS = 65_536  # prompt tokens of one batch, padding included: bounds memory at long prompts
 
-_Group = tuple[str, bool, Sampling | None]
+_Group = tuple[float, str, bool, Sampling | None]
 
 
 def fixed_batches(
-    requests: Sequence[Request], batch_size: int, done: Container[RequestKey], *, shifted: bool = False
+    requests: Sequence[Request],
+    batch_size: int,
+    done: Container[RequestKey],
+    *,
+    shifted: bool = False,
+    part: Callable[[Request], float] = lambda request: 0.0,
 ) -> list[Request]:
     """The requests to compute, in order, each with its batch's number.
 
@@ -28,11 +33,12 @@ def fixed_batches(
     early) and cut into batches of at most `batch_size` rows and MAX_PADDED_TOKENS; a scored request has
     a row for each continuation. A batch is left out where all of it is in `done`, which holds
     (benchmark, item, sample); otherwise it comes whole, its finished members included. With `shifted` the
-    first batch of each is half as large, so that a control's items meet other neighbours.
+    first batch of each is half as large, so that a control's items meet other neighbours. No batch has requests of
+    more than one `part`.
     """
     first = max(1, batch_size // 2) if shifted else batch_size
     batches = itertools.chain.from_iterable(
-        _cut(sorted(group, key=prompt_tokens, reverse=True), batch_size, first) for group in _groups(requests)
+        _cut(sorted(group, key=prompt_tokens, reverse=True), batch_size, first) for group in _groups(requests, part)
     )
     return [
         replace(request, batch=number)
@@ -42,11 +48,11 @@ def fixed_batches(
     ]
 
 
-def _groups(requests: Iterable[Request]) -> Iterable[list[Request]]:
+def _groups(requests: Iterable[Request], part: Callable[[Request], float]) -> Iterable[list[Request]]:
     groups: dict[_Group, list[Request]] = {}
     for request in requests:
         scored = request.scored is not None
-        key = (request.benchmark, scored, None if scored else request.sampling)
+        key = (part(request), request.benchmark, scored, None if scored else request.sampling)
         groups.setdefault(key, []).append(request)
     return groups.values()
 

@@ -16,18 +16,21 @@ from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError
 from bitparity.exam.chains import first_of_chains
 from bitparity.exam.frozen import Exam, ExamItem
+from bitparity.exam.looks import block_of, stop_rule
 from bitparity.exam.rendering import Renderer
 from bitparity.models.tokenizer import Rendered
 from bitparity.records import Item
-from bitparity.schema import BenchmarkSpec, ReasoningSpec
+from bitparity.schema import BenchmarkSpec, ReasoningSpec, Study
 
 
-def build_exam(spec: BenchmarkSpec, renderer: Renderer | None) -> Exam:
+def build_exam(spec: BenchmarkSpec, renderer: Renderer | None, study: Study | None = None) -> Exam:
     """Build one exam from the benchmark's data.
 
     Items are put in the order of a hash of their ids, so that a limit is a fair subset and a prefix of the
     full run; lm-eval tasks keep lm-eval's order. Items that come one after another stay together, so that
-    a limit never takes one without those before it. Raises DataError where there is no item or an id repeats.
+    a limit never takes one without those before it. Where a benchmark of the `study` may stop early, the study's name
+    is in the hash of the order in which its items are asked: error rates are over orders, and studies must not share
+    one. Raises DataError where there is no item or an id repeats.
     """
     benchmark = load_benchmark(spec)
     items = list(benchmark.items())
@@ -39,6 +42,10 @@ def build_exam(spec: BenchmarkSpec, renderer: Renderer | None) -> Exam:
         first = first_of_chains(items)
         items = sorted(items, key=lambda item: digest(f"{spec.name}\0{first[item.id]}"))
         items = items[: spec.limit]
+    stop = None
+    if study is not None and spec.stop_early:
+        items = in_blocks(items, f"{study.name}\0{spec.name}")
+        stop = stop_rule(study, spec, items)
     reasoning = spec.protocol.reasoning
     notes = set() if renderer is None else _ignored_arguments(spec, renderer)
     notes |= set(benchmark.notes())
@@ -53,7 +60,14 @@ def build_exam(spec: BenchmarkSpec, renderer: Renderer | None) -> Exam:
         available=available,
         provenance=provenance,
         notes=tuple(sorted(notes)),
+        stop=stop,
     )
+
+
+def in_blocks(items: Sequence[Item], salt: str) -> list[Item]:
+    """The items in another order by hash; those that may not be parted stay together, in their own order."""
+    blocks = {item.id: block for item, block in zip(items, block_of(items), strict=True)}
+    return sorted(items, key=lambda item: (digest(f"{salt}\0{blocks[item.id]}"), blocks[item.id]))
 
 
 def _ignored_arguments(spec: BenchmarkSpec, renderer: Renderer) -> set[str]:

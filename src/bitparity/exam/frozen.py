@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from bitparity.errors import StoreError
 from bitparity.records import Item, Prompt, SampleKey, Sampling
 from bitparity.schema import BenchmarkSpec, Study
+from bitparity.stats.sequential import StopRule
 from bitparity.store.jsonl import read_lines, write_atomically
 from bitparity.store.run import Run
 
@@ -42,7 +43,9 @@ class Exam:
     """The exam of one benchmark. The fields stand in the file's header in this order.
 
     `available` is how many items the data set has, before any limit; `notes` says what of the protocol the
-    model's chat template did not take; `sha256` is the hash of the item lines, None until the exam is frozen.
+    model's chat template did not take; `sha256` is the hash of the item lines, None until the exam is frozen. `stop` is
+    the rule by which a comparison may stop before the end of the items; where there is one it stands in the header and
+    is part of the hash.
     """
 
     benchmark: str
@@ -55,6 +58,7 @@ class Exam:
     provenance: dict[str, Any]
     notes: tuple[str, ...] = ()
     sha256: str | None = None
+    stop: StopRule | None = None
 
     @property
     def rendered(self) -> bool:
@@ -73,9 +77,10 @@ _HEADER = TypeAdapter(Exam)
 def save_exam(exam: Exam, path: Path) -> Exam:
     """Write an exam in one step: the file is there whole or not at all. Returns the exam with its hash."""
     lines = [_line(_item_row(entry)) for entry in exam.items]
-    exam = replace(exam, sha256=_hash(lines))
-    header = {f.name: getattr(exam, f.name) for f in fields(Exam)}
-    header |= {"sampling": asdict(exam.sampling), "items": len(lines)}
+    stop = None if exam.stop is None else asdict(exam.stop)
+    exam = replace(exam, sha256=_hash(lines, stop))
+    header = {f.name: getattr(exam, f.name) for f in fields(Exam) if f.name != "stop"}
+    header |= {"sampling": asdict(exam.sampling), "items": len(lines)} | ({} if stop is None else {"stop": stop})
     write_atomically(path, [_line({"schema": SCHEMA, **header}), *lines])
     return exam
 
@@ -87,9 +92,11 @@ def load_exam(path: Path) -> Exam:
         if header["schema"] != SCHEMA:
             raise KeyError(SCHEMA)  # answered as a missing field is
         items = tuple(map(_item_from_row, rows))
-        if _hash(map(_line, rows)) != header["sha256"] or len(rows) != header["items"]:
+        stop = header.get("stop")
+        if _hash(map(_line, rows), stop) != header["sha256"] or len(rows) != header["items"]:
             raise StoreError(f"{path} was changed after it was frozen; start a new run with --out")
-        values = {f.name: header[f.name] for f in fields(Exam)} | {"items": []}
+        names = [f.name for f in fields(Exam) if f.name != "stop" or stop is not None]
+        values = {name: header[name] for name in names} | {"items": []}
         return replace(_HEADER.validate_json(json.dumps(values), strict=True), items=items)
     except (KeyError, TypeError, ValueError):
         raise StoreError(f"{path} is not an exam of this version of bitparity; start a new run with --out") from None
@@ -135,8 +142,8 @@ def _line(row: object) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _hash(lines: Iterable[str]) -> str:
-    digest = hashlib.sha256()
+def _hash(lines: Iterable[str], stop: dict[str, Any] | None) -> str:
+    digest = hashlib.sha256(b"" if stop is None else json.dumps(stop, sort_keys=True).encode())
     for line in lines:
         digest.update(line.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

@@ -6,9 +6,10 @@ that was killed anywhere goes on as if it had not been.
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import queue
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bitparity.exam.chains import chain, earlier
@@ -146,6 +147,17 @@ class RequestQueue:
         if self.unanswered <= 0:
             self.close()
 
+    def drop(self, unwanted: Collection[str]) -> int:
+        """Take the requests of these benchmarks out; how many."""
+        with self._queue.mutex:
+            waiting = self._queue.queue
+            kept = [entry for entry in waiting if entry[2] is None or entry[2].benchmark not in unwanted]
+            dropped = len(waiting) - len(kept)
+            if dropped:
+                waiting[:] = kept
+                heapq.heapify(waiting)
+        return dropped
+
     def close(self) -> None:
         """Nothing more will come."""
         self._queue.put((_END, next(self._numbers), None))
@@ -167,20 +179,29 @@ Batches = Callable[[Sequence[Request]], list[Request]]
 
 
 def generate_samples(
-    run_engine: RunEngine, requests: Sequence[Request], chains: Chains, batches: Batches | None
+    run_engine: RunEngine,
+    requests: Sequence[Request],
+    chains: Chains,
+    batches: Batches | None,
+    unwanted: Collection[str] = (),
 ) -> Iterator[list[Sample]]:
     """The samples of requests and of all that builds on them, in bursts; each must be stored before the next is taken.
 
     With `batches` (an engine that computes fixed batches) the items of each depth are asked together, so that
     batches do not depend on what ends first; otherwise each request goes out as soon as its answers are there, before
-    those of `requests` that still wait: at the end a chain would go on alone, one answer after another.
+    those of `requests` that still wait: at the end a chain would go on alone, one answer after another. Nothing more
+    is sent of the benchmarks that are in `unwanted` by then.
     """
+
+    def run_wanted(wanted: Iterable[Request | None]) -> Iterator[list[Sample]]:
+        return run_engine(r for r in wanted if r is None or r.benchmark not in unwanted)
+
     if not chains:
-        yield from run_engine(requests)
+        yield from run_wanted(requests)
     elif batches is None:
-        yield from _as_they_come(run_engine, requests, chains)
+        yield from _as_they_come(run_engine, requests, chains, unwanted)
     else:
-        yield from _by_depth(run_engine, requests, chains, batches)
+        yield from _by_depth(run_wanted, requests, chains, batches)
 
 
 def _by_depth(
@@ -196,7 +217,9 @@ def _by_depth(
         requests = batches(fits)
 
 
-def _as_they_come(run_engine: RunEngine, requests: Sequence[Request], chains: Chains) -> Iterator[list[Sample]]:
+def _as_they_come(
+    run_engine: RunEngine, requests: Sequence[Request], chains: Chains, unwanted: Collection[str]
+) -> Iterator[list[Sample]]:
     waiting = RequestQueue()
     try:
         waiting.put(requests)
@@ -206,7 +229,7 @@ def _as_they_come(run_engine: RunEngine, requests: Sequence[Request], chains: Ch
         for burst in run_engine(waiting):
             yield burst
             yield from _put(waiting, following(chains, burst), chains)
-            waiting.answered(len(burst))
+            waiting.answered(len(burst) + waiting.drop(unwanted))
     finally:
         waiting.close()
 

@@ -12,12 +12,13 @@ from bitparity.engines.registry import engine_of
 from bitparity.errors import ChangedModelError, EngineError
 from bitparity.generation.chains import generate_samples
 from bitparity.generation.engine_starter import EngineStarter
-from bitparity.generation.plan import VariantPlan, longest_first, plan_variant
+from bitparity.generation.plan import VariantPlan, in_order, longest_first, plan_variant
 from bitparity.generation.prepare import Prepared
 from bitparity.generation.reading import note_unread, read_answers, readings_waiting
 from bitparity.generation.recorder import Recorder
 from bitparity.generation.restarts import Restarts
 from bitparity.generation.session import Session
+from bitparity.generation.stops import Stops
 from bitparity.models.checkpoint import weight_files
 from bitparity.models.prefetch import read_ahead
 from bitparity.progress.events import GENERATING, LOADING, PhaseChanged, TokensComputed
@@ -48,7 +49,8 @@ class LocalExecutor:
         for variant in study.variants.values():
             engine_of(variant.engine).check_installed()
         if not any(run.exam_path(spec.name).exists() for spec in study.benchmarks):
-            name, variant = next(iter(study.variants.items()))
+            name = in_order(study)[0]
+            variant = study.variants[name]
             self._engines.ahead(with_folder(name, variant), run.log_path(name)).launch()
 
     def generate(self, session: Session, plans: Mapping[str, VariantPlan]) -> Iterator[str]:
@@ -97,14 +99,16 @@ class LocalExecutor:
             engine.on_progress = lambda count: events.emit(TokensComputed(name, count))
             engine.on_sent = partial(session.record_sent, name)
             session.record_engine(name, engine.facts)
+            stops = Stops(prepared, name, events, session.background)
             cores = idle_cores(variant, engine.facts) if prepared.graders else None
-            recorder = stack.enter_context(Recorder(prepared, name, events, cores))
+            recorder = stack.enter_context(Recorder(prepared, name, events, cores, stops=stops))
             plan = longest_first(prepared, name, plan)
             left = plan.missing
             nearly_done = NEARLY_DONE * left
             events.emit(PhaseChanged(name, GENERATING))
             with recorder.timed():
-                for burst in generate_samples(engine.run, plan.requests, plan.chains, plan.batches):
+                answers = generate_samples(engine.run, plan.requests, plan.chains, plan.batches, stops.stopped)
+                for burst in answers:
                     recorder.store(burst)
                     left -= len(burst)
                     if following is not None and left <= nearly_done:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.engines.batching import fixed_batches
 from bitparity.engines.registry import engine_of
 from bitparity.exam.frozen import Exam, ExamItem, samples_asked
+from bitparity.exam.looks import MANY_LOOKS
 from bitparity.exam.requests import BenchmarkRequests, Examinee, UnansweredRequests, check_lengths
+from bitparity.exam.stops import reached_in_run
 from bitparity.generation.chains import Batches, FollowUp, ItemChains
 from bitparity.generation.prepare import Prepared
+from bitparity.grading.fingerprint import graded_otherwise
 from bitparity.grading.passes import opens_reasoning
 from bitparity.grading.rules import completion_of
 from bitparity.models.checkpoint import context_length
 from bitparity.progress.events import Events, VariantEnded, VariantPlanned
 from bitparity.records import Request, RequestKey, Sample, SampleKeys
-from bitparity.schema import BenchmarkSpec
+from bitparity.schema import BenchmarkSpec, Study
 
 BUDGET_WEIGHT = 0.5
 """Of the token budget, against what was measured of an item or its benchmark.
@@ -69,12 +73,17 @@ def plan_study(prepared: Prepared, events: Events) -> dict[str, VariantPlan]:
 
     Raises ModelError where a variant cannot be asked the exam.
     """
-    plans = {name: plan_variant(prepared, name) for name in prepared.study.variants}
+    plans = {name: plan_variant(prepared, name) for name in in_order(prepared.study)}
     for name, plan in plans.items():
         events.emit(VariantPlanned(name, plan.counts))
         if not plan.missing:
             events.emit(VariantEnded(name))
     return plans
+
+
+def in_order(study: Study) -> list[str]:
+    """The variants in the order in which they are asked: the study's, the baseline before those that it may stop."""
+    return sorted(study.variants, key=lambda name: study.stops_early and name != study.baseline)
 
 
 def plan_variant(prepared: Prepared, name: str) -> VariantPlan:
@@ -95,6 +104,9 @@ def plan_variant(prepared: Prepared, name: str) -> VariantPlan:
         check_lengths(whole, name, context)
         exam = whole if shard is None or fixed else shard.part(whole)
         samples = samples_asked(exam, spec)
+        if (ended := _samples_up_to_stop(prepared, spec, whole, name)) is not None:
+            plan.counts[spec.name] = ended, ended
+            continue
         requests[spec.name] = examinee.requests(exam, spec.model_copy(update={"samples": samples}))
         done[spec.name] = prepared.done(name, spec.name)
         plan.counts[spec.name] = len(done[spec.name]), len(exam.items) * samples
@@ -111,8 +123,11 @@ def plan_variant(prepared: Prepared, name: str) -> VariantPlan:
         plan.requests = UnansweredRequests(requests, done)
         return plan
 
+    block = blocks_of(prepared)
+
     def batches(requests: Sequence[Request]) -> list[Request]:
-        return fixed_batches(requests, variant.engine.batch_size, _Done(done), shifted=variant.control)
+        ordered = sorted(requests, key=block)
+        return fixed_batches(ordered, variant.engine.batch_size, _Done(done), shifted=variant.control, part=block)
 
     plan.batches = batches
     plan.requests = batches(list(itertools.chain.from_iterable(requests.values())))
@@ -136,8 +151,8 @@ def longest_first(prepared: Prepared, name: str, plan: VariantPlan) -> VariantPl
     """The plan with its requests in the order in which they are best sent; fixed batches have theirs already."""
     if plan.batches is not None:
         return plan
-    lengths = _measured_lengths(prepared, name)
-    return replace(plan, requests=sort_longest_first(plan.requests, plan.chains, lengths, prepared.tested))
+    lengths, block = _measured_lengths(prepared, name), blocks_of(prepared)
+    return replace(plan, requests=sort_longest_first(plan.requests, plan.chains, lengths, prepared.tested, block))
 
 
 def sort_longest_first(
@@ -145,20 +160,47 @@ def sort_longest_first(
     chained: Container[str],
     measured: Mapping[tuple[str, str], float],
     tested: Container[str],
+    block: Callable[[Request], float] = lambda request: 0.0,
 ) -> list[Request]:
     """The requests whose answers are expected to take longest first, so that none is still running alone at the end.
 
     The benchmarks in `chained`, on whose answers others build, come before all else. An item's length, in tokens,
     follows from what another variant's took (`measured`, by benchmark and item), the token budget and whether its
-    benchmark is one of code that is `tested`; its samples stay together and share their prefix.
+    benchmark is one of code that is `tested`; its samples stay together and share their prefix. Longest first is within
+    a `block`: those come one after another.
     """
 
-    def key(request: Request) -> tuple[bool, float]:
+    def key(request: Request) -> tuple[bool, float, float]:
         name, budget = request.benchmark, request.sampling.max_tokens
         length = expected_tokens(measured.get((name, request.item)), budget, name in tested)
-        return name not in chained, 0.0 if request.scored is not None else -length
+        return name not in chained, block(request), 0.0 if request.scored is not None else -length
 
     return sorted(requests, key=key)
+
+
+def blocks_of(prepared: Prepared) -> Callable[[Request], float]:
+    """The block of a request: the share of its exam that comes before it; 0 where no benchmark may stop early.
+
+    A benchmark without looks has blocks too, so that others' answers fill the places that the end of a block leaves.
+    """
+    if not prepared.study.stops_early:
+        return lambda request: 0.0
+    shares: dict[tuple[str, str], float] = {}
+    for spec, exam in prepared.asked:
+        count = len(exam.items)
+        equal = [round(block * count / MANY_LOOKS) for block in range(1, MANY_LOOKS + 1)]
+        ends = equal if exam.stop is None else exam.stop.looks
+        for row, entry in enumerate(exam.items):
+            shares[spec.name, entry.item.id] = (0, *ends)[bisect.bisect_right(ends, row)] / count
+    return lambda request: shares[request.benchmark, request.item]
+
+
+def _samples_up_to_stop(prepared: Prepared, spec: BenchmarkSpec, exam: Exam, name: str) -> int | None:
+    """The samples that a variant was asked of a benchmark that has stopped; None where it goes on."""
+    if exam.stop is None or any(graded_otherwise(prepared.run, v, spec) for v in (prepared.study.baseline, name)):
+        return None
+    found = reached_in_run(prepared.run, prepared.study, spec, exam, name)
+    return None if found is None or found.by is None else found.items * samples_asked(exam, spec)
 
 
 def expected_tokens(measured: float | None, budget: float, tested: bool = False) -> float:
@@ -173,7 +215,7 @@ def expected_tokens(measured: float | None, budget: float, tested: bool = False)
 def _measured_lengths(prepared: Prepared, name: str) -> dict[tuple[str, str], float]:
     """The longest answer of each item, in tokens, that any variant before this one has given."""
     found: dict[tuple[str, str], float] = {}
-    for other in itertools.takewhile(lambda other: other != name, prepared.study.variants):
+    for other in itertools.takewhile(lambda other: other != name, in_order(prepared.study)):
         for spec in prepared.study.benchmarks:
             for item, tokens in prepared.run.lengths(other, spec.name).items():
                 found[spec.name, item] = max(found.get((spec.name, item), 0.0), tokens)

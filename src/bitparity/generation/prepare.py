@@ -153,7 +153,7 @@ def _freeze_exams(
         elif spec.name not in not_run:
             try:
                 with events.task(f"exam of {spec.name}", None, "items") as advance:
-                    exams[spec.name] = save_exam(build_exam(spec, renderer), run.exam_path(spec.name))
+                    exams[spec.name] = save_exam(build_exam(spec, renderer, study), run.exam_path(spec.name))
                     advance(len(exams[spec.name].items))
             except (UnavailableError, MissingDependencyError) as error:
                 not_run[spec.name] = str(error)

@@ -9,6 +9,7 @@ from typing import Self
 
 from bitparity.errors import DiskFullError
 from bitparity.generation.prepare import Prepared
+from bitparity.generation.stops import Stops
 from bitparity.grading.live import LiveGrading
 from bitparity.grading.rules import Job, grade_job
 from bitparity.progress.events import Events, SamplesStored
@@ -22,7 +23,8 @@ class Recorder:
     """The only writer of a variant's samples; use it as a context manager.
 
     What it stores is graded on `idle_cores` cores where there is time, also after the block has ended: `keep_grading`.
-    With None nothing is graded here. `run_code` grades an answer whose code is run.
+    With None nothing is graded here. What `stops` looks at is graded for the looks. `run_code` grades an answer whose
+    code is run.
     """
 
     def __init__(
@@ -32,7 +34,9 @@ class Recorder:
         events: Events,
         idle_cores: int | None,
         run_code: Callable[[Job], Grade] = grade_job,
+        stops: Stops | None = None,
     ) -> None:
+        self._stops = stops
         self._prepared, self._name, self._events = prepared, name, events
         run = prepared.run
         self._stored = {bench: prepared.done(name, bench) for bench in prepared.exams}
@@ -40,7 +44,9 @@ class Recorder:
         self._logs = {bench: AppendLog(run.samples_path(name, bench), run.write) for bench in prepared.exams}
         self._live: LiveGrading | None = None
         if idle_cores is not None:
-            self._live = LiveGrading(run, name, prepared.exams, prepared.graders, idle_cores, events, run_code)
+            looked_at = stops.may_stop if stops is not None else set()
+            exams = {bench: exam for bench, exam in prepared.exams.items() if bench not in looked_at}
+            self._live = LiveGrading(run, name, exams, prepared.graders, idle_cores, events, run_code)
         stored = prepared.environment.variants[name]
         self._total = stored.generation = stored.generation or Generation(seconds=0.0, samples=0, output_tokens=0)
 
@@ -89,6 +95,8 @@ class Recorder:
         self._events.emit(SamplesStored(self._name, fresh))
         if self._live is not None:
             self._live.take(fresh)
+        if self._stops is not None:
+            self._stops.take(fresh)
 
     def _is_fresh(self, sample: Sample) -> bool:
         stored, key = self._stored[sample.benchmark], (sample.item, sample.sample)

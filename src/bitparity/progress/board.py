@@ -84,6 +84,9 @@ class Board:
                 for benchmark, (done, total) in samples.items():
                     cell = self._variants[name].cells[benchmark]
                     cell.earlier, cell.total = done - cell.samples.total, total
+            case events.BenchmarkStopped(name, benchmark, samples):
+                cell = self._variants[name].cells[benchmark]
+                cell.total, cell.stopped = samples, True
             case events.VariantStarted(name):
                 self._variants[name].state = "running"
             case events.PhaseChanged(str(name), phase):
@@ -187,7 +190,7 @@ class Board:
         session_rate = cell.samples.total / busy if busy else None
         speed = rate if recent >= ENOUGH else session_rate
         counted = cell.all_counted
-        return {
+        found: Cell = {
             "done": cell.done,
             "total": cell.total,
             "failed": len(cell.failed),
@@ -199,6 +202,9 @@ class Board:
             "seconds_left": cell.left / speed if window and speed else None,
             **self._figures(variant, benchmark),
         }
+        if cell.stopped:
+            found["stopped"] = True
+        return found
 
     def _figures(self, variant: VariantCounters, benchmark: str) -> Figures:
         cell, exam = variant.cells[benchmark], self._exams.get(benchmark)

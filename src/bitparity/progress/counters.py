@@ -69,6 +69,7 @@ class CellCounters:
     scores: NDArray[np.float64] | None = None
     graded: set[tuple[str, int]] = field(default_factory=set)
     figures: Figures | None = None  # made of the scores, until one of them changes
+    stopped: bool = False  # `total` is what counts: answers under way at a stop are beyond it
 
     def add(self, now: float, samples: Sequence[Sample]) -> None:
         """Count samples that ended whole."""
@@ -79,8 +80,9 @@ class CellCounters:
 
     @property
     def done(self) -> int:
-        """Samples that are stored, of all sessions."""
-        return self.earlier + self.samples.total
+        """Samples that are stored, of all sessions; up to the stop where there was one."""
+        found = self.earlier + self.samples.total
+        return min(found, self.total or 0) if self.stopped else found
 
     @property
     def left(self) -> int:

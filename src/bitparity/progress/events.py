@@ -111,6 +111,15 @@ class SampleGraded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BenchmarkStopped(Event):
+    """A variant need not be asked more of a benchmark: its verdict is certain after so many `samples`."""
+
+    variant: str
+    benchmark: str
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
 class VariantEnded(Event):
     """A variant is finished or, with a reason, incomplete."""
 

@@ -5,19 +5,23 @@ Counts are samples, times are seconds, points in time are seconds since 1970. No
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 SCHEMA = "bitparity/progress/1"
 
 
 class Figures(TypedDict):
-    """Preliminary accuracy of one variant on one benchmark: fractions, and items lost and gained to the baseline."""
+    """Preliminary accuracy of one variant on one benchmark: fractions, and items lost and gained to the baseline.
+
+    `stopped` is there where the verdict is certain and no more is asked: `total` counts up to there.
+    """
 
     graded: int
     mean: float | None
     ci95: list[float] | None
     lost: int | None
     gained: int | None
+    stopped: NotRequired[bool]
 
 
 class Counts(TypedDict):

@@ -15,6 +15,7 @@ from typing import Literal
 
 from bitparity.errors import EXIT_OPEN
 from bitparity.exam.frozen import frozen_exams, groups_of, samples_asked
+from bitparity.exam.stops import reached_in_run
 from bitparity.progress import events
 from bitparity.progress.board import Board
 from bitparity.progress.file import read_progress
@@ -100,15 +101,20 @@ def _from_files(run: Run, study: Study) -> Snapshot:
     board = Board(study)
     not_run = run.environment().not_run
     asked: dict[str, int] = {}  # samples of each variant
+    stops: list[events.BenchmarkStopped] = []
     for spec, exam in frozen_exams(run, study):
         ids, samples = [entry.item.id for entry in exam.items], samples_asked(exam, spec)
         board(events.ExamFrozen(spec.name, ids, samples, groups_of(exam)))
         asked[spec.name] = len(ids) * samples
+        for name in study.candidates if exam.stop is not None else ():
+            if (found := reached_in_run(run, study, spec, exam, name)) is not None and found.by is not None:
+                stops.append(events.BenchmarkStopped(name, spec.name, found.items * samples))
     for bench, reason in not_run.items():
         if bench not in asked:
             board(events.BenchmarkSkipped(bench, reason))
     all_frozen = all(spec.name in asked or spec.name in not_run for spec in study.benchmarks)
     for name in study.variants:
+        own = {stop.benchmark: stop.samples for stop in stops if stop.variant == name}
         counts = {bench: (len(run.done(name, bench)), total) for bench, total in asked.items()}
         board(events.VariantPlanned(name, counts))
         if any(done for done, _ in counts.values()):
@@ -116,8 +122,10 @@ def _from_files(run: Run, study: Study) -> Snapshot:
         for bench in asked:
             for (item, sample), grade in run.grades(name, bench).items():
                 board(events.SampleGraded(name, bench, item, sample, grade.score))
-        if all_frozen and all(done == total for done, total in counts.values()):
+        if all_frozen and all(done >= own.get(bench, total) for bench, (done, total) in counts.items()):
             board(events.VariantEnded(name))
+    for stop in stops:
+        board(stop)
     started = (run.path / "study.yaml").stat().st_mtime
     written = [path.stat().st_mtime for path in (run.path / "samples").rglob("*.jsonl")]
     return {**board.snapshot(), "started": started, "updated": max([started, *written])}

@@ -18,7 +18,7 @@ from bitparity.report.labels import Columns, match_columns, match_row
 from bitparity.report.language import Lang, guard_title, text
 from bitparity.report.markdown import escaped
 from bitparity.report.pipe_tables import Document, Table
-from bitparity.report.words import clause, score
+from bitparity.report.words import clause, score_beside
 from bitparity.results.schema import Benchmark, Results
 from bitparity.safe_io.input_files import read_regular
 from bitparity.store.jsonl import write_atomically
@@ -138,7 +138,7 @@ def _contents(row: list[str], columns: Columns, benchmark: str, results: Results
     if entry is None:
         return _not_asked(row, columns, lang)
     shown = {
-        name: score(entry.scores[name], lang) if entry.measured else text("not_available", lang)
+        name: score_beside(name, entry, lang) if entry.measured else text("not_available", lang)
         for name in columns.variants.values()
     }
     general = _general(entry, lang)

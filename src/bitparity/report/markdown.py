@@ -22,7 +22,7 @@ LONGEST = 20_000  # characters of one text
 # what the template says in the language of the report
 _SAID = (
     *(text, guard_message, gain, rows, sentences, words.sentence, words.noise, words.engine),
-    *(words.figures, words.margin, words.percent, words.score, words.verdict_words),
+    *(words.figures, words.margin, words.percent, words.score_beside, words.verdict_words),
 )
 
 

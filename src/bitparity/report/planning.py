@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from bitparity.doctor.plan import ASSUMED_SCORE, CORRELATION, AtFlips, BenchmarkPlan, Plan
+from bitparity.doctor.plan import AtFlips, BenchmarkPlan, Plan
+from bitparity.exam.flips import ASSUMED_SCORE, CORRELATION
 from bitparity.report.terminal import cells, columns, say
 from bitparity.report.words import margin
 

@@ -31,6 +31,8 @@ def verdict_words(comparison: Judged, lang: Lang = "en") -> str:
     if isinstance(comparison, Overall) and comparison.hidden:
         names = text("comma", lang).join(comparison.hidden)
         return text("not_hidden", lang, verdict=said, names=names)
+    if isinstance(comparison, Comparison) and (stop := comparison.stopped) is not None:
+        said = text("verdict_stopped", lang, verdict=said, items=f"{stop.items:,}", of=f"{stop.of:,}")
     return text("doubted", lang, verdict=said) if getattr(comparison, "doubted_by", ()) else said
 
 
@@ -65,6 +67,15 @@ def interval(bounds: Sequence[float] | None, signed: bool = True, lang: Lang = "
 def score(found: Score, lang: Lang = "en") -> str:
     """One variant's score with its interval; N/A where there is none."""
     return mean_score(found.mean, found.ci95, lang)
+
+
+def score_beside(variant: str, entry: Benchmark, lang: Lang = "en") -> str:
+    """One variant's score on a benchmark; after a stop beside the baseline's on the same questions."""
+    comparison = entry.comparisons.get(variant)
+    if comparison is None or (stop := comparison.stopped) is None:
+        return score(entry.scores[variant], lang)
+    shown = {"score": percent(stop.candidate, lang), "baseline": percent(stop.baseline, lang)}
+    return text("score_stopped", lang, items=f"{stop.items:,}", of=f"{stop.of:,}", **shown)
 
 
 def mean_score(value: float | None, bounds: Sequence[float] | None, lang: Lang = "en") -> str:
@@ -130,7 +141,7 @@ def sentence(
     for bench, entry in compared.items():
         key = _clause_key(entry.comparisons[candidate])
         # a loss has figures of its own; "no loss larger than" has the margin in it
-        alike = bench if entry.comparisons[candidate].loss_shown else entry.margin if key == "no_loss" else None
+        alike = bench if _has_own_figures(entry.comparisons[candidate]) else entry.margin if key == "no_loss" else None
         groups.setdefault((_CLAUSES.index(key), alike), []).append(bench)
     said = []
     for _, names in sorted(groups.items(), key=lambda group: group[0][0]):
@@ -138,6 +149,11 @@ def sentence(
         said.append(clause(first.comparisons[candidate], first.margin, lang, where, several=len(names) > 1))
     whole = text("separator", lang).join(said) or text("nothing_compared", lang)
     return text("full_stop", lang, said=text("colon", lang, name=candidate, said=whole))
+
+
+def _has_own_figures(comparison: Judged) -> bool:
+    """True where a sentence on a benchmark has figures that another one's cannot share: of a loss, or of a stop."""
+    return comparison.loss_shown or getattr(comparison, "stopped", None) is not None
 
 
 def _where(names: Sequence[str], of: int, lang: Lang) -> str:
@@ -166,12 +182,15 @@ def clause(comparison: Judged, allowed: float, lang: Lang = "en", where: str = "
     `where` are the words that name the benchmark. With `several` of them, only what holds of all is said.
     """
     key = _clause_key(comparison)
-    key += {"inconclusive": "_several" * several, "no_loss": "_here" * (not where)}.get(key, "")
+    stop = comparison.stopped if isinstance(comparison, Comparison) else None
+    ends = {"inconclusive": "_several" * several, "no_loss": "_stopped" if stop else "_here" * (not where)}
+    key += ends.get(key, "")
     low, high = comparison.ci95
     lost, least, most = (f"{100 * value:.1f}" for value in (-comparison.difference, -high, -low))
     figures = {"lost": lost, "least": least, "most": most, "margin": margin(allowed, lang)}
     figures |= {"difference": points(comparison.difference), "interval": interval(comparison.ci95, lang=lang)}
-    return text(f"clause.{key}", lang, where=where, **figures)
+    said = text(f"clause.{key}", lang, where=where, **figures)
+    return text("stopped_after", lang, items=f"{stop.items:,}", of=f"{stop.of:,}", said=said) if stop else said
 
 
 def noise(results: Results | compare.Outcome, lang: Lang = "en") -> str:

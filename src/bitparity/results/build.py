@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +26,18 @@ from bitparity.results.schema import (
     Overall,
     Results,
     Score,
+    Stopped,
     StudyHeader,
     VariantEntry,
 )
-from bitparity.results.sheet import Sheet, read_sheet, subsets
+from bitparity.results.sheet import Sheet, read_sheets, subsets
 from bitparity.results.verdicts import ComparisonKey, judge, pool_judged
 from bitparity.schema import Study
+from bitparity.stats import paired as stats
 from bitparity.stats.arrays import PairedScores, pair_scores
 from bitparity.stats.intervals import mean_interval
+from bitparity.stats.looks import Reached, unbiased
+from bitparity.stats.sequential import Look
 from bitparity.store.environment import RunRecord
 from bitparity.store.jsonl import write_json
 from bitparity.store.run import Run
@@ -51,19 +56,21 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
     benchmarks: dict[str, Benchmark] = {}
     pairs: dict[ComparisonKey, PairedScores] = {}
     favourable: dict[ComparisonKey, PairedScores] = {}
+    stops: dict[ComparisonKey, Reached] = {}
     for spec in study.benchmarks:
         exam = load_if_frozen(run, spec.name)
         if exam is None:
             reason = environment.not_run.get(spec.name, "the run has not come to it yet")
             benchmarks[spec.name] = Benchmark(status="not_run", reason=reason, margin=spec.margin_at(None))
             continue
-        sheets = {name: read_sheet(run, exam, name, spec) for name in study.variants}
+        sheets = read_sheets(run, study, exam, spec)
+        stops |= {(spec.name, name): sheet.stop for name, sheet in sheets.items() if sheet.stop is not None}
         facts = validity.Facts(study, spec, exam, sheets, environment)
         entry = _benchmark(run, facts, with_texts=with_texts)
         if spec.recovery is not None:
             entry = entry.model_copy(update={"margin_recovery": spec.recovery})
         benchmarks[spec.name] = entry
-        second = _second_run(study, entry, sheets)
+        second = None if exam.stop else _second_run(study, entry, sheets)  # looks are at the first run alone
         for name in _compared(study):
             pair = _pair(exam, sheets, study, name, None if name == study.control else second)
             if pair is not None:
@@ -71,8 +78,10 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
             forbidden = _forbidden(entry.guards, name, study.baseline)
             bound = counted_for_candidate(sheets[study.baseline], sheets[name], facts.answers.items, forbidden)
             if bound is not None:
-                favourable[spec.name, name] = pair_scores(*bound, groups_of(exam))
-    overall = _judge(study, benchmarks, pairs, favourable)
+                groups = groups_of(exam)
+                counted = pair_scores(*bound, None if groups is None else groups[: len(bound[0])])
+                favourable[spec.name, name] = replace(counted, look=_same_look(pair))
+    overall = _judge(study, benchmarks, pairs, favourable, stops)
     return Results(
         schema=SCHEMA,
         study=StudyHeader(
@@ -93,6 +102,7 @@ def _judge(
     benchmarks: Mapping[str, Benchmark],
     pairs: Mapping[ComparisonKey, PairedScores],
     favourable: Mapping[ComparisonKey, PairedScores],
+    stops: Mapping[ComparisonKey, Reached],
 ) -> dict[str, Overall]:
     """Fill in the comparisons of the benchmarks; gives each variant's valid benchmarks pooled."""
     margins = {name: entry.margin for name, entry in benchmarks.items()}
@@ -104,6 +114,7 @@ def _judge(
         more: dict[str, object] = {"flips": flips, "control": name == study.control}
         if study.reference == "both" and study.control not in (None, name):
             more["reference"] = [study.baseline, study.control][: 1 if pairs[bench, name].second is None else 2]
+        more |= _looked(pairs[bench, name], each.comparison, stops.get((bench, name)))
         benchmarks[bench].comparisons[name] = Comparison.pick(each.values(), **more)
     pools = pool_judged(pairs, margins, judged, study.control)
     return {
@@ -116,6 +127,31 @@ def _judge(
         for name in _compared(study)
         if name in pools
     }
+
+
+def _looked(pairs: PairedScores, found: stats.Comparison, stop: Reached | None) -> dict[str, object]:
+    """The fields of a comparison that was looked at several times; empty for any other."""
+    if pairs.look is None:
+        return {}
+    difference, ci95 = unbiased(pairs)
+    fields: dict[str, object] = {"difference": difference, "ci95": ci95, "repeated_ci95": found.ci95}
+    if stop is not None and stop.by is not None:
+        rule = stop.look.rule
+        fields["stopped"] = Stopped(
+            look=stop.look.index + 1,
+            looks=len(rule.looks),
+            items=stop.items,
+            of=rule.items,
+            by=stop.by,
+            baseline=float(pairs.reference.mean()),
+            candidate=float(pairs.candidate.mean()),
+        )
+    return fields
+
+
+def _same_look(pair: PairedScores | None) -> Look | None:
+    """The look of pairs for the same items counted otherwise: what was seen at earlier looks does not hold of them."""
+    return None if pair is None or pair.look is None else replace(pair.look, before=())
 
 
 def _compared(study: Study) -> list[str]:
@@ -153,11 +189,16 @@ def _pair(
     The baseline's second run is left out where it lacks one of them: which questions are asked must not depend on it.
     """
     ours, theirs = sheets[study.baseline], sheets[candidate]
+    if theirs.stop is not None:
+        return theirs.stop.pairs
     whole = ours.whole() & theirs.whole()
     if not whole.any():
         return None
     again = second.scores[whole] if second is not None and second.whole()[whole].all() else None
-    return pair_scores(ours.scores[whole], theirs.scores[whole], _picked(groups_of(exam), whole), again)
+    found = pair_scores(ours.scores[whole], theirs.scores[whole], _picked(groups_of(exam), whole), again)
+    if exam.stop is None or candidate == study.control:
+        return found
+    return replace(found, look=Look(exam.stop, len(exam.stop.looks) - 1))  # not all is there: judged as at the end
 
 
 def _benchmark(run: Run, facts: validity.Facts, *, with_texts: bool) -> Benchmark:
@@ -192,19 +233,20 @@ def _score(sheet: Sheet, groups: Sequence[str] | None, *, with_texts: bool) -> S
     scored = sheet.scores[whole]
     ended = [s for s in sheet.samples.values() if s.finish != "error"]
     names = sorted({name for grade in sheet.grades.values() for name in grade.metrics})
+    stopped = sheet.stopped  # part of a benchmark that its results have chosen has no score of its own
     errors = _errors(sheet)
     if errors and not with_texts:
         errors = {NOT_TOLD: sum(errors.values())}
     return Score(
-        mean=sheet.mean(),
-        ci95=mean_interval(scored, groups=_picked(groups, whole)) if len(scored) else None,
+        mean=None if stopped else sheet.mean(),
+        ci95=mean_interval(scored, groups=_picked(groups, whole)) if len(scored) and not stopped else None,
         no_answer=sheet.no_answer(),
         cut_off=sheet.cut_off(),
         unscored=sheet.unscored,
         errors=errors,
         output_tokens=output_tokens(ended),
         seconds=round(sum(s.seconds for s in ended) / len(ended), 3) if ended else None,
-        metrics={name: sheet.metric(name) for name in names},
+        metrics={name: None if stopped else sheet.metric(name) for name in names},
     )
 
 

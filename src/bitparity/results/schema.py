@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bitparity.stats.looks import By
 from bitparity.stats.verdicts import Verdict
 from bitparity.store.document import Document, JsonObject
 from bitparity.store.environment import Generation
@@ -103,6 +104,22 @@ class Score(Part):
     metrics: dict[str, float | None]
 
 
+class Stopped(Part):
+    """A comparison that ended before all items were asked: at which look of how many, after how many of the items.
+
+    `by` is what was certain by then: a loss within the margin, one beyond it, or (futility) that neither would be
+    shown. `baseline` and `candidate` are the mean scores of both on the items asked.
+    """
+
+    look: int
+    looks: int
+    items: int
+    of: int
+    by: By
+    baseline: float
+    candidate: float
+
+
 class Comparison(Part):
     """A candidate, or the control, against the baseline on one benchmark; see `stats.paired.Comparison`.
 
@@ -110,7 +127,9 @@ class Comparison(Part):
     only then, names the guards that say so. Where a loss stands in spite of such guards, `doubted_by` names them,
     `bound_ci95` is the interval with every answer they doubt counted for the candidate, and `p_adjusted` is its.
     `reference` names the runs of the baseline whose mean the candidate is compared with, where the study has two and
-    takes both; `lost`, `gained` and `flips` are against the first alone.
+    takes both; `lost`, `gained` and `flips` are against the first alone. Where the benchmark may stop early,
+    `difference` and `ci95` are the median-unbiased ones, the verdict is that of `repeated_ci95`, p-values are repeated
+    ones, and `stopped` is there if it did.
     """
 
     items: int
@@ -135,6 +154,8 @@ class Comparison(Part):
     doubted_by: tuple[str, ...] = ()
     bound_ci95: Interval | None = None
     reference: tuple[str, ...] = ()
+    repeated_ci95: Interval | None = None
+    stopped: Stopped | None = None
 
 
 class Subset(Part):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitparity.errors import RunError
 from bitparity.exam.frozen import Exam, check_items, samples_asked
+from bitparity.exam.stops import Answered, answered, reached
 from bitparity.grading.fingerprint import graded_otherwise
 from bitparity.records import Grade, Sample, SampleKey
 from bitparity.results.schema import Subset
-from bitparity.schema import BenchmarkSpec
+from bitparity.schema import BenchmarkSpec, Study
+from bitparity.stats.looks import Reached
 from bitparity.store.run import Run
 
 Scores = NDArray[np.float64]  # (items, samples) in [0, 1]; NaN where a sample has no score
@@ -22,6 +24,8 @@ Scores = NDArray[np.float64]  # (items, samples) in [0, 1]; NaN where a sample h
 @dataclass(frozen=True, slots=True)
 class Sheet:
     """One variant's samples and grades of one benchmark, as a matrix in the exam's order.
+
+    With `stop` the variant's comparison has ended there: what was answered beyond it is not in the sheet.
 
     Results from elsewhere tell more: the items that only this variant has (`alone`), the sampling values that were
     noted (`settings`), and where they come from (`origin`, equal for the same results given twice).
@@ -33,11 +37,22 @@ class Sheet:
     alone: Sequence[str] = ()
     settings: Mapping[str, object] | None = None
     origin: str | None = None
+    stop: Reached | None = None
+
+    @property
+    def asked(self) -> int:
+        """The number of items that count: all, or those up to the stop."""
+        return len(self.scores) if self.stop is None else self.stop.items
+
+    @property
+    def stopped(self) -> bool:
+        """True where the comparison has ended before the end of the items."""
+        return self.stop is not None and self.stop.by is not None
 
     @property
     def expected(self) -> int:
-        """The number of samples that the exam asks for."""
-        return int(self.scores.size)
+        """The number of samples that the exam asks for, up to the stop."""
+        return self.asked * int(self.scores.shape[1])
 
     @property
     def missing(self) -> int:
@@ -47,12 +62,22 @@ class Sheet:
     @property
     def unscored(self) -> int:
         """Samples without a score, the missing ones included."""
-        return int(np.isnan(self.scores).sum())
+        return int(np.isnan(self.scores[: self.asked]).sum())
 
     @property
     def graded(self) -> int:
         """The number of samples that have a score."""
         return self.expected - self.unscored
+
+    def upto(self, items: Sequence[str], stop: Reached | None) -> Sheet:
+        """The sheet without what comes after a stop, its own or another variant's; `items` names the rows."""
+        if stop is None:
+            return self
+        kept, scores = set(items[: stop.items]), self.scores.copy()
+        scores[stop.items :] = np.nan
+        samples = {key: sample for key, sample in self.samples.items() if key[0] in kept}
+        grades = {key: grade for key, grade in self.grades.items() if key[0] in kept}
+        return replace(self, scores=scores, samples=samples, grades=grades, stop=stop)
 
     def whole(self) -> NDArray[np.bool_]:
         """A flag for each item: it has a score for every sample."""
@@ -95,28 +120,43 @@ def read_sheet(run: Run, exam: Exam, variant: str, spec: BenchmarkSpec) -> Sheet
             f"{run.grades_path(variant, spec.name)}: these grades were made by another version of the grader, or not "
             f"by bitparity. Make them again with: bitparity grade {run.path}"
         )
-    row = {entry.item.id: index for index, entry in enumerate(exam.items)}
     samples_per_item = samples_asked(exam, spec)
-    scores = np.full((len(exam.items), samples_per_item), np.nan)
     samples = run.samples(variant, spec.name)
     check_items(exam, samples, run.samples_path(variant, spec.name))
     samples = {key: sample for key, sample in samples.items() if key[1] < samples_per_item}
     grades = {key: grade for key, grade in run.grades(variant, spec.name).items() if key in samples}
-    for (item, sample), grade in grades.items():
-        if grade.score is not None:
-            scores[row[item], sample] = grade.score
-    return Sheet(scores, samples, grades)
+    return Sheet(_answered(exam, samples, grades, samples_per_item).scores, samples, grades)
+
+
+def read_sheets(run: Run, study: Study, exam: Exam, spec: BenchmarkSpec) -> dict[str, Sheet]:
+    """The sheets of all variants, each up to where its comparison has stopped. Raises as `read_sheet` does."""
+    sheets = {name: read_sheet(run, exam, name, spec) for name in study.variants}
+    if exam.stop is None:
+        return sheets
+    found = {name: _answered(exam, s.samples, s.grades, s.scores.shape[1]) for name, s in sheets.items()}
+    items = [entry.item.id for entry in exam.items]
+    stops = {name: reached(exam, found[study.baseline], found[name]) for name in study.candidates}
+    return {name: sheet.upto(items, stops.get(name)) for name, sheet in sheets.items()}
+
+
+def _answered(
+    exam: Exam, samples: Mapping[SampleKey, Sample], grades: Mapping[SampleKey, Grade], per_item: int
+) -> Answered:
+    return answered(exam, per_item, {key: sample.finish == "error" for key, sample in samples.items()}, grades)
 
 
 def subsets(labels: Sequence[str | None], sheets: Mapping[str, Sheet]) -> dict[str, Subset]:
-    """The items of each label and the variants' means on them; `labels` has one an item, None for none."""
+    """The items of each label and the variants' means on them; `labels` has one an item, None for none.
+
+    A variant that stopped has none: its part of the items is not the benchmark's.
+    """
     # a data file may hold anything where a label is expected
     of_item = np.array([None if label is None else str(label) for label in labels], dtype=object)
     known = sorted({label for label in of_item if label is not None})
     return {
         label: Subset(
             items=int((of_item == label).sum()),
-            means={name: _mean(sheet.scores[of_item == label]) for name, sheet in sheets.items()},
+            means={n: None if s.stopped else _mean(s.scores[of_item == label]) for n, s in sheets.items()},
         )
         for label in known
     }

@@ -40,10 +40,13 @@ class Reached:
         assert self.pairs.look is not None
         return self.pairs.look
 
+    @property
+    def items(self) -> int:
+        """The items of the exam up to there."""
+        return self.look.rule.looks[self.look.index]
 
-def follow(
-    rule: StopRule, upto: Callable[[int], PairedScores | None], margin: float, recovery: float | None = None
-) -> Reached | None:
+
+def follow(rule: StopRule, upto: Callable[[int], PairedScores | None]) -> Reached | None:
     """Take one look after another until one stops; None where the answers do not reach that far yet.
 
     `upto` gives the pairs of the first so many items, None where an answer of them is missing. What is found depends
@@ -59,21 +62,20 @@ def follow(
             return Reached(pairs, None)
         before.append(math.nan)
         if pairs.differing >= FEWEST_CHANGES:
-            if (by := claim(pairs, margin, recovery)) is not None:
+            if (by := claim(pairs)) is not None:
                 return Reached(pairs, by)
             before[-1] = signed_z(pairs, no_difference_p(pairs))
     return None
 
 
-def claim(pairs: PairedScores, margin: float, recovery: float | None = None) -> By | None:
+def claim(pairs: PairedScores) -> By | None:
     """What can be claimed at a look, by repeated intervals; None to go on.
 
     A loss beyond the margin must stand at the level that Holm's correction asks of the first of its family.
     """
     look = pairs.look
     assert look is not None
-    if recovery is not None:
-        margin = margin_of(pairs, recovery)
+    margin, recovery = margin_at(pairs), look.rule.recovery
     _, ci95, ci90 = deciding_intervals(pairs, recovery)
     if ci90[0] > -margin:
         return "within"
@@ -81,17 +83,24 @@ def claim(pairs: PairedScores, margin: float, recovery: float | None = None) -> 
     if ci95[1] < -margin and upper_bound(pairs, alpha, recovery) < -margin:
         p_value = look.p_value(signed_z(pairs, no_difference_p(pairs)))
         return "beyond" if p_value < alpha else None
-    return "futility" if not look.last and is_futile(pairs, margin) else None
+    return "futility" if not look.last and is_futile(pairs) else None
 
 
-def is_futile(pairs: PairedScores, margin: float) -> bool:
+def margin_at(pairs: PairedScores) -> float:
+    """The margin of pairs at a look, a fraction."""
+    assert pairs.look is not None
+    rule = pairs.look.rule
+    return rule.margin if rule.recovery is None else margin_of(pairs, rule.recovery)
+
+
+def is_futile(pairs: PairedScores) -> bool:
     """True before the end where both claims have next to no chance there, if things go on as they have so far.
 
     Given the mean of the first n of N items, that of all is normal around it with the variance V (1 / n - 1 / N).
     """
     look = pairs.look
     assert look is not None
-    rule, time = look.rule, look.rule.times[look.index]
+    rule, time, margin = look.rule, look.rule.times[look.index], margin_at(pairs)
     variance = max(pairs.standard_error, 1 / pairs.items) ** 2
     error, spread = math.sqrt(variance * time), math.sqrt(variance * (1 - time))
     above, below = rule.within[-1], bounds(rule.times, BEYOND_ALPHA, rule.spending)[-1]
@@ -100,16 +109,14 @@ def is_futile(pairs: PairedScores, margin: float) -> bool:
     return bool(within < rule.futility and beyond < rule.futility)
 
 
-def unbiased(pairs: PairedScores, margin: float, recovery: float | None = None) -> tuple[float, Interval]:
+def unbiased(pairs: PairedScores) -> tuple[float, Interval]:
     """The median-unbiased difference after the looks so far, and its 95 % interval; fractions.
 
     The mean of the items asked exaggerates what made one stop; see `sequential.stagewise`.
     """
     look = pairs.look
     assert look is not None
-    if recovery is not None:
-        margin = margin_of(pairs, recovery)
-    rule, upto = look.rule, look.index + 1
+    rule, upto, margin = look.rule, look.index + 1, margin_at(pairs)
     error = pairs.standard_error
     if error == 0:
         return pairs.difference, difference_intervals(pairs, 2 * BEYOND_ALPHA, SEED, RESAMPLES)[1]

@@ -27,7 +27,7 @@ Bounds = tuple[float, ...]
 
 WITHIN_ALPHA = 0.05  # one-sided, as in `verdicts`
 BEYOND_ALPHA = 0.025
-FUTILITY = 0.02  # with a smaller chance of either claim at the end, asking on is in vain
+FUTILITY = 0.02
 _FAR = 8.0  # standard deviations: what lies beyond has no probability
 _NODES = 200
 _LEAST_ALPHA = 1e-12
@@ -156,12 +156,16 @@ def stagewise(times: Times, upper: Bounds, lower: Bounds, z: float, alpha: float
 class StopRule:
     """When a comparison is looked at, and what stops it; fixed before the first answer.
 
-    `looks` are numbers of items, the last one all of them. `family` is the number of comparisons whose losses are
-    shown together: a loss beyond the margin stops only where it stands in any such family.
+    `looks` are numbers of items, the last one all of them. `margin` is a fraction; with `recovery`, the share of the
+    baseline's score that must be kept, it is what the measured score makes of it. `family` is the number of comparisons
+    whose losses are shown together: a loss beyond the margin stops only where it stands in any such family. `futility`
+    is the chance of a claim at the end below which asking on is in vain.
     """
 
     looks: tuple[int, ...]
     spending: Spending
+    margin: float
+    recovery: float | None = None
     family: int = 1
     futility: float = FUTILITY
 

@@ -81,6 +81,7 @@ class BenchmarkOverrides(ProtocolOverrides):
     limit: Positive | None = None
     metric: str | None = None
     settings: dict[str, object] | None = None
+    stop_early: bool | None = None
 
 
 class BenchmarkFile(BenchmarkOverrides):
@@ -102,6 +103,7 @@ class StudyFile(Strict):
     benchmarks: list[BenchmarkFile]
     reference: Reference = "both"
     distance: DistanceSpec | bool | None = None
+    stop_early: bool = False
 
     @field_validator("benchmarks", mode="before")
     @classmethod

@@ -43,11 +43,12 @@ from bitparity.study.files import (
 MOST_PROBLEMS = 10  # told in one message
 
 
-def load_study(path: Path, limit: int | None = None, *, control: bool = False) -> Study:
+def load_study(path: Path, limit: int | None = None, *, control: bool = False, stop_early: bool = False) -> Study:
     """Read, validate and resolve a study file.
 
     `limit`, in items, replaces the limit of every benchmark; `control` adds the baseline's second run
-    where the file asks for none. Raises StudyError with one clear line.
+    where the file asks for none, `stop_early` lets every benchmark stop early that the file does not forbid to. Raises
+    StudyError with one clear line.
     """
     try:
         text = read_regular(path, LARGEST_STUDY).decode("utf-8")
@@ -59,16 +60,18 @@ def load_study(path: Path, limit: int | None = None, *, control: bool = False) -
         raise StudyError(f"study file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise StudyError(f"study file {path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    return parse_study(text, str(path), path.resolve().parent, limit, control=control)
+    return parse_study(text, str(path), path.resolve().parent, limit, control=control, stop_early=stop_early)
 
 
-def parse_study(text: str, origin: str, folder: Path, limit: int | None = None, *, control: bool = False) -> Study:
+def parse_study(
+    text: str, origin: str, folder: Path, limit: int | None = None, *, control: bool = False, stop_early: bool = False
+) -> Study:
     """Validate and resolve the text of a study; relative paths are looked up in `folder`."""
     document = read_yaml(text, origin)
     if not isinstance(document, dict):
         raise StudyError(f"{origin} holds no mapping; it needs the keys study, variants and benchmarks")
     try:
-        return resolve(StudyFile.model_validate(document), folder, limit, control=control)
+        return resolve(StudyFile.model_validate(document), folder, limit, control=control, stop_early=stop_early)
     except UnicodeEncodeError:
         raise StudyError(
             f"{origin} holds half of a character (a lone surrogate such as \\ud800); take it out"
@@ -112,7 +115,9 @@ class _Faults(list[UserInputError]):
             raise self[0]
 
 
-def resolve(file: StudyFile, folder: Path, limit: int | None = None, *, control: bool = False) -> Study:
+def resolve(
+    file: StudyFile, folder: Path, limit: int | None = None, *, control: bool = False, stop_early: bool = False
+) -> Study:
     """Fill in every default from the profiles. Raises StudyError for what is not there."""
     default = load_profile("default")
     profile = load_profile(file.profile)
@@ -120,6 +125,7 @@ def resolve(file: StudyFile, folder: Path, limit: int | None = None, *, control:
     variants: dict[str, Variant] = {}
     benchmarks: list[BenchmarkSpec] = []
     faults = _Faults()
+    file = file.model_copy(update={"stop_early": file.stop_early or stop_early})
     for name, v in file.variants.items():
         if v.model is not None and (v.baseline or not v.control):
             with faults.gather():
@@ -242,6 +248,7 @@ def _resolve_benchmark(
     keys = ("form", "samples", "margin", "limit", "metric")
     given: dict[str, Any] = {"limit": None, "metric": None} | _set(layers, keys)
     given |= {"form": _form(bench, given["form"]), "limit": limit or given["limit"]}
+    given["stop_early"] = _set(layers, ["stop_early"]).get("stop_early", file.stop_early)
     return BenchmarkSpec(
         name=bench.name,
         data=_data_place(bench.data, folder, f"{bench.name}: data"),

@@ -21,7 +21,7 @@ from bitparity.benchmarks.registry import benchmark_class
 from bitparity.exam.frozen import Exam, ExamItem, frozen_exams
 from bitparity.records import Grade, Prompt, Sample
 from bitparity.report.gated import is_gated
-from bitparity.results.sheet import Sheet, read_sheet
+from bitparity.results.sheet import Sheet, read_sheets
 from bitparity.schema import LM_EVAL_PREFIX
 from bitparity.store.environment import RunRecord
 from bitparity.store.jsonl import file_stem, write_atomically
@@ -37,8 +37,7 @@ def make(run: Run, out: Path | None) -> list[Path]:
     study, record = run.study(), run.environment()
     written = []
     for spec, exam in frozen_exams(run, study):
-        for name in study.variants:
-            sheet = read_sheet(run, exam, name, spec)
+        for name, sheet in read_sheets(run, study, exam, spec).items():
             if sheet.samples:
                 task = file_stem(spec.name.removeprefix(LM_EVAL_PREFIX))
                 path = folder / name / f"samples_{task}{_date(record, name)}.jsonl"

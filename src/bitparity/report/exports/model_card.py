@@ -53,11 +53,13 @@ def _unfit(name: str, entry: Benchmark) -> str | None:
     """The reason why a score is not the benchmark's; None where it is."""
     if not entry.measured:
         return f"not run ({_line(entry.reason)})"
+    comparison = entry.comparisons.get(name)
+    if comparison is not None and (stop := comparison.stopped) is not None:
+        return f"it stopped after {stop.items:,} of {stop.of:,} items, whose score is not the benchmark's"
     if entry.scores[name].mean is None or entry.scores[name].unscored:
         return f"samples without a score: {entry.scores[name].unscored}"
     if entry.items < entry.available:
         return f"only {entry.items} of {entry.available} items were asked"
-    comparison = entry.comparisons.get(name)
     failed = (comparison.invalid_by or comparison.doubted_by) if comparison else ()
     failed = failed or tuple(guard.name for guard in entry.guards if guard.forbids(name))
     return f"a guard calls it invalid ({', '.join(dict.fromkeys(failed))})" if failed else None

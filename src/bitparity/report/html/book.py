@@ -22,7 +22,7 @@ from bitparity.report.gated import Withheld, Withhold, withheld
 from bitparity.report.plain import clean, flat, shortened
 from bitparity.report.words import percent
 from bitparity.results.schema import Results
-from bitparity.results.sheet import Sheet, read_sheet
+from bitparity.results.sheet import Sheet, read_sheets
 from bitparity.store.jsonl import file_stem
 from bitparity.store.run import Run
 
@@ -138,7 +138,7 @@ def collect(run: Run, results: Results, withhold: Withhold) -> Book:
         if not results.benchmarks[spec.name].measured:
             continue
         k = samples_asked(exam, spec)
-        sheets = {name: read_sheet(run, exam, name, spec) for name in names}
+        sheets = read_sheets(run, study, exam, spec)
         subgroups = tuple(sorted({e.item.subgroup for e in exam.items if e.item.subgroup is not None}))
         why = withheld(spec.name, exam.provenance, withhold)
         bench = Bench(spec.name, file_stem(spec.name), subgroups, k, why)

@@ -29,7 +29,7 @@ MOST_ROWS = 200  # rows of one table of subgroups or guards
 # what the template says in the language of the page
 _SAID = (
     *(say, guard_title, guard_message, sentences),
-    *(words.percent, words.score, words.difference, words.margin, words.figures),
+    *(words.percent, words.score, words.score_beside, words.difference, words.margin, words.figures),
     *(words.verdict_words, words.noise, words.engine),
 )
 

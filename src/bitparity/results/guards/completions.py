@@ -45,7 +45,7 @@ def cut_off(answers: Answers) -> Iterator[Guard]:
 def cut_off_difference(answers: Answers) -> Iterator[Guard]:
     """One variant runs into the budget more often than the baseline."""
     for name, gap, shares in _apart(answers, Sheet.cut_off, CUT_OFF_GAP):
-        lost, cut = _lost(answers.first, answers.sheets[name])
+        lost, cut = _lost(answers.beside(name), answers.sheets[name])
         found = level(abs(gap), CUT_OFF_GAP_ERROR)
         yield guard("cut_off_difference", name, found, gap, **shares, lost=lost, cut=cut)
 
@@ -184,8 +184,7 @@ def _above(answers: Answers, share: Share, least: float) -> Iterator[tuple[str, 
 
 def _apart(answers: Answers, share: Share, least: float) -> Iterator[tuple[str, float, dict[str, str]]]:
     """The variants whose share is further from the baseline's: the gap as a fraction, and both shares in words."""
-    baseline = share(answers.first) or 0.0
     for name, sheet in answers.started():
-        here = share(sheet) or 0.0
+        here, baseline = share(sheet) or 0.0, share(answers.beside(name)) or 0.0
         if abs(here - baseline) > least:
             yield name, here - baseline, {"here": shown(here), "baseline": shown(baseline)}

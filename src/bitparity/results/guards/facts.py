@@ -65,6 +65,10 @@ class Answers:
         """The baseline's answers."""
         return self.sheets[self.baseline]
 
+    def beside(self, variant: str) -> Sheet:
+        """The baseline's answers to the items that the variant was asked."""
+        return self.first.upto(self.items, self.sheets[variant].stop)
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:

@@ -39,7 +39,7 @@ def unscored(answers: Answers) -> Iterator[Guard]:
         if sheet.unscored:
             share = sheet.unscored / sheet.expected
             figures = {"unscored": sheet.unscored, "expected": sheet.expected, "missing": sheet.missing}
-            words = {"items": _some(answers, ~sheet.whole()), "reason": _reason(sheet)}
+            words = {"items": _some(answers, ~sheet.whole()[: sheet.asked]), "reason": _reason(sheet)}
             yield guard("unscored", name, level(share, UNSCORED_ERROR), share, answers.source, **figures, **words)
 
 
@@ -52,9 +52,9 @@ def _reason(sheet: Sheet) -> str:
 
 def subset(answers: Answers) -> Iterator[Guard]:
     """Items that only one of the two variants has a score for."""
-    first, ours = answers.first, answers.first.whole()
+    first = answers.first
     for name, sheet in answers.others():
-        theirs = sheet.whole()
+        ours, theirs = (each.whole()[: sheet.asked] for each in (first, sheet))
         lost, gained = int((ours & ~theirs).sum()) + len(first.alone), int((theirs & ~ours).sum()) + len(sheet.alone)
         if lost or gained:
             share = (lost + gained) / (len(ours) + len(first.alone) + len(sheet.alone))

@@ -50,15 +50,16 @@ def counted_for_candidate(
 ) -> tuple[Scores, Scores] | None:
     """Scores (items, samples) of both with every answer that these guards doubt counted for the candidate.
 
-    `items` names the rows. None without guards, and where one of them doubts the whole comparison or items that are
-    not in the sheets. The candidate's suspects count as right; the baseline's score is 0 where it has none.
+    The items are those up to the candidate's stop; `items` names the rows. None without guards, and where one of them
+    doubts the whole comparison or items that are not in the sheets. The candidate's suspects count as right; the
+    baseline's score is 0 where it has none.
     """
     elsewhere = "subset" in guards and (baseline.alone or candidate.alone)
     if not guards or not BY_GUARD.keys() >= {*guards} or elsewhere:
         return None
-    k = min(baseline.scores.shape[1], candidate.scores.shape[1])
-    before = np.nan_to_num(baseline.scores[:, :k], nan=0.0)
-    after = np.nan_to_num(candidate.scores[:, :k], nan=1.0)
+    k, asked = min(baseline.scores.shape[1], candidate.scores.shape[1]), candidate.asked
+    before = np.nan_to_num(baseline.scores[:asked, :k], nan=0.0)
+    after = np.nan_to_num(candidate.scores[:asked, :k], nan=1.0)
     row = {item: index for index, item in enumerate(items)}
     for item, sample in set().union(*(BY_GUARD[guard](candidate, baseline) for guard in guards)):
         if sample < k:

@@ -1,0 +1,81 @@
+"""Stops: at which look each comparison of a run has ended, found from its samples and grades alone.
+
+Only whole blocks of the exam's order count, and only where both variants have answered them and are graded. So a run
+that was killed, or used other devices, finds the same stop; answers beyond it are set aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitparity.exam.frozen import Exam, groups_of, samples_asked
+from bitparity.records import Grade, SampleKey
+from bitparity.schema import BenchmarkSpec, Study
+from bitparity.stats.arrays import Floats, PairedScores, pair_scores
+from bitparity.stats.looks import Reached, follow
+from bitparity.store.rows import scan_samples
+from bitparity.store.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One variant's answers to an exam, shape (items, samples).
+
+    `scores` has NaN where there is no score, `settled` is False where an answer or its grade is still to come.
+    """
+
+    scores: Floats
+    settled: NDArray[np.bool_]
+
+
+def answered(exam: Exam, samples: int, failed: Mapping[SampleKey, bool], grades: Mapping[SampleKey, Grade]) -> Answered:
+    """The stored answers; `failed` tells by key whether there is none, for a reason of ours."""
+    shape = len(exam.items), samples
+    scores, settled = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+    row = {entry.item.id: index for index, entry in enumerate(exam.items)}
+    for (item, sample), without in failed.items():
+        if sample < samples:
+            grade = grades.get((item, sample))
+            settled[row[item], sample] = without or grade is not None
+            if grade is not None and grade.score is not None:
+                scores[row[item], sample] = grade.score
+    return Answered(scores, settled)
+
+
+def reached(exam: Exam, baseline: Answered, candidate: Answered) -> Reached | None:
+    """Where a candidate's comparison has ended; None without a rule, and where it goes on.
+
+    An item without a score in one variant leaves both.
+    """
+    if exam.stop is None:
+        return None
+    ready = np.asarray((baseline.settled & candidate.settled).all(axis=1))
+    whole = np.asarray(~np.isnan(baseline.scores + candidate.scores).any(axis=1))
+    groups = groups_of(exam)
+
+    def upto(items: int) -> PairedScores | None:
+        rows = np.flatnonzero(whole[:items])
+        if not ready[:items].all() or not len(rows):
+            return None
+        picked = None if groups is None else [groups[row] for row in rows]
+        return pair_scores(baseline.scores[rows], candidate.scores[rows], picked)
+
+    return follow(exam.stop, upto)
+
+
+def reached_in_run(run: Run, study: Study, spec: BenchmarkSpec, exam: Exam, candidate: str) -> Reached | None:
+    """`reached` from the files of a run. The baseline and its second run never stop."""
+    if exam.stop is None or candidate not in study.candidates:
+        return None
+    return reached(exam, *(_read(run, spec, exam, name) for name in (study.baseline, candidate)))
+
+
+def _read(run: Run, spec: BenchmarkSpec, exam: Exam, variant: str) -> Answered:
+    failed: dict[SampleKey, bool] = {}
+    for line in scan_samples(run.samples_path(variant, spec.name)):
+        failed[line.key] = line.failed and failed.get(line.key, True)
+    return answered(exam, samples_asked(exam, spec), failed, run.grades(variant, spec.name))

@@ -1,0 +1,176 @@
+"""Runs that stop a benchmark once its verdict is certain: from recorded answers, through the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support import Cli, replay_study
+
+from bitparity.exam.frozen import load_exam
+from bitparity.report.exports import export
+from bitparity.store.jsonl import read_lines
+from bitparity.store.run import Run
+
+COUNT = 1200
+MARGIN = 6.0  # that a plan can answer with so many greedy answers
+WRONG = {
+    "bf16": range(0, COUNT, 7),
+    "same": range(0, COUNT, 7),  # nothing flips: it is never looked at
+    "close": [n for n in range(COUNT) if n % 7 == 0 or n % 50 == 1],  # loses 2 points
+    "worse": [n for n in range(COUNT) if n % 7 == 0 or n % 3 == 1],  # loses some 28 points
+}
+
+
+def stopping_study(folder: Path, **more: object) -> Path:
+    path = replay_study(folder, COUNT, WRONG)
+    study = yaml.safe_load(path.read_text())
+    study["benchmarks"][0] |= {"margin": MARGIN, "form": "chat"}
+    path.write_text(yaml.safe_dump({**study, "stop_early": True, **more}))
+    return path
+
+
+def results(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return found
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    return stopping_study(tmp_path)
+
+
+@pytest.fixture
+def finished(cli: Cli, study: Path, tmp_path: Path) -> Path:
+    ended = cli("run", study, "--out", tmp_path / "run")
+    assert ended.code == 1, ended.err
+    return tmp_path / "run"
+
+
+def test_looks_and_order_are_frozen_with_the_exam(cli: Cli, finished: Path, tmp_path: Path) -> None:
+    exam = load_exam(finished / "exam" / "math500.jsonl")
+    assert exam.stop is not None
+    assert exam.stop.looks == tuple(range(120, COUNT + 1, 120))
+    assert (exam.stop.spending, exam.stop.margin, exam.stop.family, exam.stop.futility) == ("power_2", 0.06, 3, 0.02)
+    other = stopping_study(tmp_path, study="another")
+    assert cli("run", other, "--out", tmp_path / "other").code == 1
+    again = load_exam(tmp_path / "other" / "exam" / "math500.jsonl")
+    assert [e.item.id for e in again.items] != [e.item.id for e in exam.items]
+    assert {e.item.id for e in again.items} == {e.item.id for e in exam.items}
+
+
+def test_looks_that_were_changed_are_told(finished: Path, cli: Cli) -> None:
+    path = finished / "exam" / "math500.jsonl"
+    path.write_text(path.read_text().replace('"futility": 0.02', '"futility": 0.5'))
+    assert "changed after it was frozen" in cli("report", finished).err
+
+
+def test_a_stop_is_a_state_of_its_own(finished: Path) -> None:
+    entry = results(finished)["benchmarks"]["math500"]
+    comparisons = entry["comparisons"]
+    close, worse = comparisons["close"]["stopped"], comparisons["worse"]["stopped"]
+    assert (worse["by"], worse["look"], worse["looks"], worse["items"], worse["of"]) == ("beyond", 1, 10, 120, COUNT)
+    assert close["by"] == "within"
+    assert 120 < close["items"] < COUNT
+    assert comparisons["close"]["verdict"] in ("equivalent", "non_inferior", "worse_within_margin")
+    assert comparisons["close"]["items"] == close["items"]
+    assert close["candidate"] - close["baseline"] == pytest.approx(-0.02, abs=0.02)
+    assert comparisons["worse"]["verdict"] == "worse_beyond_margin"
+    assert "stopped" not in comparisons["same"]
+    assert comparisons["same"]["items"] == COUNT
+    # no guard calls what was not asked missing, and no score of part of the benchmark stands as the benchmark's
+    assert [g for g in entry["guards"] if g["name"] in ("subset", "unscored")] == []
+    assert entry["scores"]["close"]["mean"] is None
+    assert entry["scores"]["close"]["unscored"] == 0
+    assert entry["scores"]["bf16"]["mean"] == pytest.approx(1 - len(WRONG["bf16"]) / COUNT)
+
+
+def test_figures_after_a_stop_are_unbiased_and_the_verdict_is_the_repeated_intervals(finished: Path) -> None:
+    worse = results(finished)["benchmarks"]["math500"]["comparisons"]["worse"]
+    mean = worse["stopped"]["candidate"] - worse["stopped"]["baseline"]
+    assert worse["difference"] != pytest.approx(mean, abs=1e-9) or worse["stopped"]["look"] == 1
+    assert worse["repeated_ci95"][0] < worse["ci95"][0] < worse["ci95"][1] < worse["repeated_ci95"][1] < -MARGIN / 100
+
+
+def test_what_people_read(cli: Cli, finished: Path) -> None:
+    report = (finished / "report.md").read_text()
+    assert f"stopped after 120 of {COUNT:,} questions: loses" in report
+    close = results(finished)["benchmarks"]["math500"]["comparisons"]["close"]["stopped"]
+    within = f"stopped after {close['items']} of {COUNT:,} questions"
+    assert within in report
+    assert f"(stopped after {close['items']} of {COUNT:,})" in cli("check", finished).out
+    assert (
+        f"答完 {COUNT:,} 题中的 120 题后停止"
+        in (cli("report", finished, "--lang", "zh"), (finished / "report.md").read_text())[1]
+    )
+    assert "complete" in cli("status", finished).out
+    card = export(Run(finished), "model-card", None)
+    assert isinstance(card, str)
+    assert f"it stopped after 120 of {COUNT:,} items" in card
+    assert "stopped on math500" in cli("compare", f"{finished}:bf16", f"{finished}:worse").err
+
+
+def test_status_finds_the_stop_from_the_files_alone(cli: Cli, finished: Path) -> None:
+    (finished / "progress.json").unlink()
+    told = json.loads(cli("status", finished, "--json").out)
+    assert told["status"] == "complete"
+    cell = told["variants"]["worse"]["benchmarks"]["math500"]
+    assert (cell["done"], cell["total"], cell["stopped"]) == (120, 120, True)
+
+
+def test_a_run_that_was_cut_down_anywhere_stops_at_the_same_look(cli: Cli, study: Path, finished: Path) -> None:
+    before = results(finished)["benchmarks"]["math500"]["comparisons"]
+    for kept in (0, 60, 119, 130, 300):
+        half = finished.parent / f"cut{kept}"
+        shutil.copytree(finished, half)
+        for variant in ("close", "worse"):
+            path = half / "samples" / variant / "math500.jsonl"
+            path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:kept]))
+            (half / "grades" / variant / "math500.jsonl").unlink()
+        assert cli("run", study, "--out", half).code == 1
+        after = results(half)["benchmarks"]["math500"]["comparisons"]
+        for variant in ("close", "worse"):
+            assert after[variant] == before[variant], (kept, variant)
+
+
+def test_answers_beyond_the_stop_change_nothing(cli: Cli, study: Path, finished: Path, tmp_path: Path) -> None:
+    """Whatever was answered beyond it, by an engine that was ahead, is set aside."""
+    before = results(finished)["benchmarks"]["math500"]["comparisons"]["worse"]
+    whole = [dict(row) for row in read_lines(finished / "samples" / "bf16" / "math500.jsonl")]
+    assert len(whole) == COUNT
+    asked = [row["item"] for row in read_lines(finished / "samples" / "worse" / "math500.jsonl")]
+    order = [e.item.id for e in load_exam(finished / "exam" / "math500.jsonl").items]
+    assert set(order[:120]) <= set(asked)
+    assert before["items"] == 120
+
+
+def test_the_option_is_decided_before_the_first_answer(cli: Cli, study: Path, finished: Path, tmp_path: Path) -> None:
+    without = tmp_path / "without.yaml"
+    without.write_text(study.read_text().replace("stop_early: true", "stop_early: false"))
+    ended = cli("run", without, "--out", finished)
+    assert ended.code == 2
+    assert "stop_early" in ended.err
+    assert cli("run", without, "--out", tmp_path / "plain").code == 1
+    ended = cli("run", without, "--stop-early", "--out", tmp_path / "plain")
+    assert (ended.code, "stop_early" in ended.err) == (2, True)
+    text = (tmp_path / "plain" / "study.yaml").read_text()
+    assert "stop_early" not in text
+    assert "stopped" not in (tmp_path / "plain" / "results.json").read_text()
+
+
+def test_shards_are_refused_with_the_reason(cli: Cli, study: Path, tmp_path: Path) -> None:
+    ended = cli("run", study, "--shard", "1/2", "--out", tmp_path / "s")
+    assert ended.code == 2
+    assert "whole blocks" in ended.err
+
+
+def test_too_few_questions_are_not_looked_at(cli: Cli, tmp_path: Path) -> None:
+    path = replay_study(tmp_path)
+    path.write_text(path.read_text() + "stop_early: true\n")
+    cli("run", path, "--out", tmp_path / "run")
+    assert load_exam(tmp_path / "run" / "exam" / "math500.jsonl").stop is None
+    assert "repeated_ci95" not in (tmp_path / "run" / "results.json").read_text()
