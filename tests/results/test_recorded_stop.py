@@ -1,4 +1,4 @@
-"""A recorded run (../shared/data/recorded-1.5b) replayed with stop_early: it stops where its samples, read offline, say."""
+"""A recorded run (../shared/data/recorded-1.5b) replayed with stop_early stops where an offline reading says."""
 
 from __future__ import annotations
 
