@@ -2,11 +2,11 @@
 
     OMP_NUM_THREADS=1 python perf/sequential_coverage.py [--studies 1000] [--seed 1] [--part cells|samples|family]
 
-Prints one JSON line a cell, in percent. `cells`: one binary sample an item; "within" and "beyond" are false where the loss
-is the margin (at most 5 and 2.5 plus three standard errors). `items` is the mean share of the items asked; `whole` the
-claims of the same studies without looks. `mean_bias` and `median_bias`, in points, and `covered` are of the figures after
-the stop, over the first FIGURES studies. `samples`: several samples and groups, by the general intervals. `family`: 3
-candidates on 7 benchmarks without a loss; the rate of any loss shown (at most 2.5).
+Prints one JSON line a cell, in percent. `cells`: one binary sample an item; "within" and "beyond" are false where the
+loss is the margin (at most 5 and 2.5 plus three standard errors). `asked` is the mean share of the items asked; `whole`
+the claims of the same studies without looks. `mean_bias` and `median_bias`, in points, and `covered` are of the figures
+after the stop, over the first FIGURES studies. `samples`: several samples and groups, by the general intervals.
+`family`: 3 candidates on 7 benchmarks without a loss; the rate of any loss shown (at most 2.5).
 """
 
 from __future__ import annotations
