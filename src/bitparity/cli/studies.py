@@ -145,6 +145,8 @@ def plan(
     measure: Annotated[
         float | None, typer.Option(help="Load each variant and measure its rate for so many seconds.")
     ] = None,
+    hours: Annotated[float | None, typer.Option(help="Choose what shows most in so many hours.")] = None,
+    write: Annotated[Path | None, typer.Option(help="Write that choice as a study file.")] = None,
 ) -> None:
     """Show what a study will cost and what loss it could detect or rule out; loads a model with --measure only."""
     from bitparity.doctor.plan import make_plan
@@ -161,7 +163,20 @@ def plan(
         from bitparity.doctor.measure import measured_rates
 
         rates = measured_rates(resolved, measure)
-    show(make_plan(resolved, rates, None if run is None else Run(run)), console())
+    made = make_plan(resolved, rates, None if run is None else Run(run))
+    if hours is None:
+        if write is not None:
+            raise UserInputError("--write needs --hours: what is written is the choice for so many hours")
+        show(made, console())
+        return
+    from bitparity.doctor.budget import choose, write_study
+    from bitparity.report.planning import show_budget
+
+    budget = choose(made, hours)
+    show_budget(budget, console())
+    if write is not None:
+        write_study(study, budget, write)
+        print(f"wrote {write}; run it with: bitparity run {write}")
 
 
 def benchmarks() -> None:

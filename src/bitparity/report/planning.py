@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
+from bitparity.doctor.budget import TARGET, Budget, Option
 from bitparity.doctor.plan import AtFlips, BenchmarkPlan, Plan
 from bitparity.exam.flips import ASSUMED_SCORE, CORRELATION
 from bitparity.report.terminal import cells, columns, say
@@ -27,6 +28,29 @@ def show(plan: Plan, console: Console) -> None:
     console.print(_table(plan))
     for line in (*_cost(plan), *_assumptions(plan)):
         say(console, line)
+
+
+def show_budget(budget: Budget, console: Console) -> None:
+    """Print what so many hours can show, and what they cannot."""
+    done = 0.0
+    for option in budget.chosen:
+        done += option.hours
+        say(console, _chosen(option, done), style="green" if option.chance >= TARGET else "yellow")
+    for name, hours in budget.left_out.items():
+        would = "no number of its items would" if hours is None else f"that takes {_hour(hours)} alone"
+        say(console, f"{name}: {budget.hours:g} hours CANNOT answer whether a loss is below its margin; {would}")
+    say(console, f"{_hour(budget.used)} of {budget.hours:g} if nothing stops early; loading and grading come on top")
+
+
+def _chosen(option: Option, done: float) -> str:
+    detectable = option.design.detectable()
+    loss = "" if detectable is None else f", detects a loss of {_points(detectable)} with 80 %"
+    early = f"; a candidate without a loss is asked {100 * option.asked:.0f} % of them" if option.asked < 1 else ""
+    asked = f"{option.items:,} item{_s(option.items)} with {option.samples} sample{_s(option.samples)} each"
+    return (
+        f"{option.bench.name}: {asked}, {_hour(option.hours)}, done after {_hour(done)}: rules out a loss of "
+        f"{margin(option.bench.margin)} with {100 * option.chance:.0f} % where there is none{loss}{early}"
+    )
 
 
 def answer(bench: BenchmarkPlan) -> str:
