@@ -78,6 +78,14 @@ def test_a_changelog_without_the_version_ends_the_release(release: Path) -> None
     assert "CHANGELOG.md" in run(release, ADDRESS, f"v{bitparity.__version__}").stderr
 
 
+def test_every_file_of_the_package_is_in_the_wheel() -> None:
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["bitparity"]
+    package = ROOT / "src" / "bitparity"
+    packed = {path for pattern in patterns for path in package.glob(pattern)} | set(package.rglob("*.py"))
+    files = {path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert files - packed == set()
+
+
 def test_the_citation_has_the_version_and_the_licence() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert (citation["version"], citation["license"]) == (bitparity.__version__, PROJECT["license"])
