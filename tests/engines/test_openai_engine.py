@@ -21,9 +21,10 @@ from support import Cli, math_rows, write_jsonl
 
 from bitparity.engines import openai_client
 from bitparity.engines.openai_engine import LOST_IN_A_ROW, OpenAIEngine, about_server
+from bitparity.engines.readings import arrays_of
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.grading.reasoning import split_reasoning
-from bitparity.records import Request, Sample, Sampling, Unrendered
+from bitparity.records import Reading, Request, Sample, Sampling, Unrendered
 from bitparity.schema import EngineSpec, ReasoningSpec, Variant
 from bitparity.study.resolve import load_study
 
@@ -487,6 +488,41 @@ def test_log_likelihoods_of_echoed_tokens(tokenizer: Path) -> None:
     assert facts["prompt_logprobs"]
     assert sample.logprobs == ((-1.0, True), (-2.5, False))
     assert sample.prompt_tokens == 4
+
+
+def likely(ids: list[int], top: int, by_id: bool = True) -> Reply:
+    """An echo with so many likely tokens: those from the token's own id on, each less likely than the one before."""
+    name = "token_id:{}" if by_id else "t{}"
+    best = [{name.format(token + n): -0.5 * (n + 1) for n in range(top)} for token in [*ids[1:], 0]]
+    told = {"token_logprobs": [None, *[-0.5] * len(ids)], "top_logprobs": [None, *best]}
+    choice = {"text": "", "finish_reason": "length", "logprobs": told}
+    return Reply({"choices": [choice], "usage": {"prompt_tokens": len(ids), "completion_tokens": 1}})
+
+
+@pytest.mark.parametrize(("given", "by_id"), [(4, True), (4, False), (2, True)])
+def test_readings_of_echoed_tokens(tokenizer: Path, given: int, by_id: bool) -> None:
+    def answers(endpoint: str, body: dict[str, Any]) -> Reply | None:
+        return likely(body["prompt"], min(given, body["logprobs"]), by_id) if body.get("echo") else None
+
+    asked = replace(CHAT, scored=(((5, 6), (8, 11)),), unrendered=None, reading=Reading(4))
+    with serving(answers) as double:
+        (sample,), _ = run(variant(double, tokenizer), asked)
+    if given < 4:
+        assert "tells of 2 likely tokens where 4 are asked for" in str(sample.error)
+        return
+    arrays = arrays_of(sample)
+    assert arrays["chosen"].tolist() == [-0.5, -0.5]
+    assert arrays["logprobs"].tolist() == [[-0.5, -1.0, -1.5, -2.0]] * 2
+    assert (arrays["ids"].tolist() == [[8, 9, 10, 11], [11, 12, 13, 14]]) == by_id
+    assert arrays["ids"][0, 3] == arrays["ids"][1, 0]  # the same name is the same number
+
+
+def test_a_server_without_log_probabilities_gives_no_reading(tokenizer: Path) -> None:
+    asked = replace(CHAT, scored=(((5, 6), (8, 11)),), unrendered=None, reading=Reading(4))
+    refusal = Reply({"error": {"message": "echo is not supported"}}, 400)
+    with serving(lambda endpoint, body: refusal if body.get("echo") else None) as double:
+        (sample,), _ = run(variant(double, tokenizer), asked)
+    assert "gives no log-probabilities of a prompt" in str(sample.error)
 
 
 @pytest.mark.parametrize("how", ["refuses", "wrong length", "nothing", "null", "a list", "words"])

@@ -12,14 +12,18 @@ from bitparity.cluster.pieces import Lengths, PieceQueue
 from bitparity.cluster.places import gpus_of, needs_gpu
 from bitparity.cluster.ray_pool import RayPool, connected, nodes
 from bitparity.cluster.ray_testers import Testers
+from bitparity.distance.reader import OpenReader, Readers
+from bitparity.distance.store import AGAIN
+from bitparity.engines.registry import engine_of
 from bitparity.generation.plan import VariantPlan
+from bitparity.generation.reading import comparable, open_readers, record_read
 from bitparity.generation.recorder import Recorder
 from bitparity.generation.session import Session, utc_now
 from bitparity.generation.stops import Stops
 from bitparity.hardware.cores import usable_cores
 from bitparity.progress.events import GENERATING, PhaseChanged
 from bitparity.records import Sample, output_tokens
-from bitparity.schema import Study
+from bitparity.schema import Study, Variant
 from bitparity.store.environment import ClusterSession, Facts, Loads
 from bitparity.store.run import Run
 
@@ -54,6 +58,55 @@ class ClusterExecutor:
             for count in sorted({gpus[name] for name in names}, reverse=True):
                 _generate_group(session, {name: plans[name] for name in names if gpus[name] == count}, count)
         yield from plans
+        _read_all(session)
+
+
+def _read_all(session: Session) -> None:
+    """Have the variants read the baseline's answers beside each other, once the baseline has done so itself."""
+    prepared = session.prepared
+    if (readers := open_readers(prepared)) is None:
+        return
+    baseline = prepared.study.baseline
+    for step in (
+        {baseline: baseline},
+        {baseline: baseline + AGAIN} | {name: name for name in prepared.study.candidates},
+    ):
+        waiting = {
+            name: reader for name, reader in step.items() if readers.missing(reader) and comparable(prepared, name)
+        }
+        gpus = {name: gpus_of(prepared.study.variants[name]) for name in waiting}
+        for count in sorted(set(gpus.values()), reverse=True):
+            _read_group(session, readers, {n: reader for n, reader in waiting.items() if gpus[n] == count}, count)
+
+
+def _read_group(session: Session, readers: Readers, names: Mapping[str, str], gpus: int) -> None:
+    """Have variants read whose engines take so many GPUs each; `names` has each one's reader."""
+    prepared = session.prepared
+    with ExitStack() as stack:
+        opened = {name: stack.enter_context(closing(OpenReader(readers, reader))) for name, reader in names.items()}
+        missing = {name: list(each.answers) for name, each in opened.items()}
+        plans = {name: _reading_plan(prepared.study.variants[name], each) for name, each in opened.items()}
+        failures: dict[str, list[str]] = {name: [] for name in names}
+        logs = prepared.run.path / "logs"
+        logs.mkdir(exist_ok=True)
+        variants = {name: prepared.study.variants[name] for name in names}
+        identities = {name: prepared.models[name].identity for name in names}
+        pool = stack.enter_context(closing(RayPool(variants, identities, logs)))
+        lengths = Lengths()
+        queues = {name: PieceQueue(name, plan, lengths) for name, plan in plans.items()}
+        hooks = _Readings(session, pool, gpus)
+        record = lambda name, samples: failures[name].extend(opened[name].store(samples))  # noqa: E731
+        driver = Driver(queues, pool, record, hooks, session.events)
+        driver.run()
+    for name, reader in names.items():
+        unread = failures[name][0] if missing[name] and len(failures[name]) >= len(missing[name]) else None
+        seconds = driver.scheduler.busy_seconds(name)
+        record_read(session, reader, missing[name], seconds, driver.failures.get(name, unread))
+
+
+def _reading_plan(variant: Variant, opened: OpenReader) -> VariantPlan:
+    requests = opened.requests(opened.answers)
+    return VariantPlan(requests, batches=list if engine_of(variant.engine).fixed_batches else None)
 
 
 def _generate_group(session: Session, plans: Mapping[str, VariantPlan], gpus: int) -> None:
@@ -155,6 +208,19 @@ class _Group(Hooks):
         )
         self._session.prepared.environment.cluster_sessions.append(group)
         self._session.prepared.save_environment()
+
+
+class _Readings(Hooks):
+    """Records the engines of variants that only read."""
+
+    def __init__(self, session: Session, pool: RayPool, gpus: int) -> None:
+        self.needed = f"a node with {gpus} free GPU{'s' if gpus > 1 else ''}" if gpus else "a node"
+        self._session, self._pool = session, pool
+
+    def loaded(self, device: str, variant: str, facts: Facts, seconds: float) -> None:
+        """A device has loaded a variant."""
+        place = {"device": device, **self._pool.place(device), "uuid": facts.get("device_uuid")}
+        self._session.record_engine(variant, facts, place)
 
 
 def _end_variants(session: Session, driver: Driver) -> None:

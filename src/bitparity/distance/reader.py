@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from bitparity.distance.store import (
 from bitparity.distance.texts import Answer
 from bitparity.engines.readings import TOP, Arrays, arrays_of
 from bitparity.records import Reading as Wanted
-from bitparity.records import Request, Sample, SampleKey, Sampling
+from bitparity.records import Request, Sample, SampleKey, Sampling, request_key
 from bitparity.store.run import Run
 
 TOKENS_AT_ONCE = 200_000  # asked of the engine before anything of it is stored: bounds memory at 170 bytes a token
@@ -47,9 +47,10 @@ class Readers:
         """The answers of which this reader has no whole reading with these settings."""
         benchmarks = dict.fromkeys(answer.benchmark for answer in self.answers)
         stored = {name: load_readings(self.run, reader, name) for name in benchmarks}
-        return [answer for answer in self.answers if not self._has(stored[answer.benchmark].get(answer.key), answer)]
+        return [answer for answer in self.answers if not self.has(stored[answer.benchmark].get(answer.key), answer)]
 
-    def _has(self, reading: Reading | None, answer: Answer) -> bool:
+    def has(self, reading: Reading | None, answer: Answer) -> bool:
+        """True for a whole reading of this very answer with these settings."""
         return (
             reading is not None
             and reading.error is None
@@ -72,27 +73,35 @@ class Readers:
 
         Returns the reason where the engine gave no reading of any answer of a whole round: then the rest is not asked.
         """
-        again = reader.endswith(AGAIN)
-        waiting = self.missing(reader)
-        if again:
-            waiting.reverse()  # other neighbours in the batch than the first time
-        with ExitStack() as stack:
-            benchmarks = dict.fromkeys(answer.benchmark for answer in waiting)
-            logs = {name: stack.enter_context(closing(ReadingLog(self.run, reader, name))) for name in benchmarks}
-            whole = {name: load_readings(self.run, self.baseline, name) for name in self._compared_here(reader, logs)}
-            for part in _rounds(waiting):
-                failures = [
-                    failure
-                    for burst in _counted(run_engine(self._requests(part, again)), told)
-                    for failure in self._store(reader, part, burst, logs, whole)
-                ]
+        with closing(OpenReader(self, reader)) as opened:
+            for part in _rounds(opened.answers):
+                failures = []
+                for burst in run_engine(opened.requests(part)):
+                    failures += opened.store(burst)
+                    told(len(burst))
                 if len(failures) == len(part):
                     return failures[0]
         return None
 
-    def _requests(self, answers: Sequence[Answer], again: bool) -> list[Request]:
-        wanted = Wanted(self.top, self.beside)
-        together = 2 if again else 1  # a batch's shape decides the rounding of its numbers
+
+class OpenReader:
+    """One reader at work: `answers` are those that it has not read yet, in the order in which it reads them."""
+
+    def __init__(self, readers: Readers, reader: str) -> None:
+        self._readers, self._reader, self._again = readers, reader, reader.endswith(AGAIN)
+        # in the other order the second time: a batch holds other neighbours then
+        self.answers = readers.missing(reader)[:: -1 if self._again else 1]
+        self._known = {(answer.benchmark, *answer.key): answer for answer in self.answers}
+        names = list(dict.fromkeys(answer.benchmark for answer in self.answers))
+        self._logs = {name: ReadingLog(readers.run, reader, name) for name in names}
+        # compared here with the baseline's stored numbers, or else by the engine
+        here = reader != readers.baseline and readers.beside is None
+        self._whole = {name: load_readings(readers.run, readers.baseline, name) for name in names if here}
+
+    def requests(self, answers: Sequence[Answer]) -> list[Request]:
+        """The requests for some of the answers."""
+        wanted = Wanted(self._readers.top, self._readers.beside)
+        together = 2 if self._again else 1  # a batch's shape decides the rounding of its numbers
         return [
             Request(
                 *(answer.benchmark, answer.item, answer.sample, Sampling(1), 0),
@@ -103,75 +112,58 @@ class Readers:
             for number, answer in enumerate(answers)
         ]
 
-    def _store(
-        self,
-        reader: str,
-        part: Sequence[Answer],
-        burst: Sequence[Sample],
-        logs: Mapping[str, ReadingLog],
-        whole: Mapping[str, Mapping[SampleKey, Reading]],
-    ) -> list[str]:
-        """Store a burst; gives the reasons of the samples that are no reading."""
-        known = {(answer.benchmark, *answer.key): answer for answer in part}
+    def store(self, burst: Sequence[Sample]) -> list[str]:
+        """Store what an engine gave; returns the reasons of those samples that are no reading."""
         failures = []
-        for name, log in logs.items():
-            pairs = []
-            base = self._base(name, [known[name, s.item, s.sample] for s in burst if s.benchmark == name], whole)
-            for sample in (s for s in burst if s.benchmark == name):
-                answer = known[name, sample.item, sample.sample]
-                pair = self._made(reader, answer, sample, base.get(answer.key))
-                if (why := pair[0].error) is not None:
-                    failures.append(why)
-                pairs.append(pair)
+        for name, log in self._logs.items():
+            samples = [sample for sample in burst if sample.benchmark == name]
+            base = self._base(name, [self._known[request_key(sample)] for sample in samples])
+            pairs = [self._made(self._known[request_key(s)], s, base.get((s.item, s.sample))) for s in samples]
+            failures += [reading.error for reading, _ in pairs if reading.error is not None]
             if pairs:
                 log.append(pairs)
         return failures
 
-    def _compared_here(self, reader: str, benchmarks: Iterable[str]) -> list[str]:
-        """The benchmarks of which readings are compared with the baseline's stored ones, and not in the engine."""
-        return [] if reader == self.baseline or self.beside is not None else list(benchmarks)
-
-    def _base(
-        self, benchmark: str, answers: Sequence[Answer], whole: Mapping[str, Mapping[SampleKey, Reading]]
-    ) -> dict[SampleKey, Arrays]:
+    def _base(self, benchmark: str, answers: Sequence[Answer]) -> dict[SampleKey, Arrays]:
         """The numbers of the baseline's first readings of these answers."""
-        stored = whole.get(benchmark, {})
-        there = [answer.key for answer in answers if self._has(stored.get(answer.key), answer)]
-        arrays = load_arrays(self.run, self.baseline, benchmark, [stored[key] for key in there]) if there else []
+        stored = self._whole.get(benchmark, {})
+        there = [answer.key for answer in answers if self._readers.has(stored.get(answer.key), answer)]
+        run, baseline = self._readers.run, self._readers.baseline
+        arrays = load_arrays(run, baseline, benchmark, [stored[key] for key in there]) if there else []
         return dict(zip(there, arrays, strict=True))
 
-    def _made(self, reader: str, answer: Answer, sample: Sample, base: Arrays | None) -> tuple[Reading, Arrays | None]:
+    def _made(self, answer: Answer, sample: Sample, base: Arrays | None) -> tuple[Reading, Arrays | None]:
+        told = self._readers.told
         try:
             if sample.finish == "error":
                 raise ValueError(sample.error or "no reason was given")
             arrays = arrays_of(sample)
             if len(arrays["chosen"]) != len(answer.ids):
                 raise ValueError(f"it told of {len(arrays['chosen'])} tokens where {len(answer.ids)} were asked for")
-            if reader == self.baseline:
-                return first_reading(answer, arrays, self.told, sample.seconds)
-            found, more = self._distances(arrays, base)
-            return compared_reading(answer, found, more, self.told, sample.seconds)
+            if self._reader == self._readers.baseline:
+                return first_reading(answer, arrays, told, sample.seconds)
+            found, more = _distances(arrays, base)
+            return compared_reading(answer, found, more, told, sample.seconds)
         except (ValueError, KeyError) as error:
-            return Reading(answer.item, answer.sample, answer.fingerprint, self.told, error=str(error)), None
+            return Reading(answer.item, answer.sample, answer.fingerprint, told, error=str(error)), None
 
-    def _distances(self, arrays: Arrays, base: Arrays | None) -> tuple[TokenDistances, Arrays]:
-        """The distances of one answer, and what else is kept by token."""
-        own = likeliest(arrays)
-        surprise = {"surprise": -own.chosen}
-        if "divergence" not in arrays:
-            if base is None:
-                raise ValueError("the baseline has not read this answer")
-            return distances(likeliest(base), own), surprise
-        bound = distances(likeliest(arrays, "base_"), own)
-        whole = TokenDistances(arrays["divergence"], bound.lost, bound.differs, np.ones(len(own.chosen)))
-        return whole, {**surprise, "bound": bound.divergence.astype(np.float32)}
+    def close(self) -> None:
+        """Close the files."""
+        for log in self._logs.values():
+            log.close()
 
 
-def _counted(bursts: Iterator[list[Sample]], told: Callable[[int], None]) -> Iterator[list[Sample]]:
-    """The bursts, each told of once it was taken care of."""
-    for burst in bursts:
-        yield burst
-        told(len(burst))
+def _distances(arrays: Arrays, base: Arrays | None) -> tuple[TokenDistances, Arrays]:
+    """The distances of one answer, and what else is kept by token."""
+    own = likeliest(arrays)
+    surprise = {"surprise": -own.chosen}
+    if "divergence" not in arrays:
+        if base is None:
+            raise ValueError("the baseline has not read this answer")
+        return distances(likeliest(base), own), surprise
+    bound = distances(likeliest(arrays, "base_"), own)
+    whole = TokenDistances(arrays["divergence"], bound.lost, bound.differs, np.ones(len(own.chosen)))
+    return whole, {**surprise, "bound": bound.divergence.astype(np.float32)}
 
 
 def _rounds(answers: Sequence[Answer]) -> Iterator[list[Answer]]:

@@ -294,10 +294,10 @@ class TransformersEngine(Engine):
     def _load_beside(self, baseline: Variant) -> Any:
         from bitparity.engines import transformers_loading as loading
 
-        # the same files computed the same way: one model in memory is enough
-        if baseline.model == self._variant.model and baseline.engine == self._spec:
+        folder = resolve_model(baseline)
+        if folder == self._folder and baseline.engine == self._spec:  # one model in memory is enough
             return self._model
-        return loading.load_model(resolve_model(baseline), baseline.engine, self._device)[0]
+        return loading.load_model(folder, baseline.engine, self._device)[0]
 
     def close(self) -> None:
         """Drop the models."""

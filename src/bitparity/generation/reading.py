@@ -30,7 +30,7 @@ def readings_waiting(prepared: Prepared) -> list[str]:
         return []
     study = prepared.study
     return [
-        name for name in (study.baseline, *study.candidates) if readers.waiting(name) and _comparable(prepared, name)
+        name for name in (study.baseline, *study.candidates) if readers.waiting(name) and comparable(prepared, name)
     ]
 
 
@@ -41,7 +41,7 @@ def read_answers(session: Session, name: str, run_engine: RunEngine) -> None:
     """
     prepared = session.prepared
     readers = None if prepared.study.variants[name].control else open_readers(prepared)
-    if readers is None or not _comparable(prepared, name):
+    if readers is None or not comparable(prepared, name):
         return
     for reader in readers.waiting(name):
         missing = readers.missing(reader)
@@ -49,16 +49,26 @@ def read_answers(session: Session, name: str, run_engine: RunEngine) -> None:
         started = time.monotonic()
         with session.events.task(f"{reader}: {READING}", len(missing), "answers") as advance:
             reason = readers.read(reader, run_engine, advance)
-        record = prepared.environment.distance.setdefault(reader, ReadRecord())
-        record.reason = reason
-        record.seconds = round(record.seconds + time.monotonic() - started, 3)
-        read = [answer for answer in missing if answer not in readers.missing(reader)]
-        record.answers += len(read)
-        record.tokens += sum(len(answer.ids) for answer in read)
-        prepared.save_environment()
+        record_read(session, reader, missing, time.monotonic() - started, reason)
         if reason is not None:
-            note_unread(session, name, reason)
             return
+
+
+def record_read(session: Session, reader: str, missing: Sequence[Answer], seconds: float, reason: str | None) -> None:
+    """Record what a reader has read of the answers that it lacked, and tell the reason where it gave up."""
+    prepared = session.prepared
+    readers = open_readers(prepared)
+    assert readers is not None  # it has just read
+    record = prepared.environment.distance.setdefault(reader, ReadRecord())
+    record.reason = reason
+    record.seconds = round(record.seconds + seconds, 3)
+    left = {(answer.benchmark, *answer.key) for answer in readers.missing(reader)}
+    read = [answer for answer in missing if (answer.benchmark, *answer.key) not in left]
+    record.answers += len(read)
+    record.tokens += sum(len(answer.ids) for answer in read)
+    prepared.save_environment()
+    if reason is not None:
+        note_unread(session, reader, reason)
 
 
 def note_unread(session: Session, name: str, reason: str) -> None:
@@ -68,7 +78,7 @@ def note_unread(session: Session, name: str, reason: str) -> None:
     session.events.emit(Noted(f"{name}: its distance from the baseline could not be measured: {reason}"))
 
 
-def _comparable(prepared: Prepared, name: str) -> bool:
+def comparable(prepared: Prepared, name: str) -> bool:
     """True if the variant's tokenizer makes the baseline's tokens of the answers; else the reason is recorded."""
     study, own = prepared.study, prepared.models[name].renderer
     readers = open_readers(prepared)
@@ -116,7 +126,7 @@ def _made(prepared: Prepared, spec: DistanceSpec, answers: Sequence[Answer]) -> 
     kinds = {study.variants[name].engine.kind for name in (study.baseline, *study.candidates)}
     whole = len(kinds) == 1 and engine_of(study.variants[study.baseline].engine).reads == "vocabulary"
     counted = isinstance(spec.top_k, int)
-    beside = prepared.loadable(study.baseline).model_dump(mode="json") if whole and not counted else None
+    beside = study.variants[study.baseline].model_dump(mode="json") if whole and not counted else None
     top = spec.top_k if isinstance(spec.top_k, int) else TOP
     return Readers(prepared.run, study.baseline, answers, top, beside)
 

@@ -14,7 +14,7 @@ from bitparity.report.language import text
 from bitparity.report.plain import shortened
 from bitparity.report.tables import grader_rows
 from bitparity.report.words import Judged, figures, noise, percent, sentence, tone, verdict_words
-from bitparity.results.schema import Guard, Results
+from bitparity.results.schema import Distance, Guard, Results
 
 LABEL = 28  # columns that a name gets at least, if it is that long, where there is little room
 COLOURS = {"loss": "red", "fine": "green", "open": "yellow", "invalid": "red", "error": "red", "warning": "yellow"}
@@ -27,10 +27,8 @@ def show(results: Results, console: Console) -> None:
     if results.candidates:
         say(console, noise(results))
     console.print(_table(results))
-    for line in sentences(results.distance) if results.distance else ():
-        say(console, line)
-    for guard in results.distance.guards if results.distance else ():
-        say_guard(console, text("distance"), guard)
+    if results.distance is not None:
+        show_distance(results.distance, console)
     for row in grader_rows(results):
         if not row.primary:
             means = zip(results.variants, row.means, strict=True)
@@ -44,6 +42,14 @@ def show(results: Results, console: Console) -> None:
                 say_guard(console, bench, guard)
         if warnings := _warnings(entry.guards):
             say(console, f"{bench}: {warnings}", "warnings", "yellow")
+
+
+def show_distance(distance: Distance, console: Console) -> None:
+    """Print a line a candidate, and what guards say of the distances."""
+    for line in sentences(distance):
+        say(console, line)
+    for guard in distance.guards:
+        say_guard(console, text("distance"), guard)
 
 
 def say(console: Console, line: str, lead: str = "", style: str = "") -> None:

@@ -20,9 +20,12 @@ from bitparity.distance.figures import (
     join,
 )
 from bitparity.distance.store import AGAIN, Reading, distances_of, load_arrays, load_readings
+from bitparity.distance.texts import OWN_TEXTS
+from bitparity.errors import RunError
 from bitparity.results.guards.distance import NOT_READ, check_distance
 from bitparity.results.schema import (
     Distance,
+    DistanceDocument,
     DistanceFigures,
     DistancePair,
     DistancePart,
@@ -32,6 +35,7 @@ from bitparity.results.schema import (
 from bitparity.schema import Study
 from bitparity.stats.ratios import Ratio
 from bitparity.store.environment import ReadRecord, RunRecord
+from bitparity.store.jsonl import write_json
 from bitparity.store.run import Run
 
 Key = tuple[str, str, int]  # benchmark, item, sample
@@ -62,6 +66,24 @@ class _Reader:
         values: NDArray[np.float64] = np.concatenate(known)
         told = np.isfinite(values)
         return float(values[told].mean()) if told.any() else None
+
+
+def write_distance(run: Run, study: Study, *, of_texts: bool = False) -> DistanceDocument:
+    """Write distance.json, of answers or of the user's own texts; returns its content."""
+    names = [OWN_TEXTS] if of_texts else [spec.name for spec in study.benchmarks]
+    found = build_distance(run, study, run.environment(), names)
+    if found is None:
+        raise RunError(f"{run.path}: its study asks for no distance; remove 'distance: off'")
+    document = DistanceDocument(
+        schema="bitparity/distance/1",
+        study=study.name,
+        baseline=study.baseline,
+        variants={name: variant.model for name, variant in study.variants.items()},
+        texts=of_texts,
+        distance=found,
+    )
+    write_json(run.path / "distance.json", document.document())
+    return document
 
 
 def build_distance(run: Run, study: Study, environment: RunRecord, benchmarks: Sequence[str]) -> Distance | None:

@@ -304,6 +304,17 @@ class Distance(Part):
         return any(guard.level == "error" for guard in self.guards)
 
 
+class DistanceDocument(Whole):
+    """The whole of distance.json. `variants` has each variant's model; `texts`: the user's own texts were read."""
+
+    schema_: Literal["bitparity/distance/1"] = Field(alias="schema")
+    study: str
+    baseline: str
+    variants: dict[str, str]
+    texts: bool
+    distance: Distance
+
+
 class Results(Whole):
     """The whole document. `overall` has the candidates, and the control, that have a valid benchmark."""
 

@@ -14,6 +14,7 @@ from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, DistanceSpec, Study
 from bitparity.study.resolve import parse_study
 
 SMOKE = "smoke"
+WRITTEN = 1.5  # questions of the smoke set for each whose answer is written
 ITEMS, TOKENS = 100, 256  # answers that the baseline writes, and tokens of each at most
 
 
@@ -41,9 +42,9 @@ def short_study(study: Study, items: int = ITEMS, tokens: int = TOKENS) -> Study
 
 def _short(spec: BenchmarkSpec, items: int, tokens: int) -> BenchmarkSpec:
     protocol = spec.protocol.model_copy(update={"max_tokens": min(tokens, spec.protocol.max_tokens)})
-    limit: int | None = items if spec.limit is None else min(items, spec.limit)
-    if spec.name == SMOKE:  # most of its questions are answered by a choice, which nobody writes
-        limit = spec.limit
+    # some of its questions are answered by a choice, which nobody writes
+    asked = math.ceil(WRITTEN * items) if spec.name == SMOKE else items
+    limit = asked if spec.limit is None else min(asked, spec.limit)
     return spec.model_copy(update={"protocol": protocol, "samples": 1, "limit": limit})
 
 

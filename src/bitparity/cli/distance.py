@@ -1,0 +1,79 @@
+"""Command `distance`: how far checkpoints are from a baseline, before any benchmark is run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bitparity.cli.output import console
+from bitparity.errors import EXIT_OPEN, DataError
+
+Models = Annotated[
+    list[str], typer.Argument(metavar="STUDY | BASELINE CANDIDATE ...", help="A study file, or models by folder or id.")
+]
+TEXT_HELP = 'Texts to read in the place of answers: lines {"text": ...}, with "prompt" where that is not to count.'
+
+
+def distance(
+    models: Models,
+    text: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help=TEXT_HELP)] = None,
+    items: Annotated[int, typer.Option(min=2, max=1000, help="Answers that the baseline writes.")] = 100,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")] = 256,
+    engine: Annotated[str | None, typer.Option(help="Engine of models given by name.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory; by default artifacts/<study>-distance/.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Tell in minutes how far candidates are from the baseline; no verdict. Exit code 3: broken or not comparable."""
+    from bitparity.report.distance_page import write_page
+    from bitparity.report.live import show_run
+    from bitparity.report.terminal import show_distance
+    from bitparity.results.distance import write_distance
+    from bitparity.runner import measure_distance
+    from bitparity.study.quick import short_study, study_of_models
+    from bitparity.study.resolve import load_study
+
+    whole = load_study(Path(models[0])) if len(models) == 1 else study_of_models(models, engine)
+    study = short_study(whole, items, max_tokens)
+    texts = None if text is None else _read_texts(text)
+    place = out or Path("artifacts") / study.name
+    with show_run(study) as events:
+        run = measure_distance(study, place, events, texts)
+    document = write_distance(run, study, of_texts=texts is not None)
+    write_page(run, document)
+    if as_json:
+        print(json.dumps(document.document(), ensure_ascii=False, allow_nan=False))
+    else:
+        show_distance(document.distance, console())
+        print(f"page: {place / 'distance.html'}\nfigures: {place / 'distance.json'}")
+    measured = all(found.overall is not None for found in document.distance.variants.values())
+    raise typer.Exit(EXIT_OPEN if document.distance.broken or not measured else 0)
+
+
+def _read_texts(path: Path) -> list[tuple[str, str]]:
+    """(prompt, text) of each line. Raises DataError naming the line that is none."""
+    from bitparity.safe_io.input_files import LARGEST_DATA, read_regular
+
+    try:
+        lines = read_regular(path, LARGEST_DATA).decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"texts {path} cannot be read: {error}; give a JSONL file in UTF-8") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}, line {number} is no JSON: {error}") from None
+        prompt = row.get("prompt", "") if isinstance(row, dict) else None
+        if not isinstance(row, dict) or not isinstance(row.get("text"), str) or not isinstance(prompt, str):
+            raise DataError(
+                f'{path}, line {number}: it needs the form {{"text": "..."}}, with "prompt" where that helps'
+            )
+        found.append((prompt, row["text"]))
+    if not found:
+        raise DataError(f"texts {path} holds no line")
+    return found
