@@ -40,6 +40,7 @@ DEMO = "it builds a real model, for minutes: tests/test_demo.py and CI do"
 GPU_STUDY = "the study names a 32B model for a GPU; tests/test_examples.py loads it"
 CLUSTER = "it needs a Ray cluster: tests/cluster/"
 PARTS = "its parts are those of several such runs: tests/test_shards.py"
+DISTANCE = "it needs real models: tests/cli/test_distance.py"
 NOT_HERE: dict[str, str] = {
     "bitparity doctor three-hours.yaml": GPU_STUDY,
     "bitparity plan three-hours.yaml": "it runs in the folder of the example: test_the_example_is_planned",
@@ -48,6 +49,9 @@ NOT_HERE: dict[str, str] = {
     "bitparity run three-hours.yaml": GPU_STUDY,
     "bitparity run thinking.yaml --detach": GPU_STUDY,
     "bitparity run non-thinking.yaml --ray auto": GPU_STUDY,
+    "bitparity distance study.yaml": DISTANCE,
+    "bitparity distance BASELINE CANDIDATE [...]": DISTANCE,
+    "bitparity distance study.yaml --text FILE.jsonl": DISTANCE,
     "bitparity run study.yaml --detach": "it leaves a process behind: tests/test_detach.py",
     "bitparity run study.yaml --ray auto": CLUSTER,
     "bitparity run study.yaml --ray HEAD:6379": CLUSTER,

@@ -139,6 +139,7 @@ class EngineOverrides(Strict):
     linear_backend: str | None = None
     max_num_seqs: Positive | None = None
     max_num_batched_tokens: Positive | None = None
+    batch_invariant: bool | None = None
     base_url: ServerUrl | None = None
     api_key_env: VariableName | None = None
     endpoint: Literal["completions", "chat"] | None = None
@@ -290,6 +291,9 @@ class Study(Strict):
             for name, variant in document["variants"].items()
             if not variant["control"]
         }
+        for variant in document["variants"].values():
+            if variant["engine"]["batch_invariant"] is None:  # runs of before it was a choice go on
+                del variant["engine"]["batch_invariant"]
         text = json.dumps(document, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

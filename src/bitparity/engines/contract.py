@@ -51,6 +51,11 @@ class Engine(ABC):
         """Refuse values that the engine cannot follow, when a study is read. Raises UserInputError."""
 
     @classmethod
+    def variables(cls, spec: EngineSpec) -> dict[str, str]:
+        """Environment variables of its process, which must be there before its libraries are imported."""
+        return {}
+
+    @classmethod
     def check_installed(cls) -> None:
         """Look for the libraries without importing them. Raises MissingDependencyError."""
         for name in {library.partition(".")[0] for library in cls.libraries} - sys.modules.keys():

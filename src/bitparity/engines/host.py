@@ -26,6 +26,7 @@ from typing import Any, Self
 from bitparity.engines.diagnosis import engine_error
 from bitparity.engines.messages import Lines, decode_sample, encode, encode_request
 from bitparity.engines.process_group import dump_group, how_ended, kill_group
+from bitparity.engines.registry import engine_of
 from bitparity.engines.watchdog import Watchdog, death_of
 from bitparity.errors import BitparityError, EngineError, ModelError, UserInputError
 from bitparity.records import Request, Sample
@@ -117,6 +118,7 @@ class EngineProcess:
         # -P: a file in the working directory must not stand in for a library
         command = [sys.executable, "-P", "-m", "bitparity.engines.worker", str(theirs.fileno()), str(os.getpid())]
         self._log.parent.mkdir(parents=True, exist_ok=True)
+        own = engine_of(self._variant.engine).variables(self._variant.engine)
         with self._log.open("ab") as log, theirs:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
@@ -126,7 +128,7 @@ class EngineProcess:
                 stderr=log,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
-                env={**_UNLESS_SET, **os.environ, **_ENVIRONMENT},
+                env={**_UNLESS_SET, **os.environ, **_ENVIRONMENT, **own},
             )
         self._death = death_of(self._process)
 

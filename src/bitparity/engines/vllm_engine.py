@@ -49,6 +49,7 @@ _SENT = (
     *("repetition_penalty", "seed", "stop", "stop_token_ids", "prompt_logprobs"),
 )
 READ_AT_ONCE = 128  # answers: enough that the device never waits, whatever the number of sequences it generates
+_INVARIANT, _INVARIANT_FROM = "VLLM_BATCH_INVARIANT", 80  # the variable, and the compute capability it needs
 _LEAST_AT_ONCE = 8  # sequences; an engine that runs out of memory with so few is not helped by fewer
 
 
@@ -57,9 +58,14 @@ class VllmEngine(Engine):
 
     runs_vllm = True
     reads = "likeliest"
-    takes = ("device", *_OWN)
+    takes = ("device", "batch_invariant", *_OWN)
     libraries = ("vllm", "vllm.engine.arg_utils", "vllm.v1.engine.async_llm", "vllm.third_party.pynvml")
     extra = "vllm"
+
+    @classmethod
+    def variables(cls, spec: EngineSpec) -> dict[str, str]:
+        """Batch invariance is chosen while vLLM is imported."""
+        return {} if spec.batch_invariant is None else {_INVARIANT: str(int(spec.batch_invariant))}
 
     @classmethod
     def less_at_once(cls, spec: EngineSpec, facts: Mapping[str, Any]) -> dict[str, int]:
@@ -80,6 +86,8 @@ class VllmEngine(Engine):
         tokenizer_folder = resolve_tokenizer(variant)
         _select_device(variant.engine.device)
         self._machine = nvml.read(pynvml)
+        if variant.engine.batch_invariant:
+            _check_batch_invariant()
         limits = limits_of_slice(variant.engine, os.environ, self._machine)
         arguments = limits | _arguments(variant.engine)
         pool = ThreadPoolExecutor(1)
@@ -308,6 +316,26 @@ def _arguments(spec: EngineSpec) -> dict[str, object]:
     if unknown := sorted(given.keys() - known.keys()):
         raise UserInputError(f"vLLM {vllm.__version__} has no setting {', '.join(unknown)}; remove it from the study")
     return given
+
+
+def _check_batch_invariant() -> None:
+    """Refuse batch invariance where this vLLM or this device has it not; a kernel without it vLLM refuses itself."""
+    import vllm
+    from vllm import envs
+    from vllm.platforms import current_platform
+
+    if _INVARIANT not in envs.environment_variables:
+        raise ModelError(f"vLLM {vllm.__version__} knows no batch invariance; update vLLM, or remove batch_invariant")
+    if not current_platform.is_cuda():
+        raise ModelError("batch_invariant needs a CUDA device: vLLM has no such kernels here; remove it")
+    if not current_platform.has_device_capability(_INVARIANT_FROM):
+        found = current_platform.get_device_capability()
+        raise ModelError(
+            f"batch_invariant needs compute capability {_INVARIANT_FROM // 10}.{_INVARIANT_FROM % 10} or newer, and "
+            f"this device has {found.as_version_str() if found else 'an unknown one'}; remove it, or use another device"
+        )
+    if os.environ.get(_INVARIANT) != "1":
+        raise EngineError(f"batch_invariant was asked for, but {_INVARIANT} did not reach the engine's process")
 
 
 def _select_device(device: str | None) -> None:

@@ -152,6 +152,19 @@ def _kept(engine: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     return {**found, "mig": slice_kind(found["mig"])} if "mig" in found else found
 
 
+def not_repeatable(facts: Facts) -> Iterator[Guard]:
+    """Greedy answers of the control that differ from the baseline's, where batch invariance makes them the same."""
+    names, engines = (facts.study.baseline, facts.study.control), dict(facts.latest())
+    invariant = all(name is not None and engines.get(name, {}).get("batch_invariant") for name in names)
+    if not invariant or names[1] is None or facts.exam.sampling.temperature > 0:
+        return
+    one, other = (facts.sheets[name].samples for name in names if name is not None)
+    ended = [key for key in one.keys() & other.keys() if "error" not in (one[key].finish, other[key].finish)]
+    if different := sorted(key for key in ended if one[key].text != other[key].text):
+        figures = {"different": len(different), "answers": len(ended), "item": different[0][0]}
+        yield guard("not_repeatable", names[1], "error", len(different) / len(ended), **figures)
+
+
 def mixed_engines(facts: Facts) -> Iterator[Guard]:
     """A variant whose answers come from more than one installation or device."""
     for name in facts.sheets:
