@@ -3,7 +3,8 @@
     python perf/distance_planted.py MODEL_FOLDER [TRIALS]
 
 Each trial disturbs one layer's weights so that the mean KL is about three times the noise floor of the model, which is
-read again in batches of two; the other half are the model itself, read in other batches. Prints how many were found.
+read again in batches of two (or three times LEAST, where that reading gives the very same numbers), and reads the model
+itself in other batches. Prints how many disturbed ones were found, and how often the model was taken for another.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from bitparity.engines.transformers_loading import load_model
 from bitparity.engines.transformers_reading import token_numbers
 from bitparity.schema import EngineSpec
 
+LEAST = 1e-4  # nats: a smaller change of bfloat16 weights either vanishes or jumps beyond
 TEXTS = [
     f"{n} apples and {n + 28} pears are {2 * n + 28} pieces of fruit; {n} people share them." for n in range(2, 14)
 ]
@@ -72,7 +74,7 @@ def main(folder: Path, trials: int) -> None:
     found = alarms = 0
     for trial in range(trials):
         name = layers[int(rng.integers(len(layers)))]
-        kept, target, scale = weights[name].detach().clone(), 3 * max(mean(floor), 1e-6), 0.02
+        kept, target, scale = weights[name].detach().clone(), 3 * max(mean(floor), LEAST), 0.02
         noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(trial)) * kept.float().std()
         for _ in range(6):  # KL grows with the square of the noise
             with torch.no_grad():
@@ -81,9 +83,10 @@ def main(folder: Path, trials: int) -> None:
             reached = mean(tokens)
             if 0.8 * target < reached < 1.25 * target:
                 break
-            scale *= float(np.clip(np.sqrt(target / max(reached, 1e-12)), 0.2, 5))
+            scale *= float(np.clip(np.sqrt(target / max(reached, 1e-12)), 0.3, 3))
         result = against(tokens, floor)
         found += result is not None and result.farther
+        print(f"{name}: {reached:.3g} nats a token, found {result is not None and result.farther}", flush=True)
         with torch.no_grad():
             weights[name].copy_(kept)
         order = list(np.roll(range(len(rows)), trial + 1))
