@@ -12,8 +12,11 @@ from support import Cli, answers, replay_study, stamp_grades, write_jsonl
 from bitparity.engines import model_files
 from bitparity.engines.host import EngineProcess
 from bitparity.errors import EngineError
+from bitparity.progress.board import Board
 from bitparity.progress.events import Events
-from bitparity.runner import run_study
+from bitparity.progress.file import write_progress
+from bitparity.progress.status import Status, look
+from bitparity.runner import Report, run_study
 from bitparity.schema import Variant
 from bitparity.store.jsonl import read_lines
 from bitparity.store.run import Run
@@ -44,7 +47,10 @@ def test_what_is_to_be_done_meanwhile_is_done_before_any_answer(tmp_path: Path) 
     seen: list[bool] = []
     out = tmp_path / "run"
     run_study(
-        load_study(replay_study(tmp_path)), out, Events(), meanwhile=lambda: seen.append((out / "samples").exists())
+        load_study(replay_study(tmp_path)),
+        out,
+        Events(),
+        report=Report(lambda: seen.append((out / "samples").exists()), lambda: None),
     )
     assert seen == [False]
     assert (out / "samples").exists()
@@ -227,3 +233,18 @@ def test_benchmarks_lists_every_one_with_its_data_set(cli: Cli) -> None:
 def test_version_and_help_answer(cli: Cli) -> None:
     assert cli("--version").out.startswith("bitparity ")
     assert "demo" in cli("--help").out
+
+
+def test_a_run_is_running_until_its_report_is_made(tmp_path: Path) -> None:
+    out, study, seen = tmp_path / "run", load_study(replay_study(tmp_path)), list[Status]()
+    board = Board(study, reported=True)
+
+    def make() -> None:
+        write_progress(out / "progress.json", board.snapshot())
+        seen.append(look(out))
+
+    run_study(study, out, Events(board), report=Report(lambda: None, make))
+    assert seen[0].state == "running"
+    assert seen[0].snapshot["phase"] == "making the report"
+    assert (seen[0].snapshot["seconds_left"] or 0) > 0
+    assert {variant["state"] for variant in seen[0].snapshot["variants"].values()} == {"finished"}

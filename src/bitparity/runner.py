@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from bitparity.errors import EngineError, UserInputError
 from bitparity.generation.background import BackgroundJobs
@@ -21,10 +22,17 @@ from bitparity.generation.session import Session, tell_full_disk
 from bitparity.generation.shards import Shard
 from bitparity.grading import judge as judging
 from bitparity.grading.passes import grade_benchmark
-from bitparity.progress.events import GRADING, Events, PhaseChanged
+from bitparity.progress.events import GRADING, REPORTING, Events, PhaseChanged
 from bitparity.schema import Study
 from bitparity.store.full_disk import WaitForRoom
 from bitparity.store.run import WritableRun
+
+
+class Report(NamedTuple):
+    """The report of a run: `load` brings what it needs into memory while the first engine loads, `make` writes it."""
+
+    load: Callable[[], object]
+    make: Callable[[], object]
 
 
 def run_study(
@@ -35,15 +43,15 @@ def run_study(
     unsafe_exec: bool = False,
     ray: str | None = None,
     shard: Shard | None = None,
-    meanwhile: Callable[[], None] | None = None,
+    report: Report | None = None,
 ) -> Outcome:
     """Run what is missing of a study, grade it, and keep everything in `path`.
 
     `unsafe_exec` runs a model's code without a sandbox where none works, and the results say so; the listeners of
     `events` are told how it goes; `ray` is the address of a Ray cluster whose devices are used, or "auto"; `shard` is
-    the part that is run; `meanwhile` is called while the first engine loads. Raises RunError, DataError or ModelError
-    where the study cannot be run as it stands. An engine that dies is started again a few times, then costs its
-    variant only: the others go on and `Outcome.failures` names it.
+    the part that is run; `report` makes what people read, while the run still counts as running. Raises RunError,
+    DataError or ModelError where the study cannot be run as it stands. An engine that dies is started again a few
+    times, then costs its variant only: the others go on and `Outcome.failures` names it.
     """
     judging.check(study)
     if shard is not None and study.stops_early:
@@ -59,13 +67,16 @@ def run_study(
         stack.enter_context(events.run(path))
         executor.preload(study, run)
         prepared = stack.enter_context(prepare(study, run, events, unsafe_exec=unsafe_exec, shard=shard))
-        if meanwhile is not None:
-            meanwhile()
+        if report is not None:
+            report.load()
         plans = plan_study(prepared, events)
         background = stack.enter_context(BackgroundJobs())
         for name in executor.generate(Session(prepared, events, background), plans):
             background.put(partial(_grade_variant, prepared, name, events))
         background.finish()
+        if report is not None:
+            events.emit(PhaseChanged(None, REPORTING))
+            report.make()
         return prepared.outcome
 
 

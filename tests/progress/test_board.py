@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from bitparity.progress.events import (
     GENERATING,
     GRADING,
     LOADING,
+    REPORTING,
     BenchmarkSkipped,
     DeviceChanged,
     Events,
     ExamFrozen,
     Noted,
     PhaseChanged,
+    RunEnded,
     SampleGraded,
     SamplesStored,
     TokensComputed,
@@ -536,3 +539,27 @@ def test_what_the_engine_has_computed_shows_before_an_answer_is_whole(study: Stu
     assert board.snapshot()["variants"]["bf16"]["tokens_per_second"] == pytest.approx(200)
     clock.now += 100  # silent: nothing is claimed of it any more
     assert board.snapshot()["variants"]["bf16"]["tokens_per_second"] in (0.0, None)
+
+
+def test_the_report_counts_in_the_time_left_and_has_a_phase(study: Study) -> None:
+    now = [0.0]
+    board = Board(study, clock=lambda: now[0], reported=True)
+    board(ExamFrozen("math500", [str(n) for n in range(500)], 1))
+    board(ExamFrozen("aime24", [str(n) for n in range(30)], 16))
+    for name in study.variants:
+        board(VariantPlanned(name, {"math500": (500, 500), "aime24": (480, 480)}))
+        for bench, samples, items in (("math500", 1, 500), ("aime24", 16, 30)):
+            for item, sample in product(range(items), range(samples)):
+                board(SampleGraded(name, bench, str(item), sample, 1.0))
+        board(VariantEnded(name))
+    whole = board.snapshot()["seconds_left"]
+    assert whole is not None
+    assert whole > 1
+    board(PhaseChanged(None, REPORTING))
+    now[0] = 1.0
+    assert board.snapshot()["seconds_left"] == pytest.approx(whole - 1)
+    assert board.snapshot()["phase"] == REPORTING
+    now[0] = 1000.0
+    assert board.snapshot()["seconds_left"] is None  # longer than expected: never "0 s left"
+    board(RunEnded())
+    assert board.snapshot()["seconds_left"] == 0.0

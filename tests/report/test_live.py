@@ -219,7 +219,7 @@ def test_lines_say_starts_ends_notes_and_every_ten_seconds_the_totals(board: Boa
     later = board.snapshot()
     later["updated"] += 11
     assert list(lines.news(later)) == [
-        "fp8: 12,200/12,726 samples (96 %), 10.0 samples/s, 1,000 tokens/s, time left unknown",
+        "fp8: 12,200/12,726 samples (96 %), 1,000 tokens/s, time left unknown",
         "the engine died; started again (1 of 3)",
     ]
     later = board.snapshot()
@@ -252,9 +252,9 @@ def test_accuracy_is_said_once_all_is_graded(board: Board) -> None:
     board(VariantEnded("fp8"))
     assert list(lines.news(board.snapshot())) == [
         "bf16: finished, 500/12,726 samples, 2,500 tokens/s",
-        "bf16: accuracy so far: math500 80.0 % (76.3 to 83.3)",
+        "bf16 on math500, so far: 80.0 % (76.3 to 83.3)",
         "fp8: finished, 200/12,726 samples, 1,000 tokens/s",
-        "fp8: accuracy so far: math500 75.0 % (68.6 to 80.5), 40 lost, 30 gained",
+        "fp8 on math500, so far: 75.0 % (68.6 to 80.5), 40 lost, 30 gained",
     ]
     assert list(lines.news(board.snapshot())) == []
 

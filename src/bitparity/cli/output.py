@@ -54,20 +54,33 @@ def console() -> Console:
 
 def report_run(path: Path, lang: Lang = "en", withhold: Withhold = "gated") -> Results:
     """Write results.json and the reports of a run, and print the table."""
-    from bitparity.report import html, markdown, terminal
+    made = make_report(path, lang, withhold)
+    show_report(path, made)
+    return made
+
+
+def make_report(path: Path, lang: Lang = "en", withhold: Withhold = "gated") -> Results:
+    """Write results.json and the reports of a run."""
+    from bitparity.report import html, markdown
     from bitparity.results import build as results
     from bitparity.store.run import Run
 
     made = results.write(Run(path), with_texts=withhold != "everything")
     markdown.write(Run(path), made, lang)
     html.write(Run(path), made, lang, withhold)
+    return made
+
+
+def show_report(path: Path, made: Results) -> None:
+    """Print the table of a report, and where it lies."""
+    from bitparity.report import terminal
+
     try:
         terminal.show(made, console())
         print(f"report: {path / 'report.html'} and {path / 'report.md'}\nresults: {path / 'results.json'}", flush=True)
     except OSError as error:  # what was measured stands, and so does the exit code that says how it ended
         drop_stdout()
         print_error(f"the table could not be written ({error.strerror}); it is in {path / 'report.md'}")
-    return made
 
 
 def print_error(line: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bitparity.cli.options import DETACH_HELP, RAY_HELP, SHARD_HELP, STOP_EARLY_HELP, Limit, Out, StudyFile, UnsafeExec
-from bitparity.cli.output import console, print_error, report_run
+from bitparity.cli.output import console, make_report, print_error, report_run, show_report
 from bitparity.errors import EXIT_OPEN, UserInputError
 
 if TYPE_CHECKING:
@@ -52,8 +52,9 @@ def run(
 
         same = [word for word in sys.argv[sys.argv.index("run") + 1 :] if word != "--detach"]
         raise typer.Exit(start(resolved, place, same) or 0)
-    outcome = _run(resolved, place, unsafe_exec=unsafe_exec, ray=ray, shard=part)
-    results = report_run(place) if part is None else None
+    outcome, results = _run(resolved, place, unsafe_exec=unsafe_exec, ray=ray, shard=part)
+    if results is not None:
+        show_report(place, results)
     _print_failures(outcome)
     if results is not None:
         raise typer.Exit(_exit_code(outcome, results))
@@ -193,8 +194,9 @@ def demo(out: Annotated[Path, typer.Option(help="Run directory.")] = Path("artif
 
     with show_tasks() as events:
         study = demo_study(events)
-    outcome = _run(study, out)
-    results = report_run(out)
+    outcome, results = _run(study, out)
+    assert results is not None
+    show_report(out, results)
     _print_failures(outcome)
     if outcome.failures or not results.complete:
         raise typer.Exit(EXIT_OPEN)
@@ -202,14 +204,16 @@ def demo(out: Annotated[Path, typer.Option(help="Run directory.")] = Path("artif
 
 def _run(
     study: Study, out: Path, *, unsafe_exec: bool = False, ray: str | None = None, shard: Shard | None = None
-) -> Outcome:
-    """Run a study, shown on stderr."""
+) -> tuple[Outcome, Results | None]:
+    """Run a study, shown on stderr, and make its report; a shard is reported once it is merged."""
     from bitparity.report.live import show_run
-    from bitparity.runner import run_study
+    from bitparity.runner import Report, run_study
 
-    meanwhile = _load_report if shard is None else None  # a shard is reported once it is merged
-    with show_run(study) as events:
-        return run_study(study, out, events, unsafe_exec=unsafe_exec, ray=ray, shard=shard, meanwhile=meanwhile)
+    made: list[Results] = []
+    report = None if shard is not None else Report(_load_report, lambda: made.append(make_report(out)))
+    with show_run(study, reported=report is not None) as events:
+        outcome = run_study(study, out, events, unsafe_exec=unsafe_exec, ray=ray, shard=shard, report=report)
+    return outcome, made[0] if made else None
 
 
 def _print_failures(outcome: Outcome) -> None:

@@ -6,6 +6,7 @@ Memory: one number a sample and one row an item; the rest does not grow with the
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -21,7 +22,7 @@ from bitparity.progress import events
 from bitparity.progress.counters import ENOUGH, WINDOW, CellCounters, VariantCounters
 from bitparity.progress.events import GENERATING, GRADING, LOADING, Event
 from bitparity.progress.snapshot import SCHEMA, Cell, Figures, Note, Snapshot, Variant
-from bitparity.progress.time_left import Estimate
+from bitparity.progress.time_left import Estimate, report_seconds
 from bitparity.schema import Study
 from bitparity.stats.arrays import pair_scores
 from bitparity.stats.intervals import mean_interval
@@ -37,8 +38,9 @@ class Board:
     Every method may be called from any thread. `clock` gives seconds that only go forward.
     """
 
-    def __init__(self, study: Study, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, study: Study, clock: Callable[[], float] = time.monotonic, *, reported: bool = False) -> None:
         self._study, self._clock = study, clock
+        self._reported, self._report_since = reported, math.inf
         self._lock = threading.RLock()
         self._variants = {
             name: VariantCounters({spec.name: CellCounters() for spec in study.benchmarks}) for name in study.variants
@@ -60,6 +62,8 @@ class Board:
                     self._running = False
                 case events.PhaseChanged(None, phase):
                     self._phase = phase
+                    if phase == events.REPORTING:
+                        self._report_since = self._clock()
                 case events.Noted(text):
                     self._notes.append({"time": time.time(), "text": text})
                 case events.DeviceChanged(device, None):
@@ -143,7 +147,7 @@ class Board:
         with self._lock:
             now = self._clock()
             budgets = {name: exam.budget for name, exam in self._exams.items()}
-            estimate = Estimate(self._variants, budgets, now)
+            estimate = Estimate(self._variants, budgets, now, self._report_left(now))
             return {
                 "schema": SCHEMA,
                 "study": self._study.name,
@@ -161,6 +165,14 @@ class Board:
                 "notes": list(self._notes),
                 "workers": dict(self._devices),
             }
+
+    def _report_left(self, now: float) -> float | None:
+        """Seconds that the report still takes; None where it takes longer than expected."""
+        if not self._reported or not self._running:
+            return 0.0
+        answers = sum(cell.total or 0 for variant in self._variants.values() for cell in variant.cells.values())
+        left = report_seconds(answers) - max(0.0, now - self._report_since)
+        return left if left > 0 else None
 
     def _variant(self, variant: VariantCounters, estimate: Estimate, now: float) -> Variant:
         benchmarks = {name: self._cell(variant, name, now) for name in variant.cells}

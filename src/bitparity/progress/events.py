@@ -21,6 +21,7 @@ from typing import Literal
 from bitparity.records import Sample
 
 LOADING, GENERATING, GRADING = "loading", "generating", "grading"  # phases with a meaning; all others are only shown
+REPORTING = "making the report"  # of the whole run
 
 
 @dataclass(frozen=True, slots=True)

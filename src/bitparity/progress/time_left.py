@@ -9,12 +9,30 @@ from bitparity.progress.counters import ENOUGH, CellCounters, VariantCounters
 from bitparity.progress.events import GENERATING, LOADING
 from bitparity.progress.snapshot import TimeLeft
 
+REPORT_SECONDS, REPORT_SECONDS_AN_ANSWER = 1.0, 5e-4  # roughly, on a slow core: `perf/html_report.py`
+
+
+def report_seconds(answers: int) -> float:
+    """The seconds that a report on so many answers takes."""
+    return REPORT_SECONDS + REPORT_SECONDS_AN_ANSWER * answers
+
 
 class Estimate:
-    """The time left at one moment. `budgets` has the tokens that an answer may have at most, by benchmark."""
+    """The time left at one moment, in seconds.
 
-    def __init__(self, variants: Mapping[str, VariantCounters], budgets: Mapping[str, int | None], now: float) -> None:
+    `budgets` has the tokens that an answer may have at most, by benchmark; `report` is what the report still takes,
+    None where that is unknown.
+    """
+
+    def __init__(
+        self,
+        variants: Mapping[str, VariantCounters],
+        budgets: Mapping[str, int | None],
+        now: float,
+        report: float | None = 0.0,
+    ) -> None:
         self._variants, self._budgets, self._now = list(variants.values()), budgets, now
+        self._report = report
         self._enough = sum(cell.samples.total for v in self._variants for cell in v.cells.values()) >= ENOUGH
 
     def of_run(self) -> TimeLeft:
@@ -23,8 +41,10 @@ class Estimate:
         def left(at_most: bool) -> float | None:
             seconds = [self._seconds(v, at_most) for v in self._variants if v.state != "incomplete"]
             known = [value for value in seconds if value is not None]
+            if self._report is None or len(known) < len(seconds):
+                return None
             generating = sum(v.phase == GENERATING for v in self._variants)
-            return max([sum(known) / max(1, generating), *known], default=0.0) if len(known) == len(seconds) else None
+            return max([sum(known) / max(1, generating), *known], default=0.0) + self._report
 
         return _time_left(left)
 

@@ -40,16 +40,16 @@ REFRESHES = 2  # a second
 POLL_SECONDS = 1.0  # between two looks at the board for plain lines
 PRELIMINARY = "Accuracy and flips so far are preliminary: verdicts come at the end."
 MOST_NOTES, MOST_TASKS = 3, 4
-NAME_WIDTH = 28
+NAME_WIDTH, PLAIN_COLUMNS = 28, 80
 
 _COLUMNS = tomllib.loads((resources.files(__package__) / "live.toml").read_text(encoding="utf-8"))
 _TITLES: Mapping[str, str] = _COLUMNS["titles"]
 
 
 @contextmanager
-def show_run(study: Study) -> Iterator[Events]:
+def show_run(study: Study, *, reported: bool = True) -> Iterator[Events]:
     """Events of a run that is shown on stderr, and kept in its progress.json, while the block lasts."""
-    board = Board(study)
+    board = Board(study, reported=reported)
     with view(board) as shown:
         yield Events(board, ProgressFile(board), shown)
 
@@ -151,7 +151,7 @@ class PlainLines:
                 yield printable(f"{bench}: not run: {reason}")
         for name, variant in snapshot["variants"].items():
             for text in self._variant(name, variant, snapshot["updated"]):
-                yield printable(f"{name}: {text}")
+                yield printable(text)
         notes = snapshot["notes"]
         for note in notes[notes.index(self._noted) + 1 if self._noted in notes else 0 :]:
             self._noted = note
@@ -166,14 +166,14 @@ class PlainLines:
         is_due = abs(now - self._shown.get(name, 0.0)) >= PLAIN_INTERVAL  # also where a clock was set back
         if self._is_new(f"variant {name}", state_words(variant)) and state != "waiting":
             self._shown[name] = now
-            yield _ended(variant) if state in ("finished", GRADING) else state_words(variant)
+            yield f"{name}: {_ended(variant) if state in ('finished', GRADING) else state_words(variant)}"
         elif variant["phase"] == GENERATING and is_due:
             self._shown[name] = now
-            yield _under_way(variant)
+            yield _under_way(name, variant)
         cells = {bench: cell for bench, cell in variant["benchmarks"].items() if cell["done"]}
         graded = all(cell["graded"] >= cell["done"] for cell in cells.values())
         if state in ("finished", "incomplete") and cells and graded and self._is_new(f"accuracy {name}", ""):
-            yield "accuracy so far: " + ", ".join(f"{bench} {_accuracy(cell)}" for bench, cell in cells.items())
+            yield from (f"{name} on {bench}, so far: {_accuracy(cell)}" for bench, cell in cells.items())
 
 
 def _accuracy(cell: Cell) -> str:
@@ -188,18 +188,19 @@ def state_words(variant: Variant) -> str:
     return (variant["phase"] if variant["state"] == "running" else None) or variant["state"]
 
 
-def _under_way(variant: Variant) -> str:
-    """The totals of a variant that generates, in one line."""
+def _under_way(name: str, variant: Variant) -> str:
+    """The totals of a variant that generates, in one line, which has as many of the rates as fit."""
     share = f" ({100 * variant['done'] / variant['total']:.0f} %)" if variant["total"] else ""
-    rates = _rates(variant)
-    return ", ".join([f"{_counted(variant)} samples{share}", *([rates] if rates else []), time_left(variant)])
+    counted, left, rates = f"{name}: {_counted(variant)} samples{share}", time_left(variant), _rates(variant)
+    lines = [", ".join([counted, *rates[first:], left]) for first in range(len(rates) + 1)]
+    return next((line for line in lines if cell_len(line) <= PLAIN_COLUMNS), lines[-1])
 
 
-def _rates(variant: Variant) -> str:
+def _rates(variant: Variant) -> list[str]:
     tokens = variant["tokens_per_second"]
     if variant["rate"] is None:
-        return ""
-    return f"{variant['rate']:.1f} samples/s" + ("" if tokens is None else f", {tokens:,.0f} tokens/s")
+        return []
+    return [f"{variant['rate']:.1f} samples/s", *([] if tokens is None else [f"{tokens:,.0f} tokens/s"])]
 
 
 def _ended(variant: Variant) -> str:
@@ -228,7 +229,7 @@ def _left(seconds: float | None) -> str:
         return ""
     if seconds >= 86400:
         return f"{seconds / 86400:.1f} days"
-    return duration(round(seconds)) if seconds >= 60 else f"{seconds:.0f} s"
+    return duration(round(seconds)) if seconds >= 60 else f"{max(1.0, seconds):.0f} s"
 
 
 @dataclass(slots=True)
@@ -291,14 +292,14 @@ class Screen:
         folded = f" +{hidden}" if hidden else ""
         cells = {**self._numbers(variant), "name": printable(name) + role + folded}
         share = None if state == "waiting" else _share(variant)
-        return _Row(cells, share, words, _rates(variant), "bold", _COLUMNS["styles"].get(state, "dim"))
+        return _Row(cells, share, words, ", ".join(_rates(variant)), "bold", _COLUMNS["styles"].get(state, "dim"))
 
     def _numbers(self, entry: Cell | Variant) -> dict[str, str]:
         """The figures that variants and benchmarks have alike; a rate of the session where there is none at present."""
         rate = entry["session_rate"] if entry["rate"] is None else entry["rate"]
         tokens = entry["tokens_per_second"]
         tokens = entry["session_tokens_per_second"] if tokens is None else tokens
-        is_left = self._snapshot["running"] and entry["done"] != entry["total"]
+        is_left = self._snapshot["running"] and (entry["done"] != entry["total"] or entry.get("state") == GRADING)
         return {
             "done": _counted(entry),
             "rate": "" if rate is None else f"{rate:.1f}",

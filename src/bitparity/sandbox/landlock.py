@@ -11,9 +11,10 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bitparity.errors import SandboxError
@@ -24,7 +25,7 @@ from bitparity.sandbox.gate import GATE
 _NEEDED_VERSION = 3  # before it, a file that may be read can be cut to nothing
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _OWN_PID = 0x5EAF00D5  # stands in the filter for the program's process id, which is not known yet
-_MOST_LOOKED_AT = 20_000
+_MOST_LOOKED_AT, _MOST_DEPTH = 20_000, 15  # files, and folders in folders
 
 
 class Landlock(proof.ProvenSandbox):
@@ -63,7 +64,7 @@ class Landlock(proof.ProvenSandbox):
         with (
             GATE.beside_others(),
             contextlib.ExitStack() as stack,
-            tempfile.TemporaryDirectory(prefix="bitparity-", ignore_cleanup_errors=True) as folder,
+            _own_folder() as folder,
         ):
             bubblewrap.write_files(Path(folder), files)
             if self._user is not None:
@@ -116,13 +117,26 @@ class Unsafe(Landlock):
 
 
 def _use(folder: str) -> tuple[int, int]:
-    """Bytes and files in a folder; counting ends where there are far too many."""
-    size = count = 0
-    for path, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                size += os.lstat(os.path.join(path, name)).st_blocks * 512  # noqa: PTH118
-        count += len(names) + 1
-        if count > _MOST_LOOKED_AT:
-            break
+    """Bytes and files in a folder; counting ends where there are far too many, or where they lie too deep."""
+    size, count, waiting = 0, 0, [(folder, 0)]
+    while waiting and count <= _MOST_LOOKED_AT:
+        path, depth = waiting.pop()
+        if depth > _MOST_DEPTH:
+            return size, _MOST_LOOKED_AT
+        with contextlib.suppress(OSError), os.scandir(path) as entries:
+            for entry in entries:
+                count += 1
+                size += entry.stat(follow_symlinks=False).st_blocks * 512
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((entry.path, depth + 1))
     return size, count
+
+
+@contextlib.contextmanager
+def _own_folder() -> Iterator[str]:
+    """A folder that ends with the block, however deep a program has made it: Python's own way is recursive."""
+    folder = tempfile.mkdtemp(prefix="bitparity-")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)

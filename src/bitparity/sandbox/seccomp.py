@@ -1,8 +1,9 @@
 """Seccomp filter: the system calls that model-written code may not make, as a classic BPF program.
 
 The namespaces already confine a program; the filter refuses the calls that an escape would need (new namespaces,
-mounts, tracing, keys, BPF, io_uring, old and rare calls) and those that hold memory which no limit sees (memfd, System
-V shared memory and messages, larger buffers of sockets and pipes). The calls are in `seccomp_calls.csv`, with their
+mounts, tracing, keys, BPF, io_uring, old and rare calls), those that show what others do with files (inotify), and
+those that hold memory which no limit sees (memfd, System V shared memory and messages, larger buffers of sockets and
+pipes). The calls are in `seccomp_calls.csv`, with their
 numbers from Linux's `arch/x86/entry/syscalls/syscall_64.tbl` and `include/uapi/asm-generic/unistd.h`.
 """
 
