@@ -111,6 +111,8 @@ def measure_distance(
 def _open_executor(ray: str | None) -> AbstractContextManager[Executor]:
     if ray is None:
         return local_executor()
+    if not ray.strip():
+        raise UserInputError("--ray is empty; give auto, or the address of a Ray cluster such as ray://host:10001")
     from bitparity.cluster.executor import cluster_executor  # imports Ray, which is optional
 
     return cluster_executor(ray)

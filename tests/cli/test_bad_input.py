@@ -158,12 +158,16 @@ def test_bad_input_ends_with_code_2_and_one_line(name: str, cli: Cli, tmp_path: 
         ("report", "absent"),
         ("grade", "absent"),
         ("init", "absent/folder/study.yaml"),
+        ("run", "study.yaml", "--shard", "٣/٤"),
+        ("run", "study.yaml", "--ray", ""),
     ],
 )
 def test_bad_usage_ends_with_code_2_without_a_traceback(
     args: tuple[str, ...], cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if "--ray" in args or "--shard" in args:
+        replay_study(tmp_path)
     ended = cli(*args)
     assert ended.code == 2
     assert ended.err
@@ -254,3 +258,22 @@ def test_the_folder_of_the_study_is_no_run(tmp_path: Path, cli: Cli) -> None:
     ended = cli("run", study, "--out", tmp_path)
     assert (ended.code, "is a study file and no run; give --out a folder of its own" in ended.err) == (2, True)
     assert study.read_bytes() == before
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "summary"])
+def test_an_export_never_replaces_a_device_and_follows_a_link(tmp_path: Path, cli: Cli, form: str) -> None:
+    """As root, /dev/full had become a file."""
+    if form == "parquet":
+        pytest.importorskip("pyarrow")
+    study = replay_study(tmp_path)
+    assert cli("run", study, "--out", tmp_path / "run").code in (0, 1, 3)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "other").symlink_to("file")
+    for name in ("pipe", "link"):
+        ended = cli("export", tmp_path / "run", "--format", form, "--out", tmp_path / name)
+        assert (ended.code, "is a pipe or a device" in ended.err) == (2, True)
+        assert (tmp_path / "pipe").is_fifo()
+    assert cli("export", tmp_path / "run", "--format", form, "--out", tmp_path / "other").code == 0
+    assert (tmp_path / "other").is_symlink()
+    assert (tmp_path / "file").stat().st_size > 0

@@ -39,7 +39,7 @@ def distance(
     study = short_study(whole, items, max_tokens)
     texts = None if text is None else _read_texts(text)
     place = out or Path("artifacts") / study.name
-    with show_run(study) as events:
+    with show_run(study, reported=False) as events:
         run = measure_distance(study, place, events, texts)
     document = write_distance(run, study, of_texts=texts is not None)
     write_page(run, document)

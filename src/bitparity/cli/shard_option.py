@@ -14,7 +14,7 @@ SHARDS_FOLDER = "shards"
 
 def parse_shard(text: str) -> Shard:
     """The shard that "I/N" names. Raises UserInputError."""
-    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise UserInputError(f"--shard '{text}' is no part of a whole; write 1/8 to 8/8 for eight shards")
     return Shard(int(found[1]), int(found[2]))

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bitparity.errors import StoreError
+from bitparity.errors import RunError, StoreError
 from bitparity.safe_io.input_files import LARGEST_DATA, open_regular, read_regular
 from bitparity.safe_io.redaction import redacted
 from bitparity.store.faults import storage_error
@@ -35,6 +35,7 @@ def file_stem(benchmark: str) -> str:
 
 def write_atomically(path: Path, chunks: Iterable[str]) -> None:
     """Write a text file so that it is there whole or not at all. Raises StoreError or RunError."""
+    path = replaceable(path)
     temporary = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,6 +49,14 @@ def write_atomically(path: Path, chunks: Iterable[str]) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise storage_error(error, path) from None
+
+
+def replaceable(path: Path) -> Path:
+    """The file that a path leads to, which may be replaced. Raises RunError for a pipe or a device."""
+    place = Path(os.path.realpath(path))  # which gives up on a loop of links without an error
+    if place.exists() and not (place.is_file() or place.is_dir()):
+        raise RunError(f"{path} is a pipe or a device, and no file that can be written in one step; give another place")
+    return place
 
 
 def write_json(path: Path, value: object) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from bitparity.errors import MissingDependencyError, RunError
 from bitparity.report.exports.csv import COLUMNS, rows
 from bitparity.results.build import build
+from bitparity.store.jsonl import replaceable
 from bitparity.store.run import Run
 
 
@@ -21,7 +22,7 @@ def make(run: Run, out: Path | None) -> list[Path]:
     kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
     schema = pyarrow.schema([(column, kinds[kind]) for column, kind in COLUMNS.items()])
     table = pyarrow.Table.from_pylist(list(rows(build(run))), schema=schema)
-    path = out or run.path / "export" / "results.parquet"
+    path = replaceable(out or run.path / "export" / "results.parquet")
     # written beside and then renamed, so that nobody reads half a file
     part = path.with_name(path.name + ".part")
     try:
