@@ -130,13 +130,13 @@ class Kills:
 
 
 def children(pid: int, words: str) -> Iterator[int]:
-    """The processes of a session with these words in their command."""
+    """The process and its children, those with these words in their command."""
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                if os.getsid(int(folder.name)) == pid and words in (folder / "cmdline").read_text(
-                    errors="replace"
-                ).replace("\0", " "):
+                said = (folder / "cmdline").read_text(errors="replace").replace("\0", " ")
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if words in said and pid in (parent, int(folder.name)):
                     yield int(folder.name)
             except OSError:
                 continue
