@@ -6,6 +6,8 @@ import base64
 import html
 import json
 import os
+import random
+import string
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,6 +46,9 @@ def forms(secret: str) -> Iterator[str]:
     """The ways in which a server may send a secret back."""
     yield from (secret, json.dumps(secret)[1:-1], json.dumps(json.dumps(secret))[3:-3], html.escape(secret))
     yield from (quote(secret), quote(secret, safe=""), quote_plus(secret), secret.encode().hex())
+    raw = secret.encode()
+    yield from (raw.hex().upper(), "".join(f"%{b:02X}" for b in raw), base64.b32encode(raw).decode())
+    yield "".join(f"\\u{ord(c):04x}" for c in secret)
     for before in ("", "u:", "user:", "Bearer "):
         yield base64.b64encode(f"{before}{secret} and more".encode()).decode()
 
@@ -51,7 +56,7 @@ def forms(secret: str) -> Iterator[str]:
 def leaks(secret: str, text: str) -> list[str]:
     """The forms of a secret that a text holds, also where only its middle is in base64."""
     core = [base64.b64encode(b"x" * n + secret.encode())[4:-4].decode() for n in range(3)]
-    return [form for form in (*list(forms(secret))[:8], *core) if form in text]
+    return [form for form in (*list(forms(secret))[:12], *core) if form in text]
 
 
 STUDY = """
@@ -157,3 +162,16 @@ def test_keys_named_anywhere_in_a_study_are_known(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("B_KEY", "dddd-eeee-ffff")
     redaction.remember_keys({"engine": {"api_key_env": "A_KEY"}, "benchmarks": [{"judge": {"api_key_env": "B_KEY"}}]})
     assert redaction.redacted("aaaa-bbbb-cccc, dddd-eeee-ffff") == "***, ***"
+
+
+@pytest.mark.usefixtures("clean")
+@pytest.mark.parametrize("length", [24, 36, 51, 164])
+def test_a_third_of_a_key_alone_is_taken_out_wherever_it_was_cut(length: int) -> None:
+    secret = "".join(random.Random(length).choices(string.ascii_letters + string.digits, k=length))
+    redaction.remember(secret)
+    least = max(redaction.SHORTEST_PART, length // 3)
+    for first in range(length - least + 1):
+        for last in range(first + least, length + 1):
+            text = redaction.redacted(f"{secret[first:last]} it")
+            assert not any(secret[at : at + least] in text for at in range(length - least + 1))
+            assert text.endswith(" it")

@@ -1,6 +1,6 @@
 """Redaction of secrets: keys, tokens and passwords of proxies, in everything that is written or printed.
 
-A server may send a key back in any answer: as the name of its model, inside an error, encoded or cut in two.
+A server may send a key back in any answer: as the name of its model, inside an error, encoded, or a third of it alone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 REDACTED = "***"
 SHORTEST = 8  # characters; a placeholder like EMPTY is no secret, and may be a word of an answer
+SHORTEST_PART = 12  # of a secret, wherever it was cut: less may be part of an answer
+_HEX = ("02x", "02X")
 _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _known: dict[str, list[str]] = {}  # a secret, and every form of it that a text may hold, the longest first
@@ -83,7 +85,17 @@ def _forms(secret: str) -> Iterator[str]:
     for part in parts:
         escaped = json.dumps(part)[1:-1]
         yield from (part, escaped, json.dumps(escaped)[1:-1], html.escape(part))
-        yield from (quote(part), quote(part, safe=""), quote_plus(part), part.encode().hex())
+        raw = part.encode("utf-8", "surrogateescape")
+        yield from (
+            quote(part),
+            quote(part, safe=""),
+            quote_plus(part),
+            *("".join(f"%{b:{x}}" for b in raw) for x in _HEX),
+        )
+        yield from (*("".join(f"{b:{x}}" for b in raw) for x in _HEX), base64.b32encode(raw).decode().rstrip("="))
+        yield "".join(f"\\u{ord(c):04x}" for c in part)
+    length = max(SHORTEST_PART, len(secret) // 3)
+    yield from (secret[at : at + length] for at in range(len(secret) - length + 1))
     yield from _base64_forms(secret.encode("utf-8", "surrogateescape"))
 
 
