@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_model
 
 from bitparity.engines.host import EngineProcess
 from bitparity.engines.process_group import members
-from bitparity.errors import EngineError
-from bitparity.records import Prompt, Request, Sample, Sampling
+from bitparity.engines.readings import arrays_of
+from bitparity.errors import EngineError, ModelError
+from bitparity.records import Prompt, Reading, Request, Sample, Sampling
 
 pytestmark = [
     pytest.mark.vllm,
@@ -61,6 +63,7 @@ def requests(folder: Path) -> list[Request]:
         *(replace(base, item=f"warm{n}", sampling=WARM, seed=n // 2) for n in range(6)),
         replace(base, item="long", sampling=Sampling(max_tokens=512)),
         replace(base, item="scored", token_ids=None, scored=choices.scored),
+        replace(base, item="read", token_ids=None, scored=(choices.scored or ())[2:], reading=Reading(5)),
     ]
 
 
@@ -165,7 +168,7 @@ def test_what_is_sent_is_told_whole(requests: list[Request]) -> None:
 def test_log_likelihoods_agree_with_transformers(
     samples: dict[str, Sample], requests: list[Request], folder: Path, tmp_path: Path
 ) -> None:
-    scored = [r for r in requests if r.scored is not None]
+    scored = [r for r in requests if r.item == "scored"]
     with EngineProcess(tiny_model.variant(folder), tmp_path / "log") as process:
         (reference,) = [s for burst in process.run(scored) for s in burst]
     ours, theirs = samples["scored"].logprobs or (), reference.logprobs or ()
@@ -173,3 +176,21 @@ def test_log_likelihoods_agree_with_transformers(
     assert max(range(3), key=lambda n: ours[n][0]) == max(range(3), key=lambda n: theirs[n][0])
     for (a, _), (b, _) in zip(ours, theirs, strict=True):
         assert a == pytest.approx(b, rel=0.03, abs=0.15)  # two engines in bfloat16
+
+
+def test_a_reading_tells_of_every_token_of_the_answer(samples: dict[str, Sample], requests: list[Request]) -> None:
+    arrays = arrays_of(samples["read"])
+    ((_, answer),) = next(r.scored for r in requests if r.item == "read") or ()
+    assert arrays["ids"].shape == arrays["logprobs"].shape == (len(answer), 5)
+    assert (np.diff(arrays["logprobs"], axis=1) <= 0).all()
+    assert (arrays["logprobs"][:, 0] >= arrays["chosen"]).all()
+    assert samples["scored"].logprobs is not None
+    assert float(arrays["chosen"].sum()) == pytest.approx(samples["scored"].logprobs[2][0], abs=0.2)  # other batches
+
+
+def test_batch_invariance_is_refused_on_the_cpu(folder: Path, tmp_path: Path) -> None:
+    if Path("/dev/nvidiactl").exists():
+        pytest.skip("there is a device that can do it")
+    variant = tiny_model.variant(folder, "vllm", **ENGINE, batch_invariant=True)
+    with pytest.raises(ModelError, match="needs a CUDA device"), EngineProcess(variant, tmp_path / "log"):
+        pass

@@ -45,7 +45,7 @@ def _short(spec: BenchmarkSpec, items: int, tokens: int) -> BenchmarkSpec:
     # some of its questions are answered by a choice, which nobody writes
     asked = math.ceil(WRITTEN * items) if spec.name == SMOKE else items
     limit = asked if spec.limit is None else min(asked, spec.limit)
-    return spec.model_copy(update={"protocol": protocol, "samples": 1, "limit": limit})
+    return spec.model_copy(update={"protocol": protocol, "samples": 1, "limit": limit, "stop_early": False})
 
 
 def _smoke(study: Study) -> list[BenchmarkSpec]:
