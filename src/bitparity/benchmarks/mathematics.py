@@ -20,6 +20,7 @@ from bitparity.records import Completion, Grade, Item, Prompt
 INSTRUCTION = "\nPlease reason step by step, and put your final answer within \\boxed{}."
 
 MATH_VERIFY_CHARS = 1000  # a longer expression is compared as text alone
+DEEPEST, MOST_FLOORS, MOST_BARS = 12, 4, 40  # brackets in brackets, floors and bars that it reads within a second
 NEAR_ZERO, FAR = 1e-25, 1e-5  # relative differences of numbers that are equal, and that are not
 WHOLE_CHARS = 5000  # of a cut-off text the end is read; Math-Verify takes quadratic time on some texts
 
@@ -174,6 +175,8 @@ def _same_quantity(own: Quantity, key: Quantity) -> bool:
     return own.unit.kinds == key.unit.kinds and own.value * own.unit.size == key.value * key.unit.size
 
 
+_TOWER = re.compile(r"(?:\w\s*\^\s*\{?\s*){6}")
+_BRACKET = re.compile(r"[()\[\]{}]")
 _BASED = re.compile(r"\(?(\w+)\)?_\{?(\d+)\}?")
 _HUGE = re.compile(r"(?:[2-9]|\d\d)\)?\^\{?\d{5}|\d\^\{?\d+\^|\d{5}!")  # Math-Verify would write the number out
 _DECIMAL = re.compile(r"[-+]?\d*\.\d+")
@@ -253,6 +256,8 @@ def math_verify_equal(given: str, reference: str) -> bool:
 
     Its own timeouts stay off, since their signal does not interrupt C code: the grader's process has a deadline.
     """
+    if _is_deep(given):
+        return False
     from math_verify import parse, verify
 
     for module in ("parser", "grader"):  # they warn at each call that no timeout is set
@@ -262,6 +267,17 @@ def math_verify_equal(given: str, reference: str) -> bool:
     if exact is not None:
         return exact
     return bool(verify(key, parsed, timeout_seconds=None, allow_set_relation_comp=True))
+
+
+def _is_deep(latex: str) -> bool:
+    """True where brackets, floors, bars or powers stand in each other so deep that Math-Verify could take minutes."""
+    depth = 0
+    for bracket in _BRACKET.findall(latex):
+        depth = depth + 1 if bracket in "([{" else max(depth - 1, 0)
+        if depth > DEEPEST:
+            return True
+    floors = latex.count("\\lfloor") + latex.count("\\lceil")
+    return floors > MOST_FLOORS or latex.count("|") > MOST_BARS or _TOWER.search(latex) is not None
 
 
 def _same_number(given: Any, reference: Any) -> bool | None:

@@ -20,7 +20,7 @@ from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.benchmarks.lm_eval_math import box_content, equivalent, last_box
 from bitparity.compare.records import ItemResult, Results, Source, unit_score
 from bitparity.errors import DataError
-from bitparity.grading.reasoning import UNNAMED_TAG, split_reasoning, unnamed_tags
+from bitparity.grading.reasoning import UNNAMED_TAG, split_reasoning
 from bitparity.grading.rules import unscored, unusable
 from bitparity.records import Grade, Sample, Status
 from bitparity.safe_io.input_files import LARGEST_DOCUMENT, read_regular, unpacked
@@ -184,8 +184,8 @@ def _unusable(row: Row) -> str | None:
 
 def _open_reasoning(text: str) -> dict[str, object]:
     """The opening tag of a reasoning that never ends: lm-eval then scores what stands inside it."""
-    tags = unnamed_tags(text, "none")
-    return {UNNAMED_TAG: tags.start} if tags and not split_reasoning(text, "none").ended else {}
+    parts = split_reasoning(text, "none")
+    return {UNNAMED_TAG: parts.unnamed.start} if parts.unnamed and not parts.ended else {}
 
 
 def _box(text: str, row: Row) -> dict[str, object]:

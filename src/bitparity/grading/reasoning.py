@@ -32,11 +32,15 @@ _WORDS = ("analysis",)  # a start that may be a word of an answer: it counts wit
 
 
 class Parts(NamedTuple):
-    """The parts of a raw text: the reasoning (None without one), the answer, and whether the reasoning ended."""
+    """The parts of a raw text: the reasoning (None without one), the answer, and whether the reasoning ended.
+
+    `unnamed` are the tags of the reasoning where the protocol does not name them.
+    """
 
     reasoning: str | None
     answer: str
     ended: bool
+    unnamed: ReasoningSpec | None = None
 
 
 def split_reasoning(text: str, reasoning: Reasoning, opened: bool | None = None) -> Parts:
@@ -58,7 +62,7 @@ def split_reasoning(text: str, reasoning: Reasoning, opened: bool | None = None)
     assert named != "none"
     start, end = named.start, named.end
     if opened is False and start not in text and end not in text:
-        return Parts("", text, True)
+        return Parts("", text, True, tags)
     thought, closed, answer = text.partition(end)
     thoughts, answers = [thought.lstrip().removeprefix(start) if tags else thought.removeprefix(start)], []
     while closed and start in answer:
@@ -67,8 +71,8 @@ def split_reasoning(text: str, reasoning: Reasoning, opened: bool | None = None)
         answers.append(said)
         thoughts.append(thought)
     if not closed:
-        return Parts("".join(thoughts), "", False)
-    return Parts("".join(thoughts), "".join([*answers, answer]), True)
+        return Parts("".join(thoughts), "", False, tags)
+    return Parts("".join(thoughts), "".join([*answers, answer]), True, tags)
 
 
 def unnamed_tags(text: str, reasoning: Reasoning) -> ReasoningSpec | None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from bitparity.benchmarks.contract import Benchmark
-from bitparity.grading.reasoning import UNNAMED_TAG, Parts, Reasoning, split_reasoning, unnamed_tags
+from bitparity.grading.reasoning import UNNAMED_TAG, Parts, Reasoning, split_reasoning
 from bitparity.records import Completion, Grade, Item, Sample, Status
 from bitparity.schema import Protocol
 
@@ -67,7 +67,7 @@ def grade_sample(
         grade = benchmark.grade(item, replace(_completion(sample, parts), earlier=before))
     except Exception as error:  # a grader that fails on a text is our fault, never the model's
         return unscored(f"the grader failed: {type(error).__name__}: {str(error)[:200]}")
-    tags = unnamed_tags(sample.text, protocol.reasoning)
+    tags = parts.unnamed
     if tags is not None:
         grade = replace(grade, details={**grade.details, UNNAMED_TAG: tags.start})
     return _adjusted(grade, parts, sample, tags or protocol.reasoning)
