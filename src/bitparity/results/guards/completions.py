@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 
 import numpy as np
+from scipy.special import bdtrc
 
 from bitparity.grading.reasoning import UNNAMED_TAG, USUAL_TAGS
+from bitparity.records import SampleKey
 from bitparity.results.guards.facts import Answers, differences, guard, level, shown, text
 from bitparity.results.schema import Guard
 from bitparity.results.sheet import Sheet
@@ -30,6 +32,8 @@ ENOUGH = 20  # texts of that length before "all identical" says something
 # Of 17,000 pairs of greedy completions of a 1.5B model, BF16 against FP8 or against BF16 in other batches, about
 # exp(-n / 1000) to exp(-n / 1700) of those of n characters are the same; twice that is no second precision any more.
 SAME_CHARACTERS, SAME_SIGMAS = 3000, 3.0
+# Of 27 to 1,913 greedy answers in which two runs of BF16 differ, FP8 and NVFP4 write 0 to 11 % as one of the runs did.
+UNSTABLE_SAME, COPIED = 0.30, 1e-4
 TELLING = 50  # characters: below, right answers are naturally the same
 LOOP_TAIL, LOOP_REPEATS = 200, 3  # a loop fills this many characters and says its unit this often
 
@@ -156,12 +160,38 @@ def same_answers(answers: Answers) -> Iterator[Guard]:
         if (len(long) >= ENOUGH and all(long)) or (same >= ENOUGH and same > expected + beyond):
             share = same / len(pairs)
             yield guard("same_answers", other, "error", share, one=one, same=same, texts=len(pairs))
+        elif found := _copied(answers, one, other):
+            share = found[0] / found[1]
+            yield guard("same_answers", other, "error", share, "unstable", one=one, same=found[0], texts=found[1])
+
+
+def _copied(answers: Answers, one: str, other: str) -> tuple[int, int] | None:
+    """How many texts of `other` are the baseline's first or second run's, of those in which the two runs differ.
+
+    Greedy decoding repeats short texts in most runs, so that copies of them prove nothing. Where the baseline's own two
+    runs differ, noise decides, and other weights find neither text again. None where they seldom do, and where answers
+    are drawn: the control's draws are others'.
+    """
+    if one != answers.baseline or answers.control is None or answers.temperature != 0:
+        return None
+    first, second, own = (answers.sheets[name] for name in (one, answers.control, other))
+    differing = {key: (a, b) for key, a, b in _told(first, second) if a != b and max(len(a), len(b)) >= TELLING}
+    found = [
+        (a == text, b == text) for key, text, _ in _told(own, own) if key in differing for a, b in [differing[key]]
+    ]
+    same = max(sum(hits) for hits in zip(*found, strict=True)) if found else 0
+    return (same, len(found)) if bdtrc(same - 1, len(found), UNSTABLE_SAME) < COPIED and same else None
+
+
+def _told(one: Sheet, other: Sheet) -> list[tuple[SampleKey, str, str]]:
+    """The keys that both have, with their texts, white space made equal."""
+    shared = one.samples.keys() & other.samples.keys()
+    return [(k, " ".join(one.samples[k].text.split()), " ".join(other.samples[k].text.split())) for k in shared]
 
 
 def _telling_pairs(one: Sheet, other: Sheet) -> list[tuple[str, str]]:
     """Both variants' texts, white space made equal, without short ones and those that are the answer to several."""
-    shared = one.samples.keys() & other.samples.keys()
-    pairs = [(" ".join(one.samples[k].text.split()), " ".join(other.samples[k].text.split())) for k in shared]
+    pairs = [(a, b) for _, a, b in _told(one, other)]
     times = Counter(a for a, _ in pairs)
     return [(a, b) for a, b in pairs if max(len(a), len(b)) >= TELLING and times[a] == 1]
 

@@ -1,0 +1,49 @@
+"""Copied answers that are too short to tell by their length: by what the baseline's own two runs do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bitparity.records import Sample
+from bitparity.results.guards.completions import same_answers
+from bitparity.results.guards.facts import Answers
+from bitparity.results.sheet import Sheet
+
+CODE = "def f(x):\n    return x + {} if x > 0 else sum(range({}, x))\n"
+ITEMS, UNSTABLE = 160, 27
+
+
+def sheet(first: int, other: int) -> Sheet:
+    """Short code for each item: the baseline's, but `other` texts of its own from the item `first` on."""
+    own = range(first, first + other)
+    texts = [CODE.format(n, n + 1000 * (n in own) * other) for n in range(ITEMS)]
+    samples = {(str(n), 0): Sample("b", str(n), 0, text, "stop", 1, 1, 0.0) for n, text in enumerate(texts)}
+    return Sheet(np.ones((ITEMS, 1)), samples, {})
+
+
+def answers(candidate: Sheet, control: Sheet) -> Answers:
+    sheets = {"bf16": sheet(0, 0), "fp8": candidate, "again": control}
+    return Answers("bf16", sheets, [str(n) for n in range(ITEMS)], 0.02, control="again", temperature=0.0)
+
+
+def test_copies_are_told_where_the_baselines_own_two_runs_differ() -> None:
+    found = answers(sheet(4, 8), sheet(0, UNSTABLE))  # a twentieth is not copied
+    (guard,) = same_answers(found)
+    assert (guard.variant, guard.level) == ("fp8", "error")
+    assert f"in 19 of the {UNSTABLE} answers" in guard.message
+    assert not list(same_answers(replace(found, temperature=0.7)))  # drawn: the control's draws are others'
+    assert not list(same_answers(replace(found, control=None)))
+
+
+@pytest.mark.parametrize("copied", [0, 5, 10])
+def test_other_weights_seldom_find_a_text_again_that_noise_decides(copied: int) -> None:
+    assert not list(same_answers(answers(sheet(copied, 90), sheet(0, UNSTABLE))))
+
+
+def test_copies_of_the_second_run_are_told_too() -> None:
+    control = sheet(0, UNSTABLE)
+    (guard,) = same_answers(answers(control, control))
+    assert f"{UNSTABLE} of the {UNSTABLE}" in guard.message
