@@ -88,6 +88,22 @@ def test_grades_of_another_grader_count_nowhere(cli: Cli, tmp_path: Path) -> Non
             assert f"fp8/math500.jsonl, {said}" in refused.err
 
 
+def test_a_grade_edited_with_its_checksum_is_told(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    cli("run", replay_study(tmp_path), "--out", out)
+    path = out / "grades" / "fp8" / "math500.jsonl"
+    own = path.read_text()
+    header, *rows = [parsed_line(line, path, 0) for line in own.encode().splitlines()]
+    wrong = next(row for row in rows if row["score"] == 0.0)
+    path.write_bytes(b"".join(map(checked_line, [header, *({**r, "score": 1.0} if r is wrong else r for r in rows)])))
+    for command in (["report", out], ["check", out], ["compare", f"{out}:bf16", f"{out}:fp8"]):
+        refused = cli(*command)
+        assert refused.code == 2
+        assert f"the stored grade of item '{wrong['item']}', sample 0, is not what the grader gives" in refused.err
+    cli("grade", out)
+    assert path.read_text() == own
+
+
 def test_an_answer_to_a_question_that_was_not_asked_is_told(cli: Cli, tmp_path: Path) -> None:
     out = tmp_path / "run"
     cli("run", replay_study(tmp_path), "--out", out)

@@ -12,6 +12,7 @@ from bitparity.errors import RunError
 from bitparity.exam.frozen import Exam, check_items, samples_asked
 from bitparity.exam.stops import Answered, answered, reached
 from bitparity.grading.fingerprint import graded_otherwise
+from bitparity.grading.passes import regraded_otherwise
 from bitparity.records import Grade, Sample, SampleKey
 from bitparity.results.schema import Subset
 from bitparity.schema import BenchmarkSpec, Study
@@ -113,7 +114,8 @@ def _share(flags: Iterable[bool]) -> float | None:
 def read_sheet(run: Run, exam: Exam, variant: str, spec: BenchmarkSpec) -> Sheet:
     """Read one variant's samples and grades of one benchmark.
 
-    Raises RunError where other code has graded them, and StoreError where they do not belong to the exam.
+    Raises RunError where other code has graded them or a grade is not what this code gives, and StoreError where they
+    do not belong to the exam.
     """
     if graded_otherwise(run, variant, spec):
         raise RunError(
@@ -125,6 +127,12 @@ def read_sheet(run: Run, exam: Exam, variant: str, spec: BenchmarkSpec) -> Sheet
     check_items(exam, samples, run.samples_path(variant, spec.name))
     samples = {key: sample for key, sample in samples.items() if key[1] < samples_per_item}
     grades = {key: grade for key, grade in run.grades(variant, spec.name).items() if key in samples}
+    if (wrong := regraded_otherwise(exam, spec, samples, grades)) is not None:
+        raise RunError(
+            f"{run.grades_path(variant, spec.name)}: the stored grade of item '{wrong[0]:.80}', sample {wrong[1]}, is "
+            "not what the grader gives for the stored answer: one of the two was edited. Make all again with: "
+            f"bitparity grade {run.path}"
+        )
     return Sheet(_answered(exam, samples, grades, samples_per_item).scores, samples, grades)
 
 
