@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bitparity.cli.options import GATED_HELP, WITHOUT_HELP, RunDirectory, UnsafeExec
+from bitparity.cli.options import GATED_HELP, WITHOUT_HELP, Badge, Junit, RunDirectory, Summary, UnsafeExec
 from bitparity.cli.output import console, report_run
 from bitparity.errors import UserInputError
 from bitparity.report.exports import formats
@@ -92,11 +92,15 @@ def compare(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything there.")] = None,
     filter_name: Annotated[str | None, typer.Option("--filter", help="Which filter of lm-eval's logs.")] = None,
     metric: Annotated[str | None, typer.Option(help="Which metric of lm-eval's logs.")] = None,
+    junit: Junit = None,
+    summary: Summary = None,
+    badge: Badge = None,
 ) -> None:
     """Compare per-item results from anywhere, paired by item. Exit code 1: a candidate is worse."""
     from bitparity.compare.compare import compare, exit_code, write
     from bitparity.compare.readers import read_all
     from bitparity.report.comparison import show
+    from bitparity.report.gate import Files, judge_comparison
 
     given = [baseline, *candidates, *([] if control is None else [control])]
     first, *others = read_all(given, filter_name, metric)
@@ -105,22 +109,24 @@ def compare(
     show(outcome, console())
     if json_file is not None:
         write(json_file, outcome)
+    Files(junit, summary, badge).write(judge_comparison(outcome), "compare")
     raise typer.Exit(exit_code(outcome))
 
 
 def check(
     run: RunDirectory,
-    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML there.")] = None,
+    junit: Junit = None,
     require: Annotated[Literal["overall", "every"], typer.Option(help="What must hold: all together, or each.")] = (
         "every"
     ),
+    summary: Summary = None,
+    badge: Badge = None,
 ) -> None:
     """The verdicts of a run as a CI gate, one line each. Exit code 1: worse; 3: incomplete, invalid, cannot tell."""
-    from bitparity.report.gate import check_run, exit_code, write_junit
+    from bitparity.report.gate import Files, check_run, exit_code
 
     lines = check_run(_brought_up_to_date(run), require)
     for line in lines:
         print(clean(str(line)))
-    if junit is not None:
-        write_junit(junit, lines, run.resolve().name)
+    Files(junit, summary, badge).write(lines, run.resolve().name)
     raise typer.Exit(exit_code(lines))

@@ -1,11 +1,12 @@
-"""A run as a gate for CI: one line a candidate and benchmark, an exit code, JUnit XML; `bitparity check`."""
+"""A run or a comparison as a gate for CI: one line a candidate and benchmark, an exit code, JUnit XML, a badge."""
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,13 +15,22 @@ from typing import Literal
 from jinja2 import Environment
 from markupsafe import Markup
 
+from bitparity.compare import schema as compare
 from bitparity.errors import RunError, UserInputError
+from bitparity.report.markdown import escaped
 from bitparity.report.words import interval, margin, points, verdict_words
 from bitparity.results import verdicts
 from bitparity.results.schema import Benchmark, Comparison, FinalVerdict, Overall, Results
 
 Outcome = Literal["passed", "failed", "open", "skipped"]
 Require = Literal["overall", "every"]
+# the word and the colour of a badge, the gravest outcome first
+_BADGES: Mapping[Outcome, tuple[str, str]] = {
+    "failed": ("worse", "red"),
+    "open": ("cannot tell", "yellow"),
+    "skipped": ("not run", "yellow"),
+    "passed": ("passed", "brightgreen"),
+}
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -61,6 +71,27 @@ def judge(results: Results, require: Require = "every") -> list[Line]:
     if require == "overall":
         return [_overall(name, results) for name in names]
     return [_single(name, bench, entry, results) for name in names for bench, entry in results.benchmarks.items()]
+
+
+def judge_comparison(outcome: compare.Outcome) -> list[Line]:
+    """The lines of a comparison; views of the same answers by another filter and the control decide nothing."""
+    entries = {bench: entry for bench, entry in outcome.benchmarks.items() if entry.view_of is None}
+    return [
+        _compared(name, bench, entry)
+        for name in outcome.candidates
+        for bench, entry in entries.items()
+        if name in entry.comparisons or name in entry.not_compared
+    ]
+
+
+def _compared(name: str, bench: str, entry: compare.Benchmark) -> Line:
+    comparison = entry.comparisons.get(name)
+    if comparison is None:
+        return Line(name, bench, "open", "incomplete", f"not compared: {entry.not_compared[name]}")
+    words = _words(comparison, entry.margin)
+    if guards := comparison.invalid_by or comparison.doubted_by:
+        words = f"{words}; {', '.join(guards)}"
+    return _line(name, bench, comparison.verdict, words, 0)
 
 
 def exit_code(lines: Sequence[Line]) -> int:
@@ -111,7 +142,7 @@ def _overall(name: str, results: Results) -> Line:
     return _line(name, "overall", pooled.verdict, words, unscored)
 
 
-def _words(comparison: Comparison | Overall, allowed: float) -> str:
+def _words(comparison: Comparison | Overall | compare.Comparison, allowed: float) -> str:
     return (
         f"{verdict_words(comparison)} ({points(comparison.difference)} points, "
         f"{interval(comparison.ci95)}; margin {margin(allowed)})"
@@ -140,13 +171,63 @@ def junit(lines: Sequence[Line], suite: str) -> str:
     return template.render(lines=lines, suite=suite, now=now, counts=Counter(line.outcome for line in lines))
 
 
-def write_junit(path: Path, lines: Sequence[Line], suite: str) -> None:
-    """Write `junit` to a file. Raises UserInputError where it cannot be written."""
-    text = '<?xml version="1.0" encoding="UTF-8"?>\n' + junit(lines, suite)
+def summary(lines: Sequence[Line]) -> str:
+    """The lines as Markdown for the summary page of a CI job: a headline and a table."""
+    rows = [
+        f"| {each.outcome} | {escaped(each.candidate)} | {escaped(each.benchmark)} | {escaped(each.words)} |"
+        for each in lines
+    ]
+    return "\n".join(
+        [
+            f"## bitparity: {_headline(lines)[0]}",
+            "",
+            "| outcome | candidate | benchmark | verdict |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def badge(lines: Sequence[Line]) -> str:
+    """The worst outcome as JSON for a badge, in the form of shields.io's endpoint badges (schema version 1)."""
+    message, colour = _headline(lines)
+    return json.dumps({"schemaVersion": 1, "label": "bitparity", "message": message, "color": colour}) + "\n"
+
+
+def _headline(lines: Sequence[Line]) -> tuple[str, str]:
+    """The worst outcome in words, how many lines have it, and its colour."""
+    counts = Counter(line.outcome for line in lines)
+    worst: Outcome = next((outcome for outcome in _BADGES if counts[outcome]), "open")
+    word, colour = _BADGES[worst]
+    return f"{word}, {counts[worst]} of {len(lines)}", colour
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where the lines are to be written, for CI; None: nowhere."""
+
+    junit: Path | None = None
+    summary: Path | None = None
+    badge: Path | None = None
+
+    def write(self, lines: Sequence[Line], suite: str) -> None:
+        """Write them; `suite` names the tests. Raises UserInputError where one cannot be written."""
+        if self.junit is not None:
+            _write("junit", self.junit, '<?xml version="1.0" encoding="UTF-8"?>\n' + junit(lines, suite))
+        if self.summary is not None:
+            _write("summary", self.summary, summary(lines))
+        if self.badge is not None:
+            _write("badge", self.badge, badge(lines))
+
+
+def _write(option: str, path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UserInputError(f"{path} cannot be written ({error.strerror}); give another path with --junit") from None
+        raise UserInputError(
+            f"{path} cannot be written ({error.strerror}); give another path with --{option}"
+        ) from None
 
 
 def _text(value: object) -> object:
