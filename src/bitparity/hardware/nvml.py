@@ -74,7 +74,7 @@ class Machine:
 
 
 def read_machine() -> Machine:
-    """The GPUs of this host, through NVML (`nvidia-ml-py`, which comes with vLLM and with torch for CUDA)."""
+    """The GPUs of this host, through NVML (`nvidia-ml-py`)."""
     try:
         import pynvml
     except ImportError:
