@@ -254,7 +254,7 @@ class Study(Strict):
 
     name: str
     profile: str
-    variants: dict[str, Variant]
+    variants: Annotated[dict[str, Variant], Field(min_length=1)]
     benchmarks: list[BenchmarkSpec]
     reference: Reference = "first"
     distance: DistanceSpec | None = None

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -374,5 +375,15 @@ def test_a_study_of_a_run_with_half_of_a_character_is_refused(tmp_path: Path) ->
         pass
     path = tmp_path / "study.yaml"
     path.write_text(path.read_text().replace("model: x/y", 'model: "x/\\ud83d"'))
+    with pytest.raises(RunError, match="is not the study of a run"):
+        Run(tmp_path).study()
+
+
+def test_a_study_of_a_run_without_variants_is_refused(tmp_path: Path) -> None:
+    with WritableRun(tmp_path, a_study()):
+        pass
+    document = yaml.safe_load((tmp_path / "study.yaml").read_text())
+    document["study"]["variants"] = {}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(document))
     with pytest.raises(RunError, match="is not the study of a run"):
         Run(tmp_path).study()
