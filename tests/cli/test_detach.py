@@ -85,7 +85,7 @@ def test_it_returns_once_the_run_has_begun_and_tells_how_to_go_on(
     assert (out / "logs" / "run.log").read_text().startswith(log)
 
     until(lambda: f"report: {out}/report.html" in (out / "logs" / "run.log").read_text())
-    assert look(out).state == "complete"
+    until(lambda: look(out).state == "complete")
     log = (out / "logs" / "run.log").read_text()
     assert "nvfp4: finished, 12/12 samples" in log
     assert "\x1b" not in log
@@ -120,8 +120,9 @@ def test_it_survives_its_terminal(tmp_path: Path, out: Path, monkeypatch: pytest
         until(lambda: _is_free(file.fileno()))
     assert is_locked(out)
     assert look(out).state == "running"
-    until((out / "results.json").exists)
+    until(lambda: look(out).state != "running")  # the report is made while the run still holds its directory
     assert look(out).state == "complete"
+    assert (out / "results.json").exists()
 
 
 def _is_free(descriptor: int) -> bool:
