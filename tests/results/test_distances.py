@@ -63,6 +63,18 @@ def test_figures_by_variant_and_benchmark(tmp_path: Path) -> None:
     assert sentences(found, "zh")[-1].endswith("不据此下结论。")
 
 
+def test_a_directory_that_was_copied_without_the_arrays(tmp_path: Path) -> None:
+    built(tmp_path, fp8=Table(noise=0.1), nvfp4=Table(noise=0.4))
+    for file in (tmp_path / "distance" / "fp8").glob("*.arrays"):
+        file.unlink()
+    found = build_distance(Run(tmp_path), study("bf16", "fp8", "nvfp4"), RunRecord(), ["one", "two"])
+    assert found is not None
+    assert found.variants["fp8"].overall is None
+    assert found.variants["nvfp4"].overall is not None
+    again = built(tmp_path, fp8=Table(noise=0.1), nvfp4=Table(noise=0.4))  # what is missing is read again
+    assert again.variants["fp8"].overall is not None
+
+
 def test_guards(tmp_path: Path) -> None:
     found = built(tmp_path, same=Table(), swapped=Table(noise=50.0), broken=Table(nan=True), mute=Table(fails=True))
     assert [(guard.name, guard.variant, guard.level) for guard in found.guards] == [

@@ -77,14 +77,20 @@ def readings_path(run: Run, reader: str, benchmark: str) -> Path:
 
 
 def load_readings(run: Run, reader: str, benchmark: str) -> dict[SampleKey, Reading]:
-    """The latest reading of each answer, a whole one before a failed one. Raises StoreError for a broken line."""
+    """The latest reading of each answer, a whole one before a failed one. Raises StoreError for a broken line.
+
+    Where the file of arrays is absent (a directory copied without it), whole readings are as good as not made.
+    """
     path = readings_path(run, reader, benchmark)
+    whole = path.with_suffix(".arrays").exists()
     found: dict[SampleKey, Reading] = {}
     for number, line in whole_lines(path):
         try:
             reading = _READING.validate_python(parsed_line(line, path, number))
         except ValidationError:
             raise broken_line(path, number, "no reading of an answer") from None
+        if reading.error is None and not whole:
+            continue
         if reading.error is None or reading.key not in found or found[reading.key].error is not None:
             found[reading.key] = reading
     return found
