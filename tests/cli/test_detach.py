@@ -57,7 +57,7 @@ def out(tmp_path: Path) -> Iterator[Path]:
     """A run directory; whatever still holds it at the end of the test is killed."""
     yield tmp_path / "run"
     if is_locked(tmp_path / "run"):
-        os.kill(int((tmp_path / "run" / ".lock").read_text()), signal.SIGKILL)
+        os.kill(int((tmp_path / "run" / ".lock").read_text().split()[0]), signal.SIGKILL)
 
 
 def test_it_returns_once_the_run_has_begun_and_tells_how_to_go_on(
