@@ -63,7 +63,7 @@ TAILS = {
     "NVML and a slice": ("vllm.third_party.pynvml.NVMLError_InvalidArgument: Invalid Argument", "whole UUID"),
     "FlashInfer's compilation": (
         "FAILED: sampling.o\nninja: build stopped: subcommand failed.\n"
-        "subprocess.CalledProcessError: Command '['ninja', '-v', '-C', '/root/.cache/flashinfer']' returned 1.",
+        "subprocess.CalledProcessError: Command '['ninja', '-v', '-C', '/home/u/.cache/flashinfer']' returned 1.",
         "clear FlashInfer's cache",
     ),
     "DeepGEMM": (
@@ -77,7 +77,7 @@ TAILS = {
     ),
     "no kernel": ("RuntimeError: CUDA error: no kernel image is available for execution on the device", "capability"),
     "full disk": (
-        "torch._inductor.exc.InductorError: OSError: [Errno 28] No space left on device: '/root/.cache/vllm/torch'",
+        "torch._inductor.exc.InductorError: OSError: [Errno 28] No space left on device: '/home/u/.cache/vllm/torch'",
         "A disk is full",
     ),
     "read-only disk": ("OSError: [Errno 30] Read-only file system: '/home/u/.cache/vllm'", "cannot be written"),

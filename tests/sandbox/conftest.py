@@ -13,14 +13,25 @@ from pathlib import Path
 import pytest
 
 from bitparity.errors import SandboxError
+from bitparity.sandbox import _confine, seccomp
 from bitparity.sandbox.bubblewrap import Bubblewrap
 from bitparity.sandbox.contract import Ended, Limits, Sandbox
+from bitparity.sandbox.landlock import Landlock
 from bitparity.sandbox.tree import Tree
 from bitparity.sandbox.warm import WarmWorker
 
 SHORT = Limits(cpu_s=0.5, wall_s=3.0, memory_mb=192, output_bytes=1 << 16, file_mb=8, processes=24)
 
 Attack = Callable[..., Ended]
+
+
+@pytest.fixture(scope="module")
+def landlock() -> Iterator[Sandbox]:
+    if _confine.landlock_version() < 3 or not seccomp.supported():
+        pytest.skip("this kernel has no Landlock of version 3 or newer")
+    with Landlock() as sandbox:
+        sandbox.self_test()
+        yield sandbox
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,13 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from bitparity.errors import SandboxError
-from bitparity.sandbox import _confine, interpreter, levels, seccomp
+from bitparity.sandbox import interpreter, levels, seccomp
 from bitparity.sandbox.container import Container
 from bitparity.sandbox.contract import Ended, Limits, Sandbox
 from bitparity.sandbox.landlock import Landlock, Unsafe
@@ -28,15 +28,6 @@ from bitparity.sandbox.warm import WarmWorker
 from tests.sandbox.conftest import wait_until
 
 QUICK = Limits(cpu_s=0.5, wall_s=5, memory_mb=192, output_bytes=1 << 16, file_mb=8, processes=24)
-
-
-@pytest.fixture(scope="module")
-def landlock() -> Iterator[Sandbox]:
-    if _confine.landlock_version() < 3 or not seccomp.supported():
-        pytest.skip("this kernel has no Landlock of version 3 or newer")
-    with Landlock() as sandbox:
-        sandbox.self_test()
-        yield sandbox
 
 
 def run(sandbox: Sandbox, code: str, stdin: bytes = b"", limits: Limits = QUICK) -> Ended:

@@ -11,24 +11,13 @@ from dataclasses import replace
 
 import pytest
 
-from bitparity.sandbox import _confine, seccomp
 from bitparity.sandbox.contract import Ended, Sandbox
-from bitparity.sandbox.landlock import Landlock
 from bitparity.sandbox.warm import WarmWorker
 from tests.sandbox.conftest import SHORT
 from tests.sandbox.test_attacks import NUMBERS, PRELUDE, REPORT, reached
 
 MARK = secrets.token_hex(16)  # in no program's text, memory or files but the harness's own
 Way = Callable[..., Ended]
-
-
-@pytest.fixture(scope="module")
-def landlock() -> Iterator[Sandbox]:
-    if _confine.landlock_version() < 3 or not seccomp.supported():
-        pytest.skip("this kernel has no Landlock of version 3 or newer")
-    with Landlock() as sandbox:
-        sandbox.self_test()
-        yield sandbox
 
 
 @pytest.fixture(params=["fresh", "warm", "landlock"])

@@ -54,26 +54,14 @@ def distance(
 
 def _read_texts(path: Path) -> list[tuple[str, str]]:
     """(prompt, text) of each line. Raises DataError naming the line that is none."""
-    from bitparity.safe_io.input_files import LARGEST_DATA, read_regular
+    from bitparity.benchmarks.dataset import read_jsonl
 
-    try:
-        lines = read_regular(path, LARGEST_DATA).decode("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"texts {path} cannot be read: {error}; give a JSONL file in UTF-8") from None
     found = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}, line {number} is no JSON: {error}") from None
-        prompt = row.get("prompt", "") if isinstance(row, dict) else None
-        if not isinstance(row, dict) or not isinstance(row.get("text"), str) or not isinstance(prompt, str):
+    for number, row in enumerate(read_jsonl(path), 1):
+        text, prompt = row.get("text"), row.get("prompt", "")
+        if not isinstance(text, str) or not isinstance(prompt, str):
             raise DataError(
                 f'{path}, line {number}: it needs the form {{"text": "..."}}, with "prompt" where that helps'
             )
-        found.append((prompt, row["text"]))
-    if not found:
-        raise DataError(f"texts {path} holds no line")
+        found.append((prompt, text))
     return found

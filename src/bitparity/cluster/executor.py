@@ -95,7 +95,10 @@ def _read_group(session: Session, readers: Readers, names: Mapping[str, str], gp
         lengths = Lengths()
         queues = {name: PieceQueue(name, plan, lengths) for name, plan in plans.items()}
         hooks = _Readings(session, pool, gpus)
-        record = lambda name, samples: failures[name].extend(opened[name].store(samples))  # noqa: E731
+
+        def record(name: str, samples: list[Sample]) -> None:
+            failures[name].extend(opened[name].store(samples))
+
         driver = Driver(queues, pool, record, hooks, session.events)
         driver.run()
     for name, reader in names.items():

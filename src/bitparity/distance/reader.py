@@ -60,7 +60,7 @@ class Readers:
 
     @property
     def told(self) -> int | None:
-        """What a stored reading has as its `top`."""
+        """The `top` of a stored reading."""
         return None if self.beside is not None else self.top
 
     def waiting(self, variant: str) -> list[str]:

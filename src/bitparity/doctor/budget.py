@@ -47,7 +47,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What is asked in so many hours; `left_out` has the hours that a benchmark would take to be answered, if any."""
+    """The choice for so many hours; `left_out` has the hours that a benchmark would take to be answered, if any."""
 
     hours: float
     chosen: Sequence[Option]

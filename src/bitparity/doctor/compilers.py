@@ -12,7 +12,7 @@ _OLDEST_NVCC = (12, 9)  # the first whose compiler knows all of compute capabili
 
 
 def check_compilers(host: Host, users: Sequence[str]) -> Iterator[Finding]:
-    """What is missing; `users` are the kernels of the study's variants that are compiled with nvcc."""
+    """Findings on the compilers; `users` are the kernels of the study's variants that are compiled with nvcc."""
     tools, oldest = host.compilers(), "{}.{}".format(*_OLDEST_NVCC)
     if not tools.c_compiler:
         yield _COMPILERS.error("no_c_compiler")

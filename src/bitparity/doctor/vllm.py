@@ -23,7 +23,7 @@ class Kernel(Strict):
 
 
 class Fault(Strict):
-    """What versions of vLLM do wrong with a precision on the compute capabilities from `since` to before `until`."""
+    """A fault of one version of vLLM with a precision, on the compute capabilities from `since` to before `until`."""
 
     versions: str
     precision: str

@@ -18,7 +18,7 @@ MANY_LOOKS, FEW_LOOKS = 10, 5
 
 
 def block_of(items: Sequence[Item]) -> list[str]:
-    """What each item may not be parted from, by name: its group, or else the chain that it is asked in."""
+    """The unit of each item, by name, that stays whole in a block: its group, or else the chain that it is asked in."""
     first = first_of_chains(items)
     groups = {item.id: item.group for item in items}
     return [groups[first[item.id]] or f"\0{first[item.id]}" for item in items]

@@ -47,7 +47,7 @@ def answered(exam: Exam, samples: int, failed: Mapping[SampleKey, bool], grades:
 
 
 def reached(exam: Exam, baseline: Answered, candidate: Answered) -> Reached | None:
-    """Where a candidate's comparison has ended; None without a rule, and where it goes on.
+    """The stop of a candidate's comparison; None without a rule, and where it goes on.
 
     An item without a score in one variant leaves both.
     """

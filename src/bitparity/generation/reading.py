@@ -94,7 +94,7 @@ def comparable(prepared: Prepared, name: str) -> bool:
 
 
 def open_readers(prepared: Prepared) -> Readers | None:
-    """What is read by whom; None where nothing is, in a shard, or while the baseline still lacks answers."""
+    """The readers and their answers; None where nothing is read, in a shard, or while the baseline lacks answers."""
     study = prepared.study
     spec, renderer = study.distance, prepared.models[study.baseline].renderer
     if spec is None or prepared.shard is not None or renderer is None:

@@ -125,7 +125,7 @@ class ModelTokenizer:
         return [index for index, mark in enumerate(marks) if mark not in min(texts)]
 
     def _today(self, form: str) -> str:
-        """What templates call for the date."""
+        """The date, as templates call for it."""
         self._dated = True
         return DATE.strftime(form)
 

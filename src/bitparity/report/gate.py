@@ -205,7 +205,7 @@ def _headline(lines: Sequence[Line]) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Where the lines are to be written, for CI; None: nowhere."""
+    """Paths of the files for CI; None: no such file."""
 
     junit: Path | None = None
     summary: Path | None = None

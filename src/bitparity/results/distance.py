@@ -43,7 +43,7 @@ Key = tuple[str, str, int]  # benchmark, item, sample
 
 @dataclass(frozen=True)
 class _Reader:
-    """What one reader made of the answers: by key its line, distances, surprise and the bound (None: no such)."""
+    """The readings of one reader: by key the line, distances, surprise and the bound (None: no such)."""
 
     rows: Mapping[Key, tuple[Reading, TokenDistances, Floats, Floats | None]]
 

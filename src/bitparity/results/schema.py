@@ -264,7 +264,7 @@ class DistanceFigures(Part):
 
 
 class DistancePair(Part):
-    """How much farther from the baseline one reading is than another, on the same answers: nats a token, and times."""
+    """The distances of two readings compared on the same answers: the difference in nats a token, and the ratio."""
 
     variant: str | None = None
     than: str | None = None

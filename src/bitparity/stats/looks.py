@@ -69,7 +69,7 @@ def follow(rule: StopRule, upto: Callable[[int], PairedScores | None]) -> Reache
 
 
 def claim(pairs: PairedScores) -> By | None:
-    """What can be claimed at a look, by repeated intervals; None to go on.
+    """The claim that a look allows, by repeated intervals; None to go on.
 
     A loss beyond the margin must stand at the level that Holm's correction asks of the first of its family.
     """

@@ -64,7 +64,7 @@ def ratio_of_sums(above: Floats, below: Floats, unit: NDArray[np.intp] | None = 
 
 
 def times_as_much(above: Floats, below: Floats, unit: NDArray[np.intp] | None = None) -> Ratio | None:
-    """How many times one mean is another, both positive: as `ratio_of_sums`, but on the scale of the logarithm."""
+    """The ratio of two positive means: as `ratio_of_sums`, but on the scale of the logarithm."""
     found = ratio_of_sums(above, below, unit)
     if found is None or not found.value > 0 or found.error is None or found.low is None or found.high is None:
         return found

@@ -79,7 +79,7 @@ def _checked_engine(facts: JsonObject) -> JsonObject:
 
 
 Identity = Annotated[JsonObject, AfterValidator(_checked_identity)]
-"""What a checkpoint is: see `models/identity.py`."""
+"""The identity of a checkpoint: see `models/identity.py`."""
 
 EngineFacts = Annotated[JsonObject, AfterValidator(_checked_engine)]
-"""What really runs: see `facts` of each engine."""
+"""The facts of a loaded engine: see `facts` of each engine."""

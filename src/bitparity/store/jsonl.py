@@ -209,7 +209,7 @@ class AppendLog:
             raise storage_error(error, self._path) from None
 
     def _check_place(self) -> None:
-        """What is written to a file that is not in its place any more would be lost."""
+        """Check that the file is still in its place: a line written to another one would be lost."""
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
                 return

@@ -209,7 +209,7 @@ def _control_name(file: StudyFile, asked: bool) -> str | None:
 
 
 def _distance(given: DistanceSpec | bool | None, variants: Mapping[str, Variant]) -> DistanceSpec | None:
-    """How answers are read: as the study says, else wherever every engine can and there is a candidate.
+    """The reading of answers: as the study says, else wherever every engine can and there is a candidate.
 
     Raises StudyError where the study asks for what its engines cannot do.
     """

@@ -166,7 +166,7 @@ def same_answers(answers: Answers) -> Iterator[Guard]:
 
 
 def _copied(answers: Answers, one: str, other: str) -> tuple[int, int] | None:
-    """How many texts of `other` are the baseline's first or second run's, of those in which the two runs differ.
+    """The number of texts of `other` from one of the baseline's two runs, of those in which the two runs differ.
 
     Greedy decoding repeats short texts in most runs, so that copies of them prove nothing. Where the baseline's own two
     runs differ, noise decides, and other weights find neither text again. None where they seldom do, and where answers
