@@ -107,6 +107,13 @@ def test_the_roles_of_the_variants() -> None:
     assert example.baseline == "bf16"
     assert example.candidates == ["fp8", "nvfp4"]
     assert example.control == "bf16-control"
-    invalid = example.benchmarks["mmlu_pro"].comparisons["fp8"]
+
+
+def test_an_invalid_comparison_names_its_guards_and_has_no_adjusted_p() -> None:
+    document = json.loads(EXAMPLES[0].read_text("utf-8"))
+    row = document["benchmarks"]["mmlu_pro"]["comparisons"]["fp8"]
+    row |= {"verdict": "invalid", "p_adjusted": None, "invalid_by": ["guessing"]}
+    invalid = Results.model_validate(document).benchmarks["mmlu_pro"].comparisons["fp8"]
     assert isinstance(invalid, Comparison)
     assert (invalid.verdict, invalid.p_adjusted, invalid.invalid_by) == ("invalid", None, ("guessing",))
+    assert invalid.model_dump(mode="json") == row
