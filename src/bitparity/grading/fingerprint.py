@@ -20,7 +20,7 @@ def grader_fingerprint(benchmark: Benchmark) -> str:
 
     That is the benchmark's own module, the modules of `bitparity.benchmarks` and of its own package that it imports,
     and the rules for every benchmark; where code is run also the sandbox and the settings, which hold limits.
-    Another version of Python gives another hash.
+    It is the same under every version of Python.
     """
     paths = {name for name, value in benchmark.settings if isinstance(value, Path)}
     settings = benchmark.settings.model_dump_json(exclude=paths) if benchmark.runs_code else ""
