@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from bitparity.records import Grade, Sample
+from bitparity.report.words import verdict_words
 from bitparity.results.guards.suspects import BY_GUARD, counted_for_candidate
+from bitparity.results.schema import Comparison
 from bitparity.results.sheet import Sheet
 from bitparity.results.verdicts import ComparisonKey, Judged, judge, outcome, pool_judged
 from bitparity.stats.arrays import PairedScores, pair_scores
@@ -42,6 +44,11 @@ def single(baseline: Sheet, candidate: Sheet, guards: Sequence[str], margin: flo
     return judge(pairs, {"b": margin}, {key: guards}, None, favourable)[key]
 
 
+def written(judged: Judged) -> Comparison:
+    """The comparison as results.json has it."""
+    return Comparison.model_validate({k: v for k, v in judged.values().items() if k in Comparison.model_fields})
+
+
 CASES = [
     ("cut_off", "cut_off_difference"),
     ("cut_off", "cut_off"),
@@ -68,12 +75,32 @@ def test_a_loss_stands_in_spite_of_a_guard_where_the_doubted_answers_cannot_be_a
     assert judged.bound.difference == pytest.approx(-90 / ITEMS)
 
 
-@pytest.mark.parametrize(("kind", "guard"), CASES)
+@pytest.mark.parametrize(("kind", "guard"), CASES[1:])
 def test_a_loss_that_the_doubted_answers_may_be_is_invalid(kind: str, guard: str) -> None:
     judged = single(sheet(400), sheet(400, range(60), kind), [guard])
     assert judged.verdict == "invalid"
     assert judged.values()["invalid_by"] == (guard,)
     assert judged.p_adjusted is None
+
+
+def test_answers_newly_cut_off_are_lost_at_this_budget_and_the_bound_says_what_else_is() -> None:
+    """60 of 500 answers are newly cut off, and nothing else is wrong: 12 points at this budget, none at another."""
+    judged = single(sheet(400), sheet(400, range(60), "cut_off"), ["cut_off_difference"])
+    assert (judged.verdict, judged.values()["doubted_by"]) == ("worse_beyond_margin", ("cut_off_difference",))
+    assert judged.bound is not None
+    assert judged.bound.difference == 0.0
+    said = "worse, beyond the margin, at this token budget (more of its answers are cut off)"
+    assert verdict_words(written(judged)) == said
+    # a guard that doubts more than the budget takes it away, and so does a claim of soundness
+    assert single(sheet(400), sheet(400, range(60), "cut_off"), ["cut_off", "cut_off_difference"]).verdict == "invalid"
+    assert single(sheet(400), sheet(400), ["cut_off_difference"]).verdict == "invalid"
+
+
+def test_a_loss_at_the_budget_that_may_be_within_the_margin_is_open() -> None:
+    judged = single(sheet(400), sheet(400, range(20), "cut_off"), ["cut_off_difference"], margin=0.05)
+    assert judged.comparison.verdict == "inconclusive"
+    assert (judged.verdict, judged.values()["loss_shown"]) == ("inconclusive", True)
+    assert single(sheet(400), sheet(400, range(20), "cut_off"), ["cut_off_difference"], margin=0.2).verdict != "invalid"
 
 
 def test_answers_without_a_score_count_for_the_candidate_on_either_side() -> None:
@@ -88,7 +115,7 @@ def test_answers_without_a_score_count_for_the_candidate_on_either_side() -> Non
 
 def test_a_certain_loss_of_uncertain_size_is_no_more_than_that() -> None:
     """14 losses are certain and 60 doubted: a loss is shown; whether beyond 2 points nobody can say."""
-    judged = single(sheet(400), sheet(386, range(60), "cut_off"), ["cut_off_difference"])
+    judged = single(sheet(400), sheet(386, range(60), "cut_off"), ["cut_off"])
     assert (judged.verdict, judged.values()["loss_shown"]) == ("inconclusive", True)
 
 

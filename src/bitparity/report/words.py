@@ -11,6 +11,7 @@ from typing import Any, Literal
 from bitparity.compare import schema as compare
 from bitparity.report.language import Lang, text
 from bitparity.results.schema import Benchmark, Comparison, Overall, Part, Results, Score
+from bitparity.results.verdicts import AT_THE_BUDGET
 
 Tone = Literal["loss", "fine", "open", "invalid"]
 
@@ -33,7 +34,11 @@ def verdict_words(comparison: Judged, lang: Lang = "en") -> str:
         return text("not_hidden", lang, verdict=said, names=names)
     if isinstance(comparison, Comparison) and (stop := comparison.stopped) is not None:
         said = text("verdict_stopped", lang, verdict=said, items=f"{stop.items:,}", of=f"{stop.of:,}")
-    return text("doubted", lang, verdict=said) if getattr(comparison, "doubted_by", ()) else said
+    doubted_by, bound = getattr(comparison, "doubted_by", ()), getattr(comparison, "bound_ci95", None)
+    if not doubted_by:
+        return said
+    certain = not AT_THE_BUDGET.issuperset(doubted_by) or (bound is not None and bound[1] < 0)
+    return text("doubted" if certain else "doubted_at_budget", lang, verdict=said)
 
 
 def tone(comparison: Judged) -> Tone:

@@ -20,6 +20,9 @@ from bitparity.stats.pooled import Pooled, average_upper_bound, pool_candidates
 from bitparity.stats.verdicts import WITHIN, within_margin_on_all
 
 ComparisonKey = tuple[str, str]  # (benchmark, candidate)
+# The budget is part of the protocol: what a candidate loses by running into it more often is lost. Whether accuracy
+# or only brevity is lost is another question, which the guard asks.
+AT_THE_BUDGET = frozenset({"cut_off_difference"})
 Outcome = Literal["passed", "failed", "open"]
 
 
@@ -27,34 +30,37 @@ Outcome = Literal["passed", "failed", "open"]
 class Judged:
     """A comparison with its final verdict. `p_adjusted` is None where the guards `forbidden_by` forbid a verdict.
 
-    `bound` is the comparison with every answer that these guards doubt counted for the candidate, where it still shows
-    a loss: a guard takes a claim of soundness away and never a loss. `p_adjusted` is then the bound's.
+    `loss` is the loss that stands in spite of them, with `p_adjusted`: a guard takes a claim of soundness away and
+    never a loss. It is that of `bound`, the comparison with every answer that these guards doubt counted for the
+    candidate, or, where only the token budget is in question, that of the comparison itself.
     """
 
     comparison: Comparison
     p_adjusted: float | None
     forbidden_by: tuple[str, ...] = ()
+    loss: Comparison | None = None
     bound: Comparison | None = None
 
     @property
     def verdict(self) -> FinalVerdict:
         """The verdict in its family; "invalid" where a guard forbids one and no loss is certain in spite of it."""
-        if self.bound is not None:
+        if self.loss is not None:
             # how large a loss is that doubted answers may have enlarged, its bound cannot tell
-            return "worse_beyond_margin" if self.bound.verdict == "worse_beyond_margin" else "inconclusive"
+            return "worse_beyond_margin" if self.loss.verdict == "worse_beyond_margin" else "inconclusive"
         return "invalid" if self.forbidden_by else self.comparison.verdict
 
     @property
     def hides(self) -> bool:
         """True if the average over benchmarks must not say "no loss": invalid, or a loss that may exceed the margin."""
-        loss = self.comparison.loss_shown or self.bound is not None
+        loss = self.comparison.loss_shown or self.loss is not None
         return self.verdict == "invalid" or (loss and self.verdict not in WITHIN)
 
     def values(self) -> dict[str, object]:
         """Everything by name, for the models of documents. What the guards change is there only where one forbids."""
         values = asdict(self.comparison) | {"p_adjusted": self.p_adjusted}
-        if self.bound is not None:
-            told = {"doubted_by": self.forbidden_by, "bound_ci95": self.bound.ci95}
+        if self.loss is not None:
+            bound = self.bound or self.loss
+            told = {"doubted_by": self.forbidden_by, "bound_ci95": bound.ci95}
             values |= {"verdict": self.verdict, "loss_shown": True, **told}
         elif self.forbidden_by:
             values |= {"verdict": "invalid", "loss_shown": False, "invalid_by": self.forbidden_by}
@@ -107,8 +113,10 @@ def judge(
     bounds = {key: compared(key, each) for key, each in doubted.items()}
     # nothing is claimed of what a guard forbids unless a loss stands in spite of it, so it is no member of the family
     claims = {key: each for key, each in found.items() if not forbidden[key]}
-    claims |= {key: each for key, each in bounds.items() if each.loss_shown}
-    tested = {**pairs, **doubted}
+    at_budget = {key for key in found if forbidden[key] and AT_THE_BUDGET.issuperset(forbidden[key])}
+    losses = {key: found[key] for key in at_budget} | {k: v for k, v in bounds.items() if k not in at_budget}
+    claims |= {key: each for key, each in losses.items() if each.loss_shown}
+    tested = {key: each if key in at_budget else doubted.get(key, each) for key, each in pairs.items()}
 
     def upper(key: ComparisonKey, alpha: float) -> float:
         return upper_bound(tested[key], alpha, kept.get(key[0]))
@@ -119,7 +127,7 @@ def judge(
         claim, p_adjusted = family.get(key, (each, None))
         guards = tuple(forbidden[key])
         if guards and key in family and claim.loss_shown:
-            judged[key] = Judged(each, p_adjusted, guards, claim)
+            judged[key] = Judged(each, p_adjusted, guards, claim, bounds.get(key))
         else:
             judged[key] = Judged(each, None, guards) if guards else Judged(claim, p_adjusted)
     return judged
