@@ -48,6 +48,60 @@ def test_one_line_a_candidate_and_the_worst_decides(finished: Path, cli: Cli) ->
     assert "margin 2 points" in lines[1]
 
 
+def test_what_cannot_be_told_may_be_allowed_and_nothing_else(finished: Path, cli: Cli) -> None:
+    ended = cli("check", finished, "--allow", "inconclusive")
+    assert ended.code == 1
+    assert [line.split()[0] for line in ended.out.splitlines()] == ["passed", "failed", "allowed"]
+    document = built(finished)
+    del document["variants"]["worse"]
+    results = Results.model_validate(document)
+    lines = gate.allow_inconclusive(gate.judge(results))
+    assert exit_code(gate.judge(results)) == 3
+    assert exit_code(lines) == 0
+    assert json.loads(gate.badge(lines))["message"] == "cannot tell, allowed, 1 of 2"
+    (case,) = ElementTree.fromstring(junit(lines, "run")).iter("skipped")
+    assert "cannot tell" in (case.get("message") or "")
+    entry = document["benchmarks"]["math500"]
+    for change, kind in (({"loss_shown": True}, "worse_size_unclear"), ({"verdict": "invalid"}, "invalid")):
+        other = copy.deepcopy(document)
+        other["benchmarks"]["math500"]["comparisons"]["unclear"] |= change
+        line = gate.allow_inconclusive(judge(other))[-1]
+        assert (line.outcome, line.kind) == ("open", kind)
+    entry["scores"]["unclear"]["unscored"] = 1
+    line = gate.allow_inconclusive(judge(document))[-1]
+    assert (line.outcome, line.kind) == ("open", "incomplete")
+
+
+def test_an_average_that_hides_something_is_never_allowed(finished: Path) -> None:
+    document = built(finished)
+    for name in ("worse", "unclear"):
+        del document["variants"][name]
+    document["overall"]["same"] |= {"verdict": "inconclusive"}
+    assert [each.outcome for each in gate.allow_inconclusive(judge(document, "overall"))] == ["allowed"]
+    document["benchmarks"]["gpqa_diamond"] = {"status": "not_run", "reason": "gated", "margin": 0.05}
+    assert [each.kind for each in gate.allow_inconclusive(judge(document, "overall"))] == ["incomplete"]
+    del document["benchmarks"]["gpqa_diamond"]
+    document["overall"]["same"] |= {"hidden": ["math500"]}
+    assert [each.kind for each in gate.allow_inconclusive(judge(document, "overall"))] == ["worse_size_unclear"]
+
+
+def test_one_benchmark_can_be_checked_alone(finished: Path, cli: Cli) -> None:
+    document = built(finished)
+    document["benchmarks"]["aime24"] = document["benchmarks"]["math500"]
+    lines = gate.judge(Results.model_validate(document), only=["aime24"])
+    assert {line.benchmark for line in lines} == {"aime24"}
+    ended = cli("check", finished, "--benchmark", "gpqa_diamond")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "there is: math500" in ended.err
+    assert cli("check", finished, "--benchmark", "math500", "--require", "overall").code == 2
+
+
+def test_a_margin_is_refused_with_its_reason(finished: Path, cli: Cli) -> None:
+    ended = cli("check", finished, "--margin", "5")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert "belongs to the study" in ended.err
+
+
 def test_exit_codes_are_those_of_the_design(finished: Path) -> None:
     lines = {line.candidate: line for line in check_run(finished)}
     assert exit_code([lines["same"]]) == 0
@@ -116,7 +170,8 @@ def test_an_invalid_benchmark_says_its_guard_and_is_named_where_it_is_left_out(f
     results["benchmarks"]["aime24"] = bad
     first, second = judge(results)
     assert (first.outcome, second.outcome, second.kind) == ("passed", "open", "invalid")
-    assert "floor: all zeros" in second.words
+    assert second.words.endswith("; floor")
+    assert second.detail == "floor: all zeros"
     assert exit_code([first, second]) == 3
     (line,) = judge(results, "overall")
     assert (line.outcome, line.kind) == ("open", "invalid")

@@ -119,13 +119,23 @@ def check(
     require: Annotated[Literal["overall", "every"], typer.Option(help="What must hold: all together, or each.")] = (
         "every"
     ),
+    benchmark: Annotated[list[str] | None, typer.Option(help="Only this benchmark; may be given again.")] = None,
+    allow: Annotated[Literal["inconclusive"] | None, typer.Option(help="Let 'cannot tell' pass.")] = None,
     summary: Summary = None,
     badge: Badge = None,
+    margin: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """The verdicts of a run as a CI gate, one line each. Exit code 1: worse; 3: incomplete, invalid, cannot tell."""
-    from bitparity.report.gate import Files, check_run, exit_code
+    from bitparity.report.gate import Files, allow_inconclusive, check_run, exit_code
 
-    lines = check_run(_brought_up_to_date(run), require)
+    if margin is not None:
+        raise UserInputError(
+            "a margin belongs to the study, where it is fixed before any answer is seen; one that is chosen when the "
+            "scores are known proves nothing. Set margin in the study file and run it in a new directory"
+        )
+    lines = check_run(_brought_up_to_date(run), require, benchmark or ())
+    if allow is not None:
+        lines = allow_inconclusive(lines)
     for line in lines:
         print(clean(str(line)))
     Files(junit, summary, badge).write(lines, run.resolve().name)

@@ -7,7 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -18,17 +18,18 @@ from markupsafe import Markup
 from bitparity.compare import schema as compare
 from bitparity.errors import RunError, UserInputError
 from bitparity.report.markdown import escaped
-from bitparity.report.words import interval, margin, points, verdict_words
+from bitparity.report.words import Judged, interval, margin, points, verdict_words
 from bitparity.results import verdicts
-from bitparity.results.schema import Benchmark, Comparison, FinalVerdict, Overall, Results
+from bitparity.results.schema import Benchmark, Overall, Results
 
-Outcome = Literal["passed", "failed", "open", "skipped"]
+Outcome = Literal["passed", "allowed", "failed", "open", "skipped"]
 Require = Literal["overall", "every"]
 # the word and the colour of a badge, the gravest outcome first
 _BADGES: Mapping[Outcome, tuple[str, str]] = {
     "failed": ("worse", "red"),
     "open": ("cannot tell", "yellow"),
     "skipped": ("not run", "yellow"),
+    "allowed": ("cannot tell, allowed", "yellowgreen"),
     "passed": ("passed", "brightgreen"),
 }
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -39,7 +40,9 @@ class Line:
     """The state of one candidate on one benchmark, or on all together (`benchmark` "overall").
 
     `outcome`: passed (no loss beyond the margin), failed (a loss beyond it), open (inconclusive, invalid or
-    incomplete) or skipped (not run). `kind` is the verdict, or "incomplete" or "not_run"; `words` says why.
+    incomplete), allowed (inconclusive, which the user accepts) or skipped (not run). `kind` is the verdict, or
+    "worse_size_unclear" (a loss is shown that may exceed the margin), "incomplete" or "not_run"; `words` says why in
+    short, `detail` has the messages of the guards that forbid a verdict.
     """
 
     candidate: str
@@ -47,12 +50,13 @@ class Line:
     outcome: Outcome
     kind: str
     words: str
+    detail: str = ""
 
     def __str__(self) -> str:
         return f"{self.outcome:<7} {self.candidate} {self.benchmark}: {self.words}"
 
 
-def check_run(path: Path, require: Require = "every") -> list[Line]:
+def check_run(path: Path, require: Require = "every", only: Sequence[str] = ()) -> list[Line]:
     """The lines of a run, from its samples and grades as they are now; a stored results.json is not believed.
 
     Raises RunError where the folder is no run or has no candidate.
@@ -60,43 +64,54 @@ def check_run(path: Path, require: Require = "every") -> list[Line]:
     from bitparity.results import build as results
     from bitparity.store.run import Run
 
-    return judge(results.build(Run(path)), require)
+    return judge(results.build(Run(path)), require, only)
 
 
-def judge(results: Results, require: Require = "every") -> list[Line]:
-    """The lines of a results.json. Raises RunError where it has no candidate."""
-    names = results.candidates
+def judge(results: Results, require: Require = "every", only: Sequence[str] = ()) -> list[Line]:
+    """The lines of a results.json, on the benchmarks in `only` or on all.
+
+    Raises RunError where it has no candidate, UserInputError where it has no such benchmark.
+    """
+    names, entries = results.candidates, results.benchmarks
     if not names:
         raise RunError("the run has one variant only: there is no candidate to check; add one to the study")
+    if unknown := [bench for bench in only if bench not in entries]:
+        raise UserInputError(f"the run has no benchmark '{unknown[0]}'; there is: {', '.join(entries)}")
     if require == "overall":
+        if only:
+            raise UserInputError("--require overall is on all benchmarks of the study: leave --benchmark out")
         return [_overall(name, results) for name in names]
-    return [_single(name, bench, entry, results) for name in names for bench, entry in results.benchmarks.items()]
+    return [_single(name, bench, entries[bench], results) for name in names for bench in dict.fromkeys(only or entries)]
+
+
+def allow_inconclusive(lines: Sequence[Line]) -> list[Line]:
+    """The lines with "cannot tell" accepted. A shown loss, an invalid and an incomplete comparison never are."""
+    return [replace(each, outcome="allowed") if each.kind == "inconclusive" else each for each in lines]
 
 
 def judge_comparison(outcome: compare.Outcome) -> list[Line]:
     """The lines of a comparison; views of the same answers by another filter and the control decide nothing."""
     entries = {bench: entry for bench, entry in outcome.benchmarks.items() if entry.view_of is None}
+    baseline = next(name for name, about in outcome.variants.items() if about.baseline)
     return [
-        _compared(name, bench, entry)
+        _compared(name, baseline, bench, entry)
         for name in outcome.candidates
         for bench, entry in entries.items()
         if name in entry.comparisons or name in entry.not_compared
     ]
 
 
-def _compared(name: str, bench: str, entry: compare.Benchmark) -> Line:
+def _compared(name: str, baseline: str, bench: str, entry: compare.Benchmark) -> Line:
     comparison = entry.comparisons.get(name)
     if comparison is None:
         return Line(name, bench, "open", "incomplete", f"not compared: {entry.not_compared[name]}")
-    words = _words(comparison, entry.margin)
-    if guards := comparison.invalid_by or comparison.doubted_by:
-        words = f"{words}; {', '.join(guards)}"
-    return _line(name, bench, comparison.verdict, words, 0)
+    messages = "; ".join(f"{each.name}: {each.message}" for each in entry.guards if each.forbids(name, baseline))
+    return _line(name, bench, comparison, _words(comparison, entry.margin), 0, messages)
 
 
 def exit_code(lines: Sequence[Line]) -> int:
-    """0 where all passed, 1 where a candidate is worse beyond its margin, else 3."""
-    return verdicts.exit_code(line.outcome for line in lines)
+    """0 where all passed or were allowed, 1 where a candidate is worse beyond its margin, else 3."""
+    return verdicts.exit_code("passed" if line.outcome == "allowed" else line.outcome for line in lines)
 
 
 def _single(name: str, bench: str, entry: Benchmark, results: Results) -> Line:
@@ -106,17 +121,17 @@ def _single(name: str, bench: str, entry: Benchmark, results: Results) -> Line:
     unscored = _unscored(name, entry, results)
     if comparison is None:
         return Line(name, bench, "open", "incomplete", f"nothing to compare yet: {unscored} samples have no score")
-    words = _words(comparison, entry.margin)
-    if guards := comparison.invalid_by or comparison.doubted_by:
-        words = f"{words}; {'; '.join(_messages(name, entry, results)) or ', '.join(guards)}"
-    return _line(name, bench, comparison.verdict, words, unscored)
+    messages = "; ".join(_messages(name, entry, results))
+    return _line(name, bench, comparison, _words(comparison, entry.margin), unscored, messages)
 
 
-def _line(name: str, bench: str, verdict: FinalVerdict, words: str, unscored: int) -> Line:
-    outcome = verdicts.outcome(verdict)
-    if outcome == "passed" and unscored:
+def _line(name: str, bench: str, judged: Judged, words: str, unscored: int, detail: str = "") -> Line:
+    outcome = verdicts.outcome(judged.verdict)
+    if unscored and (outcome == "passed" or judged.verdict == "inconclusive"):
         return Line(name, bench, "open", "incomplete", f"incomplete: {unscored} samples have no score; so far {words}")
-    return Line(name, bench, outcome, verdict, words)
+    hidden = isinstance(judged, Overall) and judged.hidden
+    unclear = judged.verdict == "inconclusive" and (judged.loss_shown or hidden)
+    return Line(name, bench, outcome, "worse_size_unclear" if unclear else judged.verdict, words, detail)
 
 
 def _overall(name: str, results: Results) -> Line:
@@ -134,19 +149,18 @@ def _overall(name: str, results: Results) -> Line:
     if pooled is None:
         return Line(name, "overall", "open", "invalid", words)
     missing = [bench for bench, entry in entries.items() if not entry.measured]
-    if missing and verdicts.outcome(pooled.verdict) == "passed":
+    if missing and verdicts.outcome(pooled.verdict) != "failed":
         return Line(name, "overall", "open", "incomplete", f"incomplete: {', '.join(missing)} not run; so far {words}")
-    if invalid and verdicts.outcome(pooled.verdict) == "passed":
+    if invalid and verdicts.outcome(pooled.verdict) != "failed":
         return Line(name, "overall", "open", "invalid", words)
     unscored = sum(_unscored(name, entry, results) for entry in entries.values() if entry.measured)
-    return _line(name, "overall", pooled.verdict, words, unscored)
+    return _line(name, "overall", pooled, words, unscored)
 
 
-def _words(comparison: Comparison | Overall | compare.Comparison, allowed: float) -> str:
-    return (
-        f"{verdict_words(comparison)} ({points(comparison.difference)} points, "
-        f"{interval(comparison.ci95)}; margin {margin(allowed)})"
-    )
+def _words(judged: Judged, margin_: float) -> str:
+    said = f"{points(judged.difference)} points, {interval(judged.ci95)}; margin {margin(margin_)}"
+    guards = getattr(judged, "invalid_by", ()) or getattr(judged, "doubted_by", ())
+    return f"{verdict_words(judged)} ({said})" + (f"; {', '.join(guards)}" if guards else "")
 
 
 def _unscored(name: str, entry: Benchmark, results: Results) -> int:
@@ -163,7 +177,7 @@ def _messages(name: str, entry: Benchmark, results: Results) -> Iterator[str]:
 
 
 def junit(lines: Sequence[Line], suite: str) -> str:
-    """The lines as JUnit XML: worse is a failure, open an error, not run a skip. `suite` is the run's name."""
+    """The lines as JUnit XML: worse is a failure, open an error, not run or allowed a skip. `suite`: the run's name."""
     # a value may hold characters that XML cannot
     environment = Environment(autoescape=True, finalize=_text, trim_blocks=True, keep_trailing_newline=True)
     template = environment.from_string((resources.files(__package__) / "junit.xml.j2").read_text(encoding="utf-8"))
