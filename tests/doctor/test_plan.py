@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from support import Cli, Ended, math_rows, replay_study, write_jsonl, write_yaml
 
-from bitparity.doctor.plan import BenchmarkPlan, make_plan
+from bitparity.doctor.plan import BenchmarkPlan, make_plan, unanswerable
 from bitparity.doctor.rates import Rate, given_rate
 from bitparity.exam.flips import GREEDY, SAMPLED
 from bitparity.progress.events import Events
@@ -20,6 +21,7 @@ from bitparity.stats import power
 from bitparity.store.environment import RunRecord
 from bitparity.store.run import Run
 from bitparity.study.resolve import load_study
+from bitparity.study.template import write_template
 
 
 def study(folder: Path, *benchmarks: Any, profile: str = "default") -> Path:
@@ -167,6 +169,45 @@ def test_a_run_gives_measured_rates(measured: Path, monkeypatch: pytest.MonkeyPa
     assert plan.rates == dict.fromkeys(["bf16", "fp8"], Rate(48.0, 48.0, 48.0))
     assert "the slowest of its rates for fp8" in plan.rate_source
     assert plan.hours(plan.benchmarks[0], "bf16") == pytest.approx(60 * 12 / 48 / 3600)
+
+
+def test_the_study_to_start_from_can_answer_what_it_asks(tmp_path: Path) -> None:
+    write_template(tmp_path / "study.yaml")
+    plan = make_plan(load_study(tmp_path / "study.yaml"))
+    assert plan.benchmarks
+    assert all(bench.answers for bench in plan.benchmarks)
+    assert plan.together is not None
+    assert plan.together[1] <= plan.together[2]
+
+
+def test_a_run_says_what_it_cannot_answer_before_it_begins(tmp_path: Path, cli: Cli) -> None:
+    file = replay_study(tmp_path, 60, {"bf16": [1], "fp8": [2]})
+    ended = cli("run", file, "--out", tmp_path / "run")
+    line = "math500: this study CANNOT answer whether a loss is below 2 points"
+    assert ended.err.startswith(line)
+    assert ended.err.count(line) == 1
+    again = cli("run", file, "--out", tmp_path / "run")
+    assert line not in again.err
+
+
+def test_nothing_is_said_of_what_can_be_answered_or_read_by_the_run_alone(tmp_path: Path) -> None:
+    able, broken = tmp_path / "able", tmp_path / "broken"
+    for folder in (able, broken):
+        folder.mkdir()
+    (broken / "rows.jsonl").write_text("{\n")
+    assert not list(unanswerable(load_study(study(able, "mmlu_pro", "lm_eval:gsm8k"))))
+    assert not list(unanswerable(load_study(study(broken, {"name": "math500", "data": str(broken / "rows.jsonl")}))))
+
+
+def test_the_page_on_margins_has_the_figures_of_the_plan() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "choosing-a-margin.md").read_text()
+    rows = re.findall(r"^\| ([\d,]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", page, re.MULTILINE)
+    assert len(rows) == 6
+    for items, *told in rows:
+        designs = [GREEDY.design(int(items.replace(",", "")), (), 1)]
+        designs += [SAMPLED.design(int(items.replace(",", "")), (), samples) for samples in (1, 4, 16)]
+        computed = [design and design.provable() for design in designs]
+        assert told == [f"{100 * (value or 0):.1f}" for value in computed]
 
 
 def test_no_model_library_is_imported(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from bitparity.errors import EXIT_OPEN, UserInputError
 if TYPE_CHECKING:
     from bitparity.generation.prepare import Outcome
     from bitparity.generation.shards import Shard
+    from bitparity.progress.events import Event
     from bitparity.results.schema import Results
     from bitparity.schema import Study
 
@@ -211,9 +213,20 @@ def _run(
 
     made: list[Results] = []
     report = None if shard is not None else Report(_load_report, lambda: made.append(make_report(out)))
-    with show_run(study, reported=report is not None) as events:
+    with show_run(study, partial(_print_unanswerable, study), reported=report is not None) as events:
         outcome = run_study(study, out, events, unsafe_exec=unsafe_exec, ray=ray, shard=shard, report=report)
     return outcome, made[0] if made else None
+
+
+def _print_unanswerable(study: Study, event: Event) -> None:
+    """Say at the start of a new run which questions the study cannot answer, before an hour is spent on them."""
+    from bitparity.doctor.plan import unanswerable
+    from bitparity.progress.events import RunStarted
+    from bitparity.report.planning import short_answer
+
+    if isinstance(event, RunStarted) and not (event.path / "exam").exists():
+        for bench in unanswerable(study):
+            print_error(short_answer(bench))
 
 
 def _print_failures(outcome: Outcome) -> None:

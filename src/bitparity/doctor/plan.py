@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.benchmarks.registry import benchmark_class, group_of, known_benchmark, load_benchmark
 from bitparity.doctor.host import Host
 from bitparity.doctor.rates import UNKNOWN, Lengths, Rate, Rates, estimated_rates, rates_of_run
+from bitparity.errors import BitparityError
 from bitparity.exam.flips import ASSUMED_SCORE, RANGE, ROUNDING, SAMPLED, Flips, assumed_flips
 from bitparity.exam.frozen import Exam, load_if_frozen
 from bitparity.records import Item
@@ -122,7 +124,7 @@ def make_plan(study: Study, rates: Rates | None = None, run: Run | None = None, 
 
     Raises RunError or DataError where the run or a data file cannot be read.
     """
-    benchmarks = [_benchmark(spec, run) for spec in study.benchmarks]
+    benchmarks = [benchmark_plan(spec, run) for spec in study.benchmarks]
     if rates is None:
         rates = rates_of_run(study, run) if run is not None else _estimated(study, benchmarks, host or Host())
     return Plan(study, benchmarks, rates.of, rates.source, _together(benchmarks))
@@ -139,7 +141,17 @@ def _estimated(study: Study, benchmarks: Sequence[BenchmarkPlan], host: Host) ->
     return estimated_rates(study, host, Lengths(prompt, answer))
 
 
-def _benchmark(spec: BenchmarkSpec, run: Run | None) -> BenchmarkPlan:
+def unanswerable(study: Study) -> Iterator[BenchmarkPlan]:
+    """The benchmarks whose question a study cannot answer, before anything is asked; none without a candidate."""
+    for spec in study.benchmarks if len(study.variants) > 1 else ():
+        with suppress(BitparityError):  # the run itself says what is wrong with a benchmark's data
+            plan = benchmark_plan(spec)
+            if plan.size.items is not None and not plan.answers:
+                yield plan
+
+
+def benchmark_plan(spec: BenchmarkSpec, run: Run | None = None) -> BenchmarkPlan:
+    """Plan one benchmark. Raises RunError or DataError where the run or its data file cannot be read."""
     exam = None if run is None else load_if_frozen(run, spec.name)
     size = _size(spec) if exam is None else _size_of_exam(spec, exam)
     samples = spec.samples if size.writes else 1

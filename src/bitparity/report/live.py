@@ -47,11 +47,14 @@ _TITLES: Mapping[str, str] = _COLUMNS["titles"]
 
 
 @contextmanager
-def show_run(study: Study, *, reported: bool = True) -> Iterator[Events]:
-    """Events of a run that is shown on stderr, and kept in its progress.json, while the block lasts."""
+def show_run(study: Study, *more: Listener, reported: bool = True) -> Iterator[Events]:
+    """Events of a run that is shown on stderr, and kept in its progress.json, while the block lasts.
+
+    `more` are told too.
+    """
     board = Board(study, reported=reported)
     with view(board) as shown:
-        yield Events(board, ProgressFile(board), shown)
+        yield Events(board, ProgressFile(board), shown, *more)
 
 
 @contextmanager

@@ -68,6 +68,16 @@ def answer(bench: BenchmarkPlan) -> str:
     )
 
 
+def short_answer(bench: BenchmarkPlan) -> str:
+    """One line on a benchmark that cannot answer, for those who are about to run it."""
+    provable = bench.provable[1]
+    able = "no loss at all" if provable is None else f"{_points(provable)} at best"
+    return (
+        f"{bench.name}: this study CANNOT answer whether a loss is below {margin(bench.margin)} (it could rule out "
+        f"{able}); bitparity plan says what would"
+    )
+
+
 def _loss(bench: BenchmarkPlan) -> str:
     detectable = bench.detectable[1]
     return "detect no loss reliably, however large" if detectable is None else f"detect one of {_points(detectable)}"
