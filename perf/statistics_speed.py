@@ -14,7 +14,8 @@ import time
 
 import numpy as np
 
-from bitparity.stats.paired import compare_scores
+from bitparity.stats.arrays import pair_scores
+from bitparity.stats.paired import compare_pairs
 
 ITEMS = 12_032
 KINDS = (
@@ -42,12 +43,12 @@ def draw(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarr
 
 def main() -> None:
     rng = np.random.default_rng(1)
-    compare_scores([0, 1], [1, 1], margin=0.01)  # libraries loaded before the clock starts
+    compare_pairs(pair_scores([0, 1], [1, 1]), margin=0.01)  # libraries loaded before the clock starts
     for kind in KINDS:
         baseline, candidates, groups = draw(kind, rng)
         wall, cpu = time.perf_counter(), time.process_time()
         for candidate in candidates:
-            compare_scores(baseline, candidate, margin=0.01, groups=groups)
+            compare_pairs(pair_scores(baseline, candidate, groups), margin=0.01)
         line = {
             "scores": kind,
             "items": ITEMS,

@@ -21,6 +21,8 @@ from bitparity.grading.fingerprint import grader_fingerprint
 from bitparity.grading.process_pool import GradingPool
 from bitparity.grading.rules import Job
 from bitparity.records import Grade
+from bitparity.stats.arrays import pair_scores
+from bitparity.stats.paired import Comparison, compare_pairs
 from bitparity.store.jsonl import checked_line, read_lines
 from bitparity.store.run import Run
 
@@ -61,6 +63,13 @@ def grade_all(jobs: Sequence[Job], threads: int = 2, timeout_s: float = 20) -> l
         for job in jobs:
             pool.put(job)
     return [grades[id(job)] for job in jobs]
+
+
+def compare_scores(
+    baseline: Any, candidate: Any, *, margin: float, groups: Sequence[str] | None = None, **more: int
+) -> Comparison:
+    """The comparison of scores that are given as arrays or lists."""
+    return compare_pairs(pair_scores(baseline, candidate, groups), margin=margin, **more)
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import SHARED_DATA, Cli, Ended, replay_study, write_jsonl
+from support import SHARED_DATA, Cli, Ended, compare_scores, replay_study, write_jsonl
 
 from bitparity.benchmarks.registry import known_benchmark
 from bitparity.compare.compare import compare
@@ -31,7 +31,6 @@ from bitparity.records import Item, Prompt, Sampling
 from bitparity.results.build import write
 from bitparity.results.sheet import Sheet
 from bitparity.runner import run_study
-from bitparity.stats.paired import compare_scores
 from bitparity.store.run import Run
 from bitparity.study.resolve import load_study, parse_study
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import compare_scores
 
-from bitparity.stats.paired import compare_scores
 from bitparity.stats.verdicts import WITHIN
 
 

@@ -7,9 +7,7 @@ import json
 import re
 
 import pytest
-from support import SHARED_DATA
-
-from bitparity.stats.paired import compare_scores
+from support import SHARED_DATA, compare_scores
 
 RECORDED = SHARED_DATA / "recorded"
 pytestmark = pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded runs (../shared/data) are not here")

@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from support import compare_scores
 
 from bitparity.stats.arrays import PairedScores, pair_scores
 from bitparity.stats.intervals import rerun_interval
-from bitparity.stats.paired import compare_scores, difference_intervals
+from bitparity.stats.paired import difference_intervals
 from bitparity.stats.score_interval import tango_interval
 from bitparity.stats.significance import mcnemar_exact, sign_flip_test
 from bitparity.stats.verdicts import WITHIN, decide

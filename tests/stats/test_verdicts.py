@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
+from support import compare_scores
 
 from bitparity.stats.multiple import adjust_holm
-from bitparity.stats.paired import compare_scores
 from bitparity.stats.verdicts import WITHIN, decide, is_worse, within_margin_on_all
 
 MARGIN = 0.02

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from bitparity.benchmarks.contract import Facts, Info, Source
+from bitparity.benchmarks.contract import Info, Source
 from bitparity.benchmarks.lm_eval_math import aime_score
 from bitparity.benchmarks.mathematics import MathBenchmark
 from bitparity.errors import DataError
@@ -30,7 +30,10 @@ class Aime24(MathBenchmark):
     )
     fields: ClassVar = {"ID": (str,), "Problem": (str,), "Answer": (int, str)}
     info = Info("AIME 2024", 30, ("chat", "lm-eval"), "math_verify", source, aliases=("AIME 2024",), question_tokens=94)
-    lm_eval_prompt = "Question: {}\nAnswer:"  # lm_eval/tasks/aime/aime24.yaml
+    # lm_eval/tasks/aime/aime24.yaml
+    lm_eval_prompt = "Question: {}\nAnswer:"
+    lm_eval_stops: ClassVar = ["Question:", "</s>", "<|im_end|>", "<|eot_id|>"]
+    lm_eval_settings: ClassVar = {"stop": lm_eval_stops, "temperature": 0.0, "max_tokens": 32768}
 
     def items(self) -> Iterable[Item]:
         """The problems."""
@@ -45,13 +48,6 @@ class Aime24(MathBenchmark):
     def lm_eval_score(self, item: Item, text: str) -> float:
         """The score of aime24: string equality after normalisation."""
         return aime_score(text, item.metadata["lm_eval_reference"])
-
-    def task_settings(self) -> Facts:
-        """lm-eval's stop strings and budget in its form."""
-        if self.spec.form == "chat":
-            return {}
-        stop = ["Question:", "</s>", "<|im_end|>", "<|eot_id|>"]
-        return {"stop": stop, "temperature": 0.0, "max_tokens": 32768}
 
 
 def _integer(answer: int | str, name: str) -> str:

@@ -90,6 +90,7 @@ class Benchmark(ABC):
     Class attribute `slow_grader`: `grade` may take seconds or hang, so it runs in processes with a timeout.
     Class attribute `runs_code`: `grade` runs a model's code in the sandbox; it is called from several threads,
     between `open_grader` and `close_grader`.
+    Class attribute `lm_eval_settings`: the sampling that lm-eval's task sets, for the form `lm-eval`.
     """
 
     info: ClassVar[Info]
@@ -97,6 +98,7 @@ class Benchmark(ABC):
     slow_grader: ClassVar[bool] = False
     runs_code: ClassVar[bool] = False
     settings_type: ClassVar[type[Settings]] = Settings
+    lm_eval_settings: ClassVar[Facts] = {}
 
     def __init__(self, spec: BenchmarkSpec) -> None:
         self.spec = spec
@@ -153,7 +155,7 @@ class Benchmark(ABC):
 
     def task_settings(self) -> Facts:
         """Sampling values that belong to the task itself (keys of `Sampling`): its stops, its budget."""
-        return {}
+        return self.lm_eval_settings if self.spec.form == "lm-eval" else {}
 
     def notes(self) -> list[str]:
         """Remarks on the data that `items` read, for the readers of the results."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from bitparity.benchmarks.contract import Facts, Info, Source
+from bitparity.benchmarks.contract import Info, Source
 from bitparity.benchmarks.lm_eval_math import box_content, hendrycks_score, last_box
 from bitparity.benchmarks.mathematics import MathBenchmark
 from bitparity.records import Item
@@ -31,6 +31,7 @@ class Math500(MathBenchmark):
     info = Info("MATH-500", 500, ("chat", "lm-eval"), "math_verify", source, question_tokens=49)
     # lm_eval/tasks/hendrycks_math/hendrycks_math_algebra.yaml, which hendrycks_math500.yaml includes
     lm_eval_prompt = "Problem: {}\nAnswer:"
+    lm_eval_settings: ClassVar = {"stop": ["Problem:"], "temperature": 0.0}
 
     def items(self) -> Iterable[Item]:
         """The problems; the subject is the subgroup."""
@@ -47,10 +48,6 @@ class Math500(MathBenchmark):
     def lm_eval_score(self, item: Item, text: str) -> float:
         """The score of hendrycks_math500: against the box of the solution."""
         return hendrycks_score(text, item.metadata["lm_eval_reference"])
-
-    def task_settings(self) -> Facts:
-        """lm-eval's stop string in its form."""
-        return {"stop": ["Problem:"], "temperature": 0.0} if self.spec.form == "lm-eval" else {}
 
 
 BENCHMARK = Math500

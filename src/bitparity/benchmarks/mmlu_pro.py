@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from bitparity.benchmarks.contract import Facts, Info, Source
+from bitparity.benchmarks.contract import Info, Source
 from bitparity.benchmarks.dataset import Row, load_rows
 from bitparity.benchmarks.letters import final_letter, options_of
 from bitparity.benchmarks.prompts import packaged_prompt
@@ -62,6 +62,7 @@ class MmluPro(RowsBenchmark):
         fewshot_factor=1 + SHOTS,
         subtasks=14,
     )
+    lm_eval_settings: ClassVar = {"stop": ["Question:"], "temperature": 0.0, "max_tokens": 2048}
 
     def items(self) -> Iterable[Item]:
         """The questions; the category is the subgroup."""
@@ -121,12 +122,6 @@ class MmluPro(RowsBenchmark):
     def chance(self, items: Sequence[Item]) -> float:
         """One in the number of options, averaged over the items."""
         return sum(1 / len(item.metadata["letters"]) for item in items) / len(items)
-
-    def task_settings(self) -> Facts:
-        """lm-eval's stop string and budget in its form."""
-        if self.spec.form == "chat":
-            return {}
-        return {"stop": ["Question:"], "temperature": 0.0, "max_tokens": 2048}
 
 
 def stated_letter(text: str, item: Item, ended: bool) -> str | None:

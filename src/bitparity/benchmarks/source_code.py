@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SHARED = "bitparity.benchmarks"
-SUFFIXES = (".py", ".csv")  # the sandbox has a table of system calls
+SUFFIXES = (".py", ".csv")  # tables beside the code: system calls, units
 
 
 def sha256_of(text: str) -> str:
@@ -19,7 +19,10 @@ def sha256_of(text: str) -> str:
 
 
 def source_files(module: str) -> dict[Path, str]:
-    """The source files of a module, each with the package it is in; a package counts with all files in its folder."""
+    """The source files of a module, each with the package it is in: its own one, and the table of its name.
+
+    A package counts with all files in its folder.
+    """
     try:
         spec = find_spec(module)
     except (ImportError, ValueError):  # a name inside of a module; a script
@@ -28,7 +31,8 @@ def source_files(module: str) -> dict[Path, str]:
         return {}
     path = Path(spec.origin)
     if path.name != "__init__.py":
-        return {path: module.rpartition(".")[0]}
+        own = (path.with_suffix(suffix) for suffix in SUFFIXES)
+        return {file: module.rpartition(".")[0] for file in own if file.is_file()}
     return {
         f: ".".join([module, *f.parent.relative_to(path.parent).parts])
         for f in path.parent.rglob("*.*")

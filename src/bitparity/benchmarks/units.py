@@ -1,63 +1,22 @@
 """Units behind a number: a closed list, with what they measure and their size.
 
+The list is `units.csv`: kind, size in the kind's own unit, names of that size; names after a "+" take SI prefixes.
+
 `unit_of("kg") == unit_of("1000 g")` does not hold, but `Unit.size` relates them: 5 kg is 5000 g. Degrees Celsius and
 Fahrenheit are kinds of their own, since their zeros differ.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from fractions import Fraction
 from functools import lru_cache
+from importlib import resources
 from typing import NamedTuple
 
-# kind: names with their size in the kind's own unit, the first of size 1; names after a "+" take SI prefixes
-_TABLE = """
-length: +m +meter +meters +metre +metres = 1 | in inch inches = 0.0254 | ft foot feet = 0.3048 | yd yard yards = 0.9144
-length: mi mile miles = 1609.344 | Å angstrom angstroms = 1e-10 | ly light-year light-years = 9460730472580800
-mass: +g +gram +grams = 1 | t ton tons tonne tonnes = 1e6 | lb lbs pound pounds = 453.59237
-mass: oz ounce ounces = 28.349523125 | u amu Da = 1.66053906892e-24
-time: +s +second +seconds sec secs = 1 | min mins minute minutes = 60 | h hr hrs hour hours = 3600 | d day days = 86400
-time: week weeks = 604800 | month months = 2629746 | yr yrs year years = 31556952
-current: +A +ampere +amperes +amp +amps = 1
-temperature: K kelvin kelvins = 1
-celsius: °C degC = 1
-fahrenheit: °F degF = 1
-amount: +mol +mole +moles = 1
-angle: ° deg degree degrees = 1
-radian: rad radian radians = 1
-volume: +L +l +liter +liters +litre +litres = 1 | gal gallon gallons = 3.785411784
-energy: +J +joule +joules = 1 | +eV = 1.602176634e-19 | +cal +calorie +calories = 4.184
-force: +N +newton +newtons = 1
-pressure: +Pa +pascal +pascals = 1 | atm = 101325 | +bar +bars = 100000 | mmHg torr Torr = 133.322
-power: +W +watt +watts = 1
-voltage: +V +volt +volts = 1
-charge: +C +coulomb +coulombs = 1
-resistance: +Ω +ohm +ohms = 1
-capacitance: +F +farad +farads = 1
-field: +T +tesla +teslas = 1
-frequency: +Hz +hertz = 1
-concentration: +M molar = 1
-data: bit bits = 1 | B byte bytes = 8
-money: $ dollar dollars USD = 1 | cent cents ¢ = 0.01
-euro: € euro euros EUR = 1
-sterling: £ GBP = 1
-"""
-_PREFIXES = {
-    "": 0,
-    "k": 3,
-    "M": 6,
-    "G": 9,
-    "T": 12,
-    "c": -2,
-    "d": -1,
-    "m": -3,
-    "μ": -6,
-    "µ": -6,
-    "n": -9,
-    "p": -12,
-    "f": -15,
-}
+# powers of ten of the SI prefixes, before symbols and before names
+_PREFIXES = {"k": 3, "M": 6, "G": 9, "T": 12, "c": -2, "d": -1, "m": -3, "μ": -6, "µ": -6, "n": -9, "p": -12, "f": -15}
 _WORDS = {"kilo": 3, "mega": 6, "giga": 9, "centi": -2, "deci": -1, "milli": -3, "micro": -6, "nano": -9, "pico": -12}
 # words of mathematics, which change the value of a number before them
 _OPERATION = re.compile(
@@ -82,15 +41,14 @@ def _known() -> dict[str, tuple[str, Fraction]]:
     """The kind and size of every name; a name of the table wins over a prefixed one (min is not a milli-inch)."""
     found: dict[str, tuple[str, Fraction]] = {}
     prefixed: dict[str, tuple[str, Fraction]] = {}
-    for line in _TABLE.strip().splitlines():
-        kind, _, groups = line.partition(": ")
-        for group in groups.split(" | "):
-            names, size = group.split(" = ")
-            for name in names.split():
-                bare = name.removeprefix("+")
-                found[bare] = kind, Fraction(size)
-                for prefix, power in () if bare == name else (_WORDS if len(bare) > 3 else _PREFIXES).items():
-                    prefixed[prefix + bare] = kind, Fraction(size) * Fraction(10) ** power
+    table = (resources.files(__package__) / "units.csv").read_text(encoding="utf-8").splitlines()
+    for row in csv.DictReader(table):
+        kind, size = row["kind"], Fraction(row["size"])
+        for name in row["names"].split():
+            bare = name.removeprefix("+")
+            found[bare] = kind, size
+            for prefix, power in () if bare == name else (_WORDS if len(bare) > 3 else _PREFIXES).items():
+                prefixed[prefix + bare] = kind, size * Fraction(10) ** power
     return prefixed | found
 
 

@@ -36,10 +36,8 @@ from bitparity.results.verdicts import ComparisonKey, Judged
 from bitparity.schema import LM_EVAL_PREFIX
 from bitparity.stats.arrays import PairedScores, pair_scores
 from bitparity.stats.intervals import mean_interval
-from bitparity.stats.paired import RESAMPLES, SEED, difference_intervals
+from bitparity.stats.paired import difference_intervals
 from bitparity.study.files import load_profile
-
-ALPHA = 0.05
 
 
 def compare(
@@ -278,7 +276,7 @@ def _subgroups(pairs: PairedScores, subgroups: Sequence[str] | None) -> dict[str
         mask = labels == name
         groups = [str(code) for code in pairs.cluster[mask]]
         part = pair_scores(pairs.baseline[mask], pairs.candidate[mask], groups if len(set(groups)) > 1 else None)
-        _, ci95, _ = difference_intervals(part, ALPHA, SEED, RESAMPLES)
+        _, ci95, _ = difference_intervals(part)
         lost, gained = part.flips
         found[name] = Difference(
             items=part.items,

@@ -11,8 +11,6 @@ from scipy.special import ndtr
 
 from bitparity.stats.arrays import PairedScores
 from bitparity.stats.paired import (
-    RESAMPLES,
-    SEED,
     Interval,
     deciding_intervals,
     difference_intervals,
@@ -119,7 +117,7 @@ def unbiased(pairs: PairedScores) -> tuple[float, Interval]:
     rule, upto, margin = look.rule, look.index + 1, margin_at(pairs)
     error = pairs.standard_error
     if error == 0:
-        return pairs.difference, difference_intervals(pairs, 2 * BEYOND_ALPHA, SEED, RESAMPLES)[1]
+        return pairs.difference, difference_intervals(pairs, 2 * BEYOND_ALPHA)[1]
     lower = tuple(-bound for bound in rule.beyond[:upto])
     z = (pairs.difference + margin) / error
     at_end = error * math.sqrt(rule.times[look.index])

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
 from bitparity.stats import power
-from bitparity.stats.arrays import PairedScores, pair_scores
+from bitparity.stats.arrays import PairedScores
 from bitparity.stats.intervals import bca_intervals, rerun_interval, skewness_adjusted_intervals
 from bitparity.stats.recovery import at_margin
 from bitparity.stats.recovery import recovery as ratio_interval
@@ -19,6 +17,7 @@ from bitparity.stats.score_interval import farther_bound, score_interval, tango_
 from bitparity.stats.significance import mcnemar_exact, sign_flip_test
 from bitparity.stats.verdicts import Verdict, decide, is_worse, untraced_loss
 
+ALPHA = 0.05
 SEED = 20_240_917
 RESAMPLES = 10_000
 ENOUGH_FOR_BOOTSTRAP = 500
@@ -66,50 +65,25 @@ class Comparison:
     verdict: Verdict
 
 
-def compare_scores(
-    baseline: ArrayLike,
-    candidate: ArrayLike,
-    *,
-    margin: float,
-    groups: Sequence[str] | None = None,
-    alpha: float = 0.05,
-    seed: int = SEED,
-    resamples: int = RESAMPLES,
-) -> Comparison:
-    """Compare paired scores of shape (items,) or (items, samples) in [0, 1].
-
-    `margin` is the loss, as a fraction, that does not matter; `groups` names the cluster of each item. Equal
-    input gives equal output: draws come from numpy's PCG64 seeded with `seed`. Raises ValueError for scores that
-    are not paired, not finite or outside [0, 1], and for a margin of 0 or less.
-    """
-    return compare_pairs(
-        pair_scores(baseline, candidate, groups), margin=margin, alpha=alpha, seed=seed, resamples=resamples
-    )
-
-
 def compare_pairs(
-    pairs: PairedScores,
-    *,
-    margin: float,
-    recovery: float | None = None,
-    alpha: float = 0.05,
-    seed: int = SEED,
-    resamples: int = RESAMPLES,
+    pairs: PairedScores, *, margin: float, recovery: float | None = None, resamples: int = RESAMPLES
 ) -> Comparison:
-    """`compare_scores` on pairs that are checked already.
+    """Compare a candidate with the baseline.
 
+    `margin` is the loss, as a fraction, that does not matter. Equal pairs give an equal comparison: draws come from
+    numpy's PCG64 seeded with SEED. Raises ValueError for a margin of 0 or less.
     With `recovery`, the share of the baseline's score that must be kept, the margin is the rest of the score measured
     here, and `ci90` counts in that it is measured (`at_margin`).
     """
-    name, ci95, ci90 = deciding_intervals(pairs, recovery, alpha, seed, resamples)
+    name, ci95, ci90 = deciding_intervals(pairs, recovery, resamples)
     if recovery is not None:
         margin = margin_of(pairs, recovery)
     lost, gained = pairs.flips
-    p_value = no_difference_p(pairs, seed, resamples)
+    p_value = no_difference_p(pairs, resamples)
     if pairs.look is not None:
         p_value = pairs.look.p_value(signed_z(pairs, p_value))
-    ratio, ratio_ci95 = ratio_interval(pairs, ci95, pairs.nominal(alpha))
-    mde, provable = _observed_power(pairs, alpha)
+    ratio, ratio_ci95 = ratio_interval(pairs, ci95, pairs.nominal(ALPHA))
+    mde, provable = _observed_power(pairs)
     return Comparison(
         items=pairs.items,
         units=len(pairs.sums),
@@ -124,29 +98,25 @@ def compare_pairs(
         gained=gained,
         recovery=ratio,
         recovery_ci95=ratio_ci95,
-        rerun_ci95=rerun_interval(pairs, alpha),
+        rerun_ci95=rerun_interval(pairs),
         mde=mde,
         provable_margin=provable,
         margin=margin,
-        alpha=alpha,
-        loss_shown=is_worse(ci95, p_value, alpha),
-        verdict=decide(ci95, ci90, p_value, margin, alpha, units=len(pairs.sums)),
+        alpha=ALPHA,
+        loss_shown=is_worse(ci95, p_value),
+        verdict=decide(ci95, ci90, p_value, margin, units=len(pairs.sums)),
     )
 
 
 def deciding_intervals(
-    pairs: PairedScores,
-    recovery: float | None = None,
-    alpha: float = 0.05,
-    seed: int = SEED,
-    resamples: int = RESAMPLES,
+    pairs: PairedScores, recovery: float | None = None, resamples: int = RESAMPLES
 ) -> tuple[str, Interval, Interval]:
     """`difference_intervals` with the second one as it is held against the margin, with `recovery` by `at_margin`."""
-    name, ci95, ci90 = difference_intervals(pairs, alpha, seed, resamples)
+    name, ci95, ci90 = difference_intervals(pairs, resamples=resamples)
     if recovery is not None:
-        ci90 = at_margin(pairs, ci90, recovery, pairs.nominal(2 * alpha))
+        ci90 = at_margin(pairs, ci90, recovery, pairs.nominal(2 * ALPHA))
     if pairs.look is not None:  # what leaves no trace among so few is not ruled out at this look's level
-        ci90 = min(ci90[0], -untraced_loss(len(pairs.sums), pairs.nominal(2 * alpha) / 2)), ci90[1]
+        ci90 = min(ci90[0], -untraced_loss(len(pairs.sums), pairs.nominal(2 * ALPHA) / 2)), ci90[1]
     return name, ci95, ci90
 
 
@@ -155,11 +125,11 @@ def margin_of(pairs: PairedScores, recovery: float) -> float:
     return max((1 - recovery) * float(pairs.reference.mean()), SMALLEST_MARGIN)
 
 
-def no_difference_p(pairs: PairedScores, seed: int = SEED, resamples: int = RESAMPLES) -> float:
+def no_difference_p(pairs: PairedScores, resamples: int = RESAMPLES) -> float:
     """Two-sided p-value, as if one had looked once."""
     if is_simple(pairs):
         return mcnemar_exact(*pairs.flips)
-    return sign_flip_test(pairs.sums, pairs.unit, seed, resamples)
+    return sign_flip_test(pairs.sums, pairs.unit, SEED, resamples)
 
 
 def signed_z(pairs: PairedScores, p_value: float) -> float:
@@ -173,7 +143,7 @@ def is_simple(pairs: PairedScores) -> bool:
 
 
 def difference_intervals(
-    pairs: PairedScores, alpha: float, seed: int, resamples: int
+    pairs: PairedScores, alpha: float = ALPHA, seed: int = SEED, resamples: int = RESAMPLES
 ) -> tuple[str, Interval, Interval]:
     """The name of the method and its intervals of levels 1 - alpha and 1 - 2 alpha for the difference.
 
@@ -204,7 +174,7 @@ def difference_intervals(
 
 def upper_bound(pairs: PairedScores, alpha: float, recovery: float | None = None) -> float:
     """The upper end of the interval of level 1 - alpha for the difference; with `recovery` that of `at_margin`."""
-    _, ci, _ = difference_intervals(pairs, alpha, SEED, RESAMPLES)
+    _, ci, _ = difference_intervals(pairs, alpha)
     if recovery is None:
         return ci[1]
     # the sign of the upper end of candidate - recovery x baseline decides
@@ -222,13 +192,13 @@ def _longer_tail(pairs: PairedScores, alpha: float, ci: Interval) -> Interval:
     return ci[0], farther_bound(pairs, alpha, ci[1])
 
 
-def _observed_power(pairs: PairedScores, alpha: float) -> tuple[float | None, float | None]:
+def _observed_power(pairs: PairedScores) -> tuple[float | None, float | None]:
     """(smallest detectable loss, smallest provable margin) at the flips or the spread seen in `pairs`."""
     if is_simple(pairs):
         rate = sum(pairs.flips) / pairs.items
         if rate == 0:
             return None, None
-        return power.detectable_loss(pairs.items, rate, alpha), power.provable_margin(pairs.items, rate, alpha)
+        return power.detectable_loss(pairs.items, rate), power.provable_margin(pairs.items, rate)
     clusters = len(pairs.sums)
     if clusters < 2:
         return None, None
@@ -236,6 +206,6 @@ def _observed_power(pairs: PairedScores, alpha: float) -> tuple[float | None, fl
     if se == 0:
         return None, None
     both = power.detectable_loss_normal, power.provable_margin_normal
-    loss, provable = (f(se, pairs.degrees + 1, alpha) for f in both)
-    provable = max(provable, untraced_loss(clusters, alpha))
+    loss, provable = (f(se, pairs.degrees + 1) for f in both)
+    provable = max(provable, untraced_loss(clusters))
     return (loss if loss <= 1 else None), (provable if provable <= 1 else None)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from bitparity.stats.arrays import Floats, PairedScores
-from bitparity.stats.paired import RESAMPLES, SEED, Comparison, difference_intervals
+from bitparity.stats.paired import ALPHA, RESAMPLES, SEED, Comparison, difference_intervals
 from bitparity.stats.recovery import recovery
 from bitparity.stats.significance import sign_flip_draws
 from bitparity.stats.verdicts import Verdict, decide, is_worse
@@ -45,14 +45,7 @@ class Pooled:
 Result = TypeVar("Result", Comparison, Pooled)
 
 
-def pool(
-    strata: Sequence[PairedScores],
-    *,
-    margin: float,
-    alpha: float = 0.05,
-    seed: int = SEED,
-    resamples: int = RESAMPLES,
-) -> Pooled:
+def pool(strata: Sequence[PairedScores], *, margin: float) -> Pooled:
     """Pool the pairs of several benchmarks, one stratum each.
 
     The difference is the mean of the benchmarks' differences: what a table's average column shows. The test
@@ -62,14 +55,14 @@ def pool(
     """
     if not strata:
         raise ValueError("no benchmark to pool; give at least one")
-    intervals = [difference_intervals(pairs, alpha, seed, resamples) for pairs in strata]
+    intervals = [difference_intervals(pairs) for pairs in strata]
     means = [pairs.difference for pairs in strata]
     ci95 = average_interval(means, [each[1] for each in intervals])
     ci90 = average_interval(means, [each[2] for each in intervals])
     looked = any(pairs.look is not None for pairs in strata)
-    p_value = (_repeated_p if looked else stratified_sign_flip_test)(strata, seed, resamples)
+    p_value = (_repeated_p if looked else stratified_sign_flip_test)(strata)
     units = sum(len(pairs.sums) for pairs in strata)
-    ratio, ratio_ci95 = _average_recovery(strata, [each[1] for each in intervals], alpha)
+    ratio, ratio_ci95 = _average_recovery(strata, [each[1] for each in intervals])
     return Pooled(
         benchmarks=len(strata),
         units=units,
@@ -80,9 +73,9 @@ def pool(
         recovery=ratio,
         recovery_ci95=ratio_ci95,
         margin=margin,
-        alpha=alpha,
-        loss_shown=is_worse(ci95, p_value, alpha),
-        verdict=decide(ci95, ci90, p_value, margin, alpha, units=units),
+        alpha=ALPHA,
+        loss_shown=is_worse(ci95, p_value),
+        verdict=decide(ci95, ci90, p_value, margin, units=units),
     )
 
 
@@ -119,7 +112,7 @@ def pool_candidates(
 
 def average_upper_bound(strata: Sequence[PairedScores], alpha: float) -> float:
     """The upper end of the interval of level 1 - alpha for the mean of the strata's differences."""
-    intervals = [difference_intervals(pairs, alpha, SEED, RESAMPLES)[1] for pairs in strata]
+    intervals = [difference_intervals(pairs, alpha)[1] for pairs in strata]
     return average_interval([pairs.difference for pairs in strata], intervals)[1]
 
 
@@ -131,7 +124,7 @@ def average_interval(means: Sequence[float], intervals: Sequence[Interval]) -> I
     return centre - below / len(means), centre + above / len(means)
 
 
-def stratified_sign_flip_test(strata: Sequence[PairedScores], seed: int, resamples: int) -> float:
+def stratified_sign_flip_test(strata: Sequence[PairedScores], seed: int = SEED, resamples: int = RESAMPLES) -> float:
     """Two-sided p-value of the mean of the strata's differences under random signs within each stratum."""
     rng = np.random.default_rng(seed)
     draws: Floats = np.zeros(resamples)
@@ -143,7 +136,7 @@ def stratified_sign_flip_test(strata: Sequence[PairedScores], seed: int, resampl
     return float((1 + np.sum(np.abs(draws) >= observed - 1e-12)) / (1 + resamples))
 
 
-def _repeated_p(strata: Sequence[PairedScores], seed: int, resamples: int) -> float:
+def _repeated_p(strata: Sequence[PairedScores]) -> float:
     """Two-sided p-value of the mean of the strata's differences where some were looked at several times.
 
     The least alpha at which the joined repeated intervals leave out 0, not below what the test would give at least; 1
@@ -152,20 +145,20 @@ def _repeated_p(strata: Sequence[PairedScores], seed: int, resamples: int) -> fl
     means = [pairs.difference for pairs in strata]
 
     def excess(log_alpha: float) -> float:
-        found = (difference_intervals(pairs, math.exp(log_alpha), seed, resamples)[1] for pairs in strata)
+        found = (difference_intervals(pairs, math.exp(log_alpha))[1] for pairs in strata)
         low, high = average_interval(means, list(found))
         return max(low, -high)
 
-    least, most = -math.log(1 + resamples), math.log(0.5)
+    least, most = -math.log(1 + RESAMPLES), math.log(0.5)
     if excess(most) <= 0:
         return 1.0
     return math.exp(least if excess(least) > 0 else brentq(excess, least, most, xtol=1e-3))
 
 
 def _average_recovery(
-    strata: Sequence[PairedScores], intervals: Sequence[Interval], alpha: float
+    strata: Sequence[PairedScores], intervals: Sequence[Interval]
 ) -> tuple[float | None, Interval | None]:
-    each = [recovery(pairs, ci, alpha) for pairs, ci in zip(strata, intervals, strict=True)]
+    each = [recovery(pairs, ci) for pairs, ci in zip(strata, intervals, strict=True)]
     ratios = [ratio for ratio, _ in each if ratio is not None]
     bounds = [ci for _, ci in each if ci is not None]
     if len(ratios) < len(each):

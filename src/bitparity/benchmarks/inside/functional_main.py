@@ -12,14 +12,10 @@ import types
 
 
 def main() -> None:
-    channel = os.fdopen(os.dup(1), "w", encoding="ascii")
-    asked = json.loads(sys.stdin.buffer.read())
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
     sys.path.insert(0, ".")
     import codec
 
+    channel, asked = codec.take_over()
     sys.set_int_max_str_digits(0)
     module = types.ModuleType("solution")
     sys.modules["solution"] = module

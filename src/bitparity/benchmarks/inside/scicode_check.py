@@ -16,17 +16,16 @@ NOTHING = "compares nothing"
 
 
 def main() -> None:
-    channel = os.fdopen(os.dup(1), "w", encoding="ascii")
-    asked = json.loads(sys.stdin.buffer.read())
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.path.insert(0, os.getcwd())
-    channel.write(json.dumps(verdict(asked)))
+    import codec
+
+    channel, asked = codec.take_over()
+    channel.write(json.dumps(verdict(codec, asked)))
     channel.flush()
     os._exit(0)
 
 
-def verdict(asked):
-    import codec
+def verdict(codec, asked):
     from scicode.compare import cmp
 
     cmp.watch()

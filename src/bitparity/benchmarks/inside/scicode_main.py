@@ -10,13 +10,10 @@ import types
 
 
 def main() -> None:
-    channel = os.fdopen(os.dup(1), "w", encoding="ascii")
-    asked = json.loads(sys.stdin.buffer.read())
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
     sys.path.insert(0, os.getcwd())
     import codec
+
+    channel, asked = codec.take_over()
 
     def say(line) -> None:
         channel.write(json.dumps(line) + "\n")
