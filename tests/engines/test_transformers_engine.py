@@ -21,6 +21,7 @@ import torch
 
 from bitparity.engines.batching import fixed_batches
 from bitparity.engines.transformers_engine import TransformersEngine
+from bitparity.engines.transformers_loading import device_name
 from bitparity.errors import ModelError, UserInputError
 from bitparity.exam.rendering import Renderer
 from bitparity.records import Request, Sample, Sampling
@@ -354,3 +355,9 @@ def test_16_bit_products_in_float32_are_rounded_alike(tiny_bf16: Path) -> None:
     # another order of summation moves a value by at most one step of bfloat16
     assert torch.allclose(got.float(), expected.float(), rtol=2**-7, atol=2**-9)
     assert (got == expected).float().mean() > 0.95
+
+
+def test_a_device_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert device_name(torch.device("cpu"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU number {device.index}")
+    assert device_name(torch.device("cuda:1")) == "GPU number 1"

@@ -98,12 +98,9 @@ def same_output(produced: bytes, expected: str) -> bool:
     Both texts stripped, the same number of lines, each line equal when stripped, or equal as decimal numbers
     word by word, without any tolerance.
     """
-    ours, theirs = (_stripped_lines(text) for text in (produced.decode("utf-8", "replace"), expected))
+    both = (produced.decode("utf-8", "replace"), expected)
+    ours, theirs = ([line.strip() for line in text.strip().split("\n")] for text in both)
     return len(ours) == len(theirs) and all(a == b or _same_numbers(a, b) for a, b in zip(ours, theirs, strict=True))
-
-
-def _stripped_lines(text: str) -> list[str]:
-    return [line.strip() for line in text.strip().split("\n")]
 
 
 def _same_numbers(a: str, b: str) -> bool:

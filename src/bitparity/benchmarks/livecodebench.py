@@ -211,7 +211,7 @@ class LiveCodeBench(CodeBenchmark):
             return Judged("infrastructure_error", len(tests), None, ended.detail)
         lines = ended.stdout.decode("ascii", "replace").split("\n")[:-1]
         for number, test in enumerate(tests, 1):
-            kind, value = _answer(lines[number - 1]) if number <= len(lines) else (None, "")
+            kind, value = (reply(spoken(lines[number - 1])) if number <= len(lines) else None) or (None, "")
             if kind == "v" and same_value(unpacked(value), test.expected):
                 continue
             verdict = _function_fault(kind, value, verdict_of(ended), ended.status)
@@ -233,10 +233,6 @@ def _function_fault(kind: str | None, value: str, ended: Verdict, status: int | 
     if status in (-27, -14):  # SIGPROF, SIGALRM: one call's own limit
         return "time_limit"
     return "runtime_error" if ended == "pass" else ended
-
-
-def _answer(line: str) -> tuple[str | None, str]:
-    return reply(spoken(line)) or (None, "")
 
 
 def _program(code: str, main: str) -> dict[str, bytes]:

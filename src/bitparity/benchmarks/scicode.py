@@ -147,7 +147,7 @@ class SciCode(CodeBenchmark):
     def __init__(self, spec: BenchmarkSpec) -> None:
         super().__init__(spec)
         self._stack = ExitStack()
-        self._workers: tuple[WarmWorker, WarmWorker] | None = None
+        self._workers: list[WarmWorker] = []  # one beside the code, one beside the targets, while the grader is open
 
     # ------------------------------------------------------------ items
 
@@ -240,17 +240,15 @@ class SciCode(CodeBenchmark):
         versions = env.check_interpreter(python)
         described = env.described(targets)
         boxes = [open_sandbox(python=str(python), readable=r, unsafe=unsafe_exec) for r in ([], [targets])]
-        warm = [WarmWorker(box, PRELOAD) for box in boxes]
-        for box, worker in zip(boxes, warm, strict=True):
+        for box in boxes:
             self._stack.callback(box.close)
-            self._stack.callback(worker.close)
-        self._workers = warm[0], warm[1]
+            self._workers.append(self._stack.enter_context(WarmWorker(box, PRELOAD)))
         return {**boxes[0].facts(), "packages": versions, "targets": described}
 
     def close_grader(self) -> None:
         """Close the sandboxes."""
         self._stack.close()
-        self._workers = None
+        self._workers.clear()
 
     def _targets(self) -> Path:
         beside = (self._beside() or Path()) / env.TARGETS_FILE
@@ -284,7 +282,7 @@ class SciCode(CodeBenchmark):
         seconds = self.settings.timeout
         limits = Limits(cpu_s=seconds, wall_s=3 * seconds, memory_mb=MEMORY_MB, output_bytes=256 << 20, file_mb=256)
         script, stdin = inside("scicode_main.py").decode(), json.dumps(asked).encode()
-        return counted(lambda: self._warm[0].run(_shared_files(), script, stdin, limits))
+        return counted(lambda: self._workers[0].run(_shared_files(), script, stdin, limits))
 
     def _compare(
         self, step: str, dependencies: str, halves: Sequence[Halves], values: Sequence[Any]
@@ -300,19 +298,13 @@ class SciCode(CodeBenchmark):
         asked = {"targets": targets, "step": step, "dependencies": dependencies, "tests": tests, "values": values}
         limits = Limits(cpu_s=self.settings.timeout, wall_s=3 * self.settings.timeout, memory_mb=MEMORY_MB)
         script, stdin = inside("scicode_check.py").decode(), json.dumps(asked).encode()
-        ended = counted(lambda: self._warm[1].run(_shared_files(), script, stdin, limits))
+        ended = counted(lambda: self._workers[1].run(_shared_files(), script, stdin, limits))
         match spoken(ended.stdout):
             case [int(failed), str(reason), int(upstream)]:
                 return failed, reason, upstream
         if ended.end in ("time_limit", "memory_limit") or (ended.status or 0) < 0:  # values too large to compare
             return 1, ended.end, 1
         raise DataError(f"step {step} could not be compared with its targets ({complaint(ended)})")
-
-    @property
-    def _warm(self) -> tuple[WarmWorker, WarmWorker]:
-        if self._workers is None:
-            raise DataError("SciCode's grader is not open")
-        return self._workers
 
     def rates(self, items: Sequence[Item], grades: Mapping[tuple[str, int], Grade]) -> dict[str, float]:
         """`main_problem`: the share of (problem, sample) with every step right, of those with every step scored.

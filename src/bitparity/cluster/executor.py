@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 
 from bitparity.cluster.driver import Driver, Hooks
@@ -16,6 +16,7 @@ from bitparity.distance.reader import OpenReader, Readers
 from bitparity.distance.store import AGAIN
 from bitparity.engines.registry import engine_of
 from bitparity.generation.plan import VariantPlan
+from bitparity.generation.prepare import Prepared
 from bitparity.generation.reading import comparable, open_readers, record_read
 from bitparity.generation.recorder import Recorder
 from bitparity.generation.session import Session, utc_now
@@ -87,19 +88,12 @@ def _read_group(session: Session, readers: Readers, names: Mapping[str, str], gp
         missing = {name: list(each.answers) for name, each in opened.items()}
         plans = {name: _reading_plan(prepared.study.variants[name], each) for name, each in opened.items()}
         failures: dict[str, list[str]] = {name: [] for name in names}
-        logs = prepared.run.path / "logs"
-        logs.mkdir(exist_ok=True)
-        variants = {name: prepared.study.variants[name] for name in names}
-        identities = {name: prepared.models[name].identity for name in names}
-        pool = stack.enter_context(closing(RayPool(variants, identities, logs)))
-        lengths = Lengths()
-        queues = {name: PieceQueue(name, plan, lengths) for name, plan in plans.items()}
-        hooks = _Readings(session, pool, gpus)
+        pool = stack.enter_context(closing(_pool(prepared, names)))
 
         def record(name: str, samples: list[Sample]) -> None:
             failures[name].extend(opened[name].store(samples))
 
-        driver = Driver(queues, pool, record, hooks, session.events)
+        driver = Driver(_queues(plans), pool, record, _Engines(session, pool, gpus), session.events)
         driver.run()
     for name, reader in names.items():
         unread = failures[name][0] if missing[name] and len(failures[name]) >= len(missing[name]) else None
@@ -115,8 +109,7 @@ def _reading_plan(variant: Variant, opened: OpenReader) -> VariantPlan:
 def _generate_group(session: Session, plans: Mapping[str, VariantPlan], gpus: int) -> None:
     """Generate what is missing of variants whose engines take so many GPUs each."""
     prepared = session.prepared
-    variants = {name: prepared.study.variants[name] for name in plans}
-    on_gpus = any(map(needs_gpu, variants.values()))
+    on_gpus = any(needs_gpu(prepared.study.variants[name]) for name in plans)
     with ExitStack() as stack:
         testers = stack.enter_context(closing(Testers(prepared, nodes(), on_gpus)))
         recorders, stops = {}, {}
@@ -128,19 +121,28 @@ def _generate_group(session: Session, plans: Mapping[str, VariantPlan], gpus: in
             )
         for name in plans:
             session.start(name)
-        identities = {name: prepared.models[name].identity for name in plans}
-        logs = prepared.run.path / "logs"
-        logs.mkdir(exist_ok=True)
-        pool = stack.enter_context(closing(RayPool(variants, identities, logs)))
-        group = _Group(session, pool, recorders, stops, gpus)
-        lengths = Lengths()
-        queues = {name: PieceQueue(name, plan, lengths, prepared.tested) for name, plan in plans.items()}
-        driver = Driver(queues, pool, group.record, group, session.events)
+        pool = stack.enter_context(closing(_pool(prepared, plans)))
+        group = _Group(session, pool, gpus, recorders, stops)
+        driver = Driver(_queues(plans, prepared.tested), pool, group.record, group, session.events)
         try:
             driver.run()
         finally:
             group.save(driver)
         _end_variants(session, driver)
+
+
+def _pool(prepared: Prepared, names: Iterable[str]) -> RayPool:
+    """The devices, for engines of these variants."""
+    logs = prepared.run.path / "logs"
+    logs.mkdir(exist_ok=True)
+    variants = {name: prepared.study.variants[name] for name in names}
+    return RayPool(variants, {name: prepared.models[name].identity for name in variants}, logs)
+
+
+def _queues(plans: Mapping[str, VariantPlan], tested: Container[str] = ()) -> dict[str, PieceQueue]:
+    """The work of each variant; what one has measured of the lengths of answers helps the others."""
+    lengths = Lengths()
+    return {name: PieceQueue(name, plan, lengths, tested) for name, plan in plans.items()}
 
 
 def _is_large(plan: VariantPlan) -> bool:
@@ -155,20 +157,27 @@ def _idle_cores(session: Session, on_gpus: bool, others: int) -> int:
     return max(0, usable_cores() // 2 if on_gpus else usable_cores() - DRIVER_CORES) + others
 
 
-class _Group(Hooks):
-    """Records the answers, engines and times of variants that run beside each other."""
+class _Engines(Hooks):
+    """Records the engines of variants that run beside each other, each on so many GPUs."""
+
+    def __init__(self, session: Session, pool: RayPool, gpus: int) -> None:
+        self.needed = f"a node with {gpus} free GPU{'s' if gpus > 1 else ''}" if gpus else "a node"
+        self._session, self._pool = session, pool
+
+    def loaded(self, device: str, variant: str, facts: Facts, seconds: float) -> None:
+        """A device has loaded a variant."""
+        place = {"device": device, **self._pool.place(device), "uuid": facts.get("device_uuid")}
+        self._session.record_engine(variant, facts, place)
+
+
+class _Group(_Engines):
+    """Records also the answers and times of such variants."""
 
     def __init__(
-        self,
-        session: Session,
-        pool: RayPool,
-        recorders: Mapping[str, Recorder],
-        stops: Mapping[str, Stops],
-        gpus: int,
+        self, session: Session, pool: RayPool, gpus: int, recorders: Mapping[str, Recorder], stops: Mapping[str, Stops]
     ) -> None:
-        self._stops = stops
-        self.needed = f"a node with {gpus} free GPU{'s' if gpus > 1 else ''}" if gpus else "a node"
-        self._session, self._pool, self._recorders = session, pool, recorders
+        super().__init__(session, pool, gpus)
+        self._recorders, self._stops = recorders, stops
         self._started, self._at = time.monotonic(), utc_now()
         self._samples = 0
         self._tokens: int | None = 0
@@ -181,8 +190,7 @@ class _Group(Hooks):
 
     def loaded(self, device: str, variant: str, facts: Facts, seconds: float) -> None:
         """A device has loaded a variant."""
-        place = {"device": device, **self._pool.place(device), "uuid": facts.get("device_uuid")}
-        self._session.record_engine(variant, facts, place)
+        super().loaded(device, variant, facts, seconds)
         stored = self._session.prepared.environment.variants[variant]
         before = stored.loads or Loads()
         stored.loads = Loads(count=(before.count or 0) + 1, seconds=round((before.seconds or 0) + seconds, 3))
@@ -211,19 +219,6 @@ class _Group(Hooks):
         )
         self._session.prepared.environment.cluster_sessions.append(group)
         self._session.prepared.save_environment()
-
-
-class _Readings(Hooks):
-    """Records the engines of variants that only read."""
-
-    def __init__(self, session: Session, pool: RayPool, gpus: int) -> None:
-        self.needed = f"a node with {gpus} free GPU{'s' if gpus > 1 else ''}" if gpus else "a node"
-        self._session, self._pool = session, pool
-
-    def loaded(self, device: str, variant: str, facts: Facts, seconds: float) -> None:
-        """A device has loaded a variant."""
-        place = {"device": device, **self._pool.place(device), "uuid": facts.get("device_uuid")}
-        self._session.record_engine(variant, facts, place)
 
 
 def _end_variants(session: Session, driver: Driver) -> None:

@@ -342,9 +342,6 @@ class OpenAIEngine(Engine):
     def _other_model(self, answer: Answer) -> str | None:
         return None if answer.model == self._name else answer.model
 
-    def close(self) -> None:
-        """Nothing to free: connections end with the process."""
-
 
 async def about_server(variant: Variant) -> Mapping[str, str | int]:
     """The facts of a variant's server and model, asked once. Raises as the engine does."""

@@ -18,10 +18,6 @@ def kill_group(group: int) -> None:
     Python's resource trackers are spared: they remove the shared memory that the dead leave behind
     (vLLM's is some hundred MB of /dev/shm) and then end by themselves.
     """
-    if not (_PROC / "self" / "stat").exists():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGKILL)
-        return
     own = os.getpid()
     for _ in range(_TRIES):  # again, for processes that were born meanwhile
         found = members(group)

@@ -160,7 +160,7 @@ def take_generation_config(model: Any, tokenizer: Any) -> list[int]:
 def device_name(device: torch.device) -> str:
     """The name of the GPU, or of the processor."""
     if device.type == "cuda":
-        return str(torch.cuda.getdevice_name(device))
+        return str(torch.cuda.get_device_name(device))
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
