@@ -10,16 +10,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from bitparity.records import Completion, Grade, Item, Prompt
-from bitparity.schema import Form, ServerUrl, Strict, VariableName
-
-if TYPE_CHECKING:
-    from bitparity.schema import BenchmarkSpec
-
+from bitparity.schema import BenchmarkSpec, Form, ServerUrl, Strict, VariableName
 
 Facts = dict[str, object]  # JSON values that are recorded with a run, by name
 

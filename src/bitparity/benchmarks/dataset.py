@@ -13,14 +13,12 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from bitparity.benchmarks.contract import Source
 from bitparity.errors import DataError, GatedDataError, MissingDependencyError, UnavailableError
 from bitparity.models.hub import use_cache_where_unreachable
 from bitparity.safe_io.input_files import LARGEST_DATA, read_regular, unpacked
-
-if TYPE_CHECKING:
-    from bitparity.benchmarks.contract import Source
 
 Row = dict[str, Any]
 TYPE_NAMES = {str: "text", int: "an integer", list: "a list of texts"}

