@@ -69,6 +69,7 @@ def _text(value: object) -> str:
 def _inflated(text: str, limit: int) -> bytes:
     inflate = zlib.decompressobj()
     try:
+        # no further than the limit: a small download must not fill the memory
         data = inflate.decompress(base64.b64decode(text, validate=True), limit)
     except (binascii.Error, ValueError, zlib.error) as error:
         raise DataError(f"the tests' data cannot be unpacked: {error}") from None
@@ -81,6 +82,7 @@ def _unpickled(data: bytes) -> str:
     """The one text of a pickle, read off its opcodes: nothing of it is executed."""
     texts: list[str] = []
     try:
+        # a text takes some ten opcodes, so a longer program is none
         for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
             if count > 20 or opcode.name not in _TEXT_OPCODES:
                 raise DataError(f"the tests' data holds the pickle opcode {opcode.name}; tests are plain text")

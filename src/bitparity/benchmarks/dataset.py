@@ -188,6 +188,7 @@ def _hub_error(source: Source, error: BaseException, why_not: str | None) -> Dat
     """The error that a failed download stands for, read from its chain of causes."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
+    # a chain of causes may lead back to itself
     while cause is not None and cause not in chain:
         chain.append(cause)
         cause = cause.__cause__ or cause.__context__

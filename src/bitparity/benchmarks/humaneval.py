@@ -75,6 +75,7 @@ class HumanEval(CodeBenchmark, RowsBenchmark):
             return Judged(verdict, 1, None, ended.detail)
         answers = _answers(ended)
         if answers is None:
+            # a program that ends well without its answers has left by itself
             return Judged("runtime_error" if verdict == "pass" else verdict, 1, 1, cpu_s=ended.cpu_s)
         replay = self._part("replay", {**_own(task), "answers": answers, "calls": calls})
         if replay.end == "infrastructure_error":
@@ -112,6 +113,7 @@ def _own(task: dict[str, str]) -> Facts:
 def _program(task: dict[str, str], code: str) -> str:
     """The task's own beginning, with its imports and helpers, and the answer: the whole function, or its body."""
     whole = re.search(rf"^\s*(?:async\s+)?def\s+{re.escape(task['entry_point'])}\b", code, re.MULTILINE)
+    # the prompt ends inside the function: `pass` closes it, and the answer's own then takes its name
     return f"{task['prompt']}\n    pass\n\n{code}\n" if whole else f"{task['prompt']}\n{_indented(code)}\n"
 
 

@@ -221,6 +221,7 @@ class LiveCodeBench(CodeBenchmark):
     def _limits(self, tests: int, expected: str) -> Limits:
         seconds = self.settings.timeout * tests
         room = (4 << 20) + 4 * len(expected)
+        # on a busy host a program gets its CPU seconds late
         return Limits(cpu_s=seconds, wall_s=5 * seconds + 10, memory_mb=MEMORY_MB, output_bytes=room)
 
 

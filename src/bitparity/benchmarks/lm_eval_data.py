@@ -197,6 +197,7 @@ def _leaves(index: Mapping[str, Any], member: Any, overridden: bool = False) -> 
     """The tasks below an entry of the index, without loading any."""
     given: Config = member if isinstance(member, dict) else {}
     entry = index.get(str(given.get("group") or given.get("task") or member))
+    # an entry with keys beside its name changes what it names
     overridden = overridden or len(given) > 1
     if entry is None and isinstance(given.get("task"), list):  # a group written inside its parent
         for child in given["task"]:
@@ -311,6 +312,7 @@ def _load_error(name: str, data: str | None, error: Exception) -> DataError:
         remedy = f"is {data} in the schema of the task's own data set?"
     else:
         remedy = "its data set must be reachable or in the cache; without internet give a local file with data:"
+    # a file of the study can be corrected; what the hub does not give costs this benchmark only
     kind = DataError if data is not None else UnavailableError
     return kind(f"lm-eval task '{name}' could not be loaded ({type(error).__name__}: {reason}); {remedy}")
 

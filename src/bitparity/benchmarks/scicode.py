@@ -316,6 +316,7 @@ class SciCode(CodeBenchmark):
             problems.setdefault(item.group or item.id, []).append(item)
         whole = []
         for steps in problems.values():
+            # a limit may have cut a problem off: of a part of its steps nobody can say that all are right
             for sample in {k for _, k in grades} if len(steps) == steps[0].metadata["steps"] else ():
                 scores = [grade.score if (grade := grades.get((s.id, sample))) else None for s in steps]
                 if None not in scores:
@@ -323,6 +324,7 @@ class SciCode(CodeBenchmark):
         rates = {"main_problem": sum(whole) / len(whole)} if whole else {}
         steps_right = [(g.score, "upstream" in g.details) for g in grades.values() if g.score is not None]
         if any(differs for _, differs in steps_right):
+            # upstream's comparison is the laxer one, so only a step that is wrong here can have another verdict there
             rates["sub_step_upstream"] = sum(max(score, differs) for score, differs in steps_right) / len(steps_right)
         return rates
 
@@ -346,6 +348,7 @@ def _values(stdout: bytes, tests: int) -> tuple[list[Any], int, str]:
         match spoken(raw):
             case ["e", str(error)]:
                 return values, finished, known_kind(error)
+            # in their order, and each once: the model's code may write here itself
             case [int(test), "end"] if test == finished < tests:
                 finished += 1
             case [int(test), int(check), str(packed)] if len(values) < MAX_VALUES:

@@ -104,6 +104,7 @@ def described(path: Path) -> Facts:
     return {"bytes": stat.st_size, "sha256": sha256, "official": official}
 
 
+# a gigabyte: read again only where size or time of change are others
 @functools.lru_cache(maxsize=4)
 def _sha256(path: Path, _size: int, _changed: int) -> str:
     return file_sha256(path)

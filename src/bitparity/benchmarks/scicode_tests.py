@@ -39,6 +39,7 @@ def split_test(test: str, dependencies: str) -> Halves:
     outside: list[ast.stmt] = []
     for statement in tree.body:
         if isinstance(statement, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef):
+            # the other half is changed in place
             outside.append(copy.deepcopy(statement))
             inside.append(splitter.visit(statement))
         elif splitter.is_tainted(statement) and not isinstance(statement, ast.Assert):

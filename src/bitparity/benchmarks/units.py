@@ -64,6 +64,7 @@ def unit_of(text: str) -> Unit | None:
     )
     kinds: dict[str, int] = {}
     size, at = Fraction(1), 0
+    # no unit is so long, and a sentence need not be taken apart
     if not bare or len(bare) > 40:
         return None
     while at < len(bare):

@@ -182,6 +182,7 @@ class Driver:
         self._idle.discard(name)
         if device.loading:
             return
+        # a trial is over once all of it is answered
         held.trial = held.trial and bool(held.pieces)
         if device.variant is not None and not held.trial:
             queue = self._queues[device.variant]
@@ -293,6 +294,7 @@ class Driver:
         """A device is gone. Only what was lost with several of them is suspected."""
         name = event.device
         variant, held = self.scheduler.devices[name].variant, self._held.pop(name)
+        # `empty` forgets it
         tried = held.trial
         self.scheduler.leave(name)
         self._idle.discard(name)

@@ -66,6 +66,7 @@ def merge(out: Path, shards: Sequence[Path]) -> Merged:
             if (exam := frozen[spec.name]) is not None
         }
         for variant, benchmark in asked:
+            # all of it is checked before any of it is written
             _check_doubles(sources, variant, benchmark)
         for _, benchmark in asked:
             _copy_exam(target, runs, benchmark)

@@ -208,6 +208,7 @@ class PieceQueue:
 
     def abandon(self) -> None:
         """Drop all that no device holds."""
+        # deeper than any chain, so that nothing follows
         self._parts, self._depth = {}, 1 << 30
         self.trials.clear()
 

@@ -181,10 +181,12 @@ class RayPool:
             self._names[seat] = f"{host}-{number}"
         device = self._names[seat]
         handle: Any = self._remote.options(
+            # engines share the cores: Ray must not hold one back for want of them
             num_cpus=0,
             num_gpus=seat.gpus,
             resources={RESOURCE: 1} if seat.custom else None,
             max_concurrency=THREADS,
+            # one that Ray started again would have lost its engine, and nobody would know
             max_restarts=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(seat.node, soft=False),
         ).remote(device, os.environ.get("OMP_NUM_THREADS"))

@@ -95,4 +95,5 @@ def _needed(study: Study) -> Iterator[tuple[str, str, str]]:
 
 def _release(version: str) -> tuple[int, int]:
     parts = [*version.split("+")[0].split("."), "0"][:2]
+    # a version of another form, from source for example, is taken for a newer one
     return (int(parts[0]), int(parts[1])) if all(p.isdigit() for p in parts) else (999, 0)

@@ -39,11 +39,13 @@ async def as_they_end(
                     await places.take()
                     group.create_task(one(request))
         finally:
+            # also after a failure: the reader must not wait for ever
             finished.put_nowait(None)
 
     submitting = asyncio.create_task(submit())
     while (sample := await finished.get()) is not None:
         yield sample
+    # raises what an answer raised
     await submitting
 
 

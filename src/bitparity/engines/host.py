@@ -127,6 +127,7 @@ class EngineProcess:
                 stdout=log,
                 stderr=log,
                 pass_fds=[theirs.fileno()],
+                # a group of its own: Ctrl-C reaches bitparity alone, and all that it starts can be killed
                 start_new_session=True,
                 env={**_UNLESS_SET, **os.environ, **_ENVIRONMENT, **own},
             )
@@ -219,6 +220,7 @@ class EngineProcess:
         for messages in self._received():
             if not messages:
                 yield None
+                # nothing is asked of it, so it may rest
                 if self.facts and self._asked <= self._given:
                     watchdog.alive()
                 elif watchdog.is_overdue:

@@ -218,6 +218,7 @@ class Server:
         if status == 200:
             return
         why = f"status {status}: {self._server_message(response)}"
+        # all other requests would be refused as well
         if status in (401, 403):
             raise UserInputError(
                 f"the server at {self.url} refuses the key ({why}); name the variable that holds it in the study: "

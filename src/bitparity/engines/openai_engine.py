@@ -126,6 +126,7 @@ class OpenAIEngine(Engine):
                 self._check_refused(error)
                 refusals.append(str(error))
                 continue
+            # a server that takes token ids for text counts another number of tokens
             counted = answer.usage("prompt_tokens")
             if mode.form == "messages" or not ids or counted in (None, len(ids)):
                 return replace(mode, usage=counted is not None)
@@ -203,6 +204,7 @@ class OpenAIEngine(Engine):
 
     async def _generate(self, request: Request) -> Sample:
         mode = self._mode(request)
+        # a server would cut inside the reasoning too, so with one the stop strings are looked for here
         stop = list(request.sampling.stop) if request.reasoning_end is None else []
         body = self._sampling(mode, request.sampling, request.seed, stop) | self._prompt(mode, request)
         started = time.perf_counter()
@@ -315,6 +317,7 @@ class OpenAIEngine(Engine):
         given = answer.choice.get("logprobs")
         told = [given.get(name) if isinstance(given, dict) else None for name in ("token_logprobs", "top_logprobs")]
         chosen, best = (value if isinstance(value, list) else [] for value in told)
+        # some tell of the one token that they had to generate, too
         if not len(ids) <= len(chosen) <= len(ids) + 1 or len(best) != len(chosen):
             why = f"asked to echo {len(ids)} tokens it gave {len(chosen)} log-probabilities"
             raise RequestFailedError(why, final=True)

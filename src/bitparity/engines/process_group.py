@@ -62,6 +62,7 @@ def members(group: int) -> list[int]:
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 state, _, pgrp = (entry / "stat").read_bytes().rpartition(b")")[2].split()[:3]
+                # a zombie is dead, and only waits to be waited for
                 if int(pgrp) == group and state != b"Z" and not _is_tracker(entry):
                     found.append(int(entry.name))
     return found

@@ -85,6 +85,7 @@ class ReplayEngine(Engine):
         for where, row in _parsed(path, content):
             key = (row.get("benchmark", default), row["item"], row.get("sample", 0))
             known = self._rows.get(key)
+            # a failure gives way to an answer, wherever in the file
             if known is None or known.get("finish") == "error":
                 self._rows[key] = row
             elif known != row and row.get("finish") != "error":

@@ -219,6 +219,7 @@ class TransformersEngine(Engine):
     def _log_likelihoods(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
         members: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
         for number, (context, continuation) in enumerate(pairs):
+            # the last token is only predicted, so pairs that differ in it alone are one row
             members[(context + continuation)[:-1]].append(number)
         inputs = list(members)
         results: dict[int, tuple[float, bool]] = {}

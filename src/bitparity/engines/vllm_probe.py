@@ -124,6 +124,7 @@ def layer_facts(modules: Iterable[tuple[str, Any]]) -> dict[str, object]:
     seen: set[tuple[str, int]] = set()
     for name, module in modules:
         kind = name.rpartition(".")[2]
+        # a module may have two names, as a tied head has, but no layer counts twice
         if (kind, id(module)) in seen or not _computes(kind, module):
             continue
         seen.add((kind, id(module)))

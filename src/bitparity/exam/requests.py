@@ -24,6 +24,7 @@ def sample_seed(seed: int, benchmark: str, item: str, sample: int, salt: str = "
 
     With a `salt` the control gets other seeds than the baseline.
     """
+    # 31 bits: a positive number for every engine, signed or not
     return int.from_bytes(digest(f"{salt}{seed}\0{benchmark}\0{item}\0{sample}")[:4], "big") >> 1
 
 

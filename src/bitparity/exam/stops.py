@@ -77,5 +77,6 @@ def reached_in_run(run: Run, study: Study, spec: BenchmarkSpec, exam: Exam, cand
 def _read(run: Run, spec: BenchmarkSpec, exam: Exam, variant: str) -> Answered:
     failed: dict[SampleKey, bool] = {}
     for line in scan_samples(run.samples_path(variant, spec.name)):
+        # one whole answer is enough, whatever failed before it
         failed[line.key] = line.failed and failed.get(line.key, True)
     return answered(exam, samples_asked(exam, spec), failed, run.grades(variant, spec.name))

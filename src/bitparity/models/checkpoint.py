@@ -137,6 +137,7 @@ def _is_pointer(file: Path) -> bool:
 def _numbered(present: set[str]) -> set[str]:
     """All shards of which one or more are there, by their names, like model-00001-of-00002.safetensors."""
     found = [match for name in present if (match := _SHARD.fullmatch(name))]
+    # nearly all count from 1
     first = 0 if any(int(match["number"]) == 0 for match in found) else 1
     return {
         f"{match['start']}{number:0{len(match['number'])}d}{match['end']}"

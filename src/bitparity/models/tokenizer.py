@@ -212,6 +212,7 @@ class ModelTokenizer:
         prefix = self._prefix_id()
         if prefix is None:
             raise ModelError(f"the tokenizer in {self.folder} has neither BOS nor EOS for an empty context")
+        # as lm-eval does: a continuation that begins with this token has its context already
         return (ids[:1], ids[1:]) if ids[:1] == (prefix,) else ((prefix,), ids)
 
     def decode(self, ids: Sequence[int]) -> str:

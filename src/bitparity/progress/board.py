@@ -139,6 +139,7 @@ class Board:
         if cell.scores is None:
             cell.scores = np.full((len(exam.items), exam.samples), np.nan)
         cell.scores[row, event.sample] = np.nan if event.score is None else event.score
+        # the flips of every variant are counted against the baseline
         for variant in self._variants.values() if event.variant == self._study.baseline else [own]:
             variant.cells[event.benchmark].figures = None
 

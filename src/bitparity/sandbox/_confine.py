@@ -137,10 +137,12 @@ def main() -> None:
     with open(request) as file:
         asked = json.load(file)
     if (user := asked["user"]) is not None:
+        # the groups first: it takes root's rights to give them up
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
     check(_LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0), "prctl")
+    # the parent died before it was asked to tell
     if os.getppid() != asked["parent"]:
         return
     heard, tell = os.pipe()
@@ -152,6 +154,7 @@ def main() -> None:
     os.close(tell)
     error = os.read(heard, 4096)
     while True:
+        # orphans end here as well; only the program's own end counts
         pid, raw = os.waitpid(-1, 0)
         if pid == program:
             break

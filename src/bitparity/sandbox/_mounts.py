@@ -30,6 +30,7 @@ def main() -> None:
     closed: dict[str, str] = json.loads(sys.stdin.readline())
     _check(_LIBC.unshare(_NEW_MOUNTS), "unshare")
     _mount("none", "/", None, _RECURSIVE | _PRIVATE)
+    # held open, since no path leads there once the folders above are covered
     wanted = {path: (os.open(path, os.O_PATH), Path(path).is_dir()) for path in closed}
     for folder in sorted(set(closed.values())):
         _mount("tmpfs", folder, b"tmpfs", _NO_SUID | _NO_DEV, b"mode=755,size=1m")

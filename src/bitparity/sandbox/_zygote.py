@@ -65,6 +65,7 @@ def serve(control: socket.socket) -> None:
         if not message:
             return
         told, tell = os.pipe()
+        # or a collection in the child would touch, and so copy, every page
         gc.freeze()
         pid = _clone()
         if pid == 0:

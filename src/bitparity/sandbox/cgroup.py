@@ -62,6 +62,7 @@ def group(parent: Path | None, limits: Limits) -> Iterator[Group | None]:
         _write(folder / "memory.max", str(limits.memory_mb << 20))
         _write(folder / "pids.max", str(limits.processes + _OURS))
         if (folder / "memory.swap.max").exists():
+            # what was swapped out would not count
             _write(folder / "memory.swap.max", "0")
     except OSError:
         with contextlib.suppress(OSError):

@@ -70,6 +70,7 @@ class Container(proof.ProvenSandbox):
         with GATE.beside_others(), tempfile.TemporaryDirectory(prefix="bitparity-") as folder:
             bubblewrap.write_files(Path(folder), files)
             for path in (Path(folder), *Path(folder).rglob("*")):
+                # the program runs under another user id
                 path.chmod(0o755 if path.is_dir() else 0o644)
             name = f"bitparity-{secrets.token_hex(8)}"
             try:

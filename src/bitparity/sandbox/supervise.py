@@ -86,6 +86,7 @@ class Watch:
         pids = self.tree.pids()
         self.cpu_s = self.tree.cpu_s(pids) - self.cpu_before
         limit = self.limits.memory_mb << 20
+        # the deepest process is surely inside, where the program's file system is seen
         stored, files = self.stored(pids[-1])
         outside = stored + self.tree.buffers(pids)
         if self.cpu_s > self.limits.cpu_s:

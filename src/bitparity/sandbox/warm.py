@@ -140,6 +140,7 @@ class _Worker:
             watch.tree = Tree(_pid(first), shared_network=True)
             pump.until(first)
             answer = json.loads(self._control.recv(_MESSAGE_BYTES))
+            # the kernel's own sum, which counts what came between two looks
             watch.cpu_s = max(watch.cpu_s, answer["cpu_s"])
             pump.rest()
             status = int(answer["status"])

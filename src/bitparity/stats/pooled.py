@@ -133,6 +133,7 @@ def stratified_sign_flip_test(strata: Sequence[PairedScores], seed: int = SEED, 
         if len(moved):
             draws += sign_flip_draws(moved, rng, resamples) / pairs.items
     observed = abs(math.fsum(pairs.difference for pairs in strata))
+    # sums that are equal but for their rounding are equal
     return float((1 + np.sum(np.abs(draws) >= observed - 1e-12)) / (1 + resamples))
 
 

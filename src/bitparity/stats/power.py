@@ -62,6 +62,7 @@ def _binomial_cdf(counts: Floats, trials: Floats, rate: float) -> Floats:
 def _critical_gained(flips: Floats, alpha: float) -> Floats:
     """For each number of flips the most gained items at which the exact two-sided p is still below alpha; -1: none."""
     guess = np.floor(np.nan_to_num(bdtrik(alpha / 2, flips, 0.5), nan=-1.0)) + 1
+    # the inverse may be off by one or two
     for _ in range(3):
         guess = np.where(
             (guess >= 0) & (2 * _binomial_cdf(np.maximum(guess, 0), flips, 0.5) >= alpha), guess - 1, guess

@@ -35,6 +35,7 @@ def sign_flip_test(sums: Floats, unit: float | None, seed: int, resamples: int) 
         if 2 * int(steps.sum()) + 1 <= _LATTICE_LIMIT:
             return _exact_sign_flip(steps, abs(round(float(sums.sum()) / unit)))
     draws = sign_flip_draws(moved, np.random.default_rng(seed), resamples)
+    # sums that are equal but for their rounding are equal
     observed = abs(float(moved.sum())) - 1e-9
     return float((1 + np.sum(np.abs(draws) >= observed)) / (1 + resamples))
 

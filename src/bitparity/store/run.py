@@ -201,6 +201,7 @@ class WritableRun(Run):
             self._lock = stack.enter_context(closing(RunLock(self.path)))
             if self._expected is not None:
                 self._claim(self._expected)
+            # from here on the lock is kept; a directory of another study gives it free
             stack.pop_all()
         return self
 

@@ -118,6 +118,7 @@ class StudyFile(Strict):
             raise ValueError("'variants' is empty; give a baseline and at least one candidate")
         for name in self.variants:
             checked_name(name, "variant")
+            # on some file systems they would be one folder
             if other := next((n for n in self.variants if n != name and n.casefold() == name.casefold()), None):
                 raise ValueError(f"variants '{name}' and '{other}' differ only in case")
         baselines = [name for name, v in self.variants.items() if v.baseline]

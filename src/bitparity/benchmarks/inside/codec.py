@@ -68,6 +68,7 @@ def loads(text: str | bytes, arrays: bool = False) -> Any:
 
 
 def _packed(value: Any) -> Any:  # one case a type, in the order of how often they come
+    # each type's own methods are called: those of a subclass, which the program may have made, could do anything
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -121,6 +122,7 @@ def _packed_numbers(numpy: Any, value: Any) -> Any:
         return {"a": ["O", list(value.shape), [_packed(v) for v in value.ravel().tolist()]]}
     if value.dtype.kind not in "biufcUS":
         return {"o": f"array of {value.dtype}"}
+    # long doubles, whose size depends on the machine
     if value.dtype.char in "gG":
         value = value.astype(complex if value.dtype.char == "G" else float)
     plain = numpy.array(value, order="C", copy=True, subok=False)

@@ -41,6 +41,7 @@ def main() -> None:
 def start(limit: float) -> None:
     """Give what follows its time."""
     signal.setitimer(signal.ITIMER_PROF, limit)
+    # for a call that sleeps
     signal.setitimer(signal.ITIMER_REAL, 5 * limit + 10)
 
 
