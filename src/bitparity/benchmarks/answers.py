@@ -62,6 +62,7 @@ _FILLER = re.compile(
 _SENTENCE_END = re.compile(r"\n|[.!?](?=[\s*$]|$)|</answer>|[,;]?\s+\b(?:because|since|which|where|as|so|for|not)\b")
 _NUMBER_FIRST = re.compile(r"(?P<number>[-+−]?\\?[$€£]?\s?\d[\d,]*(?:\.\d+)?(?:/\d+)?)(?P<rest>\s+[^\d]*)?$")
 _DOLLAR = re.compile(r"(?<!\\)\$")
+_EXPRESSION = re.compile(r"\$|\\[(\[a-zA-Z]|[-+−]?[.\d]|[a-zA-Z]\s*=")
 _MATHEMATICAL = re.compile(r"\d|\$|\\[(\[]|\\[a-zA-Z]")
 
 
@@ -80,7 +81,7 @@ def final_answer(text: str, ended: bool = True) -> Stated | None:
     if not content:
         return None
     later = _last_statement(text, end)
-    return later if later and _expression_first(later.options[0]) else Stated("box", (content,))
+    return later if later and _EXPRESSION.match(later.options[0]) else Stated("box", (content,))
 
 
 def has_box(text: str) -> bool:
@@ -167,10 +168,6 @@ def _said(tail: str) -> tuple[str, ...]:
     if number and number["rest"] and is_counted(number["rest"]) and unit_of(number["rest"]) is None:
         return (piece, number["number"])  # what is counted does not matter; a unit does, and stays
     return (piece,) if piece else ()
-
-
-def _expression_first(said: str) -> bool:
-    return bool(re.match(r"\$|\\[(\[a-zA-Z]|[-+−]?[.\d]|[a-zA-Z]\s*=", said))
 
 
 def _conclusion(text: str) -> Stated | None:

@@ -31,7 +31,8 @@ def split_test(test: str, dependencies: str) -> Halves:
     """Part a test. Raises DataError where it uses `target` in a way that cannot be parted."""
     try:
         tree = ast.parse(test)
-        known = _imported(ast.parse(dependencies)) | _imported(tree) | _defined(tree)
+        defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        known = _imported(ast.parse(dependencies)) | _imported(tree) | defined
     except SyntaxError as error:
         raise DataError(f"a SciCode test is not Python (line {error.lineno})") from None
     splitter = _Splitter(known)
@@ -57,10 +58,6 @@ def _text(statements: list[ast.stmt]) -> str:
 def _imported(tree: ast.Module) -> set[str]:
     nodes = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
     return {(alias.asname or alias.name).partition(".")[0] for node in nodes for alias in node.names}
-
-
-def _defined(tree: ast.Module) -> set[str]:
-    return {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
 
 
 def _names(node: ast.AST, context: type[ast.expr_context]) -> set[str]:

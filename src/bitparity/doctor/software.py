@@ -75,10 +75,8 @@ def check_sandbox(study: Study) -> Iterator[Finding]:
         remedy = remedy or "run these benchmarks on a Linux host, or leave them out"
         yield topic.error("no_sandbox", names=names, problem=message, remedy=remedy)
         return
-    try:
+    with sandbox:
         yield topic.ok("sandbox", names=names, kind=type(sandbox).__name__.lower())
-    finally:
-        sandbox.close()
 
 
 def _needed(study: Study) -> Iterator[tuple[str, str, str]]:

@@ -14,6 +14,7 @@ import sys
 import time
 import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -348,11 +349,8 @@ class OpenAIEngine(Engine):
 
 async def about_server(variant: Variant) -> Mapping[str, str | int]:
     """The facts of a variant's server and model, asked once. Raises as the engine does."""
-    server = _server(variant, 1)
-    try:
+    async with aclosing(_server(variant, 1)) as server:
         return await server.describe(variant.model)
-    finally:
-        await server.aclose()
 
 
 def _server(variant: Variant, concurrency: int) -> Server:

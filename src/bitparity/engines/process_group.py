@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 _PROC = Path("/proc")
+_TRACKER = b"multiprocessing.resource_tracker"
 _TRIES = 200
 
 
@@ -63,10 +64,6 @@ def members(group: int) -> list[int]:
             with contextlib.suppress(OSError):
                 state, _, pgrp = (entry / "stat").read_bytes().rpartition(b")")[2].split()[:3]
                 # a zombie is dead, and only waits to be waited for
-                if int(pgrp) == group and state != b"Z" and not _is_tracker(entry):
+                if int(pgrp) == group and state != b"Z" and _TRACKER not in (entry / "cmdline").read_bytes():
                     found.append(int(entry.name))
     return found
-
-
-def _is_tracker(entry: Path) -> bool:
-    return b"multiprocessing.resource_tracker" in (entry / "cmdline").read_bytes()
