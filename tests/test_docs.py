@@ -406,9 +406,9 @@ def test_every_page_is_in_the_index() -> None:
 
 MAPS = {  # keys whose value has names as keys
     *("variants", "benchmarks", "scores", "comparisons", "subgroups", "means", "overall", "metrics", "errors", "limit"),
-    *("execution", "verdicts", "rates", "platforms"),
+    *("execution", "verdicts", "rates", "platforms", "decisions"),
 }
-OPAQUE = {"engine", "identity", "generation", "data", "earlier_engines", "value"}  # of any inner form
+OPAQUE = {"engine", "identity", "generation", "data", "earlier_engines", "value", "needs"}  # of any inner form
 
 
 def fields(value: Any, path: tuple[str, ...] = ()) -> set[str]:

@@ -77,6 +77,8 @@ def test_a_recorded_run_gives_the_stored_document(recorded: Path) -> None:
         for key in ("p_value", "p_adjusted"):
             assert pooled[key] == pytest.approx(made["overall"][name][key], abs=0.005)
             pooled[key] = made["overall"][name][key]
+    decided = made.pop("decisions")  # which the stored document has not
+    assert {name: each["decision"] for name, each in decided.items()} == {"fp8": "not_decided", "nvfp4": "deploy_if"}
     assert dumped(made) == dumped(expected)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bitparity.report.language import Lang, text
 from bitparity.report.words import percent
-from bitparity.results.schema import Results, VariantEntry
+from bitparity.results.schema import Results
 
 
 class GraderRow(NamedTuple):
@@ -45,46 +45,26 @@ def speed_rows(results: Results, lang: Lang = "en") -> Iterator[tuple[str, str, 
     None where nothing is known of speed or memory.
     """
     base = results.variants[results.baseline]
-    if not any(rate(variant) or weights_gb(variant) for variant in results.variants.values()):
+    if not any(variant.tokens_per_second or variant.weights_gb for variant in results.variants.values()):
         return
     for name, variant in results.variants.items():
-        fast, size = rate(variant), weights_gb(variant)
-        unknown = text("speed.recorded" if _recorded(variant) else "speed.unknown", lang)
+        fast, size = variant.tokens_per_second, variant.weights_gb
+        unknown = text("speed.recorded" if variant.recorded else "speed.unknown", lang)
         yield (
             name,
             unknown if fast is None else f"{fast:,.0f}",
-            _times(fast, rate(base)) or text("dash", lang),
+            _times(fast, base.tokens_per_second) or text("dash", lang),
             text("speed.unknown", lang) if size is None else f"{size:.2f}",
-            _times(size, weights_gb(base)) or text("dash", lang),
+            _times(size, base.weights_gb) or text("dash", lang),
         )
 
 
 def gain(candidate: str, results: Results, lang: Lang = "en") -> str:
     """A candidate's speed and size against the baseline, in words; empty where neither is known."""
     base, variant = results.variants[results.baseline], results.variants[candidate]
-    times = {"gain.rate": _times(rate(variant), rate(base))}
-    times["gain.weights"] = _times(weights_gb(variant), weights_gb(base))
+    times = {"gain.rate": _times(variant.tokens_per_second, base.tokens_per_second)}
+    times["gain.weights"] = _times(variant.weights_gb, base.weights_gb)
     return text("pause", lang).join(text(key, lang, times=value) for key, value in times.items() if value)
-
-
-def rate(variant: VariantEntry) -> float | None:
-    """Output tokens a second over all of a variant's generation; None where none was timed, as with recordings."""
-    timed = variant.generation
-    # a replay reads recorded answers from disk: its seconds say nothing of a model
-    if timed is None or _recorded(variant) or not timed.seconds or not timed.output_tokens:
-        return None
-    return timed.output_tokens / timed.seconds
-
-
-def weights_gb(variant: VariantEntry) -> float | None:
-    """The size of a checkpoint's weight files in GB (10^9 bytes); None where it is not known."""
-    weights = (variant.identity or {}).get("weights")
-    size = weights.get("bytes") if isinstance(weights, dict) else None
-    return size / 1e9 if isinstance(size, int) and size > 0 else None
-
-
-def _recorded(variant: VariantEntry) -> bool:
-    return (variant.engine or {}).get("engine") == "replay"
 
 
 def _times(value: float | None, base: float | None) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bitparity.exam.frozen import Exam, groups_of, load_if_frozen, samples_asked
 from bitparity.records import output_tokens
+from bitparity.results.decision import decisions
 from bitparity.results.distance import build_distance
 from bitparity.results.execution import execution
 from bitparity.results.guards import check as validity
@@ -82,7 +83,7 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
                 counted = pair_scores(*bound, None if groups is None else groups[: len(bound[0])])
                 favourable[spec.name, name] = replace(counted, look=_same_look(pair))
     overall = _judge(study, benchmarks, pairs, favourable, stops)
-    return Results(
+    made = Results(
         schema=SCHEMA,
         study=StudyHeader(
             name=study.name,
@@ -95,6 +96,7 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
         overall=overall,
         distance=build_distance(run, study, environment, list(benchmarks)),
     )
+    return made.model_copy(update={"decisions": decisions(made)})
 
 
 def _judge(

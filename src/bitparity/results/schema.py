@@ -21,6 +21,21 @@ SCHEMA: Literal["bitparity/results/1"] = "bitparity/results/1"
 Interval = tuple[float, float]  # low and high end
 FinalVerdict = Verdict | Literal["invalid"]
 Level = Literal["error", "warning"]
+Choice = Literal["deploy", "deploy_if", "not_decided", "do_not_deploy"]
+# of a benchmark in a decision; `results.decision` says when it is which
+Standing = Literal[
+    "fine",
+    "loss_within",
+    "open",
+    "loss_likely",
+    "loss",
+    "beyond",
+    "too_hard",
+    "invalid",
+    "incomplete",
+    "not_run",
+]
+Why = Literal["correction", "test", "looks", "few", "proportion", "reach"]
 
 
 class Part(Document):
@@ -83,6 +98,27 @@ class VariantEntry(Part):
     engine: JsonObject | None
     generation: Generation | None
     earlier_engines: list[JsonObject]
+
+    @property
+    def recorded(self) -> bool:
+        """True if its answers were recorded elsewhere, so that nothing is known of its speed."""
+        return (self.engine or {}).get("engine") == "replay"
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Output tokens a second over all of its generation; None where none was timed, as with recordings."""
+        timed = self.generation
+        # a replay reads recorded answers from disk: its seconds say nothing of a model
+        if timed is None or self.recorded or not timed.seconds or not timed.output_tokens:
+            return None
+        return timed.output_tokens / timed.seconds
+
+    @property
+    def weights_gb(self) -> float | None:
+        """The size of the checkpoint's weight files in GB (10^9 bytes); None where it is not known."""
+        weights = (self.identity or {}).get("weights")
+        size = weights.get("bytes") if isinstance(weights, dict) else None
+        return size / 1e9 if isinstance(size, int) and size > 0 else None
 
     @property
     def role(self) -> Literal["baseline", "control", "candidate"]:
@@ -221,6 +257,50 @@ class Overall(Part):
     within_margin_on_all: bool = False
 
 
+class Needs(Part):
+    """What would settle an open benchmark if there is no loss: so many items, or so many samples an item.
+
+    `samples` is there only where more samples do what the benchmark has not enough items for (`available`). `hours` are
+    those of the further answers of candidate and baseline at the run's own rates; None where none was measured.
+    """
+
+    items: int
+    samples: int | None
+    available: int | None
+    hours: float | None
+
+
+class Finding(Part):
+    """What one benchmark says in a decision; see `results.decision`.
+
+    `why` says what leaves it open. `guards` are those that make it invalid or doubted. `up_to` is the largest loss that
+    is not ruled out, a fraction, where it may exceed the margin; `wide`: it is more than a decision can rest on.
+    """
+
+    benchmark: str
+    standing: Standing
+    why: Why | None
+    guards: tuple[str, ...]
+    unscored: int
+    up_to: float | None
+    wide: bool
+    needs: Needs | None
+
+
+class Decision(Part):
+    """The decision on a candidate: its benchmarks that are not plainly fine, the gravest first, and those that are.
+
+    `valid` of the `of` benchmarks have a valid figure. `blocked_by` names guards by which the checkpoint is broken.
+    """
+
+    decision: Choice
+    valid: int
+    of: int
+    findings: list[Finding]
+    fine: list[str]
+    blocked_by: tuple[str, ...]
+
+
 class Estimate(Part):
     """A figure with its 95 % interval over answers and its standard error, None where there is none."""
 
@@ -316,7 +396,10 @@ class DistanceDocument(Whole):
 
 
 class Results(Whole):
-    """The whole document. `overall` has the candidates, and the control, that have a valid benchmark."""
+    """The whole document. `overall` has the candidates, and the control, that have a valid benchmark.
+
+    A document of an earlier version has no `decisions`.
+    """
 
     schema_: Literal["bitparity/results/1"] = Field(alias="schema")
     study: StudyHeader
@@ -324,11 +407,12 @@ class Results(Whole):
     benchmarks: dict[str, Benchmark]
     overall: dict[str, Overall]
     distance: Distance | None = None
+    decisions: dict[str, Decision] = Field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """The document as plain dictionaries; where nothing was read there is no `distance` in it."""
-        found = super().document()
-        return found if self.distance is not None else {k: v for k, v in found.items() if k != "distance"}
+        absent = {key for key in ("distance", "decisions") if not getattr(self, key)}
+        return {key: value for key, value in super().document().items() if key not in absent}
 
     @property
     def baseline(self) -> str:

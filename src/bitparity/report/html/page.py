@@ -21,7 +21,7 @@ from bitparity.report.html.lengths import Lengths, count, length_rows, length_sc
 from bitparity.report.html.phrases import say, script_phrases
 from bitparity.report.language import Lang, guard_message, guard_title
 from bitparity.report.plain import finalize, flat
-from bitparity.report.tables import GraderRow, gain, grader_rows, program_rows, rate, speed_rows, weights_gb
+from bitparity.report.tables import GraderRow, gain, grader_rows, program_rows, speed_rows
 from bitparity.results.schema import Benchmark, Comparison, Guard, Overall, Results, VariantEntry
 
 _Quantity = Callable[[VariantEntry], float | None]
@@ -169,8 +169,8 @@ class _View:
         Only where two variants or more have the figure.
         """
         quantities: list[tuple[str, _Quantity, Callable[[float], str]]] = [
-            ("tokens_per_second", rate, count),
-            ("weights_gb", weights_gb, lambda value: f"{value:.3g}"),
+            ("tokens_per_second", lambda variant: variant.tokens_per_second, count),
+            ("weights_gb", lambda variant: variant.weights_gb, lambda value: f"{value:.3g}"),
         ]
         plots = []
         for bench, entry in self.measured.items():

@@ -1,0 +1,211 @@
+"""Decision on each candidate, from its verdicts by the rule that docs/reading-the-report.md prints.
+
+Pure: the same results give the same decision. It says "deploy" only where `check` passes, and "do not deploy" only
+where a loss beyond the margin is shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bitparity.results.schema import (
+    Benchmark,
+    Choice,
+    Comparison,
+    Decision,
+    Finding,
+    Guard,
+    Needs,
+    Overall,
+    Results,
+    Standing,
+    VariantEntry,
+    Why,
+)
+from bitparity.stats import power
+from bitparity.stats.verdicts import WITHIN, is_worse, untraced_loss
+
+REACH = 2.0  # times the margin: a wider interval without a loss is no answer, but a call for more items
+TOO_HARD = frozenset({"floor", "guessing"})  # guards that say: this model cannot do the benchmark in any precision
+ALPHA = 0.05
+MOST_SAMPLES = 256  # more samples an item are no advice
+# the gravest first: the order in which a headline names benchmarks
+_GRAVITY: tuple[Standing, ...] = (
+    *("beyond", "loss", "loss_likely", "invalid", "incomplete", "not_run", "open", "too_hard", "loss_within", "fine"),
+)
+_UNDECIDED: frozenset[Standing] = frozenset({"invalid", "incomplete", "not_run"})
+_BOUNDED: frozenset[Standing] = frozenset({"loss", "loss_likely", "open"})
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One benchmark of a candidate as the rule sees it. `margin` is a fraction.
+
+    `comparison` is None where there is none; `run` is False where nobody has answered. `unscored` counts samples of
+    candidate and baseline without a score. `seconds` is the time that one more sample of both takes, None where no
+    speed was measured. `in_proportion`: the margin is a share of the baseline's score.
+    """
+
+    benchmark: str
+    margin: float
+    comparison: Comparison | None
+    run: bool = True
+    unscored: int = 0
+    samples: int = 1
+    available: int | None = None
+    seconds: float | None = None
+    in_proportion: bool = False
+
+
+def decisions(results: Results) -> dict[str, Decision]:
+    """The decision on each candidate of a run."""
+    guards = results.distance.guards if results.distance is not None else []
+    return {
+        name: decide(_evidence(name, results), results.overall.get(name), _blocking(name, guards))
+        for name in results.candidates
+    }
+
+
+def decide(evidence: Sequence[Evidence], pooled: Overall | None, blocked_by: Sequence[str] = ()) -> Decision:
+    """The decision on one candidate from all benchmarks of its study.
+
+    `pooled` are its valid benchmarks together. `blocked_by` names guards by which the checkpoint is not what it should
+    be, so that no score speaks for it.
+    """
+    found = sorted(map(_finding, evidence), key=lambda each: _GRAVITY.index(each.standing))
+    standings = {each.standing for each in found}
+    # where a loss is seen, it is what has to be accepted, however much else is open
+    loss = bool(standings & {"loss", "loss_likely"}) or (pooled is not None and pooled.loss_shown)
+    wide = not loss and any(each.wide for each in found)
+    return Decision(
+        decision=_choice(standings, pooled, blocked=bool(blocked_by) or wide),
+        valid=sum(each.standing in _BOUNDED | {"beyond", "loss_within", "fine"} for each in found),
+        of=len(found),
+        findings=[each for each in found if each.standing != "fine"],
+        fine=[each.benchmark for each in found if each.standing == "fine"],
+        blocked_by=tuple(blocked_by),
+    )
+
+
+def _choice(standings: set[Standing], pooled: Overall | None, *, blocked: bool) -> Choice:
+    """The rule itself, from the gravest case to the plainest."""
+    if "beyond" in standings or (pooled is not None and pooled.verdict == "worse_beyond_margin"):
+        return "do_not_deploy"
+    if blocked or standings & _UNDECIDED or standings <= {"too_hard"}:
+        return "not_decided"
+    plain = standings <= {"fine", "loss_within"} and (pooled is None or pooled.verdict in WITHIN)
+    return "deploy" if plain else "deploy_if"
+
+
+def _blocking(name: str, guards: Iterable[Guard]) -> list[str]:
+    """Guards on the distance by which this checkpoint is broken or is the baseline itself."""
+    return [g.name for g in guards if g.variant == name and (g.level == "error" or g.name == "distance_at_floor")]
+
+
+def _finding(each: Evidence) -> Finding:
+    standing = _standing(each)
+    c = each.comparison
+    up_to = max(-c.ci95[0], 0.0) if c is not None and standing in _BOUNDED else None
+    return Finding(
+        benchmark=each.benchmark,
+        standing=standing,
+        why=_why(standing, c, each) if c is not None else None,
+        guards=() if c is None else c.invalid_by or c.doubted_by,
+        unscored=each.unscored,
+        up_to=up_to,
+        wide=up_to is not None and up_to > REACH * each.margin,
+        needs=_needs(each, c) if c is not None and standing == "open" else None,
+    )
+
+
+def _standing(each: Evidence) -> Standing:
+    c = each.comparison
+    if c is None:
+        return "incomplete" if each.run else "not_run"
+    if c.verdict == "worse_beyond_margin":
+        return "beyond"
+    if c.verdict == "invalid" and not {*c.invalid_by} <= TOO_HARD:
+        return "invalid"
+    if each.unscored:
+        return "incomplete"
+    if c.verdict == "invalid":
+        return "too_hard"
+    if c.verdict in WITHIN:
+        return "loss_within" if c.loss_shown else "fine"
+    return "loss" if c.loss_shown else "loss_likely" if c.ci95[1] < 0 else "open"
+
+
+def _why(standing: Standing, c: Comparison, each: Evidence) -> Why | None:
+    """The reason why a verdict is open although the interval may seem to settle it."""
+    deciding = c.repeated_ci95 or c.ci95
+    if standing == "loss_likely":
+        if deciding[1] >= 0:
+            return "looks"
+        return "correction" if is_worse(deciding, c.p_value) else "test"
+    if standing != "open":
+        return None
+    if deciding[0] <= -each.margin:
+        return "looks" if c.ci95[0] > -each.margin else "reach"
+    return "few" if each.margin < untraced_loss(c.items) or not each.in_proportion else "proportion"
+
+
+def _needs(each: Evidence, c: Comparison) -> Needs | None:
+    """The items, or samples an item, with which equally good variants would prove the margin, at what was seen here.
+
+    A standard error falls with the root of the items; with more samples an item only its part falls that is noise of
+    decoding, which the interval of a rerun measures.
+    """
+    provable = 0.0 if c.flips == 0 and c.difference == 0 else c.provable_margin
+    if provable is None or not each.margin < 1:
+        return None
+    least = math.log(ALPHA) / math.log1p(-each.margin)  # see `untraced_loss`
+    needed = math.ceil(max(c.items * (provable / each.margin) ** 2, least))
+    if c.test == "mcnemar_exact" and c.flips:
+        needed = power.items_needed(each.margin, c.flips)
+    items = max(needed, c.items + 1)
+    beyond = each.available is not None and items > each.available
+    samples = _samples(each, c) if beyond else None
+    more = items * each.samples if samples is None else c.items * samples
+    seconds = each.seconds and each.seconds * (more - c.items * each.samples)
+    return Needs(items=items, samples=samples, available=each.available, hours=seconds and seconds / 3600)
+
+
+def _samples(each: Evidence, c: Comparison) -> int | None:
+    """The samples an item that would do; None where none would, or where items have one greedy answer."""
+    if c.rerun_ci95 is None or c.provable_margin is None or each.margin < untraced_loss(c.items):
+        return None
+    noise = ((c.rerun_ci95[1] - c.rerun_ci95[0]) / (c.ci95[1] - c.ci95[0])) ** 2  # its part of the variance
+    room = (each.margin / c.provable_margin) ** 2 - (1 - noise)
+    needed = math.ceil(each.samples * noise / room) if room > 0 else MOST_SAMPLES + 1
+    return needed if each.samples < needed <= MOST_SAMPLES else None
+
+
+def _evidence(name: str, results: Results) -> list[Evidence]:
+    return [_seen(name, bench, entry, results) for bench, entry in results.benchmarks.items()]
+
+
+def _seen(name: str, bench: str, entry: Benchmark, results: Results) -> Evidence:
+    pair = [each for each in (results.baseline, name) if each in entry.scores]
+    each_takes = [_seconds(results.variants[variant], entry, variant) for variant in pair]
+    known = [seconds for seconds in each_takes if seconds is not None]
+    return Evidence(
+        benchmark=bench,
+        margin=entry.margin,
+        comparison=entry.comparisons.get(name),
+        run=entry.measured,
+        unscored=sum(entry.scores[variant].unscored for variant in pair),
+        samples=entry.samples or 1,
+        available=entry.available or None,
+        seconds=sum(known) if known and len(known) == len(each_takes) else None,
+        in_proportion=entry.margin_recovery is not None,
+    )
+
+
+def _seconds(variant: VariantEntry, entry: Benchmark, name: str) -> float | None:
+    """The time of one more sample at the rate of the whole run."""
+    tokens, rate = entry.scores[name].output_tokens, variant.tokens_per_second
+    compared = entry.comparisons.get(name)
+    items = compared.stopped.items if compared is not None and compared.stopped else entry.items
+    return None if tokens is None or rate is None or not items else tokens / (items * entry.samples) / rate
