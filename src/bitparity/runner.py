@@ -22,10 +22,13 @@ from bitparity.generation.session import Session, tell_full_disk
 from bitparity.generation.shards import Shard
 from bitparity.grading import judge as judging
 from bitparity.grading.passes import grade_benchmark
+from bitparity.localization.document import FILE, Kernels, Localization, folder_of
 from bitparity.progress.events import GRADING, REPORTING, Events, PhaseChanged
 from bitparity.schema import Study
 from bitparity.store.full_disk import WaitForRoom
-from bitparity.store.run import WritableRun
+from bitparity.store.jsonl import write_json
+from bitparity.store.run import Run, WritableRun
+from bitparity.study.quick import answers_study
 
 
 class Report(NamedTuple):
@@ -106,6 +109,34 @@ def measure_distance(
         if failure := prepared.outcome.failures.get(study.baseline):
             raise EngineError(f"the baseline could not answer: {failure}")
         return run
+
+
+def locate_losses(
+    study: Study, candidate: str, path: Path, events: Events, most: int, tokens: int, kernels: Kernels
+) -> tuple[WritableRun, Localization]:
+    """Take a candidate apart on the baseline's answers in `path`, or on new ones to the smoke set where it has none.
+
+    At most `most` answers of `tokens` tokens are read. Returns the run whose answers they are, with localization.json
+    written in it. Raises UserInputError for a variant that is no candidate, ModelError where a checkpoint cannot be
+    taken apart, and what `run_study` raises.
+    """
+    if candidate not in study.candidates:
+        known = ", ".join(study.candidates) or "none"
+        raise UserInputError(f"'{candidate}' is no candidate of study {study.name}; its candidates: {known}")
+    from bitparity.localization.answers import chosen_answers
+    from bitparity.localization.locate import Names, locate, open_pair  # imports torch
+
+    chosen = chosen_answers(Run(path), study, most, tokens) if (path / "study.yaml").is_file() else []
+    if not chosen:
+        path, asked = path.with_name(f"{path.name}-locate"), answers_study(study, most, tokens)
+        chosen = chosen_answers(measure_distance(asked, path, events), asked, most, tokens)
+    with WritableRun(path) as run, events.run(path):
+        names = Names(study.name, study.baseline, candidate, {name: v.model for name, v in study.variants.items()})
+        folder = folder_of(run, candidate)
+        pair = open_pair(study.variants[study.baseline], study.variants[candidate], kernels)
+        found = locate(names, chosen, pair, folder / "state", events)
+        run.write(lambda: write_json(folder / FILE, found.document()))
+        return run, found
 
 
 def _open_executor(ray: str | None) -> AbstractContextManager[Executor]:

@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from bitparity.report import plots, words
 from bitparity.report.distance import rows, sentences
 from bitparity.report.language import Lang, guard_message, text
+from bitparity.report.localization import markdown_part
 from bitparity.report.plain import shortened
 from bitparity.report.tables import gain, grader_rows, program_rows, speed_rows
 from bitparity.results.schema import Results
@@ -41,7 +42,7 @@ def write(run: Run, results: Results, lang: Lang = "en") -> None:
     drawn = plots.draw(results, lang)
     for name, picture in drawn.items():
         write_atomically(run.path / "plots" / name, [picture])
-    write_atomically(run.path / "report.md", [render(results, lang, drawn)])
+    write_atomically(run.path / "report.md", [render(results, lang, drawn), markdown_part(run, escaped, lang)])
 
 
 def escaped(text: object) -> str:

@@ -1,4 +1,4 @@
-"""Studies for the command `distance`: a study cut to short answers of the baseline, or two models given by name."""
+"""Studies for `distance` and `locate`: a study cut to short answers of the baseline, or two models given by name."""
 
 from __future__ import annotations
 
@@ -38,6 +38,14 @@ def short_study(study: Study, items: int = ITEMS, tokens: int = TOKENS) -> Study
             "distance": reading,
         }
     )
+
+
+def answers_study(study: Study, items: int, tokens: int) -> Study:
+    """The baseline alone, with `items` short answers to the built-in smoke set."""
+    asked = study.model_copy(update={"benchmarks": _smoke(study)})
+    short = short_study(asked, items, tokens)
+    baseline = {study.baseline: study.variants[study.baseline]}
+    return short.model_copy(update={"name": f"{study.name}-locate", "variants": baseline, "distance": None})
 
 
 def _short(spec: BenchmarkSpec, items: int, tokens: int) -> BenchmarkSpec:

@@ -6,6 +6,7 @@ from bitparity.report.gated import Withhold
 from bitparity.report.html.book import Packed, collect, pack
 from bitparity.report.html.page import load, render
 from bitparity.report.language import Lang
+from bitparity.report.localization import html_part
 from bitparity.results.schema import Results
 from bitparity.store.jsonl import write_atomically
 from bitparity.store.run import Run
@@ -23,6 +24,7 @@ def write(run: Run, results: Results, lang: Lang = "en", withhold: Withhold = "g
     be used.
     """
     book = collect(run, results, withhold)
-    empty = render(results, book, Packed("", [], len(book.entries)), lang)
+    localized = html_part(run, lang)
+    empty = render(results, book, Packed("", [], len(book.entries)), lang, localized)
     packed = pack(book, LIMIT - len(empty.encode()) - _ROOM)
-    write_atomically(run.path / "report.html", [render(results, book, packed, lang)])
+    write_atomically(run.path / "report.html", [render(results, book, packed, lang, localized)])

@@ -25,6 +25,7 @@ from bitparity.report.tables import GraderRow, gain, grader_rows, program_rows, 
 from bitparity.results.schema import Benchmark, Comparison, Guard, Overall, Results, VariantEntry
 
 _Quantity = Callable[[VariantEntry], float | None]
+NOTHING = Markup("")
 MOST_ROWS = 200  # rows of one table of subgroups or guards
 # what the template says in the language of the page
 _SAID = (
@@ -34,13 +35,14 @@ _SAID = (
 )
 
 
-def render(results: Results, book: Book, packed: Packed, lang: Lang = "en") -> str:
-    """The whole page as HTML."""
+def render(results: Results, book: Book, packed: Packed, lang: Lang = "en", localized: Markup = NOTHING) -> str:
+    """The whole page as HTML; `localized` is the section on where distances come from."""
     style, script = _file("page.css"), _file("page.js")
     return _template().render(
         view=_View(results, book, lang),
         results=results,
         packed=packed,
+        localized=localized,
         lang="zh-Hans" if lang == "zh" else "en",
         style=Markup(style),
         script=Markup(script),

@@ -1,0 +1,1 @@
+"""Localization: which modules and layers of a quantized checkpoint make its distance from the baseline."""

@@ -1,0 +1,134 @@
+"""Typed model of localization.json (schema `bitparity/localization/1`). Shares are fractions of the mean KL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bitparity.errors import StoreError
+from bitparity.store.jsonl import read_json
+from bitparity.store.run import Run
+
+SCHEMA: Literal["bitparity/localization/1"] = "bitparity/localization/1"
+FILE = "localization.json"
+Kernels = Literal["checkpoint", "e8m0", "weight-only"]  # whose rounding is computed: see docs/locate.md
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Figure(_Part):
+    """A figure with its 95 % interval over items (None where one item alone tells nothing of its spread)."""
+
+    value: float
+    ci95: tuple[float, float] | None = None
+
+
+class Module(_Part):
+    """A linear module that differs. `error` is relative to the module's output on the baseline's input.
+
+    `through` is the share of the KL that goes through its error, by the gradient; `regained` the share by which the KL
+    falls when it alone is given back, measured for those with the largest `through`; `at_least` is that share's lower
+    end over all modules together. None: not measured, or the layer's other parameters differ too.
+    """
+
+    name: str
+    layer: int | None
+    kind: str
+    bytes_baseline: int
+    bytes_candidate: int
+    error: Figure
+    through: Figure | None = None
+    regained: Figure | None = None
+    at_least: float | None = None
+
+
+class Layer(_Part):
+    """A decoder layer: as for a module. `folded`: parameters outside its linear modules differ too."""
+
+    layer: int
+    folded: bool
+    through: Figure | None
+    regained: Figure
+
+
+class Rule(_Part):
+    """What decides whether a module stands out: see docs/locate.md."""
+
+    least_share: float
+    error_rate: float
+    modules: int
+    tested: int
+
+
+class Point(_Part):
+    """Modules that are spared, those of the points before included, and what that regains for how many bytes."""
+
+    modules: list[str]
+    share_of_weights: float
+    extra_bytes: int
+    regained: Figure
+
+
+class Recipe(_Part):
+    """The modules to spare. `regained` was measured on all answers; the two lists are ready to be used."""
+
+    modules: list[str]
+    share_of_weights: float
+    extra_bytes: int
+    regained: Figure
+    llm_compressor_ignore: list[str]
+    modelopt_quant_cfg: dict[str, dict[str, bool]]
+
+
+class Localization(_Part):
+    """The whole document. `stands_out` is empty where no module stands out."""
+
+    schema_: Literal["bitparity/localization/1"] = Field(default=SCHEMA, alias="schema")
+    study: str
+    baseline: str
+    candidate: str
+    models: dict[str, str]
+    kernels: Kernels
+    answers: int
+    sampled: int
+    tokens: int
+    divergence: Figure
+    stands_out: list[str]
+    rule: Rule
+    best: str | None
+    unexplained: Figure | None
+    modules: list[Module]
+    layers: list[Layer]
+    curve: list[Point]
+    bend: int | None
+    recipe: Recipe | None
+    seconds: float
+
+    def document(self) -> dict[str, Any]:
+        """The document as plain dictionaries, as it stands in the file."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def folder_of(run: Run, candidate: str) -> Path:
+    """Where a candidate's localization lies in a run."""
+    return run.path / "localization" / candidate
+
+
+def load_localizations(run: Run) -> list[Localization]:
+    """The localizations of a run, in the order of the candidates' names. Raises StoreError for a broken file."""
+    return [_load(path) for path in sorted((run.path / "localization").glob(f"*/{FILE}"))]
+
+
+def _load(path: Path) -> Localization:
+    try:
+        return Localization.model_validate(read_json(path))
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise StoreError(
+            f"{path} is no localization of this bitparity (at '{where}'): it was changed, or another version wrote it; "
+            "delete it and run bitparity locate again"
+        ) from None

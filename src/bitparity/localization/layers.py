@@ -1,0 +1,278 @@
+"""Both models of a pair, one decoder layer in memory at a time: any module can be given back the baseline's numbers.
+
+Everything is computed in float32: what differs is what the checkpoint changed, and no kernel's rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from bitparity.engines.checks import kind_and_message
+from bitparity.errors import ModelError
+from bitparity.localization.checkpoint_tensors import CheckpointTensors, LinearWeights
+from bitparity.localization.document import Kernels
+from bitparity.models.checkpoint import weight_bytes
+
+Watch = Callable[["Located", torch.Tensor, torch.Tensor], None]  # (module, its input, its output)
+KEPT_BYTES = 4 << 30  # of float32 weights: smaller pairs stay in memory from pass to pass
+_ROTATED = 0.2  # relative change of the embedding from which on the two models' hidden states are not the same numbers
+
+
+class Located(torch.nn.Module):  # type: ignore[misc]
+    """A linear module with both checkpoints' weights, in the place of the model's own."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.base: LinearWeights | None = None
+        self.candidate: LinearWeights | None = None
+        self.given_back = True
+        self.watch: Watch | None = None
+
+    @property
+    def changed(self) -> bool:
+        """True if the candidate's module computes anything else than the baseline's."""
+        assert self.base is not None  # a part is run only while it is loaded
+        return self.candidate is not self.base
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """The product of the checkpoint that holds now."""
+        found = self.plain(values) if self.given_back else self.quantized(values)
+        if self.watch is not None:
+            self.watch(self, values, found)
+        return found
+
+    def plain(self, values: torch.Tensor) -> torch.Tensor:
+        """The baseline's product."""
+        assert self.base is not None
+        return functional.linear(values, self.base.weight, self.base.bias)
+
+    def quantized(self, values: torch.Tensor) -> torch.Tensor:
+        """The candidate's product; a gradient passes the rounding of its input as if there were none."""
+        assert self.candidate is not None
+        if (activations := self.candidate.activations) is not None:
+            with torch.no_grad():
+                rounded = activations.round(values)
+            values = values + (rounded - values).detach() if values.requires_grad else rounded
+        return functional.linear(values, self.candidate.weight, self.candidate.bias)
+
+
+@dataclass(slots=True)
+class Part:
+    """A part of the model, a decoder layer or what is outside of them, with both checkpoints' numbers.
+
+    `base` and `candidate` are all parameters but those of linear modules, by their names in the part; `folded` says
+    that these differ, so that a module's numbers mean something only together with them.
+    """
+
+    module: torch.nn.Module
+    linears: dict[str, Located]
+    base: dict[str, torch.Tensor]
+    candidate: dict[str, torch.Tensor]
+    folded: bool
+
+    @property
+    def changed(self) -> list[Located]:
+        """The linear modules that differ."""
+        return [located for located in self.linears.values() if located.changed]
+
+    def run(
+        self, *args: Any, back: frozenset[str] | None = frozenset(), watch: Watch | None = None, **named: Any
+    ) -> Any:
+        """The candidate's output, with the modules named in `back` given back; None: all of the part."""
+        for name, located in self.linears.items():
+            located.given_back = back is None or name in back
+            located.watch = watch
+        found = torch.func.functional_call(self.module, self.base if back is None else self.candidate, args, named)
+        return found[0] if isinstance(found, tuple) else found
+
+
+class _Stub(torch.nn.Module):  # type: ignore[misc]
+    """In the place of a decoder layer: notes what it was called with, and gives the hidden states that are set."""
+
+    def __init__(self, layer: torch.nn.Module, model: ModelPair) -> None:
+        super().__init__()
+        self._model = [model]  # in a list, so that it is no submodule
+        for name in ("attention_type", "layer_type", "is_sliding"):  # which some models ask their layers for
+            if hasattr(layer, name):
+                setattr(self, name, getattr(layer, name))
+
+    def forward(self, hidden: torch.Tensor, *args: Any, **named: Any) -> torch.Tensor:
+        """The hidden states to go on with."""
+        return self._model[0].called(hidden, args, named)
+
+
+class ModelPair:
+    """The baseline and a candidate, on one device. Raises ModelError where they are not built alike."""
+
+    def __init__(
+        self, base: Path, candidate: Path, device: torch.device, kernels: Kernels = "checkpoint", *, code: bool = False
+    ) -> None:
+        self.device, self.kernels = device, kernels
+        self.checkpoints = (CheckpointTensors(base, device), CheckpointTensors(candidate, device, kernels))
+        model = _skeleton(base, code=code)
+        decoder: Any = model.get_decoder() if hasattr(model, "get_decoder") else None
+        layers = getattr(decoder, "layers", None)
+        if not isinstance(layers, torch.nn.ModuleList):
+            raise ModelError(f"the model in {base} has no list of decoder layers that `locate` could take one by one")
+        self._prefix = next(name for name, module in model.named_modules() if module is layers)
+        self.layers = list(layers)
+        decoder.layers = torch.nn.ModuleList([_Stub(layer, self) for layer in self.layers])
+        self._kept: dict[int, Part] = {}
+        self._keeps = 4 * weight_bytes(base) < KEPT_BYTES  # both in float32 take four times a BF16 checkpoint
+        self._calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        self._substitute: torch.Tensor | None = None
+        self._first: torch.Tensor | None = None
+        self._names = {id(layer): _replace_linears(layer, f"{self._prefix}.{n}") for n, layer in enumerate(self.layers)}
+        self._names[id(model)] = _replace_linears(model, "")
+        for each in (model, *self.layers):
+            each._apply(lambda values: values if values.is_meta else values.to(device))
+        self.outside = self._load(model, "")
+        self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
+        self._check_not_rotated()
+
+    def called(self, hidden: torch.Tensor, args: tuple[Any, ...], named: dict[str, Any]) -> torch.Tensor:
+        """Note the call of a decoder layer."""
+        if not self._calls:
+            self._first = hidden
+        self._calls.append((args, named))
+        return hidden if self._substitute is None else self._substitute
+
+    @contextmanager
+    def layer(self, number: int) -> Iterator[Part]:
+        """A decoder layer, in memory while the block lasts."""
+        part = self._kept.get(number) or self._load(self.layers[number], f"{self._prefix}.{number}")
+        if self._keeps:
+            self._kept[number] = part
+        try:
+            yield part
+        finally:
+            for located in part.linears.values() if not self._keeps else ():
+                located.base = located.candidate = None
+
+    def embed(
+        self, ids: torch.Tensor, *, base: bool
+    ) -> tuple[torch.Tensor, list[tuple[tuple[Any, ...], dict[str, Any]]]]:
+        """(the first layer's input, what each layer is called with beside it) for tokens of shape (rows, length)."""
+        self._calls, self._substitute = [], None
+        self.outside.run(input_ids=ids, use_cache=False, logits_to_keep=1, back=None if base else frozenset())
+        assert self._first is not None
+        return self._first, self._calls
+
+    def logits(
+        self,
+        ids: torch.Tensor,
+        hidden: torch.Tensor,
+        keep: torch.Tensor,
+        *,
+        back: frozenset[str] | None,
+        watch: Watch | None = None,
+    ) -> torch.Tensor:
+        """Logits at the positions `keep`, of shape (rows, positions, vocabulary), from the last layer's output."""
+        self._calls, self._substitute = [], hidden
+        found = self.outside.run(input_ids=ids, use_cache=False, logits_to_keep=keep, back=back, watch=watch)
+        self._substitute = None
+        return found.logits
+
+    def layer_of(self, module: str) -> int | None:
+        """The number of the layer that a linear module, by its whole name, is in; None: outside of them."""
+        return int(module[len(self._prefix) + 1 :].split(".")[0]) if module.startswith(f"{self._prefix}.") else None
+
+    def kind_of(self, module: str) -> str:
+        """The name of a linear module within its layer."""
+        return module[len(self._prefix) + 1 :].partition(".")[2]
+
+    def sizes(self, module: str) -> tuple[int, int]:
+        """Bytes of a linear module in the baseline's files and in the candidate's."""
+        base, candidate = self.checkpoints
+        return base.size(module), candidate.size(module)
+
+    def _load(self, module: torch.nn.Module, prefix: str) -> Part:
+        base, candidate = self.checkpoints
+        linears = self._names[id(module)]
+        tied = "lm_head" in linears and not base.has("lm_head.weight")
+        for name, located in linears.items():
+            if name == "lm_head" and tied:
+                continue
+            located.base, located.candidate = _same_if_equal(base.linear(name), candidate.linear(name))
+        own = [name for name, _ in module.named_parameters()]
+        start = f"{prefix}." if prefix else ""
+        plain = {name: base.read(start + name).float() for name in own}
+        other = {name: candidate.read(start + name).float() for name in own}
+        for name in own:
+            if torch.equal(plain[name], other[name]):
+                other[name] = plain[name]
+        if tied:
+            self._tie(linears["lm_head"], module, plain, other)
+        folded = any(other[name] is not plain[name] for name in own)
+        return Part(module, linears, plain, other, folded)
+
+    def _tie(
+        self, head: Located, model: Any, plain: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]
+    ) -> None:
+        """The output layer is the embedding again."""
+        embedding = model.get_input_embeddings()
+        name = next(name for name, module in model.named_modules() if module is embedding) + ".weight"
+        both = [LinearWeights(values[name], None, None, False) for values in (plain, other)]
+        head.base, head.candidate = _same_if_equal(*both)
+
+    def _check_not_rotated(self) -> None:
+        for name, values in self.outside.base.items():
+            other = self.outside.candidate[name]
+            if (
+                other is not values
+                and values.ndim == 2
+                and float((other - values).norm()) > _ROTATED * float(values.norm())
+            ):
+                raise ModelError(
+                    f"{name} differs wholly between the two checkpoints: the candidate was rotated (SpinQuant, QuaRot) "
+                    "or comes from another model, so that none of its layers can be given back on its own"
+                )
+
+
+def _skeleton(folder: Path, *, code: bool) -> Any:
+    """The model without its weights: parameters on the meta device, buffers such as rotary frequencies computed."""
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=code)
+        with init_empty_weights(include_buffers=False):
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=code)
+    except (ValueError, OSError, ImportError, KeyError) as error:
+        raise ModelError(f"the model in {folder} cannot be built: {kind_and_message(error)}") from error
+    return model.eval().requires_grad_(False)
+
+
+def _replace_linears(module: torch.nn.Module, prefix: str) -> dict[str, Located]:
+    """Put a `Located` in the place of every linear module; returns them by their whole names."""
+    found = {}
+    for name, child in list(module.named_modules()):
+        if isinstance(child, torch.nn.Linear):
+            whole = f"{prefix}.{name}" if prefix else name
+            parent, _, own = name.rpartition(".")
+            found[whole] = Located(whole)
+            setattr(module.get_submodule(parent), own, found[whole])
+    return found
+
+
+def _same_if_equal(base: LinearWeights, candidate: LinearWeights) -> tuple[LinearWeights, LinearWeights]:
+    """Both, the candidate's being the baseline's own where nothing differs. Raises ModelError for another shape."""
+    if base.weight.shape != candidate.weight.shape:
+        raise ModelError(
+            f"a module has shape {tuple(candidate.weight.shape)} in the candidate and {tuple(base.weight.shape)} in "
+            "the baseline: these are not two precisions of one model"
+        )
+    same_bias = (base.bias is None) == (candidate.bias is None) and (
+        base.bias is None or candidate.bias is None or torch.equal(base.bias, candidate.bias)
+    )
+    if candidate.activations is None and same_bias and torch.equal(base.weight, candidate.weight):
+        return base, base
+    return base, candidate

@@ -1,0 +1,238 @@
+"""Localization of one candidate: passes over the layers, figures, the recipe, localization.json."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bitparity.distance.texts import Answer
+from bitparity.engines.transformers_loading import choose_device
+from bitparity.errors import ModelError
+from bitparity.localization import recipe as recipes
+from bitparity.localization.document import Figure, Kernels, Layer, Localization, Module, Point, Recipe, Rule
+from bitparity.localization.layers import ModelPair
+from bitparity.localization.passes import Arm, Floats, Passes, Text
+from bitparity.localization.shares import ERROR_RATE, LEAST_SHARE, Shares, figure, stand_out
+from bitparity.localization.state import State
+from bitparity.models.checkpoint import resolve_model, weight_files
+from bitparity.models.config import read_config
+from bitparity.progress.events import Advance, Events
+from bitparity.schema import Variant
+
+TESTED = 8  # modules that are given back one by one: those with the largest shares by the gradient
+Arms = dict[str, Arm]
+
+
+class Names(NamedTuple):
+    """What the document calls things: the study, its baseline and candidate, and the models as the study names them."""
+
+    study: str
+    baseline: str
+    candidate: str
+    models: dict[str, str]
+
+
+def open_pair(baseline: Variant, candidate: Variant, kernels: Kernels = "checkpoint") -> ModelPair:
+    """Both models, on the device of the candidate's engine. Raises ModelError where they cannot be taken apart."""
+    folders = [resolve_model(variant) for variant in (baseline, candidate)]
+    device = choose_device(candidate.engine.device)
+    return ModelPair(folders[0], folders[1], device, kernels, code=baseline.engine.trust_remote_code)
+
+
+def locate(
+    names: Names, answers: Sequence[Answer], pair: ModelPair, state_folder: Path, events: Events
+) -> Localization:
+    """Take a candidate apart on some of the baseline's answers; a state left in `state_folder` is gone on with.
+
+    Raises ModelError where a module gives no numbers.
+    """
+    started = time.monotonic()
+    state = State(state_folder, _key(pair, answers))
+    passes = Passes(pair, [Text(answer.context, answer.ids) for answer in answers], state)
+    found = _Findings(passes, pair, answers, events, names.candidate)
+    document = found.document(names, started)
+    state.clear()
+    return document
+
+
+class _Findings:
+    """What the passes find, as the document has it."""
+
+    def __init__(
+        self, passes: Passes, pair: ModelPair, answers: Sequence[Answer], events: Events, candidate: str
+    ) -> None:
+        self._passes, self._pair, self._events, self._candidate = passes, pair, events, candidate
+        self._count = len(pair.layers)
+        with self._task("both models") as advance:
+            passes.forward(advance)
+        self._check_numbers()
+        with self._task("gradient") as advance:
+            passes.backward(advance)
+        codes = {key: number for number, key in enumerate(dict.fromkeys((a.benchmark, a.item) for a in answers))}
+        self._shares = Shares(passes.measured, np.array([codes[a.benchmark, a.item] for a in answers], dtype=np.intp))
+        self._sizes = {name: pair.sizes(name) for name in passes.measured.error}
+        self._tested, self._prefixes = self._suspects(), self._spared()
+        self._given = self._give_back()
+
+    def _task(self, what: str) -> AbstractContextManager[Advance]:
+        return self._events.task(f"{self._candidate}: {what}", self._count, "layers")
+
+    def _check_numbers(self) -> None:
+        """Raise ModelError where the candidate gives no numbers: then the first modules without one are the answer."""
+        measured = self._passes.measured
+        broken = [name for name, error in measured.error.items() if not np.isfinite(error).all()]
+        if broken or not np.isfinite(measured.divergence).all():
+            where = f"; on the baseline's own input so do {', '.join(broken[:5])}" if broken else ""
+            raise ModelError(
+                f"candidate '{self._candidate}' gives NaN or infinity in the place of numbers{where}. Its scales or "
+                "weights are broken: quantize it again"
+            )
+
+    def _layer_of(self, module: str) -> int | None:
+        return self._pair.layer_of(module)
+
+    def _through(self, module: str) -> float:
+        return float(self._passes.measured.through[module].sum())
+
+    def _suspects(self) -> list[str]:
+        if self._shares.nothing:
+            return []
+        return sorted(self._passes.measured.through, key=self._through, reverse=True)[:TESTED]
+
+    def _spared(self) -> list[list[recipes.Unit]]:
+        whole = {name: self._through(name) for name in self._passes.measured.through}
+        if self._shares.nothing or not whole:
+            return []
+        found = recipes.units({name: self._sizes[name] for name in whole})
+        return recipes.prefixes(recipes.greedy(found, whole))
+
+    def _arm(self, modules: Sequence[str], *, sampled: bool = False) -> Arm:
+        layers = [self._layer_of(name) for name in modules]
+        first = min(self._count if layer is None else layer for layer in layers)
+        return Arm(modules=frozenset(modules), first=first, sampled=sampled)
+
+    def _give_back(self) -> dict[str, Floats]:
+        arms: Arms = {name: self._arm([name]) for name in self._tested}
+        arms |= {f"layer {n}": Arm(frozenset({n}), first=n, sampled=True) for n in range(self._count)}
+        arms |= {f"point {n}": self._arm(_names(each), sampled=True) for n, each in enumerate(self._prefixes)}
+        with self._task("parts given back") as advance:
+            return self._passes.given_back({} if self._shares.nothing else arms, advance)
+
+    def document(self, names: Names, started: float) -> Localization:
+        """The whole document."""
+        measured, shares = self._passes.measured, self._shares
+        modules = [self._module(name) for name in measured.error]
+        standing = stand_out({each.name: each.at_least for each in modules})
+        tested = {name: self._regained(name) for name in self._tested}
+        best = max(tested, key=tested.__getitem__, default=None)
+        curve = [self._point(number) for number in range(len(self._prefixes))]
+        bend = recipes.bend([(point.share_of_weights, point.regained.value) for point in curve])
+        return Localization(
+            **names._asdict(),
+            kernels=self._pair.kernels,
+            answers=len(measured.tokens),
+            sampled=self._passes.sampled,
+            tokens=int(measured.tokens.sum()),
+            divergence=shares.divergence(),
+            stands_out=standing,
+            rule=Rule(least_share=LEAST_SHARE, error_rate=ERROR_RATE, modules=len(modules), tested=len(self._tested)),
+            best=best,
+            unexplained=None if best is None else self._unexplained(best),
+            modules=sorted(modules, key=lambda m: (-(m.through.value if m.through else -1.0), m.name)),
+            layers=[self._layer(number) for number in range(self._count)] if not shares.nothing else [],
+            curve=curve,
+            bend=bend,
+            recipe=self._recipe(curve, bend),
+            seconds=round(time.monotonic() - started, 1),
+        )
+
+    def _module(self, name: str) -> Module:
+        layer, shares = self._layer_of(name), self._shares
+        through = shares.through([name])
+        given = shares.regained(self._given[name]) if name in self._given else None
+        base, own = self._sizes[name]
+        return Module(
+            name=name,
+            layer=layer,
+            kind=name if layer is None else self._pair.kind_of(name),
+            bytes_baseline=base,
+            bytes_candidate=own,
+            error=shares.error(name),
+            through=None if through is None else figure(through),
+            regained=None if given is None else figure(given),
+            at_least=None if given is None else shares.at_least(given, len(self._passes.measured.error)),
+        )
+
+    def _layer(self, number: int) -> Layer:
+        inside = [name for name in self._passes.measured.error if self._layer_of(name) == number]
+        through, given = self._shares.through(inside), self._shares.regained(self._given[f"layer {number}"])
+        assert given is not None  # asked only where there is a distance
+        return Layer(
+            layer=number,
+            folded=number in self._passes.measured.folded,
+            through=None if through is None else figure(through),
+            regained=figure(given),
+        )
+
+    def _regained(self, module: str) -> float:
+        return float((self._passes.measured.divergence - self._given[module]).sum())
+
+    def _unexplained(self, best: str) -> Figure | None:
+        measured = self._passes.measured
+        found = self._shares.regained(measured.divergence - self._given[best])
+        return None if found is None else figure(found)
+
+    def _weights(self, units: Sequence[recipes.Unit]) -> tuple[float, int]:
+        """(share of the quantized weights, bytes that the checkpoint grows by)."""
+        whole = sum(base for base, _ in self._sizes.values())
+        return sum(u.baseline for u in units) / whole, sum(u.baseline - u.candidate for u in units)
+
+    def _point(self, number: int) -> Point:
+        units = self._prefixes[number]
+        share, extra = self._weights(units)
+        regained = self._shares.regained(self._given[f"point {number}"])
+        assert regained is not None  # asked only where there is a distance
+        return Point(modules=_names(units), share_of_weights=share, extra_bytes=extra, regained=figure(regained))
+
+    def _recipe(self, curve: Sequence[Point], bend: int | None) -> Recipe | None:
+        """The modules up to the bend, but no more than MOST_SPARED; what they regain is measured on all answers."""
+        allowed = [n for n, point in enumerate(curve) if point.share_of_weights <= recipes.MOST_SPARED]
+        if bend is None or not allowed:
+            return None
+        point = curve[min(bend, allowed[-1])]
+        with self._task("recipe") as advance:
+            given = self._passes.given_back({"recipe": self._arm(point.modules)}, advance)
+        regained = self._shares.regained(given["recipe"])
+        assert regained is not None  # there is a curve
+        return Recipe(
+            modules=point.modules,
+            share_of_weights=point.share_of_weights,
+            extra_bytes=point.extra_bytes,
+            regained=figure(regained),
+            llm_compressor_ignore=recipes.llm_compressor_ignore(point.modules, _ignored(self._pair)),
+            modelopt_quant_cfg=recipes.modelopt_quant_cfg(point.modules),
+        )
+
+
+def _names(units: Sequence[recipes.Unit]) -> list[str]:
+    return [name for unit in units for name in unit.modules]
+
+
+def _key(pair: ModelPair, answers: Sequence[Answer]) -> str:
+    """A hash of what a localization is of: both checkpoints' files as they are now, the tokens, the kernels."""
+    files = [file for checkpoint in pair.checkpoints for file in weight_files(checkpoint.folder)]
+    seen = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    what = (seen, [answer.fingerprint for answer in answers], pair.kernels)
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+
+
+def _ignored(pair: ModelPair) -> list[str]:
+    """The modules that the candidate left out already."""
+    declared = read_config(pair.checkpoints[1].folder).part("quantization_config")
+    return [] if declared is None else [str(each) for each in declared.items("ignore") or ["lm_head"]]

@@ -1,0 +1,171 @@
+"""Number formats of quantized linear layers: weights turned into float32, activations rounded as at each call.
+
+Formats: FP8 E4M3 (a scale for the tensor, each channel, each block), NVFP4, INT8 and INT4 of compressed-tensors, FP8 in
+blocks as in Qwen3-32B-FP8, FP8 and NVFP4 of ModelOpt. Formulas: compressed-tensors 0.19 (`quantization/lifecycle`,
+`compressors`) and OCP's E4M3 and E2M1 ("OCP Microscaling Formats", version 1.0, tables 1 and 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Kind = Literal["fp8", "fp4", "int8", "int4"]
+Tensors = Mapping[str, torch.Tensor]  # of one module, by the last part of their names
+
+LARGEST: dict[Kind, float] = {"fp8": 448.0, "fp4": 6.0, "int8": 127.5, "int4": 7.5}  # int: half of the range
+_INTEGERS: dict[Kind, tuple[int, int]] = {"int8": (-128, 127), "int4": (-8, 7)}
+
+
+@dataclass(frozen=True, slots=True)
+class Activations:
+    """How the input of a module is rounded: the numbers, and how many of them share a scale.
+
+    `group` is the length of a group with a scale of its own; None: one scale for each token, or with `scale` for all.
+    `tensor_wide`: one scale for all, found at each call. `scale` is stored (static); `global_scale` is NVFP4's factor
+    of the scales, which are then E4M3 themselves. `power_of_two`: scales are rounded up to one (E8M0).
+    """
+
+    kind: Kind
+    group: int | None = None
+    tensor_wide: bool = False
+    scale: torch.Tensor | None = None
+    global_scale: torch.Tensor | None = None
+    power_of_two: bool = False
+
+    def round(self, values: torch.Tensor) -> torch.Tensor:
+        """The values as the module multiplies them, in float32; shape as given, (..., features)."""
+        shape = values.shape
+        parts = values if self.group is None else values.unflatten(-1, (-1, self.group))
+        scale = self._scale(parts)
+        return (round_numbers(parts / scale, self.kind) * scale).reshape(shape)
+
+    def _scale(self, parts: torch.Tensor) -> torch.Tensor:
+        if self.scale is not None:
+            return self.scale
+        most = parts.abs().amax() if self.tensor_wide else parts.abs().amax(dim=-1, keepdim=True)
+        scale = most / LARGEST[self.kind]
+        if self.global_scale is not None:
+            scale = round_numbers(scale * self.global_scale, "fp8") / self.global_scale
+        if self.power_of_two:
+            scale = round_up_to_power(scale)
+        return torch.where(scale == 0, 1.0, scale)
+
+
+def round_up_to_power(scale: torch.Tensor) -> torch.Tensor:
+    """Scales as E8M0 holds them: the next power of two that is not smaller. Zero stays zero."""
+    return torch.where(scale > 0, torch.exp2(torch.ceil(torch.log2(scale))), 0.0)
+
+
+def round_numbers(values: torch.Tensor, kind: Kind) -> torch.Tensor:
+    """The nearest numbers of a format, ties to even, what is too large to its largest; NaN stays NaN."""
+    if kind in _INTEGERS:
+        return torch.clamp(torch.round(values), *_INTEGERS[kind])
+    most = LARGEST[kind]
+    values = values.clamp(-most, most)
+    # the distance of two neighbours, from the exponent's bits: E4M3 has 3 bits of mantissa from 2^-6 on, E2M1 1 from 1
+    least, mantissa = (127 - 6, 3) if kind == "fp8" else (127, 1)
+    exponent = (values.view(torch.int32) & 0x7F800000).clamp_(min=least << 23)
+    step = (exponent - (mantissa << 23)).view(torch.float32)
+    return torch.round(values / step) * step
+
+
+def decode_weight(tensors: Tensors, block: tuple[int, int] | None, bits: int) -> torch.Tensor:
+    """A module's weight in float32, of shape (out, in), from its tensors.
+
+    `block` is the shape of the blocks that share a scale, as the checkpoint declares it; `bits` those of packed
+    integers. Raises ValueError for a form that is not known.
+    """
+    if "weight_packed" in tensors:
+        packed = tensors["weight_packed"]
+        return _four_bits(packed, tensors) if packed.dtype == torch.uint8 else _packed_integers(tensors, bits)
+    weight = tensors["weight"]
+    if weight.dtype == torch.uint8:  # ModelOpt's NVFP4
+        return _four_bits(weight, tensors)
+    scale = next((tensors[name] for name in ("weight_scale", "weight_scale_inv") if name in tensors), None)
+    if scale is None:
+        if weight.element_size() < 2:
+            raise ValueError(f"its weight is {weight.dtype} and has no scale")
+        return weight.float()
+    if "weight_scale_2" in tensors or "g_idx" in tensors:
+        raise ValueError("its weight has a second scale or an order of columns that this format has not")
+    zero = tensors.get("weight_zero_point")
+    values = weight.float() if zero is None else weight.float() - _spread(zero.float(), weight.shape, block)
+    return values * _spread(_scales(scale), weight.shape, block)
+
+
+def _scales(scale: torch.Tensor) -> torch.Tensor:
+    return scale.float() if scale.dtype != torch.uint8 else torch.exp2(scale.float() - 127)  # E8M0
+
+
+def _spread(scale: torch.Tensor, shape: torch.Size, block: tuple[int, int] | None) -> torch.Tensor:
+    """Scales of a tensor, of channels, groups or blocks, for every weight."""
+    if scale.numel() == 1:
+        return scale.reshape(1, 1)
+    if scale.ndim == 1:
+        scale = scale[:, None]
+    if scale.shape[0] not in (1, shape[0]) and block is None:
+        raise ValueError(f"its {tuple(scale.shape)} scales do not fit a weight of shape {tuple(shape)}")
+    rows = 1 if scale.shape[0] == shape[0] else block[0] if block else shape[0]
+    columns = shape[1] if scale.shape[1] == 1 else block[1] if block else shape[1] // scale.shape[1]
+    return scale.repeat_interleave(rows, 0)[: shape[0]].repeat_interleave(columns, 1)[:, : shape[1]]
+
+
+def _four_bits(packed: torch.Tensor, tensors: Tensors) -> torch.Tensor:
+    """E2M1 numbers, two a byte, the first in the low half, with a scale for each group of a row."""
+    codes = torch.stack((packed & 0xF, packed >> 4), dim=-1).flatten(1).long()
+    magnitudes = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0], device=packed.device)
+    values = torch.where(codes > 7, -1.0, 1.0) * magnitudes[codes & 7]
+    scale = _scales(tensors["weight_scale"])
+    if "weight_global_scale" in tensors:
+        scale = scale / tensors["weight_global_scale"].float()
+    if "weight_scale_2" in tensors:
+        scale = scale * tensors["weight_scale_2"].float()
+    return values * _spread(scale, values.shape, None)
+
+
+def _packed_integers(tensors: Tensors, bits: int) -> torch.Tensor:
+    rows, columns = (int(n) for n in tensors["weight_shape"])
+    values = unpack(tensors["weight_packed"], bits, columns).float()
+    scale = tensors["weight_scale"].float()
+    if "weight_zero_point" in tensors:
+        zero = tensors["weight_zero_point"]
+        if zero.dtype == torch.int32:
+            zero = unpack(zero.T.contiguous(), bits, rows).T
+        values = values - _columns(zero.float(), tensors, columns)
+    return values * _columns(scale, tensors, columns)
+
+
+def _columns(scale: torch.Tensor, tensors: Tensors, columns: int) -> torch.Tensor:
+    """Scales of groups for every column; `weight_g_idx` names each column's group where they were reordered."""
+    if (order := tensors.get("weight_g_idx")) is not None and (order >= 0).all():
+        return scale[:, order.long()]
+    return scale.repeat_interleave(-(-columns // scale.shape[1]), 1)[:, :columns]
+
+
+def unpack(packed: torch.Tensor, bits: int, columns: int) -> torch.Tensor:
+    """Signed integers from int32 words, the lowest bits first, each stored with half of the range added.
+
+    Raises ValueError for a number of bits that does not divide 32.
+    """
+    if 32 % bits:
+        raise ValueError(f"integers of {bits} bits are packed across words, which is not read here")
+    shifts = torch.arange(0, 32, bits, device=packed.device, dtype=torch.int32)
+    codes = (packed[:, :, None] >> shifts) & ((1 << bits) - 1)
+    return codes.flatten(1)[:, :columns] - (1 << (bits - 1))
+
+
+def with_power_of_two_scales(weight: torch.Tensor, block: tuple[int, int]) -> torch.Tensor:
+    """FP8 weights in blocks as kernels with E8M0 scales hold them: quantized once more under scales rounded up.
+
+    vLLM does this for DeepGEMM on Blackwell (`requant_weight_ue8m0_inplace`).
+    """
+    rows, columns = weight.shape
+    padded = torch.nn.functional.pad(weight, (0, -columns % block[1], 0, -rows % block[0]))
+    parts = padded.unflatten(0, (-1, block[0])).unflatten(2, (-1, block[1]))
+    scale = round_up_to_power(parts.abs().amax(dim=(1, 3), keepdim=True) / LARGEST["fp8"])
+    scale = torch.where(scale == 0, 1.0, scale)
+    return (round_numbers(parts / scale, "fp8") * scale).reshape(padded.shape)[:rows, :columns]

@@ -1,0 +1,76 @@
+"""Modules to spare from quantization: in which order, how many, and as the quantizers want them named."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+SHARES = (0.02, 0.05, 0.1, 0.15, 0.25, 0.5)  # of the quantized weights, at which the curve is measured
+MOST_SPARED = 0.15  # of the quantized weights: a recipe that spares more makes another precision
+
+# Modules that vLLM joins into one (QKVParallelLinear, MergedColumnParallelLinear): it refuses to load a checkpoint in
+# which they are quantized differently.
+_JOINED = (r"(q|k|v)_proj", r"(gate|up)_proj", r"w[13]", r"(q_a|kv_a)_proj(_with_mqa)?")
+
+
+class Unit(NamedTuple):
+    """Modules that can only be spared together, and what they weigh in the baseline and in the candidate, in bytes."""
+
+    modules: tuple[str, ...]
+    baseline: int
+    candidate: int
+
+
+def units(sizes: Mapping[str, tuple[int, int]]) -> list[Unit]:
+    """The units of all changed modules, from their bytes in the baseline and in the candidate."""
+    together: defaultdict[str, list[str]] = defaultdict(list)
+    for name in sizes:
+        parent, _, own = name.rpartition(".")
+        joined = next((pattern for pattern in _JOINED if re.fullmatch(pattern, own)), own)
+        together[f"{parent} {joined}"].append(name)
+    return [
+        Unit(tuple(names), *(sum(sizes[name][side] for name in names) for side in (0, 1)))
+        for names in together.values()
+    ]
+
+
+def greedy(found: Sequence[Unit], shares: Mapping[str, float]) -> list[Unit]:
+    """The units in the order in which they are spared: the largest share of the KL for a byte first."""
+    return sorted(found, key=lambda unit: -sum(shares.get(name, 0.0) for name in unit.modules) / unit.baseline)
+
+
+def prefixes(order: Sequence[Unit]) -> list[list[Unit]]:
+    """For each of SHARES the units that fit, taken in their order; those that would be the same are left out."""
+    whole = sum(unit.baseline for unit in order)
+    found: list[list[Unit]] = []
+    for share in SHARES:
+        taken: list[Unit] = []
+        for unit in order:
+            if sum(each.baseline for each in taken) + unit.baseline <= share * whole:
+                taken.append(unit)
+        if taken and (not found or taken != found[-1]):
+            found.append(taken)
+    return found
+
+
+def bend(curve: Sequence[tuple[float, float]]) -> int | None:
+    """The number of the point at which a curve of (share of weights, share regained) bends.
+
+    It is the point farthest above the chord from nothing spared to everything spared, where all is regained (the knee
+    of V. Satopää and others, "Finding a Kneedle in a Haystack", ICDCS workshops 2011). None where none is above.
+    """
+    above = [regained - share for share, regained in curve]
+    best = max(range(len(above)), key=above.__getitem__, default=None)
+    return None if best is None or above[best] <= 0 else best
+
+
+def llm_compressor_ignore(modules: Sequence[str], already: Sequence[str]) -> list[str]:
+    """The `ignore` list of llm-compressor's modifiers: what the checkpoint left out already, and the modules."""
+    return [*dict.fromkeys([*already, *modules])]
+
+
+def modelopt_quant_cfg(modules: Sequence[str]) -> dict[str, dict[str, bool]]:
+    """Entries of ModelOpt's `quant_cfg` that switch off the quantizers of the modules."""
+    return {f"{name}.*": {"enable": False} for name in modules}

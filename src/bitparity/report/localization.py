@@ -1,0 +1,146 @@
+"""Localizations in words, as a table, as a picture of layers and module kinds, and as parts of both reports."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+from rich.console import Console
+
+from bitparity.localization.document import Figure, Localization, Module, folder_of, load_localizations
+from bitparity.report.distance import number
+from bitparity.report.language import Lang, text
+from bitparity.report.plain import finalize
+from bitparity.report.terminal import cells, columns, say
+from bitparity.store.jsonl import write_atomically
+from bitparity.store.run import Run
+
+WORST = 10  # modules in the table
+COLUMNS = ("locate.module", "locate.error", "locate.through", "locate.regained")
+CELL, LEFT, TOP = 18, 150, 64  # pixels of the picture
+_DARK, _LIGHT = (8, 48, 107), (247, 251, 255)  # its ends differ in lightness, so that it reads in grey
+
+
+def sentences(found: Localization, lang: Lang = "en") -> list[str]:
+    """What the localization says: the distance, whether a module stands out, what none explains, the recipe."""
+    said = [
+        text("locate.of", lang, name=found.candidate, divergence=_nats(found.divergence), answers=found.answers),
+        *_outcome(found, lang),
+    ]
+    if found.unexplained is not None:
+        said.append(text("locate.unexplained", lang, share=percent(found.unexplained, lang)))
+    if (recipe := found.recipe) is not None:
+        figures = {"weights": f"{100 * recipe.share_of_weights:.1f}", "megabytes": f"{recipe.extra_bytes / 1e6:.1f}"}
+        regained = percent(recipe.regained, lang)
+        said.append(text("locate.recipe", lang, count=len(recipe.modules), regained=regained, **figures))
+    return said
+
+
+def _outcome(found: Localization, lang: Lang) -> list[str]:
+    figures = {"share": f"{100 * found.rule.least_share:.0f}", "rate": f"{100 * found.rule.error_rate:.0f}"}
+    rule = text("locate.rule", lang, **figures)
+    if not found.stands_out:
+        return [text("locate.none", lang, rule=rule)]
+    return [text("locate.stands_out", lang, names=text("comma", lang).join(found.stands_out), rule=rule)]
+
+
+def _nats(found: Figure) -> str:
+    return number(found.value)
+
+
+def percent(found: Figure | None, lang: Lang = "en") -> str:
+    """A share in per cent with its interval; a dash where there is none."""
+    if found is None:
+        return text("dash", lang)
+    shown = f"{100 * found.value:.1f}"
+    if found.ci95 is None:
+        return shown
+    ends = text("range", lang, low=f"{100 * found.ci95[0]:.1f}", high=f"{100 * found.ci95[1]:.1f}")
+    return text("score_and_interval", lang, score=shown, interval=ends)
+
+
+def rows(found: Localization, lang: Lang = "en") -> list[tuple[str, ...]]:
+    """The worst modules: name, local error, share by the gradient, share regained, in per cent."""
+    return [
+        (each.name, percent(each.error, lang), percent(each.through, lang), percent(each.regained, lang))
+        for each in worst(found.modules)
+    ]
+
+
+def worst(modules: Sequence[Module]) -> list[Module]:
+    """The modules with the largest shares: what giving back regains where that was measured, else by the gradient."""
+    shares = {each.name: each.regained or each.through or Figure(value=-1.0) for each in modules}
+    return sorted(modules, key=lambda each: -shares[each.name].value)[:WORST]
+
+
+def show(found: Localization, console: Console) -> None:
+    """Print what was found, and the table."""
+    for line in sentences(found):
+        say(console, line)
+    if shown := rows(found):
+        table = columns({text(COLUMNS[0]): [row[0] for row in shown]}, [text(key) for key in COLUMNS[1:]])
+        for row in shown:
+            table.add_row(*cells(*row))
+        console.print(table)
+
+
+def picture(found: Localization, lang: Lang = "en") -> str:
+    """Layers across, module kinds down, dark where much of the distance goes through; SVG."""
+    kinds = list(dict.fromkeys(each.kind for each in sorted(found.modules, key=lambda m: (m.layer is None, m.name))))
+    layers = 1 + max((each.layer or 0 for each in found.modules), default=0)
+    most = max((each.through.value for each in found.modules if each.through), default=0.0)
+    standing = set(found.stands_out)
+    squares = [
+        (each.layer or 0, kinds.index(each.kind), _colour(each.through.value / most if most > 0 else 0.0), each)
+        for each in found.modules
+        if each.through is not None
+    ]
+    return _template("localization.svg.j2").render(
+        **{"found": found, "kinds": kinds, "layers": layers, "squares": squares, "standing": standing, "most": most},
+        **{"cell": CELL, "left": LEFT, "top": TOP, "colour": _colour, "text": functools.partial(text, lang=lang)},
+    )
+
+
+def _colour(share: float) -> str:
+    part = min(1.0, max(0.0, share))
+    mixed = [round(light + part * (dark - light)) for light, dark in zip(_LIGHT, _DARK, strict=True)]
+    return "#{:02x}{:02x}{:02x}".format(*mixed)
+
+
+def write_picture(run: Run, found: Localization) -> None:
+    """Write layers.svg beside localization.json."""
+    write_atomically(folder_of(run, found.candidate) / "layers.svg", [picture(found)])
+
+
+def html_part(run: Run, lang: Lang = "en") -> Markup:
+    """The section of report.html; empty where nothing was localized."""
+    return Markup(_part("localization.html.j2", run, lang))
+
+
+def markdown_part(run: Run, escaped: Callable[[object], str], lang: Lang = "en") -> str:
+    """The section of report.md, its texts made harmless by `escaped`; empty where nothing was localized."""
+    return _part("localization.md.j2", run, lang, escaped)
+
+
+def _part(template: str, run: Run, lang: Lang, escaped: Callable[[object], str] = str) -> str:
+    found = load_localizations(run)
+    if not found:
+        return ""
+    said = {function.__name__: functools.partial(function, lang=lang) for function in (text, sentences, rows, picture)}
+    return _template(template).render(localizations=found, COLUMNS=COLUMNS, as_is=Markup, escaped=escaped, **said)
+
+
+@functools.cache
+def _template(name: str) -> Template:
+    environment = Environment(
+        autoescape=not name.endswith(".md.j2"),
+        finalize=finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.from_string((resources.files(__package__) / name).read_text(encoding="utf-8"))

@@ -1,0 +1,171 @@
+"""Localization on a tiny model: the figures of whole models, damage found, an interrupted one gone on with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_model
+import torch
+from localization_checkpoints import declare, quantized_fp8
+from safetensors.torch import load_file, save_file
+
+from bitparity.distance.texts import Answer
+from bitparity.engines.transformers_loading import load_model
+from bitparity.engines.transformers_reading import token_numbers
+from bitparity.errors import ModelError
+from bitparity.localization.document import Localization
+from bitparity.localization.layers import ModelPair
+from bitparity.localization.locate import Names, locate
+from bitparity.localization.passes import Arm, Passes, Text
+from bitparity.localization.state import State
+from bitparity.progress.events import Event, Events, TaskProgress
+
+CPU = torch.device("cpu")
+DAMAGED = "model.layers.1.mlp.down_proj"
+
+
+def answers(count: int = 24) -> list[Answer]:
+    rng = np.random.default_rng(5)
+    made = [tuple(int(n) for n in rng.integers(5, 200, int(rng.integers(6, 14)))) for _ in range(count)]
+    return [Answer("smoke", str(n), 0, ids[:3], ids[3:], "") for n, ids in enumerate(made)]
+
+
+def found(baseline: Path, candidate: Path, folder: Path, events: Events | None = None) -> Localization:
+    names = Names("study", "bf16", "fp8", {"bf16": "a", "fp8": "b"})
+    return locate(names, answers(), ModelPair(baseline, candidate, CPU), folder, events or Events())
+
+
+def test_the_kl_is_that_of_the_whole_models(baseline: Path, fp8: Path, tmp_path: Path) -> None:
+    """Against transformers' own loading of both checkpoints, computed in float32."""
+    spec = tiny_model.variant(fp8, dtype="float32").engine
+    with warnings.catch_warnings(action="ignore"):  # transformers says that it was told how to load
+        models = [load_model(folder, spec, CPU)[0] for folder in (baseline, fp8)]
+    total, tokens = 0.0, 0
+    for answer in answers():
+        row = torch.tensor([answer.context + answer.ids])
+        with torch.inference_mode():
+            base, own = (model(row).logits[0, len(answer.context) - 1 : -1] for model in models)
+        total += float(token_numbers(own, base, answer.ids, 1)["divergence"].sum())
+        tokens += len(answer.ids)
+    document = found(baseline, fp8, tmp_path / "state")
+    assert document.tokens == tokens
+    assert document.divergence.value == pytest.approx(total / tokens, rel=2e-3)
+    assert not (tmp_path / "state").exists()
+
+
+def test_parts_given_back_add_up(baseline: Path, fp8: Path, tmp_path: Path) -> None:
+    texts = [Text(answer.context, answer.ids) for answer in answers()]
+    passes = Passes(ModelPair(baseline, fp8, CPU), texts, State(tmp_path / "state", "key"))
+    passes.forward(lambda _: None)
+    passes.backward(lambda _: None)
+    measured = passes.measured
+    assert len(measured.through) == 14
+    shares = sum(part.sum() for part in measured.through.values()) / measured.divergence.sum()
+    assert shares == pytest.approx(1.0, abs=0.1)
+    everything = Arm(frozenset({0, 1, 2}))
+    modules = Arm(modules=frozenset(measured.through))
+    given = passes.given_back({"all": everything, "modules": modules, "none": Arm()}, lambda _: None)
+    assert given["all"] == pytest.approx(0.0, abs=1e-6)
+    assert given["modules"] == pytest.approx(given["all"], abs=1e-6)
+    assert given["none"] == pytest.approx(measured.divergence, rel=1e-5)
+
+
+@pytest.mark.parametrize("damaged", ["model.layers.0.self_attn.v_proj", DAMAGED])
+def test_a_wrong_scale_is_found(damaged: str, baseline: Path, tmp_path: Path) -> None:
+    document = found(baseline, quantized_fp8(baseline, tmp_path / "bad", damaged, 1.6), tmp_path / "state")
+    assert document.stands_out[0] == document.best == document.modules[0].name == damaged
+    worst = document.modules[0]
+    assert worst.regained is not None
+    assert worst.regained.value > 0.5
+    assert worst.error.value == pytest.approx(0.6, abs=0.05)
+    assert document.unexplained is not None
+    assert document.unexplained.value == pytest.approx(1 - worst.regained.value)
+    assert document.recipe is None or damaged in document.recipe.modules
+
+
+def test_the_same_model_has_nothing_to_locate(baseline: Path, tmp_path: Path) -> None:
+    document = found(baseline, shutil.copytree(baseline, tmp_path / "same"), tmp_path / "state")
+    assert document.divergence.value == 0
+    assert (document.stands_out, document.modules, document.curve, document.recipe) == ([], [], [], None)
+
+
+def test_an_interrupted_localization_goes_on(baseline: Path, fp8: Path, tmp_path: Path) -> None:
+    whole = found(baseline, fp8, tmp_path / "state")
+    for stopped_after in (1, 2, 3):  # steps over layers: in the first pass, at its end, in the second
+        steps = 0
+
+        def stop(event: Event) -> None:
+            nonlocal steps
+            steps += isinstance(event, TaskProgress) and event.finished > 0 and event.state == "running"
+            if steps == stopped_after:  # noqa: B023 - called within the turn
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            found(baseline, fp8, tmp_path / "state", Events(stop))
+        assert (tmp_path / "state").exists()
+        again = found(baseline, fp8, tmp_path / "state")
+        assert again.model_copy(update={"seconds": 0.0}) == whole.model_copy(update={"seconds": 0.0})
+
+
+def test_changed_norms_are_told_of(baseline: Path, fp8: Path, tmp_path: Path) -> None:
+    """As SmoothQuant leaves them: the modules of that layer mean nothing one by one."""
+    tensors = load_file(fp8 / "model.safetensors")
+    tensors["model.layers.0.input_layernorm.weight"] *= 2
+    save_file(tensors, fp8 / "model.safetensors", {"format": "pt"})
+    document = found(baseline, fp8, tmp_path / "state")
+    assert [layer.folded for layer in document.layers] == [True, False]
+    for module in document.modules:
+        assert (module.through is None) == (module.layer == 0)
+        assert module.regained is None or module.layer == 1
+
+
+def test_broken_scales_are_named(baseline: Path, fp8: Path, tmp_path: Path) -> None:
+    tensors = load_file(fp8 / "model.safetensors")
+    tensors[f"{DAMAGED}.weight_scale"][3] = float("nan")
+    save_file(tensors, fp8 / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=rf"NaN.*{DAMAGED}"):
+        found(baseline, fp8, tmp_path / "state")
+
+
+def test_another_model_is_refused(baseline: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(baseline, tmp_path / "other")
+    tensors = load_file(other / "model.safetensors")
+    tensors["model.embed_tokens.weight"] = tensors["model.embed_tokens.weight"].flip(1).contiguous()
+    save_file(tensors, other / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="rotated"):
+        ModelPair(baseline, other, CPU)
+
+
+def test_fp8_in_blocks_and_its_kernels(baseline: Path, tmp_path: Path) -> None:
+    """The form of Qwen/Qwen3-32B-FP8; kernels with power-of-two scales and weight-only ones give other distances."""
+    out = shutil.copytree(baseline, tmp_path / "blocks")
+    tensors = load_file(out / "model.safetensors")
+    for name in [n for n in tensors if n.endswith("_proj.weight")]:
+        weight = tensors.pop(name).float()
+        blocks = weight.unflatten(0, (-1, 32)).unflatten(2, (-1, 32))
+        scale = blocks.abs().amax(dim=(1, 3), keepdim=True) / 448
+        tensors[name] = (blocks / scale).reshape(weight.shape).to(torch.float8_e4m3fn)
+        tensors[f"{name}_scale_inv"] = scale[:, 0, :, 0].contiguous()
+    save_file(tensors, out / "model.safetensors", {"format": "pt"})
+    declare(out, {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [32, 32]})
+    names, distances = Names("s", "b", "c", {}), {}
+    for kernels in ("checkpoint", "e8m0", "weight-only"):
+        pair = ModelPair(baseline, out, CPU, kernels)
+        distances[kernels] = locate(names, answers(), pair, tmp_path / "state", Events()).divergence.value
+    assert 0 < distances["weight-only"] < distances["checkpoint"] < distances["e8m0"]
+
+
+def test_an_unknown_quantization_is_refused(baseline: Path, fp8: Path, tmp_path: Path) -> None:
+    declare(fp8, {"quant_method": "quark"})
+    with pytest.raises(ModelError, match="quark"):
+        found(baseline, fp8, tmp_path / "state")
+
+
+def test_the_document_is_read_back(baseline: Path, fp8: Path, tmp_path: Path) -> None:
+    document = found(baseline, fp8, tmp_path / "state")
+    assert Localization.model_validate(json.loads(json.dumps(document.document()))) == document
