@@ -52,6 +52,7 @@ NOT_HERE: dict[str, str] = {
     "bitparity distance study.yaml": DISTANCE,
     "bitparity distance BASELINE CANDIDATE [...]": DISTANCE,
     "bitparity distance study.yaml --text FILE.jsonl": DISTANCE,
+    "bitparity locate study.yaml --candidate nvfp4": "it needs real models: tests/cli/test_locate_command.py",
     "bitparity run study.yaml --detach": "it leaves a process behind: tests/test_detach.py",
     "bitparity run study.yaml --ray auto": CLUSTER,
     "bitparity run study.yaml --ray HEAD:6379": CLUSTER,

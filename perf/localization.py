@@ -1,0 +1,166 @@
+"""Damage planted in one linear module of a real FP8 checkpoint: is it found, and is an unharmed checkpoint left alone?
+
+    python perf/localization.py BASELINE FP8 [DAMAGED_TRIALS [UNHARMED_TRIALS [FIRST_TRIAL]]]
+
+A damaged trial draws a module and a kind of damage (noise on its weights, a wrong scale, two blocks of rows swapped),
+as strong as makes the mean KL about twice as large, and takes the checkpoint apart as `bitparity locate` does. An
+unharmed trial takes the checkpoint as it is, on other answers each time. Prints one JSON line a trial, then a summary.
+`regained` is the share of the damage's own part of the KL that giving the module back takes away.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bitparity.distance.texts import Answer
+from bitparity.localization.layers import LinearWeights, Located, ModelPair
+from bitparity.localization.locate import Names, locate
+from bitparity.localization.number_formats import round_numbers
+from bitparity.localization.passes import Arm, Passes, Text
+from bitparity.localization.state import State
+from bitparity.progress.events import Events
+from bitparity.report.localization import worst
+
+ANSWERS, TOKENS = 64, 16
+NAMES = Names("planted", "bf16", "fp8", {})
+STARTS = (
+    *("The capital of {} is", "The best food from {} is", "People in {} like to", "The weather in {} is"),
+    *("A short history of {}:", "To travel to {} you", "The language of {} is", "A famous song about {} is"),
+)
+PLACES = (
+    *("France", "Japan", "Egypt", "Brazil", "Norway", "India", "Canada", "Greece", "Kenya", "Peru", "Italy", "China"),
+    *("Spain", "Mexico", "Poland", "Turkey"),
+)
+
+
+def written(folder: Path) -> list[Answer]:
+    """The model's own answers to short prompts, greedily."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    found = []
+    for place in PLACES:
+        for start in STARTS:
+            prompt = start.format(place)
+            ids = tokenizer(prompt, return_tensors="pt").input_ids
+            with torch.inference_mode():
+                whole = model.generate(ids, max_new_tokens=TOKENS, do_sample=False, pad_token_id=0)
+            own = tuple(whole[0, ids.shape[1] :].tolist())
+            found.append(Answer("planted", prompt, 0, tuple(ids[0].tolist()), own, ""))
+    return found
+
+
+def damaged(weights: LinearWeights, kind: str, strength: float, rng: np.random.Generator) -> LinearWeights:
+    """A module's weights with a damage; `strength` grows from 0, and at 1 the damage is as large as the weights."""
+    weight = weights.weight.clone()
+    if kind == "noise":
+        noise = torch.from_numpy(rng.normal(size=tuple(weight.shape))).float()
+        weight += strength * weight.std() * noise
+        scale = weight.abs().amax(1, keepdim=True) / 448
+        weight = round_numbers(weight / scale, "fp8") * scale
+    elif kind == "scale":
+        weight *= 1 + strength
+    else:
+        rows = max(1, min(len(weight) // 2, round(strength * len(weight) / 2)))
+        first = int(rng.integers(0, len(weight) - 2 * rows + 1))
+        weight[first : first + 2 * rows] = torch.roll(weight[first : first + 2 * rows], rows, 0)
+    return LinearWeights(weight, weights.bias, weights.activations, weights.quantized)
+
+
+def plant(pair: ModelPair, plain: Passes, located: Located, layer: int, trial: int) -> tuple[str, float, float]:
+    """Damage a module so that the mean KL doubles; (kind, strength, how many times the KL it is now)."""
+    kind = ("noise", "scale", "rows")[trial % 3]
+    own, whole = located.candidate, plain.measured.divergence[: plain.sampled].sum()
+    assert own is not None
+    strength, ratio = 0.03, 0.0
+    for _ in range(8):
+        located.candidate = damaged(own, kind, strength, np.random.default_rng(trial))
+        after = plain.given_back({"damaged": Arm(first=layer, sampled=True)}, lambda _: None)["damaged"]
+        ratio = float(np.nansum(after) / whole)
+        if 1.7 < ratio < 2.4:
+            break
+        # the excess grows with the square of the damage
+        strength = min(1.0, strength * float(np.clip(np.sqrt(1.0 / max(ratio - 1, 1e-3)), 0.25, 5)))
+    return kind, strength, ratio
+
+
+def located_of(pair: ModelPair, number: int) -> list[Located]:
+    with pair.layer(number) as part:  # kept in memory: the damage is there in the next pass
+        return part.changed
+
+
+def damaged_trial(pair: ModelPair, answers: list[Answer], folder: Path, trial: int) -> dict[str, Any]:
+    rng = np.random.default_rng(1000 + trial)
+    chosen = [answers[n] for n in rng.permutation(len(answers))[:ANSWERS]]
+    plain = Passes(pair, [Text(a.context, a.ids) for a in chosen], State(folder / "plain", str(trial)))
+    plain.forward(lambda _: None)
+    layer = int(rng.integers(len(pair.layers)))
+    located = located_of(pair, layer)[int(rng.integers(len(located_of(pair, layer))))]
+    own = located.candidate
+    kind, strength, ratio = plant(pair, plain, located, layer, trial)
+    started, cpu = time.monotonic(), time.process_time()
+    found = locate(NAMES, chosen, pair, folder / "state", Events())
+    seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu
+    located.candidate = own
+    order = [module.name for module in worst(found.modules)]
+    before = float(plain.measured.divergence.sum() / plain.measured.tokens.sum())
+    given = next(module.regained for module in found.modules if module.name == located.name)
+    excess = found.divergence.value - before
+    return {
+        **{"trial": trial, "module": located.name, "kind": kind, "strength": strength, "times": ratio},
+        "rank": order.index(located.name) + 1 if located.name in order else None,
+        "kl": [before, found.divergence.value],
+        "regained": None if given is None else given.value * found.divergence.value / excess,
+        **{"stands_out": found.stands_out, "seconds": seconds, "cpu_seconds": cpu_seconds},
+    }
+
+
+def unharmed_trial(pair: ModelPair, answers: list[Answer], folder: Path, trial: int) -> dict[str, Any]:
+    rng = np.random.default_rng(5000 + trial)
+    chosen = [answers[n] for n in rng.permutation(len(answers))[:ANSWERS]]
+    started = time.monotonic()
+    found = locate(NAMES, chosen, pair, folder / "state", Events())
+    first = worst(found.modules)[:1]
+    return {
+        **{"trial": trial, "kl": found.divergence.value, "stands_out": found.stands_out},
+        **{"best": [[m.name, m.regained.value, m.at_least] for m in first if m.regained]},
+        "seconds": time.monotonic() - started,
+    }
+
+
+def main(baseline: Path, fp8: Path, damages: int, unharmed: int, first: int) -> None:
+    answers = written(baseline)
+    pair = ModelPair(baseline, fp8, torch.device("cpu"))
+    hits, back, quiet = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for trial in range(first, first + damages):
+            row = damaged_trial(pair, answers, Path(folder), trial)
+            hits.append(row["rank"] is not None and row["rank"] <= 3)
+            back.append(row["regained"] is not None and row["regained"] >= 0.8)
+            print(json.dumps(row), flush=True)
+        for trial in range(first, first + unharmed):
+            row = unharmed_trial(pair, answers, Path(folder), trial)
+            quiet.append(not row["stands_out"])
+            print(json.dumps(row), flush=True)
+    print(
+        json.dumps(
+            {
+                **{"damaged": damages, "among_first_three": sum(hits), "regains_80_percent": sum(back)},
+                **{"unharmed": unharmed, "nothing_stands_out": sum(quiet)},
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    counts = [int(each) for each in sys.argv[3:]]
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *(counts + [20, 20, 0][len(counts) :]))
