@@ -21,7 +21,7 @@ L = "model.layers.0"
 
 def test_what_vllm_joins_is_spared_together() -> None:
     names = [f"{L}.self_attn.{p}_proj" for p in "qkvo"] + [f"{L}.mlp.{p}_proj" for p in ("gate", "up", "down")]
-    found = units({name: (100, 30) for name in [*names, f"{L.replace('0', '1')}.self_attn.q_proj"]})
+    found = units(dict.fromkeys([*names, f"{L.replace('0', '1')}.self_attn.q_proj"], (100, 30)))
     sizes = sorted((len(unit.modules), unit.baseline, unit.candidate) for unit in found)
     assert sizes == [(1, 100, 30)] * 3 + [(2, 200, 60), (3, 300, 90)]
 

@@ -18,6 +18,7 @@ from bitparity.engines.checks import kind_and_message
 from bitparity.errors import ModelError
 from bitparity.localization.checkpoint_tensors import CheckpointTensors, LinearWeights
 from bitparity.localization.document import Kernels
+from bitparity.localization.number_formats import Activations
 from bitparity.models.checkpoint import weight_bytes
 
 Watch = Callable[["Located", torch.Tensor, torch.Tensor], None]  # (module, its input, its output)
@@ -28,9 +29,10 @@ _ROTATED = 0.2  # relative change of the embedding from which on the two models'
 class Located(torch.nn.Module):  # type: ignore[misc]
     """A linear module with both checkpoints' weights, in the place of the model's own."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, shared: list[tuple[torch.Tensor, Activations, torch.Tensor]]) -> None:
         super().__init__()
         self.name = name
+        self._shared = shared  # the last input that was rounded in this part: q, k and v have the same one
         self.base: LinearWeights | None = None
         self.candidate: LinearWeights | None = None
         self.given_back = True
@@ -58,10 +60,15 @@ class Located(torch.nn.Module):  # type: ignore[misc]
         """The candidate's product; a gradient passes the rounding of its input as if there were none."""
         assert self.candidate is not None
         if (activations := self.candidate.activations) is not None:
-            with torch.no_grad():
-                rounded = activations.round(values)
+            rounded = self._rounded(values, activations)
             values = values + (rounded - values).detach() if values.requires_grad else rounded
         return functional.linear(values, self.candidate.weight, self.candidate.bias)
+
+    def _rounded(self, values: torch.Tensor, activations: Activations) -> torch.Tensor:
+        if not any(given is values and how.same_as(activations) for given, how, _ in self._shared):
+            with torch.no_grad():
+                self._shared[:] = [(values, activations, activations.round(values))]
+        return self._shared[0][2]
 
 
 @dataclass(slots=True)
@@ -253,12 +260,12 @@ def _skeleton(folder: Path, *, code: bool) -> Any:
 
 def _replace_linears(module: torch.nn.Module, prefix: str) -> dict[str, Located]:
     """Put a `Located` in the place of every linear module; returns them by their whole names."""
-    found = {}
+    found, shared = {}, list[tuple[torch.Tensor, Activations, torch.Tensor]]()
     for name, child in list(module.named_modules()):
         if isinstance(child, torch.nn.Linear):
             whole = f"{prefix}.{name}" if prefix else name
             parent, _, own = name.rpartition(".")
-            found[whole] = Located(whole)
+            found[whole] = Located(whole, shared)
             setattr(module.get_submodule(parent), own, found[whole])
     return found
 

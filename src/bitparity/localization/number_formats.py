@@ -43,6 +43,15 @@ class Activations:
         scale = self._scale(parts)
         return (round_numbers(parts / scale, self.kind) * scale).reshape(shape)
 
+    def same_as(self, other: Activations) -> bool:
+        """True if both round every input alike."""
+        pairs = ((self.scale, other.scale), (self.global_scale, other.global_scale))
+        stored = all(
+            one is two or (one is not None and two is not None and torch.equal(one, two)) for one, two in pairs
+        )
+        names = ("kind", "group", "tensor_wide", "power_of_two")
+        return stored and all(getattr(self, name) == getattr(other, name) for name in names)
+
     def _scale(self, parts: torch.Tensor) -> torch.Tensor:
         if self.scale is not None:
             return self.scale
