@@ -117,3 +117,26 @@ def test_nvfp4_activations_are_rounded_as_compressed_tensors_does() -> None:
     theirs = forward.fake_quantize(values, scale, zero, args, global_scale=factor)
     ours = Activations("fp4", 16, global_scale=factor).round(values)
     assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("bits", "group", "columns"), [(4, 32, 96), (8, 96, 96)])
+def test_packed_integers_of_compressed_tensors(bits: int, group: int, columns: int) -> None:
+    helpers = pytest.importorskip("compressed_tensors.compressors.pack_quantized.helpers")
+    high = 1 << (bits - 1)
+    values = torch.randint(-high, high, (24, columns), generator=torch.Generator().manual_seed(1)).to(torch.int8)
+    zeros = torch.randint(-high, high, (24, columns // group), generator=torch.Generator().manual_seed(2)).to(
+        torch.int8
+    )
+    scale = numbers(24, columns // group).abs() + 0.1
+    tensors = {
+        "weight_packed": helpers.pack_to_int32(values, bits),
+        "weight_scale": scale,
+        "weight_shape": torch.tensor([24, columns]),
+        "weight_zero_point": helpers.pack_to_int32(zeros, bits, packed_dim=0),
+    }
+    spread = (each.float().repeat_interleave(group, 1) for each in (zeros, scale))
+    zero, factor = spread
+    assert torch.equal(decode_weight(tensors, None, bits), (values.float() - zero) * factor)
+    order = torch.randperm(columns, generator=torch.Generator().manual_seed(3)) // group
+    reordered = decode_weight({**tensors, "weight_g_idx": order}, None, bits)
+    assert torch.equal(reordered, (values.float() - zeros.float()[:, order]) * scale[:, order])

@@ -30,15 +30,16 @@ def test_the_largest_share_for_a_byte_comes_first_and_prefixes_grow() -> None:
     found = units({f"m{n}.down_proj": (10, 3) for n in range(100)})
     order = greedy(found, {f"m{n}.down_proj": n / 100 for n in range(100)})
     assert order[0].modules == ("m99.down_proj",)
-    counts = [len(each) for each in prefixes(order)]
+    counts = [len(each) for each in prefixes(order, 1000)]
     assert counts == [2, 5, 10, 15, 25, 50]
-    assert all(order[: len(each)] == each for each in prefixes(order))
+    assert all(order[: len(each)] == each for each in prefixes(order, 1000))
 
 
 def test_the_bend() -> None:
-    assert bend([(0.05, 0.3), (0.15, 0.6), (0.5, 0.8)]) == 1
-    assert bend([(0.1, 0.1), (0.5, 0.4)]) is None
-    assert bend([]) is None
+    assert bend([(0.05, 0.3), (0.15, 0.6), (0.5, 0.8)], 1.0) == 1
+    assert bend([(0.1, 0.1), (0.5, 0.4)], 1.0) is None
+    assert bend([(0.1, 0.15), (0.4, 0.9)], 0.5) == 1
+    assert bend([], 1.0) is None
 
 
 def test_the_lists_for_the_quantizers() -> None:

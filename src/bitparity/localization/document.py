@@ -68,7 +68,7 @@ class Point(_Part):
     """Modules that are spared, those of the points before included, and what that regains for how many bytes."""
 
     modules: list[str]
-    share_of_weights: float
+    share_of_bytes: float
     extra_bytes: int
     regained: Figure
 
@@ -77,7 +77,7 @@ class Recipe(_Part):
     """The modules to spare. `regained` was measured on all answers; the two lists are ready to be used."""
 
     modules: list[str]
-    share_of_weights: float
+    share_of_bytes: float
     extra_bytes: int
     regained: Figure
     llm_compressor_ignore: list[str]

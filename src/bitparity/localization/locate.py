@@ -20,7 +20,7 @@ from bitparity.localization.layers import ModelPair
 from bitparity.localization.passes import Arm, Floats, Passes, Text
 from bitparity.localization.shares import ERROR_RATE, LEAST_SHARE, Shares, figure, stand_out
 from bitparity.localization.state import State
-from bitparity.models.checkpoint import resolve_model, weight_files
+from bitparity.models.checkpoint import resolve_model, weight_bytes, weight_files
 from bitparity.models.config import read_config
 from bitparity.progress.events import Advance, Events
 from bitparity.schema import Variant
@@ -76,6 +76,7 @@ class _Findings:
             passes.backward(advance)
         codes = {key: number for number, key in enumerate(dict.fromkeys((a.benchmark, a.item) for a in answers))}
         self._shares = Shares(passes.measured, np.array([codes[a.benchmark, a.item] for a in answers], dtype=np.intp))
+        self._whole = weight_bytes(pair.checkpoints[0].folder)
         self._sizes = {name: pair.sizes(name) for name in passes.measured.error}
         self._tested, self._prefixes = self._suspects(), self._spared()
         self._given = self._give_back()
@@ -103,14 +104,14 @@ class _Findings:
     def _suspects(self) -> list[str]:
         if self._shares.nothing:
             return []
-        return sorted(self._passes.measured.through, key=self._through, reverse=True)[:TESTED]
+        return sorted(sorted(self._passes.measured.through), key=self._through, reverse=True)[:TESTED]
 
     def _spared(self) -> list[list[recipes.Unit]]:
         whole = {name: self._through(name) for name in self._passes.measured.through}
         if self._shares.nothing or not whole:
             return []
         found = recipes.units({name: self._sizes[name] for name in whole})
-        return recipes.prefixes(recipes.greedy(found, whole))
+        return recipes.prefixes(recipes.greedy(found, whole), self._whole)
 
     def _arm(self, modules: Sequence[str], *, sampled: bool = False) -> Arm:
         layers = [self._layer_of(name) for name in modules]
@@ -132,7 +133,8 @@ class _Findings:
         tested = {name: self._regained(name) for name in self._tested}
         best = max(tested, key=tested.__getitem__, default=None)
         curve = [self._point(number) for number in range(len(self._prefixes))]
-        bend = recipes.bend([(point.share_of_weights, point.regained.value) for point in curve])
+        end = sum(base for base, _ in self._sizes.values()) / self._whole
+        bend = recipes.bend([(point.share_of_bytes, point.regained.value) for point in curve], end)
         return Localization(
             **names._asdict(),
             kernels=self._pair.kernels,
@@ -188,21 +190,20 @@ class _Findings:
         found = self._shares.regained(measured.divergence - self._given[best])
         return None if found is None else figure(found)
 
-    def _weights(self, units: Sequence[recipes.Unit]) -> tuple[float, int]:
-        """(share of the quantized weights, bytes that the checkpoint grows by)."""
-        whole = sum(base for base, _ in self._sizes.values())
-        return sum(u.baseline for u in units) / whole, sum(u.baseline - u.candidate for u in units)
+    def _bytes(self, units: Sequence[recipes.Unit]) -> tuple[float, int]:
+        """(share of the baseline's bytes, bytes that the checkpoint grows by)."""
+        return sum(u.baseline for u in units) / self._whole, sum(u.baseline - u.candidate for u in units)
 
     def _point(self, number: int) -> Point:
         units = self._prefixes[number]
-        share, extra = self._weights(units)
+        share, extra = self._bytes(units)
         regained = self._shares.regained(self._given[f"point {number}"])
         assert regained is not None  # asked only where there is a distance
-        return Point(modules=_names(units), share_of_weights=share, extra_bytes=extra, regained=figure(regained))
+        return Point(modules=_names(units), share_of_bytes=share, extra_bytes=extra, regained=figure(regained))
 
     def _recipe(self, curve: Sequence[Point], bend: int | None) -> Recipe | None:
         """The modules up to the bend, but no more than MOST_SPARED; what they regain is measured on all answers."""
-        allowed = [n for n, point in enumerate(curve) if point.share_of_weights <= recipes.MOST_SPARED]
+        allowed = [n for n, point in enumerate(curve) if point.share_of_bytes <= recipes.MOST_SPARED]
         if bend is None or not allowed:
             return None
         point = curve[min(bend, allowed[-1])]
@@ -212,7 +213,7 @@ class _Findings:
         assert regained is not None  # there is a curve
         return Recipe(
             modules=point.modules,
-            share_of_weights=point.share_of_weights,
+            share_of_bytes=point.share_of_bytes,
             extra_bytes=point.extra_bytes,
             regained=figure(regained),
             llm_compressor_ignore=recipes.llm_compressor_ignore(point.modules, _ignored(self._pair)),

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-SHARES = (0.02, 0.05, 0.1, 0.15, 0.25, 0.5)  # of the quantized weights, at which the curve is measured
-MOST_SPARED = 0.15  # of the quantized weights: a recipe that spares more makes another precision
+SHARES = (0.02, 0.05, 0.1, 0.15, 0.25, 0.5)  # of the baseline's bytes, at which the curve is measured
+MOST_SPARED = 0.15  # of the baseline's bytes: a recipe that spares more makes another precision
 
 # Modules that vLLM joins into one (QKVParallelLinear, MergedColumnParallelLinear): it refuses to load a checkpoint in
 # which they are quantized differently.
@@ -26,7 +26,7 @@ class Unit(NamedTuple):
 def units(sizes: Mapping[str, tuple[int, int]]) -> list[Unit]:
     """The units of all changed modules, from their bytes in the baseline and in the candidate."""
     together: defaultdict[str, list[str]] = defaultdict(list)
-    for name in sizes:
+    for name in sorted(sizes):  # in one order, however the sizes were found
         parent, _, own = name.rpartition(".")
         joined = next((pattern for pattern in _JOINED if re.fullmatch(pattern, own)), own)
         together[f"{parent} {joined}"].append(name)
@@ -41,9 +41,8 @@ def greedy(found: Sequence[Unit], shares: Mapping[str, float]) -> list[Unit]:
     return sorted(found, key=lambda unit: -sum(shares.get(name, 0.0) for name in unit.modules) / unit.baseline)
 
 
-def prefixes(order: Sequence[Unit]) -> list[list[Unit]]:
-    """For each of SHARES the units that fit, taken in their order; those that would be the same are left out."""
-    whole = sum(unit.baseline for unit in order)
+def prefixes(order: Sequence[Unit], whole: int) -> list[list[Unit]]:
+    """For each of SHARES of `whole` bytes the units that fit, taken in their order, each different set once."""
     found: list[list[Unit]] = []
     for share in SHARES:
         taken: list[Unit] = []
@@ -55,13 +54,14 @@ def prefixes(order: Sequence[Unit]) -> list[list[Unit]]:
     return found
 
 
-def bend(curve: Sequence[tuple[float, float]]) -> int | None:
-    """The number of the point at which a curve of (share of weights, share regained) bends.
+def bend(curve: Sequence[tuple[float, float]], end: float) -> int | None:
+    """The number of the point at which a curve of (share of bytes, share regained) bends.
 
-    It is the point farthest above the chord from nothing spared to everything spared, where all is regained (the knee
-    of V. Satopää and others, "Finding a Kneedle in a Haystack", ICDCS workshops 2011). None where none is above.
+    It is the point farthest above the chord from nothing spared to everything spared, which is the share `end` and
+    regains all (the knee of V. Satopää and others, "Finding a Kneedle in a Haystack", ICDCS workshops 2011). None where
+    none is above.
     """
-    above = [regained - share for share, regained in curve]
+    above = [regained - share / end for share, regained in curve]
     best = max(range(len(above)), key=above.__getitem__, default=None)
     return None if best is None or above[best] <= 0 else best
 

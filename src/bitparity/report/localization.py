@@ -33,7 +33,7 @@ def sentences(found: Localization, lang: Lang = "en") -> list[str]:
     if found.unexplained is not None:
         said.append(text("locate.unexplained", lang, share=percent(found.unexplained, lang)))
     if (recipe := found.recipe) is not None:
-        figures = {"weights": f"{100 * recipe.share_of_weights:.1f}", "megabytes": f"{recipe.extra_bytes / 1e6:.1f}"}
+        figures = {"bytes": f"{100 * recipe.share_of_bytes:.1f}", "megabytes": f"{recipe.extra_bytes / 1e6:.1f}"}
         regained = percent(recipe.regained, lang)
         said.append(text("locate.recipe", lang, count=len(recipe.modules), regained=regained, **figures))
     return said
