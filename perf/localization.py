@@ -45,18 +45,18 @@ def written(folder: Path) -> list[Answer]:
     """The model's own answers to short prompts, greedily."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    found = []
-    for place in PLACES:
-        for start in STARTS:
-            prompt = start.format(place)
-            ids = tokenizer(prompt, return_tensors="pt").input_ids
-            with torch.inference_mode():
-                whole = model.generate(ids, max_new_tokens=TOKENS, do_sample=False, pad_token_id=0)
-            own = tuple(whole[0, ids.shape[1] :].tolist())
-            found.append(Answer("planted", prompt, 0, tuple(ids[0].tolist()), own, ""))
-    return found
+    prompts = [start.format(place) for place in PLACES for start in STARTS]
+    padded = tokenizer(prompts, return_tensors="pt", padding=True)
+    with torch.inference_mode():
+        whole = model.generate(**padded, max_new_tokens=TOKENS, do_sample=False, pad_token_id=0)
+    own = whole[:, padded.input_ids.shape[1] :].tolist()
+    found = [
+        Answer("planted", prompt, 0, tuple(tokenizer(prompt).input_ids), tuple(answer), "")
+        for prompt, answer in zip(prompts, own, strict=True)
+    ]
+    return [found[n] for n in np.random.default_rng(0).permutation(len(found))]
 
 
 def damaged(weights: LinearWeights, kind: str, strength: float, rng: np.random.Generator) -> LinearWeights:
@@ -76,7 +76,7 @@ def damaged(weights: LinearWeights, kind: str, strength: float, rng: np.random.G
     return LinearWeights(weight, weights.bias, weights.activations, weights.quantized)
 
 
-def plant(pair: ModelPair, plain: Passes, located: Located, layer: int, trial: int) -> tuple[str, float, float]:
+def plant(plain: Passes, located: Located, layer: int, trial: int) -> tuple[str, float, float]:
     """Damage a module so that the mean KL doubles; (kind, strength, how many times the KL it is now)."""
     kind = ("noise", "scale", "rows")[trial % 3]
     own, whole = located.candidate, plain.measured.divergence[: plain.sampled].sum()
@@ -98,21 +98,20 @@ def located_of(pair: ModelPair, number: int) -> list[Located]:
         return part.changed
 
 
-def damaged_trial(pair: ModelPair, answers: list[Answer], folder: Path, trial: int) -> dict[str, Any]:
+def damaged_trial(pair: ModelPair, plain: Passes, answers: list[Answer], folder: Path, trial: int) -> dict[str, Any]:
     rng = np.random.default_rng(1000 + trial)
-    chosen = [answers[n] for n in rng.permutation(len(answers))[:ANSWERS]]
-    plain = Passes(pair, [Text(a.context, a.ids) for a in chosen], State(folder / "plain", str(trial)))
-    plain.forward(lambda _: None)
+    numbers = rng.permutation(len(answers))[:ANSWERS]
+    chosen = [answers[n] for n in numbers]
     layer = int(rng.integers(len(pair.layers)))
     located = located_of(pair, layer)[int(rng.integers(len(located_of(pair, layer))))]
     own = located.candidate
-    kind, strength, ratio = plant(pair, plain, located, layer, trial)
+    kind, strength, ratio = plant(plain, located, layer, trial)
     started, cpu = time.monotonic(), time.process_time()
     found = locate(NAMES, chosen, pair, folder / "state", Events())
     seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu
     located.candidate = own
     order = [module.name for module in worst(found.modules)]
-    before = float(plain.measured.divergence.sum() / plain.measured.tokens.sum())
+    before = float(plain.measured.divergence[numbers].sum() / plain.measured.tokens[numbers].sum())
     given = next(module.regained for module in found.modules if module.name == located.name)
     excess = found.divergence.value - before
     return {
@@ -142,8 +141,10 @@ def main(baseline: Path, fp8: Path, damages: int, unharmed: int, first: int) -> 
     pair = ModelPair(baseline, fp8, torch.device("cpu"))
     hits, back, quiet = [], [], []
     with tempfile.TemporaryDirectory() as folder:
+        plain = Passes(pair, [Text(a.context, a.ids) for a in answers], State(Path(folder) / "plain", ""))
+        plain.forward(lambda _: None)
         for trial in range(first, first + damages):
-            row = damaged_trial(pair, answers, Path(folder), trial)
+            row = damaged_trial(pair, plain, answers, Path(folder), trial)
             hits.append(row["rank"] is not None and row["rank"] <= 3)
             back.append(row["regained"] is not None and row["regained"] >= 0.8)
             print(json.dumps(row), flush=True)

@@ -26,7 +26,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     document = {
         **{"study": "tiny", "variants": variants, "engine": {"kind": "transformers", "device": "cpu"}},
-        "benchmarks": [{"name": "smoke", "limit": 20, "protocol": {"max_tokens": 8}}],
+        "benchmarks": [{"name": "smoke", "limit": 20, "max_tokens": 8}],
     }
     return write_yaml(folder / "study.yaml", document)
 
