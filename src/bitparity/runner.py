@@ -130,7 +130,7 @@ def locate_losses(
     if not chosen:
         path, asked = path.with_name(f"{path.name}-locate"), answers_study(study, most, tokens)
         chosen = chosen_answers(measure_distance(asked, path, events), asked, most, tokens)
-    with WritableRun(path) as run, events.run(path):
+    with WritableRun(path) as run:
         names = Names(study.name, study.baseline, candidate, {name: v.model for name, v in study.variants.items()})
         folder = folder_of(run, candidate)
         pair = open_pair(study.variants[study.baseline], study.variants[candidate], kernels)

@@ -29,14 +29,14 @@ def locate(
 ) -> None:
     """Find the modules and layers that make a candidate's distance, and those to spare; no verdict on the model."""
     from bitparity.localization.document import FILE, folder_of
-    from bitparity.report.live import show_run
+    from bitparity.report.live import show_tasks
     from bitparity.report.localization import show, write_picture
     from bitparity.runner import locate_losses
     from bitparity.study.resolve import load_study
 
     resolved = load_study(study)
     place = out or Path("artifacts") / resolved.name
-    with show_run(resolved, reported=False) as events:
+    with show_tasks() as events:
         run, found = locate_losses(resolved, candidate, place, events, answers, max_tokens, kernels)
     write_picture(run, found)
     if as_json:
