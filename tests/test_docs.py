@@ -26,6 +26,7 @@ import yaml
 from support import answers, install, math_rows, replay_study, write_jsonl, write_yaml
 
 from bitparity.cli import app as cli
+from bitparity.evidence.seal import seal
 from bitparity.progress.events import Events
 from bitparity.report.exports import export
 from bitparity.results import build as results
@@ -41,7 +42,10 @@ GPU_STUDY = "the study names a 32B model for a GPU; tests/test_examples.py loads
 CLUSTER = "it needs a Ray cluster: tests/cluster/"
 PARTS = "its parts are those of several such runs: tests/test_shards.py"
 DISTANCE = "it needs real models: tests/cli/test_distance.py"
+KEY = "it needs an SSH key: tests/evidence/test_verify.py"
 NOT_HERE: dict[str, str] = {
+    "bitparity seal artifacts/qwen3-32b --key ~/.ssh/id_ed25519": KEY,
+    "bitparity verify artifacts/qwen3-32b.evidence.tar.xz --key publisher.pub": KEY,
     "bitparity doctor three-hours.yaml": GPU_STUDY,
     "bitparity plan three-hours.yaml": "it runs in the folder of the example: test_the_example_is_planned",
     "bitparity plan thinking.yaml --measure 60": GPU_STUDY,
@@ -140,6 +144,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results.write(done)
     for name in PLACES:
         shutil.copytree(done.path, folder / name)
+    for file in ("qwen3-32b.evidence.tar.xz", "artifacts/qwen3-32b.evidence.tar.xz"):
+        seal(done.path, folder / file)
     shutil.rmtree(done.path)
     export(Run(folder / "RUN"), "lm-eval", folder / "out")
     rows = [{"item": str(n), "score": n % 2} for n in range(20)]

@@ -10,6 +10,7 @@ BitparityError                exit code 3
 │   ├── ModelError            a model folder, tokenizer or chat template
 │   │   └── ChangedModelError   its files are no longer those that the run was started with
 │   ├── RunError              the run directory: another study, another process, not writable
+│   ├── EvidenceError         a sealed file: damaged, changed, or at odds with what follows from its content
 │   └── MissingDependencyError  an optional package is absent
 ├── EngineError               an engine died or could not start; what was finished is kept
 ├── StoreError                a record could not be written or read; what was finished is kept
@@ -68,6 +69,10 @@ class ChangedModelError(ModelError):
 
 class RunError(UserInputError):
     """The run directory belongs to another study or process, or cannot be used."""
+
+
+class EvidenceError(UserInputError):
+    """A sealed file was damaged or changed, or says something else than what follows from its content."""
 
 
 def install_command(extra: str) -> str:

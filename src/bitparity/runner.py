@@ -5,8 +5,8 @@ run_study(load_study(Path("study.yaml")), Path("artifacts/my-study"), Events())
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -91,6 +91,34 @@ def measure_distance(
     With `texts`, pairs of prompt and text, these are read and nothing is written. Raises what `run_study` raises, and
     ModelError where the baseline has no tokenizer here.
     """
+    with _ungraded(study, path, events) as (prepared, generate):
+        plans = {name: VariantPlan(()) for name in study.variants}
+        if texts is not None:
+            set_texts(prepared, texts)
+        else:
+            plans[study.baseline] = plan_variant(prepared, study.baseline)
+        generate(plans)
+        if failure := prepared.outcome.failures.get(study.baseline):
+            raise EngineError(f"the baseline could not answer: {failure}")
+        return prepared.run
+
+
+def answer_missing(study: Study, path: Path, events: Events) -> None:
+    """Have all variants write what is missing of their answers; nothing is graded. Raises what `run_study` raises.
+
+    EngineError where a variant could not answer.
+    """
+    with _ungraded(study, path, events) as (prepared, generate):
+        generate(plan_study(prepared, events))
+        for name, failure in prepared.outcome.failures.items():
+            raise EngineError(f"{name} could not answer: {failure}")
+
+
+@contextmanager
+def _ungraded(
+    study: Study, path: Path, events: Events
+) -> Iterator[tuple[Prepared, Callable[[Mapping[str, VariantPlan]], None]]]:
+    """A study ready to be answered on this host without grading, and what answers plans of it."""
     with ExitStack() as stack:
         executor = stack.enter_context(local_executor())
         run = stack.enter_context(WritableRun(path, study))
@@ -98,17 +126,13 @@ def measure_distance(
         stack.enter_context(events.run(path))
         prepared = stack.enter_context(prepare(study, run, events, graded=False))
         background = stack.enter_context(BackgroundJobs())
-        plans = {name: VariantPlan(()) for name in study.variants}
-        if texts is not None:
-            set_texts(prepared, texts)
-        else:
-            plans[study.baseline] = plan_variant(prepared, study.baseline)
-        for _ in executor.generate(Session(prepared, events, background), plans):
-            pass
-        background.finish()
-        if failure := prepared.outcome.failures.get(study.baseline):
-            raise EngineError(f"the baseline could not answer: {failure}")
-        return run
+
+        def generate(plans: Mapping[str, VariantPlan]) -> None:
+            for _ in executor.generate(Session(prepared, events, background), plans):
+                pass
+            background.finish()
+
+        yield prepared, generate
 
 
 def locate_losses(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bitparity.cli.options import GATED_HELP, WITHOUT_HELP, Badge, Junit, RunDirectory, Summary, UnsafeExec
-from bitparity.cli.output import console, report_run
+from bitparity.cli.output import console, print_error, report_run
 from bitparity.errors import UserInputError
 from bitparity.report.exports import formats
 from bitparity.report.plain import clean
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from bitparity.report.gated import Withhold
 
 
-def _brought_up_to_date(run: Path) -> Path:
+def brought_up_to_date(run: Path) -> Path:
     """The run, graded again where another version of the graders has graded any of it."""
     from bitparity.grading.passes import regrade_if_needed
     from bitparity.report.live import show_tasks
 
     with show_tasks() as events:
-        regrade_if_needed(run, events)
+        regraded = regrade_if_needed(run, events)
+    if regraded:
+        print_error("note: another version of the grader had graded this run; it was graded again")
     return run
 
 
@@ -57,7 +59,7 @@ def report(
         from bitparity.report import filling
 
         filling.read(fill)  # a document that cannot be read is known before anything is made
-    made = report_run(_brought_up_to_date(run), lang or "en", withhold)
+    made = report_run(brought_up_to_date(run), lang or "en", withhold)
     if fill is not None:
         filled = filling.write(fill, made, lang)
         print(f"filled: {fill}, {filled.cells} cells")
@@ -76,7 +78,7 @@ def export(
     from bitparity.report.exports import export
     from bitparity.store.run import Run
 
-    made = export(Run(_brought_up_to_date(run)), form, out)
+    made = export(Run(brought_up_to_date(run)), form, out)
     if isinstance(made, str):
         sys.stdout.write(made)
     else:
@@ -133,7 +135,7 @@ def check(
             "a margin belongs to the study, where it is fixed before any answer is seen; one that is chosen when the "
             "scores are known proves nothing. Set margin in the study file and run it in a new directory"
         )
-    lines = check_run(_brought_up_to_date(run), require, benchmark or ())
+    lines = check_run(brought_up_to_date(run), require, benchmark or ())
     if allow is not None:
         lines = allow_inconclusive(lines)
     for line in lines:

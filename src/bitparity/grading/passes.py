@@ -225,12 +225,14 @@ def regraded_otherwise(
     return None
 
 
-def regrade_if_needed(path: Path, events: Events) -> None:
-    """Grade a run again where other code has graded any of it, such as another version of bitparity."""
+def regrade_if_needed(path: Path, events: Events) -> bool:
+    """Grade a run again where other code has graded any of it, such as another version of bitparity; whether it was."""
     run = Run(path)
     study = run.study()
     if any(graded_otherwise(run, name, spec) for spec in study.benchmarks for name in study.variants):
         grade_run(path, events, again=False)
+        return True
+    return False
 
 
 def grade_run(

@@ -44,10 +44,15 @@ from bitparity.store.jsonl import write_json
 from bitparity.store.run import Run
 
 NOT_TOLD = "not told"  # stands for a reason in results without texts
+MOST_REASONS = 5  # of samples without a score
 
 
-def build(run: Run, *, with_texts: bool = True) -> Results:
-    """All results of a run; see `write` for texts. Raises RunError or StoreError where its files cannot be used."""
+def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[Guard]] | None = None) -> Results:
+    """All results of a run; see `write` for texts. Raises RunError or StoreError where its files cannot be used.
+
+    `said` has what the guards said, by benchmark, where the texts that they looked at are not there any more.
+    """
+    said = said or {}
     study = run.study()
     environment = run.environment()
     if not with_texts:
@@ -64,10 +69,11 @@ def build(run: Run, *, with_texts: bool = True) -> Results:
             reason = environment.not_run.get(spec.name, "the run has not come to it yet")
             benchmarks[spec.name] = Benchmark(status="not_run", reason=reason, margin=spec.margin_at(None))
             continue
-        sheets = read_sheets(run, study, exam, spec)
+        sheets = read_sheets(run, study, exam, spec, texts=spec.name not in said)
         stops |= {(spec.name, name): sheet.stop for name, sheet in sheets.items() if sheet.stop is not None}
         facts = validity.Facts(study, spec, exam, sheets, environment)
-        entry = _benchmark(run, facts, with_texts=with_texts)
+        guards = said[spec.name] if spec.name in said else validity.check(facts)
+        entry = _benchmark(run, facts, guards, with_texts=with_texts)
         if spec.recovery is not None:
             entry = entry.model_copy(update={"margin_recovery": spec.recovery})
         benchmarks[spec.name] = entry
@@ -203,7 +209,7 @@ def _pair(
     return replace(found, look=Look(exam.stop, len(exam.stop.looks) - 1))  # not all is there: judged as at the end
 
 
-def _benchmark(run: Run, facts: validity.Facts, *, with_texts: bool) -> Benchmark:
+def _benchmark(run: Run, facts: validity.Facts, guards: list[Guard], *, with_texts: bool) -> Benchmark:
     """Everything about one benchmark but its comparisons, which need those of the other benchmarks too."""
     exam, sheets = facts.exam, facts.sheets
     measured = any(sheet.graded for sheet in sheets.values())
@@ -220,7 +226,7 @@ def _benchmark(run: Run, facts: validity.Facts, *, with_texts: bool) -> Benchmar
         scores={name: _score(sheet, groups, with_texts=with_texts) for name, sheet in sheets.items()},
         comparisons={},
         subgroups=subsets([entry.item.subgroup for entry in exam.items], sheets),
-        guards=validity.check(facts),
+        guards=guards,
         **execution(run, facts.spec, exam, sheets),
     )
 
@@ -238,22 +244,22 @@ def _score(sheet: Sheet, groups: Sequence[str] | None, *, with_texts: bool) -> S
     stopped = sheet.stopped  # part of a benchmark that its results have chosen has no score of its own
     errors = _errors(sheet)
     if errors and not with_texts:
-        errors = {NOT_TOLD: sum(errors.values())}
+        errors = Counter({NOT_TOLD: errors.total()})
     return Score(
         mean=None if stopped else sheet.mean(),
         ci95=mean_interval(scored, groups=_picked(groups, whole)) if len(scored) and not stopped else None,
         no_answer=sheet.no_answer(),
         cut_off=sheet.cut_off(),
         unscored=sheet.unscored,
-        errors=errors,
+        errors=dict(errors.most_common(MOST_REASONS)),
         output_tokens=output_tokens(ended),
         seconds=round(sum(s.seconds for s in ended) / len(ended), 3) if ended else None,
         metrics={name: None if stopped else sheet.metric(name) for name in names},
     )
 
 
-def _errors(sheet: Sheet) -> dict[str, int]:
-    """Why samples have no score, most frequent first, at most five reasons."""
+def _errors(sheet: Sheet) -> Counter[str]:
+    """Why samples have no score."""
     reasons = Counter(s.error or "unknown" for s in sheet.samples.values() if s.finish == "error")
     reasons += Counter(
         str(g.details.get("error", "unscored"))
@@ -262,7 +268,7 @@ def _errors(sheet: Sheet) -> dict[str, int]:
     )
     if sheet.missing:
         reasons["not answered yet"] = sheet.missing
-    return dict(reasons.most_common(5))
+    return reasons
 
 
 def _picked(groups: Sequence[str] | None, mask: NDArray[np.bool_]) -> list[str] | None:

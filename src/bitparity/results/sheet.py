@@ -111,8 +111,8 @@ def _share(flags: Iterable[bool]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def read_sheet(run: Run, exam: Exam, variant: str, spec: BenchmarkSpec) -> Sheet:
-    """Read one variant's samples and grades of one benchmark.
+def read_sheet(run: Run, exam: Exam, variant: str, spec: BenchmarkSpec, *, texts: bool = True) -> Sheet:
+    """Read one variant's samples and grades of one benchmark. Without `texts` the answers are not there to be graded.
 
     Raises RunError where other code has graded them or a grade is not what this code gives, and StoreError where they
     do not belong to the exam.
@@ -127,7 +127,7 @@ def read_sheet(run: Run, exam: Exam, variant: str, spec: BenchmarkSpec) -> Sheet
     check_items(exam, samples, run.samples_path(variant, spec.name))
     samples = {key: sample for key, sample in samples.items() if key[1] < samples_per_item}
     grades = {key: grade for key, grade in run.grades(variant, spec.name).items() if key in samples}
-    if (wrong := regraded_otherwise(exam, spec, samples, grades)) is not None:
+    if texts and (wrong := regraded_otherwise(exam, spec, samples, grades)) is not None:
         raise RunError(
             f"{run.grades_path(variant, spec.name)}: the stored grade of item '{wrong[0]:.80}', sample {wrong[1]}, is "
             "not what the grader gives for the stored answer: one of the two was edited. Make all again with: "
@@ -136,9 +136,9 @@ def read_sheet(run: Run, exam: Exam, variant: str, spec: BenchmarkSpec) -> Sheet
     return Sheet(_answered(exam, samples, grades, samples_per_item).scores, samples, grades)
 
 
-def read_sheets(run: Run, study: Study, exam: Exam, spec: BenchmarkSpec) -> dict[str, Sheet]:
+def read_sheets(run: Run, study: Study, exam: Exam, spec: BenchmarkSpec, *, texts: bool = True) -> dict[str, Sheet]:
     """The sheets of all variants, each up to where its comparison has stopped. Raises as `read_sheet` does."""
-    sheets = {name: read_sheet(run, exam, name, spec) for name in study.variants}
+    sheets = {name: read_sheet(run, exam, name, spec, texts=texts) for name in study.variants}
     if exam.stop is None:
         return sheets
     found = {name: _answered(exam, s.samples, s.grades, s.scores.shape[1]) for name, s in sheets.items()}

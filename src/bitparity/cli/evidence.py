@@ -1,0 +1,57 @@
+"""Commands on evidence: seal a run, and verify what somebody sealed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bitparity.cli.options import WITHOUT_HELP, RunDirectory
+from bitparity.errors import EXIT_OPEN
+from bitparity.report.plain import clean
+
+RERUN_HELP = "Ask so many answers again, on a device of the same kind, and compare the texts."
+
+
+def seal(
+    run: RunDirectory,
+    out: Annotated[Path | None, typer.Option(help="Where to write it; by default RUN.evidence.tar.xz.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Sign with this SSH key, as ssh-keygen makes it.")] = None,
+    without_answers: Annotated[bool, typer.Option("--without-answers", help=WITHOUT_HELP)] = False,
+) -> None:
+    """Seal a run in one file, from which anybody can recompute its results offline."""
+    from bitparity.cli.recorded import brought_up_to_date
+    from bitparity.evidence.seal import seal as write
+
+    sealed = write(brought_up_to_date(run), out, key, without_answers=without_answers)
+    manifest = sealed.manifest
+    if manifest.withheld:
+        print(clean(f"without questions and answers: {', '.join(manifest.withheld)}"))
+    signed = "signed" if manifest.signed else "not signed"
+    print(clean(f"sealed: {sealed.path}, {len(manifest.files)} files, {sealed.size:,} bytes, {signed}"))
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(help="What bitparity seal has written.")],
+    key: Annotated[
+        Path | None, typer.Option(help="Public SSH keys, one a line, one of which must have signed.")
+    ] = None,
+    rerun: Annotated[int | None, typer.Option(min=1, help=RERUN_HELP)] = None,
+) -> None:
+    """Recompute a sealed run from what is inside. Exit code 2: refused; 3: differs, perhaps by another version."""
+    from bitparity.evidence.rerun import rerun as ask_again
+    from bitparity.evidence.verify import opened
+    from bitparity.evidence.verify import verify as recompute
+    from bitparity.report.live import show_tasks
+
+    with opened(file, key) as sealed, show_tasks() as events:
+        recompute(sealed, events)
+        if rerun is not None:
+            ask_again(sealed, rerun, events)
+    for line in sealed.said:
+        print(clean(line))
+    for line in sealed.doubts:
+        print(clean(f"doubt: {line}"))
+    print("verified" if not sealed.doubts else "not verified: see the doubts")
+    raise typer.Exit(EXIT_OPEN if sealed.doubts else 0)

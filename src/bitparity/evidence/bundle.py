@@ -1,0 +1,173 @@
+"""Bundle: a run's files in one .tar.xz, every byte of which follows from its manifest and their content.
+
+```
+manifest.json         first, since it says all that follows, in order
+manifest.json.sig     where it is signed
+study.yaml ...        each file of the manifest
+```
+The reader knows each header before it reads it. A link, a device, another name, a second file of one name, one more or
+one less is therefore another byte than the expected one, and nothing is unpacked that the manifest does not announce.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import shutil
+import tarfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from bitparity.errors import EvidenceError, RunError
+from bitparity.evidence.manifest import FileEntry, Manifest, read_manifest
+from bitparity.safe_io.input_files import open_regular
+from bitparity.store.faults import storage_error
+from bitparity.store.jsonl import replaceable
+
+MANIFEST, SIGNATURE = "manifest.json", "manifest.json.sig"
+MOST_MANIFEST, MOST_SIGNATURE = 2**24, 2**16  # bytes
+PRESET = 1  # of xz: four times as fast as its usual 6 and a tenth larger
+MEMORY = 2**27  # bytes that unpacking may take
+_BLOCK, _END = tarfile.BLOCKSIZE, bytes(2 * tarfile.BLOCKSIZE)
+_CHUNK = 2**18
+
+
+def write_bundle(out: Path, folder: Path, manifest: Manifest, signature: bytes | None) -> None:
+    """Write a bundle in one step: the file is there whole or not at all. Raises StoreError or RunError."""
+    out = replaceable(out)
+    part = out.with_name(out.name + ".part")
+    try:
+        with lzma.open(part, "wb", preset=PRESET, check=lzma.CHECK_CRC64) as file:
+            for name, content in ((MANIFEST, manifest.text()), (SIGNATURE, signature)):
+                if content is not None:
+                    file.write(_header(name, len(content)) + content + _padding(len(content)))
+            for name, entry in manifest.files.items():
+                file.write(_header(name, entry.bytes))
+                with (folder / name).open("rb") as source:
+                    shutil.copyfileobj(source, file)
+                file.write(_padding(entry.bytes))
+            file.write(_END)
+        part.replace(out)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise storage_error(error, out) from None
+
+
+def read_bundle(path: Path, folder: Path) -> tuple[Manifest, bytes | None]:
+    """Unpack a bundle into an empty folder; gives the manifest and the signature.
+
+    Raises EvidenceError where any byte is not as it was sealed, and RunError where there is no room.
+    """
+    try:
+        with open_regular(path) as file:
+            return _Reader(path, file).unpack(folder)
+    except OSError as error:
+        raise EvidenceError(f"{path} cannot be read: {error.strerror or error}; give a file that was sealed") from None
+
+
+class _Reader:
+    """One pass over a bundle."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path, self._file = path, file
+        self._xz = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY)
+
+    def unpack(self, folder: Path) -> tuple[Manifest, bytes | None]:
+        manifest = read_manifest(self._small(MANIFEST, MOST_MANIFEST), self._path)
+        signature = self._small(SIGNATURE, MOST_SIGNATURE) if manifest.signed else None
+        size = sum(entry.bytes for entry in manifest.files.values())
+        if size > shutil.disk_usage(folder).free:
+            raise RunError(
+                f"{self._path} needs {size >> 20:,} MiB in {folder}; make room, or set TMPDIR to a larger disk"
+            )
+        for name, entry in manifest.files.items():
+            self._unpack_file(folder / name, name, entry)
+        self._expect(_END, "its end")
+        self._finish()
+        return manifest, signature
+
+    def _unpack_file(self, place: Path, name: str, entry: FileEntry) -> None:
+        self._expect(_header(name, entry.bytes), f"the file {name} of {entry.bytes:,} bytes")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
+        with place.open("xb") as out:
+            for part in self._parts(entry.bytes):
+                digest.update(part)
+                out.write(part)
+        if digest.hexdigest() != entry.sha256:
+            raise self._refused(f"{name} is not the file that the manifest names: its hash is another one")
+        self._expect(_padding(entry.bytes), f"the end of {name}")
+
+    def _small(self, name: str, most: int) -> bytes:
+        """The content of a file whose size its own header alone says."""
+        header = self._read(_BLOCK)
+        with suppress(tarfile.HeaderError, ValueError):
+            size = tarfile.TarInfo.frombuf(header, "utf-8", "strict").size
+            if 0 <= size <= most and header == _header(name, size):
+                content = self._read(size)
+                self._expect(_padding(size), f"the end of {name}")
+                return content
+        raise self._refused(f"{_found(header)} stands where {name} should")
+
+    def _expect(self, content: bytes, what: str) -> None:
+        if (found := self._read(len(content))) != content:
+            raise self._refused(f"{_found(found[:_BLOCK])} stands where the manifest has {what}")
+
+    def _read(self, size: int) -> bytes:
+        return b"".join(self._parts(size))
+
+    def _parts(self, size: int) -> Iterator[bytes]:
+        """The next `size` bytes, some at a time."""
+        while size:
+            part = self._decompress(min(size, _CHUNK))
+            if not part and self._xz.eof:
+                raise self._refused("it ends too early")
+            size -= len(part)
+            yield part
+
+    def _decompress(self, most: int) -> bytes:
+        if self._xz.eof:
+            return b""
+        packed = self._file.read(_CHUNK) if self._xz.needs_input else b""
+        if self._xz.needs_input and not packed:
+            raise self._refused("it ends too early")
+        try:
+            return self._xz.decompress(packed, most)
+        except lzma.LZMAError as error:
+            raise self._refused(f"it is damaged, or no .tar.xz ({error})") from None
+
+    def _finish(self) -> None:
+        while not self._xz.eof:
+            if self._decompress(1):
+                raise self._refused("more follows what the manifest lists")
+        if self._xz.unused_data or self._file.read(1):
+            raise self._refused("more follows its end")
+
+    def _refused(self, why: str) -> EvidenceError:
+        return EvidenceError(f"{self._path} is refused: {why}. It was damaged or changed after it was sealed")
+
+
+def _header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict")
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % _BLOCK)
+
+
+_KINDS = {tarfile.SYMTYPE: "a link", tarfile.LNKTYPE: "a link", tarfile.DIRTYPE: "a folder", tarfile.FIFOTYPE: "a pipe"}
+_KINDS |= {tarfile.CHRTYPE: "a device", tarfile.BLKTYPE: "a device", tarfile.REGTYPE: "a file"}
+
+
+def _found(header: bytes) -> str:
+    """What a header that was not expected says."""
+    try:
+        info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+    except (tarfile.HeaderError, ValueError):
+        return "something else"
+    return f"{_KINDS.get(info.type, 'an entry')} {info.name!a:.80} of {info.size:,} bytes"
