@@ -176,6 +176,9 @@ def test_equal(given: str, reference: str) -> None:
         ("1,000", "1.000"),
         ("(" * 190 + "1" + ")" * 190, "1"),  # minutes for Math-Verify
         ("\\lfloor " * 8 + "1" + "\\rfloor" * 8, "2"),
+        ("1/2" * 100, "\\frac{1}{2}"),  # for ever
+        ("\\sum_{i=1}^{9}\\sqrt2" * 15, "\\frac{1}{2}"),
+        ("x_" * 150, "x"),
         ("0,111", "111"),
     ],
 )

@@ -19,8 +19,10 @@ from bitparity.records import Completion, Grade, Item, Prompt
 # practices, "Standardize Output Format"
 INSTRUCTION = "\nPlease reason step by step, and put your final answer within \\boxed{}."
 
-MATH_VERIFY_CHARS = 1000  # a longer expression is compared as text alone
-DEEPEST, MOST_FLOORS, MOST_BARS = 12, 4, 40  # brackets in brackets, floors and bars that it reads within a second
+# a longer expression, or a longer sentence with one, is compared as text alone; the longest key of MATH-500 has 53
+MATH_VERIFY_CHARS, SENTENCE_CHARS = 400, 1000
+# brackets in brackets, floors, bars, sums and limits that it reads within a second
+DEEPEST, MOST_FLOORS, MOST_BARS, MOST_OPERATORS = 12, 4, 40, 3
 NEAR_ZERO, FAR = 1e-25, 1e-5  # relative differences of numbers that are equal, and that are not
 WHOLE_CHARS = 5000  # of a cut-off text the end is read; Math-Verify takes quadratic time on some texts
 
@@ -140,7 +142,7 @@ def equal(given: str, reference: str, boxed: bool = True) -> bool:
         return number(bare.replace(",", ".")) == number(theirs.replace(",", "."))
     if our_number is not None and their_number is not None:
         return our_number == their_number and not _LIST.search(given)
-    if len(given) > MATH_VERIFY_CHARS or _HUGE.search(ours):
+    if len(given) > (MATH_VERIFY_CHARS if boxed else SENTENCE_CHARS) or _HUGE.search(ours):
         return False
     cleaned = given if our_number is None else bare  # decimals are rounded, which Math-Verify knows
     if our_number is not None and not _DECIMAL.fullmatch(bare):
@@ -175,7 +177,8 @@ def _same_quantity(own: Quantity, key: Quantity) -> bool:
     return own.unit.kinds == key.unit.kinds and own.value * own.unit.size == key.value * key.unit.size
 
 
-_TOWER = re.compile(r"(?:\w\s*\^\s*\{?\s*){6}")
+_TOWER = re.compile(r"(?:\w\s*[\^_]\s*\{?\s*){6}|(?:/\s*\d+\s*){9}")  # x^x^x^x^x^x^, 1/2/3/4/5/6/7/8/9/10
+_OPERATOR = re.compile(r"\\(?:sum|prod|int|lim)(?![a-zA-Z])")
 _BRACKET = re.compile(r"[()\[\]{}]")
 _BASED = re.compile(r"\(?(\w+)\)?_\{?(\d+)\}?")
 _HUGE = re.compile(r"(?:[2-9]|\d\d)\)?\^\{?\d{5}|\d\^\{?\d+\^|\d{5}!")  # Math-Verify would write the number out
@@ -270,14 +273,15 @@ def math_verify_equal(given: str, reference: str) -> bool:
 
 
 def _is_deep(latex: str) -> bool:
-    """True where brackets, floors, bars or powers stand in each other so deep that Math-Verify could take minutes."""
+    """True where brackets, floors, bars, powers, quotients or sums are so many that Math-Verify could take minutes."""
     depth = 0
     for bracket in _BRACKET.findall(latex):
         depth = depth + 1 if bracket in "([{" else max(depth - 1, 0)
         if depth > DEEPEST:
             return True
     floors = latex.count("\\lfloor") + latex.count("\\lceil")
-    return floors > MOST_FLOORS or latex.count("|") > MOST_BARS or _TOWER.search(latex) is not None
+    too_many = floors > MOST_FLOORS or latex.count("|") > MOST_BARS or len(_OPERATOR.findall(latex)) > MOST_OPERATORS
+    return too_many or _TOWER.search(latex) is not None
 
 
 def _same_number(given: Any, reference: Any) -> bool | None:
