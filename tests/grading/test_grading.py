@@ -21,7 +21,7 @@ from support import grade_all
 from bitparity.benchmarks.contract import Benchmark, Info
 from bitparity.errors import BitparityError
 from bitparity.grading.process_pool import Graded, GradingPool
-from bitparity.grading.reasoning import UNNAMED_TAG, USUAL_TAGS, ends_in_reasoning, split_reasoning
+from bitparity.grading.reasoning import TURN_END, UNNAMED_TAG, USUAL_TAGS, ends_in_reasoning, own_turn, split_reasoning
 from bitparity.grading.rules import Job, grade_sample
 from bitparity.records import Completion, Finish, Grade, Item, Prompt, Sample
 from bitparity.schema import BenchmarkSpec, Protocol, ReasoningSpec
@@ -190,6 +190,37 @@ def test_a_reasoning_that_the_protocol_does_not_name_is_never_graded_and_is_note
     assert UNNAMED_TAG not in graded("it is 4").details
     assert UNNAMED_TAG not in graded("<think>So</think> it is 4", thinking=True).details
     assert graded("[THINK]So 5[/THINK] it is 4", thinking=True).details[UNNAMED_TAG] == "[THINK]"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "marker"),
+    [
+        ("It is (A).", "It is (A).", None),
+        ("It is (A).<|im_end|>", "It is (A).", None),
+        ("It is (A).<|im_end|>\n<|endoftext|>", "It is (A).", None),
+        ("It is (A).<|im_end|>\n<|im_start|>user\nAnd?<|im_end|>", "It is (A).", "<|im_end|>"),
+        ("It is (A).<|eot_id|><|start_header_id|>user", "It is (A).", "<|eot_id|>"),
+        ("It is (A).<end_of_turn>\n<start_of_turn>user\nAnd?", "It is (A).", "<end_of_turn>"),
+        ("It is (A).\n<|im_start|>user\nAnd?", "It is (A).", "<|im_start|>"),
+        ("It is (A).</s><s>[INST] And? [/INST]", "It is (A).", "</s>"),
+        (
+            "It is (A).<\uff5cend\u2581of\u2581sentence\uff5c>And?",
+            "It is (A).",
+            "<\uff5cend\u2581of\u2581sentence\uff5c>",
+        ),
+        ("<|im_start|>It is (A).", "<|im_start|>It is (A).", None),  # nothing before it has ended
+        ("<s>old</s> <b>x</b> if a <|b|> c", "<s>old</s> <b>x</b> if a <|b|> c", None),  # HTML and logic
+    ],
+)
+def test_an_answer_ends_with_the_turn(text: str, answer: str, marker: str | None) -> None:
+    assert own_turn(text) == (answer, marker)
+
+
+def test_nothing_behind_the_turn_is_graded_and_that_is_noted() -> None:
+    found = graded("it is 4<|im_end|>\n<|im_start|>user\nAnd?<|im_end|>\nit is 5")
+    assert (found.score, found.extracted) == (1.0, "4")
+    assert found.details[TURN_END] == "<|im_end|>"
+    assert TURN_END not in graded("it is 4<|im_end|>").details
 
 
 def test_other_tags() -> None:

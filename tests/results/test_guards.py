@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitparity.exam.frozen import Exam, ExamItem
+from bitparity.grading.reasoning import TURN_END, UNNAMED_TAG
 from bitparity.models.precision import promise
 from bitparity.models.quantization import loaded_precision
-from bitparity.records import Grade, Item, Prompt, Sample, Sampling
+from bitparity.records import Grade, Item, Prompt, Sample, Sampling, Status
 from bitparity.results.guards import check as validity
 from bitparity.results.guards.completions import is_loop
 from bitparity.results.guards.facts import MESSAGES
@@ -76,8 +77,12 @@ def sheet(
     stopped_at: int = 9,
     prompt_tokens: Callable[[int], int] = lambda n: 9,
     by: str = "someone",
+    **details: str,
 ) -> Sheet:
-    """A variant's answers: the first `right` are right; cut-offs and missing answers are the last ones."""
+    """A variant's answers: the first `right` are right; cut-offs and missing answers are the last ones.
+
+    `details` are those of the first ten grades.
+    """
     samples, grades = {}, {}
     scores = np.full((ITEMS, 1), np.nan)
     for n in range(missing_first, ITEMS - missing):
@@ -88,7 +93,8 @@ def sheet(
         silent = n >= ITEMS - missing - no_answer
         scores[n, 0] = score = float(n < right)
         metrics = {"math_verify": score, "other": other(n) if other else score}
-        grades[key] = Grade(score, "no_answer" if silent else "answered", metrics=metrics)
+        status: Status = "no_answer" if silent else "answered"
+        grades[key] = Grade(score, status, metrics=metrics, details=details if n < 10 else {})
     return Sheet(scores, samples, grades)
 
 
@@ -184,6 +190,10 @@ def test_a_clean_run_has_nothing_to_say(environment: dict[str, Any]) -> None:
     assert spoken(facts(**environment)) == set()
 
 
+def test_every_message_that_depends_on_the_source_has_both() -> None:
+    assert all(("run" in messages) == ("elsewhere" in messages) for messages in MESSAGES.values())
+
+
 LOOP = WORDS + "So the answer is 4. " * 40
 
 
@@ -208,6 +218,8 @@ LOOP = WORDS + "So the answer is 4. " * 40
         (facts(sheet(right=38), sheet(right=38)), ("floor", "bf16", "warning")),
         (facts(sheet(right=499), sheet(right=500)), ("ceiling", None, "warning")),
         (facts(sheet(other=lambda n: float(n < 50))), ("graders_disagree", "fp8", "warning")),
+        (facts(sheet(**{UNNAMED_TAG: "<think>"})), ("unnamed_reasoning", "fp8", "error")),
+        (facts(sheet(**{TURN_END: "<|im_end|>"})), ("beyond_turn", "fp8", "warning")),
         (facts(sheet(cut_off=8, text=lambda n: f"{n} {LOOP}", by="")), ("loops", "fp8", "warning")),
         (facts(sheet(text=lambda n: "" if n < 6 else f"{n} {WORDS}", by="")), ("empty", "fp8", "warning")),
         (facts(sheet(text=lambda n: "" if n < 60 else f"{n} {WORDS}", by="")), ("empty", "fp8", "error")),

@@ -6,6 +6,7 @@ unasked: these are known by their usual spellings, and what is inside is never g
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
 from bitparity.schema import ReasoningSpec
@@ -27,6 +28,14 @@ USUAL_TAGS = (
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<|channel|>analysis", "<|channel|>final<|message|>"),
     ("analysis", "assistantfinal"),
+)
+TURN_END = "turn_end"  # in a grade's details: the marker of a chat template behind which the model wrote on
+
+# markers with which chat templates end a turn, and those that begin the next one behind an answer
+_TURN_END = re.compile(
+    r"<\|(?:im_end|eot_id|eom_id|end|return|endoftext|end_of_text|END_OF_TURN_TOKEN)\|>|<end_of_turn>"
+    r"|<[|\uff5c]end\u2581of\u2581sentence[|\uff5c]>|</s>(?=\s*(?:$|<s>|\[INST\]))"
+    r"|(?<=\S)\s*(?:<\|(?:im_start|start_header_id|user|assistant)\|>|<start_of_turn>|<[|\uff5c](?:User|Assistant)[|\uff5c]>)"
 )
 _WORDS = ("analysis",)  # a start that may be a word of an answer: it counts with its end alone
 
@@ -73,6 +82,18 @@ def split_reasoning(text: str, reasoning: Reasoning, opened: bool | None = None)
     if not closed:
         return Parts("".join(thoughts), "", False, tags)
     return Parts("".join(thoughts), "".join([*answers, answer]), True, tags)
+
+
+def own_turn(answer: str) -> tuple[str, str | None]:
+    """An answer up to the end of the model's turn, and the marker that ends it where the model wrote on behind it.
+
+    An engine that knows the end token stops there. Where it does not, the model may go on with a question and an
+    answer of its own making, which is no answer to the question that was asked.
+    """
+    end = _TURN_END.search(answer)
+    if end is None:
+        return answer, None
+    return answer[: end.start()], end[0].strip() if _TURN_END.sub("", answer[end.start() :]).strip() else None
 
 
 def unnamed_tags(text: str, reasoning: Reasoning) -> ReasoningSpec | None:

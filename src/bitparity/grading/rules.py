@@ -1,7 +1,7 @@
-"""Grading rules that hold for every benchmark: reasoning, cut-off answers, failures.
+"""Grading rules that hold for every benchmark: reasoning, the end of the turn, cut-off answers, failures.
 
-The reasoning is separated from the answer and never graded. A failure of the engine or of a grader leaves the sample
-unscored, never wrong.
+The reasoning is separated from the answer and never graded, and neither is what stands behind the end of the turn. A
+failure of the engine or of a grader leaves the sample unscored, never wrong.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from bitparity.benchmarks.contract import Benchmark
-from bitparity.grading.reasoning import UNNAMED_TAG, Parts, Reasoning, split_reasoning
+from bitparity.grading.reasoning import TURN_END, UNNAMED_TAG, Parts, Reasoning, own_turn, split_reasoning
 from bitparity.records import Completion, Grade, Item, Sample, Status
 from bitparity.schema import Protocol
 
@@ -67,7 +67,9 @@ def grade_sample(
         grade = benchmark.grade(item, replace(_completion(sample, parts), earlier=before))
     except Exception as error:  # a grader that fails on a text is our fault, never the model's
         return unscored(f"the grader failed: {type(error).__name__}: {str(error)[:200]}")
-    tags = parts.unnamed
+    tags, turn_end = parts.unnamed, own_turn(parts.answer)[1]
+    if turn_end is not None:
+        grade = replace(grade, details={**grade.details, TURN_END: turn_end})
     if tags is not None:
         grade = replace(grade, details={**grade.details, UNNAMED_TAG: tags.start})
     return _adjusted(grade, parts, sample, tags or protocol.reasoning)
@@ -100,7 +102,7 @@ def _parts(sample: Sample, protocol: Protocol, opened: bool | None) -> Parts:
 
 
 def _completion(sample: Sample, parts: Parts) -> Completion:
-    return Completion(parts.answer, sample.sample, sample.finish, parts.reasoning)
+    return Completion(own_turn(parts.answer)[0], sample.sample, sample.finish, parts.reasoning)
 
 
 def _adjusted(grade: Grade, parts: Parts, sample: Sample, reasoning: Reasoning) -> Grade:

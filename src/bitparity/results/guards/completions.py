@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 from scipy.special import bdtrc
 
-from bitparity.grading.reasoning import UNNAMED_TAG, USUAL_TAGS
+from bitparity.grading.reasoning import TURN_END, UNNAMED_TAG, USUAL_TAGS
 from bitparity.records import SampleKey
 from bitparity.results.guards.facts import Answers, differences, guard, level, shown, text
 from bitparity.results.schema import Guard
@@ -22,6 +22,7 @@ NO_ANSWER_WARNING, NO_ANSWER_ERROR = 0.05, 0.20
 NO_ANSWER_GAP, NO_ANSWER_GAP_ERROR = 0.02, 0.10
 LOOPS_WARNING = 0.01
 UNNAMED_ERROR = 0.01  # reasonings that nobody asked for
+BEYOND_TURN_WARNING = 0.01
 EMPTY_WARNING, EMPTY_ERROR = 0.01, 0.10
 IDENTICAL_WARNING, IDENTICAL_ERROR = 0.02, 0.20  # one and the same long text as the answer to different questions
 ONE_ANSWER_ERROR = 0.95  # one and the same text, however short
@@ -88,12 +89,24 @@ def answers_not_read(answers: Answers) -> Iterator[Guard]:
 def unnamed_reasoning(answers: Answers) -> Iterator[Guard]:
     """Reasonings in tags that the protocol does not name; in logs of lm-eval those that never end."""
     for name, sheet in answers.started():
-        tags = Counter(str(g.details[UNNAMED_TAG]) for g in sheet.grades.values() if UNNAMED_TAG in g.details)
-        share = tags.total() / len(sheet.samples)
+        share, start = _detail(sheet, UNNAMED_TAG)
         if share > UNNAMED_ERROR:
-            (start, _), *_ = tags.most_common()
             end = dict(USUAL_TAGS).get(start, "")
             yield guard("unnamed_reasoning", name, "error", share, answers.source, start=start, end=end)
+
+
+def beyond_turn(answers: Answers) -> Iterator[Guard]:
+    """Answers in which the model wrote on behind the end of its turn; nothing behind it was graded."""
+    for name, sheet in answers.started():
+        share, marker = _detail(sheet, TURN_END)
+        if share > BEYOND_TURN_WARNING:
+            yield guard("beyond_turn", name, "warning", share, marker=marker)
+
+
+def _detail(sheet: Sheet, name: str) -> tuple[float, str]:
+    """The share of the answers whose grade has this detail, and its most frequent value."""
+    found = Counter(str(grade.details[name]) for grade in sheet.grades.values() if name in grade.details)
+    return found.total() / len(sheet.samples), next((value for value, _ in found.most_common(1)), "")
 
 
 def loops(answers: Answers) -> Iterator[Guard]:
