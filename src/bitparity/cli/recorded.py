@@ -94,23 +94,35 @@ def compare(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything there.")] = None,
     filter_name: Annotated[str | None, typer.Option("--filter", help="Which filter of lm-eval's logs.")] = None,
     metric: Annotated[str | None, typer.Option(help="Which metric of lm-eval's logs.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page there, as a run's report.html.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a report there, in Markdown.")] = None,
+    regrade: Annotated[str | None, typer.Option(help="Grade the logs' texts with this benchmark's grader too.")] = None,
     junit: Junit = None,
     summary: Summary = None,
     badge: Badge = None,
 ) -> None:
     """Compare per-item results from anywhere, paired by item. Exit code 1: a candidate is worse."""
-    from bitparity.compare.compare import compare, exit_code, write
+    from bitparity.compare.compare import arranged, compare, exit_code, write
     from bitparity.compare.readers import read_all
     from bitparity.report.comparison import show
     from bitparity.report.gate import Files, judge_comparison
 
     given = [baseline, *candidates, *([] if control is None else [control])]
-    first, *others = read_all(given, filter_name, metric)
+    sources = arranged(read_all(given, filter_name, metric))
+    if regrade is not None:
+        from bitparity.compare.regrading import regraded
+
+        sources = regraded(sources, regrade)
+    first, *others = sources
     again = None if control is None else others.pop()
     outcome = compare(first, others, None if margin is None else margin / 100, again)
     show(outcome, console())
     if json_file is not None:
         write(json_file, outcome)
+    if html is not None or report is not None:
+        from bitparity.report import compared
+
+        compared.write(outcome, sources, html, report)
     Files(junit, summary, badge).write(judge_comparison(outcome), "compare")
     raise typer.Exit(exit_code(outcome))
 

@@ -50,15 +50,13 @@ def compare(
     """
     if margin is not None and not 0 < margin <= 1:
         raise UserInputError(f"margin is {100 * margin:g}; it must be above 0 and at most 100 points")
-    given = [baseline, *candidates, *([] if control is None else [control])]
-    groups = _groups(given)
-    first, *others = _labelled([_regrouped(source, groups) for source in given])
+    first, *others = arranged([baseline, *candidates, *([] if control is None else [control])])
     second_run = None if control is None else others[-1].label
     benchmarks = {name: _entry(results, margin) for name, results in first.benchmarks.items()}
     found = _Pairs()
     for source in others:
         for name, results in first.benchmarks.items():
-            theirs = _counterpart(name, first, source)
+            theirs = counterpart(name, first, source)
             if theirs is None:
                 benchmarks[name].not_compared[source.label] = f"'{source.label}' has no results of it"
             else:
@@ -89,6 +87,15 @@ def compare(
             if label != second_run
         },
     )
+
+
+def arranged(given: Sequence[Source]) -> list[Source]:
+    """The sources as they are compared: each with a label of its own, the tasks of a group as one benchmark.
+
+    Raises DataError where the tasks of a group are scored by different metrics.
+    """
+    groups = _groups(given)
+    return _labelled([_regrouped(source, groups) for source in given])
 
 
 @dataclass(slots=True)
@@ -187,7 +194,7 @@ def _regrouped(source: Source, groups: Mapping[str, str]) -> Source:
     return replace(source, benchmarks=found)
 
 
-def _counterpart(name: str, baseline: Source, candidate: Source) -> Results | None:
+def counterpart(name: str, baseline: Source, candidate: Source) -> Results | None:
     """The candidate's results of a benchmark: by name, or the only one on either side; of a view by its filter."""
     theirs = candidate.benchmarks
     if _only(baseline) and _only(candidate):
@@ -207,7 +214,7 @@ def _only(source: Source) -> bool:
 def _extra(baseline: Source, candidates: Sequence[Source]) -> dict[str, list[str]]:
     """The benchmarks that only a candidate has."""
     found = {
-        source.label: [name for name in source.benchmarks if _counterpart(name, source, baseline) is None]
+        source.label: [name for name in source.benchmarks if counterpart(name, source, baseline) is None]
         for source in candidates
     }
     return {label: names for label, names in found.items() if names}

@@ -159,6 +159,8 @@ def _item(row: Row, metric: str, where: str) -> ItemResult:
         checks={"prompt": row["prompt_hash"], "target": row["target_hash"]},
         chance=_chance(row),
         question=_question(row),
+        reference=None if row.get("target") is None else str(row["target"]),
+        row=row["doc"] if isinstance(row.get("doc"), dict) else None,
     )
     if (reason := _unusable(row)) is not None:
         item.scores = {0: None}

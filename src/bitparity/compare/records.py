@@ -21,7 +21,8 @@ class ItemResult:
 
     `checks` holds what must not differ between variants, by name ("prompt", "target"), as hashes. The guards look at
     `samples` and `grades`, by the number of the sample, empty where the source does not tell, at `chance`, the score of
-    guessing, and at `question`, the prompt.
+    guessing, and at `question`, the prompt. `reference` is the expected answer as a text and `row` the item's row of
+    the data set, None where the source does not tell.
     """
 
     name: str
@@ -33,6 +34,8 @@ class ItemResult:
     grades: Mapping[int, Grade] = field(default_factory=dict)
     chance: float | None = None
     question: str | None = None
+    reference: str | None = None
+    row: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bitparity.compare.schema import Difference, Outcome
+from bitparity.report.language import Lang, text
 from bitparity.report.terminal import cells, columns, say, say_guard, verdict_cell
-from bitparity.report.words import figures, margin, noise, points, sentence, verdict_words
+from bitparity.report.words import difference, figures, margin, noise, points, sentence, verdict_words
 
 FIGURES = "items baseline candidate difference interval lost_gained"
 TITLES = ("items", "baseline", "candidate", "points", "95 % interval", "lost / gained")
@@ -17,12 +18,13 @@ TITLES = ("items", "baseline", "candidate", "points", "95 % interval", "lost / g
 
 def show(outcome: Outcome, console: Console) -> None:
     """Print everything that people need of a comparison."""
+    own = {bench: entry for bench, entry in outcome.benchmarks.items() if entry.view_of is None}
     for name in outcome.candidates:
-        say(console, sentence(name, outcome.benchmarks), style="bold")
+        say(console, sentence(name, own), style="bold")
     if outcome.control is not None:
         say(console, noise(outcome))
     console.print(_table(outcome))
-    for line in (*_views(outcome), *_overall(outcome), *_margins(outcome)):
+    for line in (*views(outcome), *_overall(outcome), *_margins(outcome)):
         say(console, line)
     for bench, entry in outcome.benchmarks.items():
         for name, parts in entry.subgroups.items():
@@ -52,19 +54,17 @@ def _parts(bench: str, name: str, parts: Mapping[str, Difference]) -> Table:
     return table
 
 
-def _views(outcome: Outcome) -> Iterator[str]:
-    """One filter of lm-eval finds a difference that another one, on the same answers, does not."""
+def views(outcome: Outcome, lang: Lang = "en") -> Iterator[str]:
+    """One filter or grader finds a difference that another one, on the same answers, does not."""
     for view in outcome.benchmarks.values():
         primary = outcome.benchmarks.get(view.view_of or "")
         for name, other in view.comparisons.items() if primary else ():
             own = primary.comparisons.get(name) if primary else None
             if primary is None or own is None or (own.ci95[0] <= other.ci95[1] and other.ci95[0] <= own.ci95[1]):
                 continue
-            yield (
-                f"{view.view_of}: by {primary.metric} {name} is {100 * own.difference:+.1f} points from the baseline, "
-                f"by {view.metric} {100 * other.difference:+.1f}, on the same answers: most of what differs is the "
-                f"form of the answers. {primary.metric} is primary, as in lm-eval's own order; choose with --filter"
-            )
+            shown = {"own": difference(own, lang), "other": difference(other, lang)}
+            metrics = {"metric": primary.metric, "other_metric": view.metric}
+            yield text("views", lang, bench=view.view_of, name=name, **metrics, **shown)
 
 
 def _overall(outcome: Outcome) -> Iterator[str]:

@@ -27,9 +27,9 @@ _SAID = (
 )
 
 
-def render(results: Results, lang: Lang = "en", pictures: Iterable[str] = ()) -> str:
-    """The report as Markdown; `pictures` are the files in `plots/` that it shows."""
-    return _rendered(results, lang, pictures)
+def render(results: Results, lang: Lang = "en", pictures: Iterable[str] = (), notes: Iterable[str] = ()) -> str:
+    """The report as Markdown; `pictures` are the files in `plots/` that it shows, `notes` stand below the answers."""
+    return _rendered(results, lang, pictures, notes)
 
 
 def summary(results: Results, lang: Lang = "en") -> str:
@@ -54,12 +54,15 @@ def escaped(text: object) -> str:
     return plain
 
 
-def _rendered(results: Results, lang: Lang, pictures: Iterable[str], *, short: bool = False) -> str:
+def _rendered(
+    results: Results, lang: Lang, pictures: Iterable[str], notes: Iterable[str] = (), *, short: bool = False
+) -> str:
     said = {function.__name__: functools.partial(function, lang=lang) for function in _SAID}
     return _template().render(
         results=results,
         short=short,
         pictures=list(pictures),
+        notes=list(notes),
         levels=Counter(guard.level for entry in results.measured.values() for guard in entry.guards),
         speeds=list(speed_rows(results, lang)),
         graders=list(grader_rows(results)),

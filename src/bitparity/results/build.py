@@ -97,7 +97,7 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[Guard]] 
             profile=study.profile,
             limit={spec.name: spec.limit for spec in study.benchmarks if spec.limit is not None},
         ),
-        variants={name: _variant(study, environment, name) for name in study.variants},
+        variants={name: variant_entry(study, environment, name) for name in study.variants},
         benchmarks=benchmarks,
         overall=overall,
         distance=build_distance(run, study, environment, list(benchmarks)),
@@ -167,7 +167,8 @@ def _compared(study: Study) -> list[str]:
     return [*study.candidates, *([study.control] if study.control else [])]
 
 
-def _variant(study: Study, environment: RunRecord, name: str) -> VariantEntry:
+def variant_entry(study: Study, environment: RunRecord, name: str) -> VariantEntry:
+    """A variant of a study as it ran."""
     stored = environment.variant(name)
     engines = [entry.facts for entry in stored.engines]
     return VariantEntry(
@@ -223,7 +224,7 @@ def _benchmark(run: Run, facts: validity.Facts, guards: list[Guard], *, with_tex
         samples=samples_asked(exam, facts.spec),
         margin=facts.answers.margin,
         data=exam.provenance,
-        scores={name: _score(sheet, groups, with_texts=with_texts) for name, sheet in sheets.items()},
+        scores={name: score_of(sheet, groups, with_texts=with_texts) for name, sheet in sheets.items()},
         comparisons={},
         subgroups=subsets([entry.item.subgroup for entry in exam.items], sheets),
         guards=guards,
@@ -236,7 +237,8 @@ def _forbidden(guards: Sequence[Guard], *variants: str) -> list[str]:
     return [guard.name for guard in guards if guard.forbids(*variants)]
 
 
-def _score(sheet: Sheet, groups: Sequence[str] | None, *, with_texts: bool) -> Score:
+def score_of(sheet: Sheet, groups: Sequence[str] | None, *, with_texts: bool) -> Score:
+    """The score of a variant's answers; `groups` names the group of each item, None where each is its own."""
     whole = sheet.whole()
     scored = sheet.scores[whole]
     ended = [s for s in sheet.samples.values() if s.finish != "error"]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
 from bitparity.report.gated import Withhold
-from bitparity.report.html.book import Packed, collect, pack
-from bitparity.report.html.page import load, render
+from bitparity.report.html.book import Book, Packed, collect, pack
+from bitparity.report.html.page import NOTHING, load, render
 from bitparity.report.language import Lang
 from bitparity.report.localization import html_part
 from bitparity.results.schema import Results
 from bitparity.store.jsonl import write_atomically
 from bitparity.store.run import Run
 
-__all__ = ["LIMIT", "load", "write"]
+__all__ = ["LIMIT", "load", "page", "write"]
 
 LIMIT = 30_000_000  # bytes of the page
 _ROOM = 10_000  # bytes for what the page says about the data itself
@@ -23,8 +27,14 @@ def write(run: Run, results: Results, lang: Lang = "en", withhold: Withhold = "g
     `withhold` says whose questions and answers stay out. Raises RunError or StoreError where the run's files cannot
     be used.
     """
-    book = collect(run, results, withhold)
     localized = html_part(run, lang)
-    empty = render(results, book, Packed("", [], len(book.entries)), lang, localized)
-    packed = pack(book, LIMIT - len(empty.encode()) - _ROOM)
-    write_atomically(run.path / "report.html", [render(results, book, packed, lang, localized)])
+    whole = page(results, collect(run, results, withhold), lang, localized=localized)
+    write_atomically(run.path / "report.html", [whole])
+
+
+def page(
+    results: Results, book: Book, lang: Lang = "en", notes: Sequence[str] = (), localized: Markup = NOTHING
+) -> str:
+    """The page, at most `LIMIT` bytes; `notes` and `localized` as in `render`."""
+    empty = render(results, book, Packed("", [], len(book.entries)), lang, notes, localized)
+    return render(results, book, pack(book, LIMIT - len(empty.encode()) - _ROOM), lang, notes, localized)

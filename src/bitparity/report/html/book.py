@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bitparity.exam.frozen import Exam, frozen_exams, samples_asked
+from bitparity.exam.frozen import frozen_exams, samples_asked
 from bitparity.records import Grade, Item, Prompt, Sample
 from bitparity.report.gated import Withheld, Withhold, withheld
 from bitparity.report.plain import clean, flat, shortened
@@ -142,14 +142,14 @@ def collect(run: Run, results: Results, withhold: Withhold) -> Book:
         subgroups = tuple(sorted({e.item.subgroup for e in exam.items if e.item.subgroup is not None}))
         why = withheld(spec.name, exam.provenance, withhold)
         bench = Bench(spec.name, file_stem(spec.name), subgroups, k, why)
-        entries += _entries(len(benches), bench, exam, sheets, study.baseline, compared)
+        entries += entries_of(len(benches), bench, [e.item for e in exam.items], sheets, study.baseline, compared)
         benches.append(bench)
-        lengths[spec.name] = {name: _lengths(sheet) for name, sheet in sheets.items()}
+        lengths[spec.name] = {name: answer_lengths(sheet) for name, sheet in sheets.items()}
     pairs = tuple((names.index(name), name == study.control) for name in compared)
     return Book(names, names.index(study.baseline), pairs, tuple(benches), tuple(entries), lengths)
 
 
-def _lengths(sheet: Sheet) -> list[int]:
+def answer_lengths(sheet: Sheet) -> list[int]:
     """The tokens of each completion that was written, ended and counted."""
     written = (s for s in sheet.samples.values() if s.finish != "error" and s.logprobs is None)
     return [s.tokens for s in written if s.tokens is not None]
@@ -163,12 +163,17 @@ def changes(baseline: Sheet, candidate: Sheet) -> list[int]:
     return [codes[bool(b), bool(a)] if scored else UNSCORED for scored, b, a in zip(whole, before, after, strict=True)]
 
 
-def _entries(
-    number: int, bench: Bench, exam: Exam, sheets: Mapping[str, Sheet], baseline: str, compared: Sequence[str]
+def entries_of(
+    number: int,
+    bench: Bench,
+    items: Sequence[Item],
+    sheets: Mapping[str, Sheet],
+    baseline: str,
+    compared: Sequence[str],
 ) -> Iterable[Entry]:
+    """The entries of one benchmark, the `number`-th of the book; `compared` names candidates and control."""
     columns = [changes(sheets[baseline], sheets[name]) for name in compared]
-    for row, frozen in enumerate(exam.items):
-        item = frozen.item
+    for row, item in enumerate(items):
         codes = tuple(column[row] for column in columns)
         most = BUDGETS[0][0 if any(code in (LOST, GAINED) for code in codes) else 1]
         keys = [(item.id, k) for k in range(bench.samples)]

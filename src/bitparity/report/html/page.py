@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined, Template
@@ -35,14 +35,25 @@ _SAID = (
 )
 
 
-def render(results: Results, book: Book, packed: Packed, lang: Lang = "en", localized: Markup = NOTHING) -> str:
-    """The whole page as HTML; `localized` is the section on where distances come from."""
+def render(
+    results: Results,
+    book: Book,
+    packed: Packed,
+    lang: Lang = "en",
+    notes: Sequence[str] = (),
+    localized: Markup = NOTHING,
+) -> str:
+    """The whole page as HTML.
+
+    `notes` are sentences that stand below the answers, `localized` is the section on where distances come from.
+    """
     style, script = _file("page.css"), _file("page.js")
     return _template().render(
         view=_View(results, book, lang),
         results=results,
         packed=packed,
         localized=localized,
+        notes=notes,
         lang="zh-Hans" if lang == "zh" else "en",
         style=Markup(style),
         script=Markup(script),

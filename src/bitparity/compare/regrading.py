@@ -1,0 +1,111 @@
+"""Completions of lm-eval's logs graded once more, by a grader of bitparity, beside the scores that the logs have."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bitparity.benchmarks.contract import Benchmark
+from bitparity.benchmarks.registry import benchmark_names, known_benchmark, load_benchmark
+from bitparity.compare.records import ItemResult, Results, Source
+from bitparity.errors import DataError, UserInputError
+from bitparity.grading.process_pool import GradingPool
+from bitparity.grading.rules import Job
+from bitparity.records import Grade, Item
+from bitparity.schema import BenchmarkSpec
+from bitparity.study.resolve import parse_study
+
+
+def regraded(sources: Sequence[Source], name: str) -> list[Source]:
+    """The sources, each log of this benchmark with a further view of its answers: the scores of our grader.
+
+    Raises UserInputError where there is no such benchmark or it runs code, DataError where no log fits it.
+    """
+    if name not in benchmark_names():
+        raise UserInputError(f"--regrade {name}: no such benchmark; there is: {', '.join(benchmark_names())}")
+    made = [_regraded(source, name) for source in sources]
+    if all(found is source for found, source in zip(made, sources, strict=True)):
+        raise DataError(
+            f"--regrade {name}: no log of lm-eval here is of it, with its texts and the rows of its data set; a task "
+            "belongs to it whose name contains its name as whole words (hendrycks_math500)"
+        )
+    return made
+
+
+def _regraded(source: Source, name: str) -> Source:
+    own = {bench: results for bench, results in source.benchmarks.items() if _fits(results, name)}
+    if source.kind != "lm-eval" or not own:
+        return source
+    views = {f"{bench} (bitparity)": _view(bench, results, name) for bench, results in own.items()}
+    return replace(source, benchmarks={**source.benchmarks, **views})
+
+
+def _fits(results: Results, name: str) -> bool:
+    """True if these are written answers of the benchmark, and not those of another filter, which are the same."""
+    rows = all(item.row is not None and item.samples for item in results.items.values())
+    return results.view_of is None and rows and known_benchmark(results.benchmark) == name
+
+
+def _view(bench: str, results: Results, name: str) -> Results:
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "rows.jsonl"
+        rows = (json.dumps(item.row) + "\n" for item in results.items.values())
+        data.write_text("".join(rows), encoding="utf-8")
+        spec = _spec(name, data)
+        benchmark = load_benchmark(spec)
+        if benchmark.runs_code:
+            raise UserInputError(f"--regrade {name}: it runs the answers as programs, which only a run's sandbox may")
+        items = list(benchmark.items())
+    _check_same(bench, items, list(results.items.values()))
+    grades = _grades(benchmark, spec, items, results)
+    graded = {
+        key: replace(item, scores={n: g.score for n, g in found.items()}, grades=found)
+        for (key, item), found in zip(results.items.items(), grades, strict=True)
+    }
+    return replace(results, items=graded, metric=f"bitparity's {benchmark.info.metric}", view_of=bench)
+
+
+def _spec(name: str, data: Path) -> BenchmarkSpec:
+    """The benchmark's defaults, on these rows."""
+    study = {"study": "regrade", "variants": {"any": {"model": "any/model"}}, "engine": {"kind": "replay"}}
+    benchmarks = [{"name": name, "data": str(data)}]
+    return parse_study(json.dumps({**study, "benchmarks": benchmarks}), "--regrade", data.parent).benchmarks[0]
+
+
+def _check_same(bench: str, items: Sequence[Item], told: Sequence[ItemResult]) -> None:
+    """Refuse a grader whose key is another one than the log's, as where options stand in another order."""
+    if len(items) != len(told):
+        raise DataError(f"--regrade: {bench} has {len(told)} items, of which our data rules take {len(items)}")
+    for item, theirs in zip(items, told, strict=True):
+        if str(item.reference).strip() != str(theirs.reference).strip():
+            raise DataError(
+                f"--regrade: the reference of {bench}'s item {theirs.name} is {str(theirs.reference)[:60]!r} in the "
+                f"log and {str(item.reference)[:60]!r} for our grader: asked in another form?"
+            )
+
+
+def _grades(
+    benchmark: Benchmark, spec: BenchmarkSpec, items: Sequence[Item], results: Results
+) -> list[dict[int, Grade]]:
+    """The grades of each item by the number of the sample."""
+    places: dict[int, tuple[int, int]] = {}
+    found: list[dict[int, Grade]] = [{} for _ in items]
+
+    def keep(graded: Sequence[tuple[Job, Grade]]) -> None:
+        for job, grade in graded:
+            row, number = places[id(job)]
+            found[row][number] = grade
+
+    jobs = []
+    for row, (item, theirs) in enumerate(zip(items, results.items.values(), strict=True)):
+        for number, sample in theirs.samples.items():
+            jobs.append(Job(benchmark, item, sample, spec.protocol))
+            places[id(jobs[-1])] = row, number
+    with GradingPool(benchmark, os.cpu_count() or 1, keep) as pool:
+        for job in jobs:
+            pool.put(job)
+    return found

@@ -1,0 +1,72 @@
+"""The page and the Markdown report of a comparison: those of a run, made from results of anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bitparity.compare.as_results import as_results, items_of, sheets_of
+from bitparity.compare.records import Source
+from bitparity.compare.schema import Outcome
+from bitparity.errors import UserInputError
+from bitparity.report import html, markdown
+from bitparity.report.comparison import views
+from bitparity.report.gated import withheld
+from bitparity.report.html.book import Bench, Book, Entry, answer_lengths, entries_of
+from bitparity.report.language import Lang
+from bitparity.results.schema import Results
+from bitparity.schema import LM_EVAL_PREFIX
+from bitparity.store.jsonl import file_stem
+
+
+def write(
+    outcome: Outcome, sources: Sequence[Source], page: Path | None, report: Path | None, lang: Lang = "en"
+) -> None:
+    """Write the page and the report of `sources` (arranged, the baseline first), each where a path is given.
+
+    Raises UserInputError where one cannot be written.
+    """
+    results, notes = as_results(outcome, sources), list(views(outcome, lang))
+    if page is not None:
+        _write(page, html.page(results, _book(results, sources), lang, notes), "--html")
+    if report is not None:
+        _write(report, markdown.render(results, lang, notes=notes), "--report")
+
+
+def _write(path: Path, text: str, option: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserInputError(f"{path} cannot be written ({error.strerror}); give another path with {option}") from None
+
+
+def _book(results: Results, sources: Sequence[Source]) -> Book:
+    """Every item with its answers, where a source holds texts."""
+    names, baseline = list(results.variants), sources[0]
+    compared = [*results.candidates, *([results.control] if results.control else [])]
+    book = Book(
+        variants=tuple(names),
+        baseline=names.index(baseline.label),
+        compared=tuple((names.index(name), name == results.control) for name in compared),
+        benches=tuple(_bench(name, results, baseline) for name in results.benchmarks),
+        entries=(),
+        lengths={},
+    )
+    entries: list[Entry] = []
+    lengths: dict[str, dict[str, list[int]]] = {}
+    for number, bench in enumerate(book.benches):
+        sheets = sheets_of(bench.name, sources)
+        entries += entries_of(number, bench, items_of(bench.name, baseline), sheets, baseline.label, compared)
+        lengths[bench.name] = {name: answer_lengths(sheet) for name, sheet in sheets.items()}
+    return replace(book, entries=tuple(entries), lengths=lengths)
+
+
+def _bench(name: str, results: Results, baseline: Source) -> Bench:
+    entry, run = results.benchmarks[name], baseline.run
+    exam = None if run is None else run.exams[baseline.benchmarks[name].benchmark]
+    if exam is not None:
+        why = withheld(name, exam.provenance, "gated")
+    else:  # a log tells its data set by the task's name alone
+        why = withheld(LM_EVAL_PREFIX + name.removeprefix(LM_EVAL_PREFIX), {}, "gated")
+    return Bench(name, file_stem(name), tuple(entry.subgroups), entry.samples, why)
