@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from support import SHARED_DATA, Cli, Ended, compare_scores, replay_study, write_jsonl
 
 from bitparity.benchmarks.registry import known_benchmark
-from bitparity.compare.compare import compare
+from bitparity.compare.as_results import as_results
+from bitparity.compare.compare import arranged, compare
 from bitparity.compare.pairing import pair_up
 from bitparity.compare.readers import read
 from bitparity.compare.runs import results_of_exam
@@ -28,6 +29,7 @@ from bitparity.errors import UserInputError
 from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.progress.events import Events
 from bitparity.records import Item, Prompt, Sampling
+from bitparity.report.compared import book_of
 from bitparity.results.build import write
 from bitparity.results.sheet import Sheet
 from bitparity.runner import run_study
@@ -328,9 +330,91 @@ def test_two_filters_that_disagree_on_the_same_answers_are_told(files: Files) ->
     ended, results = files(both([1] * 400, [1] * 400), both([0] * 90 + [1] * 310, [1] * 400))
     assert ended.code == 1  # the primary filter decides
     assert [entry["comparisons"]["b"]["lost"] for entry in results["benchmarks"].values()] == [90, 0]
-    assert "by exact_match,flexible-extract +0.0, on the same answers: most of what differs is the form" in said(ended)
+    assert "by exact_match,flexible-extract, +0.0 (" in said(ended)
+    assert "most of what differs is their form" in said(ended)
     ended, _ = files(both([1] * 400, [1] * 400), both([1] * 399 + [0], [1] * 400))
-    assert "on the same answers" not in said(ended)
+    assert "most of what differs" not in said(ended)
+
+
+def paged(tmp_path: Path, cli: Cli, *args: object) -> tuple[str, str, Ended]:
+    """The page and the report of a comparison."""
+    page, report = tmp_path / "page.html", tmp_path / "report.md"
+    ended = cli("compare", *args, "--html", page, "--report", report)
+    return page.read_text(), report.read_text(), ended
+
+
+def test_a_comparison_has_the_page_of_a_run_with_both_filters_side_by_side(tmp_path: Path, cli: Cli) -> None:
+    strict = {"bf16": [1] * 40 + [0] * 20, "fp8": [1] * 10 + [0] * 50}
+    for name, scores in strict.items():
+        flexible = logged([1] * 45 + [0] * 15, filter_name="flexible-extract")
+        (tmp_path / name).mkdir()
+        write_jsonl(tmp_path / name / "samples_gsm8k.jsonl", logged(scores, filter_name="strict-match") + flexible)
+    page, report, ended = paged(tmp_path, cli, tmp_path / "bf16", tmp_path / "fp8", "--json", tmp_path / "out.json")
+    outcome = json.loads((tmp_path / "out.json").read_text())["benchmarks"]["gsm8k"]["comparisons"]["fp8"]
+    shown = f"{100 * outcome['difference']:+.1f}".replace("-", "−")
+    for text in (page, report.replace("\\", ""), said(ended)):
+        assert f"by exact_match,strict-match, fp8 is {shown} (" in text
+        assert "exact_match,flexible-extract, +0.0 (" in text
+        assert "most of what differs is their form" in text
+    rows = [line for line in report.replace("\\", "").splitlines() if line.startswith("| gsm8k | ")]
+    assert "| gsm8k | **exact_match,strict-match** | 66.7 % | 16.7 % |" in rows
+    assert "| gsm8k | exact_match,flexible-extract | 75.0 % | 75.0 % |" in rows
+    assert 'id="book-index"' in page
+    assert "results.json" not in page + report  # there is no run directory to point at
+
+
+def test_questions_of_a_gated_task_stay_out_of_the_page(tmp_path: Path, cli: Cli) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_jsonl(tmp_path / name / "samples_leaderboard_gpqa_main.jsonl", logged([0, 1] * 30))
+    sources = arranged([read(str(tmp_path / name)) for name in "ab"])
+    made = as_results(compare(sources[0], sources[1:]), sources)
+    book = book_of(made, sources)
+    assert {bench.withheld for bench in book.benches} == {"gated"}
+    assert not any(entry.questions or entry.references or entry.snippet for entry in book.entries)
+
+
+def test_completions_are_graded_by_our_grader_beside_the_log(tmp_path: Path, cli: Cli) -> None:
+    """The log's own metric reads no boxes and scores 0; ours reads them: 40 of 60 right in both."""
+    for name in ("bf16", "fp8"):
+        rows = math_logs([0] * 60, right=40)
+        write_jsonl(tmp_path / f"samples_hendrycks_math500_{name}.jsonl", rows)
+    given = [tmp_path / f"samples_hendrycks_math500_{name}.jsonl" for name in ("bf16", "fp8")]
+    _, report, ended = paged(tmp_path, cli, *given, "--regrade", "math500")
+    assert ended.code == 3
+    plain_text = report.replace("\\", "")
+    assert "| **exact_match,none** | 0.0 % | 0.0 % |" in plain_text
+    assert "| bitparity's math_verify | 66.7 % | 66.7 % |" in plain_text
+
+
+def test_a_grader_with_another_key_or_that_does_not_fit_is_refused(tmp_path: Path, cli: Cli) -> None:
+    rows = math_logs([0] * 20, right=5)
+    good = write_jsonl(tmp_path / "samples_hendrycks_math500_a.jsonl", rows)
+    for name in ("aime24", "humaneval", "no_such_benchmark"):
+        ended = cli("compare", good, good, "--regrade", name)
+        assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
+    rows[3]["target"] = "17"
+    other = write_jsonl(tmp_path / "samples_hendrycks_math500_b.jsonl", rows)
+    ended = cli("compare", other, other, "--regrade", "math500")
+    assert ended.code == 2
+    assert "the reference of hendrycks_math500" in ended.err
+    ended = cli("compare", good, good, "--html", tmp_path / "absent" / "page.html")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+
+
+def test_the_users_logs_differ_in_form(tmp_path: Path, cli: Cli) -> None:
+    logs = SHARED_DATA / "user-logs" / "gsm8k"
+    if not logs.exists():
+        pytest.skip(f"{logs} is not on this machine")
+    _, report, _ = paged(tmp_path, cli, logs / "bf16", logs / "nvfp4")
+    assert "nvfp4 is −21.0 (−28.3 to −13.9) points from the baseline" in report
+    assert "+2.5 (−3.7 to +8.8) points" in report
+
+
+def test_a_run_is_compared_on_the_same_page(finished: Path, tmp_path: Path, cli: Cli) -> None:
+    page, report, _ = paged(tmp_path, cli, f"{finished}:bf16", f"{finished}:fp8")
+    assert 'id="book-index"' in page
+    assert "| fp8 | candidate |" in report
 
 
 def test_log_likelihoods_that_choose_nothing_are_left_out(files: Files) -> None:
@@ -487,6 +571,17 @@ def test_a_run_of_an_lm_eval_task_pairs_with_the_logs_of_lm_eval(tmp_path: Path)
 
 
 # bad input: exit code 2, one line
+
+
+def math_logs(scores: Iterable[Any], right: int) -> Rows:
+    """Logs of hendrycks_math500 with boxed answers, of which so many hold the reference."""
+    rows = logged(scores)
+    for n, row in enumerate(rows):
+        problem = {"problem": f"What is {n}?", "solution": f"It is \\boxed{{{n}}}.", "answer": str(n)}
+        row["doc"] = problem | {"unique_id": f"test/{n}.json", "subject": "Algebra"}
+        row["target"] = str(n)
+        row["resps"] = [[f"The answer is \\boxed{{{n if n < right else n + 1000}}}."]]
+    return rows
 
 
 def changed(rows: Rows, **values: Any) -> Rows:

@@ -45,14 +45,41 @@ def test_every_guard_has_a_chinese_name() -> None:
     assert found | set(MESSAGES) <= set(GUARDS)
 
 
-def test_a_guard_keeps_its_message_and_figures_in_chinese() -> None:
-    message = "12.3 % of the answers ended at the budget"
-    assert guard_message("cut_off", message) == message
-    said = guard_message("cut_off", message, "zh")
-    assert said.startswith("截断：")
-    assert message in said
-    assert guard_message("new_guard", message, "zh") == f"new guard。原文：{message}"
-    assert (guard_title("cut_off"), guard_title("cut_off", "zh")) == ("cut off", "截断")
+TEMPLATES = [(guard, key) for guard, messages in MESSAGES.items() for key in messages]
+
+
+@pytest.mark.parametrize(("guard", "key"), TEMPLATES)
+def test_every_message_of_a_guard_is_there_in_chinese_with_its_figures(guard: str, key: str) -> None:
+    template, chinese = MESSAGES[guard][key], GUARDS[guard][key]
+    assert fields(template) == fields(chinese)
+    assert chinese == "{note}" or CHINESE.search(chinese)
+    figures = {name: f"{number}7.{number} %" for number, name in enumerate(sorted(fields(template)))}
+    message = template.format(**figures)
+    found = guard_message(guard, message, "zh")
+    assert found.removeprefix(guard_title(guard, "zh") + "：") == chinese.format(**figures)
+    assert guard_message(guard, message) == message
+
+
+def test_chinese_has_no_message_that_no_guard_says() -> None:
+    assert set(GUARDS) == set(MESSAGES)
+    assert all(set(GUARDS[name]) == {"title", *messages} for name, messages in MESSAGES.items())
+
+
+def test_the_parts_of_a_message_are_in_chinese_too() -> None:
+    message = MESSAGES["unscored"]["elsewhere"].format(
+        unscored=3, expected=40, items="a, b", reason=MESSAGES["unscored"]["reason"].format(reason="timeout")
+    )
+    said = guard_message("unscored", message, "zh")
+    assert said == "未评分：40 个样本中有 3 个没有得分，例如 a, b；它们不参与比较（最常见的原因：timeout）。"
+    parts = MESSAGES["unproved"]
+    both = f"{parts['tokens']}; {parts['no_usage']}"
+    said = guard_message("unproved", parts["message"].format(said=both), "zh")
+    assert f"{GUARDS['unproved']['tokens']}；{GUARDS['unproved']['no_usage']}" in said
+
+
+def test_a_message_of_another_version_stands_as_it_is() -> None:
+    assert guard_message("cut_off", "12 % were cut", "zh") == "截断。原文：12 % were cut"
+    assert guard_message("new_guard", "12 % were cut", "zh") == "new guard。原文：12 % were cut"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bitparity.cli.options import Language
 from bitparity.cli.output import console
 from bitparity.errors import EXIT_OPEN, DataError
 
@@ -25,9 +26,11 @@ def distance(
     engine: Annotated[str | None, typer.Option(help="Engine of models given by name.")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory; by default artifacts/<study>-distance/.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    lang: Language = "en",
 ) -> None:
     """Tell in minutes how far candidates are from the baseline; no verdict. Exit code 3: broken or not comparable."""
     from bitparity.report.distance_page import write_page
+    from bitparity.report.language import suffix
     from bitparity.report.live import show_run
     from bitparity.report.terminal import show_distance
     from bitparity.results.distance import write_distance
@@ -43,11 +46,14 @@ def distance(
         run = measure_distance(study, place, events, texts)
     document = write_distance(run, study, of_texts=texts is not None)
     write_page(run, document)
+    page = place / f"distance{suffix(lang)}.html"
+    if lang != "en":
+        write_page(run, document, lang)
     if as_json:
         print(json.dumps(document.document(), ensure_ascii=False, allow_nan=False))
     else:
-        show_distance(document.distance, console())
-        print(f"page: {place / 'distance.html'}\nfigures: {place / 'distance.json'}")
+        show_distance(document.distance, console(), lang)
+        print(f"page: {page}\nfigures: {place / 'distance.json'}")
     measured = all(found.overall is not None for found in document.distance.variants.values())
     raise typer.Exit(EXIT_OPEN if document.distance.broken or not measured else 0)
 

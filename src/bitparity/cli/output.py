@@ -55,32 +55,36 @@ def console() -> Console:
 def report_run(path: Path, lang: Lang = "en", withhold: Withhold = "gated") -> Results:
     """Write results.json and the reports of a run, and print the table."""
     made = make_report(path, lang, withhold)
-    show_report(path, made)
+    show_report(path, made, lang)
     return made
 
 
 def make_report(path: Path, lang: Lang = "en", withhold: Withhold = "gated") -> Results:
-    """Write results.json and the reports of a run."""
+    """Write results.json and the reports of a run: in English, and in another language beside them."""
     from bitparity.report import html, markdown
     from bitparity.results import build as results
     from bitparity.store.run import Run
 
     made = results.write(Run(path), with_texts=withhold != "everything")
-    markdown.write(Run(path), made, lang)
-    html.write(Run(path), made, lang, withhold)
+    languages: tuple[Lang, ...] = ("en", lang)  # what a newer results.json says must not lack in the first file
+    for each in dict.fromkeys(languages):
+        markdown.write(Run(path), made, each)
+        html.write(Run(path), made, each, withhold)
     return made
 
 
-def show_report(path: Path, made: Results) -> None:
+def show_report(path: Path, made: Results, lang: Lang = "en") -> None:
     """Print the table of a report, and where it lies."""
     from bitparity.report import terminal
+    from bitparity.report.language import suffix
 
+    page, report = (path / f"report{suffix(lang)}{ending}" for ending in (".html", ".md"))
     try:
         terminal.show(made, console())
-        print(f"report: {path / 'report.html'} and {path / 'report.md'}\nresults: {path / 'results.json'}", flush=True)
+        print(f"report: {page} and {report}\nresults: {path / 'results.json'}", flush=True)
     except OSError as error:  # what was measured stands, and so does the exit code that says how it ended
         drop_stdout()
-        print_error(f"the table could not be written ({error.strerror}); it is in {path / 'report.md'}")
+        print_error(f"the table could not be written ({error.strerror}); it is in {report}")
 
 
 def print_error(line: str) -> None:

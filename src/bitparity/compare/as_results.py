@@ -11,6 +11,7 @@ from bitparity.compare.compare import counterpart
 from bitparity.compare.records import ItemResult, Results, Source
 from bitparity.records import Grade, Item, Prompt, Sample, SampleKey
 from bitparity.results.build import score_of, variant_entry
+from bitparity.results.decision import decisions
 from bitparity.results.schema import SCHEMA, Benchmark, Comparison, Overall, StudyHeader, VariantEntry
 from bitparity.results.schema import Results as Document
 from bitparity.results.sheet import Sheet, subsets
@@ -26,13 +27,14 @@ def as_results(outcome: schema.Outcome, sources: Sequence[Source]) -> Document:
         for name, entry in outcome.benchmarks.items()
         if entry.view_of is None
     }
-    return Document(
+    made = Document(
         schema=SCHEMA,
         study=StudyHeader(name=", ".join(source.label for source in sources), fingerprint="", profile="", limit={}),
         variants={source.label: _variant(source, outcome.variants[source.label]) for source in sources},
         benchmarks=benchmarks,
         overall={label: Overall.pick(dict(pooled)) for label, pooled in outcome.overall.items()},
     )
+    return made.model_copy(update={"decisions": decisions(made)})
 
 
 def sheets_of(name: str, sources: Sequence[Source]) -> dict[str, Sheet]:

@@ -29,7 +29,7 @@ def write(
     """
     results, notes = as_results(outcome, sources), list(views(outcome, lang))
     if page is not None:
-        _write(page, html.page(results, _book(results, sources), lang, notes), "--html")
+        _write(page, html.page(results, book_of(results, sources), lang, notes), "--html")
     if report is not None:
         _write(report, markdown.render(results, lang, notes=notes), "--report")
 
@@ -41,7 +41,7 @@ def _write(path: Path, text: str, option: str) -> None:
         raise UserInputError(f"{path} cannot be written ({error.strerror}); give another path with {option}") from None
 
 
-def _book(results: Results, sources: Sequence[Source]) -> Book:
+def book_of(results: Results, sources: Sequence[Source]) -> Book:
     """Every item with its answers, where a source holds texts."""
     names, baseline = list(results.variants), sources[0]
     compared = [*results.candidates, *([results.control] if results.control else [])]

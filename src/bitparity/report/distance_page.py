@@ -9,7 +9,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from bitparity.report.distance import number, rows, sentences
-from bitparity.report.language import Lang, guard_message, text
+from bitparity.report.language import Lang, guard_message, suffix, text
 from bitparity.report.plain import finalize
 from bitparity.report.plots import distance_plot
 from bitparity.results.schema import DistanceDocument
@@ -33,8 +33,8 @@ def render(document: DistanceDocument, lang: Lang = "en") -> str:
 
 
 def write_page(run: Run, document: DistanceDocument, lang: Lang = "en") -> None:
-    """Write distance.html beside distance.json."""
-    write_atomically(run.path / "distance.html", [render(document, lang)])
+    """Write distance.html, or distance.zh.html in Chinese, beside distance.json."""
+    write_atomically(run.path / f"distance{suffix(lang)}.html", [render(document, lang)])
 
 
 @functools.cache

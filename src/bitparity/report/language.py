@@ -1,16 +1,18 @@
 """Words of all reports, in English and in Chinese: one table, so that no language falls behind.
 
 `text("scores", "zh")`, `text("points.margin", lang, value="2")`. Figures are formatted in `words` and put in here.
-A guard's message is made in English where the guard looks, with the figures in it. In Chinese a report gives the
-guard's name, what it means and what to do about it in Chinese, and then that message as it is: so no figure is
-translated, read back from a sentence or lost. The same holds for the reason why a benchmark was not run.
+A guard's message is made in English where the guard looks, with the figures in it. In Chinese the figures are taken
+out of it by the template that made it, as the texts they are, and put into the Chinese template of the same key. A
+message of another version, which fits no template, stands there as it is, after the guard's name.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 import tomllib
 from importlib import resources
+from string import Formatter
 from typing import Literal
 
 Lang = Literal["en", "zh"]
@@ -26,7 +28,10 @@ def load_words(name: str, first: str = "en", second: str = "zh") -> dict[str, tu
 
 TEXTS = load_words("texts.toml")  # key -> (English, Chinese)
 
-GUARDS = load_words("guards.zh.toml", "title", "meaning")  # name -> (title, meaning) in Chinese
+# guard -> its title in Chinese, and its messages by the keys of results/guards/messages.toml
+GUARDS: dict[str, dict[str, str]] = tomllib.loads(
+    (resources.files(__package__) / "guards.zh.toml").read_text(encoding="utf-8")
+)
 
 
 def text(key: str, lang: Lang = "en", **figures: object) -> str:
@@ -37,12 +42,48 @@ def text(key: str, lang: Lang = "en", **figures: object) -> str:
 def guard_title(name: str, lang: Lang = "en") -> str:
     """A guard's name as people read it."""
     if lang == "zh" and name in GUARDS:
-        return GUARDS[name][0]
+        return GUARDS[name]["title"]
     return name.replace("_", " ")
 
 
 def guard_message(name: str, message: str, lang: Lang = "en") -> str:
-    """A guard's message; in Chinese after the guard's name and meaning."""
-    if name not in GUARDS:
-        return text("guard.unknown", lang, title=guard_title(name, lang), message=message)
-    return text("guard", lang, title=guard_title(name, lang), meaning=GUARDS[name][1], message=message)
+    """A guard's message; in Chinese after the guard's name."""
+    if lang == "en":
+        return message
+    said = _in_chinese(name, message)
+    return text(
+        "guard.unknown" if said is None else "guard", lang, title=guard_title(name, lang), message=said or message
+    )
+
+
+def _in_chinese(name: str, message: str, inside: str = "") -> str | None:
+    """A message of a guard, or a part of one (not that under the key `inside`); None where no template made it."""
+    for key, template in _messages().get(name, {}).items():
+        if key != inside and (found := _pattern(template).fullmatch(message)) is not None:
+            figures = {field: _figure(name, value, key) for field, value in found.groupdict().items()}
+            return GUARDS[name][key].format(**figures)
+    return None
+
+
+def _figure(name: str, value: str, inside: str) -> str:
+    """A figure of a message as it is; where it is made of parts of the message, these in Chinese."""
+    parts = [_in_chinese(name, part, inside) for part in value.split("; ")]
+    return "；".join(part for part in parts if part) if all(parts) else value
+
+
+@functools.cache
+def _messages() -> dict[str, dict[str, str]]:
+    """The messages of the guards as they are made."""
+    return tomllib.loads((resources.files("bitparity.results.guards") / "messages.toml").read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _pattern(template: str) -> re.Pattern[str]:
+    """A pattern of what a template makes, with each of its figures as a group."""
+    said, seen = "", set[str]()
+    for literal, field, _, _ in Formatter().parse(template):
+        said += re.escape(literal)
+        if field:
+            said += f"(?P={field})" if field in seen else f"(?P<{field}>.*?)"
+            seen.add(field)
+    return re.compile(said, re.DOTALL)

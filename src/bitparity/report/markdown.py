@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from bitparity.report import plots, words
 from bitparity.report.distance import rows, sentences
-from bitparity.report.language import Lang, guard_message, text
+from bitparity.report.language import Lang, guard_message, suffix, text
 from bitparity.report.localization import markdown_part
 from bitparity.report.plain import shortened
 from bitparity.report.tables import gain, grader_rows, program_rows, speed_rows
@@ -38,11 +38,16 @@ def summary(results: Results, lang: Lang = "en") -> str:
 
 
 def write(run: Run, results: Results, lang: Lang = "en") -> None:
-    """Write report.md and its plots beside results.json."""
-    drawn = plots.draw(results, lang)
+    """Write report.md and its plots beside results.json, in Chinese report.zh.md and plots of its own."""
+    drawn = {name.replace(".svg", f"{suffix(lang)}.svg"): plot for name, plot in plots.draw(results, lang).items()}
     for name, picture in drawn.items():
         write_atomically(run.path / "plots" / name, [picture])
-    write_atomically(run.path / "report.md", [render(results, lang, drawn), markdown_part(run, escaped, lang)])
+    """Write report.md and its plots beside results.json, in Chinese report.zh.md and plots of its own."""
+    drawn = {name.replace(".svg", f"{suffix(lang)}.svg"): plot for name, plot in plots.draw(results, lang).items()}
+    for name, picture in drawn.items():
+        write_atomically(run.path / "plots" / name, [picture])
+    parts = [render(results, lang, drawn), markdown_part(run, escaped, lang)]
+    write_atomically(run.path / f"report{suffix(lang)}.md", parts)
 
 
 def escaped(text: object) -> str:
@@ -61,6 +66,7 @@ def _rendered(
     return _template().render(
         results=results,
         short=short,
+        suffix=suffix(lang),
         pictures=list(pictures),
         notes=list(notes),
         levels=Counter(guard.level for entry in results.measured.values() for guard in entry.guards),

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from bitparity.report.gated import Withhold
 from bitparity.report.html.book import Book, Packed, collect, pack
 from bitparity.report.html.page import NOTHING, load, render
-from bitparity.report.language import Lang
+from bitparity.report.language import Lang, suffix
 from bitparity.report.localization import html_part
 from bitparity.results.schema import Results
 from bitparity.store.jsonl import write_atomically
@@ -22,14 +22,14 @@ _ROOM = 10_000  # bytes for what the page says about the data itself
 
 
 def write(run: Run, results: Results, lang: Lang = "en", withhold: Withhold = "gated") -> None:
-    """Write report.html beside results.json, at most `LIMIT` bytes.
+    """Write report.html, or report.zh.html in Chinese, beside results.json, at most `LIMIT` bytes.
 
     `withhold` says whose questions and answers stay out. Raises RunError or StoreError where the run's files cannot
     be used.
     """
     localized = html_part(run, lang)
     whole = page(results, collect(run, results, withhold), lang, localized=localized)
-    write_atomically(run.path / "report.html", [whole])
+    write_atomically(run.path / f"report{suffix(lang)}.html", [whole])
 
 
 def page(
