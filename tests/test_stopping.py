@@ -105,7 +105,7 @@ def test_what_people_read(cli: Cli, finished: Path) -> None:
     assert f"(stopped after {close['items']} of {COUNT:,})" in cli("check", finished).out
     assert (
         f"答完 {COUNT:,} 题中的 120 题后停止"
-        in (cli("report", finished, "--lang", "zh"), (finished / "report.md").read_text())[1]
+        in (cli("report", finished, "--lang", "zh"), (finished / "report.zh.md").read_text())[1]
     )
     assert "complete" in cli("status", finished).out
     card = export(Run(finished), "model-card", None)

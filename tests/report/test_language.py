@@ -160,7 +160,13 @@ def test_the_language_is_an_option_of_report(cli: Cli, run: Path) -> None:
     cli("report", run)
     english = (run / "report.md").read_text()
     cli("report", run, "--lang", "zh")
-    chinese = (run / "report.md").read_text()
+    chinese = (run / "report.zh.md").read_text()
+    assert (run / "report.md").read_text() == english  # never overwritten
+    assert 'lang="en"' in (run / "report.html").read_text()
+    assert 'lang="zh-Hans"' in (run / "report.zh.html").read_text()
+    pictures = re.findall(r"\]\((plots/.*?)\)", chinese)
+    assert pictures
+    assert all(place.endswith(".zh.svg") and (run / place).exists() for place in pictures)
     assert chinese.startswith("# toy：更低的精度，代价几何？")
     figures = r"[+−]?\d+\.\d+"
     assert sorted(re.findall(figures, english)) == sorted(re.findall(figures, chinese))

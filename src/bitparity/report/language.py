@@ -50,10 +50,15 @@ def guard_message(name: str, message: str, lang: Lang = "en") -> str:
     """A guard's message; in Chinese after the guard's name."""
     if lang == "en":
         return message
-    said = _in_chinese(name, message)
-    return text(
-        "guard.unknown" if said is None else "guard", lang, title=guard_title(name, lang), message=said or message
-    )
+    title, said = guard_title(name, lang), _in_chinese(name, message)
+    if said is None:
+        return text("guard.unknown", lang, title=title, message=message)
+    return text("guard", lang, title=title, message=said)
+
+
+def suffix(lang: Lang) -> str:
+    """What the name of a file in a language has before its ending, so that none replaces the English one."""
+    return "" if lang == "en" else f".{lang}"
 
 
 def _in_chinese(name: str, message: str, inside: str = "") -> str | None:

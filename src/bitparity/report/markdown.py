@@ -42,10 +42,6 @@ def write(run: Run, results: Results, lang: Lang = "en") -> None:
     drawn = {name.replace(".svg", f"{suffix(lang)}.svg"): plot for name, plot in plots.draw(results, lang).items()}
     for name, picture in drawn.items():
         write_atomically(run.path / "plots" / name, [picture])
-    """Write report.md and its plots beside results.json, in Chinese report.zh.md and plots of its own."""
-    drawn = {name.replace(".svg", f"{suffix(lang)}.svg"): plot for name, plot in plots.draw(results, lang).items()}
-    for name, picture in drawn.items():
-        write_atomically(run.path / "plots" / name, [picture])
     parts = [render(results, lang, drawn), markdown_part(run, escaped, lang)]
     write_atomically(run.path / f"report{suffix(lang)}.md", parts)
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bitparity.report.distance import sentences
-from bitparity.report.language import text
+from bitparity.report.language import Lang, guard_message, text
 from bitparity.report.plain import shortened
 from bitparity.report.tables import grader_rows
 from bitparity.report.words import Judged, figures, noise, percent, sentence, tone, verdict_words
@@ -44,12 +44,12 @@ def show(results: Results, console: Console) -> None:
             say(console, f"{bench}: {warnings}", "warnings", "yellow")
 
 
-def show_distance(distance: Distance, console: Console) -> None:
+def show_distance(distance: Distance, console: Console, lang: Lang = "en") -> None:
     """Print a line a candidate, and what guards say of the distances."""
-    for line in sentences(distance):
+    for line in sentences(distance, lang):
         say(console, line)
     for guard in distance.guards:
-        say_guard(console, text("distance"), guard)
+        say_guard(console, text("distance", lang), guard, lang)
 
 
 def say(console: Console, line: str, lead: str = "", style: str = "") -> None:
@@ -59,10 +59,11 @@ def say(console: Console, line: str, lead: str = "", style: str = "") -> None:
     console.print(said)
 
 
-def say_guard(console: Console, bench: str, guard: Guard) -> None:
+def say_guard(console: Console, bench: str, guard: Guard, lang: Lang = "en") -> None:
     """Print what a guard says of a benchmark."""
-    who = f" {guard.variant}" if guard.variant else ""
-    say(console, f"{bench}{who}: {guard.message}", guard.level, COLOURS[guard.level])
+    who = f"{bench} {guard.variant}" if guard.variant else bench
+    said = text("colon", lang, name=who, said=guard_message(guard.name, guard.message, lang))
+    say(console, said, text(guard.level, lang), COLOURS[guard.level])
 
 
 def columns(labels: Mapping[str, Iterable[str]], numbers: Sequence[str]) -> Table:
