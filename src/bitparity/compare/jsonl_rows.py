@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from bitparity.compare.records import ItemResult, Results, Source, unit_score
+from bitparity.compare.records import Given, ItemResult, Results, Source, unit_score
 from bitparity.errors import DataError
 
 UNNAMED = "results"
 """The benchmark of rows that name none."""
 
 
-def read_rows(given: str, path: Path, rows: list[dict[str, Any]]) -> Source:
+def finds(given: Given) -> bool:
+    """True for rows that have an item or a score."""
+    return bool({"item", "score"} & given.first_row().keys())
+
+
+def read(given: Given) -> Source:
     """Raises DataError naming the line where a field is missing or of another kind, or a sample stands twice."""
+    path = given.path
     found: dict[str, dict[str, ItemResult]] = {}
     lines: dict[tuple[str, str, int], int] = {}
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(given.rows, 1):
         where = f"{path}, line {number}"
         missing = [name for name in ("item", "score") if name not in row]
         if missing:
@@ -38,7 +43,7 @@ def read_rows(given: str, path: Path, rows: list[dict[str, Any]]) -> Source:
             raise DataError(f"{where}: item '{item}' has another group or subgroup than in an earlier line")
         result.scores[sample] = unit_score(row["score"], f"{where}: the score of item '{item}'")
     benchmarks = {name: Results(name, items) for name, items in found.items()}
-    return Source(_stem(path), given, "jsonl", benchmarks)
+    return Source(_stem(path), given.text, "jsonl", benchmarks)
 
 
 def _stem(path: Path) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.benchmarks.lm_eval_math import box_content, equivalent, last_box
-from bitparity.compare.records import ItemResult, Results, Source, unit_score
+from bitparity.compare.records import Choice, Given, ItemResult, Results, Source, unit_score
 from bitparity.errors import DataError
 from bitparity.grading.reasoning import UNNAMED_TAG, split_reasoning
 from bitparity.grading.rules import unscored, unusable
@@ -31,33 +31,20 @@ _FILE = re.compile(r"(?:^|_)samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d.-]+)?\.
 _HASHES = ("doc_hash", "prompt_hash", "target_hash")
 
 
-def is_sample_row(row: Mapping[str, Any]) -> bool:
-    """True if a row is one of lm-eval's."""
-    return "doc_id" in row and ("filter" in row or "filtered_resps" in row)
+def finds(given: Given) -> bool:
+    """True for a folder, and for a file whose rows are lm-eval's."""
+    row = given.first_row()
+    return given.path.is_dir() or ("doc_id" in row and ("filter" in row or "filtered_resps" in row))
 
 
-def sample_files(folder: Path) -> list[Path]:
-    """The sample logs below a folder, which must lie side by side. Raises DataError where there are none."""
-    files = sorted(path for path in folder.rglob("*samples_*.jsonl*") if _FILE.search(path.name))
-    if not files:
-        raise DataError(
-            f"{folder} holds neither a run (study.yaml) nor sample logs of lm-eval (samples_*.jsonl); "
-            "run lm-eval with --log_samples, or give a file"
-        )
-    folders = sorted({str(path.parent) for path in files})
-    if len(folders) > 1:
-        raise DataError(f"{folder} holds the logs of {len(folders)} models ({', '.join(folders[:3])}); give one folder")
-    return files
-
-
-def read_logs(given: str, path: Path, files: Iterable[Path], filter_name: str | None, metric: str | None) -> Source:
+def read(given: Given) -> Source:
     """Raises DataError where a file is broken, holds a document twice, or leaves a choice open."""
-    listed = list(files)
-    about = [] if path.is_file() else list(_summaries(path if listed[0].parent == path else listed[0].parent))
+    path = given.path
+    files = sample_files(path) if path.is_dir() else [path]
+    about = list(_summaries(files[0].parent)) if path.is_dir() else []
     found: dict[str, Results] = {}
-    choice = _Choice(filter_name, metric)
     origin: dict[str, Path] = {}
-    for file in listed:
+    for file in files:
         task = _task(file)
         if task in found:
             raise DataError(
@@ -65,13 +52,27 @@ def read_logs(given: str, path: Path, files: Iterable[Path], filter_name: str | 
                 "give the file of the one you mean, or keep each run in a folder of its own"
             )
         origin[task] = file
-        first, *others = _read_log(file, task, choice)
+        first, *others = _read_log(file, task, given.choice)
         found[task] = first
         found |= {f"{task} ({str(view.metric).partition(',')[2]})": view for view in others}
         _check_direction(file, first, about)
-    choice.check_used(path)
+    given.choice.check_used(path)
     name = path.name if path.is_dir() else re.sub(r"\.jsonl(\.gz)?$", "", path.name)
-    return Source(name or str(path.resolve()), given, "lm-eval", found, _groups(found, about))
+    return Source(name or str(path.resolve()), given.text, "lm-eval", found, _groups(found, about))
+
+
+def sample_files(folder: Path) -> list[Path]:
+    """The sample logs below a folder, which must lie side by side. Raises DataError where there are none."""
+    files = sorted(path for path in folder.rglob("*samples_*.jsonl*") if _FILE.search(path.name))
+    if not files:
+        raise DataError(
+            f"{folder} holds neither a run (study.yaml) nor logs of lm-eval (samples_*.jsonl, which it writes with "
+            "--log_samples), Inspect, EvalScope, NeMo Evaluator or LiveBench; give a file or the folder that holds them"
+        )
+    folders = sorted({str(path.parent) for path in files})
+    if len(folders) > 1:
+        raise DataError(f"{folder} holds the logs of {len(folders)} models ({', '.join(folders[:3])}); give one folder")
+    return files
 
 
 def _task(file: Path) -> str:
@@ -79,34 +80,7 @@ def _task(file: Path) -> str:
     return match["task"] if match else re.sub(r"\.jsonl?(\.gz)?$", "", file.name)
 
 
-class _Choice:
-    """The filter and metric of each log that is read: the one asked for, or the only one there is."""
-
-    def __init__(self, filter_name: str | None, metric: str | None) -> None:
-        self._asked = {"filter": filter_name, "metric": metric}
-        self._seen: dict[str, list[str]] = {"filter": [], "metric": []}
-
-    def __call__(self, what: str, names: list[str], file: Path) -> str:
-        asked = self._asked[what]
-        self._seen[what] += names
-        if asked in names:
-            return str(asked)
-        if len(names) == 1 or (asked is None and what == "filter"):
-            return names[0]  # lm-eval's own order: its primary filter first
-        hint = f"has no {what} '{asked}' but" if asked else "has"
-        raise DataError(f"{file} {hint} {len(names)} {what}s; choose one with --{what} {'|'.join(names)}")
-
-    def asked(self, what: str) -> bool:
-        return self._asked[what] is not None
-
-    def check_used(self, path: Path) -> None:
-        for what, asked in self._asked.items():
-            if asked is not None and asked not in self._seen[what]:
-                names = ", ".join(dict.fromkeys(self._seen[what]))
-                raise DataError(f"{path} has no {what} '{asked}'; there is: {names}")
-
-
-def _read_log(file: Path, task: str, choice: _Choice) -> list[Results]:
+def _read_log(file: Path, task: str, choice: Choice) -> list[Results]:
     """The results by the filter that was chosen; where none was, behind them those by each other filter."""
     rows = read_jsonl(file)
     for number, row in enumerate(rows, 1):
@@ -117,7 +91,7 @@ def _read_log(file: Path, task: str, choice: _Choice) -> list[Results]:
     return [_filtered(file, task, choice, rows, name, primary) for name in (primary, *others)]
 
 
-def _filtered(file: Path, task: str, choice: _Choice, rows: Sequence[Row], filter_name: str, primary: str) -> Results:
+def _filtered(file: Path, task: str, choice: Choice, rows: Sequence[Row], filter_name: str, primary: str) -> Results:
     kept = [(number, row) for number, row in enumerate(rows, 1) if row["filter"] == filter_name]
     metric = choice("metric", list(dict.fromkeys(name for _, row in kept for name in row["metrics"])), file)
     items: dict[str, ItemResult] = {}

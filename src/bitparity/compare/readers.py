@@ -1,65 +1,90 @@
-"""Per-item results from anywhere: runs of bitparity, lm-eval's sample logs, plain JSONL rows.
+"""Per-item results from anywhere: the list of the readers.
 
-`read("artifacts/toy:fp8")`, `read("out/samples_gsm8k_2026-01-31.jsonl")`, `read("scores.jsonl.gz")`
+`read("artifacts/toy:fp8")`, `read("out/samples_gsm8k_2026-01-31.jsonl")`, `read("logs/2026-01-31_task.eval")`
+
+A new reader is a file beside this one, with `finds` and `read`, and a line in `READERS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from bitparity.compare.records import Source
+from bitparity.compare import (
+    evalscope_reviews,
+    inspect_logs,
+    jsonl_rows,
+    livebench_judgments,
+    lm_eval_logs,
+    nemo_bundles,
+    runs,
+)
+from bitparity.compare.records import Given, Source
 from bitparity.errors import DataError, UserInputError
+
+
+class Reader(NamedTuple):
+    """`finds` says whether an argument is of this kind, `read` reads it; `parts`: several variants or models in one."""
+
+    finds: Callable[[Given], bool]
+    read: Callable[[Given], Source]
+    parts: bool = False
+
+
+# in the order in which they are asked: a folder that is none of the others' is taken for lm-eval's
+READERS = (
+    Reader(runs.finds, runs.read, parts=True),
+    Reader(inspect_logs.finds, inspect_logs.read),
+    Reader(evalscope_reviews.finds, evalscope_reviews.read, parts=True),
+    Reader(nemo_bundles.finds, nemo_bundles.read),
+    Reader(livebench_judgments.finds, livebench_judgments.read, parts=True),
+    Reader(lm_eval_logs.finds, lm_eval_logs.read),
+    Reader(jsonl_rows.finds, jsonl_rows.read),
+)
+FILTERED = ("lm-eval",)
+MEASURED = (*FILTERED, "inspect", "evalscope", "nemo-evaluator")
 
 
 def read_all(given: Sequence[str], filter_name: str | None = None, metric: str | None = None) -> list[Source]:
     """`read` for several arguments. Raises UserInputError too where a filter or metric has nothing to choose from."""
     sources = [read(each, filter_name, metric) for each in given]
-    if (filter_name or metric) and all(source.kind != "lm-eval" for source in sources):
-        raise UserInputError("--filter and --metric choose among lm-eval's logs, and none was given; leave them out")
+    for name, value, kinds in (("filter", filter_name, FILTERED), ("metric", metric, MEASURED)):
+        if value and all(source.kind not in kinds for source in sources):
+            raise UserInputError(
+                f"--{name} chooses among the scores of {', '.join(kinds)}; none was given, leave it out"
+            )
     return sources
 
 
 def read(given: str, filter_name: str | None = None, metric: str | None = None) -> Source:
-    """The results that a command-line argument names; `filter_name` and `metric` choose among lm-eval's.
+    """The results that a command-line argument names; `filter_name` and `metric` choose among several scores.
 
     Raises UserInputError (DataError, RunError) with one line where they cannot be read.
     """
-    path, variant = _split(given)
-    if path.is_dir() and (path / "study.yaml").is_file():
-        from bitparity.compare.runs import read_run
-
-        return read_run(given, path, variant)
-    if variant is not None:
-        raise UserInputError(f"{path} is no run directory (it has no study.yaml), so it has no variant '{variant}'")
-    from bitparity.compare.lm_eval_logs import is_sample_row, read_logs, sample_files
-
-    if path.is_dir():
-        return read_logs(given, path, sample_files(path), filter_name, metric)
-    from bitparity.benchmarks.dataset import read_jsonl
-
-    rows = read_jsonl(path)
-    if is_sample_row(rows[0]):
-        return read_logs(given, path, [path], filter_name, metric)
-    if "item" in rows[0] or "score" in rows[0]:
-        from bitparity.compare.jsonl_rows import read_rows
-
-        return read_rows(given, path, rows)
-    found = ", ".join(list(rows[0])[:8]) or "none"
+    path, part = _split(given)
+    asked = Given(given, path, part, filter_name, metric)
+    for reader in READERS:
+        if reader.finds(asked):
+            if part is not None and not reader.parts:
+                raise UserInputError(
+                    f"{path} is no run directory (study.yaml) and holds one model's results: no '{part}'"
+                )
+            return reader.read(asked)
+    found = ", ".join(list(asked.first_row())[:8]) or "none"
     raise DataError(
-        f"{path} is neither a sample log of lm-eval nor rows with the fields item and score (fields of its first "
-        f'line: {found}); convert it to one {{"item": ..., "score": ...}} a line'
+        f"{path} is of no known kind: no log of lm-eval, Inspect, EvalScope, NeMo Evaluator or LiveBench, and no rows "
+        f"with the fields item and score (fields of its first line: {found}); convert it to one "
+        '{"item": ..., "score": ...} a line'
     )
 
 
 def _split(given: str) -> tuple[Path, str | None]:
-    """The path and, for RUN:VARIANT, the variant. Raises DataError where nothing is there."""
+    """The path and, for PATH:PART, the part. Raises DataError where nothing is there."""
     path = Path(given).expanduser()
     if path.exists():
         return path, None
-    folder, colon, variant = given.rpartition(":")
-    if colon and folder and Path(folder).expanduser().is_dir():
-        return Path(folder).expanduser(), variant
-    raise DataError(
-        f"{given} does not exist; give a run directory (RUN:VARIANT), a sample log of lm-eval or JSONL rows"
-    )
+    place, colon, part = given.rpartition(":")
+    if colon and place and Path(place).expanduser().exists():
+        return Path(place).expanduser(), part
+    raise DataError(f"{given} does not exist; give a run directory (RUN:VARIANT), another tool's logs or JSONL rows")

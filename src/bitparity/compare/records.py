@@ -2,17 +2,85 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.errors import DataError
 from bitparity.exam.frozen import Exam
-from bitparity.records import Grade, Sample
+from bitparity.grading.rules import unscored
+from bitparity.records import Finish, Grade, Sample
 from bitparity.results.sheet import Sheet
 from bitparity.schema import BenchmarkSpec, Study
 from bitparity.store.run import Run
+
+
+class Given:
+    """A command-line argument that names results: its text, the path, what follows the colon, and the options.
+
+    `part` names one of several variants or models that lie there; `filter_name` and `metric` choose among several
+    scores of the same answers.
+    """
+
+    def __init__(self, text: str, path: Path, part: str | None, filter_name: str | None, metric: str | None) -> None:
+        self.text, self.path, self.part = text, path, part
+        self.choice = Choice(filter_name, metric)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of a JSONL file. Raises DataError."""
+        return read_jsonl(self.path)
+
+    def first_row(self) -> dict[str, Any]:
+        """The first row of a JSONL file; empty for a folder. Raises DataError."""
+        return {} if self.path.is_dir() else self.rows[0]
+
+    def chosen(self, names: Iterable[str], what: str) -> str:
+        """The part that was asked for, or the only one there is. Raises DataError, listing what there is."""
+        listed = sorted(set(names))
+        if self.part in listed:
+            return str(self.part)
+        if self.part is None and len(listed) == 1:
+            return listed[0]
+        fault = f"has {len(listed)} {what}s" if self.part is None else f"has no {what} '{self.part}'"
+        shown = " or ".join(f"{self.path}:{name}" for name in listed[:8])
+        raise DataError(f"{self.path} {fault}; choose one: {shown}")
+
+
+class Choice:
+    """The filter and metric of each log that is read: the one asked for, or the only one there is."""
+
+    def __init__(self, filter_name: str | None = None, metric: str | None = None) -> None:
+        self._asked = {"filter": filter_name, "metric": metric}
+        self._seen: dict[str, list[str]] = {"filter": [], "metric": []}
+
+    def __call__(self, what: str, names: Sequence[str], file: Path) -> str:
+        """Raises DataError where the one asked for is not there, or where several metrics leave it open."""
+        asked = self._asked[what]
+        self._seen[what] += names
+        if asked in names:
+            return str(asked)
+        if len(names) == 1 or (asked is None and what == "filter" and names):
+            return names[0]  # lm-eval's own order: its primary filter first
+        hint = f"has no {what} '{asked}' but" if asked else "has"
+        raise DataError(f"{file} {hint} {len(names)} {what}s; choose one with --{what} {'|'.join(names)}")
+
+    def asked(self, what: str) -> bool:
+        """True where a filter or metric was asked for by name."""
+        return self._asked[what] is not None
+
+    def check_used(self, path: Path) -> None:
+        """Raises DataError where what was asked for has not been seen in any log."""
+        for what, asked in self._asked.items():
+            if asked is not None and asked not in self._seen[what]:
+                names = ", ".join(dict.fromkeys(self._seen[what]))
+                raise DataError(f"{path} has no {what} '{asked}'; there is: {names}")
 
 
 @dataclass(slots=True)
@@ -30,12 +98,32 @@ class ItemResult:
     checks: Mapping[str, str] = field(default_factory=dict)
     group: str | None = None
     subgroup: str | None = None
-    samples: Mapping[int, Sample] = field(default_factory=dict)
-    grades: Mapping[int, Grade] = field(default_factory=dict)
+    samples: dict[int, Sample] = field(default_factory=dict)
+    grades: dict[int, Grade] = field(default_factory=dict)
     chance: float | None = None
     question: str | None = None
     reference: str | None = None
     row: Mapping[str, Any] | None = None
+
+    def add(
+        self,
+        number: int,
+        score: float | None,
+        text: str | None = None,
+        *,
+        cut_off: bool = False,
+        answered: bool = True,
+        fault: str | None = None,
+    ) -> None:
+        """Add a sample. `fault` says why it has no score through no fault of the model; `text` None: not told."""
+        self.scores[number] = None if fault else score
+        if self.scores[number] is None:
+            self.grades[number] = unscored(fault or "no score")
+        else:
+            self.grades[number] = Grade(score, "answered" if answered else "no_answer")
+        if fault or text is not None:
+            finish: Finish = "error" if fault else "length" if cut_off else "stop"
+            self.samples[number] = Sample("", self.name, number, text or "", finish, None, None, 0.0, error=fault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +190,27 @@ class RunVariant:
     def spec(self, benchmark: str) -> BenchmarkSpec:
         """The study's entry of a benchmark."""
         return next(spec for spec in self.study.benchmarks if spec.name == benchmark)
+
+
+SAMPLING = ("temperature", "top_p", "top_k", "max_tokens", "seed", "do_sample", "reasoning_effort", "system_message")
+"""The generation settings that logs of others note and that change answers."""
+
+
+def sampling(*told: Mapping[str, Any] | None) -> dict[str, object]:
+    """The sampling values of one or more sets of settings, later ones first."""
+    return {name: each[name] for each in told if each for name in SAMPLING if each.get(name) is not None}
+
+
+def digest(told: object) -> str:
+    """The hash of what was asked, as `ItemResult.checks` holds it."""
+    return hashlib.sha256(json.dumps(told, ensure_ascii=True, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def until_answer(messages: Iterable[Any]) -> list[object]:
+    """Role and text of the messages before the model's first."""
+    found: list[object] = []
+    for message in messages:
+        if not isinstance(message, dict) or message.get("role") == "assistant":
+            break
+        found.append([message.get("role"), message.get("content")])
+    return found

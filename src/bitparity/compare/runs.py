@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from pathlib import Path
 from typing import Any
 
-from bitparity.compare.records import ItemResult, Results, RunVariant, Source
+from bitparity.compare.records import Given, ItemResult, Results, RunVariant, Source
 from bitparity.errors import RunError
 from bitparity.exam.frozen import Exam, ExamItem, frozen_exams
 from bitparity.results.sheet import Sheet, read_sheet, read_sheets
@@ -16,8 +15,14 @@ from bitparity.schema import BenchmarkSpec, Study
 from bitparity.store.run import Run
 
 
-def read_run(given: str, path: Path, variant: str | None) -> Source:
+def finds(given: Given) -> bool:
+    """True for a run directory."""
+    return (given.path / "study.yaml").is_file()
+
+
+def read(given: Given) -> Source:
     """Raises RunError where the run has no such variant, or several and none is chosen."""
+    path, variant = given.path, given.part
     run = Run(path)
     study = run.study()
     names = list(study.variants)
@@ -32,7 +37,7 @@ def read_run(given: str, path: Path, variant: str | None) -> Source:
     frozen = {spec.name: exam for spec, exam in exams}
     sheets = {spec.name: _sheet(run, study, exam, spec, chosen) for spec, exam in exams}
     benchmarks = {spec.name: results_of_exam(spec, exam, sheets[spec.name]) for spec, exam in exams}
-    return Source(chosen, given, "run", benchmarks, run=RunVariant(run, study, chosen, frozen, sheets))
+    return Source(chosen, given.text, "run", benchmarks, run=RunVariant(run, study, chosen, frozen, sheets))
 
 
 def _sheet(run: Run, study: Study, exam: Exam, spec: BenchmarkSpec, variant: str) -> Sheet:
