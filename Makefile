@@ -17,7 +17,7 @@ $(VENV)/.demo-ready: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev-ready: $(VENV)/.demo-ready
-	$(INSTALL) --editable '.[demo,hub,lm-eval,ray,dev]'
+	$(INSTALL) --editable '.[demo,hub,lm-eval,inspect,ray,dev]'
 	@touch $@
 
 demo: setup

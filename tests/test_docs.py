@@ -11,6 +11,7 @@ import gzip
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -41,6 +42,7 @@ DEMO = "it builds a real model, for minutes: tests/test_demo.py and CI do"
 GPU_STUDY = "the study names a 32B model for a GPU; tests/test_examples.py loads it"
 CLUSTER = "it needs a Ray cluster: tests/cluster/"
 PARTS = "its parts are those of several such runs: tests/test_shards.py"
+LOGS = "it needs logs of another tool: tests/compare/test_other_logs.py"
 DISTANCE = "it needs real models: tests/cli/test_distance.py"
 KEY = "it needs an SSH key: tests/evidence/test_verify.py"
 NOT_HERE: dict[str, str] = {
@@ -53,6 +55,10 @@ NOT_HERE: dict[str, str] = {
     "bitparity run three-hours.yaml": GPU_STUDY,
     "bitparity run thinking.yaml --detach": GPU_STUDY,
     "bitparity run non-thinking.yaml --ray auto": GPU_STUDY,
+    "bitparity compare logs/bf16 logs/fp8 --metric match": LOGS,
+    "bitparity compare outputs/20261129_120544:q3-bf16 outputs/20261129_130544:q3-fp8": LOGS,
+    "bitparity compare nel/bf16 nel/fp8": LOGS,
+    "bitparity compare data/live_bench:q3-bf16 data/live_bench:q3-fp8": LOGS,
     "bitparity distance study.yaml": DISTANCE,
     "bitparity distance BASELINE CANDIDATE [...]": DISTANCE,
     "bitparity distance study.yaml --text FILE.jsonl": DISTANCE,
@@ -406,6 +412,30 @@ def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "README.md").read_text()
     missing = [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index]
     assert missing == ["README.md"]
+
+
+def test_the_site_has_every_page_and_links_out_of_it_lead_to_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    named = re.findall(r"[\w-]+\.md", json.dumps(nav))
+    assert sorted(named) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+    hook = runpy.run_path(str(ROOT / "tools" / "docs_links.py"))["on_page_markdown"]
+    text = "See [the README](../README.md#x) and [guards](guards.md)."
+    monkeypatch.delenv("BITPARITY_REPOSITORY", raising=False)
+    assert hook(text) == "See the README (`README.md#x`) and [guards](guards.md)."
+    monkeypatch.setenv("BITPARITY_REPOSITORY", "https://example.org/blob/main/")
+    assert hook(text) == "See [the README](https://example.org/blob/main/README.md#x) and [guards](guards.md)."
+
+
+def test_the_site_is_built_strictly(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="the extra 'docs' is not installed")
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stderr
+    assert (tmp_path / "guards.html").is_file()
 
 
 # ---------------------------------------------------------------- files and fields

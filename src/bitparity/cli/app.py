@@ -33,7 +33,7 @@ app = typer.Typer(
 )
 for command in (
     *(studies.init, studies.run, studies.merge, studies.doctor, studies.status),
-    *(recorded.grade, recorded.report, recorded.export, recorded.compare, recorded.check),
+    *(recorded.grade, recorded.report, recorded.export, recorded.compare, recorded.check, recorded.history),
     *(evidence.seal, evidence.verify),
     *(distance.distance, locate.locate, studies.plan, studies.benchmarks, studies.demo),
 ):

@@ -87,13 +87,13 @@ def export(
 
 
 def compare(
-    baseline: Annotated[str, typer.Argument(help="RUN:VARIANT, lm-eval's samples (file or folder) or JSONL rows.")],
+    baseline: Annotated[str, typer.Argument(help="RUN:VARIANT, another tool's logs, or JSONL rows.")],
     candidates: Annotated[list[str], typer.Argument(help="The same kind of thing, one or more.")],
     margin: Annotated[float | None, typer.Option(help="The loss in points that does not matter.")] = None,
     control: Annotated[str | None, typer.Option(help="The baseline's second run: the noise, not a candidate.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything there.")] = None,
     filter_name: Annotated[str | None, typer.Option("--filter", help="Which filter of lm-eval's logs.")] = None,
-    metric: Annotated[str | None, typer.Option(help="Which metric of lm-eval's logs.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Which metric or scorer of the logs.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page there, as a run's report.html.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a report there, in Markdown.")] = None,
     regrade: Annotated[str | None, typer.Option(help="Grade the logs' texts with this benchmark's grader too.")] = None,
@@ -102,7 +102,7 @@ def compare(
     badge: Badge = None,
 ) -> None:
     """Compare per-item results from anywhere, paired by item. Exit code 1: a candidate is worse."""
-    from bitparity.compare.compare import arranged, compare, exit_code, write
+    from bitparity.compare.compare import arranged, compare, exit_code, write_document
     from bitparity.compare.readers import read_all
     from bitparity.report.comparison import show
     from bitparity.report.gate import Files, judge_comparison
@@ -118,13 +118,33 @@ def compare(
     outcome = compare(first, others, None if margin is None else margin / 100, again)
     show(outcome, console())
     if json_file is not None:
-        write(json_file, outcome)
+        write_document(json_file, outcome.document())
     if html is not None or report is not None:
         from bitparity.report import compared
 
         compared.write(outcome, sources, html, report)
     Files(junit, summary, badge).write(judge_comparison(outcome), "compare")
     raise typer.Exit(exit_code(outcome))
+
+
+def history(
+    folder: Annotated[Path, typer.Argument(help="The folder that holds run directories, at any depth.")],
+    out: Annotated[Path | None, typer.Option(help="The page; by default FOLDER/history.html.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures there.")] = None,
+) -> None:
+    """One page over all runs of a folder: what a new vLLM, device or kernel changed on the same exam."""
+    from bitparity.compare.compare import write_document
+    from bitparity.report.history import history, render
+    from bitparity.store.jsonl import write_atomically
+
+    found = history(folder)
+    page = out or folder / "history.html"
+    write_atomically(page, [render(found)])
+    if json_file is not None:
+        write_document(json_file, found.document())
+    print(clean(f"{len(found.runs)} runs on {len(found.lines)} lines: {page}"))
+    for name, reason in found.left_out.items():
+        print(clean(f"left out: {name}: {reason}"))
 
 
 def check(

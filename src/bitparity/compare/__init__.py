@@ -1,1 +1,1 @@
-"""Comparison of per-item results from anywhere: runs, sample logs of lm-eval, JSONL rows."""
+"""Comparison of per-item results from anywhere: runs, logs of other tools, JSONL rows."""

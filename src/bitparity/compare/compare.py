@@ -307,9 +307,9 @@ def exit_code(found: Outcome) -> int:
     return verdicts.exit_code([*outcomes, *("open" for entry in entries if entry.not_compared.keys() & {*names})])
 
 
-def write(path: Path, outcome: Outcome) -> None:
-    """Write an outcome as JSON. Raises UserInputError where it cannot be written."""
-    text = json.dumps(outcome.document(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def write_document(path: Path, document: Mapping[str, object]) -> None:
+    """Write a document as JSON. Raises UserInputError where it cannot be written."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

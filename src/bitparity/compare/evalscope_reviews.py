@@ -75,8 +75,7 @@ def _names(file: Path, reports: Path) -> tuple[str, str | None]:
 
 
 def _read(file: Path, predictions: Path, subset: str | None, config: Row, given: Given) -> Results:
-    rows = {_index(row, file): row for row in read_jsonl(file)}
-    answers = {_index(row, predictions): row for row in read_jsonl(predictions)} if predictions.is_file() else {}
+    rows, answers = _by_index(file), _by_index(predictions) if predictions.is_file() else {}
     scores = {index: _score(row, file) for index, row in rows.items()}
     names = list(dict.fromkeys(name for score in scores.values() for name in score["value"]))
     mains = {score.get("main_score_name") for score in scores.values() if score["value"]}
@@ -103,10 +102,16 @@ def _read(file: Path, predictions: Path, subset: str | None, config: Row, given:
     return Results(file.stem, items, metric, settings=sampling(config.get("generation_config")))
 
 
-def _index(row: Row, file: Path) -> int:
-    if not isinstance(row.get("index"), int):
-        raise DataError(f"{file}: a row has no integer 'index', so it was not written by EvalScope 1.x")
-    return int(row["index"])
+def _by_index(file: Path) -> dict[int, Row]:
+    found: dict[int, Row] = {}
+    for row in read_jsonl(file):
+        index = row.get("index")
+        if not isinstance(index, int):
+            raise DataError(f"{file}: a row has no integer 'index', so it was not written by EvalScope 1.x")
+        if index in found:
+            raise DataError(f"{file}: index {index} stands twice; keep the rows of one run")
+        found[index] = row
+    return found
 
 
 def _score(row: Row, file: Path) -> Row:

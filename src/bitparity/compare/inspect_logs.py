@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _HEAD = re.compile(rb'\s*\{\s*"version":\s*\d+,\s*"status":')  # what every JSON log begins with
 _WORDS = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 _NO_ANSWER = "N"
-_CUT_OFF = ("max_tokens", "model_length")
+_CUT_OFF = (["max_tokens"], ["model_length"])
 _UNREAD = {"events", "store", "timelines"}  # most of a log, and nothing that decides a score
 
 
@@ -124,7 +124,8 @@ def _add(item: ItemResult, sample: EvalSample, value: Any, invalidated: bool, wh
     fault = sample.error.message or "an error" if sample.error else None
     if invalidated or sample.invalidation:
         fault = "invalidated"
-    cut_off = sample.output.stop_reason in _CUT_OFF or sample.limit is not None
+    ends = [choice.stop_reason for choice in sample.output.choices]  # none where the request failed
+    cut_off = ends[:1] in _CUT_OFF or sample.limit is not None
     answered = value != _NO_ANSWER
     score = None if fault else unit_score(_number(value), where)
     item.add(sample.epoch - 1, score, sample.output.completion, cut_off=cut_off, answered=answered, fault=fault)

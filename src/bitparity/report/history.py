@@ -1,0 +1,313 @@
+"""History of the runs of a folder: what each measured, and what changed from one run of the same exam to the next.
+
+Every figure is made anew from samples and grades. A line joins the runs of one variant, by name and weights, on
+one exam, by its hash: nothing else is comparable. A change between two runs is paired item by item, as by `compare`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from pydantic import Field
+
+from bitparity.compare.compare import compare
+from bitparity.compare.readers import read
+from bitparity.compare.records import Source
+from bitparity.errors import BitparityError, UserInputError
+from bitparity.exam.frozen import frozen_exams
+from bitparity.report import words
+from bitparity.report.distance import number
+from bitparity.report.language import guard_title
+from bitparity.report.plain import finalize, flat
+from bitparity.results.build import build
+from bitparity.results.schema import Benchmark, Comparison, FinalVerdict, Interval, Part, Results, Whole
+from bitparity.store.environment import RunRecord
+from bitparity.store.run import Run
+
+SCHEMA: Literal["bitparity/history/1"] = "bitparity/history/1"
+# what a run directory holds and a folder with a study file alone does not
+_OF_A_RUN = ("environment.json", "exam", "samples", "results.json")
+# the facts of an engine that change answers, as `store/facts.py` has them
+_FACTS = (
+    *("engine", "version", "packages", "cuda", "device_name", "dtype", "quantization", "linear_kernels"),
+    *("attention_backend", "kv_cache_dtype", "tensor_parallel_size", "enforce_eager", "batch_invariant"),
+)
+
+
+class Change(Part):
+    """What changed since the run before: facts of the engine, and the scores paired by item, or why they are not.
+
+    `flips` is the share of items lost or gained, `noise` the larger one of both runs' controls on the same items, None
+    where neither has one. `guards` are those that make the difference invalid.
+    """
+
+    since: str
+    facts: list[str]
+    reason: str | None = None
+    difference: float | None = None
+    ci95: Interval | None = None
+    lost: int | None = None
+    gained: int | None = None
+    flips: float | None = None
+    noise: float | None = None
+    guards: list[str] = Field(default_factory=list)
+
+
+class Point(Part):
+    """One run on a line. `comparison` is that with its own baseline, None for the baseline itself."""
+
+    run: str
+    date: str | None
+    score: float | None
+    ci95: Interval | None
+    difference: float | None = None
+    difference_ci95: Interval | None = None
+    verdict: FinalVerdict | None = None
+    change: Change | None = None
+
+
+class Line(Part):
+    """The runs of one variant on one exam, the oldest first."""
+
+    benchmark: str
+    exam: str
+    variant: str
+    model: str
+    points: list[Point]
+
+
+class Ran(Part):
+    """A variant of a run: what ran it, and its distance from the baseline in nats a token where that was read."""
+
+    model: str
+    role: Literal["baseline", "control", "candidate"]
+    engine: str
+    device: str
+    distance: float | None
+
+
+class Entry(Part):
+    """A run: when it ended, its variants, the flips of its control by benchmark, and the floor of its distances."""
+
+    run: str
+    study: str
+    date: str | None
+    variants: dict[str, Ran]
+    noise_flips: dict[str, float]
+    distance_floor: float | None
+
+
+class History(Whole):
+    """The whole document. `left_out` has the runs that are broken or unfinished, each with the reason."""
+
+    schema_: Literal["bitparity/history/1"] = Field(alias="schema")
+    folder: str
+    runs: list[Entry]
+    lines: list[Line]
+    left_out: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A run that was read: its results, its conditions and the hashes of its exams."""
+
+    path: Path
+    name: str
+    results: Results
+    record: RunRecord
+    exams: Mapping[str, str | None]
+
+    @property
+    def date(self) -> str | None:
+        """When an engine was last loaded for it; None where that was not noted."""
+        sessions = [s for each in self.record.variants.values() for engine in each.engines for s in engine.sessions]
+        return max(sessions, default=None)
+
+    def weights(self, variant: str) -> str:
+        """The hash of a variant's weights, or its model's name where they were not looked at."""
+        entry = self.results.variants[variant]
+        told = (entry.identity or {}).get("weights")
+        return str(told.get("sampled_sha256")) if isinstance(told, dict) else entry.model
+
+    def facts(self, variant: str) -> dict[str, str]:
+        """The facts of the engine that ran a variant, as flat texts."""
+        facts = self.results.variants[variant].engine or {}
+        return dict(flat({name: facts.get(name) for name in _FACTS}))
+
+    def noise(self, benchmark: str) -> float | None:
+        """The share of items that flip between the baseline and its second run."""
+        control = self.results.control
+        found = self.results.benchmarks[benchmark].comparisons.get(control or "")
+        return None if found is None else found.flips
+
+
+def history(folder: Path) -> History:
+    """Read every run below a folder. Raises UserInputError where there is none."""
+    seen, left_out = [], {}
+    for path in _runs(folder):
+        name = str(path.relative_to(folder)) if path != folder else path.name
+        try:
+            seen.append(_read(path, name))
+        except BitparityError as error:
+            left_out[name] = " ".join(str(error).split())
+    if not seen and not left_out:
+        raise UserInputError(
+            f"{folder} holds no run (a folder with study.yaml and environment.json); give their folder"
+        )
+    seen.sort(key=lambda run: (run.date or "", run.name))
+    return History(
+        schema=SCHEMA,
+        folder=str(folder),
+        runs=[_entry(run) for run in seen],
+        lines=list(_lines(seen)),
+        left_out=left_out,
+    )
+
+
+def _runs(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UserInputError(f"{folder} is no folder; give the one that holds the run directories")
+    places = [path.parent for path in sorted(folder.rglob("study.yaml"))]
+    return [place for place in places if any((place / name).exists() for name in _OF_A_RUN)]
+
+
+def _read(path: Path, name: str) -> _Seen:
+    run = Run(path)
+    study = run.study()
+    exams = {spec.name: exam.sha256 for spec, exam in frozen_exams(run, study)}
+    results = build(run, with_texts=False)
+    if not results.complete:
+        raise UserInputError(f"it is unfinished: {'; '.join(_open(results))}")
+    return _Seen(path, name, results, run.environment(), exams)
+
+
+def _open(results: Results) -> Iterator[str]:
+    """What a run lacks, in words."""
+    for name, entry in results.benchmarks.items():
+        lacking = {variant: score.unscored for variant, score in entry.scores.items() if score.unscored}
+        if not entry.measured:
+            yield f"{name} has not been run"
+        elif lacking:
+            yield f"{name} lacks {', '.join(f'{count:,} scores of {variant}' for variant, count in lacking.items())}"
+
+
+def _entry(run: _Seen) -> Entry:
+    distance = run.results.distance
+    read_ = (
+        {} if distance is None else {n: f.overall.divergence.value for n, f in distance.variants.items() if f.overall}
+    )
+    floor = None if distance is None else distance.noise_floor.overall
+    variants = {}
+    for name, each in run.results.variants.items():
+        facts = each.engine or {}
+        engine = " ".join(str(facts[key]) for key in ("engine", "version") if facts.get(key))
+        device = str(facts.get("device_name") or facts.get("device") or "")
+        variants[name] = Ran(model=each.model, role=each.role, engine=engine, device=device, distance=read_.get(name))
+    noise = {bench: flips for bench in run.results.measured if (flips := run.noise(bench)) is not None}
+    return Entry(
+        run=run.name,
+        study=run.results.study.name,
+        date=run.date,
+        variants=variants,
+        noise_flips=noise,
+        distance_floor=None if floor is None else floor.divergence.value,
+    )
+
+
+class _Key(NamedTuple):
+    benchmark: str
+    exam: str
+    variant: str
+    weights: str
+
+
+def _lines(seen: Iterable[_Seen]) -> Iterator[Line]:
+    """The lines in the order of their benchmarks; the control is noise and has none."""
+    found: dict[_Key, list[_Seen]] = {}
+    for run in seen:
+        for bench, variant in ((b, v) for b in run.results.measured for v in run.results.variants):
+            if variant != run.results.control:
+                key = _Key(bench, run.exams.get(bench) or "", variant, run.weights(variant))
+                found.setdefault(key, []).append(run)
+    sources = functools.lru_cache(maxsize=64)(lambda path, variant: read(f"{path}:{variant}"))
+    for key, runs in sorted(found.items(), key=lambda pair: pair[0]):
+        points = []
+        for number_, run in enumerate(runs):
+            change = None
+            if number_:
+                before = runs[number_ - 1]
+                try:
+                    pair = sources(before.path, key.variant), sources(run.path, key.variant)
+                    change = _change(before, run, key, *pair)
+                except BitparityError as error:
+                    change = Change(since=before.name, facts=_differing(before, run, key.variant), reason=str(error))
+            points.append(_point(run, run.results.benchmarks[key.benchmark], key.variant, change))
+        yield Line(
+            benchmark=key.benchmark,
+            exam=key.exam,
+            variant=key.variant,
+            model=runs[-1].results.variants[key.variant].model,
+            points=points,
+        )
+
+
+def _point(run: _Seen, entry: Benchmark, variant: str, change: Change | None) -> Point:
+    score, comparison = entry.scores[variant], entry.comparisons.get(variant)
+    own = {} if comparison is None else _compared(comparison)
+    return Point(run=run.name, date=run.date, score=score.mean, ci95=score.ci95, change=change, **own)
+
+
+def _compared(comparison: Comparison) -> dict[str, object]:
+    return {
+        "difference": comparison.difference,
+        "difference_ci95": comparison.ci95,
+        "verdict": comparison.verdict,
+    }
+
+
+def _differing(before: _Seen, now: _Seen, variant: str) -> list[str]:
+    """The facts that differ, each as `name: old → new`."""
+    old, new = before.facts(variant), now.facts(variant)
+    names = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
+    return [f"{name}: {old.get(name, 'not told')} → {new.get(name, 'not told')}" for name in names]
+
+
+def _change(before: _Seen, now: _Seen, key: _Key, first: Source, second: Source) -> Change:
+    """One benchmark of two runs of a variant, paired by item. Raises DataError where they cannot be compared."""
+    alone = [replace(each, benchmarks={key.benchmark: each.benchmarks[key.benchmark]}) for each in (first, second)]
+    entry = compare(alone[0], alone[1:]).benchmarks[key.benchmark]
+    (found,) = entry.comparisons.values()
+    noise = [flips for run in (before, now) if (flips := run.noise(key.benchmark)) is not None]
+    return Change(
+        since=before.name,
+        facts=_differing(before, now, key.variant),
+        difference=found.difference,
+        ci95=found.ci95,
+        lost=found.lost,
+        gained=found.gained,
+        flips=(found.lost + found.gained) / found.items,
+        noise=max(noise, default=None),
+        guards=list(found.invalid_by),
+    )
+
+
+def render(found: History) -> str:
+    """The page as HTML."""
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in found.lines:
+        groups.setdefault((line.benchmark, line.exam), []).append(line)
+    environment = Environment(
+        autoescape=True, finalize=finalize, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    package = resources.files(__package__)
+    template = environment.from_string((package / "history.html.j2").read_text(encoding="utf-8"))
+    style = Markup((package / "html" / "page.css").read_text(encoding="utf-8"))
+    said = {function.__name__: function for function in (words.percent, words.points, words.interval, words.mean_score)}
+    return template.render(found=found, groups=groups, style=style, number=number, guard_title=guard_title, **said)
