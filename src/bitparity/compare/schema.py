@@ -16,7 +16,7 @@ SCHEMA: Literal["bitparity/comparison/1"] = "bitparity/comparison/1"
 
 
 class Compared(Part):
-    """A set of results that was given: the argument, its kind ("run", "lm-eval", "inspect" and so on), true for the first.
+    """A set of results: the argument, its kind ("run", "lm-eval", "inspect" and so on), true for the first.
 
     `control` is there only for the baseline's second run.
     """
