@@ -14,6 +14,7 @@ from support import Cli, replay_study
 
 from bitparity.progress.events import Events
 from bitparity.report.history import history, render
+from bitparity.report.words import percent
 from bitparity.results.build import write
 from bitparity.runner import run_study
 from bitparity.study.resolve import load_study
@@ -36,9 +37,10 @@ def run(folder: Path, name: str, wrong: Mapping[str, Iterable[int]], count: int 
 
 
 def told(path: Path, version: str, date: str) -> None:
-    """Another engine version and date in a run's conditions, as another vLLM would leave them."""
+    """Another engine version and date, and the weights, in a run's conditions, as another vLLM would leave them."""
     environment = json.loads((path / "environment.json").read_text())
-    for variant in environment["variants"].values():
+    for name, variant in environment["variants"].items():
+        variant["identity"] = {"weights": {"sampled_sha256": name.replace("again", "bf16")}}
         for engine in variant["engines"]:
             engine["facts"] |= {"engine": "vllm", "version": version, "device_name": "NVIDIA H200"}
             engine["sessions"] = [date]

@@ -282,7 +282,8 @@ def _differing(before: _Seen, now: _Seen, variant: str) -> list[str]:
 def _change(before: _Seen, now: _Seen, key: _Key, first: Source, second: Source) -> Change:
     """One benchmark of two runs of a variant, paired by item. Raises DataError where they cannot be compared."""
     alone = [replace(each, benchmarks={key.benchmark: each.benchmarks[key.benchmark]}) for each in (first, second)]
-    entry = compare(alone[0], alone[1:]).benchmarks[key.benchmark]
+    # as a second run of the first: the same weights are no fault here
+    entry = compare(alone[0], [], control=alone[1]).benchmarks[key.benchmark]
     (found,) = entry.comparisons.values()
     noise = [flips for run in (before, now) if (flips := run.noise(key.benchmark)) is not None]
     return Change(
