@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 from collections.abc import Callable
@@ -10,8 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import Cli, write_jsonl
 
+from bitparity.compare.compare import compare
 from bitparity.compare.readers import read
 from bitparity.compare.records import Source
 from bitparity.errors import DataError
@@ -344,7 +348,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "EvalScope 2": (lambda folder: evalscope(folder, GOOD, version="2.0.0"), "EvalScope 2.0.0; only"),
     "reviews of before 1.0": (
         lambda folder: evalscope(folder, [{"index": 0, "model": "m", "choices": []}]),
-        "only EvalScope 1.x is read",
+        "sample_score: field required; so it is no review of EvalScope 1.x",
     ),
     "a review twice": (lambda folder: evalscope(folder, [*GOOD, GOOD[0]]), "stands twice"),
     "NeMo 0.2": (lambda folder: nemo(folder, [result(0, 0, 1.0)], "0.2.8"), "NeMo Evaluator 0.2.8; only"),
@@ -367,3 +371,53 @@ def test_what_is_not_of_a_known_kind_ends_with_one_line(name: str, tmp_path: Pat
     ended = cli("compare", tmp_path, tmp_path)
     assert (ended.code, ended.err.count("\n")) == (2, 1), ended
     assert words in ended.err
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=True) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of every value inside a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [*([path] if path else []), *(each for key, part in inner for each in places(part, (*path, key)))]
+
+
+WRITERS: dict[str, Callable[[Path, dict[str, Any]], object]] = {
+    "evalscope": lambda folder, row: evalscope(folder, [row, review(1, {"accuracy": 0.0})], [prediction(0)]),
+    "evalscope predictions": lambda folder, row: evalscope(folder, GOOD, [row]),
+    "nemo": lambda folder, row: nemo(folder, [row, result(1, 0, 1.0)]),
+    "livebench": lambda folder, row: livebench(folder, [row, judgment("q2", "b", 1)], [answer("q1", "x")]),
+    "livebench answers": lambda folder, row: livebench(folder, [judgment("q1", "b", 1)], [row]),
+}
+ROWS: dict[str, dict[str, Any]] = {
+    "evalscope": review(0, {"accuracy": 1.0}),
+    "evalscope predictions": prediction(0),
+    "nemo": result(0, 0, 1.0, {"judge": {"total": 1}}),
+    "livebench": judgment("q1", "b", 1),
+    "livebench answers": answer("q1", "x"),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_whatever_a_field_holds_a_log_is_read_or_refused_in_words(kind: str, tmp_path: Path) -> None:
+    numbers = iter(range(10_000))
+
+    @settings(max_examples=150, deadline=None, database=None)
+    @given(place=st.sampled_from(places(ROWS[kind])), value=JSON)
+    def check(place: tuple[Any, ...], value: Any) -> None:
+        row = json.loads(json.dumps(ROWS[kind]))
+        holder = row
+        for key in place[:-1]:
+            holder = holder[key]
+        holder[place[-1]] = value
+        folder = tmp_path / str(next(numbers))
+        folder.mkdir()
+        WRITERS[kind](folder, row)
+        with contextlib.suppress(DataError):
+            compare(read(str(folder)), [read(str(folder))])
+
+    check()

@@ -8,19 +8,67 @@ usable (`ScoreStatus`, evalscope/constants.py) is no score, and an answer in pre
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel
 
 from bitparity.benchmarks.dataset import read_jsonl
-from bitparity.compare.records import Given, ItemResult, Results, Source, digest, sampling, unit_score, until_answer
+from bitparity.compare.records import (
+    Given,
+    ItemResult,
+    Results,
+    Source,
+    digest,
+    parsed,
+    sampling,
+    unit_score,
+    until_answer,
+)
 from bitparity.errors import DataError
 from bitparity.safe_io.input_files import LARGEST_STUDY, read_regular
 
-Row = dict[str, Any]
+_WHAT = "review of EvalScope 1.x"
 _USABLE = ("success", "fallback", "degraded")
 _CUT_OFF = ("max_tokens", "model_length", "length")
+
+
+class _Score(BaseModel):
+    value: dict[str, Any]
+    status: str = "success"
+    prediction: str | None = None
+    extracted_prediction: Any = None
+    main_score_name: str | None = None
+
+
+class _SampleScore(BaseModel):
+    score: _Score
+    group_id: str | int | None = None
+    generation_index: int | None = None
+
+
+class _Review(BaseModel):
+    index: int
+    sample_score: _SampleScore
+    target: Any = None
+    messages: list[Any] = []
+    input: Any = None
+
+
+class _Ending(BaseModel):
+    stop_reason: str | None = None
+
+
+class _Output(BaseModel):
+    choices: list[_Ending] = []
+    error: str | None = None
+
+
+class _Prediction(BaseModel):
+    index: int
+    model_output: _Output | None = None
 
 
 def finds(given: Given) -> bool:
@@ -51,9 +99,9 @@ def read(given: Given) -> Source:
     return Source(model, given.text, "evalscope", found)
 
 
-def _config(root: Path) -> Row:
+def _config(root: Path) -> dict[str, Any]:
     """The configuration of the task; empty where it is not beside the reviews. Raises DataError."""
-    found: Row = {}
+    found: dict[str, Any] = {}
     for file in sorted((root / "configs").glob("task_config*.yaml")):
         try:
             found = yaml.safe_load(read_regular(file, LARGEST_STUDY)) or {}
@@ -74,72 +122,62 @@ def _names(file: Path, reports: Path) -> tuple[str, str | None]:
     return name, file.stem.removeprefix(name).removeprefix("_") or None
 
 
-def _read(file: Path, predictions: Path, subset: str | None, config: Row, given: Given) -> Results:
-    rows, answers = _by_index(file), _by_index(predictions) if predictions.is_file() else {}
-    scores = {index: _score(row, file) for index, row in rows.items()}
-    names = list(dict.fromkeys(name for score in scores.values() for name in score["value"]))
-    mains = {score.get("main_score_name") for score in scores.values() if score["value"]}
+def _read(file: Path, predictions: Path, subset: str | None, config: Mapping[str, Any], given: Given) -> Results:
+    reviews, answers = _by_index(file, _Review), _by_index(predictions, _Prediction) if predictions.is_file() else {}
+    scores = [review.sample_score.score for review in reviews.values()]
+    names = list(dict.fromkeys(name for score in scores for name in score.value))
+    mains = {score.main_score_name for score in scores if score.value}
     primary = [name for name in names if mains == {name}]
     metric = given.choice("metric", names if given.choice.asked("metric") or not primary else primary, file)
-    told_repeats = config.get("repeats")
-    repeats = max(told_repeats, 1) if isinstance(told_repeats, int) else 1
+    told = config.get("repeats")
+    repeats = max(told, 1) if isinstance(told, int) else 1
     items: dict[str, ItemResult] = {}
     made: Counter[str] = Counter()
-    for index in sorted(rows.keys() | answers.keys()):
-        told = rows.get(index, {}).get("sample_score", {})
-        group = told.get("group_id")
+    for index in sorted(reviews.keys() | answers.keys()):
+        review = reviews.get(index)
+        group = None if review is None else review.sample_score.group_id
         name = f"{subset or ''}/{index // repeats if group is None else group}"
-        number = made[name] if told.get("generation_index") is None else int(told["generation_index"])
+        planned = None if review is None else review.sample_score.generation_index
+        number = made[name] if planned is None else planned
         made[name] += 1
         item = items.setdefault(name, ItemResult(name, {}, {}, subgroup=subset))
         if number in item.scores:
             raise DataError(f"{file}: sample {number} of item {name} stands twice; keep the reviews of one run")
-        if index in rows:
-            item.checks = _checks(rows[index])
-            _add(item, number, scores[index], metric, answers.get(index), f"{file}, index {index}")
-        else:
+        if review is None:
             item.add(number, None, fault="an answer without a review")
+        else:
+            item.checks = _checks(review)
+            _add(item, number, review.sample_score.score, metric, answers.get(index), f"{file}, index {index}")
     return Results(file.stem, items, metric, settings=sampling(config.get("generation_config")))
 
 
-def _by_index(file: Path) -> dict[int, Row]:
-    found: dict[int, Row] = {}
-    for row in read_jsonl(file):
-        index = row.get("index")
-        if not isinstance(index, int):
-            raise DataError(f"{file}: a row has no integer 'index', so it was not written by EvalScope 1.x")
-        if index in found:
-            raise DataError(f"{file}: index {index} stands twice; keep the rows of one run")
-        found[index] = row
+_Row = TypeVar("_Row", _Review, _Prediction)
+
+
+def _by_index(file: Path, model: type[_Row]) -> dict[int, _Row]:
+    found: dict[int, _Row] = {}
+    for number, value in enumerate(read_jsonl(file), 1):
+        row = parsed(model, value, f"{file}, line {number}", _WHAT)
+        if row.index in found:
+            raise DataError(f"{file}: index {row.index} stands twice; keep the rows of one run")
+        found[row.index] = row
     return found
 
 
-def _score(row: Row, file: Path) -> Row:
-    told = row.get("sample_score")
-    score = told.get("score") if isinstance(told, dict) else None
-    if not isinstance(score, dict) or not isinstance(score.get("value"), dict):
-        raise DataError(f"{file}: index {row['index']} has no sample_score.score.value; only EvalScope 1.x is read")
-    return score
-
-
-def _checks(row: Row) -> dict[str, str]:
+def _checks(review: _Review) -> dict[str, str]:
     """What was asked and the reference. Rows of earlier 1.x have the input alone."""
-    asked = until_answer(row.get("messages") or ()) or row.get("input")
-    return {"prompt": digest(asked), "target": digest(row.get("target"))}
+    asked = until_answer(review.messages) or review.input
+    return {"prompt": digest(asked), "target": digest(review.target)}
 
 
-def _add(item: ItemResult, number: int, score: Row, metric: str, answer: Row | None, where: str) -> None:
-    status = score.get("status", "success")
-    output = (answer or {}).get("model_output") or {}
-    fault = None if status in _USABLE else f"status {status}"
-    if output.get("error"):
-        fault = "the model gave an error"
-    reasons = [choice.get("stop_reason") for choice in output.get("choices") or () if isinstance(choice, dict)]
+def _add(item: ItemResult, number: int, score: _Score, metric: str, answer: _Prediction | None, where: str) -> None:
+    output = (answer.model_output if answer else None) or _Output()
+    fault = None if score.status in _USABLE else f"status {score.status}"
     item.add(
         number,
-        unit_score(score["value"].get(metric), f"{where}: {metric}"),
-        text if isinstance(text := score.get("prediction"), str) else None,
-        cut_off=bool(reasons) and reasons[0] in _CUT_OFF,
-        answered=score.get("extracted_prediction") != "",
-        fault=fault,
+        unit_score(score.value.get(metric), f"{where}: {metric}"),
+        score.prediction,
+        cut_off=bool(output.choices) and output.choices[0].stop_reason in _CUT_OFF,
+        answered=score.extracted_prediction != "",
+        fault="the model gave an error" if output.error else fault,
     )

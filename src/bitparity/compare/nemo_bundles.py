@@ -8,17 +8,55 @@ or the judge failed; such a row (`error_category`, an error of the judge) has no
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field
+
 from bitparity.benchmarks.dataset import read_jsonl
-from bitparity.compare.records import Given, ItemResult, Results, Source, digest, sampling, unit_score
+from bitparity.compare.records import Given, ItemResult, Results, Source, digest, parsed, sampling, unit_score
 from bitparity.errors import DataError
 from bitparity.safe_io.input_files import read_regular
 
-Row = dict[str, Any]
 _VERSION = "0.3."
+_WHAT = "result of NeMo Evaluator 0.3"
 _REWARD = "reward"
+
+
+class _Benchmark(BaseModel):
+    name: str
+    repeats: int = Field(1, ge=1, le=10_000)
+
+
+class _Bundle(BaseModel):
+    sdk_version: str
+    config: dict[str, Any]
+    benchmark: _Benchmark
+    n_results: int
+
+
+class _Result(BaseModel):
+    problem_idx: int
+    repeat: int = 0
+    reward: Any
+    scorer_rewards: dict[str, Any] | None = None
+    prompt: Any = None
+    model_response: Any = None
+    expected_answer: Any = None
+    extracted_answer: Any = None
+    scoring_details: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class _Model(BaseModel):
+    finish_reason: str | None = None
+
+
+class _Trajectory(BaseModel):
+    problem_idx: int
+    repeat: int = 0
+    model: _Model | None = None
 
 
 def finds(given: Given) -> bool:
@@ -38,11 +76,11 @@ def read(given: Given) -> Source:
     models = set()
     for file in _bundles(given.path):
         bundle = _bundle(file)
-        name = str(bundle["benchmark"]["name"])
+        name = bundle.benchmark.name
         if name in found:
             raise DataError(f"{given.path} holds two bundles of benchmark '{name}'; give the file of the one you mean")
         found[name] = _results(file, bundle, name, given)
-        models.add(str(bundle["config"].get("model") or file.parent.name))
+        models.add(str(bundle.config.get("model") or file.parent.name))
     if len(models) > 1:
         raise DataError(
             f"{given.path} holds bundles of {len(models)} models ({', '.join(sorted(models))}); give a file"
@@ -51,84 +89,74 @@ def read(given: Given) -> Source:
     return Source(models.pop(), given.text, "nemo-evaluator", found)
 
 
-def _bundle(file: Path) -> Row:
+def _bundle(file: Path) -> _Bundle:
     try:
-        bundle = json.loads(read_regular(file))
-        whole = isinstance(bundle["benchmark"]["name"], str) and isinstance(bundle["config"], dict)
-        version = str(bundle["sdk_version"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        whole, version = False, ""
-    if not whole:
-        raise DataError(f"{file} is no bundle of NeMo Evaluator: it lacks benchmark, config or sdk_version")
-    if not version.startswith(_VERSION):
-        raise DataError(f"{file} was written by NeMo Evaluator {version:.20}; only the bundles of {_VERSION}x are read")
-    return dict(bundle)
+        value = json.loads(read_regular(file))
+    except (OSError, ValueError, RecursionError):
+        raise DataError(f"{file} cannot be read as JSON; was it written whole?") from None
+    bundle = parsed(_Bundle, value, str(file), "bundle of NeMo Evaluator")
+    if not bundle.sdk_version.startswith(_VERSION):
+        version = f"{bundle.sdk_version:.20}"
+        raise DataError(f"{file} was written by NeMo Evaluator {version}; only the bundles of {_VERSION}x are read")
+    return bundle
 
 
-def _results(file: Path, bundle: Row, name: str, given: Given) -> Results:
+def _results(file: Path, bundle: _Bundle, name: str, given: Given) -> Results:
     path = file.parent / "results.jsonl"
-    rows = read_jsonl(path)
-    if len(rows) != bundle.get("n_results"):
+    rows = [parsed(_Result, row, f"{path}, line {number}", _WHAT) for number, row in enumerate(read_jsonl(path), 1)]
+    if len(rows) != bundle.n_results:
         raise DataError(
-            f"{path} holds {len(rows)} results and {file.name} tells of {bundle.get('n_results')}: another or an "
+            f"{path} holds {len(rows)} results and {file.name} tells of {bundle.n_results}: another or an "
             "unfinished run; give the folder of one finished run"
         )
-    extra = dict.fromkeys(key for row in rows for key in row.get("scorer_rewards") or ())
+    extra = dict.fromkeys(key for row in rows for key in row.scorer_rewards or ())
     metric = given.choice("metric", [_REWARD, *extra] if given.choice.asked("metric") else [_REWARD], file)
     ended = _ended(file.parent / "trajectories.jsonl")
     items: dict[str, ItemResult] = {}
     for number, row in enumerate(rows, 1):
         where = f"{path}, line {number}"
-        key = _key(row, where)
-        item = items.setdefault(str(key[0]), _item(row, key[0]))
-        if key[1] in item.scores:
-            raise DataError(f"{where}: repeat {key[1]} of problem {key[0]} stands twice; keep the results of one run")
-        _add(item, key[1], row, metric, ended.get(key) == "length", where)
+        item = items.setdefault(str(row.problem_idx), _item(row))
+        if row.repeat in item.scores:
+            raise DataError(f"{where}: repeat {row.repeat} of problem {row.problem_idx} stands twice; keep one run's")
+        _add(item, row, metric, ended.get((row.problem_idx, row.repeat)) == "length", where)
     for item in items.values():
-        for repeat in range(bundle["benchmark"].get("repeats") or 1):
+        for repeat in range(bundle.benchmark.repeats):
             if repeat not in item.scores:
                 item.add(repeat, None, fault="not in the results")
-    return Results(name, items, metric, settings=sampling(bundle["config"]))
+    return Results(name, items, metric, settings=sampling(bundle.config))
 
 
-def _key(row: Row, where: str) -> tuple[int, int]:
-    problem, repeat = row.get("problem_idx"), row.get("repeat", 0)
-    if not isinstance(problem, int) or not isinstance(repeat, int) or _REWARD not in row:
-        raise DataError(f"{where}: no problem_idx, repeat or reward, so it is no result of NeMo Evaluator {_VERSION}x")
-    return problem, repeat
-
-
-def _ended(path: Path) -> dict[tuple[int, int], str]:
+def _ended(path: Path) -> dict[tuple[int, int], str | None]:
     """How each answer ended, by problem and repeat; empty where the trajectories are not kept."""
     rows = read_jsonl(path) if path.is_file() else []
-    return {(row.get("problem_idx", -1), row.get("repeat", 0)): _model(row).get("finish_reason", "") for row in rows}
+    steps = [parsed(_Trajectory, row, f"{path}, line {number}", _WHAT) for number, row in enumerate(rows, 1)]
+    return {(step.problem_idx, step.repeat): step.model.finish_reason for step in steps if step.model}
 
 
-def _model(row: Row) -> Row:
-    return row["model"] if isinstance(row.get("model"), dict) else {}
-
-
-def _item(row: Row, problem: int) -> ItemResult:
-    prompt, category = row.get("prompt"), (row.get("metadata") or {}).get("category")
-    checks = {"prompt": digest(prompt), "target": digest(row.get("expected_answer"))}
-    subgroup = category if isinstance(category, str) else None
-    return ItemResult(str(problem), {}, checks, None, subgroup, question=prompt if isinstance(prompt, str) else None)
-
-
-def _add(item: ItemResult, repeat: int, row: Row, metric: str, cut_off: bool, where: str) -> None:
-    value = row[_REWARD] if metric == _REWARD else (row.get("scorer_rewards") or {}).get(metric)
-    text = row.get("model_response")
-    item.add(
-        repeat,
-        unit_score(value, f"{where}: {metric}"),
-        text if isinstance(text, str) else None,
-        cut_off=cut_off,
-        answered=row.get("extracted_answer") != "",
-        fault=_fault(row.get("scoring_details") or {}, metric),
+def _item(row: _Result) -> ItemResult:
+    category = (row.metadata or {}).get("category")
+    return ItemResult(
+        str(row.problem_idx),
+        {},
+        {"prompt": digest(row.prompt), "target": digest(row.expected_answer)},
+        subgroup=category if isinstance(category, str) else None,
+        question=row.prompt if isinstance(row.prompt, str) else None,
     )
 
 
-def _fault(details: Row, metric: str) -> str | None:
+def _add(item: ItemResult, row: _Result, metric: str, cut_off: bool, where: str) -> None:
+    value = row.reward if metric == _REWARD else (row.scorer_rewards or {}).get(metric)
+    item.add(
+        row.repeat,
+        unit_score(value, f"{where}: {metric}"),
+        row.model_response if isinstance(row.model_response, str) else None,
+        cut_off=cut_off,
+        answered=row.extracted_answer != "",
+        fault=_fault(row.scoring_details or {}, metric),
+    )
+
+
+def _fault(details: Mapping[str, Any], metric: str) -> str | None:
     """Why a row has no score: it is none where NeMo itself failed, though NeMo writes 0."""
     if details.get("error_category"):
         return f"{details['error_category']}: {details.get('error')}"

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.errors import DataError
@@ -199,6 +201,19 @@ SAMPLING = ("temperature", "top_p", "top_k", "max_tokens", "seed", "do_sample", 
 def sampling(*told: Mapping[str, Any] | None) -> dict[str, object]:
     """The sampling values of one or more sets of settings, later ones first."""
     return {name: each[name] for each in told if each for name in SAMPLING if each.get(name) is not None}
+
+
+Parsed = TypeVar("Parsed", bound=BaseModel)
+
+
+def parsed(model: type[Parsed], value: object, where: str, what: str) -> Parsed:
+    """A value of a JSON file as its model. Raises DataError, naming the place and what it should be."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the row"
+        raise DataError(f"{where}: {field}: {first['msg'].lower():.100}; so it is no {what}") from None
 
 
 def digest(told: object) -> str:

@@ -27,7 +27,7 @@ from bitparity.report.distance import number
 from bitparity.report.language import guard_title
 from bitparity.report.plain import finalize, flat
 from bitparity.results.build import build
-from bitparity.results.schema import Benchmark, Comparison, FinalVerdict, Interval, Part, Results, Whole
+from bitparity.results.schema import Benchmark, FinalVerdict, Interval, Part, Results, Whole
 from bitparity.store.environment import RunRecord
 from bitparity.store.run import Run
 
@@ -260,16 +260,11 @@ def _lines(seen: Iterable[_Seen]) -> Iterator[Line]:
 
 def _point(run: _Seen, entry: Benchmark, variant: str, change: Change | None) -> Point:
     score, comparison = entry.scores[variant], entry.comparisons.get(variant)
-    own = {} if comparison is None else _compared(comparison)
-    return Point(run=run.name, date=run.date, score=score.mean, ci95=score.ci95, change=change, **own)
-
-
-def _compared(comparison: Comparison) -> dict[str, object]:
-    return {
-        "difference": comparison.difference,
-        "difference_ci95": comparison.ci95,
-        "verdict": comparison.verdict,
-    }
+    values: dict[str, object] = {"run": run.name, "date": run.date, "score": score.mean, "ci95": score.ci95}
+    if comparison is not None:
+        values |= {"difference": comparison.difference, "difference_ci95": comparison.ci95}
+        values["verdict"] = comparison.verdict
+    return Point.pick(values, change=change)
 
 
 def _differing(before: _Seen, now: _Seen, variant: str) -> list[str]:
