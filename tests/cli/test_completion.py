@@ -20,7 +20,7 @@ PROGRAM = Path(sys.executable).with_name("bitparity")
         ("bitparity sta", ["status"]),
         ("bitparity run study.yaml --det", ["--detach"]),
         ("bitparity status run --w", ["--watch"]),
-        ("bitparity export run --format ", ["csv", "lm-eval", "model-card", "parquet", "summary"]),
+        ("bitparity export run --format ", ["csv", "eval-results", "lm-eval", "model-card", "parquet", "summary"]),
     ],
 )
 def test_bash_completes(words: str, expected: list[str]) -> None:

@@ -17,10 +17,11 @@ from bitparity.compare import readers as imports
 from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.records import Grade, Item, Prompt, Sample, Sampling
 from bitparity.report import exports
-from bitparity.report.exports import lm_eval
+from bitparity.report.exports import eval_results, lm_eval
 from bitparity.report.exports.csv import COLUMNS
 from bitparity.report.exports.model_card import model_cards
 from bitparity.results.sheet import Sheet
+from bitparity.store.environment import RunRecord
 
 
 def found(run: Path) -> dict[str, Any]:
@@ -185,14 +186,15 @@ def test_a_model_card_is_read_by_the_hubs_own_library() -> None:
     hub = pytest.importorskip("huggingface_hub", reason="checked with the hub's library")
     data = pytest.importorskip("huggingface_hub.repocard_data")
     text = model_cards(typed(card_results()))
-    name, (result,) = data.model_index_to_eval_results(yaml.safe_load(text)["model-index"])
+    index = front_matter(text)["model-index"]
+    name, (result,) = data.model_index_to_eval_results(index)
     assert name == "Qwen3-32B-NVFP4"
     assert (result.metric_value, result.metric_type) == (81.2, "accuracy")
     assert (result.dataset_type, result.dataset_revision) == ("HuggingFaceH4/MATH-500", "abc")
-    card = hub.ModelCard(f"---\n{text}---\n").data
+    card = hub.ModelCard(text).data
     assert card.eval_results[0].dataset_name == "MATH-500"
     again = data.eval_results_to_model_index(name, card.eval_results)  # the hub's library writes back what it read
-    assert again == yaml.safe_load(text)["model-index"]
+    assert again == index
     assert hub.ModelCardData(model_name=name, eval_results=card.eval_results).to_dict()["model-index"] == again
 
 
@@ -209,7 +211,63 @@ def test_a_model_card_is_read_by_the_hubs_own_library() -> None:
 def test_a_figure_that_is_not_the_benchmarks_stays_out_of_the_card(entry: dict[str, Any], said: str) -> None:
     text = model_cards(typed(card_results(**entry)))
     assert said in text
-    assert yaml.safe_load(text) is None
+    assert "model-index" not in front_matter(text)
+
+
+def front_matter(card: str) -> dict[str, Any]:
+    """The metadata of a model card."""
+    found: dict[str, Any] = yaml.safe_load(card.split("---\n")[1])
+    return found
+
+
+def test_a_model_card_has_a_table_with_every_verdict() -> None:
+    compared = {"difference": -0.0123, "ci95": [-0.03, 0.005], "verdict": "inconclusive", "loss_shown": False}
+    text = model_cards(typed(card_results(items=100, comparisons={"nvfp4": compared})))
+    assert "\n## Accuracy against Qwen/Qwen3-32B\n" in text
+    row = "| math500 | 81.2 % (78.0 to 84.0) | −1.2 (−3.0 to +0.5) | 2 points | "
+    (line,) = [line for line in text.splitlines() if line.startswith("| math500")]
+    assert line.startswith(row), line
+    assert line.endswith("; 100 of 500 items |")
+    assert "(report.html)" in text
+
+
+def hub_results(**entry: Any) -> tuple[list[str], list[Any]]:
+    """What is left out, and the entries for the Hub, of made-up results."""
+    pytest.importorskip("huggingface_hub", minversion="1.4", reason="checked with the hub's library")
+    facts: dict[str, Any] = {"engines": [{"facts": {}, "sessions": ["2026-11-28T10:00:00Z", "2026-11-28T12:00:00Z"]}]}
+    record = RunRecord.model_validate({"variants": {"nvfp4": {"identity": {}, **facts}}})
+    return eval_results.entries("nvfp4", typed(card_results(**entry)), record)
+
+
+def test_scores_in_the_hubs_present_form() -> None:
+    compared = {"difference": -0.0123, "ci95": [-0.03, 0.005], "verdict": "inconclusive", "loss_shown": False}
+    left_out, (entry,) = hub_results(comparisons={"nvfp4": compared})
+    assert left_out == []
+    hub = pytest.importorskip("huggingface_hub")
+    (row,) = hub.eval_result_entries_to_yaml([entry])
+    assert row["dataset"] == {"id": "HuggingFaceH4/MATH-500", "task_id": "default", "revision": "abc"}
+    assert (row["value"], row["date"]) == (81.23, "2026-11-28T12:00:00Z")
+    assert row["source"]["url"] == "https://huggingface.co/RedHatAI/Qwen3-32B-NVFP4/blob/main/report.html"
+    assert "against Qwen/Qwen3-32B: −1.2 (−3.0 to +0.5) points, margin 2 points: " in row["notes"]
+
+
+@pytest.mark.parametrize("entry", [{"items": 100}, {"status": "not_run", "reason": "gated"}])
+def test_what_is_not_the_benchmarks_figure_is_not_told_to_the_hub(entry: dict[str, Any]) -> None:
+    (said,), found = hub_results(**entry)
+    assert (said.startswith("math500 is left out: "), found) == (True, [])
+
+
+def test_the_files_for_the_hub_are_read_by_its_library(cli: Cli, finished: Path, tmp_path: Path) -> None:
+    hub = pytest.importorskip("huggingface_hub", minversion="1.4", reason="checked with the hub's library")
+    ended = cli("export", finished, "--format", "eval-results", "--out", tmp_path)
+    assert ended.code == 0, ended
+    paths = sorted(tmp_path.rglob(".eval_results/bitparity.yaml"))
+    assert [path.parent.parent.name for path in paths] == ["fp8", "nvfp4"]
+    for path in paths:
+        text = path.read_text("utf-8")
+        read = hub.parse_eval_result_entries(yaml.safe_load(text) or [])
+        assert read or "math500 is left out: " in text
+        assert all(entry.source_url is None and str(finished) not in entry.notes for entry in read)
 
 
 def test_the_summary_says_the_answers_and_counts_the_guards(cli: Cli, finished: Path) -> None:

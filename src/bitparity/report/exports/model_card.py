@@ -1,55 +1,94 @@
-"""Figures of a checkpoint for its model card: `model-index` metadata as the Hugging Face Hub reads it.
+"""Model card of each candidate: `model-index` metadata as the Hugging Face Hub reads it, and a table for people.
 
-One YAML block for each candidate, to be put into the front matter of its README.md. Only figures that stand for the
-whole benchmark are in it; what is left out, and why, stands in comments.
+One part for each candidate, the front matter and a section of its README.md. Only figures that stand for the whole
+benchmark are in the metadata; what is left out, and why, stands in comments. The table has every comparison with its
+verdict, and a link to report.html, which is to lie beside the card.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from bitparity.benchmarks.registry import benchmark_class
-from bitparity.report.words import interval, verdict_words
+from bitparity.report.markdown import escaped
+from bitparity.report.words import difference, interval, margin, score_beside, verdict_words
 from bitparity.results.build import build
 from bitparity.results.schema import Benchmark, Results
 from bitparity.schema import LM_EVAL_PREFIX
 from bitparity.store.run import Run
 
+PAGE = "report.html"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
 
 def make(run: Run, out: Path | None) -> str:
-    """The blocks of a run."""
+    """The cards of a run."""
     return model_cards(build(run))
 
 
 def model_cards(results: Results) -> str:
-    """A block for each candidate, or for the only variant."""
-    names = results.candidates or list(results.variants)[:1]
-    return "\n".join(_card(name, results) for name in names)
+    """A card for each candidate, or for the only variant."""
+    return "\n".join(_card(name, results) for name in described(results))
+
+
+def described(results: Results) -> list[str]:
+    """The variants that have a card."""
+    return results.candidates or list(results.variants)[:1]
+
+
+def public_name(name: str, results: Results) -> str:
+    """The variant's model where that is an id of the Hub, and no path of this host; else the variant's name."""
+    model = results.variants[name].model
+    return model if HUB_ID.fullmatch(model) else name
 
 
 def _card(name: str, results: Results) -> str:
     model = results.variants[name].model
     left_out, entries = [], []
     for bench, entry in results.benchmarks.items():
-        if reason := _unfit(name, entry):
+        if reason := unfit(name, entry):
             left_out.append(f"# {bench} is left out: {reason}")
         else:
             entries.append(_entry(bench, name, entry))
     head = [f"# {_line(name)}: the model card of {_line(model)}"]
-    index = {"model-index": [{"name": model.rstrip("/").rsplit("/", 1)[-1], "results": entries}]}
-    body = yaml.safe_dump(index, sort_keys=False, allow_unicode=True, width=1000) if entries else ""
-    return "\n".join([*head, *left_out, body])
+    index = {"model-index": [{"name": model.rstrip("/").rsplit("/", 1)[-1], "results": entries}]} if entries else {}
+    body = yaml.safe_dump(index, sort_keys=False, allow_unicode=True, width=1000)
+    return "\n".join(["---", *head, *left_out, f"{body}---", "", *_section(name, results)])
+
+
+def _section(name: str, results: Results) -> Iterator[str]:
+    """The lines of the table, and the link to the page."""
+    rows = [
+        (bench, score_beside(name, entry), difference(found), margin(entry.margin), _verdict(name, entry))
+        for bench, entry in results.benchmarks.items()
+        if entry.measured and (found := entry.comparisons.get(name)) is not None
+    ]
+    if not rows:
+        return
+    yield from (f"## Accuracy against {escaped(public_name(results.baseline, results))}", "")
+    yield from ("| benchmark | score | difference, points (95 %) | margin | verdict |", "|---|---|---|---|---|")
+    yield from ("| " + " | ".join(escaped(cell) for cell in row) + " |" for row in rows)
+    yield from ("", f"Paired by item, measured with bitparity: [all figures, conditions and warnings]({PAGE}).", "")
+
+
+def _verdict(name: str, entry: Benchmark) -> str:
+    comparison = entry.comparisons[name]
+    said = verdict_words(comparison)
+    if failed := comparison.invalid_by or comparison.doubted_by:
+        said += f" ({', '.join(failed)})"
+    return said if entry.items == entry.available else f"{said}; {entry.items:,} of {entry.available:,} items"
 
 
 def _line(said: object) -> str:
     return " ".join(str(said).split())
 
 
-def _unfit(name: str, entry: Benchmark) -> str | None:
+def unfit(name: str, entry: Benchmark) -> str | None:
     """The reason why a score is not the benchmark's; None where it is."""
     if not entry.measured:
         return f"not run ({_line(entry.reason)})"
@@ -74,12 +113,12 @@ def _entry(bench: str, name: str, entry: Benchmark) -> dict[str, object]:
     metric = "pass@1" if "pass" in entry.metric else "accuracy"
     return {
         "task": {"type": "text-generation"},
-        "dataset": _dataset(bench, entry.data),
+        "dataset": dataset(bench, entry.data),
         "metrics": [{"type": metric, "value": round(100 * (score.mean or 0.0), 1), "name": shown}],
     }
 
 
-def _dataset(bench: str, data: Mapping[str, Any]) -> dict[str, str]:
+def dataset(bench: str, data: Mapping[str, Any]) -> dict[str, str]:
     """The data set's name, its id on the Hub, configuration, split and commit, as far as they are known."""
     if bench.startswith(LM_EVAL_PREFIX):
         task: Mapping[str, Any] = next(iter((data.get("tasks") or {}).values()), {})
