@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -94,6 +95,18 @@ def test_one_benchmark_can_be_checked_alone(finished: Path, cli: Cli) -> None:
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "there is: math500" in ended.err
     assert cli("check", finished, "--benchmark", "math500", "--require", "overall").code == 2
+
+
+def test_the_lines_are_in_chinese_where_asked(finished: Path, cli: Cli) -> None:
+    english, chinese = (cli("check", finished, "--lang", lang).out for lang in ("en", "zh"))
+    figures = r"[+−]\d+\.\d+"
+    assert re.findall(figures, english) == re.findall(figures, chinese)
+    assert [line.split()[0] for line in chinese.splitlines()[:3]] == ["passed", "failed", "open"]
+    assert "变差，且超出界值（−40.0 个百分点" in chinese
+    document = built(finished)
+    document["benchmarks"]["gpqa_diamond"] = {"status": "not_run", "reason": "gated", "margin": 0.05}
+    for line in gate.judge(Results.model_validate(document), "overall", lang="zh"):
+        assert not re.search(r"[a-z]{3,} (of|the|over|on) ", line.words)
 
 
 def test_a_margin_is_refused_with_its_reason(finished: Path, cli: Cli) -> None:

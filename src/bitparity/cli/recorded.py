@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bitparity.cli.options import GATED_HELP, WITHOUT_HELP, Badge, Junit, RunDirectory, Summary, UnsafeExec
+from bitparity.cli.options import GATED_HELP, WITHOUT_HELP, Badge, Junit, Language, RunDirectory, Summary, UnsafeExec
 from bitparity.cli.output import console, print_error, report_run
 from bitparity.errors import UserInputError
 from bitparity.report.exports import formats
@@ -100,6 +100,7 @@ def compare(
     junit: Junit = None,
     summary: Summary = None,
     badge: Badge = None,
+    lang: Language = "en",
 ) -> None:
     """Compare per-item results from anywhere, paired by item. Exit code 1: a candidate is worse."""
     from bitparity.compare.compare import arranged, compare, exit_code, write_document
@@ -116,14 +117,14 @@ def compare(
     first, *others = sources
     again = None if control is None else others.pop()
     outcome = compare(first, others, None if margin is None else margin / 100, again)
-    show(outcome, console())
+    show(outcome, console(), lang)
     if json_file is not None:
         write_document(json_file, outcome.document())
     if html is not None or report is not None:
         from bitparity.report import compared
 
-        compared.write(outcome, sources, html, report)
-    Files(junit, summary, badge).write(judge_comparison(outcome), "compare")
+        compared.write(outcome, sources, html, report, lang)
+    Files(junit, summary, badge).write(judge_comparison(outcome, lang), "compare")
     raise typer.Exit(exit_code(outcome))
 
 
@@ -157,6 +158,7 @@ def check(
     allow: Annotated[Literal["inconclusive"] | None, typer.Option(help="Let 'cannot tell' pass.")] = None,
     summary: Summary = None,
     badge: Badge = None,
+    lang: Language = "en",
     margin: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """The verdicts of a run as a CI gate, one line each. Exit code 1: worse; 3: incomplete, invalid, cannot tell."""
@@ -167,7 +169,7 @@ def check(
             "a margin belongs to the study, where it is fixed before any answer is seen; one that is chosen when the "
             "scores are known proves nothing. Set margin in the study file and run it in a new directory"
         )
-    lines = check_run(brought_up_to_date(run), require, benchmark or ())
+    lines = check_run(brought_up_to_date(run), require, benchmark or (), lang)
     if allow is not None:
         lines = allow_inconclusive(lines)
     for line in lines:

@@ -13,44 +13,44 @@ from bitparity.report.terminal import cells, columns, say, say_guard, verdict_ce
 from bitparity.report.words import difference, figures, margin, noise, points, sentence, verdict_words
 
 FIGURES = "items baseline candidate difference interval lost_gained"
-TITLES = ("items", "baseline", "candidate", "points", "95 % interval", "lost / gained")
 
 
-def show(outcome: Outcome, console: Console) -> None:
+def show(outcome: Outcome, console: Console, lang: Lang = "en") -> None:
     """Print everything that people need of a comparison."""
     own = {bench: entry for bench, entry in outcome.benchmarks.items() if entry.view_of is None}
     for name in outcome.candidates:
-        say(console, sentence(name, own), style="bold")
+        say(console, sentence(name, own, lang), style="bold")
     if outcome.control is not None:
-        say(console, noise(outcome))
-    console.print(_table(outcome))
-    for line in (*views(outcome), *_overall(outcome), *_margins(outcome)):
+        say(console, noise(outcome, lang))
+    console.print(_table(outcome, lang))
+    for line in (*views(outcome, lang), *_overall(outcome, lang), *_margins(outcome, lang)):
         say(console, line)
     for bench, entry in outcome.benchmarks.items():
         for name, parts in entry.subgroups.items():
             if parts:
-                console.print(_parts(bench, name, parts))
-    for line in _missing(outcome):
-        say(console, line, "not compared", "yellow")
+                console.print(_parts(text("colon", lang, name=bench, said=name), parts, lang))
+    for line in _missing(outcome, lang):
+        say(console, line, text("compare.not_compared", lang), "yellow")
     for bench, entry in outcome.benchmarks.items():
         for guard in entry.guards:
-            say_guard(console, bench, guard)
+            say_guard(console, bench, guard, lang)
 
 
-def _table(outcome: Outcome) -> Table:
-    table = columns({"benchmark": outcome.benchmarks, "candidate": outcome.candidates}, [*TITLES, "p"])
-    table.add_column("verdict")
+def _table(outcome: Outcome, lang: Lang) -> Table:
+    labels = {text("benchmark", lang): outcome.benchmarks, text("candidate", lang): outcome.candidates}
+    table = columns(labels, [text(key, lang) for key in f"{FIGURES} p".split()])
+    table.add_column(text("verdict", lang))
     for bench, entry in outcome.benchmarks.items():
         for name, c in entry.comparisons.items():
-            table.add_row(*cells(bench, name, *figures(c, f"{FIGURES} p_holm")), verdict_cell(c))
+            table.add_row(*cells(bench, name, *figures(c, f"{FIGURES} p_holm", lang)), verdict_cell(c, lang))
         table.add_section()
     return table
 
 
-def _parts(bench: str, name: str, parts: Mapping[str, Difference]) -> Table:
-    table = columns({f"{bench}: {name}": parts}, TITLES)
+def _parts(title: str, parts: Mapping[str, Difference], lang: Lang) -> Table:
+    table = columns({title: parts}, [text(key, lang) for key in FIGURES.split()])
     for part, c in parts.items():
-        table.add_row(*cells(part, *figures(c, FIGURES)))
+        table.add_row(*cells(part, *figures(c, FIGURES, lang)))
     return table
 
 
@@ -67,29 +67,29 @@ def views(outcome: Outcome, lang: Lang = "en") -> Iterator[str]:
             yield text("views", lang, bench=view.view_of, name=name, **metrics, **shown)
 
 
-def _overall(outcome: Outcome) -> Iterator[str]:
+def _overall(outcome: Outcome, lang: Lang) -> Iterator[str]:
     for name, pooled in outcome.overall.items():
-        count, low_high, p = figures(pooled, "benchmarks interval p_holm")
-        yield (
-            f"{name}, {count} benchmarks together, each counting the same: {points(pooled.difference)} points "
-            f"({low_high}), p {p}, margin {margin(pooled.margin)}: {verdict_words(pooled)}"
-        )
+        count, low_high, p = figures(pooled, "benchmarks interval p_holm", lang)
+        shown = {"difference": points(pooled.difference), "interval": low_high, "margin": margin(pooled.margin, lang)}
+        verdict = verdict_words(pooled, lang)
+        yield text("compare.overall", lang, name=name, count=count, p=p, verdict=verdict, **shown)
 
 
-def _margins(outcome: Outcome) -> Iterator[str]:
+def _margins(outcome: Outcome, lang: Lang) -> Iterator[str]:
     """One line for each margin in use and where it comes from."""
     used: dict[tuple[float, str], list[str]] = {}
     for bench, entry in outcome.benchmarks.items():
         used.setdefault((entry.margin, entry.margin_from), []).append(bench)
-    for (value, origin), names in used.items():
-        yield f"margin of {', '.join(names)}: {margin(value)} ({origin})"
+    for (value, origin), benches in used.items():
+        names = text("comma", lang).join(benches)
+        yield text("compare.margin", lang, names=names, margin=margin(value, lang), origin=origin)
     if sum(len(entry.comparisons.keys() - {outcome.control}) for entry in outcome.benchmarks.values()) > 1:
-        yield "p is adjusted (Holm) for the number of comparisons"
+        yield text("compare.holm", lang)
 
 
-def _missing(outcome: Outcome) -> Iterator[str]:
+def _missing(outcome: Outcome, lang: Lang) -> Iterator[str]:
     for bench, entry in outcome.benchmarks.items():
         for reason in entry.not_compared.values():
-            yield f"{bench}: {reason}"
+            yield text("colon", lang, name=bench, said=reason)
     for name, extra in outcome.only_in_candidates.items():
-        yield f"{', '.join(extra)}: only in '{name}', not in the baseline"
+        yield text("compare.only_in", lang, names=text("comma", lang).join(extra), name=name)

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -17,10 +17,11 @@ from markupsafe import Markup
 
 from bitparity.compare import schema as compare
 from bitparity.errors import RunError, UserInputError
+from bitparity.report.language import Lang, guard_message, text
 from bitparity.report.markdown import escaped
 from bitparity.report.words import Judged, interval, margin, points, verdict_words
 from bitparity.results import verdicts
-from bitparity.results.schema import Benchmark, Overall, Results
+from bitparity.results.schema import Benchmark, Guard, Overall, Results
 
 Outcome = Literal["passed", "allowed", "failed", "open", "skipped"]
 Require = Literal["overall", "every"]
@@ -56,7 +57,7 @@ class Line:
         return f"{self.outcome:<7} {self.candidate} {self.benchmark}: {self.words}"
 
 
-def check_run(path: Path, require: Require = "every", only: Sequence[str] = ()) -> list[Line]:
+def check_run(path: Path, require: Require = "every", only: Sequence[str] = (), lang: Lang = "en") -> list[Line]:
     """The lines of a run, from its samples and grades as they are now; a stored results.json is not believed.
 
     Raises RunError where the folder is no run or has no candidate.
@@ -64,11 +65,11 @@ def check_run(path: Path, require: Require = "every", only: Sequence[str] = ()) 
     from bitparity.results import build as results
     from bitparity.store.run import Run
 
-    return judge(results.build(Run(path)), require, only)
+    return judge(results.build(Run(path)), require, only, lang)
 
 
-def judge(results: Results, require: Require = "every", only: Sequence[str] = ()) -> list[Line]:
-    """The lines of a results.json, on the benchmarks in `only` or on all.
+def judge(results: Results, require: Require = "every", only: Sequence[str] = (), lang: Lang = "en") -> list[Line]:
+    """The lines of a results.json, on the benchmarks in `only` or on all; their words in a language.
 
     Raises RunError where it has no candidate, UserInputError where it has no such benchmark.
     """
@@ -80,8 +81,9 @@ def judge(results: Results, require: Require = "every", only: Sequence[str] = ()
     if require == "overall":
         if only:
             raise UserInputError("--require overall is on all benchmarks of the study: leave --benchmark out")
-        return [_overall(name, results) for name in names]
-    return [_single(name, bench, entries[bench], results) for name in names for bench in dict.fromkeys(only or entries)]
+        return [_overall(name, results, lang) for name in names]
+    chosen = dict.fromkeys(only or entries)
+    return [_single(name, bench, entries[bench], results, lang) for name in names for bench in chosen]
 
 
 def allow_inconclusive(lines: Sequence[Line]) -> list[Line]:
@@ -89,24 +91,25 @@ def allow_inconclusive(lines: Sequence[Line]) -> list[Line]:
     return [replace(each, outcome="allowed") if each.kind == "inconclusive" else each for each in lines]
 
 
-def judge_comparison(outcome: compare.Outcome) -> list[Line]:
+def judge_comparison(outcome: compare.Outcome, lang: Lang = "en") -> list[Line]:
     """The lines of a comparison; views of the same answers by another filter and the control decide nothing."""
     entries = {bench: entry for bench, entry in outcome.benchmarks.items() if entry.view_of is None}
     baseline = next(name for name, about in outcome.variants.items() if about.baseline)
     return [
-        _compared(name, baseline, bench, entry)
+        _compared(name, baseline, bench, entry, lang)
         for name in outcome.candidates
         for bench, entry in entries.items()
         if name in entry.comparisons or name in entry.not_compared
     ]
 
 
-def _compared(name: str, baseline: str, bench: str, entry: compare.Benchmark) -> Line:
+def _compared(name: str, baseline: str, bench: str, entry: compare.Benchmark, lang: Lang) -> Line:
     comparison = entry.comparisons.get(name)
     if comparison is None:
-        return Line(name, bench, "open", "incomplete", f"not compared: {entry.not_compared[name]}")
-    messages = "; ".join(f"{each.name}: {each.message}" for each in entry.guards if each.forbids(name, baseline))
-    return _line(name, bench, comparison, _words(comparison, entry.margin), 0, messages)
+        words = text("gate.not_compared", lang, reason=entry.not_compared[name])
+        return Line(name, bench, "open", "incomplete", words)
+    messages = _messages(name, baseline, entry.guards, lang)
+    return _line(name, bench, comparison, _words(comparison, entry.margin, lang), 0, lang, messages)
 
 
 def exit_code(lines: Sequence[Line]) -> int:
@@ -114,53 +117,61 @@ def exit_code(lines: Sequence[Line]) -> int:
     return verdicts.exit_code("passed" if line.outcome == "allowed" else line.outcome for line in lines)
 
 
-def _single(name: str, bench: str, entry: Benchmark, results: Results) -> Line:
+def _single(name: str, bench: str, entry: Benchmark, results: Results, lang: Lang) -> Line:
     if not entry.measured:
-        return Line(name, bench, "skipped", "not_run", f"not run: {entry.reason}")
+        return Line(name, bench, "skipped", "not_run", text("fill.not_run", lang, reason=entry.reason))
     comparison = entry.comparisons.get(name)
     unscored = _unscored(name, entry, results)
     if comparison is None:
-        return Line(name, bench, "open", "incomplete", f"nothing to compare yet: {unscored} samples have no score")
-    messages = "; ".join(_messages(name, entry, results))
-    return _line(name, bench, comparison, _words(comparison, entry.margin), unscored, messages)
+        return Line(name, bench, "open", "incomplete", text("gate.nothing", lang, unscored=unscored))
+    messages = _messages(name, results.baseline, entry.guards, lang)
+    return _line(name, bench, comparison, _words(comparison, entry.margin, lang), unscored, lang, messages)
 
 
-def _line(name: str, bench: str, judged: Judged, words: str, unscored: int, detail: str = "") -> Line:
+def _line(name: str, bench: str, judged: Judged, words: str, unscored: int, lang: Lang, detail: str = "") -> Line:
     outcome = verdicts.outcome(judged.verdict)
     if unscored and (outcome == "passed" or judged.verdict == "inconclusive"):
-        return Line(name, bench, "open", "incomplete", f"incomplete: {unscored} samples have no score; so far {words}")
+        words = text("gate.unscored", lang, unscored=unscored, words=words)
+        return Line(name, bench, "open", "incomplete", words)
     hidden = isinstance(judged, Overall) and judged.hidden
     unclear = judged.verdict == "inconclusive" and (judged.loss_shown or hidden)
     return Line(name, bench, outcome, "worse_size_unclear" if unclear else judged.verdict, words, detail)
 
 
-def _overall(name: str, results: Results) -> Line:
+def _overall(name: str, results: Results, lang: Lang) -> Line:
     """The pooled verdict; it passes only where every benchmark was run whole and none is invalid or beyond."""
     pooled, entries = results.overall.get(name), results.benchmarks
     used = pooled.benchmarks if pooled is not None else []
-    words = "no benchmark has a valid comparison to pool" if pooled is None else _words(pooled, pooled.margin)
-    words += f", over {len(used)} of {len(entries)} benchmarks" + (f" ({', '.join(used)})" if used else "")
+    words = text("gate.no_pool", lang) if pooled is None else _words(pooled, pooled.margin, lang)
+    words += text("gate.over", lang, count=len(used), of=len(entries))
+    words += text("gate.names", lang, names=_listed(used, lang)) if used else ""
     if invalid := [bench for bench, entry in entries.items() if entry.measured and bench not in used]:
-        words += f" (left out as invalid or without scores: {', '.join(invalid)})"
-    single = {bench: _single(name, bench, entry, results) for bench, entry in entries.items()}
+        words += text("gate.left_out", lang, names=_listed(invalid, lang))
+    single = {bench: _single(name, bench, entry, results, lang) for bench, entry in entries.items()}
     if beyond := [bench for bench, line in single.items() if line.outcome == "failed"]:
-        words = f"worse, beyond the margin on {', '.join(beyond)}; all together: {words}"
+        words = text("gate.beyond", lang, names=_listed(beyond, lang), words=words)
         return Line(name, "overall", "failed", "worse_beyond_margin", words)
     if pooled is None:
         return Line(name, "overall", "open", "invalid", words)
     missing = [bench for bench, entry in entries.items() if not entry.measured]
     if missing and verdicts.outcome(pooled.verdict) != "failed":
-        return Line(name, "overall", "open", "incomplete", f"incomplete: {', '.join(missing)} not run; so far {words}")
+        words = text("gate.missing", lang, names=_listed(missing, lang), words=words)
+        return Line(name, "overall", "open", "incomplete", words)
     if invalid and verdicts.outcome(pooled.verdict) != "failed":
         return Line(name, "overall", "open", "invalid", words)
     unscored = sum(_unscored(name, entry, results) for entry in entries.values() if entry.measured)
-    return _line(name, "overall", pooled, words, unscored)
+    return _line(name, "overall", pooled, words, unscored, lang)
 
 
-def _words(judged: Judged, margin_: float) -> str:
-    said = f"{points(judged.difference)} points, {interval(judged.ci95)}; margin {margin(margin_)}"
-    guards = getattr(judged, "invalid_by", ()) or getattr(judged, "doubted_by", ())
-    return f"{verdict_words(judged)} ({said})" + (f"; {', '.join(guards)}" if guards else "")
+def _words(judged: Judged, allowed: float, lang: Lang) -> str:
+    figures = {"difference": points(judged.difference), "interval": interval(judged.ci95, lang=lang)}
+    said = text("gate.words", lang, verdict=verdict_words(judged, lang), margin=margin(allowed, lang), **figures)
+    guards = [*(getattr(judged, "invalid_by", ()) or getattr(judged, "doubted_by", ()))]
+    return text("separator", lang).join([said, _listed(guards, lang)] if guards else [said])
+
+
+def _listed(names: Sequence[str], lang: Lang) -> str:
+    return text("comma", lang).join(names)
 
 
 def _unscored(name: str, entry: Benchmark, results: Results) -> int:
@@ -169,11 +180,10 @@ def _unscored(name: str, entry: Benchmark, results: Results) -> int:
     return sum(entry.scores[variant].unscored for variant in pair)
 
 
-def _messages(name: str, entry: Benchmark, results: Results) -> Iterator[str]:
+def _messages(name: str, baseline: str, guards: Sequence[Guard], lang: Lang) -> str:
     """The messages of the guards that make the candidate's verdict invalid."""
-    for guard in entry.guards:
-        if guard.forbids(name, results.baseline):
-            yield f"{guard.name}: {guard.message}"
+    forbid = [each for each in guards if each.forbids(name, baseline)]
+    return "; ".join(f"{each.name}: {guard_message(each.name, each.message, lang)}" for each in forbid)
 
 
 def junit(lines: Sequence[Line], suite: str) -> str:

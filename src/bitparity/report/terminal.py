@@ -82,9 +82,9 @@ def cells(*texts: str) -> list[Text]:
     return [Text(shortened(text)) for text in texts]
 
 
-def verdict_cell(comparison: Judged) -> Text:
+def verdict_cell(comparison: Judged, lang: Lang = "en") -> Text:
     """A verdict in its colour."""
-    return Text(verdict_words(comparison), COLOURS[tone(comparison)])
+    return Text(verdict_words(comparison, lang), COLOURS[tone(comparison)])
 
 
 def _warnings(guards: Sequence[Guard]) -> str:
