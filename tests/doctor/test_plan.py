@@ -58,12 +58,14 @@ def test_following_the_advice_answers_the_question(tmp_path: Path) -> None:
     design = SAMPLED.design(before.size.items, before.size.groups, 2)
     assert design is not None
     samples = power.samples_needed(design, 0.05, 256)
-    assert f"{samples} samples an item" in (before.advice or "")
+    assert before.advice is not None
+    assert before.advice.samples == samples
+    assert f"{samples} samples an item" in answer(before)
     (after,) = planned(tmp_path, sampled | {"samples": samples})
     assert after.answers
     (one,) = planned(tmp_path, {"name": "mmlu_pro", "limit": 500})
     needed = power.items_needed(0.01, GREEDY.total[1])
-    assert f"{needed:,} items (raise the limit)" in (one.advice or "")
+    assert f"{needed:,} items (raise the limit)" in answer(one)
     assert planned(tmp_path, {"name": "mmlu_pro", "limit": needed})[0].answers
     assert not planned(tmp_path, {"name": "mmlu_pro", "limit": int(0.95 * needed)})[0].answers
 
@@ -178,6 +180,15 @@ def test_the_study_to_start_from_can_answer_what_it_asks(tmp_path: Path) -> None
     assert all(bench.answers for bench in plan.benchmarks)
     assert plan.together is not None
     assert plan.together[1] <= plan.together[2]
+
+
+def test_the_plan_is_in_chinese_with_the_same_figures(tmp_path: Path, cli: Cli) -> None:
+    file = study(tmp_path, "mmlu_pro", "math500", {"name": "aime24", "samples": 4}, "lm_eval:gsm8k")
+    for more in ((), ("--rate", "900"), ("--rate", "900", "--hours", "3")):
+        english, chinese = (said(cli("plan", file, *more, "--lang", lang)) for lang in ("en", "zh"))
+        figures = r"\d[\d,.]*\d|\d"
+        assert sorted(re.findall(figures, english)) == sorted(re.findall(figures, chinese))
+        assert not re.search(r"\b(CANNOT|answers?|items|samples|hours|loss)\b", chinese)
 
 
 def test_a_run_says_what_it_cannot_answer_before_it_begins(tmp_path: Path, cli: Cli) -> None:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bitparity.cli.options import DETACH_HELP, RAY_HELP, SHARD_HELP, STOP_EARLY_HELP, Limit, Out, StudyFile, UnsafeExec
+from bitparity.cli.options import (
+    DETACH_HELP,
+    RAY_HELP,
+    SHARD_HELP,
+    STOP_EARLY_HELP,
+    Language,
+    Limit,
+    Out,
+    StudyFile,
+    UnsafeExec,
+)
 from bitparity.cli.output import console, make_report, print_error, report_run, show_report
 from bitparity.errors import EXIT_OPEN, UserInputError
 
@@ -150,6 +160,7 @@ def plan(
     ] = None,
     hours: Annotated[float | None, typer.Option(help="Choose what shows most in so many hours.")] = None,
     write: Annotated[Path | None, typer.Option(help="Write that choice as a study file.")] = None,
+    lang: Language = "en",
 ) -> None:
     """Show what a study will cost and what loss it could detect or rule out; loads a model with --measure only."""
     from bitparity.doctor.plan import make_plan
@@ -170,13 +181,13 @@ def plan(
     if hours is None:
         if write is not None:
             raise UserInputError("--write needs --hours: what is written is the choice for so many hours")
-        show(made, console())
+        show(made, console(), lang)
         return
     from bitparity.doctor.budget import choose, write_study
     from bitparity.report.planning import show_budget
 
     budget = choose(made, hours)
-    show_budget(budget, console())
+    show_budget(budget, console(), lang)
     if write is not None:
         write_study(study, budget, write)
         print(f"wrote {write}; run it with: bitparity run {write}")

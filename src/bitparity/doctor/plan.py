@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bitparity.benchmarks.contract import Info
 from bitparity.benchmarks.dataset import read_jsonl
@@ -52,6 +53,18 @@ class Size:
     groups: tuple[int, ...] = ()
 
 
+class Advice(NamedTuple):
+    """What would answer a question: so many items (`available`: the data set has them), samples an item, or a margin.
+
+    `samples` and `margin` (a fraction) are None where no number of them would.
+    """
+
+    items: int
+    available: bool
+    samples: int | None
+    margin: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class BenchmarkPlan:
     """One benchmark of a study: size, tokens of one variant, and what it could show (fractions).
@@ -74,7 +87,7 @@ class BenchmarkPlan:
     flips: Flips
     detectable: AtFlips
     provable: AtFlips
-    advice: str | None
+    advice: Advice | None
 
     @property
     def prompt_tokens(self) -> float | None:
@@ -257,23 +270,19 @@ def _output(spec: BenchmarkSpec, size: Size, run: Run | None, budget: int) -> tu
     return float(min(assumed, budget)), "assumed"
 
 
-def _advice(size: Size, design: power.Design, margin: float) -> str:
-    """Words on what would answer the question: more items, more samples, or another margin."""
-    parts = []
+def _advice(size: Size, design: power.Design, margin: float) -> Advice:
+    """What would answer the question: more items, more samples, or another margin."""
     needed = power.items_needed_by(design, margin)
-    if size.available is None or needed <= size.available:
-        parts.append(f"{needed:,} items (raise the limit)")
-    else:
-        parts.append(f"{needed:,} items, which it does not have: use a larger benchmark or pool several")
     # repeats of greedy answers are no samples: more of them means sampled decoding
     sampled = SAMPLED.design(size.items, size.groups, design.samples)
     more = None if sampled is None or not size.writes else power.samples_needed(sampled, margin, MOST_SAMPLES)
-    if more is not None and more > design.samples:
-        parts.append(f"{more} samples an item at a temperature above 0")
     provable = design.provable()
-    if provable is not None and provable < 0.5:
-        parts.append(f"a margin of {math.ceil(1000 * provable) / 10:g} points, if a loss that large does not matter")
-    return "; or ".join(parts)
+    return Advice(
+        items=needed,
+        available=size.available is None or needed <= size.available,
+        samples=more if more is not None and more > design.samples else None,
+        margin=math.ceil(1000 * provable) / 1000 if provable is not None and provable < 0.5 else None,
+    )
 
 
 def _together(benchmarks: Sequence[BenchmarkPlan]) -> tuple[float, float, float] | None:

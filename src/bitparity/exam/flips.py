@@ -19,7 +19,7 @@ class Flips(Strict):
 
     total: tuple[float, float, float]
     noise: tuple[float, float, float]
-    source: str
+    kind: str
 
     def design(
         self, items: int | None, groups: tuple[int, ...], samples: int, at: int = RANGE[1]

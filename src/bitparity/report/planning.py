@@ -9,100 +9,119 @@ from rich.table import Table
 
 from bitparity.doctor.budget import TARGET, Budget, Option
 from bitparity.doctor.plan import AtFlips, BenchmarkPlan, Plan
+from bitparity.doctor.rates import UNKNOWN
 from bitparity.exam.flips import ASSUMED_SCORE, CORRELATION
+from bitparity.report.language import Lang, text
 from bitparity.report.terminal import cells, columns, say
 from bitparity.report.words import margin
 
 TITLES = (
-    *("items", "samples", "prompt\ntokens", "output\ntokens", "output\nat most", "hours", "margin"),
-    *("could detect\n(points)", "could rule out\n(points)"),
+    *("items", "plan.samples", "plan.prompt_tokens", "plan.output_tokens", "plan.at_most", "plan.hours", "margin"),
+    *("plan.detectable", "plan.provable"),
 )
 
 
-def show(plan: Plan, console: Console) -> None:
+def show(plan: Plan, console: Console, lang: Lang = "en") -> None:
     """Print the plan."""
     for bench in plan.benchmarks:
-        say(console, answer(bench), style="green" if bench.answers else "red")
-    for line in _together(plan):
+        say(console, answer(bench, lang), style="green" if bench.answers else "red")
+    for line in _together(plan, lang):
         say(console, line)
-    console.print(_table(plan))
-    for line in (*_cost(plan), *_assumptions(plan)):
+    console.print(_table(plan, lang))
+    for line in (*_cost(plan, lang), *_assumptions(plan, lang)):
         say(console, line)
 
 
-def show_budget(budget: Budget, console: Console) -> None:
+def show_budget(budget: Budget, console: Console, lang: Lang = "en") -> None:
     """Print what so many hours can show, and what they cannot."""
-    done = 0.0
+    done, given = 0.0, f"{budget.hours:g}"
     for option in budget.chosen:
         done += option.hours
-        say(console, _chosen(option, done), style="green" if option.chance >= TARGET else "yellow")
+        say(console, _chosen(option, done, lang), style="green" if option.chance >= TARGET else "yellow")
     for name, hours in budget.left_out.items():
-        would = "no number of its items would" if hours is None else f"that takes {_hour(hours)} alone"
-        say(console, f"{name}: {budget.hours:g} hours CANNOT answer whether a loss is below its margin; {would}")
-    say(console, f"{_hour(budget.used)} of {budget.hours:g} if nothing stops early; loading and grading come on top")
+        would = text("budget.no_number" if hours is None else "budget.alone", lang, hours=_hour(hours or 0.0))
+        say(console, text("budget.left_out", lang, bench=name, budget=given, would=would))
+    say(console, text("budget.used", lang, used=_hour(budget.used), budget=given))
 
 
-def _chosen(option: Option, done: float) -> str:
+def _chosen(option: Option, done: float, lang: Lang) -> str:
     detectable = option.design.detectable()
-    loss = "" if detectable is None else f", detects a loss of {_points(detectable)} with 80 %"
-    early = f"; a candidate without a loss is asked {100 * option.asked:.0f} % of them" if option.asked < 1 else ""
-    asked = f"{option.items:,} item{_s(option.items)} with {option.samples} sample{_s(option.samples)} each"
-    return (
-        f"{option.bench.name}: {asked}, {_hour(option.hours)}, done after {_hour(done)}: rules out a loss of "
-        f"{margin(option.bench.margin)} with {100 * option.chance:.0f} % where there is none{loss}{early}"
+    loss = "" if detectable is None else text("budget.detects", lang, detectable=_points(detectable, lang))
+    early = text("budget.early", lang, share=f"{100 * option.asked:.0f}") if option.asked < 1 else ""
+    return text(
+        "budget.chosen",
+        lang,
+        bench=option.bench.name,
+        asked=_asked(option.items, option.samples, lang),
+        hours=_hour(option.hours),
+        done=_hour(done),
+        margin=margin(option.bench.margin, lang),
+        chance=f"{100 * option.chance:.0f}",
+        loss=loss,
+        early=early,
     )
 
 
-def answer(bench: BenchmarkPlan) -> str:
+def answer(bench: BenchmarkPlan, lang: Lang = "en") -> str:
     """One plain sentence on a benchmark: it can answer its question, or it cannot and what would."""
     if bench.size.items is None:
-        return f"{bench.name}: what it can tell is not known, since its size is not ({bench.size.source})"
-    items, samples, provable, allowed = bench.size.items, bench.samples, bench.provable[1], margin(bench.margin)
-    asked = f"{items:,} item{_s(items)} with {samples} sample{_s(samples)} each"
+        return text("plan.unknown_size", lang, bench=bench.name, source=bench.size.source)
+    provable, detectable = bench.provable[1], bench.detectable[1]
+    said = {"bench": bench.name, "margin": margin(bench.margin, lang)}
+    said["asked"] = _asked(bench.size.items, bench.samples, lang)
     if bench.answers and provable is not None:
-        return f"{bench.name}: can answer. {asked} can rule out a loss of {_points(provable)}; margin {allowed}"
-    able = "could rule out no loss at all" if provable is None else f"could rule out {_points(provable)} at best"
-    return (
-        f"{bench.name}: CANNOT answer whether a loss is below {allowed}: {asked} {able} and {_loss(bench)}"
-        f". What would: {bench.advice}"
-    )
+        return text("plan.can", lang, provable=_points(provable, lang), **said)
+    said["loss"] = text("plan.detects_none", lang)
+    if detectable is not None:
+        said["loss"] = text("plan.detects", lang, detectable=_points(detectable, lang))
+    return text("plan.cannot", lang, able=_able(bench, lang), advice=_advice(bench, lang), **said)
 
 
-def short_answer(bench: BenchmarkPlan) -> str:
+def _advice(bench: BenchmarkPlan, lang: Lang) -> str:
+    advice = bench.advice
+    if advice is None:
+        return text("dash", lang)
+    said = [text("plan.more_items" if advice.available else "plan.too_few", lang, items=f"{advice.items:,}")]
+    if advice.samples is not None:
+        said.append(text("plan.more_samples", lang, samples=advice.samples))
+    if advice.margin is not None:
+        said.append(text("plan.margin", lang, margin=margin(advice.margin, lang)))
+    return text("plan.or", lang).join(said)
+
+
+def short_answer(bench: BenchmarkPlan, lang: Lang = "en") -> str:
     """One line on a benchmark that cannot answer, for those who are about to run it."""
+    allowed = margin(bench.margin, lang)
+    return text("plan.cannot_short", lang, bench=bench.name, margin=allowed, able=_able(bench, lang))
+
+
+def _able(bench: BenchmarkPlan, lang: Lang) -> str:
     provable = bench.provable[1]
-    able = "no loss at all" if provable is None else f"{_points(provable)} at best"
-    return (
-        f"{bench.name}: this study CANNOT answer whether a loss is below {margin(bench.margin)} (it could rule out "
-        f"{able}); bitparity plan says what would"
-    )
+    if provable is None:
+        return text("plan.rules_out_none", lang)
+    return text("plan.rules_out", lang, provable=_points(provable, lang))
 
 
-def _loss(bench: BenchmarkPlan) -> str:
-    detectable = bench.detectable[1]
-    return "detect no loss reliably, however large" if detectable is None else f"detect one of {_points(detectable)}"
+def _asked(items: int, samples: int, lang: Lang) -> str:
+    said = text("plan.item" if items == 1 else "plan.items", lang, count=f"{items:,}")
+    return text("plan.asked_once" if samples == 1 else "plan.asked", lang, items=said, samples=samples)
 
 
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"
+def _points(value: float, lang: Lang) -> str:
+    return text("points", lang, value=f"{100 * value:.2g}" if value < 0.1 else f"{100 * value:.1f}")
 
 
-def _points(value: float) -> str:
-    return f"{100 * value:.2g} points" if value < 0.1 else f"{100 * value:.1f} points"
-
-
-def _together(plan: Plan) -> Iterator[str]:
+def _together(plan: Plan, lang: Lang) -> Iterator[str]:
     if plan.together is not None:
         loss, provable, allowed = plan.together
-        verdict = "can answer" if provable <= allowed else "CANNOT answer"
-        yield (
-            f"average over all benchmarks: {verdict}. It could detect a loss of {_points(loss)} and rule out "
-            f"{_points(provable)}; mean margin {100 * allowed:.3g} points"
-        )
+        verdict = text("plan.together_can" if provable <= allowed else "plan.together_cannot", lang)
+        shown = {"detectable": _points(loss, lang), "provable": _points(provable, lang)}
+        yield text("plan.together", lang, verdict=verdict, margin=f"{100 * allowed:.3g}", **shown)
 
 
-def _table(plan: Plan) -> Table:
-    table = columns({"benchmark": [bench.name for bench in plan.benchmarks]}, TITLES)
+def _table(plan: Plan, lang: Lang) -> Table:
+    named = {text("benchmark", lang): [bench.name for bench in plan.benchmarks]}
+    table = columns(named, [text(key, lang) for key in TITLES])
     for bench in plan.benchmarks:
         items = bench.size.items
         row = (
@@ -112,10 +131,10 @@ def _table(plan: Plan) -> Table:
             _tokens(bench.prompt_tokens),
             _tokens(bench.output_tokens),
             _tokens(None if items is None else items * bench.samples * bench.budget),
-            _hours([plan.hours(bench, variant) for variant in plan.study.variants]),
+            _hours([plan.hours(bench, variant) for variant in plan.study.variants], lang),
             f"{100 * bench.margin:g}",
-            _range(bench.detectable),
-            _range(bench.provable),
+            _range(bench.detectable, lang),
+            _range(bench.provable, lang),
         )
         table.add_row(*cells(*row))
     return table
@@ -130,78 +149,79 @@ def _tokens(value: float | None) -> str:
     return f"{value:.0f}"
 
 
-def _hours(values: list[float | None]) -> str:
+def _hours(values: list[float | None], lang: Lang) -> str:
     known = [value for value in values if value is not None]
     if not known:
-        return "–"
-    low, high = min(known), max(known)
-    return _hour(low) if _hour(low) == _hour(high) else f"{_hour(low)} to {_hour(high)}"
+        return text("dash", lang)
+    low, high = _hour(min(known)), _hour(max(known))
+    return low if low == high else text("plan.between", lang, low=low, high=high)
 
 
 def _hour(value: float) -> str:
     return f"{value:.1f}" if value >= 0.1 else f"{value:.2f}"
 
 
-def _range(values: AtFlips) -> str:
+def _range(values: AtFlips, lang: Lang) -> str:
     if all(value is None for value in values):
-        return "none"
-    low, middle, high = ("none" if value is None else f"{100 * value:.1f}" for value in values)
-    return f"{middle} ({low} to {high})"
+        return text("plan.none", lang)
+    shown = [text("plan.none", lang) if value is None else f"{100 * value:.1f}" for value in values]
+    return text("plan.range", lang, low=shown[0], middle=shown[1], high=shown[2])
 
 
-def _cost(plan: Plan) -> Iterator[str]:
+def _cost(plan: Plan, lang: Lang) -> Iterator[str]:
     """Tokens and hours of the whole study."""
     count = len(plan.study.variants)
     if count < 2:
-        yield "One variant only: there is nothing to compare; add a baseline or a candidate."
+        yield text("plan.one_variant", lang)
     # benchmarks of unknown size count nothing here, and the line says so
     outputs = [bench.output_tokens for bench in plan.benchmarks]
     total = sum(tokens for tokens in outputs if tokens is not None) * count
-    unknown = " (without the benchmarks of unknown size)" if None in outputs else ""
-    yield f"Tokens and hours in the table are of one variant. All {count}: {_tokens(total)} output tokens{unknown}"
+    unknown = text("plan.without_unknown", lang) if None in outputs else ""
+    yield text("plan.tokens", lang, count=count, tokens=_tokens(total), unknown=unknown)
     if not plan.rates:
-        yield plan.rate_source
+        yield text("plan.no_hours", lang) if plan.rate_source == UNKNOWN else plan.rate_source
         return
     hours = {name: found for name in plan.study.variants if (found := plan.hours_of(name)) is not None}
     rates = sorted({round(rate.middle) for rate in plan.rates.values()})
-    said = f"{rates[0]:,}" if len(rates) == 1 else f"{rates[0]:,} to {rates[-1]:,}"
-    yield (
-        f"Hours, all variants: {_between(*map(sum, zip(*hours.values(), strict=True)))} at {said} output tokens a "
-        f"second over all requests ({plan.rate_source}); loading, prompts and log-likelihoods are not counted"
-    )
+    ends = {"low": f"{rates[0]:,}", "high": f"{rates[-1]:,}"}
+    said = ends["low"] if len(rates) == 1 else text("plan.between", lang, **ends)
+    whole = _between(*map(sum, zip(*hours.values(), strict=True)), lang=lang)
+    yield text("plan.cost", lang, hours=whole, rates=said, source=plan.rate_source)
     if len(rates) > 1:
-        each = (f"{name} {_between(*found)} at {plan.rates[name].middle:,.0f}" for name, found in hours.items())
-        yield f"Hours by variant: {', '.join(each)}"
-
-
-def _between(middle: float, least: float, most: float) -> str:
-    """Hours, with the interval where there is one."""
-    return _hour(middle) if least == most else f"{_hour(middle)} ({_hour(least)} to {_hour(most)})"
-
-
-def _assumptions(plan: Plan) -> Iterator[str]:
-    for flips in dict.fromkeys(bench.flips for bench in plan.benchmarks):
-        names = ", ".join(bench.name for bench in plan.benchmarks if bench.flips == flips)
-        least, total, most = (f"{100 * share:g}" for share in flips.total)
-        yield (
-            f"Assumed for {names}: with one sample {total} % of the answers flip between equally good variants "
-            f"({least} to {most} % in brackets), {100 * flips.noise[1]:g} % by decoding noise, which more samples "
-            f"average out ({flips.source}). Power 80 %, level 5 %"
-        )
-    if in_proportion := [spec.name for spec in plan.study.benchmarks if spec.recovery is not None]:
-        score = f"{100 * ASSUMED_SCORE:g} %"
-        yield f"Margins in proportion to the baseline's score ({', '.join(in_proportion)}) are shown for one of {score}"
-    if repeated := [bench.name for bench in plan.benchmarks if bench.independent < bench.samples]:
-        yield f"Repeats of greedy answers ({', '.join(repeated)}) are nearly the same answers and count as one sample"
-    if assumed := [bench for bench in plan.benchmarks if bench.output_source == "assumed"]:
-        lengths = ", ".join(f"{bench.name} {bench.output_each:.0f}" for bench in assumed)
-        yield (
-            f"Assumed tokens of an answer: {lengths}. A short run measures them and the rate: bitparity run --limit 20 "
-            "--out DIR, then bitparity plan --run DIR"
-        )
-    for bench in plan.benchmarks:
-        if bench.size.groups:
-            yield (
-                f"{bench.name}: its {bench.size.available} items share {len(bench.size.groups)} problems; differences "
-                f"within one are assumed to correlate by {CORRELATION:g}, so it tells less than so many single items"
+        each = [
+            text(
+                "plan.at_rate",
+                lang,
+                name=name,
+                hours=_between(*found, lang=lang),
+                rate=f"{plan.rates[name].middle:,.0f}",
             )
+            for name, found in hours.items()
+        ]
+        yield text("plan.by_variant", lang, each=text("comma", lang).join(each))
+
+
+def _between(middle: float, least: float, most: float, *, lang: Lang) -> str:
+    """Hours, with the interval where there is one."""
+    if least == most:
+        return _hour(middle)
+    return text("plan.range", lang, middle=_hour(middle), low=_hour(least), high=_hour(most))
+
+
+def _assumptions(plan: Plan, lang: Lang) -> Iterator[str]:
+    comma = text("comma", lang)
+    for flips in dict.fromkeys(bench.flips for bench in plan.benchmarks):
+        names = comma.join(bench.name for bench in plan.benchmarks if bench.flips == flips)
+        least, total, most = (f"{100 * share:g}" for share in flips.total)
+        shares = {"least": least, "total": total, "most": most, "noise": f"{100 * flips.noise[1]:g}"}
+        yield text("plan.assumed_flips", lang, names=names, source=text(f"plan.flips.{flips.kind}", lang), **shares)
+    if in_proportion := [spec.name for spec in plan.study.benchmarks if spec.recovery is not None]:
+        yield text("plan.proportion", lang, names=comma.join(in_proportion), score=f"{100 * ASSUMED_SCORE:g} %")
+    if repeated := [bench.name for bench in plan.benchmarks if bench.independent < bench.samples]:
+        yield text("plan.repeated", lang, names=comma.join(repeated))
+    if assumed := [bench for bench in plan.benchmarks if bench.output_source == "assumed"]:
+        yield text("plan.lengths", lang, lengths=comma.join(f"{each.name} {each.output_each:.0f}" for each in assumed))
+    for bench in plan.benchmarks:
+        if groups := len(bench.size.groups):
+            figures = {"items": bench.size.available, "groups": groups, "correlation": f"{CORRELATION:g}"}
+            yield text("plan.groups", lang, bench=bench.name, **figures)
