@@ -190,6 +190,20 @@ def test_a_clean_run_has_nothing_to_say(environment: dict[str, Any]) -> None:
     assert spoken(facts(**environment)) == set()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x < y & z",
+        "\\nu + \\neq \\nabla \\nu",
+        "caf\u00e9 \u221a2 \u7b54\u6848 50\u00b0",
+        "a\\n b\\n\nc\\n d",
+        "&mdash;",
+    ],
+)
+def test_whole_texts_are_not_called_damaged(text: str) -> None:
+    assert "damaged_text" not in names(facts(sheet(text=lambda n: f"{n} {text} {WORDS}")))
+
+
 def test_every_message_that_depends_on_the_source_has_both() -> None:
     assert all(("run" in messages) == ("elsewhere" in messages) for messages in MESSAGES.values())
 
@@ -219,6 +233,13 @@ LOOP = WORDS + "So the answer is 4. " * 40
         (facts(sheet(right=499), sheet(right=500)), ("ceiling", None, "warning")),
         (facts(sheet(other=lambda n: float(n < 50))), ("graders_disagree", "fp8", "warning")),
         (facts(sheet(**{UNNAMED_TAG: "<think>"})), ("unnamed_reasoning", "fp8", "error")),
+        (facts(sheet(text=lambda n: f"{n} {WORDS}{'a &lt; b' if n < 15 else ''}")), ("damaged_text", "fp8", "warning")),
+        (facts(sheet(text=lambda n: f"{n} if a &lt; b: {WORDS}")), ("damaged_text", "fp8", "error")),
+        (
+            facts(sheet(text=lambda n: f"{n} \u221a2: {WORDS}".encode().decode("latin1"))),
+            ("damaged_text", "fp8", "error"),
+        ),
+        (facts(sheet(text=lambda n: f"{n}\\n def f(x):\\n    y\\n {WORDS}")), ("damaged_text", "fp8", "error")),
         (facts(sheet(**{TURN_END: "<|im_end|>"})), ("beyond_turn", "fp8", "warning")),
         (facts(sheet(cut_off=8, text=lambda n: f"{n} {LOOP}", by="")), ("loops", "fp8", "warning")),
         (facts(sheet(text=lambda n: "" if n < 6 else f"{n} {WORDS}", by="")), ("empty", "fp8", "warning")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import combinations
@@ -23,6 +24,12 @@ NO_ANSWER_GAP, NO_ANSWER_GAP_ERROR = 0.02, 0.10
 LOOPS_WARNING = 0.01
 UNNAMED_ERROR = 0.01  # reasonings that nobody asked for
 BEYOND_TURN_WARNING = 0.01
+DAMAGED_WARNING, DAMAGED_ERROR = 0.02, 0.10  # texts that were changed on their way from the model
+DAMAGES = {  # by the key of their message
+    "entities": re.compile(r"&(?:lt|gt|amp|quot|#39|#x27);"),
+    "characters": re.compile("[\u0080-\u0084\u0086-\u009f\ufffd]|\u00e2\u20ac"),  # UTF-8 read as Latin-1
+    "line_ends": re.compile(r"\A(?:[^\n]*?\\n(?![a-zA-Z])){3}[^\n]*\Z"),
+}
 EMPTY_WARNING, EMPTY_ERROR = 0.01, 0.10
 IDENTICAL_WARNING, IDENTICAL_ERROR = 0.02, 0.20  # one and the same long text as the answer to different questions
 ONE_ANSWER_ERROR = 0.95  # one and the same text, however short
@@ -101,6 +108,16 @@ def beyond_turn(answers: Answers) -> Iterator[Guard]:
         share, marker = _detail(sheet, TURN_END)
         if share > BEYOND_TURN_WARNING:
             yield guard("beyond_turn", name, "warning", share, marker=marker)
+
+
+def damaged_text(answers: Answers) -> Iterator[Guard]:
+    """Texts that a server or a script has escaped, or decoded wrongly: code and formulas in them cannot be graded."""
+    for name, sheet in answers.started():
+        texts = [sample.text for sample in sheet.written()]
+        for damage, sign in DAMAGES.items():
+            share = sum(sign.search(text) is not None for text in texts) / max(len(texts), 1)
+            if share > DAMAGED_WARNING:
+                yield guard("damaged_text", name, level(share, DAMAGED_ERROR), share, damage)
 
 
 def _detail(sheet: Sheet, name: str) -> tuple[float, str]:
