@@ -12,6 +12,7 @@ from bitparity.localization.recipe import (
     llm_compressor_ignore,
     modelopt_quant_cfg,
     prefixes,
+    recommended,
     units,
 )
 from bitparity.localization.shares import Shares, stand_out
@@ -40,6 +41,13 @@ def test_the_bend() -> None:
     assert bend([(0.1, 0.1), (0.5, 0.4)], 1.0) is None
     assert bend([(0.1, 0.15), (0.4, 0.9)], 0.5) == 1
     assert bend([], 1.0) is None
+
+
+def test_the_recommended_point_surely_regains_half_or_is_the_last_allowed_one() -> None:
+    assert recommended([(0.02, 0.3), (0.05, 0.51), (0.15, 0.6), (0.25, 0.7)]) == 1
+    assert recommended([(0.02, 0.1), (0.15, 0.4), (0.25, 0.7)]) == 1
+    assert recommended([(0.25, 0.9)]) is None
+    assert recommended([]) is None
 
 
 def test_the_lists_for_the_quantizers() -> None:

@@ -150,7 +150,7 @@ class _Findings:
             layers=[self._layer(number) for number in range(self._count)] if not shares.nothing else [],
             curve=curve,
             bend=bend,
-            recipe=self._recipe(curve, bend),
+            recipe=self._recipe(curve),
             seconds=round(time.monotonic() - started, 1),
         )
 
@@ -201,12 +201,13 @@ class _Findings:
         assert regained is not None  # asked only where there is a distance
         return Point(modules=_names(units), share_of_bytes=share, extra_bytes=extra, regained=figure(regained))
 
-    def _recipe(self, curve: Sequence[Point], bend: int | None) -> Recipe | None:
-        """The modules up to the bend, but no more than MOST_SPARED; what they regain is measured on all answers."""
-        allowed = [n for n, point in enumerate(curve) if point.share_of_bytes <= recipes.MOST_SPARED]
-        if bend is None or not allowed:
+    def _recipe(self, curve: Sequence[Point]) -> Recipe | None:
+        """The recommended point of the curve; what it regains is measured on all answers."""
+        seen = [(each.share_of_bytes, (each.regained.ci95 or (each.regained.value,))[0]) for each in curve]
+        chosen = recipes.recommended(seen)
+        if chosen is None:
             return None
-        point = curve[min(bend, allowed[-1])]
+        point = curve[chosen]
         with self._task("recipe") as advance:
             given = self._passes.given_back({"recipe": self._arm(point.modules)}, advance)
         regained = self._shares.regained(given["recipe"])

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 SHARES = (0.02, 0.05, 0.1, 0.15, 0.25, 0.5)  # of the baseline's bytes, at which the curve is measured
 MOST_SPARED = 0.15  # of the baseline's bytes: a recipe that spares more makes another precision
+ENOUGH = 0.5  # of the distance, regained: more modules than that takes are not recommended
 
 # Modules that vLLM joins into one (QKVParallelLinear, MergedColumnParallelLinear): it refuses to load a checkpoint in
 # which they are quantized differently.
@@ -64,6 +65,15 @@ def bend(curve: Sequence[tuple[float, float]], end: float) -> int | None:
     above = [regained - share / end for share, regained in curve]
     best = max(range(len(above)), key=above.__getitem__, default=None)
     return None if best is None or above[best] <= 0 else best
+
+
+def recommended(curve: Sequence[tuple[float, float]]) -> int | None:
+    """The number of the point to recommend, from (share of bytes, lower end of the share regained) of each.
+
+    It is the first one that surely regains ENOUGH, else the last one within MOST_SPARED; None where there is none.
+    """
+    allowed = [number for number, (share, _) in enumerate(curve) if share <= MOST_SPARED]
+    return next((number for number in allowed if curve[number][1] >= ENOUGH), allowed[-1] if allowed else None)
 
 
 def llm_compressor_ignore(modules: Sequence[str], already: Sequence[str]) -> list[str]:
