@@ -1,6 +1,6 @@
 """Damage planted in one linear module of a real FP8 checkpoint: is it found, and is an unharmed checkpoint left alone?
 
-    python perf/localization.py BASELINE FP8 [DAMAGED_TRIALS [UNHARMED_TRIALS [FIRST_TRIAL]]]
+    python perf/localization.py BASELINE FP8 [DAMAGED_TRIALS [UNHARMED_TRIALS [FIRST_TRIAL [ANSWERS]]]]
 
 A damaged trial draws a module and a kind of damage (noise on its weights, a wrong scale, two blocks of rows swapped),
 as strong as makes the mean KL about twice as large, and takes the checkpoint apart as `bitparity locate` does. An
@@ -29,7 +29,7 @@ from bitparity.localization.state import State
 from bitparity.progress.events import Events
 from bitparity.report.localization import worst
 
-ANSWERS, TOKENS = 64, 16
+TOKENS = 16
 NAMES = Names("planted", "bf16", "fp8", {})
 STARTS = (
     *("The capital of {} is", "The best food from {} is", "People in {} like to", "The weather in {} is"),
@@ -98,9 +98,11 @@ def located_of(pair: ModelPair, number: int) -> list[Located]:
         return part.changed
 
 
-def damaged_trial(pair: ModelPair, plain: Passes, answers: list[Answer], folder: Path, trial: int) -> dict[str, Any]:
+def damaged_trial(
+    pair: ModelPair, plain: Passes, answers: list[Answer], folder: Path, trial: int, count: int
+) -> dict[str, Any]:
     rng = np.random.default_rng(1000 + trial)
-    numbers = rng.permutation(len(answers))[:ANSWERS]
+    numbers = rng.permutation(len(answers))[:count]
     chosen = [answers[n] for n in numbers]
     layer = int(rng.integers(len(pair.layers)))
     located = located_of(pair, layer)[int(rng.integers(len(located_of(pair, layer))))]
@@ -115,7 +117,14 @@ def damaged_trial(pair: ModelPair, plain: Passes, answers: list[Answer], folder:
     given = next(module.regained for module in found.modules if module.name == located.name)
     excess = found.divergence.value - before
     return {
-        **{"trial": trial, "module": located.name, "kind": kind, "strength": strength, "times": ratio},
+        **{
+            "trial": trial,
+            "answers": count,
+            "module": located.name,
+            "kind": kind,
+            "strength": strength,
+            "times": ratio,
+        },
         "rank": order.index(located.name) + 1 if located.name in order else None,
         "kl": [before, found.divergence.value],
         "regained": None if given is None else given.value * found.divergence.value / excess,
@@ -123,20 +132,20 @@ def damaged_trial(pair: ModelPair, plain: Passes, answers: list[Answer], folder:
     }
 
 
-def unharmed_trial(pair: ModelPair, answers: list[Answer], folder: Path, trial: int) -> dict[str, Any]:
+def unharmed_trial(pair: ModelPair, answers: list[Answer], folder: Path, trial: int, count: int) -> dict[str, Any]:
     rng = np.random.default_rng(5000 + trial)
-    chosen = [answers[n] for n in rng.permutation(len(answers))[:ANSWERS]]
+    chosen = [answers[n] for n in rng.permutation(len(answers))[:count]]
     started = time.monotonic()
     found = locate(NAMES, chosen, pair, folder / "state", Events())
     first = worst(found.modules)[:1]
     return {
-        **{"trial": trial, "kl": found.divergence.value, "stands_out": found.stands_out},
+        **{"trial": trial, "answers": count, "kl": found.divergence.value, "stands_out": found.stands_out},
         **{"best": [[m.name, m.regained.value, m.at_least] for m in first if m.regained]},
         "seconds": time.monotonic() - started,
     }
 
 
-def main(baseline: Path, fp8: Path, damages: int, unharmed: int, first: int) -> None:
+def main(baseline: Path, fp8: Path, damages: int, unharmed: int, first: int, count: int) -> None:
     answers = written(baseline)
     pair = ModelPair(baseline, fp8, torch.device("cpu"))
     hits, back, quiet = [], [], []
@@ -144,12 +153,12 @@ def main(baseline: Path, fp8: Path, damages: int, unharmed: int, first: int) -> 
         plain = Passes(pair, [Text(a.context, a.ids) for a in answers], State(Path(folder) / "plain", ""))
         plain.forward(lambda _: None)
         for trial in range(first, first + damages):
-            row = damaged_trial(pair, plain, answers, Path(folder), trial)
+            row = damaged_trial(pair, plain, answers, Path(folder), trial, count)
             hits.append(row["rank"] is not None and row["rank"] <= 3)
             back.append(row["regained"] is not None and row["regained"] >= 0.8)
             print(json.dumps(row), flush=True)
         for trial in range(first, first + unharmed):
-            row = unharmed_trial(pair, answers, Path(folder), trial)
+            row = unharmed_trial(pair, answers, Path(folder), trial, count)
             quiet.append(not row["stands_out"])
             print(json.dumps(row), flush=True)
     print(
@@ -164,4 +173,4 @@ def main(baseline: Path, fp8: Path, damages: int, unharmed: int, first: int) -> 
 
 if __name__ == "__main__":
     counts = [int(each) for each in sys.argv[3:]]
-    main(Path(sys.argv[1]), Path(sys.argv[2]), *(counts + [20, 20, 0][len(counts) :]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *(counts + [20, 20, 0, 64][len(counts) :]))

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from bitparity.engines.registry import engine_of
 from bitparity.errors import EngineError, UserInputError
 from bitparity.generation.background import BackgroundJobs
 from bitparity.generation.executor import Executor
@@ -147,6 +148,12 @@ def locate_losses(
     if candidate not in study.candidates:
         known = ", ".join(study.candidates) or "none"
         raise UserInputError(f"'{candidate}' is no candidate of study {study.name}; its candidates: {known}")
+    for name in (study.baseline, candidate):
+        if not engine_of(study.variants[name].engine).has_local_weights:
+            raise UserInputError(
+                f"variant '{name}' has no weights here (engine {study.variants[name].engine.kind}), and they are what is "
+                "taken apart: give `locate` a study whose variants name folders or hub ids"
+            )
     from bitparity.localization.answers import chosen_answers
     from bitparity.localization.locate import Names, locate, open_pair  # imports torch
 

@@ -68,3 +68,13 @@ def test_a_variant_that_is_none_is_told(cli: Cli, study: Path, tmp_path: Path) -
         ended = cli("locate", study, "--candidate", name, "--out", tmp_path / "run")
         assert ended.code == 2
         assert f"'{name}' is no candidate of study tiny; its candidates: damaged" in ended.err
+
+
+def test_recorded_answers_have_no_weights(cli: Cli, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("")
+    variants = {"a": {"model": str(rows), "baseline": True}, "b": {"model": str(rows)}}
+    document = {"study": "r", "variants": variants, "engine": {"kind": "replay"}, "benchmarks": ["smoke"]}
+    ended = cli("locate", write_yaml(tmp_path / "s.yaml", document), "--candidate", "b", "--out", tmp_path / "run")
+    assert ended.code == 2
+    assert "variant 'a' has no weights here (engine replay)" in ended.err

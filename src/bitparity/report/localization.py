@@ -18,7 +18,7 @@ from bitparity.report.terminal import cells, columns, say
 from bitparity.store.jsonl import write_atomically
 from bitparity.store.run import Run
 
-WORST = 10  # modules in the table
+WORST, MOST_LAYERS = 10, 3  # modules in the table, layers in a sentence
 COLUMNS = ("locate.module", "locate.error", "locate.through", "locate.regained")
 CELL, LEFT, TOP = 18, 150, 64  # pixels of the picture
 _DARK, _LIGHT = (8, 48, 107), (247, 251, 255)  # its ends differ in lightness, so that it reads in grey
@@ -32,6 +32,9 @@ def sentences(found: Localization, lang: Lang = "en") -> list[str]:
     ]
     if found.unexplained is not None:
         said.append(text("locate.unexplained", lang, share=percent(found.unexplained, lang)))
+    if layers := sorted(found.layers, key=lambda each: -each.regained.value)[:MOST_LAYERS]:
+        named = [text("locate.layer", lang, layer=each.layer, share=percent(each.regained, lang)) for each in layers]
+        said.append(text("locate.layers", lang, layers=text("comma", lang).join(named), answers=found.sampled))
     if (recipe := found.recipe) is not None:
         figures = {"bytes": f"{100 * recipe.share_of_bytes:.1f}", "megabytes": f"{recipe.extra_bytes / 1e6:.1f}"}
         regained = percent(recipe.regained, lang)
