@@ -151,8 +151,8 @@ def locate_losses(
     for name in (study.baseline, candidate):
         if not engine_of(study.variants[name].engine).has_local_weights:
             raise UserInputError(
-                f"variant '{name}' has no weights here (engine {study.variants[name].engine.kind}), and they are what is "
-                "taken apart: give `locate` a study whose variants name folders or hub ids"
+                f"variant '{name}' has no weights here (engine {study.variants[name].engine.kind}), which is what "
+                "is taken apart: give `locate` a study whose variants name folders or hub ids"
             )
     from bitparity.localization.answers import chosen_answers
     from bitparity.localization.locate import Names, locate, open_pair  # imports torch
