@@ -1,10 +1,11 @@
 """Damage planted in one linear module of a real FP8 checkpoint: is it found, and is an unharmed checkpoint left alone?
 
-    python perf/localization.py BASELINE FP8 [DAMAGED_TRIALS [UNHARMED_TRIALS [FIRST_TRIAL [ANSWERS]]]]
+    python perf/localization.py BASELINE FP8 [DAMAGED_TRIALS [UNHARMED_TRIALS [FIRST_TRIAL [ANSWERS [TESTED]]]]]
 
 A damaged trial draws a module and a kind of damage (noise on its weights, a wrong scale, two blocks of rows swapped),
 as strong as makes the mean KL about twice as large, and takes the checkpoint apart as `bitparity locate` does. An
 unharmed trial takes the checkpoint as it is, on other answers each time. Prints one JSON line a trial, then a summary.
+With TESTED only so many modules are given back, and neither layers nor a curve: their same figures in less time.
 `regained` is the share of the damage's own part of the KL that giving the module back takes away.
 """
 
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from bitparity.localization.layers import LinearWeights, Located, ModelPair
 from bitparity.localization.locate import Names, locate
 from bitparity.localization.number_formats import round_numbers
 from bitparity.localization.passes import Arm, Passes, Text
+from bitparity.localization.shares import Shares, stand_out
 from bitparity.localization.state import State
 from bitparity.progress.events import Events
 from bitparity.report.localization import worst
@@ -93,13 +95,49 @@ def plant(plain: Passes, located: Located, layer: int, trial: int) -> tuple[str,
     return kind, strength, ratio
 
 
+class Found(NamedTuple):
+    """What a trial looks at: modules in the order of the table, what each regains (None: not measured), the verdict."""
+
+    order: list[str]
+    regained: dict[str, float]
+    kl: float
+    stands_out: list[str]
+
+
+def taken_apart(pair: ModelPair, answers: list[Answer], folder: Path, tested: int) -> Found:
+    """The whole localization, or with `tested` the part of it that is about modules."""
+    if not tested:
+        found = locate(NAMES, answers, pair, folder / "state", Events())
+        regained = {module.name: module.regained.value for module in found.modules if module.regained}
+        order = [module.name for module in worst(found.modules)]
+        return Found(order, regained, found.divergence.value, found.stands_out)
+    state = State(folder / "state", str(time.time()))
+    passes = Passes(pair, [Text(a.context, a.ids) for a in answers], state)
+    passes.forward(lambda _: None)
+    passes.backward(lambda _: None)
+    measured = passes.measured
+    through = {name: float(part.sum() / measured.divergence.sum()) for name, part in measured.through.items()}
+    suspects = sorted(through, key=through.__getitem__, reverse=True)[:tested]
+    arms = {name: Arm(modules=frozenset({name}), first=pair.layer_of(name) or 0) for name in suspects}
+    shares = Shares(measured, np.arange(len(answers), dtype=np.intp))
+    given = {
+        name: share
+        for name, divergence in passes.given_back(arms, lambda _: None).items()
+        if (share := shares.regained(divergence)) is not None
+    }
+    standing = stand_out({name: shares.at_least(share, len(through)) for name, share in given.items()})
+    regained = {name: share.value for name, share in given.items()}
+    order = sorted(through, key=lambda name: regained.get(name, through[name]), reverse=True)[:10]
+    return Found(order, regained, shares.divergence().value, standing)
+
+
 def located_of(pair: ModelPair, number: int) -> list[Located]:
     with pair.layer(number) as part:  # kept in memory: the damage is there in the next pass
         return part.changed
 
 
 def damaged_trial(
-    pair: ModelPair, plain: Passes, answers: list[Answer], folder: Path, trial: int, count: int
+    pair: ModelPair, plain: Passes, answers: list[Answer], folder: Path, trial: int, count: int, tested: int
 ) -> dict[str, Any]:
     rng = np.random.default_rng(1000 + trial)
     numbers = rng.permutation(len(answers))[:count]
@@ -109,43 +147,35 @@ def damaged_trial(
     own = located.candidate
     kind, strength, ratio = plant(plain, located, layer, trial)
     started, cpu = time.monotonic(), time.process_time()
-    found = locate(NAMES, chosen, pair, folder / "state", Events())
+    found = taken_apart(pair, chosen, folder, tested)
     seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu
     located.candidate = own
-    order = [module.name for module in worst(found.modules)]
     before = float(plain.measured.divergence[numbers].sum() / plain.measured.tokens[numbers].sum())
-    given = next(module.regained for module in found.modules if module.name == located.name)
-    excess = found.divergence.value - before
+    given = found.regained.get(located.name)
     return {
-        **{
-            "trial": trial,
-            "answers": count,
-            "module": located.name,
-            "kind": kind,
-            "strength": strength,
-            "times": ratio,
-        },
-        "rank": order.index(located.name) + 1 if located.name in order else None,
-        "kl": [before, found.divergence.value],
-        "regained": None if given is None else given.value * found.divergence.value / excess,
+        **{"trial": trial, "answers": count, "tested": tested, "module": located.name},
+        **{"kind": kind, "strength": strength, "times": ratio, "kl": [before, found.kl]},
+        "rank": found.order.index(located.name) + 1 if located.name in found.order else None,
+        "regained": None if given is None else given * found.kl / (found.kl - before),
         **{"stands_out": found.stands_out, "seconds": seconds, "cpu_seconds": cpu_seconds},
     }
 
 
-def unharmed_trial(pair: ModelPair, answers: list[Answer], folder: Path, trial: int, count: int) -> dict[str, Any]:
+def unharmed_trial(
+    pair: ModelPair, answers: list[Answer], folder: Path, trial: int, count: int, tested: int
+) -> dict[str, Any]:
     rng = np.random.default_rng(5000 + trial)
     chosen = [answers[n] for n in rng.permutation(len(answers))[:count]]
     started = time.monotonic()
-    found = locate(NAMES, chosen, pair, folder / "state", Events())
-    first = worst(found.modules)[:1]
+    found = taken_apart(pair, chosen, folder, tested)
     return {
-        **{"trial": trial, "answers": count, "kl": found.divergence.value, "stands_out": found.stands_out},
-        **{"best": [[m.name, m.regained.value, m.at_least] for m in first if m.regained]},
+        **{"trial": trial, "answers": count, "tested": tested, "kl": found.kl, "stands_out": found.stands_out},
+        **{"best": found.order[0], "regained": found.regained.get(found.order[0])},
         "seconds": time.monotonic() - started,
     }
 
 
-def main(baseline: Path, fp8: Path, damages: int, unharmed: int, first: int, count: int) -> None:
+def main(baseline: Path, fp8: Path, damages: int, unharmed: int, first: int, count: int, tested: int) -> None:
     answers = written(baseline)
     pair = ModelPair(baseline, fp8, torch.device("cpu"))
     hits, back, quiet = [], [], []
@@ -153,12 +183,12 @@ def main(baseline: Path, fp8: Path, damages: int, unharmed: int, first: int, cou
         plain = Passes(pair, [Text(a.context, a.ids) for a in answers], State(Path(folder) / "plain", ""))
         plain.forward(lambda _: None)
         for trial in range(first, first + damages):
-            row = damaged_trial(pair, plain, answers, Path(folder), trial, count)
+            row = damaged_trial(pair, plain, answers, Path(folder), trial, count, tested)
             hits.append(row["rank"] is not None and row["rank"] <= 3)
             back.append(row["regained"] is not None and row["regained"] >= 0.8)
             print(json.dumps(row), flush=True)
         for trial in range(first, first + unharmed):
-            row = unharmed_trial(pair, answers, Path(folder), trial, count)
+            row = unharmed_trial(pair, answers, Path(folder), trial, count, tested)
             quiet.append(not row["stands_out"])
             print(json.dumps(row), flush=True)
     print(
@@ -173,4 +203,4 @@ def main(baseline: Path, fp8: Path, damages: int, unharmed: int, first: int, cou
 
 if __name__ == "__main__":
     counts = [int(each) for each in sys.argv[3:]]
-    main(Path(sys.argv[1]), Path(sys.argv[2]), *(counts + [20, 20, 0, 64][len(counts) :]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *(counts + [20, 20, 0, 64, 0][len(counts) :]))
