@@ -15,7 +15,9 @@ from support import SHARED_DATA, Cli, replay_study, write_jsonl, write_yaml
 from tampering import edit_rows, members, packed, with_manifest
 
 from bitparity.evidence.seal import seal
+from bitparity.grading.passes import grade_run
 from bitparity.progress.events import Events
+from bitparity.results import build
 from bitparity.runner import run_study
 from bitparity.store.run import Run
 from bitparity.study.resolve import load_study
@@ -137,6 +139,7 @@ def test_without_answers_the_results_follow_from_the_scores(cli: Cli, tmp_path: 
     assert ended.code == 0, ended
     assert "smoke: 528 answers of 3 variants taken as given: questions and answers are withheld" in ended.out
     assert "taken as given: guards of smoke" in ended.out
+    assert ended.out.endswith("verified, but for what was taken as given of smoke\n")
     assert "the same byte for byte" in ended.out
 
     def change(folder: Path) -> None:
@@ -193,6 +196,43 @@ def test_answers_are_asked_again_and_compared(cli: Cli, tmp_path: Path) -> None:
     ended = cli("verify", file, "--rerun", 400)
     assert ended.code == 3, ended  # the recording is another one, and the facts say so
     assert "what answers here is of another kind" in ended.out
+
+
+@pytest.mark.slow
+def test_a_models_own_answers_are_asked_again(cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the transformers engine is not installed")
+    from tiny_model import build_model
+
+    models = {name: str(build_model(tmp_path / name)) for name in ("bf16", "other")}
+    study = {
+        "study": "tiny",
+        "engine": {"kind": "transformers", "dtype": "float32", "device": "cpu", "batch_size": 4},
+        "variants": {name: {"model": model, "baseline": name == "bf16"} for name, model in models.items()},
+        "benchmarks": [{"name": "smoke", "limit": 10, "max_tokens": 8}],
+    }
+    path = run_study(load_study(write_yaml(tmp_path / "study.yaml", study)), tmp_path / "run", Events()).run.path
+    file = seal(path).path
+    assert "rerun: 3 of 3 answers asked again are the same" in cli("verify", file, "--rerun", 3).out
+    everything = lambda rows: [row.update(text="other") for row in rows]  # noqa: E731
+
+    def change(folder: Path) -> None:
+        edit_rows(folder / "samples/other/smoke.jsonl", everything)
+        build.write(_graded(folder))
+
+    ended = cli("verify", with_manifest(file, tmp_path / "x", change), "--rerun", 20)
+    assert ended.code == 2, ended
+    assert "is refused: rerun: " in ended.err
+    assert "installation and device are of the same kind" in ended.err
+    shutil.rmtree(models["other"])
+    ended = cli("verify", file, "--rerun", 3)
+    assert (ended.code, "variant 'other'" in ended.err) == (2, True), ended
+
+
+def _graded(folder: Path) -> Run:
+    """A run directory whose grades are those of its answers, as an honest grader gives them."""
+    grade_run(folder, Events(), again=True)
+    (folder / ".lock").unlink()
+    return Run(folder)
 
 
 @pytest.mark.parametrize(

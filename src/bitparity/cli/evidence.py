@@ -53,5 +53,6 @@ def verify(
         print(clean(line))
     for line in sealed.doubts:
         print(clean(f"doubt: {line}"))
-    print("verified" if not sealed.doubts else "not verified: see the doubts")
+    given = f", but for what was taken as given of {', '.join(sealed.given)}" if sealed.given else ""
+    print(clean(f"verified{given}" if not sealed.doubts else "not verified: see the doubts"))
     raise typer.Exit(EXIT_OPEN if sealed.doubts else 0)

@@ -44,7 +44,8 @@ SHOWN = 60  # characters of a value in a message
 class Opened:
     """A sealed run, unpacked in a temporary folder. `said` is what is known of it so far, one line each.
 
-    `doubts` are differences that may come from another version of the code.
+    `given` names the benchmarks of which something was taken as given; `doubts` are differences that may come from
+    another version of the code.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Opened:
     manifest: Manifest
     study: Study
     said: list[str]
+    given: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
 
     def refused(self, why: str) -> EvidenceError:
@@ -152,6 +154,8 @@ def _check_grades(sealed: Opened, run: WritableRun, exam: Exam, benchmark: Bench
             grades = _compared(sealed, f"grades of {name} on {bench}", stored, run.grades(name, bench), same=same)
         if header:
             rewrite_grades(run, name, bench, header | {"grader": fingerprint}, grades)
+    if given is not None:
+        sealed.given.append(bench)
     how = "graded again" if given is None else f"taken as given: {given}"
     sealed.said.append(f"{bench}: {count:,} answers of {len(graded)} variants {how}")
     return same
