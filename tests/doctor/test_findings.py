@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import bitparity.doctor
-from bitparity.doctor.findings import TEXTS
+from bitparity.doctor.findings import CHINESE, TEXTS, Topic
 
 FOLDER = Path(bitparity.doctor.__file__).parent
 
@@ -38,3 +38,24 @@ def test_a_finding_has_its_words_and_their_figures(made: str, key: str, given: s
 
 def test_every_text_is_said() -> None:
     assert set(TEXTS) == {key for _, key, _, _ in calls()}
+
+
+@pytest.mark.parametrize("key", TEXTS)
+def test_every_finding_is_there_in_chinese_with_the_same_figures(key: str) -> None:
+    english, chinese = TEXTS[key], CHINESE()[key]
+    assert english.keys() == chinese.keys()
+    for part, said in english.items():
+        fields = [
+            sorted(found[1:3] for found in string.Formatter().parse(text) if found[1]) for text in (said, chinese[part])
+        ]
+        words = {("known", "")}  # English words that Chinese says otherwise
+        assert [each for each in fields[0] if tuple(each) not in words] == fields[1]
+    assert set(CHINESE()) == set(TEXTS)
+
+
+def test_a_finding_keeps_level_and_figures_in_chinese() -> None:
+    found = Topic("budget").error("length_refused", asked=40960, limit=32768).in_chinese()
+    assert (found.level, found.topic) == ("error", "budget")
+    assert found.message == "max_model_len 40,960 超过模型允许的 32,768 个 token：vLLM 拒绝启动"
+    assert "32768" in found.remedy
+    assert Topic("budget").ok("budget", budget=4096).in_chinese().message == "每条回答 4,096 个 token"

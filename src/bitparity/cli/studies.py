@@ -106,6 +106,7 @@ def doctor(
     fix: Annotated[
         bool, typer.Option("--fix", help="Print only the lines for a shell that move all caches to the widest disk.")
     ] = False,
+    lang: Language = "en",
 ) -> None:
     """Look at this host before an hour is lost: device, memory, kernels, disks, hub, budgets. Exit code 3: errors."""
     from bitparity.doctor.disks import exports
@@ -122,9 +123,10 @@ def doctor(
     failed = False
     for finding in examine(resolved, Host(), out or Path("artifacts") / resolved.name):
         failed |= finding.level == "error"
-        print(f"{finding.level:8} {finding.topic}: {finding.message}", flush=True)
-        if finding.remedy:
-            print(f"{'':8} -> {finding.remedy}", flush=True)
+        said = finding.in_chinese() if lang == "zh" else finding
+        print(f"{said.level:8} {said.topic}: {said.message}", flush=True)
+        if said.remedy:
+            print(f"{'':8} -> {said.remedy}", flush=True)
     raise typer.Exit(EXIT_OPEN if failed else 0)
 
 

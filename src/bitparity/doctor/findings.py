@@ -1,27 +1,47 @@
-"""Findings: the lines that the doctor prints, one for each thing it looked at. Their words are in `findings.toml`."""
+"""Findings: the lines that the doctor prints, one for each thing it looked at. Their words are in `findings.toml`.
+
+The figures in a finding may be words of another program or of an error, which stay as they are in every language.
+"""
 
 from __future__ import annotations
 
+import functools
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Literal
 
 Level = Literal["ok", "warning", "error"]
 
-TEXTS: dict[str, dict[str, str]] = tomllib.loads(
-    (resources.files(__package__) / "findings.toml").read_text(encoding="utf-8")
-)
+
+def _load(name: str) -> dict[str, dict[str, str]]:
+    return tomllib.loads((resources.files(__package__) / name).read_text(encoding="utf-8"))
+
+
+TEXTS = _load("findings.toml")
+CHINESE = functools.cache(functools.partial(_load, "findings.zh.toml"))  # read only where it is asked for
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: the topic, how it stands, and the remedy where it does not stand well."""
+    """One line: the topic, how it stands, and the remedy where it does not stand well.
+
+    `key` is that of its words in findings.toml, `figures` what they are filled in with.
+    """
 
     level: Level
     topic: str
     message: str
     remedy: str = ""
+    key: str = field(default="", compare=False)
+    figures: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
+
+    def in_chinese(self) -> Finding:
+        """The same finding with its words in Chinese."""
+        said = CHINESE()[self.key]
+        remedy = said["remedy"].format(**self.figures) if self.remedy else ""
+        return replace(self, message=said["message"].format(**self.figures), remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +52,7 @@ class Topic:
 
     def ok(self, key: str, **figures: object) -> Finding:
         """Nothing to do."""
-        return Finding("ok", self.name, TEXTS[key]["message"].format(**figures))
+        return Finding("ok", self.name, TEXTS[key]["message"].format(**figures), key=key, figures=figures)
 
     def warning(self, key: str, **figures: object) -> Finding:
         """The run will work, but perhaps not as it is meant."""
@@ -44,4 +64,5 @@ class Topic:
 
     def _to_do(self, level: Level, key: str, figures: dict[str, object]) -> Finding:
         said = TEXTS[key]
-        return Finding(level, self.name, said["message"].format(**figures), said["remedy"].format(**figures))
+        message, remedy = said["message"].format(**figures), said["remedy"].format(**figures)
+        return Finding(level, self.name, message, remedy, key, figures)
