@@ -142,8 +142,11 @@ def _item(row: Row, metric: str, where: str) -> ItemResult:
     text = _response(row)
     if text is not None:  # how a text ended is not told: it counts as ended by itself
         item.samples = {0: Sample("", item.name, 0, text, "stop", None, None, 0.0)}
-        status: Status = "no_answer" if _no_answer(row.get("filtered_resps")) else "answered"
-        item.grades = {0: Grade(item.scores[0], status, details=_box(text, row) | _open_reasoning(text))}
+        found = _answer_of(row.get("filtered_resps"))
+        status: Status = "no_answer" if found == "" else "answered"
+        item.grades = {
+            0: Grade(item.scores[0], status, extracted=found or None, details=_box(text, row) | _open_reasoning(text))
+        }
     return item
 
 
@@ -181,10 +184,11 @@ def _response(row: Row) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _no_answer(filtered: Any) -> bool:
-    while isinstance(filtered, list) and len(filtered) == 1:
-        filtered = filtered[0]
-    return isinstance(filtered, str) and filtered.strip() in ("", INVALID)
+def _answer_of(value: Any) -> str | None:
+    """The answer that the filter found, "" where it found none; None where it gives no text."""
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return None if not isinstance(value, str) else "" if value.strip() == INVALID else value.strip()
 
 
 def _chance(row: Row) -> float | None:
