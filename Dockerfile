@@ -6,6 +6,8 @@
 ARG VLLM=v0.25.1
 FROM vllm/vllm-openai:${VLLM}
 
+# the version is the one of the image's distribution
+# hadolint ignore=DL3008
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends bubblewrap \
     && rm -rf /var/lib/apt/lists/*

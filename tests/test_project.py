@@ -99,6 +99,17 @@ def test_the_pythons_that_are_promised_are_those_that_are_tested() -> None:
     assert {"arm" in runner for runner in matrix["runner"]} == {True, False}
 
 
+def test_the_image_copies_files_that_are_there_and_asks_for_extras_that_exist() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    copied = [name for line in re.findall(r"^COPY (.+) \S+$", text, re.M) for name in line.split()]
+    assert copied
+    assert all((ROOT / name).exists() for name in copied)
+    kept = (ROOT / ".dockerignore").read_text().split()
+    assert {f"!{name}" for name in copied} <= set(kept)
+    (extras,) = re.findall(r"/src\[([^\]]+)\]", text)
+    assert set(extras.split(",")) <= PROJECT["optional-dependencies"].keys()
+
+
 def test_only_the_job_that_publishes_may_sign() -> None:
     jobs = workflow("release")["jobs"]
     assert {name for name, job in jobs.items() if "id-token" in job.get("permissions", {})} == {"publish"}
