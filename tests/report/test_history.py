@@ -86,6 +86,15 @@ def test_a_change_is_paired_by_item_and_shown_with_its_noise(runs: Path) -> None
     assert second.difference == pytest.approx(-9 / COUNT)
 
 
+def test_distances_stand_beside_their_floor(runs: Path) -> None:
+    found = history(runs)
+    point = found.lines[0].points[0].model_copy(update={"distance": 0.0123, "distance_floor": 0.0004})
+    line = found.lines[0].model_copy(update={"points": [point]})
+    page = render(found.model_copy(update={"lines": [line]}))
+    assert "distance 0.0123, floor 0.0004" in page
+    assert "distance 0.0123" not in render(found)
+
+
 def test_broken_and_unfinished_runs_are_listed_with_the_reason(runs: Path) -> None:
     left = history(runs).left_out
     assert left.keys() == {"unfinished", "deep/broken"}

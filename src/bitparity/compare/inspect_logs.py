@@ -8,6 +8,7 @@ itself counts them as 0 (`score_on_error`). A sample that ran into a limit keeps
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ def _files(path: Path) -> list[Path]:
 
 def _is_log(path: Path) -> bool:
     if path.suffix == ".json" and path.is_file():
-        with open_regular(path) as file:
+        with suppress(OSError), open_regular(path) as file:
             return _HEAD.match(file.read(200)) is not None
     return path.suffix == ".eval" and path.is_file()
 

@@ -61,7 +61,10 @@ class Change(Part):
 
 
 class Point(Part):
-    """One run on a line. `comparison` is that with its own baseline, None for the baseline itself."""
+    """One run on a line. Difference and verdict are against its own baseline, None for the baseline itself.
+
+    `distance` from the baseline and its floor are in nats a token, None where they were not read.
+    """
 
     run: str
     date: str | None
@@ -70,6 +73,8 @@ class Point(Part):
     difference: float | None = None
     difference_ci95: Interval | None = None
     verdict: FinalVerdict | None = None
+    distance: float | None = None
+    distance_floor: float | None = None
     change: Change | None = None
 
 
@@ -147,6 +152,14 @@ class _Seen:
         found = self.results.benchmarks[benchmark].comparisons.get(control or "")
         return None if found is None else found.flips
 
+    def distance(self, variant: str | None) -> float | None:
+        """A variant's mean distance from the baseline in nats a token, or (None) the floor; None where not read."""
+        told = self.results.distance
+        if told is None:
+            return None
+        found = told.noise_floor if variant is None else told.variants.get(variant)
+        return None if found is None or found.overall is None else found.overall.divergence.value
+
 
 def history(folder: Path) -> History:
     """Read every run below a folder. Raises UserInputError where there is none."""
@@ -199,17 +212,14 @@ def _open(results: Results) -> Iterator[str]:
 
 
 def _entry(run: _Seen) -> Entry:
-    distance = run.results.distance
-    read_ = (
-        {} if distance is None else {n: f.overall.divergence.value for n, f in distance.variants.items() if f.overall}
-    )
-    floor = None if distance is None else distance.noise_floor.overall
     variants = {}
     for name, each in run.results.variants.items():
         facts = each.engine or {}
         engine = " ".join(str(facts[key]) for key in ("engine", "version") if facts.get(key))
         device = str(facts.get("device_name") or facts.get("device") or "")
-        variants[name] = Ran(model=each.model, role=each.role, engine=engine, device=device, distance=read_.get(name))
+        variants[name] = Ran(
+            model=each.model, role=each.role, engine=engine, device=device, distance=run.distance(name)
+        )
     noise = {bench: flips for bench in run.results.measured if (flips := run.noise(bench)) is not None}
     return Entry(
         run=run.name,
@@ -217,7 +227,7 @@ def _entry(run: _Seen) -> Entry:
         date=run.date,
         variants=variants,
         noise_flips=noise,
-        distance_floor=None if floor is None else floor.divergence.value,
+        distance_floor=run.distance(None),
     )
 
 
@@ -261,6 +271,7 @@ def _lines(seen: Iterable[_Seen]) -> Iterator[Line]:
 def _point(run: _Seen, entry: Benchmark, variant: str, change: Change | None) -> Point:
     score, comparison = entry.scores[variant], entry.comparisons.get(variant)
     values: dict[str, object] = {"run": run.name, "date": run.date, "score": score.mean, "ci95": score.ci95}
+    values |= {"distance": run.distance(variant), "distance_floor": run.distance(None)}
     if comparison is not None:
         values |= {"difference": comparison.difference, "difference_ci95": comparison.ci95}
         values["verdict"] = comparison.verdict
