@@ -393,6 +393,12 @@ def test_a_grader_with_another_key_or_that_does_not_fit_is_refused(tmp_path: Pat
     for name in ("aime24", "humaneval", "no_such_benchmark"):
         ended = cli("compare", good, good, "--regrade", name)
         assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
+    rows[3]["doc"].pop("solution")
+    other = write_jsonl(tmp_path / "samples_hendrycks_math500_c.jsonl", rows)
+    ended = cli("compare", other, other, "--regrade", "math500")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "other rows than its data set (line 4: " in ended.err
+    rows = math_logs([0] * 20, right=5)
     rows[3]["target"] = "17"
     other = write_jsonl(tmp_path / "samples_hendrycks_math500_b.jsonl", rows)
     ended = cli("compare", other, other, "--regrade", "math500")

@@ -59,7 +59,11 @@ def _view(bench: str, results: Results, name: str) -> Results:
         benchmark = load_benchmark(spec)
         if benchmark.runs_code:
             raise UserInputError(f"--regrade {name}: it runs the answers as programs, which only a run's sandbox may")
-        items = list(benchmark.items())
+        try:
+            items = list(benchmark.items())
+        except DataError as error:
+            reason = str(error).removeprefix(f"{data}, ")
+            raise DataError(f"--regrade {name}: {bench}'s log has other rows than its data set ({reason})") from None
     _check_same(bench, items, list(results.items.values()))
     grades = _grades(benchmark, spec, items, results)
     graded = {
