@@ -180,6 +180,7 @@ def host(*devices: Device, nvml: Nvml | None = None, environ: Mapping[str, str] 
         "is_folder": lambda path: True,
         "disks": lambda: [Disk("/", 1000 * GB)],
         "version": INSTALLED.get,
+        "ask_vllm": lambda: None,
         "vllm_variables": KNOWN,
         "torch_cuda": (13, 0),
         "compilers": lambda: Compilers(nvcc=(12, 9)),

@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 import tiny_model
 
+from bitparity.doctor.vllm import VLLM
+from bitparity.doctor.vllm_inquiry import ask_vllm
 from bitparity.engines.host import EngineProcess
 from bitparity.engines.process_group import members
 from bitparity.engines.readings import arrays_of
@@ -194,3 +196,13 @@ def test_batch_invariance_is_refused_on_the_cpu(folder: Path, tmp_path: Path) ->
     variant = tiny_model.variant(folder, "vllm", **ENGINE, batch_invariant=True)
     with pytest.raises(ModelError, match="needs a CUDA device"), EngineProcess(variant, tmp_path / "log"):
         pass
+
+
+def test_the_doctors_tables_are_those_of_the_vllm_that_is_installed() -> None:
+    found = ask_vllm()
+    assert found is not None
+    assert found.version.startswith(VLLM.read_in), "read vLLM again, and vllm.toml with it"
+    assert {*found.quantizations} == {*VLLM.quantizations, *VLLM.unchecked_quantizations}
+    assert {*found.cache_kinds} - {"auto"} == {*VLLM.cache_bytes}
+    assert found.gpu_memory_utilization == VLLM.gpu_memory_utilization
+    assert found.kernels["INT8"] == "CPUInt8ScaledMMLinearKernel"  # of the CPU build

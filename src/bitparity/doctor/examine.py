@@ -19,6 +19,7 @@ from bitparity.doctor.kernels import check_kernels, compiled_kernels
 from bitparity.doctor.memory import check_memory
 from bitparity.doctor.quantization import check_quantization
 from bitparity.doctor.servers import check_servers
+from bitparity.doctor.vllm_inquiry import Installed
 from bitparity.engines.registry import engine_of
 from bitparity.hardware.devices import VisibleDevice
 from bitparity.hardware.nvml import Machine
@@ -81,24 +82,26 @@ def _check_devices(study: Study, host: Host, checkpoints: Checkpoints) -> Iterat
     elif checkpoints:
         why = f": {machine.problem}" if machine.problem else ""
         yield devices.DEVICE.ok("on_cpu", why=why)
+    runs_vllm = any(engine_of(spec).runs_vllm for spec in on_gpu.values())
+    installed = host.ask_vllm() if runs_vllm else None
     compiled: dict[str, None] = {}
     for name, spec in on_gpu.items():
         used, findings = devices.find_devices(spec, host, machine)
         yield from findings
         if used:
-            yield from _check_loading(study, name, checkpoints[name], used, host)
+            yield from _check_loading(study, name, checkpoints[name], used, host, installed)
             compiled |= dict.fromkeys(compiled_kernels(study.variants[name], checkpoints[name], used[0]))
-    if any(engine_of(spec).runs_vllm for spec in on_gpu.values()):
+    if runs_vllm:
         yield from check_compilers(host, list(compiled))
 
 
 def _check_loading(
-    study: Study, name: str, checkpoint: Checkpoint, used: list[VisibleDevice], host: Host
+    study: Study, name: str, checkpoint: Checkpoint, used: list[VisibleDevice], host: Host, installed: Installed | None
 ) -> Iterator[Finding]:
-    """Quantization, memory and kernels of one variant on its devices."""
+    """Quantization, memory and kernels of one variant on its devices; `installed` is what vLLM answered."""
     variant = study.variants[name]
     vllm = engine_of(variant.engine).runs_vllm
-    wrong = check_quantization(name, variant, checkpoint, host.version("vllm")) if vllm else None
+    wrong = check_quantization(name, variant, checkpoint, host.version("vllm"), installed) if vllm else None
     if wrong is not None:
         yield wrong
         if wrong.level == "error":
@@ -106,4 +109,4 @@ def _check_loading(
     yield check_memory(name, variant, checkpoint, used, prompts.longest_sequence(study))
     if vllm:
         yield from devices.check_settings(variant.engine, used[0], host)
-        yield from check_kernels(name, variant, checkpoint, used[0], host.version("vllm"))
+        yield from check_kernels(name, variant, checkpoint, used[0], host.version("vllm"), installed)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bitparity.doctor.hub import Hub
+from bitparity.doctor.vllm_inquiry import Installed, ask_vllm
 from bitparity.engines.checks import versions
 from bitparity.hardware.nvml import Machine, read_machine
 from bitparity.schema import Variant
@@ -162,10 +163,10 @@ class Host:
     """Everything that the checks need to know of a host: by default this one. Tests make hosts that are not here.
 
     `disk` gives the file system of a path that may not exist yet, `disks` all file systems that could hold files, and
-    `is_folder` is true for a path that is a folder already. `version` gives an installed package's version,
-    `vllm_variables` are the environment variables that the installed vLLM knows (None without vLLM), and `torch_cuda`
-    is the CUDA version torch is built for (None: none). `serves` asks a variant's server what it is. Nothing heavy is
-    imported.
+    `is_folder` is true for a path that is a folder already. `version` gives an installed package's version, `ask_vllm`
+    what the installed vLLM answers in a process of its own, `vllm_variables` are the environment variables that the
+    installed vLLM knows (None without vLLM), and `torch_cuda` is the CUDA version torch is built for (None: none).
+    `serves` asks a variant's server what it is. Nothing heavy is imported here.
     """
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
@@ -174,6 +175,7 @@ class Host:
     is_folder: Callable[[Path], bool] = is_folder
     disks: Callable[[], list[Disk]] = all_disks
     version: Callable[[str], str | None] = _version
+    ask_vllm: Callable[[], Installed | None] = ask_vllm
     vllm_variables: frozenset[str] | None = field(default_factory=_vllm_variables)
     torch_cuda: tuple[int, int] | None = field(default_factory=_torch_cuda)
     compilers: Callable[[], Compilers] = find_compilers

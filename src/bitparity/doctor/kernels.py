@@ -1,28 +1,42 @@
 """Kernels that vLLM will choose for each variant's weights on this device, and what that means for the figures.
 
-The kernels are those of `vllm.toml`. Other versions of vLLM may choose otherwise; the run records what was chosen.
+The installed vLLM is asked (`vllm_inquiry`). Where it cannot be, the kernels are those of `vllm.toml`, and other
+versions may choose otherwise. The run records what was chosen.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from bitparity.doctor.checkpoints import Checkpoint, unknown_remedy
 from bitparity.doctor.findings import Finding, Topic
 from bitparity.doctor.vllm import VLLM, Capability, Kernel
+from bitparity.doctor.vllm_inquiry import Installed
 from bitparity.hardware.devices import VisibleDevice
 from bitparity.models.precision import UNQUANTIZED
 from bitparity.models.quantization import PLAIN
 from bitparity.schema import EngineSpec, Variant
 
 _TURING, _AMPERE = (7, 5), (8, 0)
+_WEIGHTS_ONLY = re.compile(r"Marlin|A16")  # in the name of a kernel's class
+_ROUNDS = re.compile(r"DeepGemm", re.IGNORECASE)  # scales for blocks, from Blackwell on
+_BLACKWELL = (10, 0)
 _PLAIN = Kernel(since=(0, 0), kernel="plain matrix products")
 
 
 def check_kernels(
-    name: str, variant: Variant, checkpoint: Checkpoint, device: VisibleDevice, version: str | None
+    name: str,
+    variant: Variant,
+    checkpoint: Checkpoint,
+    device: VisibleDevice,
+    version: str | None,
+    installed: Installed | None = None,
 ) -> Iterator[Finding]:
-    """One line for each precision of a checkpoint's weights, and those on what this chip or `version` of vLLM lacks."""
+    """One line for each precision of a checkpoint's weights, and those on what this chip or `version` of vLLM lacks.
+
+    `installed` is what the installed vLLM answered.
+    """
     topic, spec, capability = Topic(f"kernels of {name}"), variant.engine, device.gpu.capability
     if capability < _AMPERE and checkpoint.dtype(spec) == "bfloat16":
         yield _no_bfloat16(topic, spec.dtype == "bfloat16", capability)
@@ -37,7 +51,7 @@ def check_kernels(
         weight_only = _is_weight_only(checkpoint)
         for precision in sorted(precisions):
             kind = _kind(precision, checkpoint, spec)
-            yield _kernel(topic, kind, capability, weight_only)
+            yield _kernel(topic, kind, capability, weight_only, installed)
             for fault in VLLM.faults:
                 if (fault.precision, fault.versions) == (kind, version) and fault.since <= capability < fault.until:
                     yield topic.error("known_fault", version=version, fault=fault.fault, remedy=fault.remedy)
@@ -86,14 +100,28 @@ def _chosen(kind: str, capability: Capability) -> Kernel | None:
     return next((rule for rule in reversed(VLLM.kernels.get(kind, ())) if rule.since <= capability), None)
 
 
-def _kernel(topic: Topic, kind: str, capability: Capability, weight_only: bool) -> Finding:
+def _told(kind: str, capability: Capability, installed: Installed) -> Kernel | None:
+    """The kernel that the installed vLLM chooses here, with its remedy; None where it did not say."""
+    if (name := installed.kernels.get(kind)) is None:
+        return None
+    table, weights_only = _chosen(kind, capability) or _PLAIN, _WEIGHTS_ONLY.search(name) is not None
+    remedy = "look" if table.remedy == "look" else ""
+    if weights_only:
+        remedy = "old_units" if table.remedy == "old_units" else "no_units"
+    elif _ROUNDS.search(name) and capability >= _BLACKWELL:
+        remedy = "requantized"
+    how = "; weights only, activations stay in 16 bits" if weights_only else ""
+    return Kernel(since=capability, kernel=f"{name}, which vLLM {installed.version} chooses here{how}", remedy=remedy)
+
+
+def _kernel(topic: Topic, kind: str, capability: Capability, weight_only: bool, installed: Installed | None) -> Finding:
     """The line on the kernel for weights of one kind."""
     on = f"{kind} on compute capability {capability[0]}.{capability[1]}"
     if kind == UNQUANTIZED:
         return topic.ok("kernel", on=on, kernel=_PLAIN.kernel)
     if capability < _TURING:
         return topic.error("no_kernel", on=on)
-    chosen = _chosen(kind, capability)
+    chosen = (installed and _told(kind, capability, installed)) or _chosen(kind, capability)
     if chosen is None or weight_only:
         kernel = "Machete or Marlin" if capability[0] == 9 and kind in ("INT4", "INT8") else "Marlin"
         return topic.ok("kernel", on=on, kernel=f"{kernel}, weights only, as the checkpoint means it")

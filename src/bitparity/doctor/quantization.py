@@ -9,16 +9,27 @@ from __future__ import annotations
 from bitparity.doctor.checkpoints import Checkpoint
 from bitparity.doctor.findings import Finding, Topic
 from bitparity.doctor.vllm import VLLM
+from bitparity.doctor.vllm_inquiry import Installed
 from bitparity.schema import Variant
 
 _FILES = ("quant_config.json", "quantize_config.json")  # where older AWQ and GPTQ checkpoints declare themselves
 
 
-def check_quantization(name: str, variant: Variant, checkpoint: Checkpoint, version: str | None) -> Finding | None:
-    """The finding on a study's `quantization`; None where nothing is wrong. `version` is vLLM's."""
+def check_quantization(
+    name: str, variant: Variant, checkpoint: Checkpoint, version: str | None, installed: Installed | None = None
+) -> Finding | None:
+    """The finding on a study's `quantization`; None where nothing is wrong. `version` is vLLM's.
+
+    `installed` is what the installed vLLM answered.
+    """
     asked, topic = variant.engine.quantization, Topic(f"model {name}")
     if asked is None:
         return None
+    if installed is not None and (has := installed.quantizations):
+        if asked not in has:
+            return topic.error("no_quantization", version=installed.version, asked=asked, others=", ".join(sorted(has)))
+        if asked not in VLLM.quantizations:
+            return None  # a newer one: what it takes is not known here
     if asked not in VLLM.quantizations and asked not in VLLM.unchecked_quantizations:
         read_in, others = VLLM.read_in[0], ", ".join(sorted(VLLM.quantizations))
         if version is None or version.startswith(VLLM.read_in):

@@ -1,0 +1,116 @@
+"""Questions to the installed vLLM, asked in a process of its own: kernels on this device, quantizations, defaults.
+
+`python -m bitparity.doctor.vllm_inquiry` prints the answers as one line of JSON. vLLM's modules move between versions:
+what cannot be asked is left out, and the doctor falls back on `vllm.toml` there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pydantic import Field
+
+from bitparity.schema import Strict
+
+LIMIT_S = 180.0  # importing vLLM takes 10 to 60 s
+_LAYER = (4096, 4096)  # a usual size: kernels refuse odd ones
+
+
+class Installed(Strict):
+    """What the installed vLLM answered; empty where it could not be asked.
+
+    `kernels` has the class of the kernel that it chooses on this device, by the kinds of weights of `vllm.toml`.
+    """
+
+    version: str
+    kernels: dict[str, str] = Field(default_factory=dict)
+    quantizations: tuple[str, ...] = ()
+    cache_kinds: tuple[str, ...] = ()
+    gpu_memory_utilization: float | None = None
+
+
+def ask_vllm(python: str = sys.executable, limit_s: float = LIMIT_S) -> Installed | None:
+    """The answers of the vLLM of an interpreter; None where it has none, or none within the limit (seconds)."""
+    command = [python, "-m", "bitparity.doctor.vllm_inquiry"]
+    environ = {**os.environ, "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
+    with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
+        told = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=True, env=environ).stdout
+        return Installed.model_validate_json(told.strip().rpartition("\n")[2])  # warnings may stand before it
+    return None
+
+
+def answers() -> Iterator[tuple[str, Any]]:
+    """(field of `Installed`, answer) of the vLLM of this process. Raises ImportError without vLLM."""
+    from vllm import __version__
+
+    yield "version", __version__
+    asked: dict[str, Callable[[], Any]] = {
+        "kernels": _kernels,
+        "quantizations": _quantizations,
+        "cache_kinds": _cache_kinds,
+        "gpu_memory_utilization": _share,
+    }
+    for name, ask in asked.items():
+        with contextlib.suppress(Exception):  # another version has it elsewhere
+            yield name, ask()
+
+
+def _quantizations() -> list[str]:
+    from vllm.model_executor.layers import quantization
+
+    refused = getattr(quantization, "DEPRECATED_QUANTIZATION_METHODS", ())
+    return [name for name in quantization.QUANTIZATION_METHODS if name not in refused]
+
+
+def _cache_kinds() -> list[str]:
+    from typing import get_args
+
+    from vllm.config.cache import CacheDType
+
+    return list(get_args(CacheDType))
+
+
+def _share() -> float:
+    from vllm.config.cache import CacheConfig
+
+    return float(CacheConfig().gpu_memory_utilization)
+
+
+def _kernels() -> dict[str, str]:
+    """The class of the kernel that vLLM's own selection takes, by kind of weights; a kind without one is left out."""
+    import torch
+    from vllm.config import VllmConfig, set_current_vllm_config
+    from vllm.model_executor.kernels import linear
+    from vllm.model_executor.layers.quantization.utils import quant_utils as keys
+
+    values = {"input_dtype": torch.bfloat16, "out_dtype": torch.bfloat16, "weight_shape": _LAYER}
+
+    def fp8(activation: Any, weight: Any) -> Any:
+        return linear.init_fp8_linear_kernel(activation_quant_key=activation, weight_quant_key=weight, **values)
+
+    selections: dict[str, Callable[[], Any]] = {
+        "NVFP4": linear.init_nvfp4_linear_kernel,
+        "MXFP4": linear.init_mxfp4_linear_kernel,
+        "FP8": lambda: fp8(keys.kFp8DynamicTokenSym, keys.kFp8StaticChannelSym),
+        "FP8 with scales for blocks": lambda: fp8(keys.kFp8Dynamic128Sym, keys.kFp8Static128BlockSym),
+        "MXFP8": lambda: linear.init_mxfp8_linear_kernel(weight_shape=_LAYER),
+        "INT8": lambda: linear.init_int8_linear_kernel(
+            is_channelwise=True, is_static_input_scheme=False, input_symmetric=True, module_name="doctor"
+        ),
+    }
+    found = {}
+    with set_current_vllm_config(VllmConfig()):
+        for kind, select in selections.items():
+            with contextlib.suppress(Exception):  # no kernel for it on this device, or a newer signature
+                found[kind] = type(select()).__name__
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(dict(answers())))
