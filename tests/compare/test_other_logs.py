@@ -279,12 +279,14 @@ def result(problem: int, repeat: int, reward: float, details: dict[str, Any] | N
     }
 
 
-def nemo(folder: Path, rows: Rows, version: str = "0.3.0", results: int | None = None, model: str = "toy") -> Path:
+def nemo(
+    folder: Path, rows: Rows, version: str = "0.3.0", results: int | None = None, model: str = "toy", **config: Any
+) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     bundle = {
         "run_id": "eval-20261129T123044Z-sums",
         "sdk_version": version,
-        "config": {"model": model, "temperature": 0.6, "repeats": 2},
+        "config": {"model": model, "temperature": 0.6, "repeats": 2, **config},
         "benchmark": {"name": "sums", "samples": 6, "repeats": 2, "scores": {}},
         "n_results": len(rows) if results is None else results,
     }
@@ -307,6 +309,19 @@ def test_nemo_zeros_of_its_own_failures_are_no_wrong_answers(tmp_path: Path) -> 
     assert items["2"].grades[0].details["error"] == "infra_error: down"
     assert [item.subgroup for item in items.values()] == ["even", "odd", "even", "odd"]
     assert scores(read(str(tmp_path), metric="scorer:strict"))["sums"]["0"] == [0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [({}, "ended at a token budget or another limit"), ({"max_tokens": 64}, "ended at the budget of 64 tokens")],
+)
+def test_cut_offs_are_named_with_the_budget_where_it_is_told(more: Any, words: str, tmp_path: Path) -> None:
+    rows = [result(n, k, float(n == 0)) for n in range(4) for k in range(2)]
+    sources = [read(str(nemo(tmp_path / name, rows, model=name, **more))) for name in "ab"]
+    (entry,) = compare(sources[0], sources[1:]).benchmarks.values()
+    told = {guard.variant: guard.message for guard in entry.guards if guard.name == "cut_off"}
+    assert told.keys() == {"a", "b"}
+    assert all(words in message for message in told.values())
 
 
 # LiveBench: judgments of all models in one file, answers beside them

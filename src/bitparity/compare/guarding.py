@@ -44,6 +44,7 @@ def gather(
         samples=pairing.baseline.samples,
         chance=answers.chance or _chance(results[0].benchmark, [item for item, _ in pairing.both]),
         temperature=answers.temperature or _temperature(results[0]),
+        budget=answers.budget or _budget(results[0]),
     )
     return answers, facts
 
@@ -91,6 +92,12 @@ def _temperature(results: Results) -> float | None:
     settings = results.settings or {}
     value = settings.get("temperature")
     return value if isinstance(value, int | float) and settings.get("do_sample", True) is not False else None
+
+
+def _budget(results: Results) -> int | None:
+    """The token budget that the source notes; None where it notes none."""
+    value = (results.settings or {}).get("max_tokens")
+    return value if isinstance(value, int) else None
 
 
 def _facts(sides: Sequence[tuple[str, RunVariant | None, str]], control: str | None) -> Facts | None:

@@ -51,7 +51,8 @@ Share = Callable[[Sheet], float | None]
 def cut_off(answers: Answers) -> Iterator[Guard]:
     """Answers that ended at the token budget."""
     for name, share in _above(answers, Sheet.cut_off, CUT_OFF_WARNING):
-        yield guard("cut_off", name, level(share, CUT_OFF_ERROR), share, budget=answers.budget)
+        key = "message" if answers.budget is not None else "limit"
+        yield guard("cut_off", name, level(share, CUT_OFF_ERROR), share, key, budget=answers.budget)
 
 
 def cut_off_difference(answers: Answers) -> Iterator[Guard]:
