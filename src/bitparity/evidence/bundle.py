@@ -59,13 +59,17 @@ def write_bundle(out: Path, folder: Path, manifest: Manifest, signature: bytes |
 def read_bundle(path: Path, folder: Path) -> tuple[Manifest, bytes | None]:
     """Unpack a bundle into an empty folder; gives the manifest and the signature.
 
-    Raises EvidenceError where any byte is not as it was sealed, and RunError where there is no room.
+    Raises EvidenceError where any byte is not as it was sealed, and RunError or StoreError where there is no room.
     """
     try:
-        with open_regular(path) as file:
-            return _Reader(path, file).unpack(folder)
+        file = open_regular(path)
     except OSError as error:
         raise EvidenceError(f"{path} cannot be read: {error.strerror or error}; give a file that was sealed") from None
+    try:
+        with file:
+            return _Reader(path, file).unpack(folder)
+    except OSError as error:
+        raise storage_error(error, folder) from None
 
 
 class _Reader:
