@@ -9,7 +9,6 @@ from typing import NamedTuple
 from bitparity.engines.registry import engine_of
 from bitparity.errors import RunError
 from bitparity.evidence.verify import Opened
-from bitparity.exam.frozen import frozen_exams
 from bitparity.progress.events import Events
 from bitparity.records import Sample
 from bitparity.results.guards.facts import differences
@@ -61,8 +60,6 @@ def _not_repeatable(run: Run, study: Study) -> str | None:
     """The reason why another run need not give the same answers, or must not be made; None where there is none."""
     if study.stops_early:
         return "it may stop early, so what is asked depends on all answers before"
-    if all(not exam.items for _, exam in frozen_exams(run, study)):
-        return "it has no exam"
     record = run.environment()
     for name, variant in study.variants.items():
         engine = engine_of(variant.engine)
