@@ -37,7 +37,6 @@ from bitparity.benchmarks.code import (
     verdict_of,
 )
 from bitparity.benchmarks.contract import Info, Settings, Source
-from bitparity.benchmarks.data_files import data_file
 from bitparity.benchmarks.dataset import hub_file
 from bitparity.benchmarks.fenced_code import upstream_code
 from bitparity.benchmarks.inside import source as inside
@@ -45,6 +44,7 @@ from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.errors import DataError
 from bitparity.records import Completion, Item, Prompt
 from bitparity.safe_io.input_files import open_regular
+from bitparity.safe_io.packaged import packaged_toml
 from bitparity.sandbox.contract import Limits, Verdict
 
 # file, problems in it; release vN is the first N
@@ -55,7 +55,7 @@ FIELDS = (
     *("starter_code", "difficulty", "public_test_cases", "private_test_cases", "metadata"),
 )
 
-KNOWN_BAD = data_file("livecodebench_errata.toml", dict[str, str])
+KNOWN_BAD: dict[str, str] = packaged_toml(__package__, "livecodebench_errata.toml")
 SYSTEM = packaged_prompt("livecodebench_system.txt")
 MEMORY_MB = 4096  # upstream sets no limit; contests give 256 to 1,024 MB to compiled programs
 

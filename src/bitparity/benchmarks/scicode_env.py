@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bitparity.benchmarks.contract import Facts, Source
-from bitparity.benchmarks.data_files import data_file
 from bitparity.benchmarks.dataset import file_sha256, hub_file
 from bitparity.errors import DataError, MissingDependencyError, UnavailableError
+from bitparity.safe_io.packaged import packaged_toml
 
 # the versions of upstream's time: scipy.integrate.simps, which tests of two problems use, went away in scipy 1.14
 PACKAGES = ("numpy==1.26.4", "scipy==1.13.1", "sympy==1.13.3", "h5py==3.12.1", "matplotlib==3.9.4")
@@ -28,7 +28,7 @@ TARGETS_BYTES = 1_049_345_865
 TARGETS_SHA256 = "48b0272a88b17dbd29777c217e1b4fb2b019b92e11cc2add847409db9541b890"
 TARGETS_MIRROR = Source("Srimadh/Scicode-test-data-h5", "train", "main")  # pinned by size and hash
 UPSTREAM = "https://raw.githubusercontent.com/scicode-bench/SciCode"
-GIVEN_STEPS = data_file("scicode_given.toml", dict[str, dict[str, str]])
+GIVEN_STEPS: dict[str, dict[str, str]] = packaged_toml("bitparity.benchmarks", "scicode_given.toml")
 SETUP = "python -m bitparity.benchmarks.scicode_env"
 _VERSIONS = (
     "import json, h5py, matplotlib, numpy, scipy, sympy, sys; print(json.dumps({'python': sys.version.split()[0], "

@@ -20,12 +20,12 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from bitparity.benchmarks.contract import Benchmark, Facts, Info
-from bitparity.benchmarks.data_files import data_file
 from bitparity.records import Completion, Grade, Item, Prompt
+from bitparity.safe_io.packaged import packaged_toml
 
 VERSION = "1"  # part of every seed: raise it when items change
 
-CATEGORIES = data_file("smoke.toml", dict[str, list[str]])
+CATEGORIES: dict[str, list[str]] = packaged_toml(__package__, "smoke.toml")
 WORDS = CATEGORIES.pop("any")
 
 NUMBER = r"(?<![\w.,])-?[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?(?!\w|[.,][0-9])"

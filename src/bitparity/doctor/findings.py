@@ -6,21 +6,17 @@ The figures in a finding may be words of another program or of an error, which s
 from __future__ import annotations
 
 import functools
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from typing import Literal
+
+from bitparity.safe_io.packaged import packaged_toml
 
 Level = Literal["ok", "warning", "error"]
 
-
-def _load(name: str) -> dict[str, dict[str, str]]:
-    return tomllib.loads((resources.files(__package__) / name).read_text(encoding="utf-8"))
-
-
-TEXTS = _load("findings.toml")
-CHINESE = functools.cache(functools.partial(_load, "findings.zh.toml"))  # read only where it is asked for
+TEXTS: dict[str, dict[str, str]] = packaged_toml(__package__, "findings.toml")
+# read only where it is asked for
+CHINESE = functools.cache(functools.partial(packaged_toml, __package__, "findings.zh.toml"))
 
 
 @dataclass(frozen=True, slots=True)

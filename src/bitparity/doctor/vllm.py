@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib import resources
-
+from bitparity.safe_io.packaged import packaged_toml
 from bitparity.schema import Strict
 
 Capability = tuple[int, int]
@@ -52,4 +50,4 @@ class Tables(Strict):
     faults: tuple[Fault, ...]
 
 
-VLLM = Tables.model_validate(tomllib.loads((resources.files(__package__) / "vllm.toml").read_text(encoding="utf-8")))
+VLLM = Tables.model_validate(packaged_toml(__package__, "vllm.toml"))

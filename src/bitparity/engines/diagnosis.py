@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from importlib import resources
 from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter
 
 from bitparity.errors import EngineError
+from bitparity.safe_io.packaged import packaged_toml
 
 _TELLING = re.compile(r"\b\w*(Error|Exception|Killed|Aborted|Fatal|Segmentation)\b", re.IGNORECASE)
 _RAISED = re.compile(r"(?:^|\s)(\w*(?:Error|Exception): .+)")
@@ -40,9 +39,7 @@ class Cause(BaseModel):
     memory: bool = False
 
 
-_CAUSES = TypeAdapter(list[Cause]).validate_python(
-    tomllib.loads((resources.files(__package__) / "causes.toml").read_text(encoding="utf-8"))["cause"]
-)
+_CAUSES = TypeAdapter(list[Cause]).validate_python(packaged_toml(__package__, "causes.toml")["cause"])
 
 
 def likely_cause(text: str) -> Cause:

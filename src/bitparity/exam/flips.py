@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib import resources
-
+from bitparity.safe_io.packaged import packaged_toml
 from bitparity.schema import Strict
 from bitparity.stats import power
 
@@ -33,7 +31,7 @@ class Flips(Strict):
         return power.Design(items, self.total[at], self.noise[at], samples, groups, CORRELATION)
 
 
-_FLIPS = tomllib.loads((resources.files(__package__) / "flips.toml").read_text(encoding="utf-8"))
+_FLIPS = packaged_toml(__package__, "flips.toml")
 GREEDY, SAMPLED, SCORED = (Flips.model_validate(_FLIPS[kind]) for kind in ("greedy", "sampled", "scored"))
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from importlib import resources
 
 from bitparity.hardware.devices import VisibleDevice
+from bitparity.safe_io.packaged import packaged_toml
 
-_BANDWIDTH: dict[str, float] = tomllib.loads(
-    (resources.files(__package__) / "bandwidth.toml").read_text(encoding="utf-8")
-)["bandwidth"]
+_BANDWIDTH: dict[str, float] = packaged_toml(__package__, "bandwidth.toml")["bandwidth"]
 
 
 def bandwidth(device: VisibleDevice) -> float | None:

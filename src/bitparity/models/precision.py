@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from importlib import resources
+
+from bitparity.safe_io.packaged import packaged_toml
 
 UNQUANTIZED = "unquantized"
-_TABLE = tomllib.loads((resources.files(__package__) / "precision_words.toml").read_text(encoding="utf-8"))
+_TABLE = packaged_toml(__package__, "precision_words.toml")
 _PRECISIONS = {word: set(meant) for word, meant in _TABLE["precisions"].items()}
 _TYPES: dict[str, str] = _TABLE["types"]
 _GGUF = r"i?q([2-8])_(?:k(?:_[a-z]+)?|[01]|xx?s|[sm]|nl)"  # llama.cpp's names, like Q4_K_M, Q8_0 and IQ4_XS

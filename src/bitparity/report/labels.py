@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import functools
 import re
-import tomllib
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 
 from bitparity.benchmarks.registry import infos
 from bitparity.results.schema import Benchmark, VariantEntry
+from bitparity.safe_io.packaged import packaged_toml
 from bitparity.schema import LM_EVAL_PREFIX
 
-_TABLE = tomllib.loads((resources.files(__package__) / "labels.toml").read_text(encoding="utf-8"))
+_TABLE = packaged_toml(__package__, "labels.toml")
 
 
 def _words(key: str) -> frozenset[str]:

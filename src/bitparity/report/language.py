@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import functools
 import re
-import tomllib
-from importlib import resources
 from string import Formatter
 from typing import Literal
+
+from bitparity.safe_io.packaged import packaged_toml
 
 Lang = Literal["en", "zh"]
 LANGUAGES: tuple[Lang, ...] = ("en", "zh")
@@ -22,16 +22,14 @@ LANGUAGES: tuple[Lang, ...] = ("en", "zh")
 @functools.cache
 def load_words(name: str, first: str = "en", second: str = "zh") -> dict[str, tuple[str, str]]:
     """The entries of a TOML file of this package (its path from report/), each as a pair of texts."""
-    data = tomllib.loads((resources.files(__package__) / name).read_text(encoding="utf-8"))
+    data = packaged_toml(__package__, name)
     return {key: (entry[first], entry[second]) for key, entry in data.items()}
 
 
 TEXTS = load_words("texts.toml")  # key -> (English, Chinese)
 
 # guard -> its title in Chinese, and its messages by the keys of results/guards/messages.toml
-GUARDS: dict[str, dict[str, str]] = tomllib.loads(
-    (resources.files(__package__) / "guards.zh.toml").read_text(encoding="utf-8")
-)
+GUARDS: dict[str, dict[str, str]] = packaged_toml(__package__, "guards.zh.toml")
 
 
 def text(key: str, lang: Lang = "en", **figures: object) -> str:
@@ -79,7 +77,8 @@ def _figure(name: str, value: str, inside: str) -> str:
 @functools.cache
 def _messages() -> dict[str, dict[str, str]]:
     """The messages of the guards as they are made."""
-    return tomllib.loads((resources.files("bitparity.results.guards") / "messages.toml").read_text(encoding="utf-8"))
+    found: dict[str, dict[str, str]] = packaged_toml("bitparity.results.guards", "messages.toml")
+    return found
 
 
 @functools.cache

@@ -12,12 +12,10 @@ Everything that comes from a study, a model or a server is shown as text, never 
 from __future__ import annotations
 
 import sys
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import resources
 from typing import IO, TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
@@ -31,6 +29,7 @@ from bitparity.progress.file import ProgressFile, repeated
 from bitparity.progress.snapshot import Cell, Note, Snapshot, TimeLeft, Variant
 from bitparity.progress.tasks import PLAIN_INTERVAL, TaskLines, duration, printable, task_words
 from bitparity.report.words import mean_score, percent
+from bitparity.safe_io.packaged import packaged_toml
 
 if TYPE_CHECKING:
     from bitparity.progress.status import Status
@@ -42,7 +41,7 @@ PRELIMINARY = "Accuracy and flips so far are preliminary: verdicts come at the e
 MOST_NOTES, MOST_TASKS = 3, 4
 NAME_WIDTH, PLAIN_COLUMNS = 28, 80
 
-_COLUMNS = tomllib.loads((resources.files(__package__) / "live.toml").read_text(encoding="utf-8"))
+_COLUMNS = packaged_toml(__package__, "live.toml")
 _TITLES: Mapping[str, str] = _COLUMNS["titles"]
 
 

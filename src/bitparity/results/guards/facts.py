@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Literal
 
 from bitparity.benchmarks.registry import benchmark_class, load_benchmark
@@ -13,15 +11,14 @@ from bitparity.exam.frozen import Exam
 from bitparity.records import Item
 from bitparity.results.schema import Guard, Level
 from bitparity.results.sheet import Sheet
+from bitparity.safe_io.packaged import packaged_toml
 from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, Study
 from bitparity.stats.arrays import PairedScores
 from bitparity.store.environment import RunRecord
 
 Value = float | str | None
 
-MESSAGES: dict[str, dict[str, str]] = tomllib.loads(
-    (resources.files(__package__) / "messages.toml").read_text(encoding="utf-8")
-)
+MESSAGES: dict[str, dict[str, str]] = packaged_toml(__package__, "messages.toml")
 
 
 @dataclass(frozen=True, slots=True)
