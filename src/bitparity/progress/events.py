@@ -60,18 +60,19 @@ class BenchmarkSkipped(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class VariantPlanned(Event):
-    """By benchmark the samples of a variant that are stored already, and all of them."""
-
+class _OfVariant(Event):
     variant: str
-    samples: Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class VariantStarted(Event):
-    """The work on a variant begins, or begins again after its engine ended."""
+class VariantPlanned(_OfVariant):
+    """By benchmark the samples of a variant that are stored already, and all of them."""
 
-    variant: str
+    samples: Mapping[str, tuple[int, int]]
+
+
+class VariantStarted(_OfVariant):
+    """The work on a variant begins, or begins again after its engine ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +84,25 @@ class PhaseChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class SamplesStored(Event):
+class SamplesStored(_OfVariant):
     """Samples of a variant that are durable, each told once. One whose `finish` is "error" is failed, not done."""
 
-    variant: str
     samples: Sequence[Sample]
 
 
 @dataclass(frozen=True, slots=True)
-class TokensComputed(Event):
+class TokensComputed(_OfVariant):
     """The tokens that an engine of a variant has computed since it was loaded, unfinished answers included."""
 
-    variant: str
     count: int
     device: str = ""
     """Tells several engines of one variant apart."""
 
 
 @dataclass(frozen=True, slots=True)
-class SampleGraded(Event):
+class SampleGraded(_OfVariant):
     """A grade, new or kept from before; the last one of a sample counts. None is unscored."""
 
-    variant: str
     benchmark: str
     item: str
     sample: int
@@ -112,19 +110,17 @@ class SampleGraded(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class BenchmarkStopped(Event):
+class BenchmarkStopped(_OfVariant):
     """A variant need not be asked more of a benchmark: its verdict is certain after so many `samples`."""
 
-    variant: str
     benchmark: str
     samples: int
 
 
 @dataclass(frozen=True, slots=True)
-class VariantEnded(Event):
+class VariantEnded(_OfVariant):
     """A variant is finished or, with a reason, incomplete."""
 
-    variant: str
     reason: str | None = None
 
 

@@ -11,7 +11,6 @@ from scipy.special import ndtr
 
 from bitparity.stats.arrays import PairedScores
 from bitparity.stats.paired import (
-    Interval,
     deciding_intervals,
     difference_intervals,
     margin_of,
@@ -20,6 +19,7 @@ from bitparity.stats.paired import (
     upper_bound,
 )
 from bitparity.stats.sequential import BEYOND_ALPHA, Look, StopRule, bounds, stagewise
+from bitparity.stats.verdicts import Interval
 
 FEWEST_CHANGES = 10  # clusters that differ; among fewer the bounds of a look do not hold
 By = Literal["within", "beyond", "futility"]

@@ -15,7 +15,7 @@ from bitparity.stats.recovery import at_margin
 from bitparity.stats.recovery import recovery as ratio_interval
 from bitparity.stats.score_interval import farther_bound, score_interval, tango_interval
 from bitparity.stats.significance import mcnemar_exact, sign_flip_test
-from bitparity.stats.verdicts import Verdict, decide, is_worse, untraced_loss
+from bitparity.stats.verdicts import Interval, Verdict, decide, is_worse, untraced_loss
 
 ALPHA = 0.05
 SEED = 20_240_917
@@ -24,45 +24,53 @@ ENOUGH_FOR_BOOTSTRAP = 500
 ENOUGH_FOR_STUDENT = 15
 DENSE = 1 / 3  # share of differing clusters from which on their skewness is well estimated
 SMALLEST_MARGIN = 1e-9  # a margin in proportion to a score of 0
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """A candidate against the baseline on the same items. All rates and differences are fractions.
+class Compared:
+    """What is found of a candidate against the baseline, on one benchmark or over several; all rates are fractions.
 
-    `units` is the number of groups, or of items without groups.
-    `difference` is candidate minus baseline: a loss is negative. `ci95` and `ci90` (levels 1 - alpha and
-    1 - 2 alpha) speak of other questions of the kind, `rerun_ci95` of running these questions again (None for one
-    sample an item, or where no item varies). `test` is "mcnemar_exact" or "sign_flip_permutation"; `interval` is
-    "tango", "bca", "student_skewness" or "restricted_likelihood". `lost` and `gained` count items: right in one
-    variant and not in the other, right meaning a mean over the samples above 1/2. `mde` is the smallest loss that
-    would be found 80 % of the time with the flips seen here, `provable_margin` the smallest margin that equally good
-    variants would prove 80 % of the time; None where there is none, or nothing differed. `loss_shown`: the interval
-    lies below zero and the test agrees; with the verdict "inconclusive" the loss is real and its size straddles the
-    margin.
+    `units` is the number of groups, or of items without groups. `difference` is candidate minus baseline: a loss is
+    negative. `ci95` and `ci90` (levels 1 - alpha and 1 - 2 alpha) speak of other questions of the kind. `recovery` is
+    the candidate's score as a share of the baseline's; None, like its interval, where it cannot be told.
+    `loss_shown`: the interval lies below zero and the test agrees; with the verdict "inconclusive" the loss is real and
+    its size straddles the margin.
     """
 
-    items: int
     units: int
-    samples: int
     difference: float
     ci95: Interval
     ci90: Interval
     p_value: float
-    test: str
-    interval: str
-    lost: int
-    gained: int
     recovery: float | None
     recovery_ci95: Interval | None
-    rerun_ci95: Interval | None
-    mde: float | None
-    provable_margin: float | None
     margin: float
     alpha: float
     loss_shown: bool
     verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(Compared):
+    """A candidate against the baseline on the same items of one benchmark.
+
+    `rerun_ci95` speaks of running these questions again (None for one sample an item, or where no item varies). `test`
+    is "mcnemar_exact" or "sign_flip_permutation"; `interval` is "tango", "bca", "student_skewness" or
+    "restricted_likelihood". `lost` and `gained` count items: right in one variant and not in the other, right meaning a
+    mean over the samples above 1/2. `mde` is the smallest loss that would be found 80 % of the time with the flips seen
+    here, `provable_margin` the smallest margin that equally good variants would prove 80 % of the time; None where
+    there is none, or nothing differed.
+    """
+
+    items: int
+    samples: int
+    test: str
+    interval: str
+    lost: int
+    gained: int
+    rerun_ci95: Interval | None
+    mde: float | None
+    provable_margin: float | None
 
 
 def compare_pairs(

@@ -11,38 +11,24 @@ import numpy as np
 from scipy.optimize import brentq
 
 from bitparity.stats.arrays import Floats, PairedScores
-from bitparity.stats.paired import ALPHA, RESAMPLES, SEED, Comparison, difference_intervals
+from bitparity.stats.paired import ALPHA, RESAMPLES, SEED, Compared, difference_intervals
 from bitparity.stats.recovery import recovery
 from bitparity.stats.significance import sign_flip_draws
-from bitparity.stats.verdicts import Verdict, decide, is_worse
-
-Interval = tuple[float, float]
+from bitparity.stats.verdicts import Interval, decide, is_worse
 
 
 @dataclass(frozen=True, slots=True)
-class Pooled:
-    """A candidate against the baseline over several benchmarks, each counting the same; fractions.
+class Pooled(Compared):
+    """A candidate against the baseline over several `benchmarks`, each counting the same.
 
-    `units` is the number of groups, or of items without groups. `recovery` is the mean of the benchmarks' ratios; None,
-    like its interval, where some benchmark has none. `loss_shown` and `verdict` are as in `Comparison`, against
-    `margin` for the average.
+    `recovery` is the mean of the benchmarks' ratios; None, like its interval, where some benchmark has none. `margin`
+    is for the average.
     """
 
     benchmarks: int
-    units: int
-    difference: float
-    ci95: Interval
-    ci90: Interval
-    p_value: float
-    recovery: float | None
-    recovery_ci95: Interval | None
-    margin: float
-    alpha: float
-    loss_shown: bool
-    verdict: Verdict
 
 
-Result = TypeVar("Result", Comparison, Pooled)
+Result = TypeVar("Result", bound=Compared)
 
 
 def pool(strata: Sequence[PairedScores], *, margin: float) -> Pooled:
