@@ -135,6 +135,7 @@ class Driver:
                 found.extend((event.device, sample) for sample in event.samples)
         for variant, pairs in answers.items():
             self._record(variant, [sample for _, sample in pairs])
+            # an engine that answers is not at fault itself
             self._isolated_in_a_row[variant] = 0
             for device, sample in pairs:
                 self._ended(variant, device, sample)
@@ -269,11 +270,13 @@ class Driver:
     def _suspect(self, variant: str, pieces: list[Piece], reason: str) -> None:
         """Try pieces again in halves; one that was alone, and not for the first time, is the culprit."""
         queue = self._queues[variant]
+        # one death alone may have been the device's fault
         if len(pieces) == 1 and (pieces[0].deaths > 1 or pieces[0].losses > MOST_LOSSES):
             self._isolate(variant, pieces[0], reason)
             return
         unanswered = [piece for piece in pieces if queue.close(piece)]
         half = (len(unanswered) + 1) // 2
+        # the second half first: extendleft turns their order round
         queue.trials.extendleft(part for part in (unanswered[half:], unanswered[:half]) if part)
 
     def _isolate(self, variant: str, piece: Piece, reason: str) -> None:

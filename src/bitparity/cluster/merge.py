@@ -127,6 +127,7 @@ def _check_doubles(runs: Sequence[Run], variant: str, benchmark: str) -> None:
         stored = scan_samples(run.samples_path(variant, benchmark))
         for found in (s for s in stored if not s.failed and s.key in doubled):
             row = json.loads(found.line)
+            # how long an answer took is no part of it
             content = {name: value for name, value in row.items() if name not in ("seconds", "crc32")}
             other, before = known.setdefault(found.key, (run, content))
             if before != content:

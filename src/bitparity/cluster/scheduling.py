@@ -141,6 +141,7 @@ class Scheduler:
             return 0
         left, on = self.stocks[device.variant].left(), self._on[device.variant]
         share = math.ceil((left + self._held[device.variant]) / on)
+        # what it will have ended before more can reach it
         ahead = math.ceil(EXCHANGE_SECONDS * device.ended / device.busy) if device.busy else 0
         wanted = min(device.room + max(ahead, 1), share) - device.held
         return max(0, min(wanted, math.ceil(left / (2 * on)), left))

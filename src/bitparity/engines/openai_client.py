@@ -250,6 +250,7 @@ def _open_client(key: str | None, concurrency: int) -> httpx.AsyncClient:
         return httpx.AsyncClient(
             headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {}),
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),  # httpx counts the time between bytes only
+            # httpx's own limit would hold back a larger concurrency
             limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
         )
     except ImportError:

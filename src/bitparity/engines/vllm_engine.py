@@ -296,6 +296,7 @@ def _engine_config(folder: Path, tokenizer: Path, arguments: Mapping[str, object
         args = AsyncEngineArgs(
             model=str(folder),
             tokenizer=str(tokenizer),
+            # nothing of the checkpoint's own file
             generation_config="vllm",
             worker_extension_cls="bitparity.engines.vllm_probe.ModelProbe",
             max_logprobs=TOP_MOST,

@@ -156,6 +156,7 @@ class BenchmarkRequests(Sequence[Request]):
     def unanswered(self, done: Container[SampleKey]) -> array[int]:
         """The indices of the requests whose sample is not in `done`."""
         samples = range(self._spec.samples)
+        # a byte for each request, since there may be millions
         waiting = bytearray((entry.item.id, sample) not in done for entry in self._items for sample in samples)
         return array("I", (index for index, place in enumerate(self._order) if waiting[place]))
 

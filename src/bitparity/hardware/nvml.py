@@ -132,6 +132,7 @@ def _gpu(nvml: Any, index: int, unread: list[str]) -> Iterator[Gpu]:
         unread.append(f"GPU {index} ({error})")
         return
     mode = _answer(nvml, nvml.nvmlDeviceGetMigMode, handle)  # None: a GPU without MIG
+    # the mode now, not the one after the next reset
     mig = mode is not None and mode[0] == 1
     slices = tuple(_slices(nvml, handle, index, unread)) if mig else ()
     yield Gpu(index, name, uuid, *_memory(nvml, handle), (major, minor), mig, slices)

@@ -73,6 +73,7 @@ def _summary(declared: Config, default_method: str) -> Quantization:
     settings = {k: v for k, v in declared.values.items() if isinstance(v, str | int | float) and k != "quant_method"}
     method = declared.values.get("quant_method", default_method)
     summary = cast(Quantization, {"method": method, **settings})
+    # layers of several widths have no one number
     if len(bits := _bits_inside(declared)) == 1:
         summary["bits"] = bits.pop()
     if (groups := declared.part("config_groups")) is not None:

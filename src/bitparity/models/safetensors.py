@@ -90,6 +90,7 @@ def check_declared(folder: Path, files: Sequence[Path], declared: Quantization |
     if declared is None or not _declares_stored_weights(declared) or (tensors := read_tensors(files)) is None:
         return
     plain = all(tensor.dtype in _PLAIN_TYPES for tensor in tensors.values())
+    # vectors, as of norms, stay plain in any checkpoint
     matrices = any(tensor.dimensions >= 2 for tensor in tensors.values())
     if matrices and plain and not any(_TRACE.search(name) for name in tensors):
         raise ModelError(

@@ -87,6 +87,7 @@ class Board:
             case events.VariantPlanned(name, samples):
                 for benchmark, (done, total) in samples.items():
                     cell = self._variants[name].cells[benchmark]
+                    # those of this session are counted as they come
                     cell.earlier, cell.total = done - cell.samples.total, total
             case events.BenchmarkStopped(name, benchmark, samples):
                 cell = self._variants[name].cells[benchmark]

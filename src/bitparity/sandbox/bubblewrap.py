@@ -88,6 +88,7 @@ class Bubblewrap(proof.ProvenSandbox):
                 stored=box_use,
                 group=self._lifeline.group,
             )
+            # seen from outside, a program that the kernel kills for its memory ends by a signal like any other
             if of is not None and ended.end == "runtime_error" and of.out_of_memory():
                 return replace(ended, end="memory_limit")
             return ended

@@ -83,9 +83,11 @@ def view(python: str, readable: Sequence[Path] = ()) -> View:
         for private in (home(), Path.cwd().resolve())
         if any(private != Path(outer) and private.is_relative_to(outer) for outer in shown) and private not in own
     }
+    # what the interpreter has inside a hidden folder is shown again
     again = {prefix for prefix in own if any(prefix.is_relative_to(private) for private in hidden)}
     steps: set[tuple[Literal["show", "hide"], str]] = {("show", path) for path in (*shown, *map(str, again))}
     steps |= {("hide", str(private)) for private in hidden}
+    # outer folders first: each step acts on what those before it have left
     ordered = sorted(steps, key=lambda step: (step[1].count("/"), step[1]))
     return View(_executable(told), tuple(ordered), tuple(links))
 

@@ -55,6 +55,7 @@ class Landlock(proof.ProvenSandbox):
         if os.geteuid() != 0 or not self._confined:
             return [], None, None
         try:
+            # the launcher is a file that this user must be able to read
             return *privileges.drop((*self._view.shown, _confine.__file__)), privileges.UNPRIVILEGED
         except SandboxError:
             return [], None, privileges.UNPRIVILEGED  # enough where the interpreter is open to everybody
@@ -79,6 +80,7 @@ class Landlock(proof.ProvenSandbox):
                 env={"PYTHONDONTWRITEBYTECODE": "1"},
                 pass_fds=[request],
                 stored=lambda _: _use(folder),
+                # the launcher kills what it has adopted, and then ends
                 ending=signal.SIGTERM,
             )
 

@@ -42,6 +42,7 @@ class Output:
         """Take what was read."""
         self.total += len(data)
         self.kept += data
+        # an answer counts from its beginning; of an error the end tells most
         del self.kept[slice(-_STDERR_KEPT) if self.keep_last else slice(self.limit, None)]
 
     @property
@@ -111,6 +112,7 @@ class Pump:
         self, stdin: int, stdout: int, stderr: int, data: bytes, watch: Watch, *, handshake: bool = False
     ) -> None:
         self._stdin: int | None = stdin
+        # the line that the shell waits for goes before the program's own input
         self._input = memoryview(b"\n" + data if handshake else data)
         self._watch = watch
         self.started = not handshake
@@ -293,6 +295,7 @@ class _Command:
         """Takes the usage and makes sure that nothing of the tree is left."""
         _, raw, usage = os.wait4(self._process.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(raw)
+        # the kernel's own sum, which counts what came between two looks
         self.watch.cpu_s = max(self.watch.cpu_s, usage.ru_utime + usage.ru_stime)
         if self._first is not None:
             # a namespace's first process ends only when all the others have ended

@@ -43,6 +43,7 @@ class Tree:
             if times is None:
                 continue
             started, own, waited = times
+            # with its start: the number may be given to another process later
             self._seen[pid, started] = own
             with_children += own + waited
         self._cpu_s = max(self._cpu_s, with_children, sum(self._seen.values()))

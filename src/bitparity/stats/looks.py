@@ -58,6 +58,7 @@ def follow(rule: StopRule, upto: Callable[[int], PairedScores | None]) -> Reache
         pairs = replace(pairs, look=Look(rule, index, tuple(before)))
         if index == len(rule.looks) - 1:
             return Reached(pairs, None)
+        # as long as too few have changed to be looked at
         before.append(math.nan)
         if pairs.differing >= FEWEST_CHANGES:
             if (by := claim(pairs)) is not None:

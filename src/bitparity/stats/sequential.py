@@ -91,6 +91,7 @@ def bounds(times: Times, alpha: float, spending: Spending) -> Bounds:
         total = spent(alpha, time, spending)
         increment, root = total - before, math.sqrt(time)
         place = _FAR * root
+        # where even the farthest bound would spend more than that, it stays the bound
         if walk.above(place, time) < increment:
             place = float(brentq(lambda x, t, p: walk.above(x, t) - p, -place, place, args=(time, increment)))
         found.append(place / root)

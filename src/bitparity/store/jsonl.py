@@ -44,6 +44,7 @@ def write_atomically(path: Path, chunks: Iterable[str]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        # a new name is durable only once its folder is
         _sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):

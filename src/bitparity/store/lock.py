@@ -43,6 +43,7 @@ class RunLock:
         with suppress(OSError):  # a full disk: nobody is told who holds the run
             self._file.truncate(0)
             self._file.write(f"{os.getpid()} {socket.gethostname()}\n".encode())
+        # as it can be read: a full disk may have taken nothing
         self._mark = self._content()
 
     def _refusal(self, error: OSError) -> RunError:
@@ -102,6 +103,7 @@ def is_locked(run: Path) -> bool:
     """True if a process of this host holds the run. Takes the lock for a moment only where nobody has it."""
     with suppress(OSError), (run / LOCK_FILE).open("rb") as lock:  # no file, or a file system without locks
         try:
+            # a shared lock, or two that look at once would take each other for the run
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True

@@ -103,6 +103,7 @@ def scan_samples(path: Path) -> Iterator[SampleLine]:
     for number, line in whole_lines(path):
         found = _START.match(line)
         at = line.rfind(_FINISH)
+        # zeros are what some disks leave of a block that was never written
         if found and at > 0 and line.endswith(b"}\n") and b"\0" not in line:
             yield SampleLine(found[1], int(found[2]), line.startswith(_FAILED, at), line)
             continue

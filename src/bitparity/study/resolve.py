@@ -147,6 +147,7 @@ def resolve(
         reference=file.reference,
         distance=_distance(file.distance, variants),
     )
+    # before anything of it can be printed
     remember_keys(study.model_dump())
     return study
 
