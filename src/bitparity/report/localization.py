@@ -80,13 +80,14 @@ def worst(modules: Sequence[Module]) -> list[Module]:
 
 
 def show(found: Localization, console: Console) -> None:
-    """Print what was found, and the table."""
+    """Print what was found, and the table, whose intervals are in the files."""
     for line in sentences(found):
         say(console, line)
-    if shown := rows(found):
-        table = columns({text(COLUMNS[0]): [row[0] for row in shown]}, [text(key) for key in COLUMNS[1:]])
-        for row in shown:
-            table.add_row(*cells(*row))
+    if shown := worst(found.modules):
+        table = columns({text(COLUMNS[0]): [each.name for each in shown]}, [text(key) for key in COLUMNS[1:]])
+        for each in shown:
+            figures = (each.error, each.through, each.regained)
+            table.add_row(*cells(each.name, *(percent(f and Figure(value=f.value)) for f in figures)))
         console.print(table)
 
 
