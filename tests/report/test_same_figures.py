@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support import Cli
 
-from bitparity.report.language import LANGUAGES, Lang
+from bitparity.report.language import LANGUAGES, Lang, suffix
 from bitparity.report.words import interval, margin, percent, points, verdict_words
 from bitparity.report.words import score as shown_score
 from bitparity.results.schema import Results
@@ -62,8 +62,9 @@ class Text(HTMLParser):
 def test_both_reports_and_their_plots_say_the_figures_of_results_json(cli: Cli, run: Path, lang: Lang) -> None:
     cli("report", run, "--lang", lang)
     entry = Results.model_validate_json((run / "results.json").read_text()).benchmarks["math500"]
-    report, page = (run / "report.md").read_text(), Text((run / "report.html").read_text()).said
-    scores, differences = ((run / "plots" / f"{name}.svg").read_text() for name in ("scores", "differences"))
+    own = suffix(lang)
+    report, page = (run / f"report{own}.md").read_text(), Text((run / f"report{own}.html").read_text()).said
+    scores, differences = ((run / "plots" / f"{name}{own}.svg").read_text() for name in ("scores", "differences"))
     for found in entry.scores.values():
         assert all(shown_score(found, lang) in text for text in (report, page, scores))
         for share in (found.cut_off, found.no_answer):
