@@ -15,8 +15,8 @@ from support import Cli, replay_study, stamp_grades
 from bitparity.errors import RunError
 from bitparity.progress.events import Events
 from bitparity.report import gate
-from bitparity.report.gate import Line, check_run, exit_code, junit
-from bitparity.results.build import write
+from bitparity.report.gate import Line, exit_code, junit
+from bitparity.results.build import build, write
 from bitparity.results.schema import Results
 from bitparity.runner import run_study
 from bitparity.store.run import Run
@@ -39,7 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_line_a_candidate_and_the_worst_decides(finished: Path, cli: Cli) -> None:
     ended = cli("check", finished)
     assert ended.code == 1
-    lines = ended.out.splitlines()
+    lines = gate_lines(ended.out)
     assert [line.split(":")[0].split() for line in lines] == [
         ["passed", "same", "math500"],
         ["failed", "worse", "math500"],
@@ -52,7 +52,7 @@ def test_one_line_a_candidate_and_the_worst_decides(finished: Path, cli: Cli) ->
 def test_what_cannot_be_told_may_be_allowed_and_nothing_else(finished: Path, cli: Cli) -> None:
     ended = cli("check", finished, "--allow", "inconclusive")
     assert ended.code == 1
-    assert [line.split()[0] for line in ended.out.splitlines()] == ["passed", "failed", "allowed"]
+    assert [line.split()[0] for line in gate_lines(ended.out)] == ["passed", "failed", "allowed"]
     document = built(finished)
     del document["variants"]["worse"]
     results = Results.model_validate(document)
@@ -115,8 +115,13 @@ def test_a_margin_is_refused_with_its_reason(finished: Path, cli: Cli) -> None:
     assert "belongs to the study" in ended.err
 
 
+def gate_lines(out: str) -> list[str]:
+    """The lines of the gate, before the decisions."""
+    return out.partition("\n\n")[0].splitlines()
+
+
 def test_exit_codes_are_those_of_the_design(finished: Path) -> None:
-    lines = {line.candidate: line for line in check_run(finished)}
+    lines = {line.candidate: line for line in gate.judge(build(Run(finished)))}
     assert exit_code([lines["same"]]) == 0
     assert exit_code([lines["same"], lines["unclear"]]) == 3
     assert exit_code([lines["same"], lines["worse"], lines["unclear"]]) == 1
@@ -265,7 +270,7 @@ def test_junit_holds_any_text() -> None:
 def test_a_run_with_one_variant_has_nothing_to_check(tmp_path: Path, cli: Cli) -> None:
     path = run(tmp_path / "one", 12, {"bf16": [1]})
     with pytest.raises(RunError, match="one variant only"):
-        check_run(path)
+        gate.judge(build(Run(path)))
     assert cli("check", path).code == 2
 
 

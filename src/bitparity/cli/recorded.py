@@ -162,17 +162,23 @@ def check(
     margin: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """The verdicts of a run as a CI gate, one line each. Exit code 1: worse; 3: incomplete, invalid, cannot tell."""
-    from bitparity.report.gate import Files, allow_inconclusive, check_run, exit_code
+    from bitparity.report.gate import Files, allow_inconclusive, exit_code, judge
+    from bitparity.report.headline import headlines
+    from bitparity.results.build import build
+    from bitparity.store.run import Run
 
     if margin is not None:
         raise UserInputError(
             "a margin belongs to the study, where it is fixed before any answer is seen; one that is chosen when the "
             "scores are known proves nothing. Set margin in the study file and run it in a new directory"
         )
-    lines = check_run(brought_up_to_date(run), require, benchmark or (), lang)
+    made = build(Run(brought_up_to_date(run)))  # a stored results.json is not believed
+    lines = judge(made, require, benchmark or (), lang)
     if allow is not None:
         lines = allow_inconclusive(lines)
     for line in lines:
         print(clean(str(line)))
+    for block in headlines(made):
+        print(clean("\n  ".join([f"\n{block.first}", *block.rest])))
     Files(junit, summary, badge).write(lines, run.resolve().name)
     raise typer.Exit(exit_code(lines))

@@ -57,17 +57,6 @@ class Line:
         return f"{self.outcome:<7} {self.candidate} {self.benchmark}: {self.words}"
 
 
-def check_run(path: Path, require: Require = "every", only: Sequence[str] = (), lang: Lang = "en") -> list[Line]:
-    """The lines of a run, from its samples and grades as they are now; a stored results.json is not believed.
-
-    Raises RunError where the folder is no run or has no candidate.
-    """
-    from bitparity.results import build as results
-    from bitparity.store.run import Run
-
-    return judge(results.build(Run(path)), require, only, lang)
-
-
 def judge(results: Results, require: Require = "every", only: Sequence[str] = (), lang: Lang = "en") -> list[Line]:
     """The lines of a results.json, on the benchmarks in `only` or on all; their words in a language.
 

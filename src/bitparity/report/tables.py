@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bitparity.report.language import Lang, text
 from bitparity.report.words import percent
-from bitparity.results.schema import Results
+from bitparity.results.schema import Results, VariantEntry
 
 
 class GraderRow(NamedTuple):
@@ -60,11 +60,25 @@ def speed_rows(results: Results, lang: Lang = "en") -> Iterator[tuple[str, str, 
 
 
 def gain(candidate: str, results: Results, lang: Lang = "en") -> str:
-    """A candidate's speed and size against the baseline, in words; empty where neither is known."""
-    base, variant = results.variants[results.baseline], results.variants[candidate]
-    times = {"gain.rate": _times(variant.tokens_per_second, base.tokens_per_second)}
-    times["gain.weights"] = _times(variant.weights_gb, base.weights_gb)
-    return text("pause", lang).join(text(key, lang, times=value) for key, value in times.items() if value)
+    """A candidate's speed and memory against the baseline's, in words; empty where neither is known."""
+    base, own = results.variants[results.baseline], results.variants[candidate]
+    said = []
+    if fast := _times(own.tokens_per_second, base.tokens_per_second):
+        places = (own.engine or {}).get("max_num_seqs")
+        at_once = text("gain.places", lang, places=f"{places:,}") if isinstance(places, int) else ""
+        rates = {"own": f"{own.tokens_per_second:,.0f}", "base": f"{base.tokens_per_second:,.0f}"}
+        said.append(text("gain.rate", lang, times=fast, places=at_once, **rates))
+    if small := _times(own.weights_gb, base.weights_gb):
+        sizes = {"own": f"{own.weights_gb:.2f}", "base": f"{base.weights_gb:.2f}"}
+        said.append(text("gain.weights", lang, times=small, **sizes))
+    if room := _times(_cache_tokens(own), _cache_tokens(base)):
+        said.append(text("gain.cache", lang, times=room))
+    return text("full_stop", lang, said=text("pause", lang).join(said)) if said else ""
+
+
+def _cache_tokens(variant: VariantEntry) -> float | None:
+    found = (variant.engine or {}).get("kv_cache_tokens")
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def _times(value: float | None, base: float | None) -> str:

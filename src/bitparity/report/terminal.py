@@ -1,4 +1,4 @@
-"""The result on the terminal: one sentence a candidate, then the table."""
+"""The result on the terminal: the decision on each candidate, then the table."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from bitparity.report.distance import sentences
+from bitparity.report.doubts import doubts
+from bitparity.report.headline import headlines
 from bitparity.report.language import Lang, guard_message, text
 from bitparity.report.plain import shortened
 from bitparity.report.tables import grader_rows
-from bitparity.report.words import Judged, figures, noise, percent, sentence, tone, verdict_words
+from bitparity.report.words import Judged, figures, noise, percent, tone, verdict_words
 from bitparity.results.schema import Distance, Guard, Results
 
 LABEL = 28  # columns that a name gets at least, if it is that long, where there is little room
@@ -22,8 +25,7 @@ COLOURS = {"loss": "red", "fine": "green", "open": "yellow", "invalid": "red", "
 
 def show(results: Results, console: Console) -> None:
     """Print the answers, the table, the errors among the guards, and which warnings the report has."""
-    for name in results.candidates:
-        say(console, sentence(name, results.benchmarks), style="bold")
+    show_headlines(results, console)
     if results.candidates:
         say(console, noise(results))
     console.print(_table(results))
@@ -37,11 +39,20 @@ def show(results: Results, console: Console) -> None:
     for bench, entry in results.benchmarks.items():
         if not entry.measured:
             say(console, f"{bench}: not run: {entry.reason}")
-        for guard in entry.guards:
-            if guard.level == "error":
-                say_guard(console, bench, guard)
-        if warnings := _warnings(entry.guards):
-            say(console, f"{bench}: {warnings}", "warnings", "yellow")
+    for doubt in doubts(results):
+        if doubt.level == "error":
+            say(console, f"{doubt.title} ({doubt.where}): {doubt.message}", doubt.level, COLOURS[doubt.level])
+    if warnings := [doubt for doubt in doubts(results) if doubt.level == "warning"]:
+        named = text("separator").join(f"{doubt.title} ({doubt.where})" for doubt in warnings)
+        say(console, named, "warnings", "yellow")
+
+
+def show_headlines(results: Results, console: Console) -> None:
+    """Print each candidate's decision with its reasons."""
+    for block in headlines(results):
+        say(console, block.first, style="bold")
+        for said in block.rest:
+            console.print(Padding(Text(shortened(said)), (0, 0, 0, 2)))
 
 
 def show_distance(distance: Distance, console: Console, lang: Lang = "en") -> None:
@@ -85,15 +96,6 @@ def cells(*texts: str) -> list[Text]:
 def verdict_cell(comparison: Judged, lang: Lang = "en") -> Text:
     """A verdict in its colour."""
     return Text(verdict_words(comparison, lang), COLOURS[tone(comparison)])
-
-
-def _warnings(guards: Sequence[Guard]) -> str:
-    """The warnings by name, each with its variants, in one line: "cut_off (bf16, fp8); limit"."""
-    found: dict[str, list[str]] = {}
-    for guard in guards:
-        if guard.level == "warning":
-            found.setdefault(guard.name, []).extend([guard.variant] if guard.variant else [])
-    return "; ".join(f"{name} ({', '.join(variants)})" if variants else name for name, variants in found.items())
 
 
 def _table(results: Results) -> Table:

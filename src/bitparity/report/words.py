@@ -27,8 +27,7 @@ def verdict_words(comparison: Judged, lang: Lang = "en") -> str:
     """
     if getattr(comparison, "control", False):
         return text("noise_floor", lang)
-    unclear = comparison.verdict == "inconclusive" and comparison.loss_shown
-    said = text("worse_size_unclear" if unclear else comparison.verdict, lang)
+    said = text(_verdict_key(comparison), lang)
     if isinstance(comparison, Overall) and comparison.hidden:
         names = text("comma", lang).join(comparison.hidden)
         return text("not_hidden", lang, verdict=said, names=names)
@@ -39,6 +38,16 @@ def verdict_words(comparison: Judged, lang: Lang = "en") -> str:
         return said
     certain = not AT_THE_BUDGET.issuperset(doubted_by) or (bound is not None and bound[1] < 0)
     return text("doubted" if certain else "doubted_at_budget", lang, verdict=said)
+
+
+def _verdict_key(comparison: Judged) -> str:
+    """An interval without zero is never called "cannot tell": the headline says what is missing."""
+    if comparison.verdict != "inconclusive":
+        return comparison.verdict
+    if comparison.loss_shown:
+        return "worse_size_unclear"
+    low, high = comparison.ci95
+    return "lower_not_shown" if high < 0 else "higher_not_shown" if low > 0 else "inconclusive"
 
 
 def tone(comparison: Judged) -> Tone:
@@ -100,6 +109,11 @@ def difference(comparison: Judged, lang: Lang = "en") -> str:
 def margin(value: float, lang: Lang = "en") -> str:
     """A margin in points."""
     return text("one_point" if value == 0.01 else "points", lang, value=f"{round(100 * value, 2):g}")
+
+
+def loss(value: float, lang: Lang = "en") -> str:
+    """A loss in points, without a sign."""
+    return text("points", lang, value=f"{100 * value:.1f}")
 
 
 def p_value(value: float | None) -> str:

@@ -6,7 +6,7 @@ Built from the files of a run alone, so it can be made again without a GPU.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from bitparity.results.decision import decisions
 from bitparity.results.distance import build_distance
 from bitparity.results.execution import execution
 from bitparity.results.guards import check as validity
-from bitparity.results.guards.suspects import counted_for_candidate
+from bitparity.results.guards.suspects import IF_RIGHT, all_right, counted_for_candidate
 from bitparity.results.schema import (
     SCHEMA,
     Benchmark,
@@ -76,6 +76,8 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[Guard]] 
         entry = _benchmark(run, facts, guards, with_texts=with_texts)
         if spec.recovery is not None:
             entry = entry.model_copy(update={"margin_recovery": spec.recovery})
+        compared = [name for name in study.candidates if sheets[name].graded]
+        entry = entry.model_copy(update={"guards": list(_with_range(entry.guards, exam, sheets, compared, study))})
         benchmarks[spec.name] = entry
         second = None if exam.stop else _second_run(study, entry, sheets)  # looks are at the first run alone
         for name in _compared(study):
@@ -96,6 +98,7 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[Guard]] 
             fingerprint=study.fingerprint(),
             profile=study.profile,
             limit={spec.name: spec.limit for spec in study.benchmarks if spec.limit is not None},
+            **_when(environment),
         ),
         variants={name: variant_entry(study, environment, name) for name in study.variants},
         benchmarks=benchmarks,
@@ -103,6 +106,13 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[Guard]] 
         distance=build_distance(run, study, environment, list(benchmarks)),
     )
     return made.model_copy(update={"decisions": decisions(made)})
+
+
+def _when(environment: RunRecord) -> dict[str, str]:
+    """The day of the last engine's start and the version of bitparity, as far as they are known."""
+    starts = [at for v in environment.variants.values() for engine in v.engines for at in engine.sessions]
+    told = {"date": max(starts, default="")[:10], "version": environment.bitparity or ""}
+    return {key: value for key, value in told.items() if value}
 
 
 def _judge(
@@ -230,6 +240,26 @@ def _benchmark(run: Run, facts: validity.Facts, guards: list[Guard], *, with_tex
         guards=guards,
         **execution(run, facts.spec, exam, sheets),
     )
+
+
+def _with_range(
+    guards: Sequence[Guard], exam: Exam, sheets: Mapping[str, Sheet], compared: Sequence[str], study: Study
+) -> Iterator[Guard]:
+    """The guards, those on single answers with what each candidate's difference would be if these were right."""
+    items, groups = [entry.item.id for entry in exam.items], groups_of(exam)
+    found: dict[tuple[str, str], tuple[float, float]] = {}
+    for guard in guards:
+        concerned = [name for name in compared if guard.variant in (None, study.baseline, name)]
+        if guard.name in IF_RIGHT:
+            for name in concerned:
+                before, after, whole = all_right(sheets[study.baseline], sheets[name], items, guard.name)
+                if (guard.name, name) not in found and whole.any():
+                    mask = np.concatenate([whole, np.zeros(len(items) - len(whole), bool)])
+                    pairs = pair_scores(before[whole], after[whole], _picked(groups, mask))
+                    _, ci95, _ = stats.difference_intervals(pairs, 0.05, stats.SEED, stats.RESAMPLES)
+                    found[guard.name, name] = ci95
+        told = {name: found[guard.name, name] for name in concerned if (guard.name, name) in found}
+        yield guard.model_copy(update={"if_right": told}) if told else guard
 
 
 def _forbidden(guards: Sequence[Guard], *variants: str) -> list[str]:

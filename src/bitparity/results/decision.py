@@ -35,6 +35,7 @@ MOST_SAMPLES = 256  # more samples an item are no advice
 _GRAVITY: tuple[Standing, ...] = (
     *("beyond", "loss", "loss_likely", "invalid", "incomplete", "not_run", "open", "too_hard", "loss_within", "fine"),
 )
+SEEN: frozenset[Standing] = frozenset({"beyond", "loss", "loss_likely"})  # a loss is shown, or an interval below zero
 _UNDECIDED: frozenset[Standing] = frozenset({"invalid", "incomplete", "not_run"})
 _BOUNDED: frozenset[Standing] = frozenset({"loss", "loss_likely", "open"})
 
@@ -77,7 +78,7 @@ def decide(evidence: Sequence[Evidence], pooled: Overall | None, blocked_by: Seq
     found = sorted(map(_finding, evidence), key=lambda each: _GRAVITY.index(each.standing))
     standings = {each.standing for each in found}
     # where a loss is seen, it is what has to be accepted, however much else is open
-    loss = bool(standings & {"loss", "loss_likely"}) or (pooled is not None and pooled.loss_shown)
+    loss = bool(standings & SEEN) or (pooled is not None and pooled.loss_shown)
     wide = not loss and any(each.wide for each in found)
     return Decision(
         decision=_choice(standings, pooled, blocked=bool(blocked_by) or wide),

@@ -64,7 +64,8 @@ class Guard(Part):
     """A sign that a figure measures something else than the loss of precision.
 
     `variant` None concerns all variants. `value` is the figure that was looked at, a fraction if it is a share. Level
-    "error" makes the comparisons of the variant invalid.
+    "error" makes the comparisons of the variant invalid. `if_right`, where there can be one, is the interval of each
+    candidate's difference with every answer right, in both variants, that the guard doubts.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Guard(Part):
     level: Level
     value: int | float | str | None
     message: str
+    if_right: dict[str, Interval] = Field(default_factory=dict)
 
     def forbids(self, *variants: str) -> bool:
         """True if it makes the figures of one of these variants invalid."""
@@ -79,12 +81,17 @@ class Guard(Part):
 
 
 class StudyHeader(Part):
-    """Name, fingerprint and protocol of the study. `limit` has the items asked of each benchmark with a limit."""
+    """Name, fingerprint and protocol of the study. `limit` has the items asked of each benchmark with a limit.
+
+    `date` is the day on which its last engine was started (YYYY-MM-DD), `version` that of the bitparity that ran it.
+    """
 
     name: str
     fingerprint: str
     profile: str
     limit: dict[str, int]
+    date: str | None = None
+    version: str | None = None
 
 
 class VariantEntry(Part):

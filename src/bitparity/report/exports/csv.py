@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bitparity.results.build import build
-from bitparity.results.schema import Comparison, Part, Results, Score
+from bitparity.results.decision import decisions
+from bitparity.results.schema import Comparison, Decision, Part, Results, Score
 from bitparity.store.run import Run
 
 Figure = str | int | float | None
@@ -26,7 +27,8 @@ COLUMNS: Mapping[str, type] = {
     "metrics": str,
     **dict.fromkeys(("difference", "difference_low", "difference_high", "p_value", "p_adjusted", "recovery"), float),
     **dict.fromkeys(("lost", "gained"), int),
-    **dict.fromkeys(("test", "verdict", "invalid_by"), str),
+    **dict.fromkeys(("test", "verdict", "invalid_by", "decision", "standing"), str),
+    "up_to": float,
 }
 
 
@@ -41,6 +43,7 @@ def make(run: Run, out: Path | None) -> str:
 
 def rows(results: Results) -> Iterator[dict[str, Figure]]:
     """One row a benchmark and variant; None where there is no figure."""
+    decided = decisions(results)
     for bench, entry in results.benchmarks.items():
         for name, variant in results.variants.items():
             row = {
@@ -53,6 +56,7 @@ def rows(results: Results) -> Iterator[dict[str, Figure]]:
                 **_fields(entry),
                 **_fields(variant),
                 **_score(entry.scores.get(name)),
+                **_decision(bench, decided.get(name)),
             }
             yield {column: row.get(column) for column in COLUMNS}
 
@@ -68,6 +72,14 @@ def _score(score: Score | None) -> dict[str, Figure]:
     low, high = score.ci95 or (None, None)
     metrics = json.dumps(score.metrics, sort_keys=True)  # sorted: equal figures give equal files
     return {**_fields(score), "score": score.mean, "score_low": low, "score_high": high, "metrics": metrics}
+
+
+def _decision(bench: str, decision: Decision | None) -> dict[str, Figure]:
+    if decision is None:
+        return {}
+    found = next((each for each in decision.findings if each.benchmark == bench), None)
+    standing, up_to = ("fine", None) if found is None else (found.standing, found.up_to)
+    return {"decision": decision.decision, "standing": standing, "up_to": up_to}
 
 
 def _comparison(comparison: Comparison | None) -> dict[str, Figure]:

@@ -1,8 +1,8 @@
 """Model card of each candidate: `model-index` metadata as the Hugging Face Hub reads it, and a table for people.
 
 One part for each candidate, the front matter and a section of its README.md. Only figures that stand for the whole
-benchmark are in the metadata; what is left out, and why, stands in comments. The table has every comparison with its
-verdict, and a link to report.html, which is to lie beside the card.
+benchmark are in the metadata; what is left out, and why, stands in comments. The section has the decision, every
+comparison with its verdict, and a link to report.html, which is to lie beside the card.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from bitparity.benchmarks.registry import benchmark_class
+from bitparity.report.headline import Headline, headlines
 from bitparity.report.markdown import escaped
 from bitparity.report.words import difference, interval, margin, score_beside, verdict_words
 from bitparity.results.build import build
@@ -33,7 +34,8 @@ def make(run: Run, out: Path | None) -> str:
 
 def model_cards(results: Results) -> str:
     """A card for each candidate, or for the only variant."""
-    return "\n".join(_card(name, results) for name in described(results))
+    blocks = {block.name: block for block in headlines(results)}
+    return "\n".join(_card(name, results, blocks.get(name)) for name in described(results))
 
 
 def described(results: Results) -> list[str]:
@@ -47,7 +49,7 @@ def public_name(name: str, results: Results) -> str:
     return model if HUB_ID.fullmatch(model) else name
 
 
-def _card(name: str, results: Results) -> str:
+def _card(name: str, results: Results, block: Headline | None) -> str:
     model = results.variants[name].model
     left_out, entries = [], []
     for bench, entry in results.benchmarks.items():
@@ -58,19 +60,20 @@ def _card(name: str, results: Results) -> str:
     head = [f"# {_line(name)}: the model card of {_line(model)}"]
     index = {"model-index": [{"name": model.rstrip("/").rsplit("/", 1)[-1], "results": entries}]} if entries else {}
     body = yaml.safe_dump(index, sort_keys=False, allow_unicode=True, width=1000)
-    return "\n".join(["---", *head, *left_out, f"{body}---", "", *_section(name, results)])
+    return "\n".join(["---", *head, *left_out, f"{body}---", "", *_section(name, results, block)])
 
 
-def _section(name: str, results: Results) -> Iterator[str]:
-    """The lines of the table, and the link to the page."""
+def _section(name: str, results: Results, block: Headline | None) -> Iterator[str]:
+    """The decision, the lines of the table, and the link to the page."""
     rows = [
         (bench, score_beside(name, entry), difference(found), margin(entry.margin), _verdict(name, entry))
         for bench, entry in results.benchmarks.items()
         if entry.measured and (found := entry.comparisons.get(name)) is not None
     ]
-    if not rows:
+    if block is None or not rows:
         return
     yield from (f"## Accuracy against {escaped(public_name(results.baseline, results))}", "")
+    yield from (f"**{escaped(block.decision)}**", "", *(f"- {escaped(said)}" for said in block.rest), "")
     yield from ("| benchmark | score | difference, points (95 %) | margin | verdict |", "|---|---|---|---|---|")
     yield from ("| " + " | ".join(escaped(cell) for cell in row) + " |" for row in rows)
     yield from ("", f"Paired by item, measured with bitparity: [all figures, conditions and warnings]({PAGE}).", "")

@@ -14,22 +14,26 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from bitparity.report import words
+from bitparity.report.card import card, glossary
 from bitparity.report.distance import log_scale, rows, sentences
+from bitparity.report.doubts import count as doubt_count
+from bitparity.report.doubts import doubts
+from bitparity.report.headline import headlines
 from bitparity.report.html import svg
 from bitparity.report.html.book import Book, Packed
 from bitparity.report.html.lengths import Lengths, count, length_rows, length_scale, length_ticks
 from bitparity.report.html.phrases import say, script_phrases
 from bitparity.report.language import Lang, guard_message, guard_title
 from bitparity.report.plain import finalize, flat
-from bitparity.report.tables import GraderRow, gain, grader_rows, program_rows, speed_rows
-from bitparity.results.schema import Benchmark, Comparison, Guard, Overall, Results, VariantEntry
+from bitparity.report.tables import GraderRow, grader_rows, program_rows, speed_rows
+from bitparity.results.schema import Benchmark, Comparison, Overall, Results, VariantEntry
 
 _Quantity = Callable[[VariantEntry], float | None]
 NOTHING = Markup("")
 MOST_ROWS = 200  # rows of one table of subgroups or guards
 # what the template says in the language of the page
 _SAID = (
-    *(say, guard_title, guard_message, sentences),
+    *(say, card, doubts, glossary, guard_message, headlines, sentences),
     *(words.percent, words.score, words.score_beside, words.difference, words.margin, words.figures),
     *(words.verdict_words, words.noise, words.engine),
 )
@@ -64,6 +68,7 @@ def render(
         most=MOST_ROWS,
         flat=flat,
         count=count,
+        doubt_count=functools.partial(doubt_count, lang=lang),
         **{function.__name__: functools.partial(function, lang=lang) for function in _SAID},
     )
 
@@ -134,18 +139,6 @@ class _View:
         ]
         return say("why_invalid", self.lang, guards=say("comma", self.lang).join(titles)) if titles else ""
 
-    def sentences(self) -> list[tuple[str, str, str, str]]:
-        """For each candidate its name, what is said after it, the gravest tone among its verdicts, and its gain."""
-        found = []
-        for name in self.results.candidates:
-            said = words.sentence(name, self.results.benchmarks, self.lang)
-            rest = said.removeprefix(name)  # the name itself is set in bold
-            tones = {self.tone(e.comparisons[name]) for e in self.measured.values() if name in e.comparisons}
-            # the gravest first; an invalid comparison says nothing, so any other goes before it
-            tone = next((tone for tone in ("loss", "open", "fine", "invalid") if tone in tones), "open")
-            found.append((name if rest != said else "", rest, tone, gain(name, self.results, self.lang)))
-        return found
-
     # plots
 
     def forest_axis(self) -> Markup:
@@ -214,12 +207,3 @@ class _View:
         """Every grader's means where a benchmark has more than one, by the names of the graders."""
         order = list(self.measured)
         return sorted(grader_rows(self.results), key=lambda row: (order.index(row.benchmark), row.metric))
-
-    def guards(self, level: str) -> list[tuple[str, Guard]]:
-        """The guards of one level, each with its benchmark."""
-        return [
-            (bench, guard)
-            for bench, entry in self.measured.items()
-            for guard in entry.guards[:MOST_ROWS]
-            if guard.level == level
-        ]

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bitparity.records import SampleKey
 from bitparity.results.sheet import Scores, Sheet
 
+Mask = NDArray[np.bool_]
 Suspects = Callable[[Sheet, Sheet], set[SampleKey]]  # (the candidate's sheet, the baseline's)
 
 
@@ -65,3 +67,29 @@ def counted_for_candidate(
         if sample < k:
             after[row[item], sample] = 1.0
     return before, after
+
+
+# what would be seen if every answer that such a guard doubts were right, in both variants
+IF_RIGHT: Mapping[str, Callable[[Sheet], set[SampleKey]]] = {
+    "cut_off": _cut_off,
+    "no_answer": _no_answer,
+    "empty": _empty,
+}
+
+
+def all_right(baseline: Sheet, candidate: Sheet, items: Sequence[str], guard: str) -> tuple[Scores, Scores, Mask]:
+    """Scores (items, samples) of both with every answer right that the guard doubts, and which items have all scores.
+
+    The items are those up to the candidate's stop; `items` names the rows.
+    """
+    k, asked = min(baseline.scores.shape[1], candidate.scores.shape[1]), candidate.asked
+    row = {item: index for index, item in enumerate(items[:asked])}
+    found = []
+    for sheet in (baseline, candidate):
+        scores = sheet.scores[:asked, :k].copy()
+        for item, sample in IF_RIGHT[guard](sheet):
+            if sample < k and item in row:
+                scores[row[item], sample] = 1.0
+        found.append(scores)
+    before, after = found
+    return before, after, np.isfinite(before + after).all(axis=1)

@@ -1,0 +1,118 @@
+"""Doubts of a report: one entry a guard with all variants and benchmarks that it touches, the most serious first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bitparity.report.language import Lang, guard_message, guard_title, text
+from bitparity.report.words import interval
+from bitparity.results.schema import Guard, Interval, Level, Results
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What one guard says at one level. `where` names benchmarks and variants; `effect` what it could change.
+
+    `message` is its gravest message, `others` are the rest, each after the place where it holds.
+    """
+
+    name: str
+    level: Level
+    title: str
+    where: str
+    effect: str
+    message: str
+    others: Sequence[str]
+
+
+Spoken = tuple[str, Guard]  # the benchmark, and what was said on it
+
+
+def doubts(results: Results, lang: Lang = "en") -> list[Doubt]:
+    """All of them: errors by how many comparisons each makes invalid, then warnings by how much they could move."""
+    groups: dict[tuple[Level, str], list[Spoken]] = {}
+    for bench, entry in results.measured.items():
+        for guard in entry.guards:
+            groups.setdefault((guard.level, guard.name), []).append((bench, guard))
+    ranked = sorted(groups.values(), key=lambda group: _gravity(group, results), reverse=True)
+    return [_doubt(group, results, lang) for group in ranked]
+
+
+def count(results: Results, lang: Lang = "en") -> str:
+    """How many guards spoke, by level."""
+    found = doubts(results, lang)
+    errors = sum(each.level == "error" for each in found)
+    return text("counts", lang, errors=errors, warnings=len(found) - errors)
+
+
+def _invalid(group: Sequence[Spoken], results: Results) -> int:
+    """The comparisons of candidates that this guard makes invalid."""
+    name = group[0][1].name
+    entries = {bench: results.benchmarks[bench] for bench, _ in group}
+    return sum(name in c.invalid_by for entry in entries.values() for c in entry.comparisons.values() if not c.control)
+
+
+def _gravity(group: Sequence[Spoken], results: Results) -> tuple[bool, int, float, int]:
+    moved = [max(map(abs, ends)) for _, guard in group for ends in guard.if_right.values()]
+    return group[0][1].level == "error", _invalid(group, results), max(moved, default=0.0), len(group)
+
+
+def _doubt(group: Sequence[Spoken], results: Results, lang: Lang) -> Doubt:
+    first, *others = sorted(group, key=lambda each: -_size(each[1]))
+    name, level = first[1].name, first[1].level
+    return Doubt(
+        name,
+        level,
+        guard_title(name, lang),
+        _where(group, results, lang),
+        _effect(group, results, lang),
+        guard_message(name, first[1].message, lang),
+        [
+            text("colon", lang, name=_place(each, lang), said=each[1].message)
+            for each in others
+            if each[1].message != first[1].message
+        ],
+    )
+
+
+def _size(guard: Guard) -> float:
+    return abs(guard.value) if isinstance(guard.value, int | float) else 0.0
+
+
+def _place(spoken: Spoken, lang: Lang) -> str:
+    bench, guard = spoken
+    return text("pause", lang).join(filter(None, [bench, guard.variant]))
+
+
+def _where(group: Sequence[Spoken], results: Results, lang: Lang) -> str:
+    """Benchmarks with the variants on each; those with the same variants together."""
+    comma = text("comma", lang)
+    by_bench: dict[str, list[str]] = {}
+    for bench, guard in group:
+        by_bench.setdefault(bench, []).extend([guard.variant] if guard.variant else [])
+    by_variants: dict[tuple[str, ...], list[str]] = {}
+    for bench, variants in by_bench.items():
+        by_variants.setdefault(tuple(variants), []).append(bench)
+    said = []
+    for variants, benches in by_variants.items():
+        every = not variants or len(variants) == len(results.variants)
+        who = text("every_variant", lang) if every else comma.join(variants)
+        said.append(text("colon", lang, name=comma.join(benches), said=who))
+    return text("separator", lang).join(said)
+
+
+def _effect(group: Sequence[Spoken], results: Results, lang: Lang) -> str:
+    """What it could change: comparisons made invalid, or the intervals if the doubted answers were right."""
+    if invalid := _invalid(group, results):
+        return text("effect.invalid", lang, count=invalid)
+    ends: dict[tuple[str, str], Interval] = {
+        (bench, name): bounds for bench, guard in group for name, bounds in guard.if_right.items()
+    }
+    said = [
+        text("effect.range", lang, bench=bench, name=name, interval=interval(bounds, lang=lang))
+        for (bench, name), bounds in ends.items()
+    ]
+    share = max((g.value for _, g in group if isinstance(g.value, float)), default=0.0)
+    whole = text("separator", lang).join(said)
+    return text("effect.if_right", lang, share=f"{100 * share:.1f}", said=whole) if said else ""

@@ -1,0 +1,224 @@
+"""Headline of a report, one block a candidate: the decision, the average, speed and memory, and the reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bitparity.report.distance import estimated, number
+from bitparity.report.language import Lang, guard_title, text
+from bitparity.report.tables import gain
+from bitparity.report.words import Tone, difference, interval, loss, margin, p_value, points, verdict_words
+from bitparity.results.decision import SEEN, decisions
+from bitparity.results.schema import Comparison, Decision, Finding, Needs, Results
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """One candidate's block. `first` is its name with the decision.
+
+    `facts` are sentences on all benchmarks together, `findings` on each that is not plainly fine.
+    """
+
+    name: str
+    decision: str
+    first: str
+    tone: Tone
+    facts: Sequence[str]
+    findings: Sequence[str]
+
+    @property
+    def rest(self) -> Sequence[str]:
+        """All other sentences."""
+        return [*self.facts, *self.findings]
+
+
+def headlines(results: Results, lang: Lang = "en") -> list[Headline]:
+    """The block of each candidate."""
+    return [_headline(name, made, results, lang) for name, made in decisions(results).items()]
+
+
+def _headline(name: str, made: Decision, results: Results, lang: Lang) -> Headline:
+    words = _Words(name, made, results, lang)
+    facts = [words.average(), gain(name, results, lang), words.distance()]
+    decision = words.decision()
+    return Headline(
+        name,
+        decision,
+        text("colon", lang, name=name, said=decision),
+        _tone(made, loss=words.loss),
+        [fact for fact in facts if fact],
+        [*map(words.finding, made.findings), *words.fine()],
+    )
+
+
+def _tone(made: Decision, *, loss: bool) -> Tone:
+    if loss or made.decision == "do_not_deploy":
+        return "loss"
+    if made.decision == "deploy":
+        return "fine"
+    return "open" if made.valid else "invalid"
+
+
+class _Words:
+    """The sentences on one candidate in one language."""
+
+    def __init__(self, name: str, made: Decision, results: Results, lang: Lang) -> None:
+        self.name, self.made, self.results, self.lang = name, made, results, lang
+        self.pooled = results.overall.get(name)
+        self.loss = any(f.standing in SEEN for f in made.findings) or bool(self.pooled and self.pooled.loss_shown)
+
+    def say(self, key: str, **figures: object) -> str:
+        """The words under a key of decisions."""
+        return text(f"decision.{key}", self.lang, **figures)
+
+    def listed(self, said: Sequence[str], last: Literal["and", "comma"] = "and") -> str:
+        """Several as a list in a sentence."""
+        *others, end = said
+        comma = text("comma", self.lang)
+        return comma.join(others) + text(last, self.lang) + end if others else end
+
+    def named(self, *standings: str) -> str:
+        """The benchmarks of these standings as a list; empty where there is none."""
+        found = [f.benchmark for f in self.made.findings if f.standing in standings]
+        return self.listed(found) if found else ""
+
+    # the decision
+
+    def decision(self) -> str:
+        """The decision in a sentence."""
+        match self.made.decision:
+            case "deploy":
+                return self.say("deploy", count=self.made.of)
+            case "do_not_deploy":
+                where = [*filter(None, [self.named("beyond")])]
+                if self.pooled is not None and self.pooled.verdict == "worse_beyond_margin":
+                    where.append(self.say("average.name"))
+                return self.say("do_not_deploy", where=self.listed(where))
+            case "not_decided":
+                return self.not_decided()
+        return self.deploy_if()
+
+    def deploy_if(self) -> str:
+        losses = [
+            self.say("up_to", loss=loss(f.up_to, self.lang), bench=f.benchmark)
+            for f in self.made.findings
+            if f.up_to is not None
+        ]
+        if not losses and self.pooled is not None and not self.named("too_hard"):
+            most = loss(max(-self.pooled.ci95[0], 0.0), self.lang)
+            losses = [self.say("up_to", loss=most, bench=self.say("average.name"))]
+        said = self.say("deploy_only_if" if self.loss else "deploy_if", losses=self.listed(losses)) if losses else ""
+        if hard := self.named("too_hard"):
+            key = "unknown" if said else "deploy_unknown"
+            return said + self.say(key, benches=hard, count=self.made.valid)
+        return said
+
+    def not_decided(self) -> str:
+        """Why, and what would decide it."""
+        reasons = [self.say("blocked", guards=self.guards(self.made.blocked_by))] if self.made.blocked_by else []
+        for key, standings in (("not_run", ("not_run",)), ("incomplete", ("incomplete",)), ("invalid", ("invalid",))):
+            if benches := self.named(*standings):
+                reasons.append(self.say(f"because.{key}", benches=benches))
+        wide = [f for f in self.made.findings if f.wide]
+        if not reasons and wide:
+            reasons = [self.wide(f, f.up_to) for f in wide if f.up_to]
+        seen = self.named(*SEEN)
+        start = self.say("not_decided_loss", benches=seen) if seen else self.say("not_decided")
+        return start + text("separator", self.lang).join(reasons or [self.say("because.none")]) + self.say("stop")
+
+    def wide(self, found: Finding, up_to: float) -> str:
+        """A loss that is not ruled out, and what would rule it out."""
+        said = self.say("because.wide", loss=loss(up_to, self.lang), bench=found.benchmark)
+        return said + (self.needs(found.needs, found.benchmark) if found.needs else "")
+
+    def guards(self, names: Sequence[str]) -> str:
+        """Guards by their titles."""
+        return text("comma", self.lang).join(guard_title(name, self.lang) for name in dict.fromkeys(names))
+
+    # what stands below it
+
+    def average(self) -> str:
+        """The pooled figure with the number of benchmarks in it; empty where there is only one to pool."""
+        if self.pooled is None or len(self.pooled.benchmarks) < 2:
+            return self.say("valid", count=self.made.valid, of=self.made.of) if self.made.of > 1 else ""
+        return self.say(
+            "average",
+            figure=difference(self.pooled, self.lang),
+            count=len(self.pooled.benchmarks),
+            of=self.made.of,
+            margin=margin(self.pooled.margin, self.lang),
+            verdict=verdict_words(self.pooled, self.lang),
+        )
+
+    def distance(self) -> str:
+        """The distance of the next token, with the noise floor; empty where none was measured."""
+        found = self.results.distance
+        own = found.variants.get(self.name) if found is not None else None
+        if found is None or own is None or own.overall is None:
+            return ""
+        floor = found.noise_floor.overall
+        noise = text("distance.no_floor", self.lang) if floor is None else number(floor.divergence.value)
+        least = "" if found.top_k == "all" else self.say("at_least")
+        return self.say("distance", least=least, figure=estimated(own.overall.divergence, self.lang), floor=noise)
+
+    def fine(self) -> Iterator[str]:
+        """The benchmarks that are plainly fine, each with its figure."""
+        said = []
+        for bench in self.made.fine:
+            c = self.results.benchmarks[bench].comparisons[self.name]
+            said.append(self.say("figure", bench=bench, figure=difference(c, self.lang)))
+        if said:
+            yield self.say("fine", benches=text("separator", self.lang).join(said))
+
+    def finding(self, found: Finding) -> str:
+        """One benchmark that is not plainly fine: figure, interval, reason."""
+        entry = self.results.benchmarks[found.benchmark]
+        c = entry.comparisons.get(self.name)
+        reason = self.reason(found, c, margin(entry.margin, self.lang), entry.reason or "")
+        if c is None or found.standing in ("invalid", "too_hard"):
+            return self.say("no_figure", bench=found.benchmark, reason=reason)
+        shown = {"difference": points(c.difference), "interval": interval(c.ci95, lang=self.lang)}
+        said = self.say("finding", bench=found.benchmark, reason=reason, **shown)
+        if c.doubted_by:
+            said = text("doubted", self.lang, verdict=said)
+        if (stop := c.stopped) is not None:
+            said = text("stopped_after", self.lang, items=f"{stop.items:,}", of=f"{stop.of:,}", said=said)
+        return said
+
+    def reason(self, found: Finding, c: Comparison | None, allowed: str, missing: str) -> str:
+        """Why a benchmark is not plainly fine."""
+        key = found.why if found.why in ("correction", "test", "looks", "few", "proportion") else found.standing
+        said = self.say(
+            f"reason.{key}",
+            margin=allowed,
+            guards=self.guards(found.guards),
+            unscored=f"{found.unscored:,}",
+            missing=missing,
+            count=self.family(),
+            p=p_value(c.p_value if c else None),
+            adjusted=p_value(c.p_adjusted if c else None),
+        )
+        return said + (self.needs(found.needs, found.benchmark) if found.needs else "")
+
+    def family(self) -> int:
+        """The comparisons that are corrected for: all valid ones of candidates."""
+        found = (c for entry in self.results.benchmarks.values() for c in entry.comparisons.values())
+        return sum(c.p_adjusted is not None and not c.control for c in found)
+
+    def needs(self, needs: Needs, bench: str) -> str:
+        """What would settle it, with its hours."""
+        hours = "" if needs.hours is None else self.hours(needs.hours)
+        now = self.results.benchmarks[bench].samples
+        if needs.samples is not None:
+            return self.say("needs.samples", samples=needs.samples, now=now, hours=hours)
+        short = needs.available is not None and needs.items > needs.available
+        key = "needs.more_than_it_has" if short else "needs.items"
+        return self.say(key, items=f"{needs.items:,}", available=f"{needs.available or 0:,}", hours=hours)
+
+    def hours(self, hours: float) -> str:
+        """A time in brackets, below an hour in minutes."""
+        if hours >= 1:
+            return self.say("hours", hours=f"{hours:.1f}")
+        return self.say("minutes", minutes=f"{60 * hours:.0f}") if hours >= 1 / 60 else self.say("soon")
