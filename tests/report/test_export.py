@@ -275,7 +275,7 @@ def test_the_summary_says_the_answers_and_counts_the_guards(cli: Cli, finished: 
     assert text.startswith("## toy: what do fewer bits cost?")
     assert "**nvfp4: loses 42.5 points on math500" in text
     assert "| math500 | nvfp4 | −42.5 |" in text
-    assert "Guards: errors 0, warnings" in text
+    assert "Guards that spoke: 0 with an error" in text
 
 
 def test_another_export_is_one_file(cli: Cli, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from support import Cli, replay_study, stamp_grades, write_jsonl
 
 from bitparity.report import html, markdown, words
 from bitparity.report.gated import is_gated
+from bitparity.report.headline import headlines
 from bitparity.report.html import book as books
 from bitparity.report.html import lengths, svg
 from bitparity.report.html.book import Book, Packed, collect, cut, pack
@@ -183,7 +184,7 @@ def test_the_figures_are_those_of_results_in_the_same_words(toy: tuple[Run, Resu
             c = entry.comparisons[name]
             said += [f"{words.points(c.difference)} ({words.interval(c.ci95)})", words.verdict_words(c)]
         assert cell.startswith(" ".join(said))
-    sentences = [words.sentence(name, found.benchmarks) for name in found.candidates]
+    sentences = [said for block in headlines(found) for said in (block.decision, *block.rest)]
     for sentence in (words.noise(found), *sentences):
         assert sentence in seen.words()
     assert all(" ".join(guard.message.split()) in seen.words() for guard in entry.guards)
@@ -331,7 +332,8 @@ def test_the_command_writes_the_page_in_both_languages(
     seen = Seen((tmp_path / "run" / "report.zh.html").read_text(encoding="utf-8"))
     assert ("html", {"lang": "zh-Hans"}) in seen.tags
     for name in toy[1].candidates:
-        assert words.sentence(name, toy[1].benchmarks, "zh") in seen.text
+        block = next(each for each in headlines(toy[1], "zh") if each.name == name)
+        assert all(said in seen.text for said in (block.decision, *block.rest))
 
 
 # ---------------------------------------------------------------- gated data

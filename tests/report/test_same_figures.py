@@ -1,8 +1,9 @@
 """One figure is the same in results.json, both reports and their plots, in English and Chinese, in a filled table, the
-summary, CSV and the sentences."""
+summary, CSV, the model card and the decisions."""
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from html.parser import HTMLParser
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 from support import Cli
 
+from bitparity.report.headline import headlines
 from bitparity.report.language import LANGUAGES, Lang, suffix
+from bitparity.report.markdown import escaped
 from bitparity.report.words import interval, margin, percent, points, verdict_words
 from bitparity.report.words import score as shown_score
 from bitparity.results.schema import Results
@@ -39,8 +42,27 @@ def test_every_figure_is_the_same_everywhere(cli: Cli, run: Path, tmp_path: Path
         assert all(points in text and bounds in text for text in (report, summary, differences, terminal))
         assert f",{comparison['difference']}," in csv
         assert f"{comparison['lost']} / {comparison['gained']}" in report
-        sentence = f"{abs(100 * comparison['difference']):.1f} points"
-        assert all(sentence in text for text in (terminal, report, filled))
+        assert f"{abs(100 * comparison['difference']):.1f} points" in filled
+
+
+def test_a_decision_is_the_same_in_every_form(cli: Cli, run: Path) -> None:
+    terminal, gate = (" ".join(cli(command, run).out.split()) for command in ("report", "check"))
+    report, page = (run / "report.md").read_text(), Text((run / "report.html").read_text()).said
+    card, table = (cli("export", run, "--format", form).out for form in ("model-card", "csv"))
+    stored = json.loads((run / "results.json").read_text())
+    results = Results.model_validate(stored)
+    assert {block.name for block in headlines(results)} == set(stored["decisions"]) == {"fp8", "nvfp4"}
+    for block in headlines(results):
+        for said in (block.decision, *block.rest):
+            assert all(said in text for text in (terminal, gate, page, card))
+            assert escaped(said) in report
+        shown = stored["decisions"][block.name]
+        (row,) = (row for row in csv.DictReader(table.splitlines()) if row["variant"] == block.name)
+        finding = next(iter(shown["findings"]), {"standing": "fine", "up_to": None})
+        assert row["decision"] == shown["decision"]
+        assert (row["standing"], row["up_to"]) == (finding["standing"], str(finding["up_to"] or ""))
+        c = results.benchmarks["math500"].comparisons[block.name]
+        assert any(points(c.difference) in said and interval(c.ci95) in said for said in block.rest)
 
 
 class Text(HTMLParser):

@@ -95,9 +95,9 @@ def _where(group: Sequence[Spoken], results: Results, lang: Lang) -> str:
     for bench, variants in by_bench.items():
         by_variants.setdefault(tuple(variants), []).append(bench)
     said = []
-    for variants, benches in by_variants.items():
-        every = not variants or len(variants) == len(results.variants)
-        who = text("every_variant", lang) if every else comma.join(variants)
+    for who_all, benches in by_variants.items():
+        every = not who_all or len(who_all) == len(results.variants)
+        who = text("every_variant", lang) if every else comma.join(who_all)
         said.append(text("colon", lang, name=comma.join(benches), said=who))
     return text("separator", lang).join(said)
 

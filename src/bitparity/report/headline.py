@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bitparity.report.distance import estimated, number
-from bitparity.report.language import Lang, guard_title, text
+from bitparity.report.language import Lang, text
 from bitparity.report.tables import gain
-from bitparity.report.words import Tone, difference, interval, loss, margin, p_value, points, verdict_words
+from bitparity.report.words import Tone, difference, guards, interval, loss, margin, p_value, points, verdict_words
 from bitparity.results.decision import SEEN, decisions
 from bitparity.results.schema import Comparison, Decision, Finding, Needs, Results
 
@@ -112,12 +112,12 @@ class _Words:
         said = self.say("deploy_only_if" if self.loss else "deploy_if", losses=self.listed(losses)) if losses else ""
         if hard := self.named("too_hard"):
             key = "unknown" if said else "deploy_unknown"
-            return said + self.say(key, benches=hard, count=self.made.valid)
+            return said + self.say(key, benches=hard, count=self.made.valid, of=self.made.of)
         return said
 
     def not_decided(self) -> str:
         """Why, and what would decide it."""
-        reasons = [self.say("blocked", guards=self.guards(self.made.blocked_by))] if self.made.blocked_by else []
+        reasons = [self.say("blocked", guards=guards(self.made.blocked_by, self.lang))] if self.made.blocked_by else []
         for key, standings in (("not_run", ("not_run",)), ("incomplete", ("incomplete",)), ("invalid", ("invalid",))):
             if benches := self.named(*standings):
                 reasons.append(self.say(f"because.{key}", benches=benches))
@@ -132,10 +132,6 @@ class _Words:
         """A loss that is not ruled out, and what would rule it out."""
         said = self.say("because.wide", loss=loss(up_to, self.lang), bench=found.benchmark)
         return said + (self.needs(found.needs, found.benchmark) if found.needs else "")
-
-    def guards(self, names: Sequence[str]) -> str:
-        """Guards by their titles."""
-        return text("comma", self.lang).join(guard_title(name, self.lang) for name in dict.fromkeys(names))
 
     # what stands below it
 
@@ -193,7 +189,7 @@ class _Words:
         said = self.say(
             f"reason.{key}",
             margin=allowed,
-            guards=self.guards(found.guards),
+            guards=guards(found.guards, self.lang),
             unscored=f"{found.unscored:,}",
             missing=missing,
             count=self.family(),

@@ -43,7 +43,8 @@ def draw(results: Results, lang: Lang = "en") -> dict[str, str]:
     ]
     drawn = {}
     if rows:
-        on = scale([bound for _, _, margin, c in rows for bound in (*c.ci95, -margin, margin, 0.0)])
+        valid = [(margin, c) for _, _, margin, c in rows if c.verdict != "invalid"]
+        on = scale([0.0, *(bound for margin, c in valid for bound in (*c.ci95, -margin, margin))])
         drawn["differences.svg"] = _drawn("differences", on, lang, rows=rows)
     if results.measured:
         on = Scale(0.0, _end_of_scores(results))
@@ -67,7 +68,7 @@ def _end_of_scores(results: Results) -> float:
 
 
 def _drawn(plot: str, on: Scale | LogScale, lang: Lang, **shown: object) -> str:
-    said = (text, words.difference, words.score, words.verdict_words)
+    said = (text, words.difference, words.score, words.guards, words.verdict_words)
     phrases = {function.__name__: functools.partial(function, lang=lang) for function in said}
     return _template().render(plot=plot, on=on, **shown, **phrases)
 

@@ -5,11 +5,11 @@ The words themselves are in `language`; every function takes the language, Engli
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from bitparity.compare import schema as compare
-from bitparity.report.language import Lang, text
+from bitparity.report.language import Lang, guard_title, text
 from bitparity.results.schema import Benchmark, Comparison, Overall, Part, Results, Score
 from bitparity.results.verdicts import AT_THE_BUDGET
 
@@ -114,6 +114,11 @@ def margin(value: float, lang: Lang = "en") -> str:
 def loss(value: float, lang: Lang = "en") -> str:
     """A loss in points, without a sign."""
     return text("points", lang, value=f"{100 * value:.1f}")
+
+
+def guards(names: Iterable[str], lang: Lang = "en") -> str:
+    """Guards by their titles, each once."""
+    return text("comma", lang).join(guard_title(name, lang) for name in dict.fromkeys(names))
 
 
 def p_value(value: float | None) -> str:
@@ -223,6 +228,15 @@ def noise(results: Results | compare.Outcome, lang: Lang = "en") -> str:
             said.append(text("noise.bench", lang, bench=bench, flips=c.lost + c.gained, items=c.items, **shown))
     whole = text("separator", lang).join(said) or text("nothing_compared", lang)
     return text("noise", lang, control=results.control, said=whole) + _reference(results, lang)
+
+
+def short_noise(results: Results, lang: Lang = "en") -> str:
+    """The noise floor in few words: the least and the most that flips on one benchmark."""
+    found = [entry.comparisons.get(results.control or "") for entry in results.benchmarks.values()]
+    flips = [(c.lost + c.gained) / c.items for c in found if c is not None]
+    if not flips:
+        return ""
+    return text("noise.short", lang, least=percent(min(flips), lang), most=percent(max(flips), lang))
 
 
 def _reference(results: Results | compare.Outcome, lang: Lang) -> str:

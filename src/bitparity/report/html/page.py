@@ -7,8 +7,9 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+from typing import NamedTuple
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
@@ -23,19 +24,18 @@ from bitparity.report.html import svg
 from bitparity.report.html.book import Book, Packed
 from bitparity.report.html.lengths import Lengths, count, length_rows, length_scale, length_ticks
 from bitparity.report.html.phrases import say, script_phrases
-from bitparity.report.language import Lang, guard_message, guard_title
+from bitparity.report.language import Lang, guard_message
 from bitparity.report.plain import finalize, flat
 from bitparity.report.tables import GraderRow, grader_rows, program_rows, speed_rows
 from bitparity.results.schema import Benchmark, Comparison, Overall, Results, VariantEntry
 
-_Quantity = Callable[[VariantEntry], float | None]
 NOTHING = Markup("")
 MOST_ROWS = 200  # rows of one table of subgroups or guards
 # what the template says in the language of the page
 _SAID = (
     *(say, card, doubts, glossary, guard_message, headlines, sentences),
-    *(words.percent, words.score, words.score_beside, words.difference, words.margin, words.figures),
-    *(words.verdict_words, words.noise, words.engine),
+    *(words.percent, words.score, words.score_beside, words.difference, words.margin, words.figures, words.guards),
+    *(words.verdict_words, words.noise, words.short_noise, words.engine),
 )
 
 
@@ -105,6 +105,32 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
+def _shares(
+    variants: Mapping[str, VariantEntry], quantity: Callable[[VariantEntry], float | None]
+) -> dict[str, float | None]:
+    """A quantity of each variant as a share of the largest; None where it is not known."""
+    found = {name: quantity(variant) for name, variant in variants.items()}
+    most = max((value for value in found.values() if value is not None), default=1.0)
+    return {name: None if value is None else value / most for name, value in found.items()}
+
+
+def _rate(variant: VariantEntry) -> float | None:
+    return variant.tokens_per_second
+
+
+def _weights(variant: VariantEntry) -> float | None:
+    return variant.weights_gb
+
+
+class _GaveBack(NamedTuple):
+    """A variant's figures of speed and memory, both as shares of the most; its differences by number of benchmark."""
+
+    figures: tuple[str, ...]
+    fast: float | None
+    small: float | None
+    found: list[tuple[int, float]]
+
+
 class _View:
     """The parts of the page that the template asks for beside words and figures: lists, tones, plots."""
 
@@ -116,10 +142,12 @@ class _View:
         compared = [(c, entry.margin) for entry in self.measured.values() for c in entry.comparisons.values()]
         self.compared = bool(compared)
         self.pooled = {name: pooled for name, pooled in results.overall.items() if len(pooled.benchmarks) > 1}
-        bounds = [bound for c, margin in compared for bound in (*c.ci95, -margin, margin)]
+        # what a guard forbids stands at the edge: its interval must not squeeze those that count
+        valid = [(c, margin) for c, margin in compared if c.verdict != "invalid"]
+        bounds = [bound for c, margin in valid for bound in (*c.ci95, -margin, margin)]
         bounds += [bound for pooled in self.pooled.values() for bound in pooled.ci95]
         self.scale = svg.scale(bounds)
-        flips = [count / c.items for c, _ in compared for count in (c.lost, c.gained)]
+        flips = [count / c.items for c, _ in valid for count in (c.lost, c.gained)]
         self.most_flips = max([*flips, 0.001]) * 1.05
         self._percent = functools.partial(words.percent, lang=lang)
         self.speed_rows = list(speed_rows(results, lang))
@@ -134,10 +162,8 @@ class _View:
 
     def invalid_by(self, comparison: Comparison) -> str:
         """The guards that make a comparison invalid or doubt its size, in words; empty where none does."""
-        titles = [
-            guard_title(name, self.lang) for name in dict.fromkeys(comparison.invalid_by or comparison.doubted_by)
-        ]
-        return say("why_invalid", self.lang, guards=say("comma", self.lang).join(titles)) if titles else ""
+        titles = words.guards(comparison.invalid_by or comparison.doubted_by, self.lang)
+        return say("why_invalid", self.lang, guards=titles) if titles else ""
 
     # plots
 
@@ -169,33 +195,15 @@ class _View:
         means = [mean for group in entry.subgroups.values() for mean in group.means.values() if mean is not None]
         return max(1, math.ceil(10 * max(means, default=1.0) - 1e-9)) / 10
 
-    def scatters(self) -> list[tuple[str, Markup]]:
-        """For each benchmark its scores against tokens a second and against the size of the weights.
+    def gave_back(self) -> list[_GaveBack]:
+        """What each variant gives back, beside its valid differences."""
+        variants = self.results.variants
+        rates, sizes = _shares(variants, _rate), _shares(variants, _weights)
+        return [_GaveBack(row, rates[row[0]], sizes[row[0]], self._differences(row[0])) for row in self.speed_rows]
 
-        Only where two variants or more have the figure.
-        """
-        quantities: list[tuple[str, _Quantity, Callable[[float], str]]] = [
-            ("tokens_per_second", lambda variant: variant.tokens_per_second, count),
-            ("weights_gb", lambda variant: variant.weights_gb, lambda value: f"{value:.3g}"),
-        ]
-        plots = []
-        for bench, entry in self.measured.items():
-            for key, quantity, number in quantities:
-                spots = [spot for name in entry.scores if (spot := self._spot(name, entry, quantity)) is not None]
-                if len(spots) > 1:
-                    at, label = svg.field(spots), say(key, self.lang)
-                    plots.append((bench, svg.plot("scatter", at, spots, bench, label, self._percent, number)))
-        return plots
-
-    def _spot(self, name: str, entry: Benchmark, quantity: _Quantity) -> svg.Spot | None:
-        place, score = quantity(self.results.variants[name]), entry.scores[name]
-        if place is None or score.mean is None or score.ci95 is None:
-            return None
-        comparison = entry.comparisons.get(name)
-        tone = "fine" if comparison is None else self.tone(comparison)
-        shape = "square" if name == self.results.baseline else svg.MARKS.get(tone, "circle")
-        kind = tone if tone in ("loss", "control", "invalid") else "plain"
-        return svg.Spot(name, place, score.mean, *score.ci95, shape, kind)
+    def _differences(self, name: str) -> list[tuple[int, float]]:
+        found = ((number, entry.comparisons.get(name)) for number, entry in enumerate(self.measured.values()))
+        return [(number, c.difference) for number, c in found if c is not None and c.verdict != "invalid"]
 
     def lengths(self, bench: str) -> dict[str, Lengths]:
         """Each variant's distribution of lengths."""

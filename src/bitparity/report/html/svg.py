@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib import resources
 from typing import Literal, NamedTuple
 
@@ -29,8 +29,7 @@ SHAPES = {
 }
 MARKS = {"invalid": "cross", "loss": "diamond"}  # of a comparison, by its look; any other is a circle
 SERIES = ("square", "circle", "triangle", "diamond")  # of the variants in a strip; the control is a cross
-# pixels: of a one-line plot; of the scatter plot, its whole height and the field's upper and lower edge
-ROW, HEIGHT, TOP, FLOOR = 32, 240, 16, 200
+ROW = 32  # pixels: the height of a one-line plot
 
 
 class Scale(NamedTuple):
@@ -77,48 +76,9 @@ def series(number: int, control: bool) -> tuple[str, str]:
     return SERIES[number % len(SERIES)], f"mark series{number % len(SERIES)}"
 
 
-class Spot(NamedTuple):
-    """A variant in the plot of accuracy against speed."""
-
-    label: str
-    x: float
-    y: float
-    low: float
-    high: float
-    shape: str
-    kind: str
-
-
-class Field(NamedTuple):
-    """The field of a scatter plot: `across` and `up` are its scales; values to per cent across, pixels down."""
-
-    across: Scale
-    up: Scale
-
-    def x(self, value: float) -> float:
-        """The place of a value across, in per cent."""
-        return 14 + 0.84 * self.across.at(value)
-
-    def y(self, value: float) -> float:
-        """The place of a value down, in pixels."""
-        return TOP + (FLOOR - TOP) * (1 - self.up.at(value) / 100)
-
-
-def field(spots: Sequence[Spot]) -> Field:
-    """The field in which all spots lie, with their intervals; across it begins at 0."""
-    bounds = [bound for spot in spots for bound in (spot.low, spot.high)]
-    return Field(Scale(0, max(spot.x for spot in spots) * 1.15), scale(bounds, 0.12))
-
-
-def names(field: Field, spots: Sequence[Spot]) -> list[tuple[str, float, float]]:
-    """The variants' names with their places beside the marks, from below; one that would cover another moves up."""
-    taken: list[tuple[str, float, float]] = []
-    for spot in sorted(spots, key=lambda spot: -field.y(spot.y)):
-        x, height = field.x(spot.x), min(field.y(spot.y) + 4, FLOOR - 6)
-        while any(abs(height - other) < 16 and abs(x - at) < 25 for _, at, other in taken):
-            height -= 3
-        taken.append((spot.label, x, height))
-    return taken
+def benchmark_mark(number: int) -> tuple[str, str]:
+    """Shape and class of a benchmark's mark among those of other benchmarks: sixteen that differ."""
+    return SERIES[number % len(SERIES)], f"mark series{(number + number // len(SERIES)) % len(SERIES)}"
 
 
 def template(package: str, **known: object) -> Template:
@@ -138,7 +98,7 @@ def _printed(value: object) -> object:
 @functools.cache
 def plots() -> Template:
     """The plots of the page; its `module` has a macro for each."""
-    return template(__package__, ROW=ROW, HEIGHT=HEIGHT, FLOOR=FLOOR, series=series, names=names)
+    return template(__package__, ROW=ROW, series=series, benchmark_mark=benchmark_mark)
 
 
 def plot(name: str, *given: object) -> Markup:
