@@ -178,7 +178,7 @@ def check(
         lines = allow_inconclusive(lines)
     for line in lines:
         print(clean(str(line)))
-    for block in headlines(made):
+    for block in headlines(made, lang):
         print(clean("\n  ".join([f"\n{block.first}", *block.rest])))
     Files(junit, summary, badge).write(lines, run.resolve().name)
     raise typer.Exit(exit_code(lines))
