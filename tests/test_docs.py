@@ -471,7 +471,12 @@ def test_the_fields_of_results_json_are_those_of_the_page(prepared: Path) -> Non
     made = fields(found)
     assert made - known == set()
     # these come only where something is missing, limited, invalid, failed, or there are two benchmarks or rounds
-    rare = {"study.limit.*", "benchmarks.*.guards.[].if_right.*", "benchmarks.*.scores.*.errors.*", "benchmarks.*.comparisons.*.invalid_by"}
+    rare = {
+        "study.limit.*",
+        "benchmarks.*.guards.[].if_right.*",
+        "benchmarks.*.scores.*.errors.*",
+        "benchmarks.*.comparisons.*.invalid_by",
+    }
     rare |= {"benchmarks.*.comparisons.*.doubted_by", "benchmarks.*.comparisons.*.bound_ci95", "overall.*.hidden"}
     rare |= {"benchmarks.*.comparisons.*.reference", "benchmarks.*.margin_recovery"}
     rare |= {"benchmarks.*.comparisons.*.repeated_ci95", "benchmarks.*.comparisons.*.stopped"}  # stops early
