@@ -273,7 +273,8 @@ def test_the_files_for_the_hub_are_read_by_its_library(cli: Cli, finished: Path,
 def test_the_summary_says_the_answers_and_counts_the_guards(cli: Cli, finished: Path) -> None:
     text = cli("export", finished, "--format", "summary").out
     assert text.startswith("## toy: what do fewer bits cost?")
-    assert "**nvfp4: loses 42.5 points on math500" in text
+    assert "**nvfp4: Do not deploy: a loss beyond the margin is shown on math500.**" in text
+    assert "−42.5 on math500 (−58.9 to −24.6), a loss beyond the margin of 2 points" in text
     assert "| math500 | nvfp4 | −42.5 |" in text
     assert "Guards that spoke: 0 with an error" in text
 

@@ -250,16 +250,18 @@ def test_speed_is_shown_where_it_was_measured_and_never_for_recordings(toy: tupl
         variant["generation"] = {"seconds": seconds, "samples": 40, "output_tokens": 3000}
     measured = typed(document)
     text = Seen(render(measured, collect(run, found, "gated"), Packed("", [], 0)))
-    assert "fp8 3,000 2.00 0.50 0.50" in text.words()
-    speed, weights = (a["aria-label"] or "" for t, a in text.tags if t == "svg" and a.get("role") == "img")
-    assert "fp8: 95.0 %, 3,000" in speed
-    assert "fp8: 95.0 %, 0.5" in weights
-    gain = "2.00 × the baseline's output tokens a second, 0.50 × the size of its weights"
+    assert "3,000 2.00 × weights, GB 0.50 0.50 ×" in text.words()
+    speeds, sizes = (
+        "2.00 × the baseline's output tokens a second (3,000 against 1,500)",
+        "0.50 × the size of its weights (0.50 against 1.00 GB)",
+    )
+    gain = f"{speeds}, {sizes}."
     assert gain in text.words()
     report = markdown.render(measured)
     assert "| fp8 | 3,000 | 2.00 | 0.50 | 0.50 |" in report
     assert gain in report
-    assert "每秒输出 token 数为基线的 2.00 倍，权重大小为基线的 0.50 倍" in markdown.render(measured, "zh")
+    chinese = "每秒输出 token 数为基线的 2.00 倍（3,000，基线 1,500），权重大小为基线的 0.50 倍（0.50，基线 1.00 GB）。"
+    assert chinese in markdown.render(measured, "zh")
     assert "tokens a second" not in markdown.render(found)
 
 
