@@ -77,7 +77,11 @@ def test_a_recorded_run_gives_the_stored_document(recorded: Path) -> None:
         for key in ("p_value", "p_adjusted"):
             assert pooled[key] == pytest.approx(made["overall"][name][key], abs=0.005)
             pooled[key] = made["overall"][name][key]
-    decided = made.pop("decisions")  # which the stored document has not
+    # which the stored document has not
+    told = [guard.pop("if_right", None) for entry in made["benchmarks"].values() for guard in entry["guards"]]
+    assert sum(ranges is not None for ranges in told) == 11  # cut_off, of the baseline and the candidates
+    assert (made["study"].pop("date"), made["study"].pop("version")) == ("2026-11-28", "0.1.0")
+    decided = made.pop("decisions")
     assert {name: each["decision"] for name, each in decided.items()} == {"fp8": "not_decided", "nvfp4": "deploy_if"}
     assert dumped(made) == dumped(expected)
 
