@@ -54,8 +54,8 @@ def test_a_decision_is_the_same_in_every_form(cli: Cli, run: Path) -> None:
     assert {block.name for block in headlines(results)} == set(stored["decisions"]) == {"fp8", "nvfp4"}
     for block in headlines(results):
         for said in (block.decision, *block.rest):
-            assert all(said in text for text in (terminal, gate, page, card))
-            assert escaped(said) in report
+            assert all(said in text for text in (terminal, gate, page))
+            assert all(escaped(said) in text for text in (report, card))
         shown = stored["decisions"][block.name]
         (row,) = (row for row in csv.DictReader(table.splitlines()) if row["variant"] == block.name)
         finding = next(iter(shown["findings"]), {"standing": "fine", "up_to": None})
