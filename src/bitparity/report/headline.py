@@ -93,7 +93,8 @@ class _Words:
                 return self.say("deploy", count=self.made.of)
             case "do_not_deploy":
                 where = [*filter(None, [self.named("beyond")])]
-                if self.pooled is not None and self.pooled.verdict == "worse_beyond_margin":
+                average = self.pooled is not None and self.pooled.verdict == "worse_beyond_margin"
+                if average and (self.made.valid > 1 or not where):  # of one benchmark it is that benchmark again
                     where.append(self.say("average.name"))
                 return self.say("do_not_deploy", where=self.listed(where))
             case "not_decided":
