@@ -28,7 +28,7 @@ DAMAGED_WARNING, DAMAGED_ERROR = 0.02, 0.10  # texts that were changed on their 
 DAMAGES = {  # by the key of their message
     "entities": re.compile(r"&(?:lt|gt|amp|quot|#39|#x27);"),
     "characters": re.compile("[\u0080-\u0084\u0086-\u009f\ufffd]|\u00e2\u20ac"),  # UTF-8 read as Latin-1
-    "line_ends": re.compile(r"\A(?:[^\n]*?\\n(?![a-zA-Z])){3}[^\n]*\Z"),
+    "line_ends": re.compile(r"\A(?=[^\n]*\Z)(?:[^\n]*?\\n(?![a-zA-Z])){3}"),
 }
 EMPTY_WARNING, EMPTY_ERROR = 0.01, 0.10
 IDENTICAL_WARNING, IDENTICAL_ERROR = 0.02, 0.20  # one and the same long text as the answer to different questions
