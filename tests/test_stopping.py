@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from support import Cli, replay_study
 
 from bitparity.exam.frozen import load_exam
 from bitparity.report.exports import export
-from bitparity.store.jsonl import read_lines
+from bitparity.store.jsonl import AppendLog, read_lines
 from bitparity.store.run import Run
 
 COUNT = 1200
@@ -174,3 +175,104 @@ def test_too_few_questions_are_not_looked_at(cli: Cli, tmp_path: Path) -> None:
     cli("run", path, "--out", tmp_path / "run")
     assert load_exam(tmp_path / "run" / "exam" / "math500.jsonl").stop is None
     assert "repeated_ci95" not in (tmp_path / "run" / "results.json").read_text()
+
+
+def test_a_stop_stands_when_its_answers_are_graded_again_and_otherwise(cli: Cli, study: Path, tmp_path: Path) -> None:
+    """Grades that change after a stop do not make the run incomplete, whatever the later looks would have needed."""
+    out = tmp_path / "run"
+    assert cli("run", study, "--out", out).code == 1
+    order = [e.item.id for e in load_exam(out / "exam" / "math500.jsonl").items]
+    path = out / "samples" / "worse" / "math500.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["item"] in order[:120]]
+    path.write_text("".join(kept))  # an engine that was not ahead
+    right = {row["item"]: row["text"] for row in read_lines(out / "samples" / "bf16" / "math500.jsonl")}
+    assert cli("grade", out).code == 0
+    assert results(out)["benchmarks"]["math500"]["comparisons"]["worse"]["stopped"]["by"] == "beyond"
+    rows = [dict(row) for row in read_lines(path)]
+    path.unlink()
+    with closing(AppendLog(path)) as log:  # as if another grader took the answers for right
+        log.append({k: v for k, v in row.items() if k != "crc32"} | {"text": right[row["item"]]} for row in rows)
+    assert cli("grade", out).code == 0
+    entry = results(out)["benchmarks"]["math500"]
+    stopped = entry["comparisons"]["worse"]["stopped"]
+    assert (stopped["by"], stopped["items"]) == ("regraded", 120)
+    assert entry["scores"]["worse"]["unscored"] == 0
+    assert [g for g in entry["guards"] if g["name"] in ("subset", "unscored")] == []
+    assert "complete" in cli("status", out).out
+    (out / "progress.json").unlink()
+    assert json.loads(cli("status", out, "--json").out)["status"] == "complete"
+
+
+def test_hours_with_looks_end_at_a_look_of_their_own(study: Path, cli: Cli, finished: Path) -> None:
+    """The time was over after 300 items: what was not stopped is judged there, at the level spent up to there."""
+    before = results(finished)["benchmarks"]["math500"]["comparisons"]
+    order = [e.item.id for e in load_exam(finished / "exam" / "math500.jsonl").items]
+    path = finished / "samples" / "close" / "math500.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if json.loads(line)["item"] in order[:300]))
+    environment = json.loads((finished / "environment.json").read_text())
+    environment["hours"] = {"hours": 1, "seconds": 3600, "asked": {"math500": 300}}
+    (finished / "environment.json").write_text(json.dumps(environment))
+    cli("report", finished)
+    entry = results(finished)["benchmarks"]["math500"]
+    assert entry["comparisons"]["worse"]["stopped"] == before["worse"]["stopped"]
+    close = entry["comparisons"]["close"]
+    assert (close["items"], entry["items"]) == (300, 300)
+    assert "stopped" not in close
+    assert close["repeated_ci95"][0] < close["ci95"][0]
+    assert entry["left_out"]["items"] == COUNT - 300
+    assert entry["scores"]["bf16"]["unscored"] == 0
+    assert [g["name"] for g in entry["guards"] if g["level"] == "error"] == []
+    assert "300 of 1,200" in (finished / "report.md").read_text()
+    assert "1,200 题" in (cli("report", finished, "--lang", "zh"), (finished / "report.md").read_text())[1]
+
+
+def test_run_with_hours_from_the_command_line(cli: Cli, tmp_path: Path) -> None:
+    path = replay_study(tmp_path, 60, {"bf16": [1], "fp8": [1, 2]})
+    ended = cli("run", path, "--hours", "0.5", "--out", tmp_path / "run")
+    assert "not known beforehand" in ended.err
+    found = results(tmp_path / "run")["benchmarks"]["math500"]
+    assert found["items"] == 60
+    assert "left_out" not in found
+    record = json.loads((tmp_path / "run" / "environment.json").read_text())["hours"]
+    assert record["asked"] == {"math500": 60}
+    assert 0 < record["seconds"] < 1800
+    assert "complete" in cli("status", tmp_path / "run").out
+    for option, value in (("--shard", "1/2"), ("--ray", "auto")):
+        refused = cli("run", path, "--hours", "0.5", option, value, "--out", tmp_path / "other")
+        assert (refused.code, "do not go together" in refused.err) == (2, True)
+    for hours in ("0.0001", "0", "-1", "nan"):
+        refused = cli("run", path, "--hours", hours, "--out", tmp_path / "other")
+        assert refused.code == 2
+        assert "Traceback" not in refused.err
+    assert not (tmp_path / "other" / "samples").exists()
+
+
+def test_a_report_says_what_the_time_left_out(cli: Cli, tmp_path: Path) -> None:
+    """Surplus of the baseline stays stored and is compared with nothing."""
+    path = replay_study(tmp_path, 60, {"bf16": [1], "fp8": [1, 2]})
+    out = tmp_path / "run"
+    cli("run", path, "--hours", "0.5", "--out", out)
+    order = [e.item.id for e in load_exam(out / "exam" / "math500.jsonl").items]
+    samples = out / "samples" / "fp8" / "math500.jsonl"
+    lines = [line for line in samples.read_text().splitlines(keepends=True) if json.loads(line)["item"] in order[:40]]
+    samples.write_text("".join(lines))
+    environment = json.loads((out / "environment.json").read_text())
+    environment["hours"]["asked"] = {"math500": 40}
+    (out / "environment.json").write_text(json.dumps(environment))
+    for command in ("grade", "report"):
+        cli(command, out)
+        found = results(out)["benchmarks"]["math500"]
+        assert found["left_out"]["items"] == 20
+        assert (found["items"], found["comparisons"]["fp8"]["items"]) == (40, 40)
+        assert {name: score["unscored"] for name, score in found["scores"].items()} == {"bf16": 0, "fp8": 0}
+        guards = {g["name"]: g["level"] for g in found["guards"]}
+        assert guards["time_over"] == "warning"
+        assert {"subset", "unscored"}.isdisjoint(guards)
+    assert "the time of the run was over after 40 of 60 items" in (out / "report.md").read_text()
+    assert "complete" in cli("status", out).out
+    (out / "progress.json").unlink()
+    told = json.loads(cli("status", out, "--json").out)
+    assert told["status"] == "complete"
+    assert told["variants"]["bf16"]["benchmarks"]["math500"]["total"] == 40

@@ -5,16 +5,18 @@ run_study(load_study(Path("study.yaml")), Path("artifacts/my-study"), Events())
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from bitparity.engines.registry import engine_of
-from bitparity.errors import EngineError, UserInputError
+from bitparity.errors import DiskFullError, EngineError, UserInputError
 from bitparity.generation.background import BackgroundJobs
 from bitparity.generation.executor import Executor
+from bitparity.generation.hours import Hours
 from bitparity.generation.local import local_executor
 from bitparity.generation.plan import VariantPlan, plan_study, plan_variant
 from bitparity.generation.prepare import Outcome, Prepared, prepare
@@ -48,14 +50,16 @@ def run_study(
     ray: str | None = None,
     shard: Shard | None = None,
     report: Report | None = None,
+    hours: Hours | None = None,
 ) -> Outcome:
     """Run what is missing of a study, grade it, and keep everything in `path`.
 
     `unsafe_exec` runs a model's code without a sandbox where none works, and the results say so; the listeners of
     `events` are told how it goes; `ray` is the address of a Ray cluster whose devices are used, or "auto"; `shard` is
-    the part that is run; `report` makes what people read, while the run still counts as running. Raises RunError,
-    DataError or ModelError where the study cannot be run as it stands. An engine that dies is started again a few
-    times, then costs its variant only: the others go on and `Outcome.failures` names it.
+    the part that is run; `report` makes what people read, while the run still counts as running; `hours` is the time
+    after which it ends, what people read included. Raises RunError, DataError or ModelError where the study cannot be
+    run as it stands. An engine that dies is started again a few times, then costs its variant only: the others go on
+    and `Outcome.failures` names it.
     """
     judging.check(study)
     if shard is not None and study.stops_early:
@@ -64,24 +68,51 @@ def run_study(
             "both variants, and a shard sees only its own part. Run it on one machine or with --ray, or without "
             "stop_early"
         )
+    if hours is not None and (shard is not None or ray is not None):
+        raise UserInputError(
+            f"--hours and --{'ray' if shard is None else 'shard'} do not go together: how far every variant gets in "
+            "the time follows from what those before it took on the same device. Run it on one device, or give a limit "
+            "for each benchmark, which bitparity plan --hours finds"
+        )
     with ExitStack() as stack:
         executor = stack.enter_context(_open_executor(ray))
         run = stack.enter_context(WritableRun(path, study))
         run.full_disk = WaitForRoom(partial(tell_full_disk, events))
         stack.enter_context(events.run(path))
         executor.preload(study, run)
-        prepared = stack.enter_context(prepare(study, run, events, unsafe_exec=unsafe_exec, shard=shard))
+        given = None if hours is None else hours.hours
+        prepared = stack.enter_context(prepare(study, run, events, unsafe_exec=unsafe_exec, shard=shard, hours=given))
         if report is not None:
             report.load()
-        plans = plan_study(prepared, events)
         background = stack.enter_context(BackgroundJobs())
-        for name in executor.generate(Session(prepared, events, background), plans):
-            background.put(partial(_grade_variant, prepared, name, events))
+        session = Session(prepared, events, background, hours)
+        if prepared.environment.hours is not None:
+            prepared.environment.hours.asked = {}  # it goes on with what was left out
+        if hours is None:
+            _generate(session, executor)
+        else:
+            stack.callback(_note_time, hours)
+            hours.begin(prepared)
+            while hours.again():
+                _generate(session, executor)
         background.finish()
+        if hours is not None:
+            hours.finish(events)
         if report is not None:
             events.emit(PhaseChanged(None, REPORTING))
             report.make()
         return prepared.outcome
+
+
+def _note_time(hours: Hours) -> None:
+    with suppress(DiskFullError):  # nobody waits for room any more
+        hours.note()
+
+
+def _generate(session: Session, executor: Executor) -> None:
+    """Generate what is missing of all variants, and have each graded once it is there."""
+    for name in executor.generate(session, plan_study(session.prepared, session.events)):
+        session.background.put(partial(_grade_variant, session, name))
 
 
 def measure_distance(
@@ -180,10 +211,13 @@ def _open_executor(ray: str | None) -> AbstractContextManager[Executor]:
     return cluster_executor(ray)
 
 
-def _grade_variant(prepared: Prepared, name: str, events: Events) -> None:
+def _grade_variant(session: Session, name: str) -> None:
     """Grade what was not graded beside the generation."""
+    prepared, events, began = session.prepared, session.events, time.monotonic()
     events.emit(PhaseChanged(None, f"{GRADING} {name}"))
     for spec, exam in prepared.asked:
         grader = prepared.graders[spec.name]
         grade_benchmark(prepared.run, name, exam, grader, events, again=False)
+    if session.hours is not None:
+        session.hours.graded(name, time.monotonic() - began)
     events.emit(PhaseChanged(None, None))

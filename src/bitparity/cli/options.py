@@ -11,6 +11,10 @@ UNSAFE_HELP = "Run a model's code without a sandbox where none works here; the r
 RAY_HELP = "Use all devices of a Ray cluster; auto: the one that runs, else every GPU of this host."
 SHARD_HELP = "Run part I of N alone, in a directory of its own; bitparity merge joins the parts."
 STOP_EARLY_HELP = "End a benchmark as soon as its verdict is certain; decided before the first answer."
+HOURS_HELP = (
+    "End after so many hours, grading and report included, every variant having answered the same questions. The hours "
+    "count over all sessions of the run."
+)
 DETACH_HELP = (
     "Go on in the background, also when this terminal is lost (on hosts that end a user's processes at logout: "
     "loginctl enable-linger). Returns once the run has begun, with its pid, its log, and how to watch and stop it."

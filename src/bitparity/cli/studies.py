@@ -13,6 +13,7 @@ import typer
 
 from bitparity.cli.options import (
     DETACH_HELP,
+    HOURS_HELP,
     RAY_HELP,
     SHARD_HELP,
     STOP_EARLY_HELP,
@@ -26,6 +27,7 @@ from bitparity.cli.output import console, make_report, print_error, report_run, 
 from bitparity.errors import EXIT_OPEN, UserInputError
 
 if TYPE_CHECKING:
+    from bitparity.generation.hours import Hours
     from bitparity.generation.prepare import Outcome
     from bitparity.generation.shards import Shard
     from bitparity.progress.events import Event
@@ -51,6 +53,7 @@ def run(
     detach: Annotated[bool, typer.Option("--detach", help=DETACH_HELP)] = False,
     ray: Annotated[str | None, typer.Option(metavar="auto|ADDRESS", help=RAY_HELP)] = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help=SHARD_HELP)] = None,
+    hours: Annotated[float | None, typer.Option(help=HOURS_HELP)] = None,
 ) -> None:
     """Run a study, or go on with it: what is finished is kept. Exit code 1: a candidate is worse."""
     from bitparity.cli.shard_option import SHARDS_FOLDER, parse_shard, shard_path
@@ -59,12 +62,13 @@ def run(
     resolved = load_study(study, limit, control=control, stop_early=stop_early)
     part = None if shard is None else parse_shard(shard)
     place = out or (Path("artifacts") / resolved.name if part is None else shard_path(resolved, part))
+    limited = None if hours is None else _hours(resolved, hours)
     if detach:
         from bitparity.cli.detach import start
 
         same = [word for word in sys.argv[sys.argv.index("run") + 1 :] if word != "--detach"]
         raise typer.Exit(start(resolved, place, same) or 0)
-    outcome, results = _run(resolved, place, unsafe_exec=unsafe_exec, ray=ray, shard=part)
+    outcome, results = _run(resolved, place, unsafe_exec=unsafe_exec, ray=ray, shard=part, hours=limited)
     if results is not None:
         show_report(place, results)
     _print_failures(outcome)
@@ -73,6 +77,23 @@ def run(
     parts = f"{place.parent.parent} {place.parent}/*" if place.parent.name == SHARDS_FOLDER else "OUT SHARD ..."
     print(f"shard {part} is in {place}; when all are there: bitparity merge {parts}")
     raise typer.Exit(EXIT_OPEN if outcome.failures else 0)
+
+
+def _hours(study: Study, hours: float) -> Hours:
+    """The time of a run, once it is said what can be shown in it; nothing is loaded."""
+    from bitparity.doctor.budget import as_it_stands, expected
+    from bitparity.doctor.plan import make_plan
+    from bitparity.generation.hours import Hours
+    from bitparity.report.planning import show_forecast
+
+    plan = make_plan(study)
+    forecast = as_it_stands(plan, hours)
+    made = Hours(hours, expected(plan))
+    if forecast is None:
+        print_error(f"what {hours:g} hours can show is not known beforehand: {plan.rate_source}")
+    else:
+        show_forecast(forecast, console())
+    return made
 
 
 def merge(
@@ -218,7 +239,13 @@ def demo(out: Annotated[Path, typer.Option(help="Run directory.")] = Path("artif
 
 
 def _run(
-    study: Study, out: Path, *, unsafe_exec: bool = False, ray: str | None = None, shard: Shard | None = None
+    study: Study,
+    out: Path,
+    *,
+    unsafe_exec: bool = False,
+    ray: str | None = None,
+    shard: Shard | None = None,
+    hours: Hours | None = None,
 ) -> tuple[Outcome, Results | None]:
     """Run a study, shown on stderr, and make its report; a shard is reported once it is merged."""
     from bitparity.report.live import show_run
@@ -227,7 +254,9 @@ def _run(
     made: list[Results] = []
     report = None if shard is not None else Report(_load_report, lambda: made.append(make_report(out)))
     with show_run(study, partial(_print_unanswerable, study), reported=report is not None) as events:
-        outcome = run_study(study, out, events, unsafe_exec=unsafe_exec, ray=ray, shard=shard, report=report)
+        outcome = run_study(
+            study, out, events, unsafe_exec=unsafe_exec, ray=ray, shard=shard, report=report, hours=hours
+        )
     return outcome, made[0] if made else None
 
 

@@ -25,7 +25,7 @@ from bitparity.hardware.cores import usable_cores
 from bitparity.progress.events import GENERATING, PhaseChanged
 from bitparity.records import Sample, output_tokens
 from bitparity.schema import Study, Variant
-from bitparity.store.environment import ClusterSession, Facts, Loads
+from bitparity.store.environment import ClusterSession, Facts
 from bitparity.store.run import Run
 
 DRIVER_CORES = 2  # for this process and Ray's own
@@ -191,9 +191,7 @@ class _Group(_Engines):
     def loaded(self, device: str, variant: str, facts: Facts, seconds: float) -> None:
         """A device has loaded a variant."""
         super().loaded(device, variant, facts, seconds)
-        stored = self._session.prepared.environment.variants[variant]
-        before = stored.loads or Loads()
-        stored.loads = Loads(count=(before.count or 0) + 1, seconds=round((before.seconds or 0) + seconds, 3))
+        self._session.record_load(variant, seconds)
         self._session.events.emit(PhaseChanged(variant, GENERATING))
 
     def finished(self, variant: str) -> None:

@@ -110,7 +110,7 @@ class DeviceServer:
                 engine.on_progress = partial(self._note_count, name)
                 self._messages.put(("loaded", facts, room(variant, facts)))
                 for requests in work.runs():
-                    for burst in engine.run(requests):
+                    for burst in filter(None, engine.run(requests)):
                         # plain values travel at a fraction of the cost of objects
                         self._messages.put(("answered", [values_of(sample) for sample in burst]))
         except UserInputError as error:

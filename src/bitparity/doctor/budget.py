@@ -16,9 +16,12 @@ import numpy as np
 import yaml
 from scipy.special import ndtri
 
+from bitparity.doctor.beside import grading_seconds, seconds_beside
 from bitparity.doctor.plan import BenchmarkPlan, Plan
 from bitparity.errors import UserInputError
 from bitparity.exam.looks import FEW_LOOKS, FEWEST, MANY, MANY_LOOKS
+from bitparity.generation.hours import Expected
+from bitparity.progress.time_left import report_seconds
 from bitparity.stats import power
 from bitparity.stats.sequential import BEYOND_ALPHA, WITHIN_ALPHA, Spending, bounds, exits
 from bitparity.study.files import read_yaml
@@ -33,7 +36,8 @@ _CERTAIN = 0.9995
 class Option:
     """One way to ask a benchmark: its hours for all variants, and how surely equally good variants are shown to be so.
 
-    `asked` is the share of the items that a candidate then takes on average, with looks.
+    The hours are those of the answers, of grading the last variant's and of their part in the report. `asked` is the
+    share of the items that a candidate then takes on average, with looks.
     """
 
     bench: BenchmarkPlan
@@ -47,24 +51,29 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The choice for so many hours; `left_out` has the hours that a benchmark would take to be answered, if any."""
+    """The choice for so many hours; `left_out` has the hours that a benchmark would take to be answered, if any.
+
+    `loading` are the hours until the variants are loaded, and those of an empty report.
+    """
 
     hours: float
     chosen: Sequence[Option]
     left_out: Mapping[str, float | None]
+    loading: float
 
     @property
     def used(self) -> float:
         """The hours that the choice takes if nothing stops early."""
-        return sum(option.hours for option in self.chosen)
+        return self.loading + sum(option.hours for option in self.chosen)
 
 
 def choose(plan: Plan, hours: float) -> Budget:
     """The best use of so many hours. Raises UserInputError where no rate is known or the hours are not above 0."""
-    if not (hours > 0 and math.isfinite(hours)):
-        raise UserInputError(f"--hours is {hours:g}; give a number above 0")
+    check_hours(hours)
     if not plan.rates:
         raise UserInputError(f"--hours needs the speed of this device: {plan.rate_source}")
+    loading = _loading(plan)
+    hours, whole = hours - loading, hours
     options = {bench.name: _options(plan, bench) for bench in plan.benchmarks}
     needed = {name: _cheapest(found, TARGET) for name, found in options.items()}
     asked, left = [], hours
@@ -76,7 +85,50 @@ def choose(plan: Plan, hours: float) -> Budget:
     chosen += _tightening(chosen, [found for name, found in options.items() if name not in asked], hours)
     names = {option.bench.name for option in chosen}
     unanswered = {name: found for name, found in needed.items() if name not in names or name not in asked}
-    return Budget(hours, chosen, {name: None if found is None else found.hours for name, found in unanswered.items()})
+    left_out = {name: None if found is None else loading + found.hours for name, found in unanswered.items()}
+    return Budget(whole, chosen, left_out, loading)
+
+
+def check_hours(hours: float) -> None:
+    """Raise UserInputError for hours that are not above 0."""
+    if not (hours > 0 and math.isfinite(hours)):
+        raise UserInputError(f"--hours is {hours:g}; give a number above 0")
+
+
+def _loading(plan: Plan) -> float:
+    return seconds_beside(plan.study, plan.loading, {}) / 3600
+
+
+def as_it_stands(plan: Plan, hours: float) -> Budget | None:
+    """What a study shows that ends after so many hours, all its benchmarks asked alike; None where no rate is known.
+
+    Raises UserInputError where the hours are not above 0.
+    """
+    check_hours(hours)
+    sized = [bench for bench in plan.benchmarks if bench.size.items is not None and bench.size.items > 1]
+    if not plan.rates or not sized:
+        return None
+
+    def at(share: float) -> list[Option]:
+        counts = [max(2, round(share * (bench.size.items or 0))) for bench in sized]
+        return [_option(plan, b, items, b.samples) for b, items in zip(sized, counts, strict=True)]
+
+    loading = _loading(plan)
+    whole = sum(option.hours for option in at(1.0))
+    chosen = at(min(1.0, max(0.0, hours - loading) / whole) if whole else 1.0)
+    return Budget(hours, chosen, {}, loading)
+
+
+def expected(plan: Plan) -> dict[str, Expected]:
+    """What every variant of a run that ends by the clock is expected to take."""
+    answers = {bench.name: (bench.size.items or 1) * bench.samples for bench in plan.benchmarks}
+    graded = sum(grading_seconds(spec) * answers[spec.name] for spec in plan.study.benchmarks) / sum(answers.values())
+    found = {}
+    for name in plan.study.variants:
+        hours = [plan.hours(bench, name) for bench in plan.benchmarks]
+        seconds = sum(3600 * each for each in hours if each is not None)
+        found[name] = Expected(plan.loading[name], seconds or 1.0, graded)
+    return found
 
 
 def _options(plan: Plan, bench: BenchmarkPlan) -> list[Option]:
@@ -91,6 +143,8 @@ def _options(plan: Plan, bench: BenchmarkPlan) -> list[Option]:
 def _option(plan: Plan, bench: BenchmarkPlan, items: int, samples: int) -> Option:
     tokens = items * samples * bench.output_each
     hours = sum(tokens / plan.rates[name].middle / 3600 for name in plan.study.variants)
+    none = dict.fromkeys(plan.study.variants, 0.0)
+    hours += (seconds_beside(plan.study, none, {bench.name: items * samples}) - report_seconds(0)) / 3600
     design = bench.flips.design(items, bench.size.groups, samples)
     assert design is not None
     once = samples == 1 and not design.sizes

@@ -76,7 +76,8 @@ def _ticks(prepared: Prepared, name: str, seconds: float) -> list[Tick]:
             ended = 0
             for burst in engine.run(requests):
                 ended += sum(sample.tokens or 0 for sample in burst)
-                tick(max(ended, ticks[-1][1] if ticks else 0))  # a server's engine tells no progress of its own
+                if burst:  # a server's engine tells no progress of its own
+                    tick(max(ended, ticks[-1][1] if ticks else 0))
         engine.close(at_once=True)
     return ticks
 

@@ -11,13 +11,14 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from bitparity.benchmarks.contract import Info
 from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.benchmarks.registry import benchmark_class, group_of, known_benchmark, load_benchmark
+from bitparity.doctor.beside import loading_seconds
 from bitparity.doctor.host import Host
 from bitparity.doctor.rates import UNKNOWN, Lengths, Rate, Rates, estimated_rates, rates_of_run
 from bitparity.errors import BitparityError
@@ -109,7 +110,8 @@ class BenchmarkPlan:
 class Plan:
     """A whole study. `rates` are output tokens a second by variant (empty: unknown), `rate_source` says where from.
 
-    `together` is (detectable loss, provable margin, mean margin) of the average over two or more benchmarks.
+    `loading` are the seconds until each variant is loaded. `together` is (detectable loss, provable margin, mean
+    margin) of the average over two or more benchmarks.
     """
 
     study: Study
@@ -117,6 +119,7 @@ class Plan:
     rates: Mapping[str, Rate]
     rate_source: str
     together: tuple[float, float, float] | None
+    loading: Mapping[str, float] = field(default_factory=dict)
 
     def hours(self, bench: BenchmarkPlan, variant: str) -> float | None:
         """Expected hours of one variant on one benchmark; None where rate or size is not known."""
@@ -140,7 +143,8 @@ def make_plan(study: Study, rates: Rates | None = None, run: Run | None = None, 
     benchmarks = [benchmark_plan(spec, run) for spec in study.benchmarks]
     if rates is None:
         rates = rates_of_run(study, run) if run is not None else _estimated(study, benchmarks, host or Host())
-    return Plan(study, benchmarks, rates.of, rates.source, _together(benchmarks))
+    loading = loading_seconds(study, run, host)
+    return Plan(study, benchmarks, rates.of, rates.source, _together(benchmarks), loading)
 
 
 def _estimated(study: Study, benchmarks: Sequence[BenchmarkPlan], host: Host) -> Rates:

@@ -136,6 +136,8 @@ class EngineProcess:
     def run(self, requests: Iterable[Request | None]) -> Iterator[list[Sample]]:
         """Send the requests and give the samples as they end, in bursts of at most about a thousand.
 
+        A burst is empty where none has ended for a second, so that whoever reads sees the time go by.
+
         An iterable that waits for samples before it goes on gives None first: what came before is sent at once.
         Raises EngineError where the engine fails or dies; samples given before are whole and valid.
         """
@@ -156,7 +158,7 @@ class EngineProcess:
                 case ["sent", benchmark, values]:
                     self.on_sent(benchmark, values)
             done = message == ["done"]
-            if burst and (message is None or done or len(burst) >= BURST):
+            if message is None or (burst and (done or len(burst) >= BURST)):
                 yield burst
                 burst = []
             if done:

@@ -23,14 +23,17 @@ from bitparity.records import Item
 from bitparity.schema import BenchmarkSpec, ReasoningSpec, Study
 
 
-def build_exam(spec: BenchmarkSpec, renderer: Renderer | None, study: Study | None = None) -> Exam:
+def build_exam(
+    spec: BenchmarkSpec, renderer: Renderer | None, study: Study | None = None, *, timed: bool = False
+) -> Exam:
     """Build one exam from the benchmark's data.
 
     Items are put in the order of a hash of their ids, so that a limit is a fair subset and a prefix of the
     full run; lm-eval tasks keep lm-eval's order. Items that come one after another stay together, so that
     a limit never takes one without those before it. Where a benchmark of the `study` may stop early, the study's name
     is in the hash of the order in which its items are asked: error rates are over orders, and studies must not share
-    one. Raises DataError where there is no item or an id repeats.
+    one. So it is for tasks with an order of their own where the run is `timed` and may end before all is asked. Raises
+    DataError where there is no item or an id repeats.
     """
     benchmark = load_benchmark(spec)
     items = list(benchmark.items())
@@ -43,7 +46,7 @@ def build_exam(spec: BenchmarkSpec, renderer: Renderer | None, study: Study | No
         items = sorted(items, key=lambda item: digest(f"{spec.name}\0{first[item.id]}"))
         items = items[: spec.limit]
     stop = None
-    if study is not None and spec.stop_early:
+    if study is not None and (spec.stop_early or (timed and benchmark.fixed_order)):
         items = in_blocks(items, f"{study.name}\0{spec.name}")
         stop = stop_rule(study, spec, items)
     reasoning = spec.protocol.reasoning

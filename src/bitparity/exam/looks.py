@@ -15,6 +15,7 @@ from bitparity.stats.sequential import Spending, StopRule
 FEWEST = 100  # items, or groups of them, that may stop early: fewer seldom do
 MANY = 1000  # from which on ten looks are worth their price
 MANY_LOOKS, FEW_LOOKS = 10, 5
+MOST_BLOCKS = 400  # of an exam that ends by the clock: so many that a block is a small part of any time
 
 
 def block_of(items: Sequence[Item]) -> list[str]:
@@ -35,13 +36,13 @@ def stop_rule(study: Study, spec: BenchmarkSpec, items: Sequence[Item]) -> StopR
     if not spec.stop_early or units < FEWEST or not _can_tell(spec, items, blocks):
         return None
     spending: Spending = "power_2" if units >= MANY else "obrien_fleming"
-    ends = _ends(blocks, MANY_LOOKS if units >= MANY else FEW_LOOKS)
+    ends = ends_of(blocks, MANY_LOOKS if units >= MANY else FEW_LOOKS)
     family = max(1, len(study.candidates) * len(study.benchmarks))
     return StopRule(ends, spending, spec.margin_at(None), spec.recovery, family)
 
 
-def _ends(blocks: Sequence[str], looks: int) -> tuple[int, ...]:
-    """Numbers of items at equal distances, each after the last item of a block."""
+def ends_of(blocks: Sequence[str], looks: int) -> tuple[int, ...]:
+    """At most so many numbers of items at equal distances, each after the last item of a block."""
     whole = [end for end, (one, other) in enumerate(itertools.pairwise(blocks), 1) if one != other]
     whole.append(len(blocks))
     wanted = (round(look * len(blocks) / looks) for look in range(1, looks + 1))

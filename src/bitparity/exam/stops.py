@@ -1,13 +1,14 @@
 """Stops: at which look each comparison of a run has ended, found from its samples and grades alone.
 
 Only whole blocks of the exam's order count, and only where both variants have answered them and are graded. So a run
-that was killed, or used other devices, finds the same stop; answers beyond it are set aside.
+that was killed, or used other devices, finds the same stop; answers beyond it are set aside. Where the time of a run
+was over, its record says after which items that was: the last look is there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from bitparity.records import Grade, SampleKey
 from bitparity.schema import BenchmarkSpec, Study
 from bitparity.stats.arrays import Floats, PairedScores, pair_scores
 from bitparity.stats.looks import Reached, follow
+from bitparity.store.environment import RunRecord, VariantRecord
 from bitparity.store.rows import scan_samples
 from bitparity.store.run import Run
 
@@ -46,10 +48,19 @@ def answered(exam: Exam, samples: int, failed: Mapping[SampleKey, bool], grades:
     return Answered(scores, settled)
 
 
-def reached(exam: Exam, baseline: Answered, candidate: Answered) -> Reached | None:
+def asked_in_time(record: RunRecord, exam: Exam) -> int | None:
+    """The items of an exam that every variant has answered once the time was over; None where none was left out."""
+    asked = None if record.hours is None else record.hours.asked.get(exam.benchmark)
+    return None if asked is None or asked >= len(exam.items) else asked
+
+
+def reached(
+    exam: Exam, baseline: Answered, candidate: Answered, end: int | None = None, stopped: int | None = None
+) -> Reached | None:
     """The stop of a candidate's comparison; None without a rule, and where it goes on.
 
-    An item without a score in one variant leaves both.
+    An item without a score in one variant leaves both. `end` is the number of items after which the time was over,
+    `stopped` that after which earlier grades have stopped it.
     """
     if exam.stop is None:
         return None
@@ -64,14 +75,30 @@ def reached(exam: Exam, baseline: Answered, candidate: Answered) -> Reached | No
         picked = None if groups is None else [groups[row] for row in rows]
         return pair_scores(baseline.scores[rows], candidate.scores[rows], picked)
 
-    return follow(exam.stop, upto)
+    found = follow(exam.stop, upto)
+    if stopped is not None and (found is None or found.by is None):
+        found = follow(exam.stop, upto, stopped)
+        return None if found is None else replace(found, by=found.by or "regraded")
+    return found if end is None or (found is not None and found.by is not None) else follow(exam.stop, upto, end)
 
 
 def reached_in_run(run: Run, study: Study, spec: BenchmarkSpec, exam: Exam, candidate: str) -> Reached | None:
     """`reached` from the files of a run. The baseline and its second run never stop."""
     if exam.stop is None or candidate not in study.candidates:
         return None
-    return reached(exam, *(_read(run, spec, exam, name) for name in (study.baseline, candidate)))
+    record = run.environment()
+    ours, theirs = (_read(run, spec, exam, name) for name in (study.baseline, candidate))
+    return reached(exam, ours, theirs, asked_in_time(record, exam), record.variant(candidate).stops.get(spec.name))
+
+
+def note_stops(run: Run, study: Study, spec: BenchmarkSpec, exam: Exam, record: RunRecord) -> bool:
+    """Note where candidates have stopped, as the grades of now say, before others are made; whether any was new."""
+    before = {name: dict(record.variant(name).stops) for name in study.candidates}
+    for name in study.candidates if exam.stop is not None else ():
+        found = reached_in_run(run, study, spec, exam, name)
+        if found is not None and found.by is not None:
+            record.variants.setdefault(name, VariantRecord()).stops[spec.name] = found.items
+    return before != {name: record.variant(name).stops for name in study.candidates}
 
 
 def _read(run: Run, spec: BenchmarkSpec, exam: Exam, variant: str) -> Answered:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import queue
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bitparity.exam.chains import chain, earlier
@@ -147,11 +147,11 @@ class RequestQueue:
         if self.unanswered <= 0:
             self.close()
 
-    def drop(self, unwanted: Collection[str]) -> int:
-        """Take the requests of these benchmarks out; how many."""
+    def drop(self, wanted: Wanted) -> int:
+        """Take the requests out that are not wanted any more; how many."""
         with self._queue.mutex:
             waiting = self._queue.queue
-            kept = [entry for entry in waiting if entry[2] is None or entry[2].benchmark not in unwanted]
+            kept = [entry for entry in waiting if entry[2] is None or wanted(entry[2])]
             dropped = len(waiting) - len(kept)
             if dropped:
                 waiting[:] = kept
@@ -173,6 +173,9 @@ class RequestQueue:
             yield request
 
 
+Wanted = Callable[[Request], bool]
+"""True while a request is still to be sent."""
+
 RunEngine = Callable[[Iterable[Request | None]], Iterator[list[Sample]]]
 Batches = Callable[[Sequence[Request]], list[Request]]
 """Divides requests into the fixed batches that an engine computes, without those that are answered."""
@@ -183,23 +186,23 @@ def generate_samples(
     requests: Sequence[Request],
     chains: Chains,
     batches: Batches | None,
-    unwanted: Collection[str] = (),
+    wanted: Wanted = lambda request: True,
 ) -> Iterator[list[Sample]]:
     """The samples of requests and of all that builds on them, in bursts; each must be stored before the next is taken.
 
     With `batches` (an engine that computes fixed batches) the items of each depth are asked together, so that
     batches do not depend on what ends first; otherwise each request goes out as soon as its answers are there, before
-    those of `requests` that still wait: at the end a chain would go on alone, one answer after another. Nothing more
-    is sent of the benchmarks that are in `unwanted` by then.
+    those of `requests` that still wait: at the end a chain would go on alone, one answer after another. What is not
+    `wanted` when its turn comes is not sent.
     """
 
-    def run_wanted(wanted: Iterable[Request | None]) -> Iterator[list[Sample]]:
-        return run_engine(r for r in wanted if r is None or r.benchmark not in unwanted)
+    def run_wanted(asked: Iterable[Request | None]) -> Iterator[list[Sample]]:
+        return run_engine(r for r in asked if r is None or wanted(r))
 
     if not chains:
         yield from run_wanted(requests)
     elif batches is None:
-        yield from _as_they_come(run_engine, requests, chains, unwanted)
+        yield from _as_they_come(run_engine, requests, chains, wanted)
     else:
         yield from _by_depth(run_wanted, requests, chains, batches)
 
@@ -218,7 +221,7 @@ def _by_depth(
 
 
 def _as_they_come(
-    run_engine: RunEngine, requests: Sequence[Request], chains: Chains, unwanted: Collection[str]
+    run_engine: RunEngine, requests: Sequence[Request], chains: Chains, wanted: Wanted
 ) -> Iterator[list[Sample]]:
     waiting = RequestQueue()
     try:
@@ -229,7 +232,7 @@ def _as_they_come(
         for burst in run_engine(waiting):
             yield burst
             yield from _put(waiting, following(chains, burst), chains)
-            waiting.answered(len(burst) + waiting.drop(unwanted))
+            waiting.answered(len(burst) + waiting.drop(wanted))
     finally:
         waiting.close()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from functools import partial
 
 from bitparity.engines.idle_cores import idle_cores
@@ -59,7 +61,8 @@ class LocalExecutor:
         for name, plan in plans.items():
             if plan.missing:
                 waiting.remove(name)
-                self._generate_variant(session, name, plan, waiting[0] if waiting else None)
+                if session.hours is None or session.hours.due(name):
+                    self._generate_variant(session, name, plan, waiting[0] if waiting else None)
             yield name
         for name in readings_waiting(session.prepared):
             self._read_alone(session, name)
@@ -95,31 +98,42 @@ class LocalExecutor:
         prepared, events = session.prepared, session.events
         session.start(name)
         with ExitStack() as stack:
+            began = time.monotonic()
             engine = stack.enter_context(self._engines.start(variant, prepared.run.log_path(name)))
+            session.record_load(name, time.monotonic() - began)
             engine.on_progress = lambda count: events.emit(TokensComputed(name, count))
             engine.on_sent = partial(session.record_sent, name)
             session.record_engine(name, engine.facts)
             stops = Stops(prepared, name, events, session.background)
             cores = idle_cores(variant, engine.facts) if prepared.graders else None
             recorder = stack.enter_context(Recorder(prepared, name, events, cores, stops=stops))
-            plan = longest_first(prepared, name, plan)
+            plan, hours = longest_first(prepared, name, plan), session.hours
+            wanted = stops.wanted
+            if hours is not None:
+                hours.start(name, stops)
+                wanted = hours.wanted
+                plan = replace(plan, requests=[request for request in plan.requests if wanted(request)])
             left = plan.missing
             nearly_done = NEARLY_DONE * left
             events.emit(PhaseChanged(name, GENERATING))
             with recorder.timed():
-                answers = generate_samples(engine.run, plan.requests, plan.chains, plan.batches, stops.stopped)
-                for burst in answers:
-                    recorder.store(burst)
+                for burst in generate_samples(engine.run, plan.requests, plan.chains, plan.batches, wanted):
+                    if burst:
+                        recorder.store(burst)
                     left -= len(burst)
                     if following is not None and left <= nearly_done:
                         self._make_ready(prepared, following)
                         following = None
+                    if hours is not None and hours.over(burst):
+                        break
             session.background.put(recorder.keep_grading())
             try:
                 read_answers(session, name, engine.run)
             except EngineError as error:  # every answer is stored: only the distance is missing
                 note_unread(session, name, str(error))
             engine.close(at_once=True)  # all it gave is stored, and the next one waits for the device
+            if hours is not None:
+                hours.ended(name)
 
     def _make_ready(self, prepared: Prepared, name: str) -> None:
         """Read a variant's weights into the page cache, and its engine's libraries into memory."""

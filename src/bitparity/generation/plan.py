@@ -11,12 +11,11 @@ from bitparity.benchmarks.registry import load_benchmark
 from bitparity.engines.batching import fixed_batches
 from bitparity.engines.registry import engine_of
 from bitparity.exam.frozen import Exam, ExamItem, samples_asked
-from bitparity.exam.looks import MANY_LOOKS
+from bitparity.exam.looks import MANY_LOOKS, MOST_BLOCKS, block_of, ends_of
 from bitparity.exam.requests import BenchmarkRequests, Examinee, UnansweredRequests, check_lengths
-from bitparity.exam.stops import reached_in_run
+from bitparity.exam.stops import note_stops
 from bitparity.generation.chains import Batches, FollowUp, ItemChains
 from bitparity.generation.prepare import Prepared
-from bitparity.grading.fingerprint import graded_otherwise
 from bitparity.grading.passes import opens_reasoning
 from bitparity.grading.rules import completion_of
 from bitparity.models.checkpoint import context_length
@@ -152,7 +151,10 @@ def longest_first(prepared: Prepared, name: str, plan: VariantPlan) -> VariantPl
     if plan.batches is not None:
         return plan
     lengths, block = _measured_lengths(prepared, name), blocks_of(prepared)
-    return replace(plan, requests=sort_longest_first(plan.requests, plan.chains, lengths, prepared.tested, block))
+    requests = sort_longest_first(plan.requests, plan.chains, lengths, prepared.tested, block)
+    if prepared.environment.hours is not None:  # no benchmark, chained or not, may be ahead of another
+        requests.sort(key=block)
+    return replace(plan, requests=requests)
 
 
 def sort_longest_first(
@@ -179,28 +181,41 @@ def sort_longest_first(
 
 
 def blocks_of(prepared: Prepared) -> Callable[[Request], float]:
-    """The block of a request: the share of its exam that comes before it; 0 where no benchmark may stop early.
+    """The block of a request: the share of its exam that comes before it; 0 where nothing may end a benchmark early.
 
     A benchmark without looks has blocks too, so that others' answers fill the places that the end of a block leaves.
     """
-    if not prepared.study.stops_early:
+    if not prepared.study.stops_early and prepared.environment.hours is None:
         return lambda request: 0.0
     shares: dict[tuple[str, str], float] = {}
     for spec, exam in prepared.asked:
-        count = len(exam.items)
-        equal = [round(block * count / MANY_LOOKS) for block in range(1, MANY_LOOKS + 1)]
-        ends = equal if exam.stop is None else exam.stop.looks
+        count, ends = len(exam.items), block_ends(prepared, spec, exam)
         for row, entry in enumerate(exam.items):
             shares[spec.name, entry.item.id] = (0, *ends)[bisect.bisect_right(ends, row)] / count
     return lambda request: shares[request.benchmark, request.item]
 
 
+def block_ends(prepared: Prepared, spec: BenchmarkSpec, exam: Exam) -> Sequence[int]:
+    """The numbers of items after which a block ends.
+
+    In a run that ends by the clock blocks are small, but no smaller than a fixed batch, and all that may not be parted
+    is in one.
+    """
+    if prepared.environment.hours is None:
+        equal = [round(block * len(exam.items) / MANY_LOOKS) for block in range(1, MANY_LOOKS + 1)]
+        return equal if exam.stop is None else exam.stop.looks
+    engines = [variant.engine for variant in prepared.study.variants.values()]
+    batch = max((engine.batch_size for engine in engines if engine_of(engine).fixed_batches), default=1)
+    most = max(1, len(exam.items) * samples_asked(exam, spec) // batch)
+    ends = ends_of(block_of([entry.item for entry in exam.items]), min(MOST_BLOCKS, most))
+    return sorted({*ends, *(() if exam.stop is None else exam.stop.looks)})
+
+
 def _samples_up_to_stop(prepared: Prepared, spec: BenchmarkSpec, exam: Exam, name: str) -> int | None:
     """The samples that a variant was asked of a benchmark that has stopped; None where it goes on."""
-    if exam.stop is None or any(graded_otherwise(prepared.run, v, spec) for v in (prepared.study.baseline, name)):
-        return None
-    found = reached_in_run(prepared.run, prepared.study, spec, exam, name)
-    return None if found is None or found.by is None else found.items * samples_asked(exam, spec)
+    note_stops(prepared.run, prepared.study, spec, exam, prepared.environment)
+    items = prepared.environment.variants[name].stops.get(spec.name)
+    return None if items is None else items * samples_asked(exam, spec)
 
 
 def expected_tokens(measured: float | None, budget: float, tested: bool = False) -> float:

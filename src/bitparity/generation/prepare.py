@@ -22,7 +22,7 @@ from bitparity.models.identity import differing
 from bitparity.progress.events import BenchmarkSkipped, Events, ExamFrozen
 from bitparity.records import SampleKeys
 from bitparity.schema import BenchmarkSpec, Study, Variant
-from bitparity.store.environment import RunRecord, VariantRecord, this_invocation
+from bitparity.store.environment import HoursRecord, RunRecord, VariantRecord, this_invocation
 from bitparity.store.run import WritableRun
 
 
@@ -93,18 +93,22 @@ def prepare(
     unsafe_exec: bool = False,
     shard: Shard | None = None,
     graded: bool = True,
+    hours: float | None = None,
 ) -> Iterator[Prepared]:
     """Open the models, freeze the exams and, where answers are `graded`, open the graders of a study.
 
-    Raises RunError, DataError, ModelError or SandboxError where the study cannot be run as it stands.
+    With `hours` it is a run that ends by the clock. Raises RunError, DataError, ModelError or SandboxError where the
+    study cannot be run as it stands.
     """
     models = open_models(study)
     environment = _checked_environment(run, study, models, shard)
+    _set_hours(run, study, environment, hours)
     outcome = Outcome(run)
     with ExitStack() as stack:
         opened = open_graders(run, study, outcome.not_run, unsafe_exec)
         graders = stack.enter_context(opened) if graded else {}
-        exams = _freeze_exams(run, study, reference_renderer(study, models), outcome.not_run, events)
+        timed = environment.hours is not None
+        exams = _freeze_exams(run, study, reference_renderer(study, models), outcome.not_run, events, timed=timed)
         environment.not_run = outcome.not_run
         prepared = Prepared(run, study, models, exams, graders, environment, outcome, shard)
         prepared.save_environment()
@@ -118,6 +122,20 @@ def prepare(
         for name, reason in outcome.not_run.items():
             events.emit(BenchmarkSkipped(name, reason))
         yield prepared
+
+
+def _set_hours(run: WritableRun, study: Study, environment: RunRecord, hours: float | None) -> None:
+    """Take the hours that a run has now."""
+    if hours is None:
+        return
+    if environment.hours is None:
+        if any(run.exam_path(spec.name).exists() for spec in study.benchmarks):
+            raise RunError(
+                f"{run.path} was begun without --hours, and so its questions may be in an order of which a part is no "
+                "fair part. Go on without --hours, or give --out a folder of its own"
+            )
+        environment.hours = HoursRecord(hours=hours)
+    environment.hours.hours = hours
 
 
 def _checked_environment(
@@ -143,7 +161,13 @@ def _checked_environment(
 
 
 def _freeze_exams(
-    run: WritableRun, study: Study, renderer: Renderer | None, not_run: dict[str, str], events: Events
+    run: WritableRun,
+    study: Study,
+    renderer: Renderer | None,
+    not_run: dict[str, str],
+    events: Events,
+    *,
+    timed: bool,
 ) -> dict[str, Exam]:
     """The exam of each benchmark: the frozen one, or built now. What cannot be built is named in `not_run`."""
     exams: dict[str, Exam] = {}
@@ -153,7 +177,8 @@ def _freeze_exams(
         elif spec.name not in not_run:
             try:
                 with events.task(f"exam of {spec.name}", None, "items") as advance:
-                    exams[spec.name] = save_exam(build_exam(spec, renderer, study), run.exam_path(spec.name))
+                    exam = build_exam(spec, renderer, study, timed=timed)
+                    exams[spec.name] = save_exam(exam, run.exam_path(spec.name))
                     advance(len(exams[spec.name].items))
             except (UnavailableError, MissingDependencyError) as error:
                 not_run[spec.name] = str(error)

@@ -10,11 +10,12 @@ from pydantic_core import to_jsonable_python
 
 from bitparity.errors import ChangedModelError, DiskFullError
 from bitparity.generation.background import BackgroundJobs
+from bitparity.generation.hours import Hours
 from bitparity.generation.prepare import Prepared
 from bitparity.hardware.facts import device_of
 from bitparity.models.identity import differing
 from bitparity.progress.events import LOADING, Events, Noted, PhaseChanged, VariantEnded, VariantStarted
-from bitparity.store.environment import EngineRecord, Facts, join_engine, join_sent, this_invocation
+from bitparity.store.environment import EngineRecord, Facts, Loads, join_engine, join_sent, this_invocation
 
 
 def utc_now() -> str:
@@ -30,11 +31,15 @@ def loaded_model(facts: Facts) -> Facts:
 
 @dataclass(slots=True)
 class Session:
-    """A prepared study that is being run: the listeners of its progress, and the thread that grades beside it."""
+    """A prepared study that is being run: the listeners of its progress, and the thread that grades beside it.
+
+    `hours` is its time, where it ends by the clock.
+    """
 
     prepared: Prepared
     events: Events
     background: BackgroundJobs
+    hours: Hours | None = None
 
     def start(self, name: str) -> None:
         """Tell that a variant begins, and record which exams it is asked with which sampling values."""
@@ -66,6 +71,12 @@ class Session:
         join_engine(self.prepared.environment.variants[name].engines, entry)
         self.prepared.save_environment()
 
+    def record_load(self, name: str, seconds: float) -> None:
+        """Add a load to those of a variant; the next one to save the record stores it."""
+        stored = self.prepared.environment.variants[name]
+        before = stored.loads or Loads()
+        stored.loads = Loads(count=(before.count or 0) + 1, seconds=round((before.seconds or 0) + seconds, 3))
+
     def record_sent(self, name: str, benchmark: str, values: Facts) -> None:
         """Record the sampling values of a benchmark's first request, where no earlier session sent the same."""
         known = self.prepared.environment.variants[name].sent.setdefault(benchmark, [])
@@ -76,6 +87,8 @@ class Session:
         """Tell that a variant is finished or, with a failure, given up."""
         if failure is not None:
             self.prepared.outcome.failures[name] = failure
+            if self.hours is not None:
+                self.hours.failed(name)
         self.events.emit(VariantEnded(name, failure))
 
 

@@ -5,22 +5,22 @@ A look grades what it needs in the background thread; the engine goes on with th
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterable
 from functools import partial
 
-from bitparity.exam.frozen import Exam, samples_asked
+from bitparity.exam.frozen import samples_asked
 from bitparity.exam.stops import reached_in_run
 from bitparity.generation.background import BackgroundJobs
+from bitparity.generation.blocks import Blocks
 from bitparity.generation.prepare import Prepared
 from bitparity.grading.passes import grade_benchmark
 from bitparity.progress.events import BenchmarkStopped, Events, Noted
-from bitparity.records import Sample, SampleKey, SampleKeys
-from bitparity.schema import BenchmarkSpec
+from bitparity.records import Request, Sample
 from bitparity.stats.looks import By
 from bitparity.store.rows import scan_samples
 
 _WHY: dict[By, str] = {
+    "regraded": "the grades of then made it stop",
     "within": "no loss beyond the margin",
     "beyond": "a loss beyond the margin",
     "futility": "all of them would most likely show neither a loss beyond the margin nor its absence",
@@ -37,10 +37,10 @@ class Stops:
         self.stopped: set[str] = set()
         self._prepared, self._name, self._events, self._background = prepared, name, events, background
         self._waiting: set[str] = set()  # benchmarks with a look to come
-        self._blocks: dict[str, _Blocks] = {}
+        self._blocks: dict[str, Blocks] = {}
         for spec, exam in prepared.asked if name in prepared.study.candidates else ():
             if exam.stop is not None:
-                self._blocks[spec.name] = blocks = _Blocks(spec, exam)
+                self._blocks[spec.name] = blocks = Blocks(spec, exam, exam.stop.looks)
                 lines = scan_samples(prepared.run.samples_path(name, spec.name))
                 self._look_soon(blocks, blocks.add(line.key for line in lines))
 
@@ -49,18 +49,22 @@ class Stops:
         """The benchmarks that are looked at: their answers are graded for the looks."""
         return set(self._blocks)
 
+    def wanted(self, request: Request) -> bool:
+        """True while a request's benchmark goes on."""
+        return request.benchmark not in self.stopped
+
     def take(self, samples: Iterable[Sample]) -> None:
         """Count stored samples; a block that is complete now is looked at soon."""
         for name, blocks in self._blocks.items():
             self._look_soon(blocks, blocks.add((s.item, s.sample) for s in samples if s.benchmark == name))
 
-    def _look_soon(self, blocks: _Blocks, more: bool) -> None:
+    def _look_soon(self, blocks: Blocks, more: bool) -> None:
         name = blocks.spec.name
-        if more and name not in self.stopped and name not in self._waiting:
+        if more and not blocks.last and name not in self.stopped and name not in self._waiting:
             self._waiting.add(name)
             self._background.put(partial(self._look, blocks))
 
-    def _look(self, blocks: _Blocks) -> None:
+    def _look(self, blocks: Blocks) -> None:
         """Grade what is there of both variants, and stop if a look says so."""
         prepared, spec, exam = self._prepared, blocks.spec, blocks.exam
         self._waiting.discard(spec.name)
@@ -73,27 +77,3 @@ class Stops:
         self._events.emit(BenchmarkStopped(self._name, spec.name, found.items * samples_asked(exam, spec)))
         asked = f"{found.items:,} of {len(exam.items):,} questions"
         self._events.emit(Noted(f"{self._name}: {spec.name} stopped after {asked}: {_WHY[found.by]}"))
-
-
-class _Blocks:
-    """The samples that are missing in each block of an exam."""
-
-    def __init__(self, spec: BenchmarkSpec, exam: Exam) -> None:
-        assert exam.stop is not None
-        self.spec, self.exam = spec, exam
-        looks, samples = exam.stop.looks, samples_asked(exam, spec)
-        self._block = {entry.item.id: bisect.bisect_right(looks, row) for row, entry in enumerate(exam.items)}
-        self._missing = [(end - start) * samples for start, end in zip((0, *looks), looks, strict=False)]
-        self._seen = SampleKeys()
-        self._complete = 0  # blocks, from the first on without a gap
-
-    def add(self, keys: Iterable[SampleKey]) -> bool:
-        """Count stored samples; whether there is a further whole block to look at, but for the last."""
-        for key in keys:
-            if key not in self._seen:
-                self._seen.add(key)
-                self._missing[self._block[key[0]]] -= 1
-        before = self._complete
-        while self._complete < len(self._missing) and self._missing[self._complete] <= 0:
-            self._complete += 1
-        return before < self._complete < len(self._missing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import MissingDependencyError, StoreError, UnavailableError
 from bitparity.exam.chains import earlier
 from bitparity.exam.frozen import Exam, check_items, frozen_exams
+from bitparity.exam.stops import note_stops
 from bitparity.grading.fingerprint import graded_otherwise, grader_fingerprint
 from bitparity.grading.judge import judge_samples
 from bitparity.grading.process_pool import Graded, GradingPool
@@ -246,8 +247,12 @@ def grade_run(
     with WritableRun(path) as run, ExitStack() as stack:
         study = run.study()
         graders = stack.enter_context(open_graders(run, study, None, unsafe_exec))
+        record = run.environment()
         for spec, exam in frozen_exams(run, study):
             name, grader = spec.name, graders[spec.name]
+            with suppress(StoreError):  # grades that are damaged or edited tell nothing
+                if note_stops(run, study, spec, exam, record):
+                    run.update_environment(record)
             for variant in study.variants:
                 changed[variant, name] = grade_benchmark(run, variant, exam, grader, events, again=again)
     return changed

@@ -111,7 +111,7 @@ class SampleGraded(_OfVariant):
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkStopped(_OfVariant):
-    """A variant need not be asked more of a benchmark: its verdict is certain after so many `samples`."""
+    """A variant is asked no more of a benchmark than so many `samples`: the verdict is certain, or the time over."""
 
     benchmark: str
     samples: int

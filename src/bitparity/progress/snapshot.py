@@ -13,7 +13,8 @@ SCHEMA = "bitparity/progress/1"
 class Figures(TypedDict):
     """Preliminary accuracy of one variant on one benchmark: fractions, and items lost and gained to the baseline.
 
-    `stopped` is there where the verdict is certain and no more is asked: `total` counts up to there.
+    `stopped` is there where the verdict is certain, or the time of the run over, and no more is asked: `total` counts
+    up to there.
     """
 
     graded: int

@@ -15,7 +15,7 @@ from typing import Literal
 
 from bitparity.errors import EXIT_OPEN
 from bitparity.exam.frozen import frozen_exams, groups_of, samples_asked
-from bitparity.exam.stops import reached_in_run
+from bitparity.exam.stops import asked_in_time, reached_in_run
 from bitparity.progress import events
 from bitparity.progress.board import Board
 from bitparity.progress.file import read_progress
@@ -99,16 +99,20 @@ def _status(snapshot: Snapshot, published: Snapshot | None, elsewhere: bool, *, 
 def _from_files(run: Run, study: Study) -> Snapshot:
     """A snapshot made from exam, samples and grades."""
     board = Board(study)
-    not_run = run.environment().not_run
+    record = run.environment()
+    not_run = record.not_run
     asked: dict[str, int] = {}  # samples of each variant
     stops: list[events.BenchmarkStopped] = []
     for spec, exam in frozen_exams(run, study):
         ids, samples = [entry.item.id for entry in exam.items], samples_asked(exam, spec)
         board(events.ExamFrozen(spec.name, ids, samples, groups_of(exam)))
         asked[spec.name] = len(ids) * samples
-        for name in study.candidates if exam.stop is not None else ():
-            if (found := reached_in_run(run, study, spec, exam, name)) is not None and found.by is not None:
-                stops.append(events.BenchmarkStopped(name, spec.name, found.items * samples))
+        end = asked_in_time(record, exam)
+        for name in study.variants:
+            found = reached_in_run(run, study, spec, exam, name)
+            items = end if found is None or found.by is None else found.items
+            if items is not None:
+                stops.append(events.BenchmarkStopped(name, spec.name, items * samples))
     for bench, reason in not_run.items():
         if bench not in asked:
             board(events.BenchmarkSkipped(bench, reason))

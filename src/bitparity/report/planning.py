@@ -34,14 +34,21 @@ def show(plan: Plan, console: Console, lang: Lang = "en") -> None:
 
 def show_budget(budget: Budget, console: Console, lang: Lang = "en") -> None:
     """Print what so many hours can show, and what they cannot."""
-    done, given = 0.0, f"{budget.hours:g}"
+    done, given = budget.loading, f"{budget.hours:g}"
     for option in budget.chosen:
         done += option.hours
         say(console, _chosen(option, done, lang), style="green" if option.chance >= TARGET else "yellow")
     for name, hours in budget.left_out.items():
         would = text("budget.no_number" if hours is None else "budget.alone", lang, hours=_hour(hours or 0.0))
         say(console, text("budget.left_out", lang, bench=name, budget=given, would=would))
-    say(console, text("budget.used", lang, used=_hour(budget.used), budget=given))
+    say(console, text("budget.used", lang, used=_hour(budget.used), budget=given, loading=_hour(budget.loading)))
+
+
+def show_forecast(budget: Budget, console: Console, lang: Lang = "en") -> None:
+    """Print what a study shows that ends after so many hours."""
+    show_budget(budget, console, lang)
+    if all(option.chance < TARGET for option in budget.chosen):
+        say(console, text("budget.nothing", lang, budget=f"{budget.hours:g}"), style="red")
 
 
 def _chosen(option: Option, done: float, lang: Lang) -> str:

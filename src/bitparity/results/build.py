@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from bitparity.results.schema import (
     Benchmark,
     Comparison,
     Guard,
+    LeftOut,
     Overall,
     Results,
     Score,
@@ -224,12 +226,16 @@ def _benchmark(run: Run, facts: validity.Facts, guards: list[Guard], *, with_tex
     """Everything about one benchmark but its comparisons, which need those of the other benchmarks too."""
     exam, sheets = facts.exam, facts.sheets
     measured = any(sheet.graded for sheet in sheets.values())
-    groups = groups_of(exam)
+    groups, asked = groups_of(exam), sheets[facts.study.baseline].asked
+    more: dict[str, Any] = dict(execution(run, facts.spec, exam, sheets))
+    left_out, reason = _left_out(facts.environment, len(exam.items), asked), "no variant has answered yet"
+    if left_out is not None:
+        more["left_out"] = left_out
     return Benchmark(
         status="measured" if measured else "not_run",
-        reason=None if measured else "no variant has answered yet",
+        reason=None if measured else reason if left_out is None else left_out.reason,
         metric=exam.metric,
-        items=len(exam.items),
+        items=asked,
         available=exam.available,
         samples=samples_asked(exam, facts.spec),
         margin=facts.answers.margin,
@@ -238,7 +244,7 @@ def _benchmark(run: Run, facts: validity.Facts, guards: list[Guard], *, with_tex
         comparisons={},
         subgroups=subsets([entry.item.subgroup for entry in exam.items], sheets),
         guards=guards,
-        **execution(run, facts.spec, exam, sheets),
+        **more,
     )
 
 
@@ -260,6 +266,15 @@ def _with_range(
                     found[guard.name, name] = ci95
         told = {name: found[guard.name, name] for name in concerned if (guard.name, name) in found}
         yield guard.model_copy(update={"if_right": told}) if told else guard
+
+
+def _left_out(record: RunRecord, of: int, asked: int) -> LeftOut | None:
+    if record.hours is None or asked >= of:
+        return None
+    reason = (
+        f"{record.hours.hours:g} hours were over after {asked:,} of {of:,} items; every variant is counted on these"
+    )
+    return LeftOut(items=of - asked, of=of, reason=reason)
 
 
 def _forbidden(guards: Sequence[Guard], *variants: str) -> list[str]:

@@ -208,13 +208,22 @@ class Subset(Part):
     means: dict[str, float | None]
 
 
+class LeftOut(Part):
+    """Items that no variant counts for, of how many, since the time of the run was over."""
+
+    items: int
+    of: int
+    reason: str
+
+
 class Benchmark(Part):
     """One benchmark's figures, by variant.
 
     `margin_recovery` is the share of the baseline's score that must be kept, where the margin is given so; `margin` is
     then the rest of the measured score. A benchmark without an exam has `status` "not_run", `reason` and `margin` only.
     `execution` (how programs were confined), `verdicts` (programs by how they ended) and `rates` are there for
-    benchmarks that run code, `platforms` for those of them whose items name one.
+    benchmarks that run code, `platforms` for those of them whose items name one. `left_out` is there where the run's
+    time was over before all was asked: `items` are then those that every variant has answered.
     """
 
     status: Literal["measured", "not_run"]
@@ -234,6 +243,7 @@ class Benchmark(Part):
     verdicts: dict[str, dict[str, int]] = Field(default_factory=dict)
     rates: dict[str, dict[str, float]] = Field(default_factory=dict)
     platforms: dict[str, Subset] = Field(default_factory=dict)
+    left_out: LeftOut | None = None
 
     @property
     def measured(self) -> bool:
@@ -433,9 +443,12 @@ class Results(Whole):
 
     @property
     def complete(self) -> bool:
-        """True if every benchmark was run and every sample has a score."""
+        """True if every benchmark was run, or left out by the clock, and every sample has a score."""
         entries = self.benchmarks.values()
-        return all(entry.measured and not any(s.unscored for s in entry.scores.values()) for entry in entries)
+        return all(
+            (entry.measured or entry.left_out) and not any(s.unscored for s in entry.scores.values())
+            for entry in entries
+        )
 
     @property
     def candidates(self) -> list[str]:

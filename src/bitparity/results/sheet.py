@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bitparity.errors import RunError
 from bitparity.exam.frozen import Exam, check_items, samples_asked
-from bitparity.exam.stops import Answered, answered, reached
+from bitparity.exam.stops import Answered, answered, asked_in_time, reached
 from bitparity.grading.fingerprint import graded_otherwise
 from bitparity.grading.passes import regraded_otherwise
 from bitparity.records import Grade, Sample, SampleKey
@@ -26,7 +26,8 @@ Scores = NDArray[np.float64]  # (items, samples) in [0, 1]; NaN where a sample h
 class Sheet:
     """One variant's samples and grades of one benchmark, as a matrix in the exam's order.
 
-    With `stop` the variant's comparison has ended there: what was answered beyond it is not in the sheet.
+    With `stop` the variant's comparison has ended there, and with `end` the time of the run was over after so many
+    items: what was answered beyond it is not in the sheet.
 
     Results from elsewhere tell more: the items that only this variant has (`alone`), the sampling values that were
     noted (`settings`), and where they come from (`origin`, equal for the same results given twice).
@@ -39,11 +40,12 @@ class Sheet:
     settings: Mapping[str, object] | None = None
     origin: str | None = None
     stop: Reached | None = None
+    end: int | None = None
 
     @property
     def asked(self) -> int:
-        """The number of items that count: all, or those up to the stop."""
-        return len(self.scores) if self.stop is None else self.stop.items
+        """The number of items that count: all, or those up to the stop or the end of the time."""
+        return self.stop.items if self.stop is not None else len(self.scores) if self.end is None else self.end
 
     @property
     def stopped(self) -> bool:
@@ -70,15 +72,19 @@ class Sheet:
         """The number of samples that have a score."""
         return self.expected - self.unscored
 
-    def upto(self, items: Sequence[str], stop: Reached | None) -> Sheet:
-        """The sheet without what comes after a stop, its own or another variant's; `items` names the rows."""
-        if stop is None:
+    def upto(self, items: Sequence[str], stop: Reached | None, end: int | None = None) -> Sheet:
+        """The sheet without what comes after a stop, its own or another variant's, or after the time was over.
+
+        `items` names the rows.
+        """
+        if stop is None and end is None:
             return self
-        kept, scores = set(items[: stop.items]), self.scores.copy()
-        scores[stop.items :] = np.nan
+        cut = replace(self, scores=self.scores.copy(), stop=stop, end=end)
+        cut.scores[cut.asked :] = np.nan
+        kept = set(items[: cut.asked])
         samples = {key: sample for key, sample in self.samples.items() if key[0] in kept}
         grades = {key: grade for key, grade in self.grades.items() if key[0] in kept}
-        return replace(self, scores=scores, samples=samples, grades=grades, stop=stop)
+        return replace(cut, samples=samples, grades=grades)
 
     def whole(self) -> NDArray[np.bool_]:
         """A flag for each item: it has a score for every sample."""
@@ -137,14 +143,20 @@ def read_sheet(run: Run, exam: Exam, variant: str, spec: BenchmarkSpec, *, texts
 
 
 def read_sheets(run: Run, study: Study, exam: Exam, spec: BenchmarkSpec, *, texts: bool = True) -> dict[str, Sheet]:
-    """The sheets of all variants, each up to where its comparison has stopped. Raises as `read_sheet` does."""
+    """The sheets of all variants, each up to where its comparison has stopped or the time of the run was over.
+
+    Raises as `read_sheet` does.
+    """
     sheets = {name: read_sheet(run, exam, name, spec, texts=texts) for name in study.variants}
-    if exam.stop is None:
-        return sheets
-    found = {name: _answered(exam, s.samples, s.grades, s.scores.shape[1]) for name, s in sheets.items()}
-    items = [entry.item.id for entry in exam.items]
-    stops = {name: reached(exam, found[study.baseline], found[name]) for name in study.candidates}
-    return {name: sheet.upto(items, stops.get(name)) for name, sheet in sheets.items()}
+    record = run.environment()
+    end = asked_in_time(record, exam)
+    items, stops = [entry.item.id for entry in exam.items], dict[str, Reached | None]()
+    if exam.stop is not None:
+        found = {name: _answered(exam, s.samples, s.grades, s.scores.shape[1]) for name, s in sheets.items()}
+        for name in study.candidates:
+            stopped = record.variant(name).stops.get(spec.name)
+            stops[name] = reached(exam, found[study.baseline], found[name], end, stopped)
+    return {name: sheet.upto(items, stops.get(name), end) for name, sheet in sheets.items()}
 
 
 def _answered(

@@ -22,12 +22,16 @@ from bitparity.stats.sequential import BEYOND_ALPHA, Look, StopRule, bounds, sta
 from bitparity.stats.verdicts import Interval
 
 FEWEST_CHANGES = 10  # clusters that differ; among fewer the bounds of a look do not hold
-By = Literal["within", "beyond", "futility"]
+By = Literal["within", "beyond", "futility", "regraded"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """The look at which a comparison ended: the pairs up to there, and what stopped it; None where nothing did."""
+    """The look at which a comparison ended: the pairs up to there, and what stopped it; None where nothing did.
+
+    "regraded": it was stopped there by grades that have changed since, and those of now would not have stopped it. Its
+    repeated interval holds all the same, whatever made it stop.
+    """
 
     pairs: PairedScores
     by: By | None
@@ -44,19 +48,22 @@ class Reached:
         return self.look.rule.looks[self.look.index]
 
 
-def follow(rule: StopRule, upto: Callable[[int], PairedScores | None]) -> Reached | None:
+def follow(rule: StopRule, upto: Callable[[int], PairedScores | None], end: int | None = None) -> Reached | None:
     """Take one look after another until one stops; None where the answers do not reach that far yet.
 
     `upto` gives the pairs of the first so many items, None where an answer of them is missing. What is found depends
-    on nothing else, so it is found again whenever it is asked for.
+    on nothing else, so it is found again whenever it is asked for. Where nothing stops before so many items, `end` is
+    the last look: the answers beyond it do not count.
     """
+    end = rule.items if end is None else end
     before: list[float] = []
-    for index, items in enumerate(rule.looks):
+    for index, items in enumerate(rule.cut(end).looks):
         pairs = upto(items)
         if pairs is None:
             return None
-        pairs = replace(pairs, look=Look(rule, index, tuple(before)))
-        if index == len(rule.looks) - 1:
+        planned = items in rule.looks
+        pairs = replace(pairs, look=Look(rule if planned else rule.cut(end), index, tuple(before)))
+        if items == rule.items or not planned:
             return Reached(pairs, None)
         # as long as too few have changed to be looked at
         before.append(math.nan)
@@ -64,6 +71,8 @@ def follow(rule: StopRule, upto: Callable[[int], PairedScores | None]) -> Reache
             if (by := claim(pairs)) is not None:
                 return Reached(pairs, by)
             before[-1] = signed_z(pairs, no_difference_p(pairs))
+        if items == end:
+            return Reached(pairs, None)
     return None
 
 

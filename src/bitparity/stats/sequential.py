@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Literal
 
@@ -190,6 +190,23 @@ class StopRule:
         """The bounds of -z at -margin that show a loss beyond it and stop."""
         return bounds(self.times, BEYOND_ALPHA / self.family, self.spending)
 
+    def cut(self, items: int) -> CutRule:
+        """The rule where time ends after so many of the items, whatever they show: the last look is there."""
+        values = {field.name: getattr(self, field.name) for field in fields(StopRule)}
+        return CutRule(**values | {"looks": (*(look for look in self.looks if look < items), items)}, of=self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class CutRule(StopRule):
+    """A rule whose last look comes before all `of` items are asked; its error is spent as far as its looks go."""
+
+    of: int = 0
+
+    @property
+    def items(self) -> int:
+        """All items of the exam."""
+        return self.of
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -205,7 +222,7 @@ class Look:
     @property
     def last(self) -> bool:
         """True where all items are asked."""
-        return self.index == len(self.rule.looks) - 1
+        return self.rule.looks[self.index] == self.rule.items
 
     def nominal(self, alpha: float) -> float:
         """`alpha` of a two-sided interval here, such that those of all looks together have the level 1 - `alpha`."""

@@ -47,7 +47,7 @@ class Generation(Document):
 
 
 class Loads(Document):
-    """Loads of a variant on the devices of a cluster: how many, and their seconds together."""
+    """Loads of a variant, on the device of this host or on those of a cluster: how many, their seconds together."""
 
     count: int | None = 0
     seconds: Number | None = 0.0
@@ -62,10 +62,11 @@ class Restart(Document):
 
 
 class VariantRecord(Document):
-    """The conditions of one variant. `exam`, `sampling` and `sent` are by benchmark.
+    """The conditions of one variant. `exam`, `sampling`, `sent` and `stops` are by benchmark.
 
     `exam` has the hash of the exam, `sampling` the values that the exam asks for, `sent` the values that the engine
-    built of them, one entry for each way in which sessions differ.
+    built of them, one entry for each way in which sessions differ. `stops` are the numbers of items after which the
+    grades of then stopped it.
     """
 
     identity: Identity = Field(default_factory=dict)
@@ -76,6 +77,7 @@ class VariantRecord(Document):
     sent: dict[str, list[JsonObject]] = Field(default_factory=dict)
     restarts: list[Restart] = Field(default_factory=list)
     loads: Loads | None = None
+    stops: dict[str, int] = Field(default_factory=dict)
 
 
 class MergedPart(Document):
@@ -107,6 +109,19 @@ class ReadRecord(Document):
     reason: str | None = None
 
 
+class HoursRecord(Document):
+    """The time of a run that ends by the clock: the hours given, and the seconds used by all its sessions so far.
+
+    `answering` are those in which each variant has answered. `asked` has by benchmark the items that every variant has
+    answered; it is empty until the time is over.
+    """
+
+    hours: Number
+    seconds: Number = 0.0
+    answering: dict[str, Number] = Field(default_factory=dict)
+    asked: dict[str, int] = Field(default_factory=dict)
+
+
 class RunRecord(Document):
     """The conditions of a run. The fields `bitparity` to `cpus` are of the process that ran it last."""
 
@@ -120,6 +135,7 @@ class RunRecord(Document):
     merged: list[MergedPart] = Field(default_factory=list)
     cluster_sessions: list[ClusterSession] = Field(default_factory=list)
     distance: dict[str, ReadRecord] = Field(default_factory=dict)
+    hours: HoursRecord | None = None
 
     def variant(self, name: str) -> VariantRecord:
         """The record of a variant; an empty one where nothing is recorded of it yet."""

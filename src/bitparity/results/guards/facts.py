@@ -64,7 +64,8 @@ class Answers:
 
     def beside(self, variant: str) -> Sheet:
         """The baseline's answers to the items that the variant was asked."""
-        return self.first.upto(self.items, self.sheets[variant].stop)
+        sheet = self.sheets[variant]
+        return self.first.upto(self.items, sheet.stop, sheet.end)
 
 
 @dataclass(frozen=True, slots=True)

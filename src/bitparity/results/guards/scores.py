@@ -127,6 +127,13 @@ def limit(answers: Answers) -> Iterator[Guard]:
         yield guard("limit", None, "warning", asked / available, asked=asked, available=available)
 
 
+def time_over(answers: Answers) -> Iterator[Guard]:
+    """The time of the run was over before all was asked."""
+    asked, of = answers.first.asked, len(answers.items)
+    if answers.first.end is not None:
+        yield guard("time_over", None, "warning", asked / of, asked=f"{asked:,}", of=f"{of:,}", left=f"{of - asked:,}")
+
+
 def fewer_items(answers: Answers) -> Iterator[Guard]:
     """The data set that was read is not as large as the benchmark."""
     published, available = answers.published, answers.available

@@ -1,0 +1,47 @@
+"""Blocks of one variant's exam that are complete, counted as its samples are stored."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable, Sequence
+
+from bitparity.exam.frozen import Exam, samples_asked
+from bitparity.records import SampleKey, SampleKeys
+from bitparity.schema import BenchmarkSpec
+
+
+class Blocks:
+    """The samples that are missing in each block of an exam; `ends` are the numbers of items after which one ends."""
+
+    def __init__(self, spec: BenchmarkSpec, exam: Exam, ends: Sequence[int]) -> None:
+        self.spec, self.exam, self.ends = spec, exam, ends
+        samples = samples_asked(exam, spec)
+        self._block = {entry.item.id: bisect.bisect_right(ends, row) for row, entry in enumerate(exam.items)}
+        self._missing = [(end - start) * samples for start, end in zip((0, *ends), ends, strict=False)]
+        self._seen = SampleKeys()
+        self.complete = 0  # blocks, from the first on without a gap
+
+    def add(self, keys: Iterable[SampleKey]) -> bool:
+        """Count stored samples; whether there is a further whole block, from the first on without a gap."""
+        for key in keys:
+            if key not in self._seen:
+                self._seen.add(key)
+                self._missing[self._block[key[0]]] -= 1
+        before = self.complete
+        while self.complete < len(self._missing) and self._missing[self.complete] <= 0:
+            self.complete += 1
+        return before < self.complete
+
+    @property
+    def last(self) -> bool:
+        """True once all blocks are complete."""
+        return self.complete == len(self.ends)
+
+    def end_of(self, item: str) -> int:
+        """The number of items after which an item's block ends."""
+        return self.ends[self._block[item]]
+
+    @property
+    def next_share(self) -> float:
+        """The share of the exam that is complete with the next block; above 1 once all are."""
+        return 2.0 if self.last else self.ends[self.complete] / self.ends[-1]
