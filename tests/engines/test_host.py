@@ -64,7 +64,7 @@ def test_samples_come_in_bursts_and_the_engine_runs_again(tmp_path: Path) -> Non
     with EngineProcess(variant(recorded(tmp_path, 5000), "replay"), tmp_path / "log") as engine:
         assert engine.facts["engine"] == "replay"
         for count in (5000, 0, 3):
-            bursts = list(engine.run(requests(count)))
+            bursts = list(filter(None, engine.run(requests(count))))  # empty ones tell that time goes by
             samples = [s for burst in bursts for s in burst]
             assert [s.item for s in samples] == [f"q{n}" for n in range(count)]
             assert all(0 < len(burst) <= 1000 for burst in bursts)
