@@ -113,7 +113,7 @@ def test_an_open_verdict_has_its_reason(seen: Evidence, why: str | None) -> None
 
 def test_what_would_decide_is_what_the_formulas_of_the_plan_say() -> None:
     seen = Evidence(
-        "x", MARGIN, comparison("inconclusive", (-0.06, 0.03), flips=0.08, provable_margin=0.033), seconds=9.0
+        "x", MARGIN, comparison("inconclusive", (-0.03, 0.03), flips=0.08, provable_margin=0.033), seconds=9.0
     )
     needs = found(seen).findings[0].needs
     assert needs is not None
@@ -122,15 +122,24 @@ def test_what_would_decide_is_what_the_formulas_of_the_plan_say() -> None:
     assert needs.hours == pytest.approx((needs.items - 500) * 9 / 3600)
 
 
+def test_what_would_decide_leaves_room_for_the_difference_that_was_seen() -> None:
+    seen = {"test": "sign_flip_permutation", "flips": 0.1, "provable_margin": 0.02}
+    loss = found(Evidence("x", MARGIN, comparison("inconclusive", (-0.022, 0.002), **seen))).findings[0].needs
+    assert loss is not None
+    # -1.0 with 1.2 on either side, 1.0 away from the margin of 2: 1.44 times the items
+    assert loss.items == 720
+    assert found(Evidence("x", MARGIN, comparison("inconclusive", (-0.043, 0.003), **seen))).findings[0].needs is None
+
+
 def test_samples_help_only_as_far_as_the_noise_of_decoding_goes() -> None:
     fields = {"test": "sign_flip_permutation", "flips": 0.1, "provable_margin": 0.03}
-    noisy = comparison("inconclusive", (-0.06, 0.04), rerun_ci95=(-0.05, 0.03), **fields)
+    noisy = comparison("inconclusive", (-0.03, 0.03), rerun_ci95=(-0.024, 0.024), **fields)
     needs = found(Evidence("x", MARGIN, noisy, samples=2, available=500, seconds=1.0)).findings[0].needs
     # variance 1, of it 0.64 noise; with k samples 0.36 + 1.28 / k <= (2/3)^2 from k = 15.16 on
     assert needs is not None
     assert (needs.items, needs.samples) == (1125, 16)
     assert needs.hours == pytest.approx(500 * 14 / 3600)
-    sure = comparison("inconclusive", (-0.06, 0.04), rerun_ci95=(-0.03, 0.02), **fields)
+    sure = comparison("inconclusive", (-0.03, 0.03), rerun_ci95=(-0.015, 0.015), **fields)
     needs = found(Evidence("x", MARGIN, sure, samples=2, available=500)).findings[0].needs
     assert needs is not None
     assert (needs.items, needs.samples, needs.hours) == (1125, None, None)

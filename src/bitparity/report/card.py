@@ -36,7 +36,7 @@ def _facts(results: Results, lang: Lang) -> Iterator[tuple[str, str]]:
     timed = [v.generation.seconds for v in results.variants.values() if v.tokens_per_second and v.generation]
     yield "hours", f"{sum(timed) / 3600:.2f}" if timed else ""
     version = results.study.version
-    yield "again", f"pip install bitparity=={version} && bitparity run study.yaml --out again" if version else ""
+    yield "again", f"bitparity run study.yaml --out again  # bitparity {version}" if version else ""
 
 
 def _different(said: Iterator[str]) -> list[str]:

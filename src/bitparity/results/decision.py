@@ -30,6 +30,7 @@ from bitparity.stats.verdicts import WITHIN, is_worse, untraced_loss
 REACH = 2.0  # times the margin: a wider interval without a loss is no answer, but a call for more items
 TOO_HARD = frozenset({"floor", "guessing"})  # guards that say: this model cannot do the benchmark in any precision
 ALPHA = 0.05
+LEAST_ROOM = 0.1  # of the margin: a loss nearer to it would take a hundred times the items
 MOST_SAMPLES = 256  # more samples an item are no advice
 # the gravest first: the order in which a headline names benchmarks
 _GRAVITY: tuple[Standing, ...] = (
@@ -153,18 +154,19 @@ def _why(standing: Standing, c: Comparison, each: Evidence) -> Why | None:
 
 
 def _needs(each: Evidence, c: Comparison) -> Needs | None:
-    """The items, or samples an item, with which equally good variants would prove the margin, at what was seen here.
+    """The items, or samples an item, with which the margin would be proved, at the difference and flips seen here.
 
     A standard error falls with the root of the items; with more samples an item only its part falls that is noise of
-    decoding, which the interval of a rerun measures.
+    decoding, which the interval of a rerun measures. None where the loss seen is the margin or more: no number of
+    items would prove it then.
     """
-    provable = 0.0 if c.flips == 0 and c.difference == 0 else c.provable_margin
-    if provable is None or not each.margin < 1:
+    provable, share = _provable(c), _share_of_loss(each, c)
+    if provable is None or share is None or not each.margin < 1:
         return None
     least = math.log(ALPHA) / math.log1p(-each.margin)  # see `untraced_loss`
-    needed = math.ceil(max(c.items * (provable / each.margin) ** 2, least))
-    if c.test == "mcnemar_exact" and c.flips:
-        needed = power.items_needed(each.margin, c.flips)
+    exact = c.test == "mcnemar_exact" and c.flips
+    by_design = power.items_needed(each.margin, exact) if exact else c.items * (provable / each.margin) ** 2
+    needed = math.ceil(max(c.items / share, by_design, least))
     items = max(needed, c.items + 1)
     beyond = each.available is not None and items > each.available
     samples = _samples(each, c) if beyond else None
@@ -173,12 +175,29 @@ def _needs(each: Evidence, c: Comparison) -> Needs | None:
     return Needs(items=items, samples=samples, available=each.available, hours=seconds and seconds / 3600)
 
 
+def _provable(c: Comparison) -> float | None:
+    """The margin that equally good variants would prove with 80 % power; 0 where nothing differs."""
+    return 0.0 if c.flips == 0 and c.difference == 0 else c.provable_margin
+
+
+def _share_of_loss(each: Evidence, c: Comparison) -> float | None:
+    """The share of the variance with which a loss as it was seen leaves its interval within the margin.
+
+    None where it is nearly the margin or more.
+    """
+    room, reach = each.margin + min(c.difference, 0.0), c.difference - c.ci95[0]
+    if room < LEAST_ROOM * each.margin:
+        return None
+    return (room / reach) ** 2 if reach > room else 1.0
+
+
 def _samples(each: Evidence, c: Comparison) -> int | None:
     """The samples an item that would do; None where none would, or where items have one greedy answer."""
-    if c.rerun_ci95 is None or c.provable_margin is None or each.margin < untraced_loss(c.items):
+    provable, share = _provable(c), _share_of_loss(each, c)
+    if c.rerun_ci95 is None or not provable or share is None or each.margin < untraced_loss(c.items):
         return None
     noise = ((c.rerun_ci95[1] - c.rerun_ci95[0]) / (c.ci95[1] - c.ci95[0])) ** 2  # its part of the variance
-    room = (each.margin / c.provable_margin) ** 2 - (1 - noise)
+    room = min(share, (each.margin / provable) ** 2) - (1 - noise)
     needed = math.ceil(each.samples * noise / room) if room > 0 else MOST_SAMPLES + 1
     return needed if each.samples < needed <= MOST_SAMPLES else None
 
