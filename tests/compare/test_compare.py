@@ -119,7 +119,7 @@ def test_plain_rows_are_paired_by_item_and_give_the_statistics_of_the_library(fi
     assert found["p_value"] == expected.p_value
     assert found["verdict"] == "worse_beyond_margin"
     assert ended.code == 1
-    assert "b: loses 9.0 points on results" in said(ended)
+    assert "b: Do not deploy: a loss beyond the margin is shown on results. −9.0 on results" in said(ended)
     assert "36 / 0" in said(ended)
 
 
@@ -129,7 +129,7 @@ def test_booleans_integers_and_gzip_are_taken(tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in before).encode()))
     ended = cli("compare", tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl")
     assert ended.code == 0
-    assert "no loss larger than 3 points" in said(ended)
+    assert "b: Deploy: a loss beyond the margin is ruled out on every benchmark" in said(ended)
 
 
 def test_samples_of_an_item_are_averaged_and_groups_cluster(files: Files) -> None:
@@ -265,7 +265,7 @@ def test_the_control_shows_the_noise_and_weakens_no_verdict(tmp_path: Path, cli:
     shown = said(found[1][0])
     assert "Noise floor (again, the baseline run again): 6 of 100 items flip" in shown
     assert "again:" not in shown
-    assert "adjusted" not in shown
+    assert "p is adjusted" not in shown
 
 
 @pytest.mark.parametrize(
@@ -530,7 +530,7 @@ def test_the_same_questions_of_another_run_pair_and_other_questions_are_refused(
     study = replay_study(other, 60, {"int4": range(10)})
     run_study(load_study(study), other / "run", Events())
     ended = cli("compare", f"{finished}:bf16", other / "run")
-    assert "int4: loses 15.0 points on math500" in said(ended)
+    assert "int4: Do not deploy: a loss beyond the margin is shown on math500. −15.0 on math500" in said(ended)
     text = (other / "math.jsonl").read_text().replace("What is", "How much is")
     (other / "math.jsonl").write_text(text)
     run_study(load_study(study), other / "changed", Events())
@@ -543,7 +543,7 @@ def test_a_run_and_plain_rows(finished: Path, tmp_path: Path, cli: Cli) -> None:
     rows = [{"item": f"test/sums/{n}.json", "score": n > 20} for n in range(60)]
     ended = cli("compare", f"{finished}:bf16", write_jsonl(tmp_path / "mine.jsonl", rows))
     assert ended.code == 1
-    assert "mine: loses 33.3 points on math500" in said(ended)
+    assert "mine: Do not deploy: a loss beyond the margin is shown on math500. −33.3 on math500" in said(ended)
 
 
 def test_a_run_of_an_lm_eval_task_pairs_with_the_logs_of_lm_eval(tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_the_terminal_shows_text_and_obeys_none_of_it(found: Any, text: str) -> 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_a_comparison_on_the_terminal_too(found: Any, text: str) -> None:
     results = poisoned(found, text)
+    whole = typed(results)
     results["benchmarks"].popitem()
     (entry,) = results["benchmarks"].values()
     compared = {
@@ -108,7 +109,8 @@ def test_a_comparison_on_the_terminal_too(found: Any, text: str) -> None:
     entry |= {"not_compared": {"x": text}, "subgroups": {"fp8": {text: part}}}
     variants = {name: {"source": text, "baseline": v["baseline"]} for name, v in results["variants"].items()}
     outcome = {"variants": variants, "benchmarks": {text: entry}, "only_in_candidates": {text: [text]}}
-    assert is_plain(printed(comparison.show, typed_as(Outcome, outcome)))
+    shown = printed(lambda made, console: comparison.show(made, whole, console), typed_as(Outcome, outcome))
+    assert is_plain(shown)
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from made_results import results, typed
 from support import Cli
-from test_words import compared, sentence
+from test_words import compared
 
 import bitparity
 from bitparity.report import words
@@ -87,23 +87,22 @@ def test_a_message_of_another_version_stands_as_it_is() -> None:
     [
         (
             compared("worse_beyond_margin", -0.21, (-0.25, -0.17), True),
-            "fp8：在 math500 上损失 21.0 个百分点（17.0 至 25.0），超出 2 个百分点的界值。",
+            "损失 21.0 个百分点（17.0 至 25.0），超出 2 个百分点的界值",
         ),
         (
             compared("inconclusive", -0.038, (-0.069, -0.007), True),
-            "fp8：在 math500 上损失 3.8 个百分点（0.7 至 6.9），可能超出 2 个百分点的界值。",
+            "损失 3.8 个百分点（0.7 至 6.9），可能超出 2 个百分点的界值",
         ),
-        (compared("equivalent", 0.001, (-0.005, 0.006)), "fp8：在 math500 上的损失不超过 2 个百分点。"),
+        (compared("equivalent", 0.001, (-0.005, 0.006)), "损失不超过 2 个百分点"),
         (
             compared("inconclusive", -0.012, (-0.04, 0.016)),
-            "fp8：在 math500 上无法判定（差值 −1.2 个百分点，−4.0 至 +1.6；界值 2 个百分点）。",
+            "无法判定（差值 −1.2 个百分点，−4.0 至 +1.6；界值 2 个百分点）",
         ),
-        (compared("invalid", -0.5, (-0.6, -0.4)), "fp8：在 math500 上没有有效结论（原因见检查项）。"),
+        (compared("invalid", -0.5, (-0.6, -0.4)), "没有有效结论（原因见检查项）"),
     ],
 )
 def test_each_verdict_is_one_chinese_sentence(comparison: dict[str, Any], expected: str) -> None:
-    found = {"benchmarks": {"math500": {"comparisons": {"fp8": comparison}, "margin": 0.02}}}
-    assert sentence(found, "zh") == expected
+    assert words.clause(typed(Comparison, comparison), 0.02, "zh") == expected
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

@@ -103,6 +103,7 @@ def compare(
     lang: Language = "en",
 ) -> None:
     """Compare per-item results from anywhere, paired by item. Exit code 1: a candidate is worse."""
+    from bitparity.compare.as_results import as_results
     from bitparity.compare.compare import arranged, compare, exit_code, write_document
     from bitparity.compare.readers import read_all
     from bitparity.report.comparison import show
@@ -117,13 +118,14 @@ def compare(
     first, *others = sources
     again = None if control is None else others.pop()
     outcome = compare(first, others, None if margin is None else margin / 100, again)
-    show(outcome, console(), lang)
+    results = as_results(outcome, sources)
+    show(outcome, results, console(), lang)
     if json_file is not None:
         write_document(json_file, outcome.document())
     if html is not None or report is not None:
         from bitparity.report import compared
 
-        compared.write(outcome, sources, html, report, lang)
+        compared.write(outcome, results, sources, html, report, lang)
     Files(junit, summary, badge).write(judge_comparison(outcome, lang), "compare")
     raise typer.Exit(exit_code(outcome))
 

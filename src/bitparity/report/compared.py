@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bitparity.compare.as_results import as_results, items_of, sheets_of
+from bitparity.compare.as_results import items_of, sheets_of
 from bitparity.compare.records import Source
 from bitparity.compare.schema import Outcome
 from bitparity.errors import UserInputError
@@ -21,13 +21,18 @@ from bitparity.store.jsonl import file_stem
 
 
 def write(
-    outcome: Outcome, sources: Sequence[Source], page: Path | None, report: Path | None, lang: Lang = "en"
+    outcome: Outcome,
+    results: Results,
+    sources: Sequence[Source],
+    page: Path | None,
+    report: Path | None,
+    lang: Lang = "en",
 ) -> None:
     """Write the page and the report of `sources` (arranged, the baseline first), each where a path is given.
 
-    Raises UserInputError where one cannot be written.
+    `results` are those of `as_results`. Raises UserInputError where one cannot be written.
     """
-    results, notes = as_results(outcome, sources), list(views(outcome, lang))
+    notes = list(views(outcome, lang))
     if page is not None:
         _write(page, html.page(results, book_of(results, sources), lang, notes), "--html")
     if report is not None:

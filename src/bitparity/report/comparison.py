@@ -1,4 +1,4 @@
-"""The outcome of `bitparity compare` on the terminal: a sentence a candidate, the table, subgroups, what to doubt."""
+"""The outcome of `bitparity compare` on the terminal: decisions, the table, subgroups, what to doubt."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from rich.table import Table
 
 from bitparity.compare.schema import Difference, Outcome
 from bitparity.report.language import Lang, text
-from bitparity.report.terminal import cells, columns, say, say_guard, verdict_cell
-from bitparity.report.words import difference, figures, margin, noise, points, sentence, verdict_words
+from bitparity.report.terminal import cells, columns, say, say_guard, show_headlines, verdict_cell
+from bitparity.report.words import difference, figures, margin, noise, points, verdict_words
+from bitparity.results.schema import Results
 
 FIGURES = "items baseline candidate difference interval lost_gained"
 
 
-def show(outcome: Outcome, console: Console, lang: Lang = "en") -> None:
-    """Print everything that people need of a comparison."""
-    own = {bench: entry for bench, entry in outcome.benchmarks.items() if entry.view_of is None}
-    for name in outcome.candidates:
-        say(console, sentence(name, own, lang), style="bold")
+def show(outcome: Outcome, results: Results, console: Console, lang: Lang = "en") -> None:
+    """Print everything that people need of a comparison; `results` are those of `as_results`."""
+    show_headlines(results, console, lang)
     if outcome.control is not None:
         say(console, noise(outcome, lang))
     console.print(_table(outcome, lang))

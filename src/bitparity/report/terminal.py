@@ -47,9 +47,9 @@ def show(results: Results, console: Console) -> None:
         say(console, named, "warnings", "yellow")
 
 
-def show_headlines(results: Results, console: Console) -> None:
+def show_headlines(results: Results, console: Console, lang: Lang = "en") -> None:
     """Print each candidate's decision with its reasons."""
-    for block in headlines(results):
+    for block in headlines(results, lang):
         say(console, block.first, style="bold")
         for said in block.rest:
             console.print(Padding(Text(shortened(said)), (0, 0, 0, 2)))

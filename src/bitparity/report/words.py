@@ -149,46 +149,6 @@ def figures(comparison: Part, keys: str, lang: Lang = "en") -> list[str]:
     return [_FIGURES[key](comparison, lang) for key in keys.split()]
 
 
-# the clauses of a sentence, by the ends of their keys in `language`, in the order in which it says them
-_CLAUSES = ("worse_beyond_margin", "inconclusive_loss", "worse_within_margin", "inconclusive", "no_loss", "invalid")
-
-
-def sentence(
-    candidate: str, benchmarks: Mapping[str, Benchmark] | Mapping[str, compare.Benchmark], lang: Lang = "en"
-) -> str:
-    """The result of one candidate in one plain sentence over all its benchmarks.
-
-    Losses come first, each with its figures. What can be said alike of several benchmarks is said once, of all of them.
-    """
-    compared = {bench: entry for bench, entry in benchmarks.items() if candidate in entry.comparisons}
-    groups: dict[tuple[int, object], list[str]] = {}
-    for bench, entry in compared.items():
-        key = _clause_key(entry.comparisons[candidate])
-        # a loss has figures of its own; "no loss larger than" has the margin in it
-        alike = bench if _has_own_figures(entry.comparisons[candidate]) else entry.margin if key == "no_loss" else None
-        groups.setdefault((_CLAUSES.index(key), alike), []).append(bench)
-    said = []
-    for _, names in sorted(groups.items(), key=lambda group: group[0][0]):
-        first, where = compared[names[0]], _where(names, len(compared), lang)
-        said.append(clause(first.comparisons[candidate], first.margin, lang, where, several=len(names) > 1))
-    whole = text("separator", lang).join(said) or text("nothing_compared", lang)
-    return text("full_stop", lang, said=text("colon", lang, name=candidate, said=whole))
-
-
-def _has_own_figures(comparison: Judged) -> bool:
-    """True where a sentence on a benchmark has figures that another one's cannot share: of a loss, or of a stop."""
-    return comparison.loss_shown or getattr(comparison, "stopped", None) is not None
-
-
-def _where(names: Sequence[str], of: int, lang: Lang) -> str:
-    """The words that name benchmarks; `of` is how many were compared."""
-    if len(names) == of > 1:
-        return text("on_all", lang, count=of)
-    *others, last = names
-    listed = text("comma", lang).join(others) + text("and", lang) + last if others else last
-    return text("on", lang, bench=listed)
-
-
 def _clause_key(comparison: Judged) -> str:
     match tone(comparison):
         case "loss":
@@ -200,20 +160,17 @@ def _clause_key(comparison: Judged) -> str:
     return "invalid"
 
 
-def clause(comparison: Judged, allowed: float, lang: Lang = "en", where: str = "", *, several: bool = False) -> str:
-    """The result of one candidate on one benchmark; `allowed` is the margin, a fraction.
-
-    `where` are the words that name the benchmark. With `several` of them, only what holds of all is said.
-    """
+def clause(comparison: Judged, allowed: float, lang: Lang = "en") -> str:
+    """The result of one candidate on one benchmark, which is not named; `allowed` is the margin, a fraction."""
     key = _clause_key(comparison)
     stop = comparison.stopped if isinstance(comparison, Comparison) else None
-    ends = {"inconclusive": "_several" * several, "no_loss": "_stopped" if stop else "_here" * (not where)}
-    key += ends.get(key, "")
+    if stop and key == "no_loss":
+        key = "no_loss_stopped"
     low, high = comparison.ci95
     lost, least, most = (f"{100 * value:.1f}" for value in (-comparison.difference, -high, -low))
     figures = {"lost": lost, "least": least, "most": most, "margin": margin(allowed, lang)}
     figures |= {"difference": points(comparison.difference), "interval": interval(comparison.ci95, lang=lang)}
-    said = text(f"clause.{key}", lang, where=where, **figures)
+    said = text(f"clause.{key}", lang, **figures)
     return text("stopped_after", lang, items=f"{stop.items:,}", of=f"{stop.of:,}", said=said) if stop else said
 
 
