@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -170,3 +171,11 @@ def test_the_language_is_an_option_of_report(cli: Cli, run: Path) -> None:
     figures = r"[+−]?\d+\.\d+"
     assert sorted(re.findall(figures, english)) == sorted(re.findall(figures, chinese))
     assert cli("report", run, "--lang", "fr").code == 2
+
+
+def test_the_terminal_speaks_chinese_too(finished: Path, tmp_path: Path, cli: Cli) -> None:
+    said = cli("report", shutil.copytree(finished, tmp_path / "run"), "--lang", "zh").out
+    for word in ("基准", "版本", "得分", "差值", "结论"):
+        assert word in said
+    assert "verdict" not in said
+    assert "Deploy" not in said

@@ -33,4 +33,4 @@ def test_report_and_terminal_show_the_other_graders(cli: Cli, tmp_path: Path) ->
     assert "### Every grader on the same completions" in text
     assert "| math500 | **math\\_verify** | 91.7 % | 83.3 % | 50.0 % |" in text
     assert "| math500 | lm\\_eval\\_exact\\_match | 0.0 % | 0.0 % | 0.0 % |" in text
-    assert "math500 by lm_eval_exact_match: bf16 0.0 %, fp8 0.0 %, nvfp4 0.0 %" in ended.out
+    assert "math500 (lm_eval_exact_match): bf16 0.0 %, fp8 0.0 %, nvfp4 0.0 %" in ended.out

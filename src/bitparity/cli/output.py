@@ -80,7 +80,7 @@ def show_report(path: Path, made: Results, lang: Lang = "en") -> None:
 
     page, report = (path / f"report{suffix(lang)}{ending}" for ending in (".html", ".md"))
     try:
-        terminal.show(made, console())
+        terminal.show(made, console(), lang)
         print(f"report: {page} and {report}\nresults: {path / 'results.json'}", flush=True)
     except OSError as error:  # what was measured stands, and so does the exit code that says how it ended
         drop_stdout()

@@ -23,28 +23,29 @@ LABEL = 28  # columns that a name gets at least, if it is that long, where there
 COLOURS = {"loss": "red", "fine": "green", "open": "yellow", "invalid": "red", "error": "red", "warning": "yellow"}
 
 
-def show(results: Results, console: Console) -> None:
+def show(results: Results, console: Console, lang: Lang = "en") -> None:
     """Print the answers, the table, the errors among the guards, and which warnings the report has."""
-    show_headlines(results, console)
+    show_headlines(results, console, lang)
     if results.candidates:
-        say(console, noise(results))
-    console.print(_table(results))
+        say(console, noise(results, lang))
+    console.print(_table(results, lang))
     if results.distance is not None:
-        show_distance(results.distance, console)
+        show_distance(results.distance, console, lang)
     for row in grader_rows(results):
         if not row.primary:
             means = zip(results.variants, row.means, strict=True)
-            said = ", ".join(f"{name} {percent(mean)}" for name, mean in means)
-            say(console, f"{row.benchmark} by {row.metric}: {said}")
+            said = text("comma", lang).join(f"{name} {percent(mean, lang)}" for name, mean in means)
+            say(console, text("colon", lang, name=f"{row.benchmark} ({row.metric})", said=said))
     for bench, entry in results.benchmarks.items():
         if not entry.measured:
-            say(console, f"{bench}: not run: {entry.reason}")
-    for doubt in doubts(results):
+            said = text("fill.not_run", lang, reason=entry.reason or "")
+            say(console, text("colon", lang, name=bench, said=said))
+    found = doubts(results, lang)
+    for doubt in found:
         if doubt.level == "error":
-            say(console, f"{doubt.title} ({doubt.where}): {doubt.message}", doubt.level, COLOURS[doubt.level])
-    if warnings := [doubt for doubt in doubts(results) if doubt.level == "warning"]:
-        named = text("separator").join(f"{doubt.title} ({doubt.where})" for doubt in warnings)
-        say(console, named, "warnings", "yellow")
+            say(console, f"{doubt.title} ({doubt.where}): {doubt.message}", text("error", lang), COLOURS[doubt.level])
+    if warnings := [f"{doubt.title} ({doubt.where})" for doubt in found if doubt.level == "warning"]:
+        say(console, text("separator", lang).join(warnings), text("warning", lang), "yellow")
 
 
 def show_headlines(results: Results, console: Console, lang: Lang = "en") -> None:
@@ -98,18 +99,18 @@ def verdict_cell(comparison: Judged, lang: Lang = "en") -> Text:
     return Text(verdict_words(comparison, lang), COLOURS[tone(comparison)])
 
 
-def _table(results: Results) -> Table:
-    labels = {"benchmark": list(results.benchmarks), "variant": list(results.variants)}
-    table = columns(labels, ("score", "points", "95 % interval", "lost / gained"))
-    table.add_column("verdict")
+def _table(results: Results, lang: Lang) -> Table:
+    labels = {text("benchmark", lang): list(results.benchmarks), text("variant", lang): list(results.variants)}
+    table = columns(labels, [text(key, lang) for key in ["score", "difference", "interval", "lost_gained"]])
+    table.add_column(text("verdict", lang))
     for bench, entry in results.benchmarks.items():
         if not entry.measured:
-            table.add_row(*cells(bench, "", "N/A", "", "", "", "not run"))
+            table.add_row(*cells(bench, "", text("dash", lang), "", "", "", text("not_run", lang)))
             continue
         for name in results.variants:
-            row = cells(bench, name, percent(entry.scores[name].mean))
+            row = cells(bench, name, percent(entry.scores[name].mean, lang))
             if (c := entry.comparisons.get(name)) is not None:
-                row += [*cells(*figures(c, "difference interval lost_gained")), verdict_cell(c)]
+                row += [*cells(*figures(c, "difference interval lost_gained", lang)), verdict_cell(c, lang)]
             table.add_row(*row)
         table.add_section()
     return table
