@@ -43,7 +43,7 @@ FLOOR = compared("invalid", 0.0, (-0.1, 0.1), invalid_by=["floor"], p_adjusted=N
 def test_an_interval_without_zero_is_said_with_the_reason_why_it_does_not_count() -> None:
     found = made(a={"comparisons": {"nvfp4": LIKELY, "fp8": FINE}}, b={"comparisons": {"nvfp4": FINE, "fp8": FINE}})
     said = block(found)
-    assert said.first == "nvfp4: Deploy only if a loss of up to 7.0 points on a is acceptable."
+    assert said.first == "nvfp4: Do not deploy unless a loss of up to 7.0 points on a is acceptable."
     assert said.findings == [
         "−3.8 on a (−7.0 to −0.8), not counted as shown after correction for 4 comparisons (p 0.020, adjusted 0.080).",
         "No loss beyond the margin: b +0.1 (−0.5 to +0.6).",
