@@ -33,9 +33,9 @@ TURN_END = "turn_end"  # in a grade's details: the marker of a chat template beh
 
 # markers with which chat templates end a turn, and those that begin the next one behind an answer
 _TURN_END = re.compile(
-    r"<\|(?:im_end|eot_id|eom_id|end|return|endoftext|end_of_text|END_OF_TURN_TOKEN)\|>|<end_of_turn>"
-    r"|<[|\uff5c]end\u2581of\u2581sentence[|\uff5c]>|</s>(?=\s*(?:$|<s>|\[INST\]))"
-    r"|(?<=\S)\s*(?:<\|(?:im_start|start_header_id|user|assistant)\|>|<start_of_turn>|<[|\uff5c](?:User|Assistant)[|\uff5c]>)"
+    r"<(?:\|(?:im_end|eot_id|eom_id|end|return|endoftext|end_of_text|END_OF_TURN_TOKEN)\|>|end_of_turn>"
+    r"|[|\uff5c]end\u2581of\u2581sentence[|\uff5c]>|/s>(?=\s*(?:$|<s>|\[INST\]))"
+    r"|(?P<next>\|(?:im_start|start_header_id|user|assistant)\|>|start_of_turn>|[|\uff5c](?:User|Assistant)[|\uff5c]>))"
 )
 _WORDS = ("analysis",)  # a start that may be a word of an answer: it counts with its end alone
 
@@ -43,13 +43,15 @@ _WORDS = ("analysis",)  # a start that may be a word of an answer: it counts wit
 class Parts(NamedTuple):
     """The parts of a raw text: the reasoning (None without one), the answer, and whether the reasoning ended.
 
-    `unnamed` are the tags of the reasoning where the protocol does not name them.
+    `unnamed` are the tags of the reasoning where the protocol does not name them. `turn_end` is the marker behind which
+    the model wrote on, where the answer was cut there (`own_turn`).
     """
 
     reasoning: str | None
     answer: str
     ended: bool
     unnamed: ReasoningSpec | None = None
+    turn_end: str | None = None
 
 
 def split_reasoning(text: str, reasoning: Reasoning, opened: bool | None = None) -> Parts:
@@ -90,10 +92,11 @@ def own_turn(answer: str) -> tuple[str, str | None]:
     An engine that knows the end token stops there. Where it does not, the model may go on with a question and an
     answer of its own making, which is no answer to the question that was asked.
     """
-    end = _TURN_END.search(answer)
-    if end is None:
-        return answer, None
-    return answer[: end.start()], end[0].strip() if _TURN_END.sub("", answer[end.start() :]).strip() else None
+    for end in _TURN_END.finditer(answer):
+        said = answer[: end.start()].rstrip()
+        if said or not end["next"]:  # a marker that begins the first turn ends none
+            return said, end[0] if _TURN_END.sub("", answer[end.start() :]).strip() else None
+    return answer, None
 
 
 def unnamed_tags(text: str, reasoning: Reasoning) -> ReasoningSpec | None:

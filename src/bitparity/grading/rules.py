@@ -67,9 +67,9 @@ def grade_sample(
         grade = benchmark.grade(item, replace(_completion(sample, parts), earlier=before))
     except Exception as error:  # a grader that fails on a text is our fault, never the model's
         return unscored(f"the grader failed: {type(error).__name__}: {str(error)[:200]}")
-    tags, turn_end = parts.unnamed, own_turn(parts.answer)[1]
-    if turn_end is not None:
-        grade = replace(grade, details={**grade.details, TURN_END: turn_end})
+    tags = parts.unnamed
+    if parts.turn_end is not None:
+        grade = replace(grade, details={**grade.details, TURN_END: parts.turn_end})
     if tags is not None:
         grade = replace(grade, details={**grade.details, UNNAMED_TAG: tags.start})
     return _adjusted(grade, parts, sample, tags or protocol.reasoning)
@@ -98,11 +98,13 @@ def unscored(reason: str) -> Grade:
 
 
 def _parts(sample: Sample, protocol: Protocol, opened: bool | None) -> Parts:
-    return split_reasoning(sample.text, protocol.reasoning, opened if sample.finish == "stop" else None)
+    parts = split_reasoning(sample.text, protocol.reasoning, opened if sample.finish == "stop" else None)
+    answer, turn_end = own_turn(parts.answer)
+    return parts._replace(answer=answer, turn_end=turn_end)
 
 
 def _completion(sample: Sample, parts: Parts) -> Completion:
-    return Completion(own_turn(parts.answer)[0], sample.sample, sample.finish, parts.reasoning)
+    return Completion(parts.answer, sample.sample, sample.finish, parts.reasoning)
 
 
 def _adjusted(grade: Grade, parts: Parts, sample: Sample, reasoning: Reasoning) -> Grade:
