@@ -99,7 +99,7 @@ def test_figures_after_a_stop_are_unbiased_and_the_verdict_is_the_repeated_inter
 
 def test_what_people_read(cli: Cli, finished: Path) -> None:
     report = (finished / "report.md").read_text()
-    assert f"stopped after 120 of {COUNT:,} questions: loses" in report
+    assert f"stopped after 120 of {COUNT:,} questions: −" in report
     close = results(finished)["benchmarks"]["math500"]["comparisons"]["close"]["stopped"]
     within = f"stopped after {close['items']} of {COUNT:,} questions"
     assert within in report
@@ -225,7 +225,7 @@ def test_hours_with_looks_end_at_a_look_of_their_own(study: Path, cli: Cli, fini
     assert entry["scores"]["bf16"]["unscored"] == 0
     assert [g["name"] for g in entry["guards"] if g["level"] == "error"] == []
     assert "300 of 1,200" in (finished / "report.md").read_text()
-    assert "1,200 题" in (cli("report", finished, "--lang", "zh"), (finished / "report.md").read_text())[1]
+    assert "1,200 题" in (cli("report", finished, "--lang", "zh"), (finished / "report.zh.md").read_text())[1]
 
 
 def test_run_with_hours_from_the_command_line(cli: Cli, tmp_path: Path) -> None:
