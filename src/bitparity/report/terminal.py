@@ -105,7 +105,7 @@ def _table(results: Results, lang: Lang) -> Table:
     table.add_column(text("verdict", lang))
     for bench, entry in results.benchmarks.items():
         if not entry.measured:
-            table.add_row(*cells(bench, "", text("dash", lang), "", "", "", text("not_run", lang)))
+            table.add_row(*cells(bench, "", "N/A", "", "", "", text("not_run", lang)))
             continue
         for name in results.variants:
             row = cells(bench, name, percent(entry.scores[name].mean, lang))
