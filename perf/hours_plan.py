@@ -1,4 +1,4 @@
-"""What a plan for so many hours promises, beside simulated studies of exactly that plan with equally good variants.
+"""Promises of a plan for so many hours, beside simulated studies of exactly that plan with equally good variants.
 
     OMP_NUM_THREADS=1 python perf/hours_plan.py STUDY --rates 322,382,606 [--hours 3] [--studies 1000] [--seed 1]
 

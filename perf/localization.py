@@ -96,7 +96,7 @@ def plant(plain: Passes, located: Located, layer: int, trial: int) -> tuple[str,
 
 
 class Found(NamedTuple):
-    """What a trial looks at: modules in the order of the table, what each regains (None: not measured), the verdict."""
+    """One trial: modules in the order of the table, the share each regains (None: not measured), the verdict."""
 
     order: list[str]
     regained: dict[str, float]

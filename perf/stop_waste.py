@@ -1,4 +1,4 @@
-"""What a stop costs in tokens and what blocks cost in time, from the real answer lengths of a finished run.
+"""Tokens that a stop costs and time that blocks cost, from the real answer lengths of a finished run.
 
     python perf/stop_waste.py RUN [--benchmark mmlu_pro] [--items 12032] [--places 256]
 

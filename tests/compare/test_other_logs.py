@@ -33,7 +33,7 @@ def scores(source: Source) -> dict[str, dict[str, list[float | None]]]:
 
 
 def finishes(source: Source, benchmark: str) -> dict[str, str]:
-    """How the first answer to each item ended."""
+    """The finish of the first answer to each item."""
     return {key: item.samples[0].finish for key, item in source.benchmarks[benchmark].items.items() if item.samples}
 
 

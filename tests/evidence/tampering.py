@@ -1,4 +1,4 @@
-"""What an attacker does to a sealed file: raw bytes, the archive inside, and contents with a new manifest."""
+"""Attacks on a sealed file: raw bytes, the archive inside, and contents with a new manifest."""
 
 from __future__ import annotations
 

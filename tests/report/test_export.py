@@ -232,7 +232,7 @@ def test_a_model_card_has_a_table_with_every_verdict() -> None:
 
 
 def hub_results(**entry: Any) -> tuple[list[str], list[Any]]:
-    """What is left out, and the entries for the Hub, of made-up results."""
+    """The parts left out, and the entries for the Hub, of made-up results."""
     pytest.importorskip("huggingface_hub", minversion="1.4", reason="checked with the hub's library")
     facts: dict[str, Any] = {"engines": [{"facts": {}, "sessions": ["2026-11-28T10:00:00Z", "2026-11-28T12:00:00Z"]}]}
     record = RunRecord.model_validate({"variants": {"nvfp4": {"identity": {}, **facts}}})

@@ -165,7 +165,7 @@ def _by_index(file: Path, model: type[_Row]) -> dict[int, _Row]:
 
 
 def _checks(review: _Review) -> dict[str, str]:
-    """What was asked and the reference. Rows of earlier 1.x have the input alone."""
+    """The question and its reference. Rows of earlier 1.x have the input alone."""
     asked = until_answer(review.messages) or review.input
     return {"prompt": digest(asked), "target": digest(review.target)}
 

@@ -127,7 +127,7 @@ def _results(file: Path, bundle: _Bundle, name: str, given: Given) -> Results:
 
 
 def _ended(path: Path) -> dict[tuple[int, int], str | None]:
-    """How each answer ended, by problem and repeat; empty where the trajectories are not kept."""
+    """The finish of each answer, by problem and repeat; empty where the trajectories are not kept."""
     rows = read_jsonl(path) if path.is_file() else []
     steps = [parsed(_Trajectory, row, f"{path}, line {number}", _WHAT) for number, row in enumerate(rows, 1)]
     return {(step.problem_idx, step.repeat): step.model.finish_reason for step in steps if step.model}

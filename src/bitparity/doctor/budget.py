@@ -100,7 +100,7 @@ def _loading(plan: Plan) -> float:
 
 
 def as_it_stands(plan: Plan, hours: float) -> Budget | None:
-    """What a study shows that ends after so many hours, all its benchmarks asked alike; None where no rate is known.
+    """The plan of a study that ends after so many hours, all its benchmarks asked alike; None where no rate is known.
 
     Raises UserInputError where the hours are not above 0.
     """
@@ -120,7 +120,7 @@ def as_it_stands(plan: Plan, hours: float) -> Budget | None:
 
 
 def expected(plan: Plan) -> dict[str, Expected]:
-    """What every variant of a run that ends by the clock is expected to take."""
+    """The seconds that every variant of a run with --hours is expected to take."""
     answers = {bench.name: (bench.size.items or 1) * bench.samples for bench in plan.benchmarks}
     graded = sum(grading_seconds(spec) * answers[spec.name] for spec in plan.study.benchmarks) / sum(answers.values())
     found = {}

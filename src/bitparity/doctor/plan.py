@@ -55,7 +55,7 @@ class Size:
 
 
 class Advice(NamedTuple):
-    """What would answer a question: so many items (`available`: the data set has them), samples an item, or a margin.
+    """The means to answer a question: so many items (`available`: the data set has them), samples an item, or a margin.
 
     `samples` and `margin` (a fraction) are None where no number of them would.
     """
@@ -275,7 +275,7 @@ def _output(spec: BenchmarkSpec, size: Size, run: Run | None, budget: int) -> tu
 
 
 def _advice(size: Size, design: power.Design, margin: float) -> Advice:
-    """What would answer the question: more items, more samples, or another margin."""
+    """The means to answer the question: more items, more samples, or another margin."""
     needed = power.items_needed_by(design, margin)
     # repeats of greedy answers are no samples: more of them means sampled decoding
     sampled = SAMPLED.design(size.items, size.groups, design.samples)

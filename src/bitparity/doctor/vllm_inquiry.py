@@ -23,7 +23,7 @@ _LAYER = (4096, 4096)  # a usual size: kernels refuse odd ones
 
 
 class Installed(Strict):
-    """What the installed vLLM answered; empty where it could not be asked.
+    """Answers of the installed vLLM; empty where it could not be asked.
 
     `kernels` has the class of the kernel that it chooses on this device, by the kinds of weights of `vllm.toml`.
     """

@@ -169,7 +169,7 @@ _KINDS |= {tarfile.CHRTYPE: "a device", tarfile.BLKTYPE: "a device", tarfile.REG
 
 
 def _found(header: bytes) -> str:
-    """What a header that was not expected says."""
+    """The message on a header that was not expected."""
     try:
         info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError):

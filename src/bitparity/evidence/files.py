@@ -24,7 +24,7 @@ def files_of(run: Run, study: Study) -> list[str]:
 
 
 def answers_of(run: Run, study: Study, benchmark: str) -> Iterator[Path]:
-    """Where a benchmark's answers stand beside its samples: in judgments, and in the readings as token ids."""
+    """Files that hold a benchmark's answers beside its samples: judgments, and the readings as token ids."""
     for variant in study.variants:
         yield judgments_path(run, variant, benchmark)
         for reader in (variant, variant + AGAIN):

@@ -48,7 +48,7 @@ Files = Annotated[dict[str, FileEntry], AfterValidator(_checked_paths)]
 
 
 class Manifest(_Part):
-    """What a sealed file holds. `withheld` are the benchmarks without questions and answers.
+    """Contents of a sealed file. `withheld` are the benchmarks without questions and answers.
 
     `files` are those inside, by their place in the run directory; `originals` the run's own files that were left out,
     or that stand inside without questions and answers.

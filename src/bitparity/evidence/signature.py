@@ -32,7 +32,7 @@ def sign(content: bytes, key: Path) -> bytes:
 
 
 def check_signature(content: bytes, signature: bytes | None, keys: Path | None, origin: Path) -> str:
-    """What a signature says, in words. With `keys`, a file of public keys, one of them must have made it.
+    """The meaning of a signature, in words. With `keys`, a file of public keys, one of them must have made it.
 
     Raises EvidenceError where the signature does not fit, or a key is asked for and there is none.
     """

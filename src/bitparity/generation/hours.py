@@ -43,7 +43,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a variant still takes: seconds beside its answers, seconds of all its answers, and the share it has."""
+    """Time that a variant still takes: seconds beside its answers, seconds of all its answers, and the share it has."""
 
     beside: float
     answers: float
@@ -159,7 +159,7 @@ class Hours:
         return self._steps[number] if number < len(self._steps) else 2.0
 
     def _needs(self, name: str, *, itself: bool) -> list[Need]:
-        """What the variants after this one still take, and this one `itself`."""
+        """The time that the variants after this one still take, and this one `itself`."""
         waiting = [*itertools.dropwhile(lambda other: other != name, self._courses)][0 if itself else 1 :]
         found = []
         for other in waiting:
@@ -214,7 +214,7 @@ class Hours:
         return step > self._goal or self.left - self._after < others
 
     def _measure(self, name: str, course: _Course) -> None:
-        """What a variant took for its share tells what it takes for all, and whether all are slower than expected."""
+        """Estimate a variant's time for all answers from that for its share, and the slowness of all."""
         share = self.share(name)
         if share and course.spent:
             course.whole = course.spent / share

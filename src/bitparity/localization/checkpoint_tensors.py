@@ -97,7 +97,7 @@ def _power_of_two(found: Activations) -> Activations:
 
 @dataclass(frozen=True, slots=True)
 class _Scheme:
-    """What a checkpoint declares for a module beside its tensors; `kind` None: activations stay as they are."""
+    """Declaration of a checkpoint for a module, beside its tensors; `kind` None: activations stay as they are."""
 
     block: tuple[int, int] | None = None
     bits: int = 8
@@ -107,7 +107,7 @@ class _Scheme:
     dynamic: bool = True
 
     def activations(self, tensors: Mapping[str, torch.Tensor]) -> Activations | None:
-        """How the module's input is rounded. Raises ValueError where a stored scale is declared and absent."""
+        """The rounding of the module's input. Raises ValueError where a stored scale is declared and absent."""
         if self.kind is None:
             return None
         if self.kind == "fp4":

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from bitparity.errors import StoreError
-from bitparity.store.jsonl import read_json
+from bitparity.store.jsonl import read_model
 from bitparity.store.run import Run
 
 SCHEMA: Literal["bitparity/localization/1"] = "bitparity/localization/1"
@@ -56,7 +55,7 @@ class Layer(_Part):
 
 
 class Rule(_Part):
-    """What decides whether a module stands out: see docs/locate.md."""
+    """The rule by which a module stands out: see docs/locate.md."""
 
     least_share: float
     error_rate: float
@@ -114,7 +113,7 @@ class Localization(_Part):
 
 
 def folder_of(run: Run, candidate: str) -> Path:
-    """Where a candidate's localization lies in a run."""
+    """The folder of a candidate's localization in a run."""
     return run.path / "localization" / candidate
 
 
@@ -124,11 +123,8 @@ def load_localizations(run: Run) -> list[Localization]:
 
 
 def _load(path: Path) -> Localization:
-    try:
-        return Localization.model_validate(read_json(path))
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise StoreError(
-            f"{path} is no localization of this bitparity (at '{where}'): it was changed, or another version wrote it; "
-            "delete it and run bitparity locate again"
-        ) from None
+    fault = (
+        "is no localization of this bitparity (at '{where}'): it was changed, or another version wrote it; delete it "
+        "and run bitparity locate again"
+    )
+    return read_model(path, Localization, fault)

@@ -30,7 +30,7 @@ Arms = dict[str, Arm]
 
 
 class Names(NamedTuple):
-    """What the document calls things: the study, its baseline and candidate, and the models as the study names them."""
+    """Names in the document: the study, its baseline and candidate, and the models as the study names them."""
 
     study: str
     baseline: str
@@ -62,7 +62,7 @@ def locate(
 
 
 class _Findings:
-    """What the passes find, as the document has it."""
+    """The findings of the passes, as the document has them."""
 
     def __init__(
         self, passes: Passes, pair: ModelPair, answers: Sequence[Answer], events: Events, candidate: str

@@ -22,7 +22,7 @@ _INTEGERS: dict[Kind, tuple[int, int]] = {"int8": (-128, 127), "int4": (-8, 7)}
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """How the input of a module is rounded: the numbers, and how many of them share a scale.
+    """Rounding of a module's input: the numbers, and how many of them share a scale.
 
     `group` is the length of a group with a scale of its own; None: one scale for each token, or with `scale` for all.
     `tensor_wide`: one scale for all, found at each call. `scale` is stored (static); `global_scale` is NVFP4's factor

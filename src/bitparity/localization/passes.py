@@ -59,7 +59,7 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """What is given back: whole layers by number (their count: what is outside of them), and modules by name."""
+    """Parts that are given back: whole layers by number (their count: what is outside of them), and modules by name."""
 
     layers: frozenset[int] = frozenset()
     modules: frozenset[str] = frozenset()
@@ -69,7 +69,7 @@ class Arm:
     """Only on the first SAMPLE answers."""
 
     def back(self, number: int) -> frozenset[str] | None:
-        """What a layer is given back; None: all of it."""
+        """The modules of a layer that are given back; None: all of it."""
         return None if number in self.layers else self.modules
 
 

@@ -12,7 +12,7 @@ from bitparity.results.schema import Guard, Interval, Level, Results
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """What one guard says at one level. `where` names benchmarks and variants; `effect` what it could change.
+    """The finding of one guard at one level. `where` names benchmarks and variants; `effect` what it could change.
 
     `message` is its gravest message, `others` are the rest, each after the place where it holds.
     """
@@ -40,7 +40,7 @@ def doubts(results: Results, lang: Lang = "en") -> list[Doubt]:
 
 
 def count(results: Results, lang: Lang = "en") -> str:
-    """How many guards spoke, by level."""
+    """The number of guards that spoke, by level."""
     found = doubts(results, lang)
     errors = sum(each.level == "error" for each in found)
     return text("counts", lang, errors=errors, warnings=len(found) - errors)
@@ -103,7 +103,7 @@ def _where(group: Sequence[Spoken], results: Results, lang: Lang) -> str:
 
 
 def _effect(group: Sequence[Spoken], results: Results, lang: Lang) -> str:
-    """What it could change: comparisons made invalid, or the intervals if the doubted answers were right."""
+    """The possible effect: comparisons made invalid, or the intervals if the doubted answers were right."""
     if invalid := _invalid(group, results):
         return text("effect.invalid", lang, count=invalid)
     ends: dict[tuple[str, str], Interval] = {

@@ -205,7 +205,7 @@ class _Words:
         return sum(c.p_adjusted is not None and not c.control for c in found)
 
     def needs(self, needs: Needs, bench: str) -> str:
-        """What would settle it, with its hours."""
+        """The items or samples that would settle it, with their hours."""
         hours = "" if needs.hours is None else self.hours(needs.hours)
         now = self.results.benchmarks[bench].samples
         if needs.samples is not None:

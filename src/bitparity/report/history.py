@@ -42,7 +42,7 @@ _FACTS = (
 
 
 class Change(Part):
-    """What changed since the run before: facts of the engine, and the scores paired by item, or why they are not.
+    """Changes since the run before: facts of the engine, and the scores paired by item, or why they are not.
 
     `flips` is the share of items lost or gained, `noise` the larger one of both runs' controls on the same items, None
     where neither has one. `guards` are those that make the difference invalid.
@@ -202,7 +202,7 @@ def _read(path: Path, name: str) -> _Seen:
 
 
 def _open(results: Results) -> Iterator[str]:
-    """What a run lacks, in words."""
+    """The missing parts of a run, in words."""
     for name, entry in results.benchmarks.items():
         lacking = {variant: score.unscored for variant, score in entry.scores.items() if score.unscored}
         if not entry.measured:

@@ -55,7 +55,7 @@ def guard_message(name: str, message: str, lang: Lang = "en") -> str:
 
 
 def suffix(lang: Lang) -> str:
-    """What the name of a file in a language has before its ending, so that none replaces the English one."""
+    """The part before the ending of the name of a file in a language, so that none replaces the English one."""
     return "" if lang == "en" else f".{lang}"
 
 

@@ -25,7 +25,7 @@ _DARK, _LIGHT = (8, 48, 107), (247, 251, 255)  # its ends differ in lightness, s
 
 
 def sentences(found: Localization, lang: Lang = "en") -> list[str]:
-    """What the localization says: the distance, whether a module stands out, what none explains, the recipe."""
+    """The localization in sentences: the distance, whether a module stands out, what none explains, the recipe."""
     said = [
         text("locate.of", lang, name=found.candidate, divergence=_nats(found.divergence), answers=found.answers),
         *_outcome(found, lang),

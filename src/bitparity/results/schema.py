@@ -275,7 +275,7 @@ class Overall(Part):
 
 
 class Needs(Part):
-    """What would settle an open benchmark if there is no loss: so many items, or so many samples an item.
+    """The size that would settle an open benchmark: so many items, or so many samples an item.
 
     `samples` is there only where more samples do what the benchmark has not enough items for (`available`). `hours` are
     those of the further answers of candidate and baseline at the run's own rates; None where none was measured.
@@ -288,7 +288,7 @@ class Needs(Part):
 
 
 class Finding(Part):
-    """What one benchmark says in a decision; see `results.decision`.
+    """The part of one benchmark in a decision; see `results.decision`.
 
     `why` says what leaves it open. `guards` are those that make it invalid or doubted. `up_to` is the largest loss that
     is not ruled out, a fraction, where it may exceed the margin; `wide`: it is more than a decision can rest on.

@@ -28,7 +28,7 @@ SMALLEST_MARGIN = 1e-9  # a margin in proportion to a score of 0
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What is found of a candidate against the baseline, on one benchmark or over several; all rates are fractions.
+    """Findings on a candidate against the baseline, on one benchmark or over several; all rates are fractions.
 
     `units` is the number of groups, or of items without groups. `difference` is candidate minus baseline: a loss is
     negative. `ci95` and `ci90` (levels 1 - alpha and 1 - 2 alpha) speak of other questions of the kind. `recovery` is

@@ -14,12 +14,16 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from bitparity.errors import RunError, StoreError
 from bitparity.safe_io.input_files import LARGEST_DATA, open_regular, read_regular
 from bitparity.safe_io.redaction import redacted
 from bitparity.store.faults import storage_error
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _LONE = "backslashreplace"  # a lone surrogate, which UTF-8 cannot hold: \\udXXX, as JSON spells it
 _READ_BYTES = 1 << 22
@@ -73,6 +77,18 @@ def read_json(path: Path) -> Any:
         raise StoreError(f"{path} is not valid JSON: it was changed or the disk is faulty; restore it") from None
     except OSError as error:
         raise storage_error(error, path) from None
+
+
+def read_model(path: Path, model: type[Model], fault: str) -> Model:
+    """Read one JSON document of the run as a model of it.
+
+    Raises StoreError where it is broken or none: `fault` says what it is not and the remedy, with "{where}" in it.
+    """
+    try:
+        return model.model_validate(read_json(path))
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise StoreError(f"{path} {fault.format(where=where)}") from None
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Self
 
 import yaml
-from pydantic import ValidationError
 
-from bitparity.errors import RunError, StoreError
+from bitparity.errors import RunError
 from bitparity.records import Grade, Sample, SampleKey, SampleKeys
 from bitparity.safe_io.input_files import read_regular
 from bitparity.safe_io.redaction import remember_keys
@@ -34,7 +33,7 @@ from bitparity.store.jsonl import (
     file_stem,
     has_checksum,
     parsed_line,
-    read_json,
+    read_model,
     whole_lines,
     write_atomically,
     write_json,
@@ -96,14 +95,11 @@ class Run:
         """The record of the run's conditions; an empty one where nothing is recorded. Raises StoreError."""
         if not self.environment_path.exists():
             return RunRecord()
-        try:
-            return RunRecord.model_validate(read_json(self.environment_path))
-        except ValidationError as error:
-            where = ".".join(map(str, error.errors()[0]["loc"]))
-            raise StoreError(
-                f"{self.environment_path} is not the record of a run of this bitparity (at '{where}'): it was changed; "
-                "restore it, or start a new run with --out"
-            ) from None
+        fault = (
+            "is not the record of a run of this bitparity (at '{where}'): it was changed; restore it, or start a new "
+            "run with --out"
+        )
+        return read_model(self.environment_path, RunRecord, fault)
 
     def samples(self, variant: str, benchmark: str) -> dict[SampleKey, Sample]:
         """The samples of a variant by (item, sample): the complete one, else the last failed one.

@@ -196,7 +196,7 @@ class _View:
         return max(1, math.ceil(10 * max(means, default=1.0) - 1e-9)) / 10
 
     def gave_back(self) -> list[_GaveBack]:
-        """What each variant gives back, beside its valid differences."""
+        """The speed and memory of each variant, beside its valid differences."""
         variants = self.results.variants
         rates, sizes = _shares(variants, _rate), _shares(variants, _weights)
         return [_GaveBack(row, rates[row[0]], sizes[row[0]], self._differences(row[0])) for row in self.speed_rows]
