@@ -9,10 +9,21 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitparity.compare.records import Given, ItemResult, Results, Source, digest, sampling, unit_score, until_answer
+from bitparity.compare.records import (
+    Given,
+    ItemResult,
+    Results,
+    Source,
+    digest,
+    gathered,
+    sampling,
+    unit_score,
+    until_answer,
+)
 from bitparity.errors import DataError, MissingDependencyError
 from bitparity.safe_io.input_files import open_regular
 
@@ -46,20 +57,9 @@ def _is_log(path: Path) -> bool:
 
 def read(given: Given) -> Source:
     """Raises DataError where a log is broken or of an unknown version, or where models or tasks are mixed."""
-    found: dict[str, Results] = {}
-    models = set()
-    for file in _files(given.path):
-        log = _read_log(file)
-        if log.eval.task in found:
-            raise DataError(f"{given.path} holds two logs of task '{log.eval.task}'; give the file of the one you mean")
-        found[log.eval.task] = _results(file, log, given)
-        models.add(log.eval.model)
-    if len(models) > 1:
-        raise DataError(
-            f"{given.path} holds logs of {len(models)} models ({', '.join(sorted(models))}); give the files"
-        )
-    given.choice.check_used(given.path)
-    return Source(models.pop(), given.text, "inspect", found)
+    logs = ((file, _read_log(file)) for file in _files(given.path))
+    read = ((log.eval.task, log.eval.model, partial(_results, file, log, given)) for file, log in logs)
+    return gathered(given, "inspect", "logs", "task", read)
 
 
 def _read_log(file: Path) -> EvalLog:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from bitparity.benchmarks.dataset import read_jsonl
-from bitparity.compare.records import Given, ItemResult, Results, Source, digest, parsed, sampling, unit_score
+from bitparity.compare.records import Given, ItemResult, Results, Source, digest, gathered, parsed, sampling, unit_score
 from bitparity.errors import DataError
 from bitparity.safe_io.input_files import read_regular
 
@@ -72,21 +73,16 @@ def _bundles(path: Path) -> list[Path]:
 
 def read(given: Given) -> Source:
     """Raises DataError where a bundle is broken, of another version, or not that of the rows beside it."""
-    found: dict[str, Results] = {}
-    models = set()
-    for file in _bundles(given.path):
-        bundle = _bundle(file)
-        name = bundle.benchmark.name
-        if name in found:
-            raise DataError(f"{given.path} holds two bundles of benchmark '{name}'; give the file of the one you mean")
-        found[name] = _results(file, bundle, name, given)
-        models.add(str(bundle.config.get("model") or file.parent.name))
-    if len(models) > 1:
-        raise DataError(
-            f"{given.path} holds bundles of {len(models)} models ({', '.join(sorted(models))}); give a file"
+    bundles = ((file, _bundle(file)) for file in _bundles(given.path))
+    read = (
+        (
+            bundle.benchmark.name,
+            str(bundle.config.get("model") or file.parent.name),
+            partial(_results, file, bundle, bundle.benchmark.name, given),
         )
-    given.choice.check_used(given.path)
-    return Source(models.pop(), given.text, "nemo-evaluator", found)
+        for file, bundle in bundles
+    )
+    return gathered(given, "nemo-evaluator", "bundles", "benchmark", read)
 
 
 def _bundle(file: Path) -> _Bundle:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -164,6 +164,29 @@ class Source:
     benchmarks: Mapping[str, Results]
     groups: Mapping[str, str] = field(default_factory=dict)
     run: RunVariant | None = None
+
+
+def gathered(
+    given: Given, kind: str, files: str, of: str, read: Iterable[tuple[str, str, Callable[[], Results]]]
+) -> Source:
+    """Files of one model as one source: `read` gives (benchmark, model, its results once they are wanted) of each.
+
+    `files` and `of` are the words for such files and for what each is of. Raises DataError where two are of one
+    benchmark, or of several models.
+    """
+    found: dict[str, Results] = {}
+    models = set()
+    for name, model, results in read:
+        if name in found:
+            raise DataError(f"{given.path} holds two {files} of {of} '{name}'; give the file of the one you mean")
+        found[name] = results()
+        models.add(model)
+    if len(models) > 1:
+        raise DataError(
+            f"{given.path} holds {files} of {len(models)} models ({', '.join(sorted(models))}); give the files of one"
+        )
+    given.choice.check_used(given.path)
+    return Source(models.pop(), given.text, kind, found)
 
 
 def unit_score(value: Any, where: str) -> float | None:
