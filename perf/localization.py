@@ -1,38 +1,54 @@
-"""Damage planted in one linear module of a real FP8 checkpoint: is it found, and is an unharmed checkpoint left alone?
+"""`locate` on real checkpoints: planted damage, sound checkpoints, time and memory, and what its recipe is worth.
 
-    python perf/localization.py BASELINE FP8 [DAMAGED_TRIALS [UNHARMED_TRIALS [FIRST_TRIAL [ANSWERS [TESTED]]]]]
+    python perf/localization.py damaged BF16 FP8 --trials 100        # one linear module damaged: is it found?
+    python perf/localization.py unharmed BF16 FP8 --trials 50        # "no module stands out" is expected
+    python perf/localization.py same BF16 --trials 50                # A/A: the model and itself
+    python perf/localization.py whole BF16 CANDIDATE ...             # seconds and memory of one localization of each
+    python perf/localization.py quantize BF16 OUT NVFP4 [FOUND.json] # by llm-compressor, the modules of a recipe spared
+    python perf/localization.py recipe BF16 FOLDER NVFP4             # quantize, locate, quantize with the recipe
+
+`--device`, `--seed` (others make other trials), `--seconds` (then it ends, whatever it does), `--answers` and
+`--tokens` of each. Every result is one JSON line, printed as it comes.
 
 A damaged trial draws a module and a kind of damage (noise on its weights, a wrong scale, two blocks of rows swapped),
-as strong as makes the mean KL about twice as large, and takes the checkpoint apart as `bitparity locate` does. An
-unharmed trial takes the checkpoint as it is, on other answers each time. Prints one JSON line a trial, then a summary.
-With TESTED only so many modules are given back, and neither layers nor a curve: their same figures in less time.
-`regained` is the share of the damage's own part of the KL that giving the module back takes away.
+as strong as makes the mean KL about twice as large, and takes the checkpoint apart as `bitparity locate` does.
+`regained` is the share of the damage's own part of the KL that giving the module back takes away; `rank` the module's
+row in the table. An unharmed trial takes the checkpoint as it is; each trial draws its answers from 128. `recipe`
+measures the KL on the answers that the recipe was found on, and on as many others.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import resource
+import signal
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
 from bitparity.distance.texts import Answer
+from bitparity.localization import layers
+from bitparity.localization.document import Localization
 from bitparity.localization.layers import LinearWeights, Located, ModelPair
 from bitparity.localization.locate import Names, locate
 from bitparity.localization.number_formats import round_numbers
 from bitparity.localization.passes import Arm, Passes, Text
-from bitparity.localization.shares import Shares, stand_out
+from bitparity.localization.shares import Shares
 from bitparity.localization.state import State
+from bitparity.models.checkpoint import weight_bytes
 from bitparity.progress.events import Events
 from bitparity.report.localization import worst
 
-TOKENS = 16
-NAMES = Names("planted", "bf16", "fp8", {})
+NAMES = Names("measured", "baseline", "candidate", {})
+KINDS = ("noise", "scale", "rows")
 STARTS = (
     *("The capital of {} is", "The best food from {} is", "People in {} like to", "The weather in {} is"),
     *("A short history of {}:", "To travel to {} you", "The language of {} is", "A famous song about {} is"),
@@ -43,29 +59,63 @@ PLACES = (
 )
 
 
-def written(folder: Path) -> list[Answer]:
-    """The model's own answers to short prompts, greedily."""
+class OutOfTimeError(Exception):
+    """The seconds that were given are over."""
+
+
+def say(**row: Any) -> None:
+    """Print a result."""
+    print(json.dumps(row), flush=True)
+
+
+def written(folder: Path, device: torch.device, tokens: int) -> list[Answer]:
+    """The model's own answers to 128 short prompts, greedily, in a fixed random order."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval().to(device)
     prompts = [start.format(place) for place in PLACES for start in STARTS]
-    padded = tokenizer(prompts, return_tensors="pt", padding=True)
+    padded = tokenizer(prompts, return_tensors="pt", padding=True).to(device)
+    length = {"max_new_tokens": tokens, "min_new_tokens": tokens}
     with torch.inference_mode():
-        whole = model.generate(**padded, max_new_tokens=TOKENS, do_sample=False, pad_token_id=0)
+        whole = model.generate(**padded, **length, do_sample=False, pad_token_id=tokenizer.eos_token_id)
     own = whole[:, padded.input_ids.shape[1] :].tolist()
     found = [
-        Answer("planted", prompt, 0, tuple(tokenizer(prompt).input_ids), tuple(answer), "")
+        Answer("measured", prompt, 0, tuple(tokenizer(prompt).input_ids), tuple(answer), "")
         for prompt, answer in zip(prompts, own, strict=True)
     ]
     return [found[n] for n in np.random.default_rng(0).permutation(len(found))]
+
+
+def texts_of(answers: list[Answer]) -> list[Text]:
+    return [Text(answer.context, answer.ids) for answer in answers]
+
+
+class Clock:
+    """Seconds of the wall and of the processor, and the most memory in GB (on CUDA the device's), since its start."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._wall, self._cpu = device, time.monotonic(), time.process_time()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def row(self) -> dict[str, float]:
+        """The figures now."""
+        cuda = self._device.type == "cuda"
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        most = torch.cuda.max_memory_allocated(self._device) if cuda else most
+        wall, cpu = time.monotonic() - self._wall, time.process_time() - self._cpu
+        return {"seconds": round(wall, 2), "cpu_seconds": round(cpu, 2), "peak_gb": round(most / 1e9, 3)}
+
+
+# damage
 
 
 def damaged(weights: LinearWeights, kind: str, strength: float, rng: np.random.Generator) -> LinearWeights:
     """A module's weights with a damage; `strength` grows from 0, and at 1 the damage is as large as the weights."""
     weight = weights.weight.clone()
     if kind == "noise":
-        noise = torch.from_numpy(rng.normal(size=tuple(weight.shape))).float()
+        noise = torch.from_numpy(rng.normal(size=tuple(weight.shape))).to(weight)
         weight += strength * weight.std() * noise
         scale = weight.abs().amax(1, keepdim=True) / 448
         weight = round_numbers(weight / scale, "fp8") * scale
@@ -78,129 +128,209 @@ def damaged(weights: LinearWeights, kind: str, strength: float, rng: np.random.G
     return LinearWeights(weight, weights.bias, weights.activations, weights.quantized)
 
 
-def plant(plain: Passes, located: Located, layer: int, trial: int) -> tuple[str, float, float]:
-    """Damage a module so that the mean KL doubles; (kind, strength, how many times the KL it is now)."""
-    kind = ("noise", "scale", "rows")[trial % 3]
-    own, whole = located.candidate, plain.measured.divergence[: plain.sampled].sum()
+def plant(plain: Passes, located: Located, layer: int, kind: str, trial: int) -> tuple[float, float]:
+    """Damage a module so that the mean KL doubles; (strength, how many times the KL it is now, on all answers)."""
+    own, strength, ratio, sampled = located.candidate, 0.03, 0.0, True
     assert own is not None
-    strength, ratio = 0.03, 0.0
-    for _ in range(8):
+    for _ in range(10):
         located.candidate = damaged(own, kind, strength, np.random.default_rng(trial))
-        after = plain.given_back({"damaged": Arm(first=layer, sampled=True)}, lambda _: None)["damaged"]
-        ratio = float(np.nansum(after) / whole)
-        if 1.7 < ratio < 2.4:
-            break
-        # the excess grows with the square of the damage
-        strength = min(1.0, strength * float(np.clip(np.sqrt(1.0 / max(ratio - 1, 1e-3)), 0.25, 5)))
-    return kind, strength, ratio
+        after = plain.given_back({"damaged": Arm(first=layer, sampled=sampled)}, lambda _: None)["damaged"]
+        ratio = float(np.nansum(after) / plain.measured.divergence[np.isfinite(after)].sum())
+        if 1.7 < ratio < 2.4:  # found on a few answers, it is looked at on all
+            if not sampled:
+                break
+            sampled = False
+        else:  # the excess grows with the square of the damage
+            strength = min(1.0, strength * float(np.clip(np.sqrt(1.0 / max(ratio - 1, 1e-3)), 0.25, 5)))
+    return strength, ratio
 
 
-class Found(NamedTuple):
-    """One trial: modules in the order of the table, the share each regains (None: not measured), the verdict."""
+def found_in(found: Localization) -> dict[str, Any]:
+    """A localization in a few figures."""
+    table = worst(found.modules)
+    regained = None if not table or table[0].regained is None else table[0].regained.value
+    return {
+        **{"answers": found.answers, "tokens": found.tokens, "kl": found.divergence.value},
+        **{"stands_out": found.stands_out, "first": table[0].name if table else None, "first_regains": regained},
+    }
 
-    order: list[str]
-    regained: dict[str, float]
-    kl: float
-    stands_out: list[str]
 
-
-def taken_apart(pair: ModelPair, answers: list[Answer], folder: Path, tested: int) -> Found:
-    """The whole localization, or with `tested` the part of it that is about modules."""
-    if not tested:
-        found = locate(NAMES, answers, pair, folder / "state", Events())
-        regained = {module.name: module.regained.value for module in found.modules if module.regained}
+def damaged_trials(pair: ModelPair, answers: list[Answer], options: argparse.Namespace, place: Path) -> Iterator[bool]:
+    """True for each damage that is found: among the first three, and given back 80 % of the excess are gone."""
+    plain = Passes(pair, texts_of(answers), State(place / "plain", ""))
+    plain.forward(lambda _: None)
+    for trial in range(1000 * options.seed, 1000 * options.seed + options.trials):
+        rng, kind = np.random.default_rng(trial), KINDS[trial % len(KINDS)]
+        numbers = rng.permutation(len(answers))[: options.answers]
+        layer = int(rng.integers(len(pair.layers)))
+        with pair.layer(layer) as part:
+            located = part.changed[int(rng.integers(len(part.changed)))]
+        own = located.candidate
+        strength, ratio = plant(plain, located, layer, kind, trial)
+        clock = Clock(pair.device)
+        found = locate(NAMES, [answers[n] for n in numbers], pair, place / "state", Events())
+        took = clock.row()
+        located.candidate = own
+        kl, before = found.divergence.value, plain.measured.divergence[numbers].sum() / found.tokens
         order = [module.name for module in worst(found.modules)]
-        return Found(order, regained, found.divergence.value, found.stands_out)
-    state = State(folder / "state", str(time.time()))
-    passes = Passes(pair, [Text(a.context, a.ids) for a in answers], state)
-    passes.forward(lambda _: None)
-    passes.backward(lambda _: None)
-    measured = passes.measured
-    through = {name: float(part.sum() / measured.divergence.sum()) for name, part in measured.through.items()}
-    suspects = sorted(through, key=through.__getitem__, reverse=True)[:tested]
-    arms = {name: Arm(modules=frozenset({name}), first=pair.layer_of(name) or 0) for name in suspects}
-    shares = Shares(measured, np.arange(len(answers), dtype=np.intp))
-    given = {
-        name: share
-        for name, divergence in passes.given_back(arms, lambda _: None).items()
-        if (share := shares.regained(divergence)) is not None
-    }
-    standing = stand_out({name: shares.at_least(share, len(through)) for name, share in given.items()})
-    regained = {name: share.value for name, share in given.items()}
-    order = sorted(through, key=lambda name: regained.get(name, through[name]), reverse=True)[:10]
-    return Found(order, regained, shares.divergence().value, standing)
-
-
-def located_of(pair: ModelPair, number: int) -> list[Located]:
-    with pair.layer(number) as part:  # kept in memory: the damage is there in the next pass
-        return part.changed
-
-
-def damaged_trial(
-    pair: ModelPair, plain: Passes, answers: list[Answer], folder: Path, trial: int, count: int, tested: int
-) -> dict[str, Any]:
-    rng = np.random.default_rng(1000 + trial)
-    numbers = rng.permutation(len(answers))[:count]
-    chosen = [answers[n] for n in numbers]
-    layer = int(rng.integers(len(pair.layers)))
-    located = located_of(pair, layer)[int(rng.integers(len(located_of(pair, layer))))]
-    own = located.candidate
-    kind, strength, ratio = plant(plain, located, layer, trial)
-    started, cpu = time.monotonic(), time.process_time()
-    found = taken_apart(pair, chosen, folder, tested)
-    seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu
-    located.candidate = own
-    before = float(plain.measured.divergence[numbers].sum() / plain.measured.tokens[numbers].sum())
-    given = found.regained.get(located.name)
-    return {
-        **{"trial": trial, "answers": count, "tested": tested, "module": located.name},
-        **{"kind": kind, "strength": strength, "times": ratio, "kl": [before, found.kl]},
-        "rank": found.order.index(located.name) + 1 if located.name in found.order else None,
-        "regained": None if given is None else given * found.kl / (found.kl - before),
-        **{"stands_out": found.stands_out, "seconds": seconds, "cpu_seconds": cpu_seconds},
-    }
-
-
-def unharmed_trial(
-    pair: ModelPair, answers: list[Answer], folder: Path, trial: int, count: int, tested: int
-) -> dict[str, Any]:
-    rng = np.random.default_rng(5000 + trial)
-    chosen = [answers[n] for n in rng.permutation(len(answers))[:count]]
-    started = time.monotonic()
-    found = taken_apart(pair, chosen, folder, tested)
-    return {
-        **{"trial": trial, "answers": count, "tested": tested, "kl": found.kl, "stands_out": found.stands_out},
-        **{"best": found.order[0], "regained": found.regained.get(found.order[0])},
-        "seconds": time.monotonic() - started,
-    }
-
-
-def main(baseline: Path, fp8: Path, damages: int, unharmed: int, first: int, count: int, tested: int) -> None:
-    answers = written(baseline)
-    pair = ModelPair(baseline, fp8, torch.device("cpu"))
-    hits, back, quiet = [], [], []
-    with tempfile.TemporaryDirectory() as folder:
-        plain = Passes(pair, [Text(a.context, a.ids) for a in answers], State(Path(folder) / "plain", ""))
-        plain.forward(lambda _: None)
-        for trial in range(first, first + damages):
-            row = damaged_trial(pair, plain, answers, Path(folder), trial, count, tested)
-            hits.append(row["rank"] is not None and row["rank"] <= 3)
-            back.append(row["regained"] is not None and row["regained"] >= 0.8)
-            print(json.dumps(row), flush=True)
-        for trial in range(first, first + unharmed):
-            row = unharmed_trial(pair, answers, Path(folder), trial, count, tested)
-            quiet.append(not row["stands_out"])
-            print(json.dumps(row), flush=True)
-    print(
-        json.dumps(
-            {
-                **{"damaged": damages, "among_first_three": sum(hits), "regains_80_percent": sum(back)},
-                **{"unharmed": unharmed, "nothing_stands_out": sum(quiet)},
-            }
+        given = next(module.regained for module in found.modules if module.name == located.name)
+        rank = order.index(located.name) + 1 if located.name in order else None
+        regained = None if given is None else float(given.value * kl / (kl - before))
+        say(
+            **{"trial": trial, "module": located.name, "kind": kind, "strength": strength, "times": ratio},
+            **{"rank": rank, "regained": regained, "kl_before": float(before)},
+            **found_in(found),
+            **took,
         )
+        yield rank is not None and rank <= 3 and regained is not None and regained >= 0.8
+
+
+def sound_trials(pair: ModelPair, answers: list[Answer], options: argparse.Namespace, place: Path) -> Iterator[bool]:
+    """True for each trial in which no module stands out, as it should be."""
+    for trial in range(1000 * options.seed, 1000 * options.seed + options.trials):
+        numbers, clock = np.random.default_rng(trial).permutation(len(answers))[: options.answers], Clock(pair.device)
+        found = locate(NAMES, [answers[n] for n in numbers], pair, place / "state", Events())
+        say(trial=trial, **found_in(found), **clock.row())
+        yield not found.stands_out
+
+
+def trials(options: argparse.Namespace, place: Path) -> None:
+    """Trials of one kind, and a line that counts them."""
+    device, (baseline, *others) = torch.device(options.device), options.paths
+    answers = written(baseline, device, options.tokens)
+    layers.KEPT_BYTES = 1 << 40  # a damage is planted in memory, and must be there in the next pass
+    pair, right, done = ModelPair(baseline, (others or [baseline])[0], device), 0, 0
+    run = damaged_trials if options.what == "damaged" else sound_trials
+    try:
+        for good in run(pair, answers, options, place):
+            right, done = right + good, done + 1
+    finally:
+        say(what=options.what, trials=done, right=right, device=options.device, seed=options.seed)
+
+
+# time, memory, recipe
+
+
+def whole(options: argparse.Namespace, place: Path) -> None:
+    """One localization of each candidate, with its seconds and memory; opening both checkpoints counts."""
+    device, (baseline, *candidates) = torch.device(options.device), options.paths
+    answers = written(baseline, device, options.tokens)[: options.answers]
+    for candidate in candidates:
+        located(baseline, candidate, answers, device, place)
+
+
+def located(baseline: Path, candidate: Path, answers: list[Answer], device: torch.device, place: Path) -> Localization:
+    """The localization of a checkpoint, told with its recipe and the bytes that this is about."""
+    clock = Clock(device)
+    found = locate(NAMES, answers, ModelPair(baseline, candidate, device), place / "state", Events())
+    recipe = found.recipe
+    spared = [] if recipe is None else [module for module in found.modules if module.name in recipe.modules]
+    say(
+        what="located",
+        candidate=str(candidate),
+        **found_in(found),
+        layers=len(found.layers),
+        modules=len(found.modules),
+        spared=len(spared),
+        regained=None if recipe is None else recipe.regained.model_dump(),
+        baseline_bytes=weight_bytes(baseline),
+        baseline_bytes_of_linear_modules=sum(module.bytes_baseline for module in found.modules),
+        baseline_bytes_spared=sum(module.bytes_baseline for module in spared),
+        candidate_bytes=weight_bytes(candidate),
+        candidate_bytes_spared=sum(module.bytes_candidate for module in spared),
+        **clock.row(),
+    )
+    return found
+
+
+def recipe(options: argparse.Namespace, place: Path) -> None:
+    """A checkpoint, its localization, a checkpoint by the recipe, and the KL of both on two sets of answers."""
+    device, (baseline, folder, scheme) = torch.device(options.device), options.paths
+    folder.mkdir(parents=True, exist_ok=True)
+    answers = written(baseline, device, options.tokens)
+    before, after, document = folder / "before", folder / "after", folder / "localization.json"
+    in_process("quantize", baseline, before, scheme, "--device", options.device)
+    found = located(baseline, before, answers[: options.answers], device, place)
+    document.write_text(json.dumps(found.document()))
+    in_process("quantize", baseline, after, scheme, document, "--device", options.device)
+    sets = {"of the recipe": answers[: options.answers], "others": answers[options.answers : 2 * options.answers]}
+    for name, some in sets.items():
+        clock = Clock(device)
+        shares = [divergence(baseline, candidate, some, device, place) for candidate in (before, after)]
+        old, new = (share.divergence() for share in shares)
+        cut = shares[0].regained(shares[1].measured.divergence)
+        say(
+            **{"what": "recipe", "scheme": str(scheme), "answers": name, "count": len(some)},
+            **{"kl_before": old.model_dump(), "kl_after": new.model_dump()},
+            **{"cut": cut and cut.value, "cut_ci95": cut and cut.ci95},
+            **{"bytes_before": weight_bytes(before), "bytes_after": weight_bytes(after)},
+            **clock.row(),
+        )
+
+
+def divergence(baseline: Path, candidate: Path, answers: list[Answer], device: torch.device, place: Path) -> Shares:
+    """The KL of a checkpoint on some answers."""
+    pair, state = ModelPair(baseline, candidate, device), State(place / "divergence", str(time.time()))
+    passes = Passes(pair, texts_of(answers), state)
+    passes.forward(lambda _: None)
+    return Shares(passes.measured, np.arange(len(answers), dtype=np.intp))
+
+
+def in_process(*arguments: object) -> None:
+    """A command of this file in a process of its own: llm-compressor patches what it touches."""
+    subprocess.run([sys.executable, __file__, *map(str, arguments)], check=True)
+
+
+def quantize(options: argparse.Namespace, _: Path) -> None:
+    """Quantize with llm-compressor as the demo does; a localization's recipe names the modules that are spared."""
+    from llmcompressor import oneshot
+    from llmcompressor.modifiers.quantization import QuantizationModifier
+    from torch.utils.data import DataLoader
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from bitparity.demo.build import calibration_text
+
+    clock, (baseline, out, scheme, *documents) = Clock(torch.device(options.device)), options.paths
+    found = [Localization.model_validate_json(document.read_bytes()).recipe for document in documents]
+    ignored = found[0].llm_compressor_ignore if found and found[0] else ["lm_head"]
+    model = AutoModelForCausalLM.from_pretrained(baseline, dtype=torch.bfloat16).to(options.device)
+    tokenizer = AutoTokenizer.from_pretrained(baseline)
+    data: dict[str, Any] = {}
+    if str(scheme).startswith("NVFP4"):  # FP8_DYNAMIC needs no data
+        ids = torch.tensor(tokenizer(calibration_text(tokenizer), add_special_tokens=False)["input_ids"])
+        loader = DataLoader([{"input_ids": ids, "attention_mask": torch.ones_like(ids)}])
+        data = {"dataset": loader, "tokenizer": tokenizer, "pipeline": "basic"}
+    oneshot(model=model, recipe=QuantizationModifier(targets="Linear", scheme=str(scheme), ignore=ignored), **data)
+    model.save_pretrained(out, save_compressed=True)
+    tokenizer.save_pretrained(out)
+    say(
+        what="quantized", out=str(out), scheme=str(scheme), ignored=len(ignored), bytes=weight_bytes(out), **clock.row()
     )
 
 
+def main() -> None:
+    """Do what the command line says."""
+    does = {"damaged": trials, "unharmed": trials, "same": trials}
+    does |= {"whole": whole, "quantize": quantize, "recipe": recipe}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=list(does))
+    parser.add_argument("paths", nargs="+", type=Path)
+    parser.add_argument("--device", default="cpu")
+    for name, default in (("trials", 20), ("seed", 0), ("answers", 64), ("tokens", 16), ("seconds", 0)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    options = parser.parse_args()
+
+    def stop(*_: object) -> None:
+        raise OutOfTimeError
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(options.seconds)
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            does[options.what](options, Path(place))
+        except OutOfTimeError:
+            say(what="out of time", seconds=options.seconds)
+
+
 if __name__ == "__main__":
-    counts = [int(each) for each in sys.argv[3:]]
-    main(Path(sys.argv[1]), Path(sys.argv[2]), *(counts + [20, 20, 0, 64, 0][len(counts) :]))
+    main()

@@ -26,7 +26,7 @@ from bitparity.generation.shards import Shard
 from bitparity.grading import judge as judging
 from bitparity.grading.passes import grade_benchmark
 from bitparity.localization.document import FILE, Kernels, Localization, folder_of
-from bitparity.progress.events import GRADING, REPORTING, Events, PhaseChanged
+from bitparity.progress.events import GRADING, REPORTING, Event, Events, PhaseChanged, SamplesStored
 from bitparity.schema import Study
 from bitparity.store.full_disk import WaitForRoom
 from bitparity.store.jsonl import write_json
@@ -191,7 +191,8 @@ def locate_losses(
     chosen = chosen_answers(Run(path), study, most, tokens) if (path / "study.yaml").is_file() else []
     if not chosen:
         path, asked = path.with_name(f"{path.name}-locate"), answers_study(study, most, tokens)
-        chosen = chosen_answers(measure_distance(asked, path, events), asked, most, tokens)
+        with _answers_told(study.baseline, events) as told:
+            chosen = chosen_answers(measure_distance(asked, path, told), asked, most, tokens)
     with WritableRun(path) as run:
         names = Names(study.name, study.baseline, candidate, {name: v.model for name, v in study.variants.items()})
         folder = folder_of(run, candidate)
@@ -199,6 +200,18 @@ def locate_losses(
         found = locate(names, chosen, pair, folder / "state", events)
         run.write(lambda: write_json(folder / FILE, found.document()))
         return run, found
+
+
+@contextmanager
+def _answers_told(baseline: str, events: Events) -> Iterator[Events]:
+    """Events of a run whose answers are also a task of `events`, for listeners that show tasks alone."""
+    with events.task(f"{baseline}: answers to the smoke set", None, "answers") as advance:
+
+        def count(event: Event) -> None:
+            if isinstance(event, SamplesStored):
+                advance(len(event.samples))
+
+        yield Events(events.emit, count)
 
 
 def _open_executor(ray: str | None) -> AbstractContextManager[Executor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -56,6 +57,7 @@ def test_a_damaged_module_is_named_in_the_run_and_its_reports(cli: Cli, study: P
 def test_without_a_run_the_baseline_answers_the_smoke_set(cli: Cli, study: Path, tmp_path: Path) -> None:
     ended = cli("locate", study, "--candidate", "damaged", "--out", tmp_path / "new", "--answers", 6, "--json")
     assert ended.code == 0, ended.err
+    assert re.search(r"bf16: answers to the smoke set: \d+ answers done", ended.err)
     found = json.loads(ended.out)
     assert found["best"] == DAMAGED
     assert found["answers"] == 6

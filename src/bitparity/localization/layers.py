@@ -174,17 +174,11 @@ class ModelPair:
         return self._first, self._calls
 
     def logits(
-        self,
-        ids: torch.Tensor,
-        hidden: torch.Tensor,
-        keep: torch.Tensor,
-        *,
-        back: frozenset[str] | None,
-        watch: Watch | None = None,
+        self, ids: torch.Tensor, hidden: torch.Tensor, *, back: frozenset[str] | None, watch: Watch | None = None
     ) -> torch.Tensor:
-        """Logits at the positions `keep`, of shape (rows, positions, vocabulary), from the last layer's output."""
+        """Logits of shape (rows, length, vocabulary), from the last layer's output."""
         self._calls, self._substitute = [], hidden
-        found = self.outside.run(input_ids=ids, use_cache=False, logits_to_keep=keep, back=back, watch=watch)
+        found = self.outside.run(input_ids=ids, use_cache=False, back=back, watch=watch)
         self._substitute = None
         return found.logits
 

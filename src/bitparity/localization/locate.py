@@ -26,6 +26,7 @@ from bitparity.progress.events import Advance, Events
 from bitparity.schema import Variant
 
 TESTED = 8  # modules that are given back one by one: those with the largest shares by the gradient
+IN_FULL = 3  # of these, on all answers: the others are told on fewer
 Arms = dict[str, Arm]
 
 
@@ -119,7 +120,7 @@ class _Findings:
         return Arm(modules=frozenset(modules), first=first, sampled=sampled)
 
     def _give_back(self) -> dict[str, Floats]:
-        arms: Arms = {name: self._arm([name]) for name in self._tested}
+        arms: Arms = {name: self._arm([name], sampled=place >= IN_FULL) for place, name in enumerate(self._tested)}
         arms |= {f"layer {n}": Arm(frozenset({n}), first=n, sampled=True) for n in range(self._count)}
         arms |= {f"point {n}": self._arm(_names(each), sampled=True) for n, each in enumerate(self._prefixes)}
         with self._task("parts given back") as advance:
@@ -130,7 +131,7 @@ class _Findings:
         measured, shares = self._passes.measured, self._shares
         modules = [self._module(name) for name in measured.error]
         standing = stand_out({each.name: each.at_least for each in modules})
-        tested = {name: self._regained(name) for name in self._tested}
+        tested = {each.name: each.regained.value for each in modules if each.regained is not None}
         best = max(tested, key=tested.__getitem__, default=None)
         curve = [self._point(number) for number in range(len(self._prefixes))]
         end = sum(base for base, _ in self._sizes.values()) / self._whole
@@ -168,7 +169,7 @@ class _Findings:
             error=shares.error(name),
             through=None if through is None else figure(through),
             regained=None if given is None else figure(given),
-            at_least=None if given is None else shares.at_least(given, len(self._passes.measured.error)),
+            at_least=None if given is None else shares.at_least(self._given[name], len(self._passes.measured.error)),
         )
 
     def _layer(self, number: int) -> Layer:
@@ -181,9 +182,6 @@ class _Findings:
             through=None if through is None else figure(through),
             regained=figure(given),
         )
-
-    def _regained(self, module: str) -> float:
-        return float((self._passes.measured.divergence - self._given[module]).sum())
 
     def _unexplained(self, best: str) -> Figure | None:
         measured = self._passes.measured

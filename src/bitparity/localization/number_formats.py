@@ -73,12 +73,12 @@ def round_numbers(values: torch.Tensor, kind: Kind) -> torch.Tensor:
     """The nearest numbers of a format, ties to even, what is too large to its largest; NaN stays NaN."""
     if kind in _INTEGERS:
         return torch.clamp(torch.round(values), *_INTEGERS[kind])
-    most = LARGEST[kind]
-    values = values.clamp(-most, most)
-    # the distance of two neighbours, from the exponent's bits: E4M3 has 3 bits of mantissa from 2^-6 on, E2M1 1 from 1
-    least, mantissa = (127 - 6, 3) if kind == "fp8" else (127, 1)
-    exponent = (values.view(torch.int32) & 0x7F800000).clamp_(min=least << 23)
-    step = (exponent - (mantissa << 23)).view(torch.float32)
+    values = values.clamp(-LARGEST[kind], LARGEST[kind])
+    if kind == "fp8":
+        return values.to(torch.float8_e4m3fn).float()
+    # E2M1: the distance of two neighbours, from the exponent's bits: one bit of mantissa from 1 on
+    exponent = (values.view(torch.int32) & 0x7F800000).clamp_(min=127 << 23)
+    step = (exponent - (1 << 23)).view(torch.float32)
     return torch.round(values / step) * step
 
 

@@ -46,8 +46,8 @@ class Text:
 class _Batch:
     """Texts of similar lengths, padded on the right: causal attention never sees that.
 
-    `rows` are their numbers. `real`, (rows, length), marks tokens, `counted` the positions that predict an answer's
-    token; `calls` is what each decoder layer is called with beside its input.
+    `rows` are their numbers. `real`, (rows, length), marks tokens, `counted`, on the CPU, the positions that predict
+    an answer's token; `calls` is what each decoder layer is called with beside its input.
     """
 
     rows: torch.Tensor
@@ -93,19 +93,21 @@ class Measured:
     def add(self, kind: str, module: str, rows: torch.Tensor, values: torch.Tensor) -> None:
         """Add to the figures of some answers."""
         whole = getattr(self, kind).setdefault(module, np.zeros(len(self.tokens)))
-        whole[rows.numpy()] += values.double().cpu().numpy()
+        np.add.at(whole, rows.numpy(), values.double().cpu().numpy())
 
     def tensors(self) -> Tensors:
-        """The figures of modules as a state keeps them."""
+        """All figures as a state keeps them."""
         found = {f"{kind}/{name}": torch.from_numpy(v) for kind in _KEPT for name, v in getattr(self, kind).items()}
-        return found | {"folded": torch.tensor(sorted(self.folded), dtype=torch.int64)}
+        folded = torch.tensor(sorted(self.folded), dtype=torch.int64)
+        return found | {"divergence": torch.from_numpy(self.divergence), "folded": folded}
 
     def take(self, tensors: Tensors) -> None:
-        """The figures of modules from a state."""
+        """All figures from a state."""
         for key, values in tensors.items():
             kind, _, name = key.partition("/")
             if kind in _KEPT:
                 getattr(self, kind)[name] = values.numpy().copy()
+        self.divergence = tensors["divergence"].numpy().copy()
         self.folded = set(tensors["folded"].tolist())
 
 
@@ -128,7 +130,7 @@ class Passes:
     # forward
 
     def forward(self, advance: Advance) -> None:
-        """Both models' hidden states after each layer, and each changed module's error on the baseline's input."""
+        """Both models' hidden states, the KL, and the error of each changed module on the baseline's input."""
         hidden, first = self._begin(advance)
         for number in range(first, self._count):
             own = self._stored(number)
@@ -142,8 +144,10 @@ class Passes:
             self._state.put(f"hidden-{number + 1}", _named(own))
             self._state.put("baseline", _named(hidden) | self.measured.tensors(), number + 1)
             advance(1)
-        self._head_errors(hidden)
-        self.measured.divergence = self.divergences({"": Arm()}, {"": self._stored(self._count)})[""]
+        if (done := self._state.get("gradient")) is None:
+            self._head(hidden)
+        else:
+            self.measured.take(done[0])
 
     def _begin(self, advance: Advance) -> tuple[Hidden, int]:
         stored = self._state.get("baseline")
@@ -163,25 +167,33 @@ class Passes:
 
         return watch
 
-    def _head_errors(self, hidden: Hidden) -> None:
-        for at in range(len(self._batches)) if self._pair.outside.changed else ():
-            for part in self._slices(at):
-                watch = self._errors(part.rows, part.counted)
-                self._pair.logits(part.ids, part.of(hidden[at]), part.keep, back=None, watch=watch)
+    def _head(self, base: Hidden) -> None:
+        """What is outside of the layers: the KL, and its gradient by the last layer's output."""
+        if self._pair.outside.folded:
+            self.measured.folded.add(self._count)
+        own = self._stored(self._count)
+        gradients = [torch.zeros_like(values) for values in own]
+        divergence = np.zeros(len(self.measured.tokens))
+        for at, values in enumerate(own):
+            for part in self._parts(at):
+                ours = self._scores(part, part.of(base[at]), None, self._errors(part.rows, torch.ones_like(part.ids)))
+                given = part.of(values).requires_grad_()
+                theirs = self._scores(part, given, frozenset(), self._through(part.rows, self._count))
+                each = _divergence(ours, ours.exp(), theirs)
+                np.add.at(divergence, part.rows.numpy(), each.detach().double().cpu().numpy())
+                gradients[at][part.at] = torch.autograd.grad(each.sum(), given)[0][:, 0].cpu()
+        self.measured.divergence = np.maximum(divergence, 0.0)
+        self._state.put("gradient", _named(gradients) | self.measured.tensors())
 
     # backward
 
     def backward(self, advance: Advance) -> None:
         """The part of the KL that goes through each module's error, from the last layer to the first."""
-        if self._pair.outside.folded:
-            self.measured.folded.add(self._count)
         stored = self._state.get("gradient")
-        if stored is None:
-            gradient, first = self._head_gradient(), 0
-        else:
-            gradient, first = self._hidden(stored[0]), stored[1]
-            self.measured.take(stored[0])
-            advance(first)
+        assert stored is not None, "the forward pass comes first"
+        gradient, first = self._hidden(stored[0]), stored[1]
+        self.measured.take(stored[0])
+        advance(first)
         for number in range(self._count - 1 - first, -1, -1):
             own = self._stored(number)
             with self._pair.layer(number) as part:
@@ -193,11 +205,11 @@ class Passes:
     def _gradient(self, part: Part, number: int, at: int, values: torch.Tensor, above: torch.Tensor) -> torch.Tensor:
         given = values.to(self._pair.device).requires_grad_()
         args, named = self._batches[at].calls[number]
-        found = part.run(given, *args, watch=self._parts(self._batches[at].rows, number), **named)
+        found = part.run(given, *args, watch=self._through(self._batches[at].rows, number), **named)
         (gradient,) = torch.autograd.grad(found, given, above.to(self._pair.device))
         return gradient.cpu()
 
-    def _parts(self, rows: torch.Tensor, number: int) -> Watch:
+    def _through(self, rows: torch.Tensor, number: int) -> Watch:
         def watch(located: Located, given: torch.Tensor, found: torch.Tensor) -> None:
             if not located.changed or number in self.measured.folded:
                 return
@@ -208,20 +220,6 @@ class Passes:
             )
 
         return watch
-
-    def _head_gradient(self) -> Hidden:
-        base, own = self._base_end(), self._stored(self._count)
-        gradients = [torch.zeros_like(values) for values in own]
-        for at, values in enumerate(own):
-            for part in self._slices(at):
-                ours = self._scores(part, base[at], None)
-                given = part.of(values).requires_grad_()
-                watch = self._parts(part.rows, self._count)
-                logits = self._pair.logits(part.ids, given, part.keep, back=frozenset(), watch=watch)
-                theirs = logits.log_softmax(-1)
-                total = ((ours.exp() * (ours - theirs)).sum(-1) * part.counted).sum()
-                gradients[at][part.at] = torch.autograd.grad(total, given)[0].cpu()
-        return gradients
 
     # with parts given back
 
@@ -254,15 +252,17 @@ class Passes:
         """The sums of the KL over each answer's tokens, from the last layer's outputs."""
         found = {key: np.full(len(self.measured.tokens), np.nan) for key in ends}
         base = self._base_end()
-        for at in range(len(self._batches)):
-            for part in self._slices(at):
-                ours = self._scores(part, base[at], None)
+        for at, batch in enumerate(self._batches):
+            there = {key: end[at] for key, end in ends.items() if at < len(end)}
+            for key in there:
+                found[key][batch.rows.numpy()] = 0.0
+            for part in self._parts(at):
+                ours = self._scores(part, part.of(base[at]), None)
                 weights = ours.exp()
-                for key, end in ((key, end) for key, end in ends.items() if at < len(end)):
-                    theirs = self._scores(part, end[at], arms[key].back(self._count))
-                    divergence = (weights * (ours - theirs)).sum(-1, dtype=torch.float64) * part.counted
-                    found[key][part.rows.numpy()] = divergence.sum(1).clamp(min=0).cpu().numpy()
-        return found
+                for key, end in there.items():
+                    each = _divergence(ours, weights, self._scores(part, part.of(end), arms[key].back(self._count)))
+                    np.add.at(found[key], part.rows.numpy(), each.double().cpu().numpy())
+        return {key: np.maximum(each, 0.0) for key, each in found.items()}
 
     # parts of all
 
@@ -273,17 +273,18 @@ class Passes:
         found: torch.Tensor = part.run(values.to(self._pair.device), *args, back=arm.back(number), watch=watch, **named)
         return found.cpu()
 
-    def _scores(self, part: _Slice, end: torch.Tensor, back: frozenset[str] | None) -> torch.Tensor:
-        return self._pair.logits(part.ids, part.of(end), part.keep, back=back).log_softmax(-1)
+    def _scores(
+        self, part: _Tokens, end: torch.Tensor, back: frozenset[str] | None, watch: Watch | None = None
+    ) -> torch.Tensor:
+        return self._pair.logits(part.ids, end, back=back, watch=watch).log_softmax(-1)
 
-    def _slices(self, at: int) -> Iterator[_Slice]:
+    def _parts(self, at: int) -> Iterator[_Tokens]:
         batch = self._batches[at]
-        columns = batch.counted.any(0).nonzero()[:, 0]
-        keep = torch.arange(int(columns[0]), int(columns[-1]) + 1, device=batch.ids.device)
-        step = max(1, LOGIT_BYTES // (4 * len(keep) * self._pair.vocabulary))
-        for start in range(0, len(batch.rows), step):
-            where = slice(start, start + step)
-            yield _Slice(where, batch.rows[where], batch.ids[where], keep, batch.counted[where][:, keep])
+        step = max(1, LOGIT_BYTES // (4 * self._pair.vocabulary))
+        for part in batch.counted.nonzero().split(step):
+            row, column = part.unbind(1)
+            on_device = part.to(batch.ids.device).unbind(1)
+            yield _Tokens((row, column), batch.rows[row], batch.ids[on_device][:, None])
 
     def _stored(self, number: int, arm: Arm | None = None) -> Hidden:
         """The candidate's hidden states before a layer, of the answers that an arm is measured on."""
@@ -301,18 +302,25 @@ class Passes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Slice:
-    """Some rows of a batch, few enough for their logits: `keep` are the positions, `counted` is (rows, positions)."""
+class _Tokens:
+    """Some tokens of a batch that count, few enough for their logits.
 
-    at: slice
+    `at` are their rows and positions in the batch, `rows` the numbers of their texts; `ids`, (tokens, 1), lets each
+    pass what follows the layers as a text of its own.
+    """
+
+    at: tuple[torch.Tensor, torch.Tensor]
     rows: torch.Tensor
     ids: torch.Tensor
-    keep: torch.Tensor
-    counted: torch.Tensor
 
     def of(self, values: torch.Tensor) -> torch.Tensor:
-        """These rows of a batch's hidden states, on the device."""
-        return values[self.at].to(self.ids.device)
+        """These tokens of a batch's hidden states, (tokens, 1, width), on the device."""
+        return values[self.at][:, None].to(self.ids.device)
+
+
+def _divergence(ours: torch.Tensor, weights: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+    """The KL of each token, from log-probabilities, (tokens, 1, vocabulary), and the baseline's probabilities."""
+    return torch.einsum("tpv,tpv->t", weights, ours - theirs)
 
 
 def _named(hidden: Hidden) -> Tensors:
@@ -339,5 +347,5 @@ def _batch(pair: ModelPair, texts: Sequence[Text], rows: list[int]) -> _Batch:
     ends = torch.tensor([len(each) for each in inputs])[:, None]
     starts = torch.tensor([len(texts[n].context) - 1 for n in rows])[:, None]
     position = torch.arange(ids.shape[1])[None]
-    real, counted = (mask.to(pair.device) for mask in (position < ends, (position >= starts) & (position < ends)))
-    return _Batch(torch.tensor(rows), ids, real, counted, pair.embed(ids, base=True)[1])
+    counted = (position >= starts) & (position < ends)
+    return _Batch(torch.tensor(rows), ids, (position < ends).to(pair.device), counted, pair.embed(ids, base=True)[1])

@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 from bitparity.distance.figures import RESOLUTION
 from bitparity.localization.document import Figure
 from bitparity.localization.passes import Floats, Measured
-from bitparity.stats.ratios import Ratio, ratio_of_sums, sums_by
+from bitparity.stats.ratios import Ratio, ratio_of_sums
 
 LEAST_SHARE = 0.2  # of the KL, that giving one module back regains: less is the usual unevenness of a sound checkpoint
 ERROR_RATE = 0.05  # chance to name any module, over all modules together, where none reaches LEAST_SHARE
@@ -60,13 +60,13 @@ class Shares:
         unit = np.unique(self.unit[there], return_inverse=True)[1].astype(np.intp)
         return ratio_of_sums(part[there], whole, unit)
 
-    def at_least(self, found: Ratio, modules: int) -> float | None:
-        """The lower end of a share, one-sided, corrected by Bonferroni for all `modules` of which some were tested.
+    def at_least(self, divergence: Floats, modules: int) -> float | None:
+        """The lower end of the share regained, one-sided, corrected by Bonferroni for all `modules`, tested or not.
 
         None where one item alone tells nothing of the spread.
         """
-        units = len(sums_by(self.unit, self.unit))
-        if found.error is None or units < 2:
+        found, units = self.regained(divergence), len(np.unique(self.unit[np.isfinite(divergence)]))
+        if found is None or found.error is None:
             return None
         return found.value - float(stdtrit(units - 1, 1 - ERROR_RATE / max(1, modules))) * found.error
 
