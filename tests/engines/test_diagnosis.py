@@ -12,6 +12,9 @@ from bitparity.engines.diagnosis import likely_cause, telling_lines
     [
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "device memory"),
         ("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory", "main memory"),
+        ("torch.AcceleratorError: CUDA error: out of memory", "device memory"),
+        ("RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`", "device memory"),
+        ("RuntimeError: Triton Error [CUDA]: out of memory", "device memory"),
         ("RuntimeError: No CUDA GPUs are available", "nvidia-smi"),
         ("RuntimeError: CUDA error: an illegal memory access was encountered", "attention_backend"),
         ("OSError: [Errno 28] No space left on device", "disk is full"),
@@ -102,6 +105,99 @@ TAILS = {
     "NCCL": (
         "torch.distributed.DistBackendError: NCCL error in: NCCLUtils.hpp:268, unhandled cuda",
         "NCCL_P2P_DISABLE",
+    ),
+    # the same kinds in other wordings
+    "nvcc under DeepGEMM": (
+        "NVCC compilation failed: nvcc fatal   : Unsupported gpu architecture 'sm_120f'\n"
+        'RuntimeError: Assertion error (csrc/jit/compiler.hpp:176): false and "NVCC compilation failed"',
+        "too old",
+    ),
+    "no nvcc, looked for by DeepGEMM": (
+        'File "deep_gemm/__init__.py", line 71, in _find_cuda_home\n    assert cuda_home is not None\nAssertionError',
+        "no CUDA compiler",
+    ),
+    "nvcc without its headers": ("sampling.cu:17:10: fatal error: curand.h: No such file or directory", "CUDA_HOME"),
+    "nvcc too old, as FlashInfer says it": ("RuntimeError: SM 12.x requires CUDA >= 12.9.", "too old"),
+    "no ninja": ("RuntimeError: Ninja is required to load C++ extensions (pip install ninja to get it)", "with ninja"),
+    "half a C compiler": ("gcc: error trying to exec 'cc1plus': execvp: No such file or directory", "install gcc g++"),
+    "a C compiler that failed": (
+        "subprocess.CalledProcessError: Command '['/usr/bin/gcc', '/tmp/x/cuda_utils.c', '-O3', '-lcuda', "
+        "'-I/usr/include/python3.12']' returned non-zero exit status 1.",
+        "python3-dev",
+    ),
+    "NVML and a slice's UUID": (
+        "ValueError: invalid literal for int() with base 10: 'MIG-5e8d3c0a-1234-5f6a-9bcd-0123456789ab'",
+        "whole UUID",
+    ),
+    "NVML after an update": ("Failed to initialize NVML: Driver/library version mismatch", "restart the host"),
+    "FP4 by cuDNN": ("cudnnGraphNotSupportedError: No execution plans support the graph.", "linear_backend: marlin"),
+    "FP4 by TensorRT-LLM": (
+        "BackendSupportedError: mm_fp4 does not support backend 'trtllm' with capability 120",
+        "linear_backend: marlin",
+    ),
+    "FP8 not compiled": (
+        "NotImplementedError: No compiled cutlass_scaled_mm for CUDA device capability: 120.",
+        "linear_backend: marlin",
+    ),
+    "no FP8 units": ("ValueError: type fp8e4nv not supported in this architecture.", "8.9"),
+    "a kernel too large": (
+        "triton.runtime.errors.OutOfResources: out of resource: shared memory, Required: 131072",
+        "attention_backend",
+    ),
+    "a broken entry of the cache": (
+        "RuntimeError: vLLM failed to compile the model. The most likely reason is a corrupted compilation artifact.",
+        "torch_compile_cache",
+    ),
+    "a stale entry of the cache": (
+        'File "torch/_inductor/utils.py", in copy_misaligned_inputs\nAssertionError: Expected tensors only',
+        "torch_compile_cache",
+    ),
+    "a cut entry of the cache": (
+        'File "torch/_dynamo/aot_compile.py", line 224\nEOFError: Ran out of input',
+        "torch_compile_cache",
+    ),
+    "a driver of another kind": (
+        "RuntimeError: Unexpected error from cudaGetDeviceCount(). Error 804: forward compatibility was attempted on "
+        "non supported HW",
+        "update the driver",
+    ),
+    "no fabric manager": ("RuntimeError: Error 802: system not yet initialized", "nvidia-fabricmanager"),
+    "a hidden device": (
+        "RuntimeError: CUDA unknown error - this may be due to an incorrectly set up environment",
+        "smi",
+    ),
+    "a device twice": ("Duplicate GPU detected : rank 1 and rank 0 both on CUDA device 1000", "each device once"),
+    "NVLink": ("CUDA error: Invalid access of peer GPU memory over nvlink or a hardware error", "nvidia-smi -q"),
+    "shared memory of torch": (
+        "RuntimeError: unable to write to file </torch_4321_12_0>: No space left on device (28)",
+        "--shm-size",
+    ),
+    "shared memory of Python": ("OSError: [Errno 28] No space left on device: '/dev/shm/psm_9f3a'", "--shm-size"),
+    "shared memory, by signal": ("the engine process was killed by signal 7 (SIGBUS)", "--shm-size"),
+    "gated, as transformers says it": ("OSError: You are trying to access a gated repo.", "accept its terms"),
+    "the hub's certificate": ("httpx.ConnectError: [SSL: CERTIFICATE_VERIFY_FAILED] self-signed", "SSL_CERT_FILE"),
+    "the hub is slow": ("httpx.ReadTimeout: The read operation timed out", "hf download"),
+    "the hub has no address": ("httpx.ConnectError: [Errno -2] Name or service not known", "hf download"),
+    "half a checkpoint": (
+        "safetensors_rust.SafetensorError: Error while deserializing header: MetadataIncompleteBuffer",
+        "--force-download",
+    ),
+    "a network disk": ("OSError: [Errno 116] Stale file handle", "network disk"),
+    "no programs on a disk": ("ImportError: /tmp/t/c.so: failed to map segment from shared object", "noexec"),
+    "too few threads": ("RuntimeError: can't start new thread", "ulimit -u"),
+    "a port": ("torch.distributed.DistNetworkError: failed to listen, code: -98, name: EADDRINUSE", "VLLM_PORT"),
+    "Gloo": ("RuntimeError: Gloo connectFullMesh failed with [gloo/transport/tcp/pair.cc:144]", "GLOO_SOCKET_IFNAME"),
+    "NCCL waits": (
+        "[Rank 1] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=3, OpType=ALLREDUCE)",
+        "NCCL_P2P_DISABLE",
+    ),
+    "an unknown architecture": (
+        "ValueError: model type `qwen9` but Transformers does not recognize this architecture.",
+        "newer version",
+    ),
+    "a length beyond the model": (
+        "Value error, User-specified max_model_len (65536) is greater than the derived max_model_len (40960)",
+        "max_model_len is longer",
     ),
 }
 

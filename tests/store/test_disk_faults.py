@@ -15,11 +15,14 @@ from typing import Any
 import pytest
 from support import replay_study, stored
 
+from bitparity.cli.output import make_report
 from bitparity.errors import BitparityError, DiskFullError, RunError, StoreError
-from bitparity.progress.events import Event, Events, RunStarted, SamplesStored
+from bitparity.progress.board import Board
+from bitparity.progress.events import Event, Events, PhaseChanged, RunStarted, SamplesStored
+from bitparity.progress.file import ProgressFile
 from bitparity.report import html, markdown
 from bitparity.results import build
-from bitparity.runner import run_study
+from bitparity.runner import Report, run_study
 from bitparity.schema import Study
 from bitparity.store.environment import RunRecord
 from bitparity.store.jsonl import AppendLog, read_lines, write_json
@@ -95,6 +98,47 @@ def test_a_run_whose_directory_is_no_longer_its_own_stops_and_loses_nothing(
     run_study(study, where, Events())
     assert stored(where) == stored(calm)
     assert stored(where).items() >= before.items()
+
+
+class At:
+    """A listener that does something at the event of this number."""
+
+    def __init__(self, number: int, action: Callable[[], object]) -> None:
+        self._left, self._action = number, action
+
+    def __call__(self, event: Event) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._action()
+
+
+def test_whenever_a_run_is_moved_nothing_is_written_where_it_was(study: Study, tmp_path: Path) -> None:
+    """Exam, samples, grades, logs, results, reports and progress, whoever writes them and whenever."""
+    seen: list[str] = []
+    first = tmp_path / "first"
+    run_study(study, first, Events(lambda event: seen.append(kind(event))), report=whole_report(first))
+    for number in sorted({seen.index(name) + 1 for name in seen} - {seen.index("RunEnded") + 1}):
+        out, other = tmp_path / f"run{number}", tmp_path / f"other{number}"
+
+        def begun_by_another(out: Path = out, other: Path = other) -> None:
+            out.rename(other)
+            out.mkdir()
+            (out / ".lock").write_bytes(b"4711 here\n")
+
+        board = Board(study, reported=True)
+        events = Events(board, ProgressFile(board), At(number, begun_by_another))
+        with pytest.raises(RunError, match=r"was moved|is not a run directory"):
+            run_study(study, out, events, report=whole_report(out))
+        assert [path.name for path in out.iterdir()] == [".lock"], seen[number - 1]
+
+
+def kind(event: Event) -> str:
+    phase = event.phase if isinstance(event, PhaseChanged) else ""
+    return f"{type(event).__name__} {phase or ''}".strip()
+
+
+def whole_report(out: Path) -> Report:
+    return Report(lambda: None, lambda: make_report(out))
 
 
 def test_a_second_writer_may_begin_where_the_first_was_moved_away(study: Study, tmp_path: Path) -> None:

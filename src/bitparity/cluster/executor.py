@@ -26,6 +26,7 @@ from bitparity.progress.events import GENERATING, PhaseChanged
 from bitparity.records import Sample, output_tokens
 from bitparity.schema import Study, Variant
 from bitparity.store.environment import ClusterSession, Facts
+from bitparity.store.lock import check_place
 from bitparity.store.run import Run
 
 DRIVER_CORES = 2  # for this process and Ray's own
@@ -134,6 +135,7 @@ def _generate_group(session: Session, plans: Mapping[str, VariantPlan], gpus: in
 def _pool(prepared: Prepared, names: Iterable[str]) -> RayPool:
     """The devices, for engines of these variants."""
     logs = prepared.run.path / "logs"
+    check_place(logs)
     logs.mkdir(exist_ok=True)
     variants = {name: prepared.study.variants[name] for name in names}
     return RayPool(variants, {name: prepared.models[name].identity for name in variants}, logs)

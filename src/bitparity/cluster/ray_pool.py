@@ -37,6 +37,7 @@ from bitparity.hardware.nvml import read_machine
 from bitparity.records import Request, Sample
 from bitparity.schema import Variant
 from bitparity.store.environment import Facts
+from bitparity.store.lock import check_place
 
 NODES_SECONDS = 5.0  # between two looks at which nodes there are
 WAIT_SECONDS = 0.5  # for an event
@@ -246,6 +247,7 @@ class RayPool:
         return [Lost(device, reason)] if actor.place is not None else []
 
     def _log(self, variant: str, device: str, data: bytes) -> None:
+        check_place(self._logs)
         with (self._logs / f"{variant}-{device}.log").open("ab") as file:
             file.write(data)
 

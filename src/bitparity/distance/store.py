@@ -27,6 +27,7 @@ from bitparity.errors import StoreError
 from bitparity.records import SampleKey
 from bitparity.store.faults import storage_error
 from bitparity.store.jsonl import AppendLog, broken_line, file_stem, parsed_line, whole_lines
+from bitparity.store.lock import check_place
 from bitparity.store.run import Run
 
 AGAIN = "+again"  # no name of a variant can end so
@@ -145,6 +146,7 @@ class ReadingLog:
         self._lines.append(rows)
 
     def _write(self, content: bytes) -> None:
+        check_place(self._path)
         end = self._arrays.tell()
         try:
             written = 0

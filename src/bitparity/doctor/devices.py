@@ -22,8 +22,7 @@ from bitparity.schema import EngineSpec
 DEVICE, _DRIVER = Topic("device"), Topic("driver")
 # CUDA major of torch's build -> oldest driver on Linux (NVIDIA, CUDA Toolkit release notes, table 3)
 _DRIVERS = {12: "525.60", 13: "580.65"}
-_LARGE_SHARE = 0.95  # of an RTX PRO 6000, with which 1,024 sequences did not start
-_NO_SLICES, _SLICE_FAULT = "0.20.", "cannot read a MIG slice by its UUID and ends (vllm#41848)"
+_LARGE_SHARE = 0.95  # of an RTX PRO 6000, with which vLLM's own number of sequences did not start
 
 
 def takes_gpu(spec: EngineSpec, host: Host) -> bool:
@@ -141,9 +140,10 @@ def check_settings(spec: EngineSpec, device: VisibleDevice, host: Host) -> Itera
     """Settings and versions of vLLM that are known to fail, or to give wrong answers, on such a device."""
     share = spec.gpu_memory_utilization or VLLM.gpu_memory_utilization
     if share >= _LARGE_SHARE and spec.max_num_seqs is None and "max_num_seqs" not in device.limits():
-        yield DEVICE.warning("many_sequences", share=share)
+        yield DEVICE.warning("many_sequences", share=share, most=VLLM.max_num_seqs)
     if spec.attention_backend == "TRITON_ATTN":
         yield DEVICE.warning("wrong_attention")
     version = host.version("vllm") or ""
-    if device.slice is not None and not device.guessed and version.startswith(_NO_SLICES):
-        yield DEVICE.error("known_fault", version=version, fault=_SLICE_FAULT, remedy="take another version of vLLM")
+    for fault in VLLM.slice_faults if device.slice is not None and not device.guessed else ():
+        if fault.has(version):
+            yield DEVICE.error("known_fault", version=version, fault=fault.fault, remedy=fault.remedy)

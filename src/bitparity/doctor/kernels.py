@@ -53,7 +53,8 @@ def check_kernels(
             kind = _kind(precision, checkpoint, spec)
             yield _kernel(topic, kind, capability, weight_only, installed)
             for fault in VLLM.faults:
-                if (fault.precision, fault.versions) == (kind, version) and fault.since <= capability < fault.until:
+                here = fault.precision == kind and fault.since <= capability < fault.until
+                if here and version is not None and fault.has(version):
                     yield topic.error("known_fault", version=version, fault=fault.fault, remedy=fault.remedy)
 
 

@@ -11,6 +11,7 @@ from bitparity.doctor.checkpoints import Checkpoint, find_checkpoint
 from bitparity.doctor.host import Host
 from bitparity.doctor.kv_cache import planned_cache
 from bitparity.doctor.memory import loaded_bytes, room_for_cache
+from bitparity.doctor.vllm import VLLM
 from bitparity.engines.registry import engine_of
 from bitparity.errors import UserInputError
 from bitparity.hardware.bandwidth import bandwidth
@@ -26,7 +27,6 @@ from bitparity.store.run import Run
 EFFICIENCY = 0.9  # of the bandwidth
 STEP_S = 0.012
 UNCERTAIN = 0.3  # the estimate may be wrong by so much
-DEFAULT_PLACES = 1024  # sequences that vLLM runs at once on a device of 70 GiB and more
 
 UNKNOWN = "hours are not known: give --rate, --measure SECONDS, or --run with a run that measured it"
 
@@ -108,6 +108,6 @@ def _rate(variant: Variant, checkpoint: Checkpoint, used: list[VisibleDevice], l
     if weights is None or speed is None or room is None or cache is None:
         return None
     held = cache.of(round(lengths.prompt + lengths.answer / 2)) * len(used)  # on the mean, an answer is half written
-    allowed = variant.engine.max_num_seqs or used[0].limits().get("max_num_seqs", DEFAULT_PLACES)
+    allowed = variant.engine.max_num_seqs or used[0].limits().get("max_num_seqs", VLLM.max_num_seqs)
     places = max(1.0, min(allowed, room / held))
     return places / (STEP_S + (weights + places * held) / (EFFICIENCY * speed * len(used)))

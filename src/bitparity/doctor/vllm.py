@@ -21,14 +21,23 @@ class Kernel(Strict):
 
 
 class Fault(Strict):
-    """A fault of one version of vLLM with a precision, on the compute capabilities from `since` to before `until`."""
+    """A fault of some versions of vLLM, those whose number begins with `versions`."""
 
     versions: str
+    fault: str
+    remedy: str
+
+    def has(self, version: str) -> bool:
+        """True for a version with this fault."""
+        return f"{version}.".startswith(f"{self.versions}.")
+
+
+class ChipFault(Fault):
+    """A fault with a precision, on the compute capabilities from `since` to before `until`."""
+
     precision: str
     since: Capability
     until: Capability
-    fault: str
-    remedy: str
 
 
 class Tables(Strict):
@@ -37,6 +46,7 @@ class Tables(Strict):
     read_in: tuple[str, ...]
     oldest: tuple[int, int]
     gpu_memory_utilization: float
+    max_num_seqs: int
     length_keys: tuple[str, ...]
     scaled_ropes: tuple[str, ...]
     unchecked_quantizations: tuple[str, ...]
@@ -47,7 +57,8 @@ class Tables(Strict):
     replaced_variables: dict[str, str]
     kernels: dict[str, tuple[Kernel, ...]]
     remedies: dict[str, str]
-    faults: tuple[Fault, ...]
+    faults: tuple[ChipFault, ...]
+    slice_faults: tuple[Fault, ...]
 
 
 VLLM = Tables.model_validate(packaged_toml(__package__, "vllm.toml"))

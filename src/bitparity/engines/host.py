@@ -31,6 +31,7 @@ from bitparity.engines.watchdog import Watchdog, death_of
 from bitparity.errors import BitparityError, EngineError, ModelError, UserInputError
 from bitparity.records import Request, Sample
 from bitparity.schema import Variant
+from bitparity.store.lock import check_place
 
 BURST = 1000  # samples handed over at once, at most
 _SEND_BYTES = 1 << 16
@@ -113,6 +114,7 @@ class EngineProcess:
             raise
 
     def _spawn(self) -> None:
+        check_place(self._log)
         ours, theirs = socket.socketpair()
         self._connection, self._lines = ours, Lines(ours)
         # -P: a file in the working directory must not stand in for a library

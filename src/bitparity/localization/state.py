@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from bitparity.store.faults import storage_error
+from bitparity.store.lock import check_place
 
 Tensors = dict[str, torch.Tensor]
 
@@ -26,8 +27,9 @@ class State:
         self._folder, self._key = folder, key
 
     def put(self, name: str, tensors: Mapping[str, torch.Tensor], done: int = 0) -> None:
-        """Replace a file, whole or not at all; `done` is a count that is kept with it. Raises StoreError."""
+        """Replace a file, whole or not at all; `done` is a count kept with it. Raises StoreError or RunError."""
         path = self._folder / f"{name}.safetensors"
+        check_place(path)
         part = path.with_suffix(".part")
         note = {"key": self._key, "done": json.dumps(done)}
         try:

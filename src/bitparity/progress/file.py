@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from bitparity.errors import RunError
 from bitparity.progress.board import Board
 from bitparity.progress.events import Event, RunEnded, RunStarted
 from bitparity.progress.snapshot import SCHEMA, Snapshot
 from bitparity.safe_io.redaction import redacted
+from bitparity.store.lock import check_place
 
 FILE_NAME = "progress.json"
 PUBLISH_SECONDS = 1.0  # between two files
@@ -55,15 +57,22 @@ def repeated(action: Callable[[], None], seconds: float) -> Iterator[None]:
 
 
 def write_progress(path: Path, snapshot: Mapping[str, object]) -> None:
-    """Write a snapshot so that readers find it whole. What the disk refuses is left out: a run goes on without it."""
+    """Write a snapshot so that readers find it whole. What the disk refuses is left out: a run goes on without it.
+
+    A run that was moved away is left alone: its next write that matters says so.
+    """
     temporary = path.with_name(f".{path.name}.part")
     text = redacted(json.dumps(snapshot, ensure_ascii=False, allow_nan=False)) + "\n"
     try:
+        check_place(path)
         temporary.write_text(text, "utf-8", "replace")
+        check_place(path)
         temporary.replace(path)
-    except OSError:
+    except (OSError, RunError) as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, RunError):
+            return
         with suppress(OSError), path.open("r+", encoding="utf-8", errors="replace") as file:
             file.write(text)  # over the old one: that takes no room, and a full disk is what is to be said
             file.truncate()

@@ -22,6 +22,7 @@ from bitparity.errors import RunError, StoreError
 from bitparity.safe_io.input_files import LARGEST_DATA, open_regular, read_regular
 from bitparity.safe_io.redaction import redacted
 from bitparity.store.faults import storage_error
+from bitparity.store.lock import check_place
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -39,6 +40,7 @@ def file_stem(benchmark: str) -> str:
 
 def write_atomically(path: Path, chunks: Iterable[str]) -> None:
     """Write a text file so that it is there whole or not at all. Raises StoreError or RunError."""
+    check_place(path)
     path = replaceable(path)
     temporary = path.with_name(path.name + ".part")
     try:
@@ -47,13 +49,14 @@ def write_atomically(path: Path, chunks: Iterable[str]) -> None:
             file.writelines(map(redacted, chunks))
             file.flush()
             os.fsync(file.fileno())
+        check_place(path)  # again: a long page takes seconds
         temporary.replace(path)
         # a new name is durable only once its folder is
         _sync_folder(path.parent)
-    except OSError as error:
+    except (OSError, RunError) as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise storage_error(error, path) from None
+        raise (storage_error(error, path) if isinstance(error, OSError) else error) from None
 
 
 def replaceable(path: Path) -> Path:
@@ -171,7 +174,7 @@ def _sync_folder(folder: Path) -> None:
 class AppendLog:
     """One append-only JSONL file. `append` returns once its lines are durable.
 
-    `under` calls each write, such as `Run.write`, which knows whether the run may still be written.
+    `under` calls each write, such as `Run.write`, which knows what to do on a full disk.
     """
 
     def __init__(self, path: Path, under: Callable[[Callable[[], None]], None] = lambda write: write()) -> None:
@@ -180,6 +183,7 @@ class AppendLog:
 
     def _open(self) -> None:
         path = self._path
+        check_place(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = not path.exists()
@@ -211,6 +215,7 @@ class AppendLog:
         self._under(lambda: self._append(data))
 
     def _append(self, data: memoryview) -> None:
+        check_place(self._path)
         try:
             self._check_place()
             if self._file.tell() != self._end:  # what an earlier failure left could not be cut off then

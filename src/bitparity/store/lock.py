@@ -1,8 +1,9 @@
 """Lock of a run directory: one process writes, and stops where the directory is no longer its own.
 
-The lock file holds the process and the host of the writer. It is looked at before each write: a directory that was
-moved, removed or made anew has another lock file or none, and where a file system keeps its locks to one host, the
-writer of another host has put its own name in.
+The lock file holds the process and the host of the writer. Whatever writes a file calls `check_place` before: it looks
+at the lock of the run in which the file lies, if this process holds one. A directory that was moved, removed or made
+anew has another lock file or none, and where a file system keeps its locks to one host, the writer of another host has
+put its own name in.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from bitparity.store.faults import storage_error
 
 LOCK_FILE = ".lock"
 _MOST_BYTES = 400  # of a process id and a host name
+_held: list[RunLock] = []  # the locks of this process, the newest last
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -45,6 +47,8 @@ class RunLock:
             self._file.write(f"{os.getpid()} {socket.gethostname()}\n".encode())
         # as it can be read: a full disk may have taken nothing
         self._mark = self._content()
+        self._folder = run.absolute()
+        _held.append(self)
 
     def _refusal(self, error: OSError) -> RunError:
         if isinstance(error, BlockingIOError):
@@ -59,8 +63,12 @@ class RunLock:
             )
         return RunError(f"{self._path} cannot be locked: {storage_error(error, self._path)}")
 
+    def holds(self, path: Path) -> bool:
+        """True for a file in the directory, by its absolute path."""
+        return path.is_relative_to(self._folder)
+
     def check(self) -> None:
-        """Raise RunError where the directory is not this process's any more. Called before each write."""
+        """Raise RunError where the directory is not this process's any more."""
         try:
             is_there = os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))
         except (FileNotFoundError, NotADirectoryError):
@@ -96,7 +104,19 @@ class RunLock:
 
     def close(self) -> None:
         """Give the run free."""
+        if self in _held:
+            _held.remove(self)
         self._file.close()
+
+
+def check_place(path: Path) -> None:
+    """Raise RunError where `path` lies in a run that this process held and that is not its own any more.
+
+    Called before each write, by whatever writes: a file of a moved run would land in what another process has begun.
+    """
+    place = path.absolute()
+    if (lock := next((lock for lock in reversed(_held) if lock.holds(place)), None)) is not None:
+        lock.check()
 
 
 def is_locked(run: Path) -> bool:

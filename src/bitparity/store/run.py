@@ -204,15 +204,6 @@ class WritableRun(Run):
     def __exit__(self, *_: object) -> None:
         self._lock.close()
 
-    def write(self, write: Callable[[], None]) -> None:
-        """The same. Raises RunError where the directory is no longer this process's."""
-
-        def checked() -> None:
-            self._lock.check()
-            write()
-
-        super().write(checked)
-
     def _claim(self, study: Study) -> None:
         """Store the study in a fresh directory; in an old one it must be the same, but for a control added."""
         path = self.path / "study.yaml"
