@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
 GATE = next(step for step in ACTION["runs"]["steps"] if step.get("id") == "gate")
 WRONG = {"passed": range(20), "failed": range(100), "open": range(26)}
+UNCLEAR = "neither shown nor ruled out"
 CODES = {"passed": 0, "failed": 1, "open": 3}
 
 
@@ -40,7 +41,7 @@ class Job(NamedTuple):
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run for each outcome, named after it, over recorded answers."""
     folder = tmp_path_factory.mktemp("runs")
-    for name, wrong in WRONG.items():
+    for name, wrong in (*WRONG.items(), (UNCLEAR, range(24))):
         (folder / f"of-{name}").mkdir()
         study = replay_study(folder / f"of-{name}", 200, {"bf16": range(20), "fp8": wrong})
         run_study(load_study(study), folder / name, Events())
@@ -95,6 +96,35 @@ def test_a_run_is_gated(outcome: str, given: str, runs: Path, tmp_path: Path) ->
     assert (suite.get("failures"), suite.get("errors")) == counts
 
 
+def test_cannot_tell_passes_where_it_is_allowed(runs: Path, tmp_path: Path) -> None:
+    job = gate(runs, tmp_path / "asked", run=UNCLEAR)
+    assert (job.code, job.outputs["outcome"]) == (3, "open"), job.log
+    job = gate(runs, tmp_path / "allowed", run=UNCLEAR, allow="inconclusive")
+    assert (job.code, job.outputs["outcome"]) == (0, "passed"), job.log
+    assert json.loads((job.files / "badge.json").read_text())["message"] == "cannot tell, allowed, 1 of 1"
+    assert re.search(r"^\| allowed \| fp8 \| math500 \| .*margin 2 points", job.summary, re.MULTILINE)
+
+
+@pytest.mark.parametrize("outcome", ["failed", "open"])
+def test_a_shown_loss_is_never_allowed(outcome: str, runs: Path, tmp_path: Path) -> None:
+    job = gate(runs, tmp_path, run=outcome, allow="inconclusive")
+    assert (job.code, job.outputs["outcome"]) == (CODES[outcome], outcome), job.log
+
+
+def test_benchmarks_are_chosen_one_a_line(runs: Path, tmp_path: Path) -> None:
+    job = gate(runs, tmp_path, run="passed", benchmark="\n  math500  \n")
+    assert (job.code, job.outputs["outcome"]) == (0, "passed"), job.log
+    job = gate(runs, tmp_path / "other", run="passed", benchmark="math500\nmmlu pro\n")
+    assert (job.code, job.outputs["outcome"]) == (2, "error")
+    assert re.search("^::error .*no benchmark 'mmlu pro'", job.log, re.MULTILINE)
+
+
+def test_only_cannot_tell_may_be_allowed(runs: Path, tmp_path: Path) -> None:
+    job = gate(runs, tmp_path, run="failed", allow="everything")
+    assert (job.code, job.outputs["outcome"]) == (2, "error")
+    assert re.search("^::error .*everything", job.log, re.MULTILINE)
+
+
 @pytest.mark.parametrize("outcome", WRONG)
 def test_two_sets_of_results_are_compared(outcome: str, tmp_path: Path) -> None:
     for name, wrong in (("base", range(20)), ("--cand", WRONG[outcome])):
@@ -122,6 +152,8 @@ def test_bad_input_is_one_annotation_and_no_gate(tmp_path: Path) -> None:
         {"baseline": "b"},
         {"candidates": "c"},
         {"run": "r", "baseline": "b", "candidates": "c"},
+        {"baseline": "b", "candidates": "c", "allow": "inconclusive"},
+        {"baseline": "b", "candidates": "c", "benchmark": "math500"},
     ],
 )
 def test_inputs_that_do_not_fit_together_are_refused(given: dict[str, str], tmp_path: Path) -> None:
