@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib import metadata
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,3 +30,24 @@ def test_an_extra_comes_from_where_bitparity_came(
     content = None if told is None else json.dumps(told)
     monkeypatch.setattr(metadata, "distribution", lambda name: SimpleNamespace(read_text=lambda file: content))
     assert install_command("vllm") == command
+
+
+@pytest.mark.parametrize(
+    ("mark", "command"),
+    [
+        ("venvs/bitparity/pipx_metadata.json", "pipx install --force '/tmp/b.whl[demo]'"),
+        ("tools/bitparity/uv-receipt.toml", "uv tool install --force '/tmp/b.whl[demo]'"),
+        ("archive-v0/x/pyvenv.cfg", "uvx --from '/tmp/b.whl[demo]' bitparity demo --out 'my {folder}'"),
+        ("venv/pyvenv.cfg", "pip install '/tmp/b.whl[demo]'"),
+    ],
+)
+def test_the_command_is_that_of_the_tool_that_made_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mark: str, command: str
+) -> None:
+    (tmp_path / mark).parent.mkdir(parents=True)
+    (tmp_path / mark).touch()
+    content = json.dumps({"url": "file:///tmp/b.whl", "archive_info": {}})
+    monkeypatch.setattr(metadata, "distribution", lambda name: SimpleNamespace(read_text=lambda file: content))
+    monkeypatch.setattr(sys, "prefix", str((tmp_path / mark).parent))
+    monkeypatch.setattr(sys, "argv", ["bitparity", "demo", "--out", "my {folder}"])
+    assert install_command("demo") == command

@@ -19,6 +19,8 @@ BitparityError                exit code 3
 ```
 """
 
+import sys
+
 EXIT_WORSE = 1  # a candidate is worse beyond its margin
 EXIT_INPUT = 2  # bad input or usage
 EXIT_OPEN = 3  # incomplete, invalid or inconclusive
@@ -79,6 +81,7 @@ def install_command(extra: str) -> str:
     """The command that adds an extra of bitparity to this environment, from where bitparity itself was installed.
 
     That place stands in the installation's direct_url.json (PEP 610): a clone's folder, a wheel's file or an address.
+    An environment of uvx lasts for one command, so there it is that command with the extra.
     """
     import json  # late: few commands come here, and each pays for what is imported above
     from importlib import metadata
@@ -90,11 +93,26 @@ def install_command(extra: str) -> str:
         told = {}
     url = str(told.get("url", ""))
     place = unquote(urlsplit(url).path) if url.startswith("file:") else ""
+    wanted = f"'{place}[{extra}]'" if place else f"'bitparity[{extra}]{f' @ {url}' if url else ''}'"
     if told.get("dir_info", {}).get("editable"):
-        return f"pip install -e '{place}[{extra}]'"
-    if place:
-        return f"pip install '{place}[{extra}]'"
-    return f"pip install 'bitparity[{extra}]{f' @ {url}' if url else ''}'"
+        return f"pip install -e {wanted}"
+    return _of_environment().format(wanted)
+
+
+def _of_environment() -> str:
+    """The command of the tool that made this environment, with {} for what to install."""
+    import shlex
+    from pathlib import Path
+
+    prefix = Path(sys.prefix)
+    if (prefix / "pipx_metadata.json").exists():
+        return "pipx install --force {}"
+    if (prefix / "uv-receipt.toml").exists():
+        return "uv tool install --force {}"
+    if prefix.parent.name.startswith("archive-v"):  # of uv's cache
+        again = shlex.join(sys.argv[1:]).replace("{", "{{").replace("}", "}}")
+        return f"uvx --from {{}} bitparity {again}"
+    return "pip install {}"
 
 
 class MissingDependencyError(UserInputError):
