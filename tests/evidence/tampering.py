@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from support import Cli
+
 from bitparity.evidence.bundle import MANIFEST, SIGNATURE, read_bundle, write_bundle
 from bitparity.evidence.manifest import entries
 from bitparity.store.jsonl import checked_line
@@ -67,4 +69,14 @@ def edit_rows(path: Path, change: Callable[[Rows], object]) -> None:
     path.write_bytes(b"".join(map(checked_line if checked else plain, rows)))
 
 
-__all__ = ["MANIFEST", "SIGNATURE", "edit_rows", "member", "members", "packed", "with_manifest"]
+def refused(cli: Cli, path: Path, why: str = "") -> str:
+    """The one line with which a file is refused."""
+    ended = cli("verify", path)
+    said = [line for line in ended.err.splitlines() if "grading" not in line]
+    assert (ended.code, len(said), ended.out) == (2, 1, ""), ended
+    assert said[0].startswith("error: ")
+    assert why in said[0]
+    return said[0]
+
+
+__all__ = ["MANIFEST", "SIGNATURE", "edit_rows", "member", "members", "packed", "refused", "with_manifest"]

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from conftest import smoke_run  # type: ignore[attr-defined]
 from support import Cli
-from tampering import MANIFEST, Members, Rows, edit_rows, member, members, packed, with_manifest
+from tampering import MANIFEST, Members, Rows, edit_rows, member, members, packed, refused, with_manifest
 
 from bitparity.evidence.seal import seal
 from bitparity.results import build, sheet
@@ -22,16 +22,6 @@ from bitparity.store.jsonl import write_json
 from bitparity.store.run import Run
 
 Change = Callable[[Members], Any]
-
-
-def refused(cli: Cli, path: Path, why: str = "") -> str:
-    """The one line with which a file is refused."""
-    ended = cli("verify", path)
-    said = [line for line in ended.err.splitlines() if "grading" not in line]
-    assert (ended.code, len(said), ended.out) == (2, 1, ""), ended
-    assert said[0].startswith("error: ")
-    assert why in said[0]
-    return said[0]
 
 
 # ---------------------------------------------------------------- raw bytes

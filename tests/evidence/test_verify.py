@@ -43,8 +43,9 @@ def test_the_same_run_gives_the_same_file_and_its_results_again(
     ended = cli("verify", tmp_path / "again")
     assert ended.code == 0
     assert "signature: none" in ended.out
-    assert "smoke: 528 answers of 3 variants graded again\n" in ended.out
-    assert "results.json: made again, the same byte for byte\nverified\n" in ended.out
+    assert "smoke: 176 of 176 questions, 528 answers of 3 variants graded again\n" in ended.out
+    assert "results.json: made again, the same byte for byte\nverified: these results follow" in ended.out
+    assert ended.out.endswith("that these models gave these answers\n")
 
 
 def test_what_is_inside_is_a_run(cli: Cli, run: Path, sealed: Path, tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ def test_grades_of_other_code_are_made_again_before_sealing(cli: Cli, run: Path,
 def test_a_slow_grader_judges_again_too(cli: Cli, tmp_path: Path) -> None:
     path = run_study(load_study(replay_study(tmp_path, count=4)), tmp_path / "run", Events()).run.path
     file = seal(path).path
-    assert "math500: 12 answers of 3 variants graded again" in cli("verify", file).out
+    assert "12 answers of 3 variants graded again" in cli("verify", file).out
 
     def change(folder: Path) -> None:
         wrong = lambda rows: next(row for row in rows if row.get("score") == 0.0)  # noqa: E731
@@ -137,9 +138,9 @@ def test_without_answers_the_results_follow_from_the_scores(cli: Cli, tmp_path: 
     assert b"Repeat" not in content
     ended = cli("verify", tmp_path / "x")
     assert ended.code == 0, ended
-    assert "smoke: 528 answers of 3 variants taken as given: questions and answers are withheld" in ended.out
+    assert "528 answers of 3 variants taken as given: questions and answers are withheld" in ended.out
     assert "taken as given: guards of smoke" in ended.out
-    assert ended.out.endswith("verified, but for what was taken as given of smoke\n")
+    assert "\nverified, but for what was taken as given of smoke: these results follow" in ended.out
     assert "the same byte for byte" in ended.out
 
     def change(folder: Path) -> None:
@@ -180,7 +181,7 @@ def test_gated_questions_stay_out(cli: Cli, tmp_path: Path) -> None:
     assert not [word for word in (b"How heavy", b"kilograms", b"ANSWER", b"Stone") if word in content]
     ended = cli("verify", file)
     assert ended.code == 0, ended
-    assert "gpqa_diamond: 12 answers of 2 variants taken as given" in ended.out
+    assert "12 answers of 2 variants taken as given" in ended.out
 
 
 # ---------------------------------------------------------------- answers asked again
@@ -284,4 +285,4 @@ def test_a_recorded_run_of_a_real_model(cli: Cli, tmp_path: Path) -> None:
     assert ended.err.count("another version of the grader") == 1
     ended = cli("verify", tmp_path / "run.evidence.tar.xz")
     assert ended.code == 0, ended
-    assert "mmlu_pro: 16,000 answers of 4 variants graded again" in ended.out
+    assert "mmlu_pro: 4,000 of 12,032 questions, 16,000 answers of 4 variants graded again" in ended.out

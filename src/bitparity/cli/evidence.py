@@ -11,6 +11,7 @@ from bitparity.cli.options import WITHOUT_HELP, RunDirectory
 from bitparity.errors import EXIT_OPEN
 from bitparity.report.plain import clean
 
+TAKEN = "taken as the sealer's word: the questions, the margins, the facts, and that these models gave these answers"
 RERUN_HELP = "Ask so many answers again, on a device of the same kind, and compare the texts."
 
 
@@ -53,6 +54,9 @@ def verify(
         print(clean(line))
     for line in sealed.doubts:
         print(clean(f"doubt: {line}"))
+    if sealed.doubts:
+        print("not verified: see the doubts")
+        raise typer.Exit(EXIT_OPEN)
     given = f", but for what was taken as given of {', '.join(sealed.given)}" if sealed.given else ""
-    print(clean(f"verified{given}" if not sealed.doubts else "not verified: see the doubts"))
-    raise typer.Exit(EXIT_OPEN if sealed.doubts else 0)
+    print(clean(f"verified{given}: these results follow from these answers"))
+    print(TAKEN if rerun is None else f"{TAKEN}, but for those asked again")

@@ -22,7 +22,7 @@ from bitparity.evidence.bundle import read_bundle
 from bitparity.evidence.files import RESULTS, files_of
 from bitparity.evidence.manifest import Manifest
 from bitparity.evidence.signature import check_signature
-from bitparity.evidence.withholding import rewrite_grades
+from bitparity.evidence.withholding import bare_exam, rewrite_grades
 from bitparity.exam.frozen import Exam, frozen_exams
 from bitparity.grading.fingerprint import grader_fingerprint
 from bitparity.grading.passes import Grader, grade_benchmark
@@ -102,6 +102,8 @@ def _checked(path: Path, run: Run, manifest: Manifest, signed: str) -> Opened:
         raise found.refused(f"{strange[0]} is no file of its study")
     if strange := sorted({*manifest.withheld} - {spec.name for spec in study.benchmarks}):
         raise found.refused(f"it withholds {strange[0]}, which its study does not have")
+    if manifest.originals and not manifest.withheld:
+        raise found.refused("its manifest has other originals than what is inside, though nothing is withheld")
     found.said += [
         f"files: {len(files)}, each as the manifest says; study {study.name}, fingerprint {manifest.fingerprint}, "
         f"sealed by bitparity {manifest.bitparity}",
@@ -116,11 +118,21 @@ def verify(sealed: Opened, events: Events) -> None:
     with _refusing(sealed.path, sealed.run):
         with WritableRun(sealed.run.path) as run:
             for spec, exam in frozen_exams(run, sealed.study):
+                _check_exam(sealed, exam, load_benchmark(spec))
                 if not _check_grades(sealed, run, exam, load_benchmark(spec), events):
                     others.append(spec.name)
         if others:
             sealed.said.append(f"grader: another version of it made the grades of {', '.join(others)}")
         _build_again(sealed)
+
+
+def _check_exam(sealed: Opened, exam: Exam, benchmark: Benchmark) -> None:
+    """Refuse an exam without all questions that its study asks, and one that is withheld only in name."""
+    bench, limit, found = exam.benchmark, benchmark.spec.limit or exam.available, len(exam.items)
+    if not benchmark.fixed_order and found != (asked := min(limit, exam.available)):  # else the benchmark limits itself
+        raise sealed.refused(f"the exam of {bench} has {found:,} of {asked:,} questions")
+    if bench in sealed.manifest.withheld and exam != bare_exam(exam):
+        raise sealed.refused(f"it withholds {bench}, and yet has questions or references of it")
 
 
 def _why_given(benchmark: Benchmark, manifest: Manifest) -> str | None:
@@ -157,7 +169,8 @@ def _check_grades(sealed: Opened, run: WritableRun, exam: Exam, benchmark: Bench
     if given is not None:
         sealed.given.append(bench)
     how = "graded again" if given is None else f"taken as given: {given}"
-    sealed.said.append(f"{bench}: {count:,} answers of {len(graded)} variants {how}")
+    asked = f"{len(exam.items):,} of {exam.available:,} questions"
+    sealed.said.append(f"{bench}: {asked}, {count:,} answers of {len(graded)} variants {how}")
     return same
 
 

@@ -34,7 +34,12 @@ def withhold(run: Run, study: Study, exam: Exam) -> None:
         if run.grades_path(variant, bench).exists():
             header, grades = run.grades_header(variant, bench), run.grades(variant, bench)
             rewrite_grades(run, variant, bench, header, {key: _grade(grade) for key, grade in grades.items()})
-    save_exam(replace(exam, items=tuple(map(_entry, exam.items))), run.exam_path(bench))
+    save_exam(bare_exam(exam), run.exam_path(bench))
+
+
+def bare_exam(exam: Exam) -> Exam:
+    """An exam without the texts of its questions, and without their references."""
+    return replace(exam, items=tuple(map(_entry, exam.items)))
 
 
 def withhold_reasons(run: Run) -> None:
