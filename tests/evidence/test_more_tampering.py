@@ -1,4 +1,4 @@
-"""More sealed files that somebody changed: names that look alike, odd members, records and figures that no run writes."""
+"""More sealed files that somebody changed: names that look alike, odd members, records and figures of no run."""
 
 from __future__ import annotations
 
