@@ -20,6 +20,7 @@ measures the KL on the answers that the recipe was found on, and on as many othe
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import resource
 import signal
@@ -95,6 +96,7 @@ class Clock:
     """Seconds of the wall and of the processor, and the most memory in GB (on CUDA the device's), since its start."""
 
     def __init__(self, device: torch.device) -> None:
+        gc.collect()  # a model that nobody needs any more would count
         self._device, self._wall, self._cpu = device, time.monotonic(), time.process_time()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -244,15 +246,19 @@ def located(baseline: Path, candidate: Path, answers: list[Answer], device: torc
 
 
 def recipe(options: argparse.Namespace, place: Path) -> None:
-    """A checkpoint, its localization, a checkpoint by the recipe, and the KL of both on two sets of answers."""
+    """A checkpoint, its localization, a checkpoint by the recipe, and the KL of both on two sets of answers.
+
+    What lies in the folder already is not made again.
+    """
     device, (baseline, folder, scheme) = torch.device(options.device), options.paths
     folder.mkdir(parents=True, exist_ok=True)
     answers = written(baseline, device, options.tokens)
     before, after, document = folder / "before", folder / "after", folder / "localization.json"
-    in_process("quantize", baseline, before, scheme, "--device", options.device)
-    found = located(baseline, before, answers[: options.answers], device, place)
-    document.write_text(json.dumps(found.document()))
-    in_process("quantize", baseline, after, scheme, document, "--device", options.device)
+    quantize_in_process(baseline, before, options)
+    if not document.exists():
+        found = located(baseline, before, answers[: options.answers], device, place)
+        document.write_text(json.dumps(found.document()))
+    quantize_in_process(baseline, after, options, document)
     sets = {"of the recipe": answers[: options.answers], "others": answers[options.answers : 2 * options.answers]}
     for name, some in sets.items():
         clock = Clock(device)
@@ -276,9 +282,15 @@ def divergence(baseline: Path, candidate: Path, answers: list[Answer], device: t
     return Shares(passes.measured, np.arange(len(answers), dtype=np.intp))
 
 
-def in_process(*arguments: object) -> None:
-    """A command of this file in a process of its own: llm-compressor patches what it touches."""
-    subprocess.run([sys.executable, __file__, *map(str, arguments)], check=True)
+def quantize_in_process(baseline: Path, out: Path, options: argparse.Namespace, *documents: Path) -> None:
+    """Quantize in a process of its own: llm-compressor patches what it touches, and logs on stdout."""
+    if not out.exists():
+        part = out.with_suffix(".part")
+        paths = map(str, (baseline, part, options.paths[2], *documents))
+        command = [sys.executable, __file__, "quantize", *paths, "--device", options.device]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        print(done.stdout.splitlines()[-1], flush=True)
+        part.rename(out)
 
 
 def quantize(options: argparse.Namespace, _: Path) -> None:
@@ -288,7 +300,7 @@ def quantize(options: argparse.Namespace, _: Path) -> None:
     from torch.utils.data import DataLoader
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from bitparity.demo.build import calibration_text
+    from bitparity.demo.build import CALIBRATION_TOKENS, calibration_text
 
     clock, (baseline, out, scheme, *documents) = Clock(torch.device(options.device)), options.paths
     found = [Localization.model_validate_json(document.read_bytes()).recipe for document in documents]
@@ -297,7 +309,9 @@ def quantize(options: argparse.Namespace, _: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(baseline)
     data: dict[str, Any] = {}
     if str(scheme).startswith("NVFP4"):  # FP8_DYNAMIC needs no data
-        ids = torch.tensor(tokenizer(calibration_text(tokenizer), add_special_tokens=False)["input_ids"])
+        ids = torch.tensor(
+            tokenizer(calibration_text(tokenizer), add_special_tokens=False)["input_ids"][:CALIBRATION_TOKENS]
+        )
         loader = DataLoader([{"input_ids": ids, "attention_mask": torch.ones_like(ids)}])
         data = {"dataset": loader, "tokenizer": tokenizer, "pipeline": "basic"}
     oneshot(model=model, recipe=QuantizationModifier(targets="Linear", scheme=str(scheme), ignore=ignored), **data)
