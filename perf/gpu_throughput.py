@@ -431,7 +431,7 @@ def device(out: Path) -> str | None:
         return None
     for variant in json.loads(path.read_text())["variants"].values():
         for engine in variant["engines"]:
-            return str(engine.facts.get("device_name") or engine.facts.get("device"))
+            return str(engine["facts"].get("device_name") or engine["facts"].get("device"))
     return None
 
 

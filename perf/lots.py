@@ -36,7 +36,7 @@ async def compare(args: argparse.Namespace) -> None:
     run = Run(args.run)
     asked = as_long(run, requests(args.run)[0][:: args.every], args.shorter)
     (variant,) = run.study().variants.values()
-    engine = vllm_engine.VllmEngine(with_settings(variant, args.engine))
+    engine = vllm_engine.VllmEngine.get_ready(with_settings(variant, args.engine))()
     await engine.prepare()
     await answered(engine, [cut(request, 16) for request in asked[:200]], "ahead")
     first = None

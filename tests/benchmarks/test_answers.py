@@ -454,7 +454,7 @@ PIECES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=3), st.sampled_from(sorted(EXTRACTORS)))
 def test_no_text_takes_long(pieces: list[str], name: str) -> None:
     """200,000 characters take 0.1 s or so; a pattern that goes back over all of them takes far longer than 10 s."""

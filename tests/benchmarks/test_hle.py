@@ -201,7 +201,7 @@ def test_a_cut_off_answer_has_none() -> None:
 PIECES = ["Answer:", "\nAnswer: ", "answer: x\n", "\nConfidence: ", "\n\n", " ", "$", "\\boxed{", "A", "*", "{", "is "]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=3), st.sampled_from([None, "ABCDE"]))
 def test_no_text_takes_long(pieces: list[str], letters: str | None) -> None:
     """200,000 characters take 0.1 s or so; a pattern that goes back over all of them takes far longer than 10 s."""

@@ -17,7 +17,7 @@ from support import SHARED_DATA
 
 from bitparity.benchmarks.contract import Benchmark
 from bitparity.benchmarks.registry import load_benchmark
-from bitparity.engines.registry import load_engine
+from bitparity.engines.registry import engine_of
 from bitparity.exam.build import build_exam
 from bitparity.exam.frozen import Exam
 from bitparity.exam.rendering import Renderer
@@ -481,7 +481,8 @@ def run_ourselves(entry: BenchmarkSpec) -> tuple[Benchmark, Exam, list[Sample]]:
     )
     renderer = Renderer(Path(MODEL or ""))
     exam = build_exam(entry, renderer)
-    engine = load_engine(study.variants["bf16"])
+    variant = study.variants["bf16"]
+    engine = engine_of(variant.engine).get_ready(variant)()
 
     async def collect() -> list[Sample]:
         async def feed() -> AsyncIterator[Request]:

@@ -93,7 +93,7 @@ def test_hle_answers(said: str, key: str, right: bool) -> None:
 
 
 @given(st.integers(0, 10**9), st.sampled_from("πixnk√²⁶"), st.sampled_from(["", " ", "·"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_factor_is_dropped(value: int, factor: str, between: str) -> None:
     text = f"{value}{between}{factor}"
     assert quantity(as_latex(text)) is None
@@ -102,7 +102,6 @@ def test_no_factor_is_dropped(value: int, factor: str, between: str) -> None:
 
 
 @given(st.integers(-(10**6), 10**6), st.integers(-12, 12))
-@settings(deadline=None)
 def test_spellings_of_a_power_of_ten_agree(value: int, power: int) -> None:
     raised = str(power).translate(str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"))
     expected = Fraction(value) * Fraction(10) ** power

@@ -682,7 +682,7 @@ JSON = st.recursive(
 FIELDS = st.sampled_from(["item", "score", "sample", "group", "benchmark", "doc_id", "filter", "metrics", "doc_hash"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=st.lists(st.dictionaries(FIELDS, JSON, max_size=6), min_size=1, max_size=4))
 def test_whatever_the_rows_hold_they_are_read_or_refused_in_words(rows: Rows, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "any.jsonl", rows)

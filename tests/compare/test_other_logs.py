@@ -421,7 +421,7 @@ ROWS: dict[str, dict[str, Any]] = {
 def test_whatever_a_field_holds_a_log_is_read_or_refused_in_words(kind: str, tmp_path: Path) -> None:
     numbers = iter(range(10_000))
 
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(max_examples=150, database=None)
     @given(place=st.sampled_from(places(ROWS[kind])), value=JSON)
     def check(place: tuple[Any, ...], value: Any) -> None:
         row = json.loads(json.dumps(ROWS[kind]))

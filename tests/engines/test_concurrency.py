@@ -58,7 +58,7 @@ def run(lengths: list[int], most: int, lot: int) -> tuple[Steps, list[str]]:
     return steps, asyncio.run(asyncio.wait_for(all_of_it(), 60))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=40), st.integers(1, 9), st.integers(1, 12))
 def test_every_request_is_answered_once_and_never_too_many_run(lengths: list[int], most: int, lot: int) -> None:
     steps, found = run(lengths, most, lot)

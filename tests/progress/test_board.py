@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bitparity.progress.board import NOTES, Board
@@ -131,7 +131,6 @@ def generating(study: Study, counts: dict[str, tuple[int, int]], seconds: float 
     return board
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.tuples(st.sampled_from(["math500", "aime24"]), st.integers(0, 500)), max_size=30)))
 def test_counts_and_tokens_are_the_sums_of_what_came(study: Study, bursts: list[list[tuple[str, int]]]) -> None:
     clock = Clock()
@@ -364,7 +363,6 @@ def as_matrix(scores: list[list[float | None]]) -> np.ndarray[Any, np.dtype[np.f
     return np.array([[np.nan if s is None else s for s in row] for row in scores], dtype=np.float64)
 
 
-@settings(deadline=None)
 @given(gradings(), st.randoms())
 def test_accuracy_and_flips_follow_the_rules_of_the_results(study: Study, case: Any, rng: Any) -> None:
     items, k, before, after, groups = case

@@ -304,7 +304,7 @@ def documents(draw: st.DrawFn) -> tuple[str, list[list[str]], list[str]]:
 
 
 @given(documents())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_cell_of_a_variant_and_a_benchmark_is_filled_and_no_other(
     made_up: tuple[str, list[list[str]], list[str]],
 ) -> None:

@@ -26,7 +26,7 @@ def paired_scores(draw):
 
 
 @given(paired_scores())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_intervals_hold_the_estimate_and_have_width(scores):
     c = compare_scores(*scores[:2], margin=0.02, groups=scores[2], resamples=200)
     for low, high in (c.ci95, c.ci90, c.rerun_ci95 or (-1, 1)):
@@ -43,7 +43,7 @@ def test_intervals_hold_the_estimate_and_have_width(scores):
 
 
 @given(paired_scores())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_swapping_the_variants_mirrors_the_comparison(scores):
     there = compare_scores(*scores[:2], margin=0.02, groups=scores[2], resamples=200)
     back = compare_scores(scores[1], scores[0], margin=0.02, groups=scores[2], resamples=200)
@@ -54,7 +54,7 @@ def test_swapping_the_variants_mirrors_the_comparison(scores):
 
 
 @given(paired_scores(), st.integers(0, 100))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_order_of_the_items_does_not_matter(scores, seed):
     order = np.random.default_rng(seed).permutation(len(scores[0]))
     groups = scores[2] and [scores[2][i] for i in order]

@@ -91,7 +91,7 @@ ascending = st.lists(st.integers(1, 40), min_size=1, max_size=8, unique=True).ma
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ascending, st.floats(0.001, 0.2), st.sampled_from(SPENDINGS))
 def test_the_bounds_spend_what_they_may(times, alpha, spending):
     found = bounds(times, alpha, spending)
@@ -101,7 +101,7 @@ def test_the_bounds_spend_what_they_may(times, alpha, spending):
         assert sum(up[:number]) <= spent(alpha, time, spending) + 1e-6
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(ascending, st.sampled_from(SPENDINGS), st.floats(1.2, 5.0), st.data())
 def test_a_repeated_p_value_is_the_least_error_that_claims(times, spending, z, data):
     looks = data.draw(st.integers(1, len(times)))
@@ -111,7 +111,7 @@ def test_a_repeated_p_value_is_the_least_error_that_claims(times, spending, z, d
     assert p >= float(ndtr(-z)) - 1e-6  # never surer than a single look
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 9), st.floats(-6, 6))
 def test_the_stagewise_median_lies_in_its_interval(look, z):
     upper = bounds(equal(10), 0.05, "power_2")[: look + 1]

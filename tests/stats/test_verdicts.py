@@ -89,7 +89,7 @@ def test_within_the_margin_on_all():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_holm_equals_statsmodels(p_values):
     assert adjust_holm(p_values) == pytest.approx(list(multipletests(p_values, method="holm")[1]))
 

@@ -69,7 +69,7 @@ def test_a_lone_surrogate_is_stored_as_utf_8_and_comes_back(tmp_path: Path, item
     assert read_json(tmp_path / "one.json") == {"text": given.text}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(samples(), max_size=8), st.data())
 def test_a_file_cut_at_any_byte_loses_only_the_record_that_was_torn(
     tmp_path_factory: pytest.TempPathFactory, written: list[Sample], data: st.DataObject
@@ -170,7 +170,7 @@ def test_two_answers_to_one_question_are_refused(tmp_path: Path) -> None:
         run.samples("v", "b")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(samples(), min_size=1, max_size=4), st.data())
 def test_a_flipped_bit_is_an_error_or_changes_no_answer(
     tmp_path_factory: pytest.TempPathFactory, written: list[Sample], data: st.DataObject
@@ -206,7 +206,7 @@ def test_lines_of_earlier_versions_have_no_checksum_and_are_read(tmp_path: Path)
         run.done("v", "b")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(samples(), max_size=12), st.data())
 def test_what_is_done_is_found_without_parsing_as_parsing_finds_it(
     tmp_path_factory: pytest.TempPathFactory, written: list[Sample], data: st.DataObject

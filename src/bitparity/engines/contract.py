@@ -9,10 +9,11 @@ and the like inside its methods only.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 from bitparity.errors import MissingDependencyError
@@ -63,13 +64,17 @@ class Engine(ABC):
                 raise MissingDependencyError(name, cls.extra, f"engine {cls.extra}")
 
     @classmethod
-    def import_libraries(cls) -> None:
-        """Import what takes long, before a device is touched. Raises MissingDependencyError."""
+    def get_ready(cls, variant: Variant) -> Callable[[], Engine]:
+        """Do what takes long and needs no device, while another engine may still have it; gives what loads the rest.
+
+        Imports `libraries`; raises MissingDependencyError.
+        """
         for library in cls.libraries:
             try:
                 importlib.import_module(library)
             except ImportError as missing:
                 raise MissingDependencyError(missing.name or library, cls.extra, f"engine {cls.extra}") from missing
+        return functools.partial(cls, variant)
 
     @classmethod
     def less_at_once(cls, spec: EngineSpec, facts: Mapping[str, Any]) -> dict[str, int]:

@@ -66,7 +66,7 @@ class EngineProcess:
     `facts` is what the engine says about itself once loaded. `start` raises ModelError (or another
     UserInputError) where the model cannot be used as the study asks, EngineError where the process
     failed, with the log's last lines, the likely cause and a remedy. `launch` begins to load and returns at once;
-    `warm` only imports.
+    `warm` does only what needs no device.
     """
 
     def __init__(self, variant: Variant, log: Path) -> None:
@@ -92,17 +92,17 @@ class EngineProcess:
         self.close(at_once=kind is not None)
 
     def warm(self) -> None:
-        """Start the process, which imports the engine's libraries and waits; no device is touched."""
+        """Start the process, which gets ready to load and waits; no device is touched."""
         if self._process is None:
             self._spawn()
-            self._send(encode("warm", self._variant.engine.kind))
+            self._send(encode("variant", self._variant.model_dump(mode="json")))
 
     def launch(self) -> None:
         """Begin to load the model."""
         self.warm()
         if not self._launched:
             self._launched = True
-            self._send(encode("variant", self._variant.model_dump(mode="json")))
+            self._send(encode("load"))
 
     def start(self) -> None:
         """Wait until the model is loaded; begin now where nothing has begun."""

@@ -3,8 +3,8 @@
 A message is a JSON array whose first element names it:
 
 ```
-host -> worker   ["warm", kind]          import what an engine of this kind needs
-                 ["variant", {...}]      load this
+host -> worker   ["variant", {...}]      get ready to load this; no device is touched
+                 ["load"]                load it
                  ["request", ...]        one request, fields in the order of `Request`
                  ["end"]                 no more requests in this run
                  ["close"]               free what you hold and exit

@@ -14,7 +14,7 @@ from pathlib import Path
 from bitparity.engines.contract import Engine
 from bitparity.errors import StudyError
 from bitparity.plugins import load_offered, nearest
-from bitparity.schema import EngineSpec, Variant
+from bitparity.schema import EngineSpec
 
 GROUP = "bitparity.engines"
 _SUFFIX = "_engine"
@@ -47,10 +47,3 @@ def engine_class(kind: str) -> type[Engine]:
 def engine_of(spec: EngineSpec) -> type[Engine]:
     """The class of a variant's engine."""
     return engine_class(spec.kind)
-
-
-def load_engine(variant: Variant) -> Engine:
-    """Load a variant's engine in this process."""
-    found = engine_of(variant.engine)
-    found.import_libraries()
-    return found(variant)

@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import itertools
 import multiprocessing
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,6 +51,7 @@ _SENT = (
     *("repetition_penalty", "seed", "stop", "stop_token_ids", "prompt_logprobs"),
 )
 READ_AT_ONCE = 128  # answers: enough that the device never waits, whatever the number of sequences it generates
+_LATE = ("vllm.v1.worker.gpu.model_runner", "torch._inductor.compile_fx")
 _INVARIANT, _INVARIANT_FROM = "VLLM_BATCH_INVARIANT", 80  # the variable, and the compute capability it needs
 _LEAST_AT_ONCE = 8  # sequences; an engine that runs out of memory with so few is not helped by fewer
 
@@ -75,26 +78,22 @@ class VllmEngine(Engine):
             return {"max_num_seqs": 64}
         return {"max_num_seqs": max(_LEAST_AT_ONCE, most // 2)} if most > _LEAST_AT_ONCE else {}
 
-    def __init__(self, variant: Variant) -> None:
-        from vllm.third_party import pynvml
-        from vllm.usage.usage_lib import UsageContext
+    @classmethod
+    def get_ready(cls, variant: Variant) -> Callable[[], Engine]:
+        """Also make vLLM's configuration and import what its engine core will need: that process is a fork of this."""
+        super().get_ready(variant)
+        configuration = _configure(variant)
+        _import_for_core(configuration.config)
+        return partial(cls, variant, configuration)
+
+    def __init__(self, variant: Variant, configuration: _Configuration) -> None:
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        # vLLM's limits for work in bulk, as its class LLM has them; without a word of the use it takes 128 sequences
-        usage = UsageContext.LLM_CLASS
-        self._folder = resolve_model(variant)
-        tokenizer_folder = resolve_tokenizer(variant)
-        _select_device(variant.engine.device)
-        self._machine = nvml.read(pynvml)
-        if variant.engine.batch_invariant:
-            _check_batch_invariant()
-        limits = limits_of_slice(variant.engine, os.environ, self._machine)
-        arguments = limits | _arguments(variant.engine)
+        self._folder, self._machine, config = configuration.folder, configuration.machine, configuration.config
         pool = ThreadPoolExecutor(1)
         self._identity = pool.submit(identity_of, variant, self._folder)  # hashes gigabytes, while the engine loads
         pool.shutdown(wait=False)
-        config = _engine_config(self._folder, tokenizer_folder, arguments, usage)
-        tokenizer = ModelTokenizer(tokenizer_folder, variant.engine.trust_remote_code).tokenizer
+        tokenizer = configuration.tokenizer
         self._decoder = Decoder(tokenizer)
         self._ends = _end_tokens(tokenizer, config.model_config)
         self._vocabulary = config.model_config.get_vocab_size()
@@ -108,7 +107,7 @@ class VllmEngine(Engine):
         self._spec = variant.engine
         self._reading = asyncio.Semaphore(READ_AT_ONCE)
         # statistics of every token would be made for nobody, in the process that schedules
-        self._engine = AsyncLLM.from_vllm_config(config, usage_context=usage, disable_log_stats=True)
+        self._engine = AsyncLLM.from_vllm_config(config, usage_context=_usage(), disable_log_stats=True)
         self._prompt = _prompt_maker()
         self._processes = multiprocessing.active_children()  # vLLM's own
 
@@ -288,7 +287,50 @@ def _params(**values: object) -> Any:
     return SamplingParams(**values, output_kind=RequestOutputKind.FINAL_ONLY)
 
 
-def _engine_config(folder: Path, tokenizer: Path, arguments: Mapping[str, object], usage: Any) -> Any:
+def _usage() -> Any:
+    """vLLM's limits for work in bulk, as its class LLM has them; without a word of the use it takes 128 sequences."""
+    from vllm.usage.usage_lib import UsageContext
+
+    return UsageContext.LLM_CLASS
+
+
+@dataclass(frozen=True)
+class _Configuration:
+    """What of a load needs no device."""
+
+    folder: Path
+    machine: nvml.Machine
+    config: Any
+    tokenizer: Any
+
+
+def _configure(variant: Variant) -> _Configuration:
+    """Raises ModelError where vLLM refuses the checkpoint or a setting, EngineError and UserInputError."""
+    from vllm.third_party import pynvml
+
+    folder, tokenizer_folder = resolve_model(variant), resolve_tokenizer(variant)
+    _select_device(variant.engine.device)
+    machine = nvml.read(pynvml)
+    if variant.engine.batch_invariant:
+        _check_batch_invariant()
+    arguments = limits_of_slice(variant.engine, os.environ, machine) | _arguments(variant.engine)
+    tokenizer = ModelTokenizer(tokenizer_folder, variant.engine.trust_remote_code).tokenizer
+    return _Configuration(folder, machine, _engine_config(folder, tokenizer_folder, arguments), tokenizer)
+
+
+def _import_for_core(config: Any) -> None:
+    """Import what the engine core imports late: the module of its worker, of the runner and of the model."""
+    from vllm.model_executor.model_loader.utils import get_model_cls
+
+    for module in (config.parallel_config.worker_cls.rpartition(".")[0], *_LATE):
+        # another platform, or another version of vLLM, has it not; what really fails does so again in the core
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+    with contextlib.suppress(Exception):
+        get_model_cls(config.model_config)
+
+
+def _engine_config(folder: Path, tokenizer: Path, arguments: Mapping[str, object]) -> Any:
     """vLLM's whole configuration. Raises ModelError where it refuses the checkpoint or a setting."""
     from vllm.engine.arg_utils import AsyncEngineArgs
 
@@ -302,7 +344,7 @@ def _engine_config(folder: Path, tokenizer: Path, arguments: Mapping[str, object
             max_logprobs=TOP_MOST,
             **arguments,
         )
-        return args.create_engine_config(usage)
+        return args.create_engine_config(_usage())
     except (ValueError, OSError) as error:
         raise ModelError(f"vLLM refuses this model or its engine settings: {kind_and_message(error)}") from error
 

@@ -22,7 +22,7 @@ from typing import Any
 from bitparity.engines import messages
 from bitparity.engines.contract import Engine
 from bitparity.engines.process_group import kill_group
-from bitparity.engines.registry import engine_class, load_engine
+from bitparity.engines.registry import engine_of
 from bitparity.errors import BitparityError, ModelError, UserInputError
 from bitparity.records import Request
 from bitparity.safe_io.redaction import RedactedStream, remember_environment
@@ -112,10 +112,11 @@ async def serve(connection: socket.socket) -> int:
     """Load and answer until the host says "close". Returns the exit code."""
     requests, answers = Requests(connection), Answers(connection)
     try:
-        _, kind = await requests.message()
-        engine_class(kind).import_libraries()
         _, fields = await requests.message()
-        engine = load_engine(Variant.model_validate(fields))
+        variant = Variant.model_validate(fields)
+        load = engine_of(variant.engine).get_ready(variant)
+        await requests.message()  # "load": the device is free
+        engine = load()
         await engine.prepare()
         answers.put(messages.encode("ready", engine.facts()))
         report_progress(engine, answers)
