@@ -224,6 +224,13 @@ WAYS_TO_SAY_IT = [
     ("答案不是C", None),
     ("The answer is A/B", None),
     ("the answer is either A or B", None),
+    ("The answer is <b>D</b>.", "D"),
+    ("The answer is <strong>(D)</strong>", "D"),
+    ("The answer is ~~C~~ D.", "D"),
+    ("The answer → D", "D"),
+    ("Option D", "D"),
+    ("Option D: Resistor", "D"),
+    ("Thus, D is correct.", "D"),
 ]
 
 
@@ -259,6 +266,8 @@ def test_what_weighs_more(text: str, letter: str | None) -> None:
         ("It is nine. The answer is (D).\nThe answer is (A).", "D"),
         # a withdrawal, or reasoning that leads to another option, gives it up
         ("The answer is (D). Wait, let me check again: 3 + 4 is 7. So the answer is (A).", "A"),
+        ("The answer is (A). Hmm, wait. A second look shows the sign was wrong; so it must be (B).", "B"),
+        ("The answer is (A). On reflection, that cannot be right. The answer is (B).", "B"),
         ("The answer is (A).\n\nHmm, let me check again: option C fits better. So (C).", "C"),
         ("Answer: D\n\nOn second thought that is wrong.\n\nAnswer: A", "A"),
         (

@@ -181,6 +181,43 @@ def test_tags_that_the_protocol_does_not_name_part_a_text(
         assert split_reasoning(f"{start}Maybe.{end}Yes.{start}The answer is (C)", reasoning)[1:3] == ("", False)
 
 
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("<Think>", "</Think>"),
+        ("<THINK>", "</THINK>"),
+        ("<thoughts>", "</thoughts>"),
+        ("<scratchpad>", "</scratchpad>"),
+        ("<inner_monologue>", "</inner_monologue>"),
+        ("<my:think>", "</my:think>"),
+        ("<|thinking|>", "<|/thinking|>"),
+        ("<|start_of_thought|>", "<|end_of_thought|>"),
+        ("<\uff5cbegin\u2581of\u2581thinking\uff5c>", "<\uff5cend\u2581of\u2581thinking\uff5c>"),
+        ('<reasoning effort="low">', "</reasoning>"),
+        ("[THINKING]", "[/THINKING]"),
+    ],
+)
+def test_tags_in_other_spellings(start: str, end: str) -> None:
+    assert split_reasoning(f"{start}Maybe (A).{end}It is (B).", "none")[1:3] == ("It is (B).", True)
+    if start.startswith("<"):
+        begun = graded(f"{start}Maybe it is 4")
+        assert (begun.status, begun.details[UNNAMED_TAG][0]) == ("no_answer", "<")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[Analysis] It is so. [Answer] (B)",
+        "<b>think</b> so",
+        "Use <thinker> for it",
+        "I <think> so",
+        "if a < reason > b",
+    ],
+)
+def test_no_reasoning(text: str) -> None:
+    assert split_reasoning(text, "none")[:3] == (None, text, True)
+
+
 def test_a_reasoning_that_the_protocol_does_not_name_is_never_graded_and_is_noted() -> None:
     closed = graded("<think>So 4</think> it is 5")
     assert (closed.score, closed.extracted, closed.details[UNNAMED_TAG]) == (0.0, "5", "<think>")
@@ -208,6 +245,11 @@ def test_a_reasoning_that_the_protocol_does_not_name_is_never_graded_and_is_note
             "It is (A).",
             "<\uff5cend\u2581of\u2581sentence\uff5c>",
         ),
+        ("It is (A).\nuser\nAnd?\nassistant\nIt is (B).", "It is (A).", "user"),  # without its special tokens
+        ("It is (A).\n\nHuman: And?\n\nAssistant: It is (B).", "It is (A).", "Human"),
+        ("It is (A).\n\n### Instruction:\nAnd?\n\n### Response:\n(B)", "It is (A).", "### Instruction"),
+        ("User: a name\nIt is (A).", "User: a name\nIt is (A).", None),
+        ("The roles are\nuser\nand admin", "The roles are\nuser\nand admin", None),
         ("<|im_start|>It is (A).", "<|im_start|>It is (A).", None),  # nothing before it has ended
         ("<s>old</s> <b>x</b> if a <|b|> c", "<s>old</s> <b>x</b> if a <|b|> c", None),  # HTML and logic
     ],

@@ -21,7 +21,7 @@ _PLAIN |= {ord(c): ord(p) for c, p in zip("。【】「」『』〔〕–—−"
 
 
 # between "answer" and what it is, and the same in Chinese
-VERB = r"(?:[:=]|\s-{1,2}\s|\b(?:is|are|(?:would|should|must|will) be)\b)"
+VERB = r"(?:[:=→]|\s-{1,2}\s|\b(?:is|are|(?:would|should|must|will) be)\b)"
 CHINESE = r"答案[^.\n:是为不]{0,6}(?:[:是为]{1,2}(?:选(?!项))?|选(?!项))"
 _TAG = r"<answer>"
 

@@ -35,9 +35,13 @@ MOST_WORDS = 6  # an answer of more words is compared as text alone
 
 _OPTION = re.compile(r"^[\s*(]{0,4}([A-Z])[.):]\s", re.MULTILINE)
 _KEY = re.compile(r"\(?([A-Z])\)?(?:[.):\s].*)?", re.DOTALL)
-_FUNCTIONS = "sin|cos|tan|cot|sec|csc|log|exp|min|max|gcd|lcm|mod|det|dim|ker|arcsin|arccos|arctan|sinh|cosh|tanh"
+_FUNCTIONS = (
+    "sin|cos|tan|cot|sec|csc|log|exp|min|max|gcd|lcm|mod|det|dim|ker|arcsin|arccos|arctan|sinh|cosh|tanh|sqrt|infinity"
+)
 _COMMAND = re.compile(rf"\\[a-zA-Z]+|\b(?:{_FUNCTIONS})\b")
 _CODE = re.compile(r"[A-Z]{2,}|\d+(?:[-:]\d+)+")  # a code, a score or a range: compared as text, never calculated
+# letters and digits in one word, of which the case tells: SMILES, FEN, "K1b"; of hexadecimal numbers it does not
+_CASED = re.compile(r"(?!0x)(?=\S*\d)(?=(?:\S*?[a-zA-Z]){2})\S{1,500}")
 _WORD = re.compile(r"[^\W\d_]{3,}")
 
 
@@ -160,17 +164,21 @@ def _letters(row: Row) -> str | None:
 
 def matches(stated: Stated, reference: str) -> bool:
     """True where a stated answer equals the key: as normalised text, or, where the key is mathematics, in its value."""
-    if any(text_key(option) == text_key(reference) != "" for option in stated.options):
+    cased = _CASED.fullmatch(reference.strip()) is not None
+    same = [option for option in stated.options if text_key(option) == text_key(reference) != ""]
+    if any(not cased or text_key(option, cased) == text_key(reference, cased) for option in same):
         return True
     if not is_mathematical(reference) or _CODE.fullmatch(reference.strip()):
         return False
-    short = [o for o in stated.options if len(_words(o)) <= MOST_WORDS and not _CODE.fullmatch(o.strip(" $"))]
+    others = [option for option in stated.options if option not in same]
+    short = [o for o in others if len(_words(o)) <= MOST_WORDS and not _CODE.fullmatch(o.strip(" $"))]
     return any(equal(option, reference, boxed=is_whole(stated, option)) for option in short)
 
 
-def text_key(text: str) -> str:
-    """A text without case, markup, accents' spelling, outer punctuation and article: equal keys, equal answers."""
-    plain = unicodedata.normalize("NFKC", text).casefold()
+def text_key(text: str, cased: bool = False) -> str:
+    """A text without markup, accents' spelling, outer punctuation, article and, unless `cased`, case."""
+    plain = unicodedata.normalize("NFKC", text)
+    plain = plain if cased else plain.casefold()
     plain = re.sub(r"\\(?:text|mathrm|mathbf|textbf|mbox)\b|[*_`$\"“”{}]", "", plain)
     plain = " ".join(plain.split()).strip(" .;,!'‘’")
     return re.sub(r"^(?:the|an|a) ", "", plain)

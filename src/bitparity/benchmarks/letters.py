@@ -39,7 +39,7 @@ _CORRECT = re.compile(
 
 # between a head and its letter
 _WRAP = (
-    r"""[\s*_`"'“”‘’$:=>~<({}\[-]|\\[(\[,;!]|\\f?box(?:ed)?|\\(?:text|math)[a-z]*|选项"""
+    r"""</?(?:b|i|u|em|strong|code|mark|p|span)>|[\s*_`"'“”‘’$:=>~<({}\[-]|\\[(\[,;!]|\\f?box(?:ed)?|\\(?:text|math)[a-z]*|选项"""
     r"""|\b(?:the|correct|best|option|choice|letter|answer|likely|most|therefore|thus|hence|clearly|simply)\b"""
 )
 _CLOSED = re.compile(r"\s*(?:[)}\].:,<>]|\\(?=[\])}\\;,!]|text|quad|$)|$)")
@@ -55,13 +55,15 @@ _ABBREVIATION = re.compile(r"\.\s(?P<word>[a-z]{4,})\b(?:[\s.,;!]*$|\s+(?:is|are
 
 _WITHDRAWN = re.compile(
     r"\b(?:wait|actually|correction|sorry|apologi[sz]e|oops|hmm+|mistake[ns]?|hasty|scratch that|on second thou?ghts?"
-    r"|(?:not|isn't) (?:right|correct|quite right)|(?:is|was|that's|seems) (?:wrong|incorrect)"
+    r"|(?:not|isn't|can't) (?:be )?(?:quite )?(?:right|correct)|(?:is|was|that's|seems) (?:wrong|incorrect)"
+    r"|(?:second|closer) look|on (?:reflection|closer inspection)"
     r"|(?:let(?: me|'s| us)|i (?:should|need to|must|will|'ll)) (?:\w+[ -]){0,2}?(?:check|verify|reconsider|re-?\w+)"
     r"|double[- ]check\w*|re-?(?:check|consider|evaluat|examin|calculat|comput|think)\w*|check(?:ing)? again)\b"
-    r"|(?:^|[.!?;,\n]\s*)no\b(?![^.!?\n]{0,12}\b(?:answer|option)s?\b[^.!?\n]{0,20}\b(?:is|are|was)\s+(?:given|listed))"
+    r"|(?:^|[.!?;,\n]\s{0,9})no\b(?![^.!?\n]{0,12}\b(?:answer|option)s?\b[^.!?\n]{0,20}\b(?:is|are|was)\s+(?:given|listed))"
     r"|不对|错了|重新|更正|等等|应该是|其实",
     re.IGNORECASE,
 )
+_STRUCK = re.compile(r"~~[^~\n]{1,80}~~")
 # the text turns to other questions, or to all of them at once
 _BREAK = re.compile(
     r"^[\W_]{0,6}(?:question|q|problem|exercise|问题?|题目?)\s{0,2}[\d.]{0,5}\s{0,2}[:.)]"
@@ -111,6 +113,8 @@ def final_letter(text: str, letters: str, ended: bool = True, options: Mapping[s
     `ended`: the model stopped by itself, so that its last line and last words may be its answer. `options` are the
     texts of the options by letter.
     """
+    if "~~" in text:
+        text = _STRUCK.sub(lambda struck: " " * len(struck[0]), text)
     reader = _Reader(plain(text), ended, _patterns(max("J", *letters)), options or {})
     found = reader.choice()
     return found if found is not None and found in letters else None
@@ -137,10 +141,12 @@ class _Patterns:
         self.other = re.compile(rf"\({upper}\)|\b(?:or|and)\s+(?:option\s+)?{unlike_words}\b(?!['’])")
         self.run = re.compile(rf"{upper}{{1,9}}\b")
         self.alone = re.compile(
-            rf"""[\s*_`"'$(\[{{#<]*(?:(?:option|choice|answer)\s+)?\(?(?P<letter>{upper})[\s*_`"'$)\]}}.:>]*"""
+            rf"""[\s*_`"'$(\[{{#<]*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s+)?\(?(?P<letter>{upper})[\s*_`"'$)\]}}.:>]*"""
         )
         self.listed = re.compile(rf"[\s(*-]*{upper}[).:]")
-        self.opening = re.compile(rf"[*_#\s]*\(?(?P<letter>{upper})[).:]+\s+(?P<text>\S.*)")
+        self.opening = re.compile(
+            rf"[*_#\s]*(?:(?:[Oo]ption|[Cc]hoice)\s+)?\(?(?P<letter>{upper})[).:]+\s+(?P<text>\S.*)"
+        )
         self.corrected = re.compile(
             r"[NnWwAaCc](?<!\w[NnWwAaCc])(?:o|ait|ctually|orrection)\b[^.\n]{0,40}?\b(?:it|that|this)\s+"
             r"(?:is|(?:should|must|would)\s+be)\s+(?:(?:option|choice)\s+)?"
@@ -148,12 +154,12 @@ class _Patterns:
         )
         self.last_word = re.compile(
             rf"(?:{so}[(*]{{0,3}}(?P<so>{upper})[)*]{{0,3}}"
-            rf"|(?<![\w.])(?:(?:[Oo]ption|[Cc]hoice|[Ss]o|[Hh]ence|[Tt]hus)\s+|\A)[(*]{{0,3}}(?P<right>{upper})[)*]{{0,3}}"
+            rf"|(?<![\w.])(?:(?:[Oo]ption|[Cc]hoice|(?:[Ss]o|[Hh]ence|[Tt]hus|[Tt]herefore),?)\s+|\A)[(*]{{0,3}}(?P<right>{upper})[)*]{{0,3}}"
             r"\s+is\s+(?:correct|right))[\s.*!]*\Z"
         )
         self.last_is = re.compile(
             rf"\b(?:is|are|(?:would|must|should) be)[\s:*_]+(?:(?P<option>option|choice)\s+)?[*_]{{0,2}}"
-            rf"(?:\((?P<wrapped>{upper})\)|(?P<dotted>{upper})[.:)](?=\s+[A-Z\d$\\])|(?P<bare>{upper})\b)(?P<rest>[^\n]*)"
+            rf"(?:\((?P<wrapped>{upper})\)|(?P<dotted>{upper})[.:)](?=\s+[A-Z\d$\\])|(?P<bare>{upper})\b)(?=(?P<rest>[^\n]*))"
         )
         self.is_correct = re.compile(
             rf"(?<!\w)[(*]{{0,3}}(?P<letter>{upper})[)*.]{{0,4}}\s+is\s+(?:therefore\s+|thus\s+)?(?:the\s+)?"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from bitparity.benchmarks.answers import Stated, breaks_off, final_answer, has_box
 from bitparity.benchmarks.rows import RowsBenchmark
-from bitparity.benchmarks.unicode_maths import as_latex
+from bitparity.benchmarks.unicode_maths import as_latex, names_as_latex
 from bitparity.benchmarks.units import Unit, is_counted, unit_of
 from bitparity.records import Completion, Grade, Item, Prompt
 
@@ -114,6 +114,8 @@ def equal(given: str, reference: str, boxed: bool = True) -> bool:
     expression; otherwise Math-Verify looks for one in it.
     """
     given, reference = _cleaned(given), _cleaned(reference)
+    if number(normalised(reference)) is None:  # behind a number such a name is told from a unit
+        given, reference = names_as_latex(given), names_as_latex(reference)
     ours, theirs = normalised(given), normalised(reference)
     if ours == theirs:
         return bool(ours)
@@ -160,7 +162,9 @@ class Quantity(NamedTuple):
 
 def quantity(latex: str) -> Quantity | None:
     """A number with a known unit, or without any; None for anything else."""
-    match = _QUANTITY.fullmatch(latex.replace("$", "").strip())
+    money = _MONEY.match(latex)
+    text = latex if money is None else f"{latex[money.end() :].rstrip(' $')} {money['sign']}"
+    match = _QUANTITY.fullmatch(text if money else text.replace("$", "").strip())
     value = number(normalised(match["number"])) if match else None
     if match is None or value is None:
         return None
@@ -187,10 +191,11 @@ _DECIMAL_COMMA = re.compile(r"-?(?!\d{1,3}(?:,\d{3})+$)\d+,\d+|-?0,\d+")
 _LIST = re.compile(r"\d,\s+\d")  # no thousands
 _NUMBER = re.compile(r"[-+]?(?:(?!0)\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)?(?:\.\d*)?(?:[eE][-+]?\d{1,2})?")
 _MIXED = re.compile(r"(-?)(\d{1,9}) (\d{1,9})/(\d{1,9})")
-_SCIENTIFIC = re.compile(r"([-+]?\d{1,30}(?:\.\d{1,30})?)(?:\\times|\\cdot|\*)10\^\{?([-+]?\d{1,3})\}?")
+_SCIENTIFIC = re.compile(r"([-+]?)(?:(\d{1,30}(?:\.\d{1,30})?)(?:\\times|\\cdot|\*))?10\^\{?([-+]?\d{1,3})\}?")
 _QUANTITY = re.compile(
     r"(?P<number>[-+]?\d[\d.,]*(?:(?:\\times|\\cdot|\*|\s)*10\^\{?-?\d{1,3}\}?)?)(?P<rest>(?:[^\d.,].*)?)", re.DOTALL
 )
+_MONEY = re.compile(r"[\s$]*(?:\\(?=\$))?(?P<sign>(?<=\\)\$|[€£])\s?(?=\d)")
 _UNIT = re.compile(r"(?<=[\d})])(?P<rest>\s*\\(?:text(?:rm)?|mathrm|mbox)\s*\{[^{}]*\}(?:\^\{?-?\d\}?)?)$")
 _COUNTED = re.compile(r"(?P<number>-?\d[\d.,]*)(?P<rest>\s+[a-zA-Z ]+)")
 _NUMBER_AND_WORDS = re.compile(r"[-+]?\d[\d.,]*\s*(?P<rest>[a-zA-Z][a-zA-Z ]*)")
@@ -245,7 +250,8 @@ def number(text: str) -> Fraction | None:
     if not text.isascii() or len(text) > MATH_VERIFY_CHARS or not any(c.isdigit() for c in text):
         return None
     if scientific := _SCIENTIFIC.fullmatch(text.replace(" ", "")):
-        return Fraction(scientific[1]) * Fraction(10) ** int(scientific[2])
+        sign, factor, power = scientific.groups()
+        return Fraction(f"{sign}{factor or 1}") * Fraction(10) ** int(power)
     mixed = _MIXED.fullmatch(text)
     if mixed and int(mixed[4]):
         value = int(mixed[2]) + Fraction(int(mixed[3]), int(mixed[4]))

@@ -1,4 +1,4 @@
-"""Unicode mathematics as LaTeX: superscripts, roots, fractions, signs, Greek letters."""
+"""Unicode and plain-text mathematics as LaTeX: superscripts, roots, fractions, signs, Greek letters, functions."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ _ROOT = re.compile(
 )
 _DEGREES = {"√": "", "∛": "[3]", "∜": "[4]"}
 _VULGAR = re.compile("(?P<whole>[0-9]?) ?(?P<sign>[¼-¾⅐-⅞])")
+_PLAIN_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s?(?:\((?P<group>[^()]*)\)|(?P<bare>\d+))")
+_PLAIN_NAME = re.compile(
+    r"(?<![\\a-zA-Z])(?P<name>pi|ln|log|exp|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|infinity)(?![a-zA-Z])"
+)
+_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
 _SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 
 
@@ -34,6 +39,13 @@ def as_latex(text: str) -> str:
     text = _DOWN.sub(lambda match: "_{" + "".join(_LOWERED[c] for c in match[0]) + "}", text)
     text = _SIGN.sub(lambda match: f"\\{_SIGNS[match[0]]} ", text)
     return _ROOT.sub(_root, text)
+
+
+def names_as_latex(text: str) -> str:
+    """A formula with plain "sqrt(2)", "ln 2" and "pi" in LaTeX; a text with other words as it is."""
+    found = _PLAIN_NAME.sub(lambda match: f"\\{match[0].replace('infinity', 'infty')} ", text)
+    found = _PLAIN_ROOT.sub(lambda match: f"\\sqrt{{{match['group'] or match['bare']}}}", found)
+    return text if "\\text" in text or _WORD.search(found) else found
 
 
 def _fraction(match: re.Match[str]) -> str:

@@ -27,8 +27,20 @@ USUAL_TAGS = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<|channel|>analysis", "<|channel|>final<|message|>"),
+    ("<unused94>thought", "<unused95>"),
     ("analysis", "assistantfinal"),
 )
+# any other spelling: brackets around a name of reasoning, with what closes it
+_NAME = r"(?:think|thought|reason|reflect|scratchpad|monologue|analysis|deliberat)[\w\u2581: -]{0,24}?"
+_OTHER_START = re.compile(
+    rf"(?P<open>[<\[\u25c1\u3010][|\uff5c]?)(?P<name>(?!end)[\w\u2581:-]{{0,24}}?{_NAME})(?:\s[^<>\n]{{0,60}})?"
+    r"(?P<close>[|\uff5c]?[>\]\u25b7\u3011])",
+    re.IGNORECASE,
+)
+_OTHER_END = re.compile(
+    rf"[<\[\u25c1\u3010][|\uff5c]?(?:/|end)[\w\u2581:-]{{0,24}}?{_NAME}[|\uff5c]?[>\]\u25b7\u3011]", re.IGNORECASE
+)
+_END_ALONE = re.compile(r"(?<!`)</[\w:-]{0,24}?(?:think|thought|reason)\w{0,24}>(?!`)", re.IGNORECASE)
 TURN_END = "turn_end"  # in a grade's details: the marker of a chat template behind which the model wrote on
 
 # markers with which chat templates end a turn, and those that begin the next one behind an answer
@@ -37,6 +49,9 @@ _TURN_END = re.compile(
     r"|[|\uff5c]end\u2581of\u2581sentence[|\uff5c]>|/s>(?=\s*(?:$|<s>|\[INST\]))"
     r"|(?P<next>\|(?:im_start|start_header_id|user|assistant)\|>|start_of_turn>|[|\uff5c](?:User|Assistant)[|\uff5c]>))"
 )
+# heads of turns in plain text, as they are left where special tokens are not written: of another's, and of the model's
+_OTHERS_HEAD = re.compile(r"^(?:user|human|(?:### ?)?(?:User|Human|Instruction) ?:.*)$", re.MULTILINE)
+_OWN_HEAD = re.compile(r"^(?:assistant|model|(?:### ?)?(?:Assistant|AI|Response) ?:.*)$", re.MULTILINE)
 _WORDS = ("analysis",)  # a start that may be a word of an answer: it counts with its end alone
 
 
@@ -96,7 +111,15 @@ def own_turn(answer: str) -> tuple[str, str | None]:
         said = answer[: end.start()].rstrip()
         if said or not end["next"]:  # a marker that begins the first turn ends none
             return said, end[0] if _TURN_END.sub("", answer[end.start() :]).strip() else None
-    return answer, None
+    return _own_plain_turn(answer)
+
+
+def _own_plain_turn(answer: str) -> tuple[str, str | None]:
+    """As `own_turn`, by the heads of plain text: of another's turn, and of the model's own behind it."""
+    other = next((head for head in _OTHERS_HEAD.finditer(answer) if answer[: head.start()].strip()), None)
+    if other is None or _OWN_HEAD.search(answer, other.end()) is None:
+        return answer, None
+    return answer[: other.start()].rstrip(), other[0].partition(":")[0]
 
 
 def unnamed_tags(text: str, reasoning: Reasoning) -> ReasoningSpec | None:
@@ -106,14 +129,28 @@ def unnamed_tags(text: str, reasoning: Reasoning) -> ReasoningSpec | None:
     one counts anywhere, but in quotes, since a chat template may have supplied the opening one.
     """
     own = None if reasoning == "none" else reasoning
-    begun = text.lstrip()[:30]
+    if own is not None and (own.start in text or own.end in text):
+        return None
+    begun = text.lstrip()[:100]
     for start, end in USUAL_TAGS:
-        if own is not None and (own.start == start or own.start in text or own.end in text):
+        if own is not None and own.start == start:
             continue
         opens = begun.startswith(start) and (start not in _WORDS or end in text)
         if opens or (start not in _WORDS and end in text and f"`{end}`" not in text):
             return ReasoningSpec(start=start, end=end)
-    return None
+    if opening := _OTHER_START.match(begun):
+        ending = _OTHER_END.search(text)
+        if ending or opening["open"][0] not in "[\u3010":  # what stands in those may be a heading
+            return ReasoningSpec(start=opening[0], end=ending[0] if ending else closing_tag(opening[0]))
+    alone = _END_ALONE.search(text)
+    return ReasoningSpec(start=alone[0].replace("/", "", 1), end=alone[0]) if alone else None
+
+
+def closing_tag(start: str) -> str:
+    """The tag that closes a reasoning which `start` opens, by the usual spellings."""
+    other = _OTHER_START.match(start)
+    derived = f"{other['open']}/{other['name']}{other['close']}" if other else ""
+    return dict(USUAL_TAGS).get(start, derived)
 
 
 def ends_in_reasoning(prompt: str, reasoning: Reasoning) -> bool:

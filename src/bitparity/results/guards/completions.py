@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 from scipy.special import bdtrc
 
-from bitparity.grading.reasoning import TURN_END, UNNAMED_TAG, USUAL_TAGS
+from bitparity.grading.reasoning import TURN_END, UNNAMED_TAG, closing_tag
 from bitparity.records import SampleKey
 from bitparity.results.guards.facts import Answers, differences, guard, level, shown, text
 from bitparity.results.schema import Guard
@@ -99,8 +99,8 @@ def unnamed_reasoning(answers: Answers) -> Iterator[Guard]:
     for name, sheet in answers.started():
         share, start = _detail(sheet, UNNAMED_TAG)
         if share > UNNAMED_ERROR:
-            end = dict(USUAL_TAGS).get(start, "")
-            yield guard("unnamed_reasoning", name, "error", share, answers.source, start=start, end=end)
+            tags = {"start": start, "end": closing_tag(start)}
+            yield guard("unnamed_reasoning", name, "error", share, answers.source, **tags)
 
 
 def beyond_turn(answers: Answers) -> Iterator[Guard]:
