@@ -20,14 +20,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from scipy.special import bdtr, ndtr, ndtri
 
 from bitparity.results.verdicts import ComparisonKey, judge
 from bitparity.stats.arrays import PairedScores, pair_scores
 from bitparity.stats.looks import FEWEST_CHANGES, Reached, claim, follow, unbiased
 from bitparity.stats.paired import no_difference_p, signed_z
-from bitparity.stats.sequential import Look, StopRule
+from bitparity.stats.sequential import BEYOND_ALPHA, WITHIN_ALPHA, Look, StopRule, bounds
+from bitparity.stats.verdicts import untraced_loss
 
-FIGURES = 200
+FIGURES = 1000
+CHECKED = 20  # of the studies at each look
+ENDS = (None, "within", "beyond", "futility")
 CELLS = [
     *((12032, 0.01, flips, loss) for flips in (0.04, 0.08, 0.15) for loss in (0.0, 0.005, 0.01, 0.02)),
     (12032, 0.01, 0.08, 0.05),
@@ -56,18 +60,49 @@ def counted(items: int, lost: int, gained: int) -> PairedScores:
 
 
 class Binary:
-    """Studies of one rule; what a look says of a pair of counts is computed once."""
+    """Studies of one rule: what each look says of them, and where they end."""
 
     def __init__(self, rule: StopRule, flips: float, loss: float) -> None:
         self.rule, self.rates = rule, [(flips + loss) / 2, (flips - loss) / 2, 1 - flips]
-        self._known: dict[tuple[int, int, int], str | None] = {}
 
     def claim(self, index: int, lost: int, gained: int) -> str | None:
-        key = (index, lost, gained)
-        if key not in self._known:
-            pairs = replace(counted(self.rule.looks[index], lost, gained), look=Look(self.rule, index))
-            self._known[key] = claim(pairs) if lost + gained >= FEWEST_CHANGES else None
-        return self._known[key]
+        """What bitparity says of so many flips."""
+        if lost + gained < FEWEST_CHANGES:
+            return None
+        return claim(replace(counted(self.rule.looks[index], lost, gained), look=Look(self.rule, index)))
+
+    def claims(self, index: int, lost: np.ndarray, gained: np.ndarray) -> np.ndarray:
+        """`claim` of many pairs of counts at once, by an index of ENDS; a part of them is held against `claim`."""
+        rule, items = self.rule, self.rule.looks[index]
+        margin, difference, last = rule.margin, (gained - lost) / items, index == len(rule.looks) - 1
+        alphas = 2 * WITHIN_ALPHA, 2 * BEYOND_ALPHA, 2 * BEYOND_ALPHA / rule.family
+        least, shown, stands = (-ndtri(Look(rule, index).nominal(alpha) / 2) for alpha in alphas)
+        # how far the score statistic at -margin, corrected for skewness where that is less, lies beyond a quantile
+        offset, variance, third = difference + margin, *_at_margin(lost, gained, items, margin)
+        z = offset * np.sqrt(items / variance)
+        skew = third / (variance * np.sqrt(variance * items)) / 6
+
+        def outside(quantile: float) -> np.ndarray:
+            shift = skew * (quantile**2 - 1)
+            return np.maximum(np.abs(z) - np.maximum(np.copysign(shift, shift * z), 0), 0) > quantile
+
+        p_value = np.minimum(1, 2 * bdtr(np.minimum(lost, gained), lost + gained, 0.5))
+        within = (offset > 0) & outside(least) & (untraced_loss(items, Look(rule, index).nominal(0.1) / 2) < margin)
+        beyond = (offset < 0) & outside(shown) & outside(stands) & (-ndtri(p_value / 2) > stands)
+        spread = (lost + gained) / items - difference**2
+        error = np.maximum(np.sqrt(spread / (items - 1)), 1 / items)
+        time = rule.times[index]
+        ahead = error * math.sqrt(1 - time) + 1e-300
+        above, below = rule.within[-1], bounds(rule.times, BEYOND_ALPHA, rule.spending)[-1]
+        chances = (
+            (margin + difference - above * error * math.sqrt(time)) / ahead,
+            (-below * error * math.sqrt(time) - margin - difference) / ahead,
+        )
+        futile = np.all([ndtr(chance) < rule.futility for chance in chances], axis=0) & (not last)
+        found = np.select([within, beyond, futile], [1, 2, 3], 0) * (lost + gained >= FEWEST_CHANGES)
+        for row in range(0, len(found), max(1, len(found) // CHECKED)):
+            assert ENDS[found[row]] == self.claim(index, int(lost[row]), int(gained[row])), (index, lost[row])
+        return found
 
     def paths(self, rng: np.random.Generator, studies: int) -> np.ndarray:
         """Flips up to each look: (studies, looks, 2)."""
@@ -76,10 +111,17 @@ class Binary:
 
     def stop(self, path: np.ndarray) -> tuple[int, str | None]:
         """(look, claim) at which a study ends."""
-        for index, (lost, gained) in enumerate(path.tolist()):
-            if (by := self.claim(index, lost, gained)) is not None:
-                return index, by
-        return len(path) - 1, None
+        return self.stops(path[np.newaxis])[0]
+
+    def stops(self, paths: np.ndarray) -> list[tuple[int, str | None]]:
+        """(look, claim) at which each study ends."""
+        ends, by = np.full(len(paths), len(self.rule.looks) - 1), np.zeros(len(paths), dtype=int)
+        going_on = np.arange(len(paths))
+        for index in range(len(self.rule.looks)):
+            found = self.claims(index, *paths[going_on, index].T)
+            ends[going_on[found > 0]], by[going_on] = index, found
+            going_on = going_on[found == 0]
+        return [(index, ENDS[each]) for index, each in zip(ends.tolist(), by.tolist(), strict=True)]
 
     def pairs(self, path: np.ndarray, index: int) -> PairedScores:
         """The pairs at a look, with the looks before it."""
@@ -92,6 +134,16 @@ class Binary:
         return replace(counted(self.rule.looks[index], *path[index].tolist()), look=look)
 
 
+def _at_margin(lost: np.ndarray, gained: np.ndarray, items: int, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """`score_interval.tango_moments` at -margin of many pairs of counts."""
+    b = -lost - gained - (2 * items - gained + lost) * margin
+    root = np.sqrt(b * b - 8 * items * lost * margin * (1 + margin))
+    rate = (root - b) / (4 * items)  # lost
+    variance = 2 * rate - margin * (1 + margin)
+    third = -rate * (1 - margin) ** 3 + (rate - margin) * (1 + margin) ** 3
+    return variance, third + (1 - 2 * rate + margin) * margin**3
+
+
 def percent(values: list[bool]) -> float:
     return round(100 * sum(values) / len(values), 2)
 
@@ -101,8 +153,8 @@ def cells(studies: int, seed: int) -> Iterator[dict[str, object]]:
         cell, rng = Binary(rule_of(items, margin), flips, loss), np.random.default_rng(seed)
         fixed = Binary(StopRule((items,), "power_2", margin), flips, loss)
         paths = cell.paths(rng, studies)
-        ends = [cell.stop(path) for path in paths]
-        whole = [fixed.claim(0, *path[-1].tolist()) for path in paths]
+        ends = cell.stops(paths)
+        whole = [by for _, by in fixed.stops(paths[:, -1:])]
         errors, medians, covered = [], [], []
         for path, (index, _) in list(zip(paths, ends, strict=True))[:FIGURES]:
             pairs = cell.pairs(path, index)
@@ -157,14 +209,23 @@ def family(studies: int, seed: int) -> Iterator[dict[str, object]]:
     rng, of = np.random.default_rng(seed), 3 * len(BENCHMARKS)
     each = {f"b{n}": Binary(rule_of(i, m, of), f, 0.0) for n, (i, m, f) in enumerate(BENCHMARKS)}
     margins = {name: cell.rule.margin for name, cell in each.items()}
-    shown = []
-    for _ in range(studies):
-        pairs: dict[ComparisonKey, PairedScores] = {}
-        for name, cell in each.items():
-            for candidate, path in zip("abc", cell.paths(rng, 3), strict=True):
-                pairs[name, candidate] = cell.pairs(path, cell.stop(path)[0])
-        shown.append(any(j.comparison.loss_shown for j in judge(pairs, margins, dict.fromkeys(pairs, ())).values()))
-    yield {"comparisons": of, "studies": studies, "any loss shown": percent(shown)}
+    paths = {(name, candidate): cell.paths(rng, studies) for name, cell in each.items() for candidate in "abc"}
+    ends = {key: each[key[0]].stops(found) for key, found in paths.items()}
+    judged = np.any([_may_show(each[key[0]].rule, paths[key], of) for key in paths], axis=0)
+    shown = 0
+    for row in np.flatnonzero(judged):
+        pairs: dict[ComparisonKey, PairedScores] = {
+            key: each[key[0]].pairs(paths[key][row], ends[key][row][0]) for key in paths
+        }
+        shown += any(j.comparison.loss_shown for j in judge(pairs, margins, dict.fromkeys(pairs, ())).values())
+    yield {"comparisons": of, "studies": studies, "any loss shown": round(100 * shown / studies, 2)}
+
+
+def _may_show(rule: StopRule, paths: np.ndarray, of: int) -> np.ndarray:
+    """False where no look has a p-value that Holm's correction could take for a loss, so that none need be judged."""
+    lost, gained = paths[..., 0], paths[..., 1]
+    z = -ndtri(np.minimum(1, 2 * bdtr(gained, lost + gained, 0.5)) / 2)
+    return np.asarray((z > np.array(bounds(rule.times, BEYOND_ALPHA / of, rule.spending)) - 0.01).any(axis=1))
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from bitparity.stats.paired import difference_intervals, is_simple
 from bitparity.stats.power import Design
 from bitparity.stats.score_interval import tango_interval
 from bitparity.stats.significance import mcnemar_exact, sign_flip_test
+from bitparity.stats.simulated_power import group_sizes
 from bitparity.stats.verdicts import untraced_loss
 
 SINGLE = [
@@ -58,6 +59,9 @@ PLANS = [  # name, design, copies of each sample
     ("groups", Design(288, 0.19, 0.09, 1, SCICODE, 0.15), 1),
     ("groups", Design(288, 0.155, 0.10, 4, SCICODE, 0.15), 1),
     ("groups", Design(198, 0.12, 0.065, 1, (2,) * 99, 0.3), 1),
+    ("groups", Design(144, 0.12, 0.065, 1, SCICODE, 0.15), 1),
+    ("groups", Design(288, 0.12, 0.065, 1, SCICODE, 0.4), 1),
+    ("groups", Design(288, 0.155, 0.10, 16, SCICODE, 0.15), 1),
 ]
 
 
@@ -127,10 +131,11 @@ def verdict(design: Design, loss: float, repeats: int, rng: np.random.Generator,
     noise = design.noise_flip_rate if k > 1 else 0.0
     changed = max(design.flip_rate - noise, loss)
     u = rng.random(n)
-    group = np.repeat(np.arange(len(design.sizes)), design.sizes) if design.sizes else None
+    sizes = group_sizes(design.sizes, n) if design.sizes else ()
+    group = np.repeat(np.arange(len(sizes)), sizes) if sizes else None
     if group is not None:
         shared = rng.random(n) < math.sqrt(design.correlation)
-        u = np.where(shared, rng.random(len(design.sizes))[group], u)
+        u = np.where(shared, rng.random(len(sizes))[group], u)
     lost, gained = u < (changed + loss) / 2, u > 1 - (changed - loss) / 2
     before = np.where(lost, 1.0, np.where(gained, 0.0, rng.random(n) < 0.5))
     after = np.where(lost, 0.0, np.where(gained, 1.0, before))

@@ -16,10 +16,14 @@ from scipy.special import bdtrik, betainc, gammaln, ndtr, ndtri, stdtrit
 
 from bitparity.stats.arrays import Floats
 from bitparity.stats.score_interval import tango_moments
+from bitparity.stats.simulated_power import Studies, group_sizes, studies
 from bitparity.stats.verdicts import untraced_loss
 
 _EXACT_FLIPS = 60.0
-FEW_CHANGES = 12.0  # fewer independent changes of groups follow no normal formula: no loss is promised from them
+FEW_ITEMS = 1000  # in groups: up to so many follow no normal formula and are simulated
+_LEAST_CHANCE = 1e-4  # of a simulated claim, for its quantile
+_NEWTON_STEPS = 4
+_NEAR = 0.01  # of a quantile: 0.3 points of a power of 80 %
 
 
 def mcnemar_power(items: int, flip_rate: float, loss: float, alpha: float = 0.05) -> float:
@@ -182,31 +186,52 @@ class Design:
         changed, noise = self._variance(loss)
         return math.sqrt((max(changed - loss**2, 0.0) * self.effect + noise) / self.items)
 
+    @property
+    def simulated(self) -> bool:
+        """True where the power is that of simulated studies: groups of items, too few for a normal formula."""
+        return bool(self.sizes) and self.items <= FEW_ITEMS
+
+    def _studies(self, loss: float) -> Studies:
+        noise = self.noise_flip_rate if self.samples > 1 else 0.0
+        changed, sizes = max(self.flip_rate - noise, loss), group_sizes(self.sizes, self.items)
+        return studies(sizes, self.correlation, changed, noise, self.samples, loss)
+
     def loss_power(self, loss: float, alpha: float = 0.05) -> float:
         """Probability that a true loss is shown.
 
         Student's statistic of a skewed mean: what is compared with 0 is mean + t s / sqrt(n), whose variance follows
-        from those of mean and s and their covariance, by the third and fourth moment of an item's difference.
+        from those of mean and s and their covariance, by the third and fourth moment of an item's difference. Of few
+        items in groups that of simulated studies.
         """
         changed, noise = self._variance(loss)
         se, count = self.standard_error(loss), self.items / self.effect
-        once = bool(self.sizes) and self.samples == 1
-        few = once and self.items * changed < FEW_CHANGES * self.effect
-        if se == 0 or self.units <= 1 or few:
+        if se == 0 or self.units <= 1:
             return 0.0
+        if self.simulated:
+            return float(self._studies(loss).loss_shown(alpha).mean())
         sigma = se * math.sqrt(count)
         quantile = float(stdtrit(self.units - 1, 1 - alpha / 2))
         third = -loss + 3 * loss * (changed + noise) - 2 * loss**3
         fourth = changed + 3 * noise**2 + 6 * changed * noise
         spread = 1 + quantile * third / sigma**3 / math.sqrt(count) + quantile**2 * (fourth / sigma**4 - 1) / 4 / count
-        # few groups that change hide their skewness
-        return float(ndtr((loss - quantile * se) / (se * math.sqrt(max(spread, 1.0 if once else 0.25)))))
+        return float(ndtr((loss - quantile * se) / (se * math.sqrt(max(spread, 0.25)))))
 
     def margin_power(self, margin: float, alpha: float = 0.05) -> float:
-        """Probability that equally good variants are shown to lie within `margin`.
+        """Probability that equally good variants are shown to lie within `margin`; simulated for few items in groups.
 
-        The mean of two: Student's bound, and a score bound with the variance at the margin as in Tango's interval. The
-        interval takes the latter where the sample is skewed towards a loss, as half of the samples are.
+        Otherwise `margin_formula`.
+        """
+        if self.units <= 1 or margin < untraced_loss(self._groups, alpha):
+            return 0.0
+        if self.simulated:
+            return float(self._studies(0.0).within(margin, alpha).mean())
+        return self.margin_formula(margin, alpha)
+
+    def margin_formula(self, margin: float, alpha: float = 0.05) -> float:
+        """The mean of two probabilities of showing that equally good variants lie within `margin`.
+
+        Student's bound, and a score bound with the variance at the margin as in Tango's interval. The interval takes
+        the latter where the sample is skewed towards a loss, as half of the samples are.
         """
         if self.units <= 1 or margin < untraced_loss(self._groups, alpha):
             return 0.0
@@ -222,15 +247,32 @@ class Design:
         if self.samples == 1 and not self.sizes:
             return detectable_loss(self.items, self.flip_rate, alpha, power)
         most = self.flip_rate if self.samples == 1 else 1.0
-        found = _smallest(lambda loss: self.loss_power(loss, alpha) >= power, most)
-        return found if self.loss_power(found, alpha) >= power else None
+        return self._smallest_with(lambda loss: self.loss_power(loss, alpha), (0.0, most), power, 1 - alpha / 2)
 
     def provable(self, alpha: float = 0.05, power: float = 0.8) -> float | None:
         """Smallest margin that equally good variants prove with `power`; None where there is none."""
         if self.samples == 1 and not self.sizes:
             return provable_margin(self.items, self.flip_rate, alpha, power)
-        found = _smallest(lambda margin: self.margin_power(margin, alpha) >= power, 1.0)
-        return found if self.margin_power(found, alpha) >= power else None
+        within = untraced_loss(self._groups, alpha), 1.0
+        return self._smallest_with(lambda margin: self.margin_power(margin, alpha), within, power, 1 - alpha)
+
+    def _smallest_with(
+        self, chance: Callable[[float], float], within: tuple[float, float], power: float, level: float
+    ) -> float | None:
+        """The smallest value `within` whose chance of a claim, at this one-sided level, is the power; None for none."""
+        low, high = within
+        if self.simulated and self.units > 1:
+            # a simulation is dear, and its quantile grows by nearly one for each standard error: Newton's method
+            error = self.standard_error()
+            found = min(high, max(low, float(stdtrit(self.units - 1, level) + ndtri(power)) * error))
+            for _ in range(_NEWTON_STEPS):
+                missing = float(ndtri(power) - ndtri(min(max(chance(found), _LEAST_CHANCE), 1 - _LEAST_CHANCE)))
+                if abs(missing) < _NEAR:
+                    return found
+                found = min(max(found + missing * error, low), high)
+            return found if found < high or chance(high) >= power else None
+        found = _smallest(lambda value: chance(value) >= power, high)
+        return found if chance(found) >= power else None
 
 
 def average(designs: Sequence[Design]) -> tuple[float, float] | None:
@@ -255,18 +297,32 @@ def items_needed_by(design: Design, margin: float) -> int:
     """Items with which a design like this one, in groups of such sizes, would prove `margin`."""
     if design.samples == 1 and not design.sizes:
         return items_needed(margin, design.flip_rate)
-
-    def proves(items: int) -> bool:
-        provable = replace(design, items=items).provable()
-        return provable is not None and provable <= margin
-
-    return _least(proves)
+    proves = _proving(design, margin)
+    return _least(lambda items: proves(replace(design, items=items)))
 
 
 def samples_needed(design: Design, margin: float, most: int) -> int | None:
     """Samples an item, up to `most`, with which the design would prove `margin`; None where no such number does."""
-    needed = _least(lambda k: k > most or (replace(design, samples=k).provable() or math.inf) <= margin)
+    proves = _proving(design, margin)
+    needed = _least(lambda k: k > most or proves(replace(design, samples=k)))
     return needed if needed <= most else None
+
+
+def _proving(design: Design, margin: float, power: float = 0.8) -> Callable[[Design], bool]:
+    """Tells of designs like this one if they prove a margin: by the formula, shifted to what simulation says of this.
+
+    The shift is one of the power's quantile.
+    """
+    provable, shift = design.provable(power=power) if design.simulated else None, 0.0
+    if provable is not None:
+        formula = min(max(design.margin_formula(provable), _LEAST_CHANCE), 1 - _LEAST_CHANCE)
+        shift = float(ndtri(power) - ndtri(formula))
+
+    def proves(other: Design) -> bool:
+        found = _smallest(lambda value: ndtri(other.margin_formula(value)) + shift >= ndtri(power), 1.0)
+        return found <= margin
+
+    return proves
 
 
 def _least(holds: Callable[[int], bool]) -> int:
