@@ -99,6 +99,7 @@ class Clock:
         gc.collect()  # a model that nobody needs any more would count
         self._device, self._wall, self._cpu = device, time.monotonic(), time.process_time()
         if device.type == "cuda":
+            torch.cuda.init()
             torch.cuda.reset_peak_memory_stats(device)
 
     def row(self) -> dict[str, float]:

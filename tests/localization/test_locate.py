@@ -166,6 +166,10 @@ def test_an_unknown_quantization_is_refused(baseline: Path, fp8: Path, tmp_path:
         found(baseline, fp8, tmp_path / "state")
 
 
-def test_the_document_is_read_back(baseline: Path, fp8: Path, tmp_path: Path) -> None:
+def test_the_document_is_read_back_and_its_recipe_is_ready(baseline: Path, fp8: Path, tmp_path: Path) -> None:
     document = found(baseline, fp8, tmp_path / "state")
     assert Localization.model_validate(json.loads(json.dumps(document.document()))) == document
+    recipe = document.recipe
+    assert recipe is not None
+    assert recipe.llm_compressor_ignore == ["lm_head", *recipe.modules]  # lm_head was left out already
+    assert recipe.modelopt_quant_cfg == {f"{name}.*": {"enable": False} for name in recipe.modules}

@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 
 from bitparity.localization.passes import Measured
-from bitparity.localization.recipe import (
-    bend,
-    greedy,
-    llm_compressor_ignore,
-    modelopt_quant_cfg,
-    prefixes,
-    recommended,
-    units,
-)
+from bitparity.localization.recipe import bend, greedy, prefixes, recommended, units
 from bitparity.localization.shares import Shares, stand_out
 
 L = "model.layers.0"
@@ -50,11 +42,6 @@ def test_the_recommended_point_surely_regains_half_or_is_the_last_allowed_one() 
     assert recommended([]) is None
 
 
-def test_the_lists_for_the_quantizers() -> None:
-    assert llm_compressor_ignore(["a", "lm_head"], ["lm_head"]) == ["lm_head", "a"]
-    assert modelopt_quant_cfg(["model.layers.2.mlp.down_proj"]) == {"model.layers.2.mlp.down_proj.*": {"enable": False}}
-
-
 @pytest.mark.parametrize(("share", "named"), [(0.2, False), (0.5, True)])
 def test_the_rule_errs_as_often_as_it_says(share: float, named: bool) -> None:
     """At the very threshold some module is named in at most 5 % of cases though all of 200 were tested."""
@@ -65,11 +52,19 @@ def test_the_rule_errs_as_often_as_it_says(share: float, named: bool) -> None:
         shares = Shares(Measured(np.full(64, 16.0), whole), unit)
         low = {}
         for module in range(20):  # the largest of them would have been chosen on the same answers
-            found = shares.regained(whole - whole * np.clip(rng.normal(share, 0.2, 64), -1, 1))
-            assert found is not None
-            low[str(module)] = shares.at_least(found, 200)
+            given = whole - whole * np.clip(rng.normal(share, 0.2, 64), -1, 1)
+            low[str(module)] = shares.at_least(given, 200)
         said += bool(stand_out(low))
     assert said == trials if named else said <= 0.05 * trials
+
+
+def test_answers_left_out_count_neither_in_the_share_nor_in_its_spread() -> None:
+    whole = np.random.default_rng(4).gamma(1.0, 1.0, 12)
+    given = whole * np.random.default_rng(5).uniform(0.2, 0.6, 12)
+    few, all_ = (Shares(Measured(np.full(n, 16.0), whole[:n]), np.arange(n)) for n in (5, 12))
+    left_out = np.where(np.arange(12) < 5, given, np.nan)
+    assert all_.regained(left_out) == few.regained(given[:5])
+    assert all_.at_least(left_out, 7) == few.at_least(given[:5], 7)
 
 
 def test_one_answer_tells_nothing_of_its_spread() -> None:
@@ -77,5 +72,5 @@ def test_one_answer_tells_nothing_of_its_spread() -> None:
     found = shares.regained(np.array([0.1]))
     assert found is not None
     assert found.value == pytest.approx(0.9)
-    assert shares.at_least(found, 7) is None
+    assert shares.at_least(np.array([0.1]), 7) is None
     assert stand_out({"m": None}) == []

@@ -86,13 +86,10 @@ class CheckpointTensors:
             ) from None
         if self._kernels == "e8m0" and quantized and scheme.block is not None:
             weight = with_power_of_two_scales(weight, scheme.block)
-            activations = None if activations is None else _power_of_two(activations)
+            if activations is not None:
+                activations = Activations(activations.kind, activations.group, power_of_two=True)
         bias = tensors.get("bias")
         return LinearWeights(weight, None if bias is None else bias.float(), activations, quantized)
-
-
-def _power_of_two(found: Activations) -> Activations:
-    return Activations(found.kind, found.group, power_of_two=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,11 @@ class Point(_Part):
 
 
 class Recipe(_Part):
-    """The modules to spare. `regained` was measured on all answers; the two lists are ready to be used."""
+    """The modules to spare. `regained` was measured on all answers.
+
+    Ready to be used are llm-compressor's `ignore`, with what the checkpoint left out already, and ModelOpt's
+    `quant_cfg`, which switches off the quantizers of the modules.
+    """
 
     modules: list[str]
     share_of_bytes: float

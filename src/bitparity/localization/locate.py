@@ -79,8 +79,11 @@ class _Findings:
         self._shares = Shares(passes.measured, np.array([codes[a.benchmark, a.item] for a in answers], dtype=np.intp))
         self._whole = weight_bytes(pair.checkpoints[0].folder)
         self._sizes = {name: pair.sizes(name) for name in passes.measured.error}
-        self._tested, self._prefixes = self._suspects(), self._spared()
-        self._given = self._give_back()
+        through = {} if self._shares.nothing else {name: part.sum() for name, part in passes.measured.through.items()}
+        self._tested = sorted(sorted(through), key=through.__getitem__, reverse=True)[:TESTED]
+        units = recipes.units({name: self._sizes[name] for name in through})
+        self._prefixes = recipes.prefixes(recipes.greedy(units, through), self._whole)
+        self._given = {} if self._shares.nothing else self._give_back()
 
     def _task(self, what: str) -> AbstractContextManager[Advance]:
         return self._events.task(f"{self._candidate}: {what}", self._count, "layers")
@@ -96,26 +99,8 @@ class _Findings:
                 "weights are broken: quantize it again"
             )
 
-    def _layer_of(self, module: str) -> int | None:
-        return self._pair.layer_of(module)
-
-    def _through(self, module: str) -> float:
-        return float(self._passes.measured.through[module].sum())
-
-    def _suspects(self) -> list[str]:
-        if self._shares.nothing:
-            return []
-        return sorted(sorted(self._passes.measured.through), key=self._through, reverse=True)[:TESTED]
-
-    def _spared(self) -> list[list[recipes.Unit]]:
-        whole = {name: self._through(name) for name in self._passes.measured.through}
-        if self._shares.nothing or not whole:
-            return []
-        found = recipes.units({name: self._sizes[name] for name in whole})
-        return recipes.prefixes(recipes.greedy(found, whole), self._whole)
-
     def _arm(self, modules: Sequence[str], *, sampled: bool = False) -> Arm:
-        layers = [self._layer_of(name) for name in modules]
+        layers = [self._pair.layer_of(name) for name in modules]
         first = min(self._count if layer is None else layer for layer in layers)
         return Arm(modules=frozenset(modules), first=first, sampled=sampled)
 
@@ -124,7 +109,7 @@ class _Findings:
         arms |= {f"layer {n}": Arm(frozenset({n}), first=n, sampled=True) for n in range(self._count)}
         arms |= {f"point {n}": self._arm(_names(each), sampled=True) for n, each in enumerate(self._prefixes)}
         with self._task("parts given back") as advance:
-            return self._passes.given_back({} if self._shares.nothing else arms, advance)
+            return self._passes.given_back(arms, advance)
 
     def document(self, names: Names, started: float) -> Localization:
         """The whole document."""
@@ -156,7 +141,7 @@ class _Findings:
         )
 
     def _module(self, name: str) -> Module:
-        layer, shares = self._layer_of(name), self._shares
+        layer, shares = self._pair.layer_of(name), self._shares
         through = shares.through([name])
         given = shares.regained(self._given[name]) if name in self._given else None
         base, own = self._sizes[name]
@@ -173,7 +158,7 @@ class _Findings:
         )
 
     def _layer(self, number: int) -> Layer:
-        inside = [name for name in self._passes.measured.error if self._layer_of(name) == number]
+        inside = [name for name in self._passes.measured.error if self._pair.layer_of(name) == number]
         through, given = self._shares.through(inside), self._shares.regained(self._given[f"layer {number}"])
         assert given is not None  # asked only where there is a distance
         return Layer(
@@ -215,8 +200,8 @@ class _Findings:
             share_of_bytes=point.share_of_bytes,
             extra_bytes=point.extra_bytes,
             regained=figure(regained),
-            llm_compressor_ignore=recipes.llm_compressor_ignore(point.modules, _ignored(self._pair)),
-            modelopt_quant_cfg=recipes.modelopt_quant_cfg(point.modules),
+            llm_compressor_ignore=[*dict.fromkeys([*_ignored(self._pair), *point.modules])],
+            modelopt_quant_cfg={f"{name}.*": {"enable": False} for name in point.modules},
         )
 
 

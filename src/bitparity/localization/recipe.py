@@ -74,13 +74,3 @@ def recommended(curve: Sequence[tuple[float, float]]) -> int | None:
     """
     allowed = [number for number, (share, _) in enumerate(curve) if share <= MOST_SPARED]
     return next((number for number in allowed if curve[number][1] >= ENOUGH), allowed[-1] if allowed else None)
-
-
-def llm_compressor_ignore(modules: Sequence[str], already: Sequence[str]) -> list[str]:
-    """The `ignore` list of llm-compressor's modifiers: what the checkpoint left out already, and the modules."""
-    return [*dict.fromkeys([*already, *modules])]
-
-
-def modelopt_quant_cfg(modules: Sequence[str]) -> dict[str, dict[str, bool]]:
-    """Entries of ModelOpt's `quant_cfg` that switch off the quantizers of the modules."""
-    return {f"{name}.*": {"enable": False} for name in modules}
