@@ -135,9 +135,10 @@ def plant(plain: Passes, located: Located, layer: int, kind: str, trial: int) ->
     """Damage a module so that the mean KL doubles; (strength, how many times the KL it is now, on all answers)."""
     own, strength, ratio, sampled = located.candidate, 0.03, 0.0, True
     assert own is not None
-    for _ in range(10):
+    for step in range(10):
         located.candidate = damaged(own, kind, strength, np.random.default_rng(trial))
-        after = plain.given_back({"damaged": Arm(first=layer, sampled=sampled)}, lambda _: None)["damaged"]
+        name = f"{trial} {step}"  # a name of its own: an unfinished pass of that name would be gone on with
+        after = plain.given_back({name: Arm(first=layer, sampled=sampled)}, lambda _: None)[name]
         ratio = float(np.nansum(after) / plain.measured.divergence[np.isfinite(after)].sum())
         if 1.7 < ratio < 2.4:  # found on a few answers, it is looked at on all
             if not sampled:
