@@ -35,9 +35,11 @@ def answers(count: int = 24) -> list[Answer]:
     return [Answer("smoke", str(n), 0, ids[:3], ids[3:], "") for n, ids in enumerate(made)]
 
 
-def found(baseline: Path, candidate: Path, folder: Path, events: Events | None = None) -> Localization:
+def found(
+    baseline: Path, candidate: Path, folder: Path, events: Events | None = None, device: torch.device = CPU
+) -> Localization:
     names = Names("study", "bf16", "fp8", {"bf16": "a", "fp8": "b"})
-    return locate(names, answers(), ModelPair(baseline, candidate, CPU), folder, events or Events())
+    return locate(names, answers(), ModelPair(baseline, candidate, device), folder, events or Events())
 
 
 def test_the_kl_is_that_of_the_whole_models(baseline: Path, fp8: Path, tmp_path: Path) -> None:
@@ -86,6 +88,16 @@ def test_a_wrong_scale_is_found(damaged: str, baseline: Path, tmp_path: Path) ->
     assert document.unexplained is not None
     assert document.unexplained.value == pytest.approx(1 - worst.regained.value)
     assert document.recipe is None or damaged in document.recipe.modules
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_finds_the_same(baseline: Path, tmp_path: Path) -> None:
+    bad = quantized_fp8(baseline, tmp_path / "bad", DAMAGED, 1.6)
+    here, there = (found(baseline, bad, tmp_path / "state", device=torch.device(device)) for device in ("cpu", "cuda"))
+    assert there.stands_out == here.stands_out
+    assert there.divergence.value == pytest.approx(here.divergence.value, rel=1e-3)
+    errors = [{module.name: module.error.value for module in found.modules} for found in (here, there)]
+    assert errors[1] == pytest.approx(errors[0], rel=1e-3)
 
 
 def test_the_same_model_has_nothing_to_locate(baseline: Path, tmp_path: Path) -> None:
