@@ -105,3 +105,54 @@ def test_keys_of_several_orders_are_each_samples_own() -> None:
     said = [item.reference[0] for item in items]
     (guard,) = told(answers(items, ["So"] * ITEMS, said[1:] + said[:1]))
     assert "fit the key" in guard.message
+
+
+@pytest.mark.parametrize("part", [0.1, 0.08])
+def test_a_tenth_of_the_answers_at_other_questions(part: float) -> None:
+    items = questions()
+    texts, cut = texts_of(items), int(part * ITEMS)
+    (guard,) = told(answers(items, texts[1 : cut + 1] + texts[cut:], [None] * ITEMS))
+    assert (guard.name, guard.level) == ("misaligned", "error")
+    rows = random.Random(5).sample(range(ITEMS), cut)
+    for row, text in zip(rows, [texts[r] for r in rows[1:] + rows[:1]], strict=True):
+        texts[row] = text
+    (guard,) = told(answers(items, texts, [None] * ITEMS))  # in no order
+    assert guard.value == pytest.approx(cut / ITEMS, abs=0.02)
+
+
+def test_code_is_told_by_the_function_that_it_defines() -> None:
+    items = [Item(f"q{n}", (Prompt(text=f"Write a function countWays{n}x(n) that counts."),), "") for n in range(ITEMS)]
+    codes = [f"def countWays{n}x(n):\n    return n" for n in range(ITEMS)]
+    assert told(answers(items, codes, [None] * ITEMS)) == []
+    (guard,) = told(answers(items, codes[1:40] + codes[39:], [None] * ITEMS))
+    assert guard.value == pytest.approx(39 / ITEMS)
+
+
+def numbered(count: int, share: float, moved: int, seed: int) -> tuple[list[Item], Sheet]:
+    """Items with numbers as keys, of whose answers a share is right and the first `moved` are the next question's."""
+    rng = random.Random(seed)
+    items = [Item(f"q{n}", (Prompt(text="?"),), str(n % 37 + n % 11)) for n in range(count)]
+    said = [str(i.reference) if rng.random() < share else str(rng.randint(0, 47)) for i in items]
+    said = said[1 : moved + 1] + said[moved:]
+    grades = {(i.id, 0): Grade(1.0, "answered", s) for i, s in zip(items, said, strict=True)}
+    samples = {(i.id, 0): Sample("b", i.id, 0, "So", "stop", 1, 1, 0.0) for i in items}
+    return items, Sheet(np.ones((count, 1)), samples, grades)
+
+
+@pytest.mark.parametrize("moved", [50, 150])
+def test_a_part_of_bare_answers_fits_the_next_key(moved: int) -> None:
+    items, first = numbered(500, 0.6, 0, 1)
+    sheets = {"a": first, "b": numbered(500, 0.6, moved, 2)[1]}
+    found = Answers("a", sheets, [i.id for i in items], 0.02, asked=items)
+    (guard,) = alignment.shifted(found)
+    assert (guard.variant, guard.level) == ("b", "error")
+    assert "where chance gives" in guard.message
+
+
+def test_like_questions_side_by_side_are_no_shift() -> None:
+    """What all variants do comes from the data set."""
+    items, first = numbered(500, 0.6, 150, 1)
+    sheets = {"a": first, "b": numbered(500, 0.6, 150, 2)[1]}
+    assert not list(alignment.shifted(Answers("a", sheets, [i.id for i in items], 0.02, asked=items)))
+    clean = {"a": numbered(500, 0.6, 0, 1)[1], "b": numbered(500, 0.3, 0, 2)[1]}
+    assert not list(alignment.shifted(Answers("a", clean, [i.id for i in items], 0.02, asked=items)))

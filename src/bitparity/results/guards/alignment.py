@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-from scipy.special import bdtr
+from numpy.typing import NDArray
+from scipy.special import bdtr, bdtrc
 
 from bitparity.records import Item, Sample
 from bitparity.results.guards.facts import Answers, guard
@@ -18,18 +19,23 @@ from bitparity.stats.arrays import Floats
 
 BELOW_GUESSING = 1e-6  # probability (exact binomial) that guesses are right so seldom
 SHIFTED = 1e-5  # probability that so many more answers fit a neighbour's key by chance
+PARTLY_SHIFTED = 1e-6  # the same of those that fit it beside keys farther away
 KEY_CHARS = 200
 LAGS = (-3, -2, -1, 1, 2, 3)  # how far an answer is looked for from its own question
+FAR_LAGS = [sign * lag for lag in range(11, 23) for sign in (1, -1)]  # how far away a key is there by chance
+LEAST_ITEMS = 60  # that have keys so far away
 
 # Of 28 recorded and published sets of answers, some with other questions in them, at most 2 % are misplaced by this
 # measure, and of random words at most 6.5 %; of answers shifted by one 20 to 92 % are.
-MISPLACED_ERROR, LEAST_MISPLACED = 0.10, 5
+MISPLACED_ERROR, MISPLACED_PART, LEAST_MISPLACED = 0.10, 0.05, 5
 CLEARLY = 1.5  # an answer is told apart where its best question fits so many times better than the next
 LOOKED_AT = 400  # answers of a variant
 QUESTION_CHARS, ANSWER_CHARS = 2000, 10_000  # of a prompt the end is read: few-shot examples come before the question
 LEAST_WORDS = 3  # that an answer shares with a question: "So it is 12" speaks of any that has a 12
 COMMON = 0.05  # of the questions: words that stand in more of them tell nothing
+IntArray = NDArray[np.int_]
 _WORD = re.compile(r"[^\W\d_]{3,}|\d{2,}")
+_NAME = re.compile(r"\b(?:[A-Za-z]+(?:_[A-Za-z0-9]+)+|[a-z]+(?:[A-Z][a-z0-9]*)+)(?=\()")  # of a function: it tells most
 
 
 def misaligned(answers: Answers) -> Iterator[Guard]:
@@ -51,9 +57,22 @@ def misplaced(answers: Answers) -> Iterator[Guard]:
     for name, _, written in started:
         found = [(sample.item, other) for sample in written if (other := fit(sample)) is not None]
         wrong = [(own, other) for own, other in found if own != other]
-        if len(wrong) >= LEAST_MISPLACED and len(wrong) > MISPLACED_ERROR * len(written):
+        # most texts that speak of their own question are no random words, of which more would seem misplaced
+        most = MISPLACED_PART if 2 * (len(found) - len(wrong)) >= len(written) else MISPLACED_ERROR
+        if len(wrong) >= LEAST_MISPLACED and (len(wrong) > most * len(written) or _move_together(wrong, answers.asked)):
             figures = {"wrong": len(wrong), "texts": len(written), "own": wrong[0][0], "other": wrong[0][1]}
             yield guard("misaligned", name, "error", len(wrong) / len(written), "questions", **figures)
+
+
+def _move_together(wrong: Sequence[tuple[str, str]], asked: Sequence[Item]) -> bool:
+    """True where most misplaced answers lie equally far from their questions, in the exam's order or the ids'."""
+    exam = [item.id for item in asked]
+    for order in (exam, sorted(exam, key=_natural)):
+        row = {name: number for number, name in enumerate(order)}
+        ways = Counter(row[other] - row[own] for own, other in wrong)
+        if ways.most_common(1)[0][1] >= max(LEAST_MISPLACED, len(wrong) / 2):
+            return True
+    return False
 
 
 def _looked_at(answers: Answers, sheet: Sheet) -> list[Sample]:
@@ -75,7 +94,7 @@ def _fitting(asked: Sequence[Item]) -> Callable[[Sample], str | None]:
             where[word].append(row)
     most = max(2.0, COMMON * len(asked))
     rows = {word: np.array(found) for word, found in where.items() if len(found) <= most}
-    weights = {word: math.log(len(asked) / len(found)) for word, found in rows.items()}
+    weights = {word: _words_in(word) * math.log(len(asked) / len(found)) for word, found in rows.items()}
     total = np.full(len(asked), 1e-9)
     for word, found in rows.items():
         total[found] += weights[word]
@@ -85,7 +104,7 @@ def _fitting(asked: Sequence[Item]) -> Callable[[Sample], str | None]:
         scores, shared = np.zeros(len(asked)), np.zeros(len(asked))
         for word in _words(sample.text[:ANSWER_CHARS]) & rows.keys():
             scores[rows[word]] += weights[word]
-            shared[rows[word]] += 1
+            shared[rows[word]] += _words_in(word)
         best = _best(scores / np.sqrt(total), row_of[sample.item])
         return None if best is None or shared[best] < LEAST_WORDS else asked[best].id
 
@@ -105,23 +124,81 @@ def _question(item: Item) -> str:
 
 
 def _words(text: str) -> set[str]:
-    return set(_WORD.findall(text.lower()))
+    return set(_WORD.findall(text.lower())) | {f"{name}()" for name in _NAME.findall(text)}
+
+
+def _words_in(word: str) -> int:
+    """How much a word tells: the name of a function as much as it takes."""
+    return LEAST_WORDS if word.endswith("()") else 1
 
 
 def shifted(answers: Answers) -> Iterator[Guard]:
-    """Stated answers that fit the key of a question some places on, more often than their own.
+    """Stated answers that fit the key of a question some places on: all of them, or a part.
 
-    The order is the exam's, or that of the ids. Items count, however many samples each has.
+    All: more often than their own. A part: more often than keys farther away, which is what chance gives, and than
+    another variant's answers do, which is what like questions side by side give. The order is the exam's, or the ids'.
     """
     keys = {item.id: _keys(item) for item in answers.asked if item.reference is not None}
     orders = [list(keys), sorted(keys, key=_natural)]
-    for name, sheet in answers.started():
-        said = _stated(sheet)
-        hits = ((_more_hits(order, said, keys, lag), lag) for order in orders for lag in LAGS)
-        if found := next(((won, lost, lag) for (won, lost), lag in hits if _unlikely(won, lost)), None):
-            won, lost, lag = found
-            figures = {"won": won, "lost": lost, "places": abs(lag), "way": "behind" if lag > 0 else "before"}
-            yield guard("misaligned", name, "error", won / len(keys), "keys", **figures)
+    fits = {name: [_Fits(order, _stated(sheet), keys) for order in orders] for name, sheet in answers.started()}
+    for name, both in fits.items():
+        rivals = [others for other, others in fits.items() if other != name]
+        for own, *others in zip(both, *rivals, strict=True):
+            all_or_part = ((lag, "keys" if own.all(lag) else "some_keys") for lag in LAGS)
+            if found := next(((lag, key) for lag, key in all_or_part if key == "keys" or own.part(lag, others)), None):
+                lag, key = found
+                won, lost = own.won(lag), own.lost(lag)
+                figures = {"won": won, "lost": lost, "places": abs(lag), "way": "behind" if lag > 0 else "before"}
+                yield guard("misaligned", name, "error", won / len(keys), key, **figures, chance=f"{own.by_chance:.0f}")
+                break
+
+
+class _Fits:
+    """One variant's stated answers beside the keys some places on. Items count, however many samples each has."""
+
+    def __init__(
+        self, order: Sequence[str], said: Mapping[str, Sequence[tuple[int, str]]], keys: Mapping[str, Sequence[str]]
+    ) -> None:
+        code: dict[str, int] = defaultdict(lambda: len(code))
+        columns = range(1 + max((k for each in said.values() for k, _ in each), default=0))
+        shape = (len(order), len(columns))
+        self._keys = np.array([[code[keys[i][k % len(keys[i])]] for k in columns] for i in order], int).reshape(shape)
+        self._said = np.full(shape, -1)
+        for row, item in enumerate(order):
+            for k, text in said.get(item, ()):
+                self._said[row, k] = code[text]
+        self._own = (self._said == self._keys).sum(axis=1)
+        self.by_chance = float(np.mean([self.won(lag) for lag in FAR_LAGS]))
+
+    def gap(self, lag: int) -> IntArray:
+        """By item, how many more of its samples fit the key so many places on than its own."""
+        return np.asarray((self._said == np.roll(self._keys, -lag, axis=0)).sum(axis=1) - self._own)
+
+    def won(self, lag: int) -> int:
+        """The number of items whose answers fit that key more often than their own."""
+        return int((self.gap(lag) > 0).sum())
+
+    def lost(self, lag: int) -> int:
+        """The number of items whose answers fit that key less often than their own."""
+        return int((self.gap(lag) < 0).sum())
+
+    def all(self, lag: int) -> bool:
+        """True where the answers fit that key better than their own."""
+        return _more(self.won(lag), self.lost(lag), SHIFTED)
+
+    def part(self, lag: int, others: Sequence[_Fits]) -> bool:
+        """True where a part of the answers fits that key, by keys farther away and by another variant's answers."""
+        items, won = len(self._own), self.gap(lag) > 0
+        rate = max(self.by_chance, 1.0) / max(items, 1)
+        if items < LEAST_ITEMS or bdtrc(int(won.sum()) - 1, items, rate) >= PARTLY_SHIFTED:
+            return False
+        rivals = [other.gap(lag) > 0 for other in others]
+        return any(_more(int((won & ~their).sum()), int((their & ~won).sum()), SHIFTED) for their in rivals)
+
+
+def _more(won: int, lost: int, chance: float) -> bool:
+    """True where wins exceed losses so far that it has less than this probability by chance (sign test)."""
+    return won > lost and float(bdtr(lost, won + lost, 0.5)) < chance
 
 
 def _stated(sheet: Sheet) -> dict[str, list[tuple[int, str]]]:
@@ -131,22 +208,6 @@ def _stated(sheet: Sheet) -> dict[str, list[tuple[int, str]]]:
         if grade.extracted is not None and len(grade.extracted) <= KEY_CHARS:
             found[item].append((sample, _plain(grade.extracted)))
     return found
-
-
-def _more_hits(
-    order: Sequence[str], said: Mapping[str, Sequence[tuple[int, str]]], keys: Mapping[str, Sequence[str]], lag: int
-) -> tuple[int, int]:
-    """The numbers of items whose answers fit the key `lag` places on more often than their own, and less often."""
-    told: Counter[int] = Counter()
-    for item, other in zip(order, np.roll(order, -lag).tolist(), strict=True):
-        own, far = keys[item], keys[other]
-        gap = sum((text == far[k % len(far)]) - (text == own[k % len(own)]) for k, text in said.get(item, ()))
-        told[(gap > 0) - (gap < 0)] += 1
-    return told[1], told[-1]
-
-
-def _unlikely(won: int, lost: int) -> bool:
-    return won > lost and float(bdtr(lost, won + lost, 0.5)) < SHIFTED
 
 
 def _keys(item: Item) -> list[str]:
