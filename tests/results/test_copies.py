@@ -47,3 +47,23 @@ def test_copies_of_the_second_run_are_told_too() -> None:
     control = sheet(0, UNSTABLE)
     (guard,) = same_answers(answers(control, control))
     assert f"{UNSTABLE} of the {UNSTABLE}" in guard.message
+
+
+def long_texts(copied: int, kept: int, count: int = 1000) -> Sheet:
+    """Long texts, of which the first `copied` and the first `kept` from the middle on are the baseline's."""
+    half = count // 2
+    own = [not (n < copied or half <= n < half + kept) for n in range(count)]
+    texts = [CODE.format(n, "x" * 60 + (f"{copied} {kept}" if own[n] else "")) for n in range(count)]
+    samples = {(str(n), 0): Sample("b", str(n), 0, text, "stop", 1, 1, 0.0) for n, text in enumerate(texts)}
+    return Sheet(np.ones((count, 1)), samples, {})
+
+
+@pytest.mark.parametrize(
+    ("copied", "kept", "told"), [(5, 40, False), (30, 80, False), (150, 160, True), (200, 260, True)]
+)
+def test_who_copies_writes_unstable_answers_as_often_as_stable_ones(copied: int, kept: int, told: bool) -> None:
+    """The baseline's second run differs in the first half."""
+    control = long_texts(0, 500)
+    sheets = {"bf16": long_texts(1000, 0), "fp8": long_texts(copied, kept), "again": control}
+    found = Answers("bf16", sheets, [str(n) for n in range(1000)], 0.02, control="again", temperature=0.0)
+    assert bool(list(same_answers(found))) is told

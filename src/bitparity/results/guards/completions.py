@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 
 import numpy as np
-from scipy.special import bdtrc
+from scipy.special import bdtrc, betaincinv
 
 from bitparity.grading.reasoning import TURN_END, UNNAMED_TAG, closing_tag
 from bitparity.records import SampleKey
@@ -42,6 +42,9 @@ ENOUGH = 20  # texts of that length before "all identical" says something
 SAME_CHARACTERS, SAME_SIGMAS = 3000, 3.0
 # Of 27 to 1,913 greedy answers in which two runs of BF16 differ, FP8 and NVFP4 write 0 to 11 % as one of the runs did.
 UNSTABLE_SAME, COPIED = 0.30, 1e-4
+# They write an answer in which those two runs agree 2.4 to 4 times as often as one in which they differ; who copies,
+# writes both as often. Compared are the limits (COPIED) of these shares, of which the ratio was 0.04 at most.
+UNSTABLE_RATIO = 0.5
 TELLING = 50  # characters: below, right answers are naturally the same
 LOOP_TAIL, LOOP_REPEATS = 200, 3  # a loop fills this many characters and says its unit this often
 
@@ -200,18 +203,24 @@ def _copied(answers: Answers, one: str, other: str) -> tuple[int, int] | None:
     """The number of texts of `other` from one of the baseline's two runs, of those in which the two runs differ.
 
     Greedy decoding repeats short texts in most runs, so that copies of them prove nothing. Where the baseline's own two
-    runs differ, noise decides, and other weights find neither text again. None where they seldom do, and where answers
-    are drawn: the control's draws are others'.
+    runs differ, noise decides, and other weights seldom find either text again: less often than where the two agree.
+    None where they do not, and where answers are drawn: the control's draws are others'.
     """
     if one != answers.baseline or answers.control is None or answers.temperature != 0:
         return None
     first, second, own = (answers.sheets[name] for name in (one, answers.control, other))
-    differing = {key: (a, b) for key, a, b in _told(first, second) if a != b and max(len(a), len(b)) >= TELLING}
-    found = [
-        (a == text, b == text) for key, text, _ in _told(own, own) if key in differing for a, b in [differing[key]]
-    ]
-    same = max(sum(hits) for hits in zip(*found, strict=True)) if found else 0
-    return (same, len(found)) if bdtrc(same - 1, len(found), UNSTABLE_SAME) < COPIED and same else None
+    runs = {key: (a, b) for key, a, b in _told(first, second) if max(len(a), len(b)) >= TELLING}
+    written = [(text, *runs[key]) for key, text, _ in _told(own, own) if key in runs]
+    unstable = [(a == text, b == text) for text, a, b in written if a != b]
+    stable = [a == text for text, a, b in written if a == b]
+    same, of = max(map(sum, zip(*unstable, strict=True)), default=0), len(unstable)
+    if not same:
+        return None
+    least = float(betaincinv(same, of - same + 1, COPIED))  # Clopper and Pearson's limits
+    others = sum(stable)
+    most = float(betaincinv(others + 1, len(stable) - others, 1 - COPIED)) if others < len(stable) else 1.0
+    copied = bdtrc(same - 1, of, UNSTABLE_SAME) < COPIED or least > UNSTABLE_RATIO * most
+    return (same, of) if copied else None
 
 
 def _told(one: Sheet, other: Sheet) -> list[tuple[SampleKey, str, str]]:
