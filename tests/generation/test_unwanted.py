@@ -34,3 +34,28 @@ def test_a_chain_that_has_stopped_is_not_gone_on_with() -> None:
     for _ in generate_samples(engine, first(frozen), chains, None, wanted):
         stopped.add("steps")
     assert len(engine.asked) <= 2
+
+
+def test_what_is_held_waits_and_others_go_first() -> None:
+    engine, others = Fake(), [request(f"o{n}", 0) for n in range(20)]
+    later = [replace(request(f"x{n}", 0), benchmark="later") for n in range(5)]
+    held = lambda r: r.benchmark == "later" and len(engine.asked) < 15  # noqa: E731
+    bursts = list(generate_samples(engine, [*others[:5], *later, *others[5:]], {}, None, held=held))
+    asked = [r.item for r in engine.asked]
+    assert len(bursts) == len(asked) == 25
+    assert asked[:15] == [f"o{n}" for n in range(15)]
+    assert sorted(asked[15:]) == sorted([*(f"o{n}" for n in range(15, 20)), *(f"x{n}" for n in range(5))])
+    assert asked.index("x0") < asked.index("x4") < asked.index("o19")
+
+
+def test_what_is_held_until_it_is_wanted_no_more_is_not_sent_and_nothing_waits_for_it() -> None:
+    engine, stopped = Fake(), set[str]()
+    later = [replace(request(f"x{n}", 0), benchmark="later") for n in range(5)]
+    requests = [*later, *(request(f"o{n}", 0) for n in range(10))]
+    bursts = generate_samples(
+        engine, requests, {}, None, lambda r: r.benchmark not in stopped, lambda r: r.benchmark == "later"
+    )
+    for number, _ in enumerate(bursts):
+        if number == 9:
+            stopped.add("later")
+    assert [r.item for r in engine.asked] == [f"o{n}" for n in range(10)]

@@ -10,7 +10,7 @@ import pytest
 from test_simulation import bound
 
 from bitparity.stats.arrays import PairedScores, pair_scores
-from bitparity.stats.looks import claim, follow, is_futile, unbiased
+from bitparity.stats.looks import chance_of_stop, claim, follow, is_futile, unbiased
 from bitparity.stats.paired import compare_pairs, difference_intervals
 from bitparity.stats.pooled import pool
 from bitparity.stats.sequential import Look, StopRule
@@ -148,3 +148,28 @@ def test_the_median_is_unbiased_where_the_mean_exaggerates():
     assert abs(np.mean(np.array(medians) < 0) - 0.5) < 0.13
     assert np.mean(means) < -2 * error
     assert covered / len(means) >= 0.9
+
+
+@pytest.mark.parametrize(("loss", "margin"), [(0.0, 0.02), (0.02, 0.02), (0.06, 0.02), (0.01, 0.02)])
+def test_the_chance_of_a_stop_is_how_often_one_follows(loss, margin):
+    """Of 300 studies of which four fifths of a block are answered, on the average over them."""
+    rng, rule = np.random.default_rng(4), StopRule(tuple(range(300, 3001, 300)), "power_2", margin)
+    rates = [(0.1 + loss) / 2, (0.1 - loss) / 2, 0.9]
+    for index in (2, 5, 8):
+        so_far = rng.multinomial(rule.looks[index] - 60, rates, 300)[:, :2]
+        whole = so_far + rng.multinomial(60, rates, 300)[:, :2]
+        likely = [
+            chance_of_stop(replace(counted(rule.looks[index] - 60, *each), look=Look(rule, index)))
+            for each in so_far.tolist()
+        ]
+        stopped = [claim(at(rule, index, *each)) is not None for each in whole.tolist()]
+        assert np.mean(likely) == pytest.approx(np.mean(stopped), abs=0.05)
+        sure = [stop for chance, stop in zip(likely, stopped, strict=True) if not 0.1 < chance < 0.9]
+        told = [chance > 0.5 for chance in likely if not 0.1 < chance < 0.9]
+        assert np.mean(np.array(sure) == np.array(told)) > 0.95
+
+
+def test_without_flips_no_stop_is_expected():
+    rule = StopRule((100, 500), "power_2", 0.2)
+    assert chance_of_stop(replace(counted(90, 0, 0), look=Look(rule, 0))) == 0.0
+    assert chance_of_stop(replace(counted(100, 9, 30), look=Look(rule, 0))) == 0.0

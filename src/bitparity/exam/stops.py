@@ -7,6 +7,7 @@ was over, its record says after which items that was: the last look is there.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,8 @@ from bitparity.exam.frozen import Exam, groups_of, samples_asked
 from bitparity.records import Grade, SampleKey
 from bitparity.schema import BenchmarkSpec, Study
 from bitparity.stats.arrays import Floats, PairedScores, pair_scores
-from bitparity.stats.looks import Reached, follow
+from bitparity.stats.looks import Reached, chance_of_stop, follow
+from bitparity.stats.sequential import Look
 from bitparity.store.environment import RunRecord, VariantRecord
 from bitparity.store.rows import scan_samples
 from bitparity.store.run import Run
@@ -89,6 +91,23 @@ def reached_in_run(run: Run, study: Study, spec: BenchmarkSpec, exam: Exam, cand
     record = run.environment()
     ours, theirs = (_read(run, spec, exam, name) for name in (study.baseline, candidate))
     return reached(exam, ours, theirs, asked_in_time(record, exam), record.variant(candidate).stops.get(spec.name))
+
+
+def chance_in_run(run: Run, study: Study, spec: BenchmarkSpec, exam: Exam, candidate: str) -> float:
+    """The probability that the next look stops a candidate, from what both variants have answered up to it."""
+    assert exam.stop is not None
+    ours, theirs = (_read(run, spec, exam, name) for name in (study.baseline, candidate))
+    ready = np.asarray((ours.settled & theirs.settled).all(axis=1))
+    complete = len(ready) if ready.all() else int(np.argmin(ready))
+    index = min(bisect.bisect_right(exam.stop.looks, complete), len(exam.stop.looks) - 1)
+    scored = ready & np.asarray(~np.isnan(ours.scores + theirs.scores).any(axis=1))
+    rows = np.flatnonzero(scored[: exam.stop.looks[index]])
+    if not len(rows):
+        return 0.0
+    groups = groups_of(exam)
+    picked = None if groups is None else [groups[row] for row in rows]
+    pairs = pair_scores(ours.scores[rows], theirs.scores[rows], picked)
+    return chance_of_stop(replace(pairs, look=Look(exam.stop, index)))
 
 
 def note_stops(run: Run, study: Study, spec: BenchmarkSpec, exam: Exam, record: RunRecord) -> bool:

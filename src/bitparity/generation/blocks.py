@@ -41,6 +41,15 @@ class Blocks:
         """The number of items after which an item's block ends."""
         return self.ends[self._block[item]]
 
+    def is_ahead(self, item: str) -> bool:
+        """True for an item of a block behind the one that is to be complete next."""
+        return self._block[item] > self.complete
+
+    @property
+    def missing(self) -> int:
+        """The samples missing in the block that is to be complete next; 0 once all are."""
+        return 0 if self.last else self._missing[self.complete]
+
     @property
     def next_share(self) -> float:
         """The share of the exam that is complete with the next block; above 1 once all are."""

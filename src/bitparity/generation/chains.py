@@ -124,15 +124,24 @@ def fitting(chains: Chains, requests: Iterable[Request]) -> tuple[list[Request],
     return fits, cut_off
 
 
+Wanted = Callable[[Request], bool]
+"""True while a request is still to be sent."""
+
 _FOLLOW_UP, _IN_TURN, _END = range(3)
+_Entry = tuple[int, int, Request | None]
 
 
 @dataclass(slots=True)
 class RequestQueue:
-    """Requests for an engine that runs; more can be put in meanwhile, by one thread."""
+    """Requests for an engine that runs; more can be put in meanwhile, by one thread.
 
+    Those that are `held` when their turn comes wait until `release` finds that they are no more.
+    """
+
+    held: Wanted | None = None
     unanswered: int = 0
-    _queue: queue.PriorityQueue[tuple[int, int, Request | None]] = field(default_factory=queue.PriorityQueue)
+    _back: list[_Entry] = field(default_factory=list)
+    _queue: queue.PriorityQueue[_Entry] = field(default_factory=queue.PriorityQueue)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def put(self, requests: Iterable[Request], *, follow_up: bool = False) -> None:
@@ -150,13 +159,24 @@ class RequestQueue:
     def drop(self, wanted: Wanted) -> int:
         """Take the requests out that are not wanted any more; how many."""
         with self._queue.mutex:
-            waiting = self._queue.queue
-            kept = [entry for entry in waiting if entry[2] is None or wanted(entry[2])]
-            dropped = len(waiting) - len(kept)
-            if dropped:
-                waiting[:] = kept
-                heapq.heapify(waiting)
+            dropped = 0
+            for waiting in (self._queue.queue, self._back):
+                kept = [entry for entry in waiting if entry[2] is None or wanted(entry[2])]
+                if len(kept) < len(waiting):
+                    dropped += len(waiting) - len(kept)
+                    waiting[:] = kept
+                    heapq.heapify(waiting)
         return dropped
+
+    def release(self) -> None:
+        """Put those that were held back in their places, once the first of some benchmark is held no more."""
+        with self._queue.mutex:
+            first = {request.benchmark: request for *_, request in sorted(self._back, reverse=True) if request}
+            if not first or self.held is None or all(map(self.held, first.values())):
+                return
+            back, self._back[:] = self._back[:], []
+        for entry in back:
+            self._queue.put(entry)
 
     def close(self) -> None:
         """Nothing more will come."""
@@ -167,14 +187,15 @@ class RequestQueue:
         while True:
             if self._queue.empty():
                 yield None
-            *_, request = self._queue.get()
-            if request is None:
+            entry = self._queue.get()
+            if entry[2] is None:
                 return
-            yield request
+            if self.held is None or not self.held(entry[2]):
+                yield entry[2]
+            else:
+                with self._queue.mutex:
+                    self._back.append(entry)
 
-
-Wanted = Callable[[Request], bool]
-"""True while a request is still to be sent."""
 
 RunEngine = Callable[[Iterable[Request | None]], Iterator[list[Sample]]]
 Batches = Callable[[Sequence[Request]], list[Request]]
@@ -187,6 +208,7 @@ def generate_samples(
     chains: Chains,
     batches: Batches | None,
     wanted: Wanted = lambda request: True,
+    held: Wanted | None = None,
 ) -> Iterator[list[Sample]]:
     """The samples of requests and of all that builds on them, in bursts; each must be stored before the next is taken.
 
@@ -199,11 +221,12 @@ def generate_samples(
     def run_wanted(asked: Iterable[Request | None]) -> Iterator[list[Sample]]:
         return run_engine(r for r in asked if r is None or wanted(r))
 
-    if not chains:
+    if batches is None and (chains or held is not None):
+        yield from _as_they_come(run_engine, requests, chains, wanted, held)
+    elif not chains:
         yield from run_wanted(requests)
-    elif batches is None:
-        yield from _as_they_come(run_engine, requests, chains, wanted)
     else:
+        assert batches is not None
         yield from _by_depth(run_wanted, requests, chains, batches)
 
 
@@ -221,9 +244,9 @@ def _by_depth(
 
 
 def _as_they_come(
-    run_engine: RunEngine, requests: Sequence[Request], chains: Chains, wanted: Wanted
+    run_engine: RunEngine, requests: Sequence[Request], chains: Chains, wanted: Wanted, held: Wanted | None
 ) -> Iterator[list[Sample]]:
-    waiting = RequestQueue()
+    waiting = RequestQueue(held)
     try:
         waiting.put(requests)
         yield from _put(waiting, [r for part in chains.values() for r in part.ready()], chains)
@@ -233,6 +256,7 @@ def _as_they_come(
             yield burst
             yield from _put(waiting, following(chains, burst), chains)
             waiting.answered(len(burst) + waiting.drop(wanted))
+            waiting.release()
     finally:
         waiting.close()
 

@@ -108,7 +108,7 @@ class LocalExecutor:
             cores = idle_cores(variant, engine.facts) if prepared.graders else None
             recorder = stack.enter_context(Recorder(prepared, name, events, cores, stops=stops))
             plan, hours = longest_first(prepared, name, plan), session.hours
-            wanted = stops.wanted
+            wanted, held = stops.wanted, stops.held if stops.may_stop else None
             if hours is not None:
                 hours.start(name, stops)
                 wanted = hours.wanted
@@ -117,7 +117,7 @@ class LocalExecutor:
             nearly_done = NEARLY_DONE * left
             events.emit(PhaseChanged(name, GENERATING))
             with recorder.timed():
-                for burst in generate_samples(engine.run, plan.requests, plan.chains, plan.batches, wanted):
+                for burst in generate_samples(engine.run, plan.requests, plan.chains, plan.batches, wanted, held):
                     if burst:
                         recorder.store(burst)
                     left -= len(burst)

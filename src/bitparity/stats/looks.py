@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from bitparity.stats.arrays import PairedScores
 from bitparity.stats.paired import (
@@ -102,19 +102,47 @@ def margin_at(pairs: PairedScores) -> float:
 
 
 def is_futile(pairs: PairedScores) -> bool:
-    """True before the end where both claims have next to no chance there, if things go on as they have so far.
+    """True before the end where both claims have next to no chance there, if things go on as they have so far."""
+    look = pairs.look
+    assert look is not None
+    variance = max(pairs.standard_error, 1 / pairs.items) ** 2 * pairs.items
+    low, high = _futile_zone(look.rule, variance, look.rule.times[look.index], margin_at(pairs), pairs.items)
+    return low < pairs.difference < high
 
-    Given the mean of the first n of N items, that of all is normal around it with the variance V (1 / n - 1 / N).
+
+def _futile_zone(rule: StopRule, variance: float, time: float, margin: float, items: int) -> Interval:
+    """The differences of so many items between which asking on is in vain; empty where the first is the larger one.
+
+    Given the mean of the first n of N items, that of all is normal around it with the variance V (1 / n - 1 / N), where
+    V is the `variance` of one item.
+    """
+    error, spread = math.sqrt(variance / items * time), math.sqrt(variance / items * (1 - time))
+    above, below = rule.within[-1], bounds(rule.times, BEYOND_ALPHA, rule.spending)[-1]
+    reach = -float(ndtri(rule.futility)) * spread
+    return -below * error - margin + reach, above * error - margin - reach
+
+
+def chance_of_stop(pairs: PairedScores) -> float:
+    """Probability that the look ahead stops, from the `pairs` answered so far of those that it will have.
+
+    By the normal formula of the mean at the look given the one so far, as for futility. It decides nothing but what is
+    asked first.
     """
     look = pairs.look
     assert look is not None
-    rule, time, margin = look.rule, look.rule.times[look.index], margin_at(pairs)
-    variance = max(pairs.standard_error, 1 / pairs.items) ** 2
-    error, spread = math.sqrt(variance * time), math.sqrt(variance * (1 - time))
-    above, below = rule.within[-1], bounds(rule.times, BEYOND_ALPHA, rule.spending)[-1]
-    within = 1 - ndtr((above * error - margin - pairs.difference) / spread)
-    beyond = ndtr((-below * error - margin - pairs.difference) / spread)
-    return bool(within < rule.futility and beyond < rule.futility)
+    rule, items, margin = look.rule, look.rule.looks[look.index], margin_at(pairs)
+    if pairs.differing < FEWEST_CHANGES or pairs.items >= items:
+        return 0.0
+    variance = pairs.standard_error**2 * pairs.items
+    error, ahead = math.sqrt(variance / items), math.sqrt(variance * (1 / pairs.items - 1 / items))
+
+    def below(value: float) -> float:
+        return float(ndtr((value - pairs.difference) / ahead))
+
+    within, beyond = (bound[look.index] * error for bound in (rule.within, rule.beyond))
+    low, high = _futile_zone(rule, variance, rule.times[look.index], margin, items)
+    futile = 0.0 if look.last else max(0.0, below(high) - below(low))
+    return min(1.0, 1 - below(within - margin) + below(-beyond - margin) + futile)
 
 
 def unbiased(pairs: PairedScores) -> tuple[float, Interval]:
