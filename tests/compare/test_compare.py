@@ -356,7 +356,15 @@ def test_a_comparison_has_the_page_of_a_run_with_both_filters_side_by_side(tmp_p
         assert f"by exact_match,strict-match, fp8 is {shown} (" in text
         assert "exact_match,flexible-extract, +0.0 (" in text
         assert "most of what differs is their form" in text
-    rows = [line for line in report.replace("\\", "").splitlines() if line.startswith("| gsm8k | ")]
+    lines = report.replace("\\", "").splitlines()
+    assert "| variant | exact_match,strict-match | exact_match,flexible-extract |" in lines
+    assert "| bf16 | 66.7 % | 75.0 % |" in lines
+    (row,) = [line for line in lines if line.startswith("| fp8 | 16.7 %: ")]
+    assert shown in row.split("|")[2]
+    assert "75.0 %: +0.0 (" in row.split("|")[3]
+    for cell in row.split("|")[2:4]:
+        assert f"<td class=\"n\">{cell.strip()}</td>" in page
+    rows = [line for line in lines if line.startswith("| gsm8k | ")]
     assert "| gsm8k | **exact_match,strict-match** | 66.7 % | 16.7 % |" in rows
     assert "| gsm8k | exact_match,flexible-extract | 75.0 % | 75.0 % |" in rows
     assert 'id="book-index"' in page

@@ -116,7 +116,7 @@ def test_doubts_are_grouped_and_the_most_serious_first() -> None:
     b = {"guards": [guard("floor", "bf16", "error", value=0.0), small], "comparisons": {"nvfp4": FLOOR, "fp8": FLOOR}}
     found = made(a=a, b=b)
     first, second, third = doubts(found)
-    assert (first.name, first.level, first.effect) == ("floor", "error", "It makes 2 comparisons invalid.")
+    assert (first.name, first.level, first.effect) == ("floor", "error", "Comparisons that it makes invalid: 2.")
     assert (second.name, second.where, second.message) == ("cut_off", "a: fp8, nvfp4; b: fp8", "cut_off nvfp4")
     assert second.effect == (
         "Even if all these answers (up to 5.5 %) were right in both variants, the difference would be: "

@@ -11,7 +11,7 @@ from bitparity.compare.records import Source
 from bitparity.compare.schema import Outcome
 from bitparity.errors import UserInputError
 from bitparity.report import html, markdown
-from bitparity.report.comparison import views
+from bitparity.report.comparison import disagreements
 from bitparity.report.gated import withheld
 from bitparity.report.html.book import Bench, Book, Entry, answer_lengths, entries_of
 from bitparity.report.language import Lang
@@ -32,11 +32,11 @@ def write(
 
     `results` are those of `as_results`. Raises UserInputError where one cannot be written.
     """
-    notes = list(views(outcome, lang))
+    found = list(disagreements(outcome, lang))
     if page is not None:
-        _write(page, html.page(results, book_of(results, sources), lang, notes), "--html")
+        _write(page, html.page(results, book_of(results, sources), lang, found), "--html")
     if report is not None:
-        _write(report, markdown.render(results, lang, notes=notes), "--report")
+        _write(report, markdown.render(results, lang, disagreements=found), "--report")
 
 
 def _write(path: Path, text: str, option: str) -> None:

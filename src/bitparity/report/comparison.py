@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from bitparity.compare.schema import Difference, Outcome
+from bitparity.compare.schema import Benchmark, Comparison, Difference, Outcome
 from bitparity.report.language import Lang, text
+from bitparity.report.tables import Disagreement
 from bitparity.report.terminal import cells, columns, say, say_guard, show_headlines, verdict_cell
 from bitparity.report.words import difference, figures, margin, noise, points, verdict_words
 from bitparity.results.schema import Results
@@ -22,7 +23,8 @@ def show(outcome: Outcome, results: Results, console: Console, lang: Lang = "en"
     if outcome.control is not None:
         say(console, noise(outcome, lang))
     console.print(_table(outcome, lang))
-    for line in (*views(outcome, lang), *_overall(outcome, lang), *_margins(outcome, lang)):
+    told = [line for found in disagreements(outcome, lang) for line in found.said]
+    for line in (*told, *_overall(outcome, lang), *_margins(outcome, lang)):
         say(console, line)
     for bench, entry in outcome.benchmarks.items():
         for name, parts in entry.subgroups.items():
@@ -53,17 +55,43 @@ def _parts(title: str, parts: Mapping[str, Difference], lang: Lang) -> Table:
     return table
 
 
-def views(outcome: Outcome, lang: Lang = "en") -> Iterator[str]:
-    """One filter or grader finds a difference that another one, on the same answers, does not."""
+def disagreements(outcome: Outcome, lang: Lang = "en") -> Iterator[Disagreement]:
+    """Where one filter or grader finds a difference that another one, on the same answers, does not."""
     for view in outcome.benchmarks.values():
         primary = outcome.benchmarks.get(view.view_of or "")
-        for name, other in view.comparisons.items() if primary else ():
-            own = primary.comparisons.get(name) if primary else None
-            if primary is None or own is None or (own.ci95[0] <= other.ci95[1] and other.ci95[0] <= own.ci95[1]):
-                continue
-            shown = {"own": difference(own, lang), "other": difference(other, lang)}
-            metrics = {"metric": primary.metric, "other_metric": view.metric}
-            yield text("views", lang, bench=view.view_of, name=name, **metrics, **shown)
+        if primary is not None and (said := list(_apart(view, primary, lang))):
+            yield Disagreement(
+                said, view.view_of or "", _metrics(primary, view), list(_beside(outcome, primary, view, lang))
+            )
+
+
+def _metrics(*entries: Benchmark) -> list[str]:
+    return [entry.metric or "" for entry in entries]
+
+
+def _apart(view: Benchmark, primary: Benchmark, lang: Lang) -> Iterator[str]:
+    """A sentence for each candidate whose intervals by the two do not overlap."""
+    names = dict(zip(("metric", "other_metric"), _metrics(primary, view), strict=True))
+    for name, other in view.comparisons.items():
+        own = primary.comparisons.get(name)
+        if own is None or (own.ci95[0] <= other.ci95[1] and other.ci95[0] <= own.ci95[1]):
+            continue
+        shown = {"own": difference(own, lang), "other": difference(other, lang)}
+        yield text("views", lang, bench=view.view_of, name=name, **names, **shown)
+
+
+def _beside(outcome: Outcome, primary: Benchmark, view: Benchmark, lang: Lang) -> Iterator[tuple[str, Sequence[str]]]:
+    """The rows of the baseline, its score by each, and of every candidate, with its difference too."""
+    entries = (primary, view)
+    baseline = next(name for name, about in outcome.variants.items() if about.baseline)
+    yield baseline, [figures(next(iter(entry.comparisons.values())), "baseline", lang)[0] for entry in entries]
+    for name in primary.comparisons:
+        found = [entry.comparisons.get(name) for entry in entries]
+        yield name, [text("dash", lang) if c is None else _score_and_difference(c, lang) for c in found]
+
+
+def _score_and_difference(c: Comparison, lang: Lang) -> str:
+    return text("colon", lang, name=figures(c, "candidate", lang)[0], said=difference(c, lang))
 
 
 def _overall(outcome: Outcome, lang: Lang) -> Iterator[str]:

@@ -17,7 +17,7 @@ from bitparity.report.headline import headlines
 from bitparity.report.language import Lang, guard_message, suffix, text
 from bitparity.report.localization import markdown_part
 from bitparity.report.plain import shortened
-from bitparity.report.tables import grader_rows, program_rows, speed_rows
+from bitparity.report.tables import Disagreement, grader_rows, program_rows, speed_rows
 from bitparity.results.schema import Results
 from bitparity.store.jsonl import write_atomically
 from bitparity.store.run import Run
@@ -30,9 +30,11 @@ _SAID = (
 )
 
 
-def render(results: Results, lang: Lang = "en", pictures: Iterable[str] = (), notes: Iterable[str] = ()) -> str:
-    """The report as Markdown; `pictures` are the files in `plots/` that it shows, `notes` stand below the answers."""
-    return _rendered(results, lang, pictures, notes)
+def render(
+    results: Results, lang: Lang = "en", pictures: Iterable[str] = (), disagreements: Iterable[Disagreement] = ()
+) -> str:
+    """The report as Markdown; `pictures` are the files in `plots/` that it shows."""
+    return _rendered(results, lang, pictures, disagreements)
 
 
 def summary(results: Results, lang: Lang = "en") -> str:
@@ -59,7 +61,12 @@ def escaped(text: object) -> str:
 
 
 def _rendered(
-    results: Results, lang: Lang, pictures: Iterable[str], notes: Iterable[str] = (), *, short: bool = False
+    results: Results,
+    lang: Lang,
+    pictures: Iterable[str],
+    disagreements: Iterable[Disagreement] = (),
+    *,
+    short: bool = False,
 ) -> str:
     said = {function.__name__: functools.partial(function, lang=lang) for function in _SAID}
     return _template().render(
@@ -67,7 +74,7 @@ def _rendered(
         short=short,
         suffix=suffix(lang),
         pictures=list(pictures),
-        notes=list(notes),
+        disagreements=list(disagreements),
         levels=Counter(guard.level for entry in results.measured.values() for guard in entry.guards),
         speeds=list(speed_rows(results, lang)),
         graders=list(grader_rows(results)),

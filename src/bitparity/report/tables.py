@@ -19,6 +19,18 @@ class GraderRow(NamedTuple):
     means: Sequence[float | None]
 
 
+class Disagreement(NamedTuple):
+    """Two filters or graders that disagree on the same answers of a benchmark: sentences on it, and what each finds.
+
+    `rows` have a variant's name and a cell for each of `metrics`.
+    """
+
+    said: Sequence[str]
+    benchmark: str
+    metrics: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[str]]]
+
+
 def grader_rows(results: Results) -> Iterator[GraderRow]:
     """The rows of every measured benchmark that has more than one grader, the primary one first."""
     for bench, entry in results.measured.items():

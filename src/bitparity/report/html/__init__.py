@@ -11,6 +11,7 @@ from bitparity.report.html.book import Book, Packed, collect, pack
 from bitparity.report.html.page import NOTHING, load, render
 from bitparity.report.language import Lang, suffix
 from bitparity.report.localization import html_part
+from bitparity.report.tables import Disagreement
 from bitparity.results.schema import Results
 from bitparity.store.jsonl import write_atomically
 from bitparity.store.run import Run
@@ -33,8 +34,12 @@ def write(run: Run, results: Results, lang: Lang = "en", withhold: Withhold = "g
 
 
 def page(
-    results: Results, book: Book, lang: Lang = "en", notes: Sequence[str] = (), localized: Markup = NOTHING
+    results: Results,
+    book: Book,
+    lang: Lang = "en",
+    disagreements: Sequence[Disagreement] = (),
+    localized: Markup = NOTHING,
 ) -> str:
-    """The page, at most `LIMIT` bytes; `notes` and `localized` as in `render`."""
-    empty = render(results, book, Packed("", [], len(book.entries)), lang, notes, localized)
-    return render(results, book, pack(book, LIMIT - len(empty.encode()) - _ROOM), lang, notes, localized)
+    """The page, at most `LIMIT` bytes; `disagreements` and `localized` as in `render`."""
+    empty = render(results, book, Packed("", [], len(book.entries)), lang, disagreements, localized)
+    return render(results, book, pack(book, LIMIT - len(empty.encode()) - _ROOM), lang, disagreements, localized)

@@ -26,7 +26,7 @@ from bitparity.report.html.lengths import Lengths, count, length_rows, length_sc
 from bitparity.report.html.phrases import say, script_phrases
 from bitparity.report.language import Lang, guard_message
 from bitparity.report.plain import finalize, flat
-from bitparity.report.tables import GraderRow, grader_rows, program_rows, speed_rows
+from bitparity.report.tables import Disagreement, GraderRow, grader_rows, program_rows, speed_rows
 from bitparity.results.schema import Benchmark, Comparison, Overall, Results, VariantEntry
 
 NOTHING = Markup("")
@@ -44,12 +44,12 @@ def render(
     book: Book,
     packed: Packed,
     lang: Lang = "en",
-    notes: Sequence[str] = (),
+    disagreements: Sequence[Disagreement] = (),
     localized: Markup = NOTHING,
 ) -> str:
     """The whole page as HTML.
 
-    `notes` are sentences that stand below the answers, `localized` is the section on where distances come from.
+    `disagreements` stand below the answers, `localized` is the section on where distances come from.
     """
     style, script = _file("page.css"), _file("page.js")
     return _template().render(
@@ -57,7 +57,7 @@ def render(
         results=results,
         packed=packed,
         localized=localized,
-        notes=notes,
+        disagreements=disagreements,
         lang="zh-Hans" if lang == "zh" else "en",
         style=Markup(style),
         script=Markup(script),
