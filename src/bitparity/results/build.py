@@ -288,20 +288,22 @@ def score_of(sheet: Sheet, groups: Sequence[str] | None, *, with_texts: bool) ->
     scored = sheet.scores[whole]
     ended = [s for s in sheet.samples.values() if s.finish != "error"]
     names = sorted({name for grade in sheet.grades.values() for name in grade.metrics})
-    stopped = sheet.stopped  # part of a benchmark that its results have chosen has no score of its own
+    # part of a benchmark that its results have chosen has no score of its own; neither have the samples of items none of
+    # which is whole: what could be scored of them, such as cut-off programs without their tests, is no fair part
+    partial = sheet.stopped or not len(scored)
     errors = _errors(sheet)
     if errors and not with_texts:
         errors = Counter({NOT_TOLD: errors.total()})
     return Score(
-        mean=None if stopped else sheet.mean(),
-        ci95=mean_interval(scored, groups=_picked(groups, whole)) if len(scored) and not stopped else None,
+        mean=None if partial else sheet.mean(),
+        ci95=None if partial else mean_interval(scored, groups=_picked(groups, whole)),
         no_answer=sheet.no_answer(),
         cut_off=sheet.cut_off(),
         unscored=sheet.unscored,
         errors=dict(errors.most_common(MOST_REASONS)),
         output_tokens=output_tokens(ended),
         seconds=round(sum(s.seconds for s in ended) / len(ended), 3) if ended else None,
-        metrics={name: None if stopped else sheet.metric(name) for name in names},
+        metrics={name: None if partial else sheet.metric(name) for name in names},
     )
 
 
