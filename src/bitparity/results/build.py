@@ -290,7 +290,7 @@ def score_of(sheet: Sheet, groups: Sequence[str] | None, *, with_texts: bool) ->
     names = sorted({name for grade in sheet.grades.values() for name in grade.metrics})
     # part of a benchmark that its results have chosen has no score of its own; neither have the samples of items none of
     # which is whole: what could be scored of them, such as cut-off programs without their tests, is no fair part
-    partial = sheet.stopped or not len(scored)
+    partial = sheet.stopped or len(scored) == 0
     errors = _errors(sheet)
     if errors and not with_texts:
         errors = Counter({NOT_TOLD: errors.total()})
