@@ -363,7 +363,7 @@ def test_a_comparison_has_the_page_of_a_run_with_both_filters_side_by_side(tmp_p
     assert shown in row.split("|")[2]
     assert "75.0 %: +0.0 (" in row.split("|")[3]
     for cell in row.split("|")[2:4]:
-        assert f"<td class=\"n\">{cell.strip()}</td>" in page
+        assert f'<td class="n">{cell.strip()}</td>' in page
     rows = [line for line in lines if line.startswith("| gsm8k | ")]
     assert "| gsm8k | **exact_match,strict-match** | 66.7 % | 16.7 % |" in rows
     assert "| gsm8k | exact_match,flexible-extract | 75.0 % | 75.0 % |" in rows

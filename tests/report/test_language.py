@@ -12,8 +12,11 @@ from support import Cli
 from test_words import compared
 
 import bitparity
+from bitparity.benchmarks.contract import Source
+from bitparity.benchmarks.dataset import _hub_error
+from bitparity.errors import GatedDataError, MissingDependencyError
 from bitparity.report import words
-from bitparity.report.language import GUARDS, LANGUAGES, TEXTS, guard_message, guard_title, text
+from bitparity.report.language import GUARDS, LANGUAGES, TEXTS, guard_message, guard_title, load_words, reason, text
 from bitparity.report.markdown import render
 from bitparity.results.guards.facts import MESSAGES
 from bitparity.results.schema import Comparison
@@ -76,6 +79,46 @@ def test_the_parts_of_a_message_are_in_chinese_too() -> None:
     both = f"{parts['tokens']}; {parts['no_usage']}"
     said = guard_message("unproved", parts["message"].format(said=both), "zh")
     assert f"{GUARDS['unproved']['tokens']}；{GUARDS['unproved']['no_usage']}" in said
+
+
+REASONS = load_words("reasons.toml")
+
+
+@pytest.mark.parametrize("key", REASONS)
+def test_every_reason_is_one_that_the_code_makes(key: str) -> None:
+    english, chinese = REASONS[key]
+    assert fields(english) == fields(chinese)
+    assert CHINESE.search(chinese)
+    code = "".join(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py"))
+    code = re.sub(r'"\s*\n\s*f?"', "", code)  # texts that are written in several lines
+    for literal, *_ in Formatter().parse(english):
+        for part in literal.split("; "):
+            assert part.strip(").") in code, part
+    figures = {name: f"{number}7.{number} %" for number, name in enumerate(sorted(fields(english)))}
+    assert reason(english.format(**figures), "zh") == chinese.format(**figures)
+    assert reason(english.format(**figures)) == english.format(**figures)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        GatedDataError("org/data"),
+        MissingDependencyError("datasets", "hub", "reading org/data from the hub"),
+        _hub_error(Source("org/data", "test", "main"), OSError("no route"), None),
+        _hub_error(Source("org/data", "test", "main"), OSError("no route"), "ConnectError"),
+        _hub_error(Source("org/data", "test", "main"), type("DatasetNotFoundError", (Exception,), {})(), None),
+    ],
+)
+def test_an_error_that_leaves_a_benchmark_out_is_told_in_chinese(error: Exception) -> None:
+    found = reason(str(error), "zh")
+    assert CHINESE.search(found)
+    assert "org/data" in found
+    assert not re.search(r"\b(the|is|not|needs|give)\b", found)
+
+
+def test_a_reason_that_nothing_here_makes_stands_as_it_is() -> None:
+    assert reason("of another version", "zh") == "of another version"
+    assert reason(None, "zh") == ""
 
 
 def test_a_message_of_another_version_stands_as_it_is() -> None:

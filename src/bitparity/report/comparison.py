@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bitparity.compare.schema import Benchmark, Comparison, Difference, Outcome
-from bitparity.report.language import Lang, text
+from bitparity.report.language import Lang, reason, text
 from bitparity.report.tables import Disagreement
 from bitparity.report.terminal import cells, columns, say, say_guard, show_headlines, verdict_cell
 from bitparity.report.words import difference, figures, margin, noise, points, verdict_words
@@ -109,14 +109,14 @@ def _margins(outcome: Outcome, lang: Lang) -> Iterator[str]:
         used.setdefault((entry.margin, entry.margin_from), []).append(bench)
     for (value, origin), benches in used.items():
         names = text("comma", lang).join(benches)
-        yield text("compare.margin", lang, names=names, margin=margin(value, lang), origin=origin)
+        yield text("compare.margin", lang, names=names, margin=margin(value, lang), origin=reason(origin, lang))
     if sum(len(entry.comparisons.keys() - {outcome.control}) for entry in outcome.benchmarks.values()) > 1:
         yield text("compare.holm", lang)
 
 
 def _missing(outcome: Outcome, lang: Lang) -> Iterator[str]:
     for bench, entry in outcome.benchmarks.items():
-        for reason in entry.not_compared.values():
-            yield text("colon", lang, name=bench, said=reason)
+        for why in entry.not_compared.values():
+            yield text("colon", lang, name=bench, said=why)
     for name, extra in outcome.only_in_candidates.items():
         yield text("compare.only_in", lang, names=text("comma", lang).join(extra), name=name)

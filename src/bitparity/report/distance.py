@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from bitparity.report.language import Lang, text
+from bitparity.report.language import Lang, reason, text
 from bitparity.results.schema import Distance, DistancePair, Estimate, VariantDistance
 
 LEAST = 1e-8  # nats: what is nearer to zero stands at the left end of the scale
@@ -72,7 +72,7 @@ def sentences(distance: Distance, lang: Lang = "en") -> list[str]:
 
 def _sentence(name: str, found: VariantDistance, distance: Distance, lang: Lang) -> str:
     if found.overall is None:
-        return text("distance.none", lang, name=name, reason=found.reason or text("dash", lang))
+        return text("distance.none", lang, name=name, reason=reason(found.reason, lang) or text("dash", lang))
     return text(
         "distance.of" if distance.top_k == "all" else "distance.bound",
         lang,

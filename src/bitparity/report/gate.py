@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from bitparity.compare import schema as compare
 from bitparity.errors import RunError, UserInputError
-from bitparity.report.language import Lang, guard_message, text
+from bitparity.report.language import Lang, guard_message, reason, text
 from bitparity.report.markdown import escaped
 from bitparity.report.words import Judged, interval, margin, points, verdict_words
 from bitparity.results import verdicts
@@ -108,7 +108,7 @@ def exit_code(lines: Sequence[Line]) -> int:
 
 def _single(name: str, bench: str, entry: Benchmark, results: Results, lang: Lang) -> Line:
     if not entry.measured:
-        return Line(name, bench, "skipped", "not_run", text("fill.not_run", lang, reason=entry.reason))
+        return Line(name, bench, "skipped", "not_run", text("fill.not_run", lang, reason=reason(entry.reason, lang)))
     comparison = entry.comparisons.get(name)
     unscored = _unscored(name, entry, results)
     if comparison is None:

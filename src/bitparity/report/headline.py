@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bitparity.report.distance import estimated, number
-from bitparity.report.language import Lang, text
+from bitparity.report.language import Lang, reason, text
 from bitparity.report.tables import gain
 from bitparity.report.words import Tone, difference, guards, interval, loss, margin, p_value, points, verdict_words
 from bitparity.results.decision import SEEN, decisions
@@ -173,11 +173,11 @@ class _Words:
         """One benchmark that is not plainly fine: figure, interval, reason."""
         entry = self.results.benchmarks[found.benchmark]
         c = entry.comparisons.get(self.name)
-        reason = self.reason(found, c, margin(entry.margin, self.lang), entry.reason or "")
+        why = self.reason(found, c, margin(entry.margin, self.lang), reason(entry.reason, self.lang))
         if c is None or found.standing in ("invalid", "too_hard"):
-            return self.say("no_figure", bench=found.benchmark, reason=reason)
+            return self.say("no_figure", bench=found.benchmark, reason=why)
         shown = {"difference": points(c.difference), "interval": interval(c.ci95, lang=self.lang)}
-        said = self.say("finding", bench=found.benchmark, reason=reason, **shown)
+        said = self.say("finding", bench=found.benchmark, reason=why, **shown)
         if c.doubted_by:
             said = text("doubted", self.lang, verdict=said)
         if (stop := c.stopped) is not None:

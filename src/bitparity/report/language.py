@@ -54,6 +54,16 @@ def guard_message(name: str, message: str, lang: Lang = "en") -> str:
     return text("guard", lang, title=title, message=said)
 
 
+def reason(said: str | None, lang: Lang = "en") -> str:
+    """A reason that was written down in English, in a language; as it is where no entry of reasons.toml makes it."""
+    if said is None or lang == "en":
+        return said or ""
+    for english, chinese in load_words("reasons.toml").values():
+        if (found := _pattern(english).fullmatch(said)) is not None:
+            return chinese.format(**{name: reason(part, lang) for name, part in found.groupdict().items()})
+    return said
+
+
 def suffix(lang: Lang) -> str:
     """The part before the ending of the name of a file in a language, so that none replaces the English one."""
     return "" if lang == "en" else f".{lang}"

@@ -14,7 +14,7 @@ from bitparity.report.card import card
 from bitparity.report.distance import rows, sentences
 from bitparity.report.doubts import count, doubts
 from bitparity.report.headline import headlines
-from bitparity.report.language import Lang, guard_message, suffix, text
+from bitparity.report.language import Lang, guard_message, reason, suffix, text
 from bitparity.report.localization import markdown_part
 from bitparity.report.plain import shortened
 from bitparity.report.tables import Disagreement, grader_rows, program_rows, speed_rows
@@ -25,7 +25,7 @@ from bitparity.store.run import Run
 LONGEST = 20_000  # characters of one text
 # what the template says in the language of the report
 _SAID = (
-    *(text, card, count, doubts, guard_message, headlines, rows, sentences, words.noise, words.engine),
+    *(text, card, count, doubts, guard_message, headlines, reason, rows, sentences, words.noise, words.engine),
     *(words.figures, words.margin, words.percent, words.score_beside, words.verdict_words),
 )
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from bitparity.report.distance import sentences
 from bitparity.report.doubts import doubts
 from bitparity.report.headline import headlines
-from bitparity.report.language import Lang, guard_message, text
+from bitparity.report.language import Lang, guard_message, reason, text
 from bitparity.report.plain import shortened
 from bitparity.report.tables import grader_rows
 from bitparity.report.words import Judged, figures, noise, percent, tone, verdict_words
@@ -38,7 +38,7 @@ def show(results: Results, console: Console, lang: Lang = "en") -> None:
             say(console, text("colon", lang, name=f"{row.benchmark} ({row.metric})", said=said))
     for bench, entry in results.benchmarks.items():
         if not entry.measured:
-            said = text("fill.not_run", lang, reason=entry.reason or "")
+            said = text("fill.not_run", lang, reason=reason(entry.reason, lang))
             say(console, text("colon", lang, name=bench, said=said))
     found = doubts(results, lang)
     for doubt in found:

@@ -288,8 +288,8 @@ def score_of(sheet: Sheet, groups: Sequence[str] | None, *, with_texts: bool) ->
     scored = sheet.scores[whole]
     ended = [s for s in sheet.samples.values() if s.finish != "error"]
     names = sorted({name for grade in sheet.grades.values() for name in grade.metrics})
-    # part of a benchmark that its results have chosen has no score of its own; neither have the samples of items none of
-    # which is whole: what could be scored of them, such as cut-off programs without their tests, is no fair part
+    # part of a benchmark that its results have chosen has no score of its own; neither have samples of which no item is
+    # whole: those that could be scored, such as cut-off programs without their tests, are no fair part
     partial = sheet.stopped or len(scored) == 0
     errors = _errors(sheet)
     if errors and not with_texts:

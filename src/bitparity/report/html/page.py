@@ -24,7 +24,7 @@ from bitparity.report.html import svg
 from bitparity.report.html.book import Book, Packed
 from bitparity.report.html.lengths import Lengths, count, length_rows, length_scale, length_ticks
 from bitparity.report.html.phrases import say, script_phrases
-from bitparity.report.language import Lang, guard_message
+from bitparity.report.language import Lang, guard_message, reason
 from bitparity.report.plain import finalize, flat
 from bitparity.report.tables import Disagreement, GraderRow, grader_rows, program_rows, speed_rows
 from bitparity.results.schema import Benchmark, Comparison, Overall, Results, VariantEntry
@@ -33,7 +33,7 @@ NOTHING = Markup("")
 MOST_ROWS = 200  # rows of one table of subgroups or guards
 # what the template says in the language of the page
 _SAID = (
-    *(say, card, doubts, glossary, guard_message, headlines, sentences),
+    *(say, card, doubts, glossary, guard_message, headlines, reason, sentences),
     *(words.percent, words.score, words.score_beside, words.difference, words.margin, words.figures, words.guards),
     *(words.verdict_words, words.noise, words.short_noise, words.engine),
 )
