@@ -18,9 +18,11 @@ import pytest
 from faulty import plant
 from support import math_rows, replay_study, write_jsonl
 
+from bitparity.exam.frozen import load_exam
 from bitparity.progress.status import look
 from bitparity.store.jsonl import read_lines
 from bitparity.store.lock import is_locked
+from bitparity.store.run import Run
 
 LIMIT_S = 120.0
 SLOW = ["slow 0.3", "slow 0.3", "slow 0.3"]  # seconds before each of twelve samples
@@ -172,3 +174,26 @@ def test_a_study_that_cannot_be_read_leaves_nothing(tmp_path: Path, out: Path) -
     assert made.returncode == 2
     assert made.stderr.startswith("error: study file")
     assert not out.exists()
+
+
+def test_it_ends_by_the_clock(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 seconds do not suffice for 3 x 60 answers of 0.3 seconds."""
+    plant(tmp_path, SLOW, monkeypatch)
+    made = ended("run", replay_study(tmp_path, 60), "--out", out, "--detach", "--hours", 30 / 3600)
+    assert made.returncode == 0, made.stderr
+    assert "is not known beforehand" in made.stderr
+    began, pid = time.monotonic(), pid_of(made.stdout)
+    assert progress(out)["pid"] == pid
+    until(lambda: not is_locked(out))
+    assert time.monotonic() - began < 60
+    hours = Run(out).environment().hours
+    assert hours is not None
+    assert hours.hours == pytest.approx(30 / 3600)
+    asked = hours.asked["math500"]
+    assert 0 < asked < 60
+    first = [entry.item.id for entry in load_exam(out / "exam" / "math500.jsonl").items][:asked]
+    for variant in ("bf16", "fp8", "nvfp4"):
+        answered = {row["item"] for row in read_lines(out / "samples" / variant / "math500.jsonl")}
+        assert set(first) <= answered
+    assert "hours are over" in (out / "logs" / "run.log").read_text()
+    assert (out / "report.html").exists()

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from test_chains import Fake, exam, first, make, request
 
+from bitparity.exam.stops import answered
+from bitparity.generation.blocks import Blocks
 from bitparity.generation.chains import ItemChains, generate_samples
+from bitparity.records import Grade
 
 
 @pytest.mark.parametrize("batches", [None, list])
@@ -59,3 +65,27 @@ def test_what_is_held_until_it_is_wanted_no_more_is_not_sent_and_nothing_waits_f
         if number == 9:
             stopped.add("later")
     assert [r.item for r in engine.asked] == [f"o{n}" for n in range(10)]
+
+
+def test_a_block_does_not_wait_for_what_a_failed_answer_keeps_from_being_asked() -> None:
+    two_samples: Any = SimpleNamespace(samples=2)
+    blocks = Blocks(two_samples, exam(3, 1, 2), (3, 4, 6))
+    first_step = [(("a1", 0), True), (("a1", 1), False)]
+    assert not blocks.add(first_step)
+    assert blocks.missing == 2  # a2 and a3 of the second sample
+    assert not blocks.add([(("a2", 1), False)])
+    assert blocks.add([(("a3", 1), False)])
+    assert blocks.complete == 1
+    assert blocks.add([(("b1", k), True) for k in range(2)])
+    assert not blocks.add([(("c1", 0), True), (("c1", 0), True), (("c1", 1), False)])
+    assert blocks.missing == 1
+
+
+def test_a_look_does_not_wait_for_it_either() -> None:
+    right = Grade(1.0, "", "answered")
+    failed = {("a1", 0): False, ("a2", 0): True, ("b1", 0): False, ("c1", 0): False}
+    found = answered(exam(3, 1, 2), 1, failed, {("a1", 0): right, ("b1", 0): right, ("c1", 0): right})
+    assert found.settled[:, 0].tolist() == [True, True, True, True, True, False]
+    assert np.isnan(found.scores[:, 0]).tolist() == [False, True, True, False, False, True]
+    again = answered(exam(3), 1, {("a1", 0): True, ("a2", 0): False, ("a3", 0): False}, {("a2", 0): right})
+    assert again.settled[:, 0].tolist() == [True, True, False]

@@ -33,6 +33,16 @@ def first_of_chains(items: Iterable[Item]) -> dict[str, str]:
     return first
 
 
+def later(items: Iterable[Item]) -> dict[str, list[str]]:
+    """For each item that others come after, directly or not, the ids of these."""
+    known, found = dict[str, Item](), dict[str, list[str]]()
+    for item in items:
+        known[item.id] = item
+        for before in chain(known, item):
+            found.setdefault(before, []).append(item.id)
+    return found
+
+
 def earlier(
     items: Mapping[str, Item], samples: Mapping[SampleKey, Sample], item: Item, sample: int
 ) -> list[Sample] | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bitparity.exam.chains import later
 from bitparity.exam.frozen import Exam, groups_of, samples_asked
 from bitparity.records import Grade, SampleKey
 from bitparity.schema import BenchmarkSpec, Study
@@ -37,11 +38,16 @@ class Answered:
 
 
 def answered(exam: Exam, samples: int, failed: Mapping[SampleKey, bool], grades: Mapping[SampleKey, Grade]) -> Answered:
-    """The stored answers; `failed` tells by key whether there is none, for a reason of ours."""
+    """The stored answers; `failed` tells by key whether there is none, for a reason of ours.
+
+    What comes after a failed one in its chain could not be asked, so it has none either.
+    """
     shape = len(exam.items), samples
     scores, settled = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
     row = {entry.item.id: index for index, entry in enumerate(exam.items)}
-    for (item, sample), without in failed.items():
+    after = later(entry.item for entry in exam.items)
+    lost = ((each, k) for (item, k), without in failed.items() if without for each in after.get(item, ()))
+    for (item, sample), without in {**dict.fromkeys(lost, True), **failed}.items():
         if sample < samples:
             grade = grades.get((item, sample))
             settled[row[item], sample] = without or grade is not None

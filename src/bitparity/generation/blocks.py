@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterable, Sequence
 
+from bitparity.exam.chains import later
 from bitparity.exam.frozen import Exam, samples_asked
 from bitparity.records import SampleKey, SampleKeys
 from bitparity.schema import BenchmarkSpec
@@ -17,16 +18,21 @@ class Blocks:
         self.spec, self.exam, self.ends = spec, exam, ends
         samples = samples_asked(exam, spec)
         self._block = {entry.item.id: bisect.bisect_right(ends, row) for row, entry in enumerate(exam.items)}
+        self._later = later(entry.item for entry in exam.items)
         self._missing = [(end - start) * samples for start, end in zip((0, *ends), ends, strict=False)]
         self._seen = SampleKeys()
         self.complete = 0  # blocks, from the first on without a gap
 
-    def add(self, keys: Iterable[SampleKey]) -> bool:
-        """Count stored samples; whether there is a further whole block, from the first on without a gap."""
-        for key in keys:
-            if key not in self._seen:
-                self._seen.add(key)
-                self._missing[self._block[key[0]]] -= 1
+    def add(self, answers: Iterable[tuple[SampleKey, bool]]) -> bool:
+        """Count stored samples and whether each has failed; whether there is a further whole block, without a gap.
+
+        What comes after a failed answer in its chain cannot be asked, so it is not waited for.
+        """
+        for (item, sample), failed in answers:
+            for each in (item, *(self._later.get(item, ()) if failed else ())):
+                if (each, sample) not in self._seen:
+                    self._seen.add((each, sample))
+                    self._missing[self._block[each]] -= 1
         before = self.complete
         while self.complete < len(self._missing) and self._missing[self.complete] <= 0:
             self.complete += 1

@@ -110,7 +110,8 @@ class Hours:
             blocks = {}
             for spec, exam in prepared.asked:
                 blocks[spec.name] = found = Blocks(spec, exam, block_ends(prepared, spec, exam))
-                found.add(line.key for line in scan_samples(prepared.run.samples_path(name, spec.name)))
+                lines = scan_samples(prepared.run.samples_path(name, spec.name))
+                found.add((line.key, line.failed) for line in lines)
                 steps |= {end / found.ends[-1] for end in found.ends}
             self._courses[name] = _Course(blocks, set(stored.stops), float(self._record.answering.get(name, 0.0)))
         self._steps = sorted(steps)
@@ -204,7 +205,7 @@ class Hours:
         now, before = self._clock(), self.share(name)
         course.spent, self._mark = course.spent + now - self._mark, now
         for bench, blocks in course.blocks.items():
-            blocks.add((s.item, s.sample) for s in burst if s.benchmark == bench)
+            blocks.add(((s.item, s.sample), s.finish == "error") for s in burst if s.benchmark == bench)
         if self.share(name) > before:
             self._measure(name, course)
         if now - self._noted > NOTED_SECONDS:

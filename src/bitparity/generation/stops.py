@@ -52,7 +52,7 @@ class Stops:
             if exam.stop is not None:
                 self._blocks[spec.name] = blocks = Blocks(spec, exam, exam.stop.looks)
                 lines = scan_samples(prepared.run.samples_path(name, spec.name))
-                self._look_soon(blocks, blocks.add(line.key for line in lines))
+                self._look_soon(blocks, blocks.add((line.key, line.failed) for line in lines))
 
     @property
     def may_stop(self) -> set[str]:
@@ -90,7 +90,8 @@ class Stops:
     def take(self, samples: Iterable[Sample]) -> None:
         """Count stored samples; a block that is complete now is looked at soon."""
         for name, blocks in self._blocks.items():
-            self._look_soon(blocks, blocks.add((s.item, s.sample) for s in samples if s.benchmark == name))
+            mine = (((s.item, s.sample), s.finish == "error") for s in samples if s.benchmark == name)
+            self._look_soon(blocks, blocks.add(mine))
 
     def _look_soon(self, blocks: Blocks, more: bool) -> None:
         name = blocks.spec.name
