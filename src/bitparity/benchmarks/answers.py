@@ -18,6 +18,7 @@ BOX_CHARS = 2000  # a box longer than this holds no answer
 # Full-width forms and typographic dashes as the ASCII characters they stand for, one for one, so that positions stay
 _PLAIN = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _PLAIN |= {ord(c): ord(p) for c, p in zip("。【】「」『』〔〕–—−", ".[][][][]---", strict=True)}
+_NOT_PLAIN = re.compile(f"[{''.join(map(chr, _PLAIN))}]")
 
 
 # between "answer" and what it is, and the same in Chinese
@@ -30,7 +31,8 @@ _ANSWER = re.compile(rf"\banswers?\b[^.\n:=]{{0,40}}?{VERB}|\bfinal answer\b[\s*
 
 def plain(text: str) -> str:
     """The text with full-width forms and typographic dashes as ASCII, of the same length."""
-    return text if text.isascii() else text.translate(_PLAIN)
+    # str.translate asks for each character
+    return text if text.isascii() else _NOT_PLAIN.sub(lambda match: chr(_PLAIN[ord(match[0])]), text)
 
 
 class Stated(NamedTuple):

@@ -87,13 +87,15 @@ def last_code(text: str, name: str | None = None) -> str | None:
     plain = [block.text for block in blocks if not block.language]
     if name is not None:
         word = re.escape(name)
-        defines = re.compile(rf"^\s*(?:(?:async\s+)?(?:def|class)\s+{word}\b|{word}\s*=\s*lambda\b)", re.MULTILINE)
+        defines = re.compile(rf"^[ \t]*(?:(?:async\s+)?(?:def|class)\s+{word}\b|{word}\s*=\s*lambda\b)", re.MULTILINE)
         named = [block.text for block in blocks if block.language in ("python", "") and defines.search(block.text)]
         if named:
             return named[-1]
-    python = list(_python(blocks))
-    others = [block.text for block in blocks if block.language and _is_program(_parsed(block.text))]
-    return next((found[-1] for found in (_without_examples(python), python, plain, others) if found), None)
+    if python := list(_python(blocks)):
+        return (_without_examples(python) or python)[-1]
+    if plain:
+        return plain[-1]
+    return next((block.text for block in reversed(blocks) if _is_program(_parsed(block.text))), None)
 
 
 def _python(blocks: list[Block]) -> Iterator[str]:
@@ -105,6 +107,8 @@ def _python(blocks: list[Block]) -> Iterator[str]:
 
 def _without_examples(codes: list[str]) -> list[str]:
     """The codes that do more than use functions and classes of an earlier one."""
+    if len(codes) == 1:  # parsing takes as long as all the rest
+        return codes
     known: set[str] = set()
     kept = []
     for code in codes:

@@ -112,7 +112,7 @@ def _own(task: dict[str, str]) -> Facts:
 
 def _program(task: dict[str, str], code: str) -> str:
     """The task's own beginning, with its imports and helpers, and the answer: the whole function, or its body."""
-    whole = re.search(rf"^\s*(?:async\s+)?def\s+{re.escape(task['entry_point'])}\b", code, re.MULTILINE)
+    whole = re.search(rf"^[ \t]*(?:async\s+)?def\s+{re.escape(task['entry_point'])}\b", code, re.MULTILINE)
     # the prompt ends inside the function: `pass` closes it, and the answer's own then takes its name
     return f"{task['prompt']}\n    pass\n\n{code}\n" if whole else f"{task['prompt']}\n{_indented(code)}\n"
 

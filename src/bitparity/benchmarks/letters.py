@@ -12,8 +12,8 @@ Strict but fair: nothing is guessed. Every function takes time linear in the tex
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from bitparity.benchmarks.answers import CHINESE, STATEMENT_CHARS, VERB, plain
@@ -89,6 +89,9 @@ _SENTENCE = re.compile(r"[.!?]\s|\n")
 _OPTION_LINE = re.compile(r"^(?:[ \t]*Options:)?[ \t]*\(?(?P<letter>[A-Z])[).:][ \t]*(?P<text>\S[^\n]*)", re.MULTILINE)
 
 
+Options = Mapping[str, str] | Callable[[], Mapping[str, str]]
+
+
 class Statement(NamedTuple):
     """An option that is named at a place of the text; `letter` may be `SEVERAL`, or an option that there is not."""
 
@@ -107,15 +110,15 @@ def options_of(item: Item, sample: int = 0) -> dict[str, str]:
     return {match["letter"]: match["text"].strip() for match in _OPTION_LINE.finditer(text)}
 
 
-def final_letter(text: str, letters: str, ended: bool = True, options: Mapping[str, str] | None = None) -> str | None:
+def final_letter(text: str, letters: str, ended: bool = True, options: Options = dict) -> str | None:
     """The option that a text chooses, None where it chooses none, several, or one outside `letters` (like "ABCD").
 
     `ended`: the model stopped by itself, so that its last line and last words may be its answer. `options` are the
-    texts of the options by letter.
+    texts of the options by letter, or what gives them: few answers need them.
     """
     if "~~" in text:
         text = _STRUCK.sub(lambda struck: " " * len(struck[0]), text)
-    reader = _Reader(plain(text), ended, _patterns(max("J", *letters)), options or {})
+    reader = _Reader(plain(text), ended, _patterns(max("J", *letters)), options)
     found = reader.choice()
     return found if found is not None and found in letters else None
 
@@ -173,9 +176,13 @@ _patterns = lru_cache(_Patterns)
 class _Reader:
     """One text, and what it states."""
 
-    def __init__(self, text: str, ended: bool, patterns: _Patterns, options: Mapping[str, str]) -> None:
+    def __init__(self, text: str, ended: bool, patterns: _Patterns, options: Options) -> None:
         self._text, self._ended, self._patterns = text, ended, patterns
-        self._options = {letter: _normal(option) for letter, option in options.items()}
+        self._told = options
+
+    @cached_property
+    def _options(self) -> Mapping[str, str]:
+        return self._told() if callable(self._told) else self._told
 
     def choice(self) -> str | None:
         """The letter of the statement that counts."""
@@ -311,7 +318,7 @@ class _Reader:
 
     def _confirms(self, letter: str, rest: str) -> bool:
         """True where the words behind a letter are those of its option."""
-        option, said = self._options.get(letter, ""), _normal(rest)
+        option, said = _normal(self._options.get(letter, "")), _normal(rest)
         length = min(len(option), len(said), 24)
         return length > 0 and option[:length] == said[:length] and length >= min(len(option), 4)
 

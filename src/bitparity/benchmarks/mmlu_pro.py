@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 from bitparity.benchmarks.contract import Info, Source
@@ -134,7 +135,7 @@ def stated_letter(text: str, item: Item, ended: bool) -> str | None:
     ends = [*(head.start() for head in heads), len(text)]
     parts = [text[: ends[0]], *(text[h.end() : end].lstrip() for h, end in zip(heads, ends[1:], strict=True))]
     asked = _question_asked(item) if heads else ""
-    options = options_of(item)
+    options = partial(options_of, item)
     for number, part in enumerate(parts):
         if number == 0 or (part and asked.startswith(part.partition("\n")[0][:40].rstrip())):
             letter = final_letter(part, item.metadata["letters"], ended or number < len(heads), options)

@@ -1,0 +1,93 @@
+"""No text of 200,000 characters, however it is made, takes a reader of answers a second of processor time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from bitparity.benchmarks.answers import breaks_off, final_answer, labelled_answer
+from bitparity.benchmarks.fenced_code import last_code, upstream_code
+from bitparity.benchmarks.hle import text_key
+from bitparity.benchmarks.letters import final_letter
+from bitparity.benchmarks.lm_eval_math import hendrycks_score
+from bitparity.benchmarks.mathematics import equal
+from bitparity.benchmarks.mmlu_pro import stated_letter
+from bitparity.benchmarks.unicode_maths import as_latex
+from bitparity.grading.reasoning import own_turn, split_reasoning
+from bitparity.records import Item, Prompt
+from bitparity.results.guards.completions import DAMAGES, is_loop
+
+LENGTH, LIMIT_S = 200_000, 1.0
+OPTIONS = {letter: f"text of {letter}" for letter in "ABCDEFGHIJ"}
+ASKED = "Question: What?\nOptions:\n" + "".join(f"{letter}. {text}\n" for letter, text in OPTIONS.items())
+ITEM = Item("q", (Prompt(text=ASKED),), "A", metadata={"letters": "ABCDEFGHIJ"})
+
+READERS: dict[str, Callable[[str], object]] = {
+    "letters": lambda text: final_letter(text, "ABCDEFGHIJ", True, OPTIONS),
+    "parts": lambda text: stated_letter(text, ITEM, True),
+    "answer": final_answer,
+    "labelled": labelled_answer,
+    "broken formula": breaks_off,
+    "mathematics": lambda text: equal(text, "\\frac{1}{2}"),
+    "Unicode": as_latex,
+    "text": text_key,
+    "code": partial(last_code, name="f"),
+    "upstream's code": upstream_code,
+    "lm-eval": lambda text: hendrycks_score(text, "1"),
+    "reasoning": lambda text: split_reasoning(text, "none"),
+    "turn": own_turn,
+    "loop": is_loop,
+    "damage": lambda text: [sign.search(text) for sign in DAMAGES.values()],
+}
+PIECES = (
+    *"([{})\\$1`-=_√½² \t\u0301\u00a0选",
+    *("\\frac{", "$$", "12,", "1.", "boxed{", "\\boxed{1}", "\\boxed{A}", "<think>", "</think>", "<|", "analysis"),
+    *("```\n", "```python\n", "~~~\n", "\n", " \n", "\r\n", "A ", "(A)", "(A), ", "A\n", "the answer is ", "so "),
+    *("The answer is (A). ", "answer ", "Answer:\n", "Question:", "option ", "is (A) ", "wait ", "no, ", "if ", "~~"),
+    *(
+        "would be ",
+        "答案是",
+        "√(",
+        "10^",
+        "^{",
+        "x^",
+        "1/",
+        "**",
+        "> ",
+        "\\quad ",
+        "\\text{",
+        "&lt;",
+        "\\n",
+        "kg ",
+        "°",
+    ),
+    *("1e5", "...", "combine ", "user\n", "Human:", "assistant\n", "def f(x):\n", "f(", "not not ", ">>> x\n", "#### "),
+    *("<answer>", "\\(", "\\[", "</b>", "1 1/2 ", "5\\%"),
+)
+HEADS = ["", "The answer is ", "The answer is (A). ", "Answer: ", "\\boxed{", "```python\n", "<think>", "$", "#### "]
+TAILS = ["", "\nThe answer is (B).", "}", "\n```"]
+
+
+@example("The answer is (A). ", " \n", "\n```")
+@example("```python\n", "\n", "\n```")
+@example("```python\n", "x = 1\n", "\n```")
+@given(
+    st.sampled_from(HEADS),
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=2).map("".join),
+    st.sampled_from(TAILS),
+)
+@settings(max_examples=12, deadline=None)
+def test_no_text_takes_a_second(head: str, piece: str, tail: str) -> None:
+    text = head + (piece * LENGTH)[: LENGTH - len(head) - len(tail)] + tail
+    for name, read in READERS.items():
+        begun = time.process_time()
+        read(text)
+        if time.process_time() - begun > LIMIT_S:
+            pytest.fail(
+                f"{name} takes {time.process_time() - begun:.1f} s for {head!r}, {piece!r} again and again, {tail!r}"
+            )
