@@ -66,14 +66,27 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_only_runs_of_the_same_exam_stand_on_one_line(runs: Path) -> None:
-    found = history(runs)
+    found = history(runs, Events())
     lines = {(line.variant, tuple(point.run for point in line.points)) for line in found.lines}
     assert lines == {("bf16", ("a", "b")), ("fp8", ("a", "b")), ("bf16", ("c",)), ("fp8", ("c",))}
     assert [entry.run for entry in found.runs] == ["a", "b", "c"]  # by date
 
 
+def test_a_run_of_another_grader_is_graded_again(runs: Path, tmp_path: Path) -> None:
+    old = shutil.copytree(runs / "a", tmp_path / "a")
+    path = old / "grades/fp8/math500.jsonl"
+    first, rest = path.read_text().split("\n", 1)
+    header = json.loads(first)
+    header.pop("crc32", None)
+    path.write_text(json.dumps(header | {"grader": "0" * 16}) + "\n" + rest)
+    found = history(tmp_path, Events())
+    assert found.left_out == {}
+    assert found.lines == history(runs / "a", Events()).lines
+    assert '"0000' not in path.read_text().split("\n")[0]
+
+
 def test_a_change_is_paired_by_item_and_shown_with_its_noise(runs: Path) -> None:
-    (line,) = (line for line in history(runs).lines if line.variant == "fp8" and len(line.points) == 2)
+    (line,) = (line for line in history(runs, Events()).lines if line.variant == "fp8" and len(line.points) == 2)
     first, second = line.points
     assert first.change is None
     change = second.change
@@ -87,7 +100,7 @@ def test_a_change_is_paired_by_item_and_shown_with_its_noise(runs: Path) -> None
 
 
 def test_distances_stand_beside_their_floor(runs: Path) -> None:
-    found = history(runs)
+    found = history(runs, Events())
     point = found.lines[0].points[0].model_copy(update={"distance": 0.0123, "distance_floor": 0.0004})
     line = found.lines[0].model_copy(update={"points": [point]})
     page = render(found.model_copy(update={"lines": [line]}))
@@ -96,7 +109,7 @@ def test_distances_stand_beside_their_floor(runs: Path) -> None:
 
 
 def test_broken_and_unfinished_runs_are_listed_with_the_reason(runs: Path) -> None:
-    left = history(runs).left_out
+    left = history(runs, Events()).left_out
     assert left.keys() == {"unfinished", "deep/broken"}
     assert "math500 lacks 5 scores of fp8" in left["unfinished"]
     assert "study.yaml" in left["deep/broken"]
@@ -107,9 +120,9 @@ def test_the_page_and_the_document_say_the_same(runs: Path, tmp_path: Path, cli:
     assert ended.code == 0, ended
     assert "left out: unfinished: it is unfinished" in ended.out
     document: dict[str, Any] = json.loads((tmp_path / "page.json").read_text())
-    assert document == history(runs).document()
+    assert document == history(runs, Events()).document()
     page = (tmp_path / "page.html").read_text()
-    assert page == render(history(runs))
+    assert page == render(history(runs, Events()))
     noise = f"8 lost, 0 gained: {percent(0.2)} flipped; {percent(0.025)} flip by themselves"
     for words in ("version: 0.25.1 → 0.26.0", noise, "NVIDIA H200"):
         assert words in page, words
@@ -118,7 +131,7 @@ def test_the_page_and_the_document_say_the_same(runs: Path, tmp_path: Path, cli:
 
 def test_a_name_cannot_steer_the_page(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "c", tmp_path / "<script>alert(1)</script>" / "c")
-    assert "<script" not in render(history(tmp_path))
+    assert "<script" not in render(history(tmp_path, Events()))
 
 
 def test_a_folder_without_runs_is_refused_in_one_line(tmp_path: Path, cli: Cli) -> None:

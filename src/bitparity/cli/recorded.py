@@ -138,9 +138,11 @@ def history(
     """One page over all runs of a folder: what a new vLLM, device or kernel changed on the same exam."""
     from bitparity.compare.compare import write_document
     from bitparity.report.history import history, render
+    from bitparity.report.live import show_tasks
     from bitparity.store.jsonl import write_atomically
 
-    found = history(folder)
+    with show_tasks() as events:
+        found = history(folder, events)
     page = out or folder / "history.html"
     write_atomically(page, [render(found)])
     if json_file is not None:

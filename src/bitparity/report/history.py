@@ -22,6 +22,8 @@ from bitparity.compare.readers import read
 from bitparity.compare.records import Source
 from bitparity.errors import BitparityError, UserInputError
 from bitparity.exam.frozen import frozen_exams
+from bitparity.grading.passes import regrade_if_needed
+from bitparity.progress.events import Events
 from bitparity.report import words
 from bitparity.report.distance import number
 from bitparity.report.language import guard_title
@@ -161,12 +163,16 @@ class _Seen:
         return None if found is None or found.overall is None else found.overall.divergence.value
 
 
-def history(folder: Path) -> History:
-    """Read every run below a folder. Raises UserInputError where there is none."""
+def history(folder: Path, events: Events) -> History:
+    """Read every run below a folder, graded again where another version of the graders has graded any of it.
+
+    Raises UserInputError where there is none.
+    """
     seen, left_out = [], {}
     for path in _runs(folder):
         name = str(path.relative_to(folder)) if path != folder else path.name
         try:
+            regrade_if_needed(path, events)
             seen.append(_read(path, name))
         except BitparityError as error:
             left_out[name] = " ".join(str(error).split())
