@@ -27,6 +27,8 @@ EXIT_PIPE = 128 + 13  # by SIGPIPE: who reads this has gone
 app = typer.Typer(
     name="bitparity",
     help="What do fewer bits cost? Every precision of one model sits the same exam, compared item by item.",
+    epilog="Begin with init, doctor, plan and run, or see it work with demo. Exit codes: 0 fine, 1 a candidate is "
+    "worse beyond its margin, 2 bad input or usage, 3 incomplete, invalid or inconclusive, 130 stopped.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -28,7 +28,11 @@ def distance(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
     lang: Language = "en",
 ) -> None:
-    """Tell in minutes how far candidates are from the baseline; no verdict. Exit code 3: broken or not comparable."""
+    """Tell in minutes how far candidates are from the baseline.
+
+    Each candidate reads the baseline's own answers, token by token; no verdict comes from it. Exit code 3: broken
+    or not comparable.
+    """
     from bitparity.report.distance_page import write_page
     from bitparity.report.language import suffix
     from bitparity.report.live import show_run

@@ -21,7 +21,10 @@ def seal(
     key: Annotated[Path | None, typer.Option(help="Sign with this SSH key, as ssh-keygen makes it.")] = None,
     without_answers: Annotated[bool, typer.Option("--without-answers", help=WITHOUT_HELP)] = False,
 ) -> None:
-    """Seal a run in one file, from which anybody can recompute its results offline."""
+    """Seal a run in one file that anybody can check.
+
+    From it the results are recomputed offline. Questions and answers of gated data sets stay out.
+    """
     from bitparity.cli.recorded import brought_up_to_date
     from bitparity.evidence.seal import seal as write
 
@@ -34,13 +37,17 @@ def seal(
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(help="What bitparity seal has written.")],
+    file: Annotated[Path, typer.Argument(help="The file that bitparity seal has written.")],
     key: Annotated[
         Path | None, typer.Option(help="Public SSH keys, one a line, one of which must have signed.")
     ] = None,
     rerun: Annotated[int | None, typer.Option(min=1, help=RERUN_HELP)] = None,
 ) -> None:
-    """Recompute a sealed run from what is inside. Exit code 2: refused; 3: differs, perhaps by another version."""
+    """Recompute the results of a sealed run from what is inside.
+
+    Exit code 0: verified; 2: refused, with the first difference; 3: something differs, perhaps by another version of
+    the code.
+    """
     from bitparity.evidence.rerun import rerun as ask_again
     from bitparity.evidence.verify import opened
     from bitparity.evidence.verify import verify as recompute

@@ -27,7 +27,10 @@ def locate(
     kernels: Annotated[Literal["checkpoint", "e8m0", "weight-only"], typer.Option(help=KERNELS_HELP)] = "checkpoint",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Find the modules and layers that make a candidate's distance, and those to spare; no verdict on the model."""
+    """Find the layers that make a candidate's distance.
+
+    And the modules to leave unquantized, as a recipe; no verdict on the model.
+    """
     from bitparity.localization.document import FILE, folder_of
     from bitparity.report.live import show_tasks
     from bitparity.report.localization import show, write_picture

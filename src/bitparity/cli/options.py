@@ -20,10 +20,10 @@ DETACH_HELP = (
     "loginctl enable-linger). Returns once the run has begun, with its pid, its log, and how to watch and stop it."
 )
 GATED_HELP = "Put questions and answers of gated data sets into report.html, which then must not be passed on."
-WITHOUT_HELP = "Leave every question, reference and answer out, for a report that can be published."
+WITHOUT_HELP = "Leave every question, reference and answer out, so that it can be published."
 
-StudyFile = Annotated[Path, typer.Argument(help="The study file.")]
-RunDirectory = Annotated[Path, typer.Argument(help="A run directory.")]
+StudyFile = Annotated[Path, typer.Argument(help="The study file (bitparity init writes one).")]
+RunDirectory = Annotated[Path, typer.Argument(help="A run directory, such as artifacts/demo.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory; by default artifacts/<study>/.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Items of each benchmark, a fair subset.")]
 UnsafeExec = Annotated[bool, typer.Option("--unsafe-exec", help=UNSAFE_HELP)]

@@ -31,7 +31,10 @@ def brought_up_to_date(run: Path) -> Path:
 
 
 def grade(run: RunDirectory, unsafe_exec: UnsafeExec = False) -> None:
-    """Grade all samples of a run again, and say which verdicts changed."""
+    """Grade all answers of a run again, and say what changed.
+
+    No model is asked. Programs that a model wrote run in the sandbox.
+    """
     from bitparity.grading.passes import grade_run
     from bitparity.report.live import show_tasks
 
@@ -51,7 +54,10 @@ def report(
     include_gated: Annotated[bool, typer.Option("--include-gated", help=GATED_HELP)] = False,
     without_answers: Annotated[bool, typer.Option("--without-answers", help=WITHOUT_HELP)] = False,
 ) -> None:
-    """Make results.json, report.md and report.html again from the files of a run, and print the table."""
+    """Make the report of a run again from its files.
+
+    Writes results.json, report.md and report.html, and prints the table. No model is asked.
+    """
     if include_gated and without_answers:
         raise UserInputError("--include-gated puts texts in and --without-answers leaves them out; give one of them")
     withhold: Withhold = "everything" if without_answers else "nothing" if include_gated else "gated"
@@ -74,7 +80,10 @@ def export(
     ] = "",
     out: Annotated[Path | None, typer.Option(help="Where to write it; csv, model-card, summary: stdout.")] = None,
 ) -> None:
-    """Results for other programs: tables, per-item results as lm-eval's, a model card's figures, a CI summary."""
+    """Write a run's results for other programs.
+
+    Tables (csv, parquet), per-item results in lm-eval's form, a model card's figures, the Hub's results, a CI summary.
+    """
     from bitparity.report.exports import export
     from bitparity.store.run import Run
 
@@ -87,22 +96,35 @@ def export(
 
 
 def compare(
-    baseline: Annotated[str, typer.Argument(help="RUN:VARIANT, another tool's logs, or JSONL rows.")],
-    candidates: Annotated[list[str], typer.Argument(help="The same kind of thing, one or more.")],
-    margin: Annotated[float | None, typer.Option(help="The loss in points that does not matter.")] = None,
-    control: Annotated[str | None, typer.Option(help="The baseline's second run: the noise, not a candidate.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything there.")] = None,
-    filter_name: Annotated[str | None, typer.Option("--filter", help="Which filter of lm-eval's logs.")] = None,
-    metric: Annotated[str | None, typer.Option(help="Which metric or scorer of the logs.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page there, as a run's report.html.")] = None,
+    baseline: Annotated[
+        str, typer.Argument(help="RUN:VARIANT, a folder or file of another tool's logs, or JSONL rows.")
+    ],
+    candidates: Annotated[list[str], typer.Argument(help="What is compared with it, one or more of the same.")],
+    margin: Annotated[
+        float | None,
+        typer.Option(help="The loss in points that does not matter; by default the study's or the benchmark's own."),
+    ] = None,
+    control: Annotated[str | None, typer.Option(help="Results of the baseline run again: they show the noise.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures there, as JSON.")] = None,
+    filter_name: Annotated[
+        str | None, typer.Option("--filter", help="The filter of lm-eval's logs that decides.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="The metric or scorer of the logs that decides.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page there, like a run's report.html.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a report there, in Markdown.")] = None,
-    regrade: Annotated[str | None, typer.Option(help="Grade the logs' texts with this benchmark's grader too.")] = None,
+    regrade: Annotated[
+        str | None, typer.Option(help="A benchmark, such as math500, whose grader grades the logs' answers too.")
+    ] = None,
     junit: Junit = None,
     summary: Summary = None,
     badge: Badge = None,
     lang: Language = "en",
 ) -> None:
-    """Compare per-item results from anywhere, paired by item. Exit code 1: a candidate is worse."""
+    """Compare per-item results from anywhere, paired by item.
+
+    Runs, logs of lm-eval, Inspect, EvalScope, NeMo Evaluator and LiveBench, or JSONL rows of item and score. Exit code 1:
+    a candidate is worse beyond its margin; 3: inconclusive or invalid.
+    """
     from bitparity.compare.as_results import as_results
     from bitparity.compare.compare import arranged, compare, exit_code, write_document
     from bitparity.compare.readers import read_all
@@ -135,7 +157,10 @@ def history(
     out: Annotated[Path | None, typer.Option(help="The page; by default FOLDER/history.html.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures there.")] = None,
 ) -> None:
-    """One page over all runs of a folder: what a new vLLM, device or kernel changed on the same exam."""
+    """Make one page over all runs of a folder.
+
+    What a new vLLM, device or kernel changed on the same exam, paired question by question.
+    """
     from bitparity.compare.compare import write_document
     from bitparity.report.history import history, render
     from bitparity.report.live import show_tasks
@@ -155,17 +180,23 @@ def history(
 def check(
     run: RunDirectory,
     junit: Junit = None,
-    require: Annotated[Literal["overall", "every"], typer.Option(help="What must hold: all together, or each.")] = (
-        "every"
-    ),
+    require: Annotated[
+        Literal["overall", "every"], typer.Option(help="What must pass: every benchmark, or their average.")
+    ] = ("every"),
     benchmark: Annotated[list[str] | None, typer.Option(help="Only this benchmark; may be given again.")] = None,
-    allow: Annotated[Literal["inconclusive"] | None, typer.Option(help="Let 'cannot tell' pass.")] = None,
+    allow: Annotated[
+        Literal["inconclusive"] | None,
+        typer.Option(help="Let 'cannot tell' pass; a loss, an invalid and an incomplete result never do."),
+    ] = None,
     summary: Summary = None,
     badge: Badge = None,
     lang: Language = "en",
     margin: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """The verdicts of a run as a CI gate, one line each. Exit code 1: worse; 3: incomplete, invalid, cannot tell."""
+    """Gate a CI job on the verdicts of a run, one line each.
+
+    Exit code 0: all passed; 1: a candidate is worse beyond its margin; 3: incomplete, invalid or inconclusive.
+    """
     from bitparity.report.gate import Files, allow_inconclusive, exit_code, judge
     from bitparity.report.headline import headlines
     from bitparity.results.build import build

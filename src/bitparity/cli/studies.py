@@ -55,7 +55,10 @@ def run(
     shard: Annotated[str | None, typer.Option(metavar="I/N", help=SHARD_HELP)] = None,
     hours: Annotated[float | None, typer.Option(help=HOURS_HELP)] = None,
 ) -> None:
-    """Run a study, or go on with it: what is finished is kept. Exit code 1: a candidate is worse."""
+    """Run a study, or go on with it: what is finished is kept.
+
+    Ends with the report. Exit code 1: a candidate is worse beyond its margin; 3: incomplete, invalid or inconclusive.
+    """
     from bitparity.cli.shard_option import SHARDS_FOLDER, parse_shard, shard_path
     from bitparity.study.resolve import load_study
 
@@ -101,7 +104,10 @@ def merge(
     shards: Annotated[list[Path], typer.Argument(help="Run directories of the same study, as run --shard left them.")],
     unsafe_exec: UnsafeExec = False,
 ) -> None:
-    """Join the shards of a study, grade and report. What is missing is named; bitparity run --out OUT completes it."""
+    """Join the shards of a study, grade and report.
+
+    What is missing is named; bitparity run --out OUT completes it.
+    """
     from bitparity.cluster.merge import merge
     from bitparity.generation.prepare import Outcome
     from bitparity.grading.passes import grade_run
@@ -129,7 +135,10 @@ def doctor(
     ] = False,
     lang: Language = "en",
 ) -> None:
-    """Look at this host before an hour is lost: device, memory, kernels, disks, hub, budgets. Exit code 3: errors."""
+    """Check this host and a study before any hour is spent.
+
+    Device, memory, kernels, disks, access to the hub, token budgets; nothing is loaded. Exit code 3: errors.
+    """
     from bitparity.doctor.disks import exports
     from bitparity.doctor.examine import examine
     from bitparity.doctor.host import Host
@@ -156,7 +165,10 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Show it again and again until the run ends.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document; with --watch one a line.")] = False,
 ) -> None:
-    """Show how far a run is, how fast, and what is left. Exit code 0: it runs, or is complete; 3: it stopped before."""
+    """Show how far a run is, how fast, and what is left.
+
+    Exit code 0: it runs, or is complete; 3: it stopped before.
+    """
     from bitparity.progress import status as statuses
     from bitparity.report import live
 
@@ -176,7 +188,9 @@ def status(
 
 def plan(
     study: StudyFile,
-    rate: Annotated[float | None, typer.Option(help="Output tokens per second, over all requests.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Output tokens a second that the device makes, all requests together.")
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="A run that measured rate and lengths.")] = None,
     measure: Annotated[
         float | None, typer.Option(help="Load each variant and measure its rate for so many seconds.")
@@ -185,7 +199,11 @@ def plan(
     write: Annotated[Path | None, typer.Option(help="Write that choice as a study file.")] = None,
     lang: Language = "en",
 ) -> None:
-    """Show what a study will cost and what loss it could detect or rule out; loads a model with --measure only."""
+    """Show what a study costs and what loss it could show.
+
+    Items, tokens, hours, and for each benchmark the loss that it could detect or rule out. A model is loaded with
+    --measure only.
+    """
     from bitparity.doctor.plan import make_plan
     from bitparity.doctor.rates import given_rate
     from bitparity.report.planning import show
@@ -217,14 +235,20 @@ def plan(
 
 
 def benchmarks() -> None:
-    """List the benchmarks: items, form, metric, default samples and margin, data set."""
+    """List the benchmarks.
+
+    Items, form, metric, default samples and margin, data set.
+    """
     from bitparity.report.listing import show_benchmarks
 
     show_benchmarks()
 
 
 def demo(out: Annotated[Path, typer.Option(help="Run directory.")] = Path("artifacts/demo")) -> None:
-    """Compare a real 135M model in BF16, FP8 and NVFP4 on this machine; no GPU, no account."""
+    """Compare a real 135M model in BF16, FP8 and NVFP4, here.
+
+    No GPU and no account are needed; the model is downloaded once (93 MB), and a run takes some minutes.
+    """
     from bitparity.demo.study import demo_study
     from bitparity.report.live import show_tasks
 
