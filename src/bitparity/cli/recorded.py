@@ -122,8 +122,8 @@ def compare(
 ) -> None:
     """Compare per-item results from anywhere, paired by item.
 
-    Runs, logs of lm-eval, Inspect, EvalScope, NeMo Evaluator and LiveBench, or JSONL rows of item and score. Exit code 1:
-    a candidate is worse beyond its margin; 3: inconclusive or invalid.
+    Runs, logs of lm-eval, Inspect, EvalScope, NeMo Evaluator and LiveBench, or JSONL rows of item and score. Exit
+    code 1: a candidate is worse beyond its margin; 3: inconclusive or invalid.
     """
     from bitparity.compare.as_results import as_results
     from bitparity.compare.compare import arranged, compare, exit_code, write_document
