@@ -249,6 +249,89 @@ for path in (FOLDER, "/proc", "/run"):
     attempt("inotify " + path, lambda: watch(path))
 attempt("fanotify", lambda: call(number(300, 262), 0, 0))
 attempt("perf", lambda: call(number(298, 241), ctypes.create_string_buffer(128), -1, 0, -1, 0))""",
+    "descriptors: an owner who is signalled": """
+import fcntl
+for descriptor in (*os.pipe(), 0, 1, 2):
+    for command in (8, 10):
+        attempt(f"fcntl {command}", lambda: fcntl.fcntl(descriptor, command, PID if command == 8 else 9))
+    attempt("F_SETOWN_EX", lambda: fcntl.fcntl(descriptor, 15, b"\\1\\0\\0\\0" + PID.to_bytes(4, "little")))
+    for request in (0x8901, 0x8902):
+        attempt(f"ioctl {request:x}", lambda: fcntl.ioctl(descriptor, request, PID.to_bytes(4, "little")))""",
+    "descriptors: told what others do": """
+import fcntl
+for path in ("/usr/lib", os.path.dirname(os.__file__), "."):
+    attempt("dnotify " + path, lambda: fcntl.fcntl(os.open(path, os.O_RDONLY), 1026, 0x8000003F))
+for path in (sys.executable, os.__file__):
+    for kind in (0, 1): attempt("lease " + path, lambda: fcntl.fcntl(os.open(path, os.O_RDONLY), 1024, kind))""",
+    "memory: shared without a name": """
+for flags in (0x21, 0x23, 0x4021):
+    attempt(f"flags {flags:x}", lambda: mmap.mmap(-1, 4096, flags=flags))
+for mode in (os.O_RDWR, os.O_RDONLY):
+    attempt("device", lambda: mmap.mmap(os.open("/dev/zero", mode), 4096, access=mmap.ACCESS_READ))""",
+    "memory: pages given to a pipe": NUMBERS
+    + """
+class Vector(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_char_p), ("length", ctypes.c_size_t))
+attempt("vmsplice", lambda: call(number(278, 75), os.pipe()[1], ctypes.byref(Vector(b"x" * 4096, 1)), 1, 2))""",
+    "kernel: rules and filters without end": NUMBERS
+    + """
+attempt("rule set", lambda: call(444, ctypes.byref(ctypes.c_uint64(4)), 8, 0))
+attempt("version", lambda: call(444, 0, 0, 1))
+attempt("filter", lambda: call(number(317, 277), 2, 0, ctypes.create_string_buffer(16)))""",
+    "kernel: devices of virtual machines and GPUs": """
+for name in ("kvm", "fuse", "userfaultfd", "nvidiactl", "nvidia0", "nvidia-uvm", "dri/card0", "dri/renderD128", "kfd",
+             "vhost-net", "vfio/vfio", "mem", "kmsg", "cuse", "snapshot", "hwrng", "rtc0", "udmabuf"):
+    attempt(name, lambda: os.open("/dev/" + name, os.O_RDONLY))""",
+    "processes: waiting for the harness and its children": """
+libc.prctl(36, 1, 0, 0, 0)
+for pid in {PID, os.getppid()} if PID > 40 else {PID}:
+    attempt("waitpid", lambda: os.waitpid(pid, os.WNOHANG))
+    attempt("waitid", lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG))
+attempt("any child", lambda: os.waitpid(-1, os.WNOHANG))""",
+    "processes: a timer for somebody else": NUMBERS
+    + """
+event = (ctypes.c_int * 16)(0, 0, 10, 4, PID)
+attempt("timer", lambda: call(number(222, 107), 1, ctypes.byref(event), ctypes.byref(ctypes.c_int())))""",
+    "processes: first of all real-time ones": NUMBERS
+    + """
+attempt("FIFO", lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10)))
+attempt("round robin", lambda: os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1)))
+attempt("nice", lambda: os.nice(-5))
+deadline = ctypes.create_string_buffer(b"\\x30\\0\\0\\0\\6" + bytes(43))
+attempt("deadline", lambda: call(number(314, 274), 0, deadline, 0))
+attempt("killed last", lambda: put("/proc/self/oom_score_adj", b"-900"))""",
+    "files: up and out of the working folder": NUMBERS
+    + """
+for way in ("../../../..", "/proc/self/cwd/../../../..", "/proc/self/root", "/proc/thread-self/root"):
+    attempt("read " + way, lambda: open(way + FILE).read())
+os.symlink("/", "top")
+os.symlink("../" * 20, "up")
+for way in ("top", "up"):
+    attempt("link " + way, lambda: open(way + FILE).read())
+    attempt("write by " + way, lambda: open(way + FOLDER + "/x", "w"))
+attempt("move the folder", lambda: os.rename(os.getcwd(), FOLDER + "/moved"))
+attempt("link to a folder", lambda: os.link(FOLDER, "linked"))
+attempt("exchange", lambda: call(316 if X86 else 276, -100, b"top", -100, FILE.encode(), 2))""",
+    "files: sockets of the system": """
+for path in ("/dev/log", "/run/systemd/journal/stdout", "/run/systemd/notify", "/tmp/.X11-unix/X0",
+             "/run/dbus/system_bus_socket", "/run/containerd/containerd.sock", "/run/podman/podman.sock",
+             "/run/nvidia-persistenced/socket", "/run/nscd/socket"):
+    attempt(path, lambda: socket.socket(socket.AF_UNIX).connect(path))
+    attempt("stat " + path, lambda: open(path))""",
+    "files: flags and clones of what may only be read": """
+import fcntl
+for path in (sys.executable, os.__file__):
+    descriptor = os.open(path, os.O_RDONLY)
+    for name, request, given in (("immutable", 0x40086602, b"\\x10" + bytes(7)), ("version", 0x40087602, bytes(8)),
+                                 ("freeze", 0xC0045877, bytes(4)), ("label", 0x41009432, bytes(256))):
+        attempt(f"{name} {path}", lambda: fcntl.ioctl(descriptor, request, given))
+    attempt("allocate " + path, lambda: os.posix_fallocate(descriptor, 0, 1 << 30))
+    attempt("write map " + path, lambda: mmap.mmap(descriptor, 4096, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE))
+    attempt("by its descriptor " + path, lambda: os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR))""",
+    "files: settings of one's own process in the kernel": """
+for name, value in (("loginuid", b"0"), ("oom_adj", b"-17"), ("uid_map", b"0 0 1"), ("gid_map", b"0 0 1"),
+                    ("make-it-fail", b"1"), ("fail-nth", b"1")):
+    attempt(name, lambda: put("/proc/self/" + name, value))""",
 }
 
 # What a program does to itself or its surroundings: the text, and the ends that may come of it.
@@ -347,6 +430,90 @@ SURVIVED: dict[str, tuple[str, set[str]]] = {
         "import fcntl, os, sys\nfor path in (sys.executable, os.__file__):\n d = os.open(path, os.O_RDONLY)\n"
         " fcntl.flock(d, fcntl.LOCK_EX | fcntl.LOCK_NB)\nprint('held')",
         {"exit", "runtime_error"},
+    ),
+    "memory of a thread whose first thread has ended": (
+        "import ctypes, os, platform, threading, time\ndef grow():\n time.sleep(0.3)\n held = []\n"
+        " for _ in range(900): held.append(bytearray(b'x' * (1 << 20)))\n os._exit(0)\n"
+        "threading.Thread(target=grow).start()\n"
+        "ctypes.CDLL(None).syscall(60 if platform.machine() == 'x86_64' else 93, 0)",
+        {"memory_limit"},
+    ),
+    "sockets beside a process that nobody waited for": (
+        "import array, os, socket, time\nif os.fork() == 0: os._exit(0)\ncarrier = socket.socketpair()\n"
+        "try:\n for _ in range(200):\n  pair = socket.socketpair()\n  for one in pair:\n   one.setblocking(False)\n"
+        "   try:\n    while True: one.send(bytes(65536))\n   except OSError: pass\n"
+        "  rights = array.array('i', [one.fileno() for one in pair])\n"
+        "  carrier[0].sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])\n"
+        "  for one in pair: one.close()\nexcept OSError: pass\nprint('all', flush=True)\ntime.sleep(1)",
+        {"memory_limit", "exit"},  # bounded by Linux where sockets under way are not counted
+    ),
+    "mappings without end": (
+        "import ctypes, os, time\nlibc = ctypes.CDLL(None)\nlibc.mmap.restype = ctypes.c_void_p\nfor _ in range(15):\n"
+        " if os.fork() == 0:\n  at = libc.mmap(None, ctypes.c_size_t(30_000 * 8192), 0, 0x4022, -1, 0)\n"
+        "  for n in range(30_000): libc.mprotect(ctypes.c_void_p(at + n * 8192), ctypes.c_size_t(4096), 1)\n"
+        "  time.sleep(60)\ntime.sleep(60)",
+        {"memory_limit", "time_limit"},
+    ),
+    "deleted files that stay open": (
+        "import os, time\nheld = []\nfor n in range(200):\n held.append(os.open(f'f{n}', os.O_RDWR | os.O_CREAT))\n"
+        " os.unlink(f'f{n}')\n for _ in range(7): os.write(held[-1], b'x' * (1 << 20))\nprint('all')\ntime.sleep(9)",
+        {"output_limit", "runtime_error"},
+    ),
+    "files that never had a name": (
+        "import os, time\nheld = []\nfor n in range(200):\n held.append(os.open('.', os.O_RDWR | os.O_TMPFILE))\n"
+        " for _ in range(7): os.write(held[-1], b'x' * (1 << 20))\nprint('all')\ntime.sleep(9)",
+        {"output_limit", "runtime_error"},
+    ),
+    "deleted files that are only mapped": (
+        "import mmap, os, time\nheld = []\nfor n in range(200):\n d = os.open(f'f{n}', os.O_RDWR | os.O_CREAT)\n"
+        " os.unlink(f'f{n}'); os.write(d, b'x' * (7 << 20)); held.append(mmap.mmap(d, 4096)); os.close(d)\n"
+        "time.sleep(9)",
+        {"output_limit", "runtime_error"},
+    ),
+    "deleted files of a process that hides": (
+        "import ctypes, os, time\nctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\nheld = []\nfor n in range(200):\n"
+        " held.append(os.open(f'f{n}', os.O_RDWR | os.O_CREAT)); os.unlink(f'f{n}')\n"
+        " os.write(held[-1], b'x' * (7 << 20))\n"
+        "time.sleep(9)",
+        {"output_limit", "runtime_error"},
+    ),
+    "timers of the kernel's own": (
+        "import ctypes, platform\nlibc, made = ctypes.CDLL(None), 0\n"
+        "number = 222 if platform.machine() == 'x86_64' else 107\n"
+        "while libc.syscall(number, 1, None, ctypes.byref(ctypes.c_int())) == 0: made += 1\nassert made < 2000, made",
+        {"exit"},
+    ),
+    "signals that wait": (
+        "import ctypes, os, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [40])\nlibc, sent = ctypes.CDLL(None), 0\n"
+        "while libc.sigqueue(os.getpid(), 40, ctypes.c_void_p(0)) == 0: sent += 1\nassert sent < 2000, sent",
+        {"exit"},
+    ),
+    "a page of every table": (
+        "import ctypes, os, time\nlibc = ctypes.CDLL(None)\nlibc.mmap.restype = ctypes.c_void_p\nfor _ in range(20):\n"
+        " if os.fork() == 0:\n  at = libc.mmap(None, ctypes.c_size_t(3 << 30), 1, 0x4022, -1, 0)\n"
+        "  for n in range(0, 3 << 30, 2 << 20): ctypes.string_at(at + n, 1)\n  time.sleep(60)\ntime.sleep(1)",
+        {"exit", "memory_limit", "time_limit", "runtime_error"},
+    ),
+    "the working folder taken away": (
+        "import os, shutil\nhere = os.getcwd()\nos.chdir('/')\nshutil.rmtree(here, ignore_errors=True)\nprint('gone')",
+        {"exit", "runtime_error"},
+    ),
+    "an exit function that never ends": (
+        "import atexit, time\natexit.register(lambda: time.sleep(60))",
+        {"time_limit"},
+    ),
+    "an exit that is caught": (
+        "import os, sys\nos._exit = sys.exit = lambda *a: None\n"
+        "while True:\n try: raise SystemExit\n except SystemExit: pass",
+        {"time_limit"},
+    ),
+    "output from a hundred ends": (
+        "import os\nfor _ in range(100):\n if os.fork() == 0:\n  while True: os.write(1, b'x' * 65536)",
+        {"output_limit", "runtime_error"},
+    ),
+    "the clock of its own": (
+        "import time\ntime.monotonic = time.time = time.process_time = lambda: 0.0\nwhile time.time() < 1: pass",
+        {"time_limit"},
     ),
 }
 

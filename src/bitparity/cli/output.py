@@ -6,13 +6,14 @@ A terminal that is lost, a closed pipe or a log on a full disk costs nothing tha
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitparity.report.plain import clean
-from bitparity.safe_io.redaction import RedactedStream
+from bitparity.safe_io.redaction import RedactedStream, redacted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bitparity.results.schema import Results
 
 PLAIN_WIDTH = 120  # columns of the table where stdout is no terminal
+_LONG_WORD = re.compile(r"\S{300,}")
 
 
 class TolerantStream(RedactedStream):
@@ -88,5 +90,9 @@ def show_report(path: Path, made: Results, lang: Lang = "en") -> None:
 
 
 def print_error(line: str) -> None:
-    """One line on stderr, without control characters: names and ids come from studies and data sets."""
-    print(clean(line), file=sys.stderr, flush=True)
+    """One line on stderr, without control characters: names and ids come from studies and data sets.
+
+    The middle of a word that fills a screen is left out.
+    """
+    short = _LONG_WORD.sub(lambda word: f"{word[0][:100]}…{word[0][-100:]}", redacted(line))
+    print(clean(short), file=sys.stderr, flush=True)

@@ -37,6 +37,7 @@ from bitparity.schema import LM_EVAL_PREFIX
 from bitparity.stats.arrays import PairedScores, pair_scores
 from bitparity.stats.intervals import mean_interval
 from bitparity.stats.paired import difference_intervals
+from bitparity.store.output_files import write_given
 from bitparity.study.files import load_profile
 
 
@@ -309,8 +310,4 @@ def exit_code(found: Outcome) -> int:
 
 def write_document(path: Path, document: Mapping[str, object]) -> None:
     """Write a document as JSON. Raises UserInputError where it cannot be written."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserInputError(f"{path} cannot be written ({error.strerror}); give another path with --json") from None
+    write_given(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "--json")

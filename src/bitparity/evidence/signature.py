@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from bitparity.errors import EvidenceError, UserInputError
-from bitparity.safe_io.input_files import read_regular
+from bitparity.safe_io.input_files import open_regular, read_regular
 
 NAMESPACE = "bitparity-evidence"  # so that a signature for something else is none here
 _SEALER = "sealer"
@@ -22,12 +22,17 @@ def sign(content: bytes, key: Path) -> bytes:
 
     Raises UserInputError where the key cannot sign.
     """
+    remedy = "give the file of an SSH key, as ssh-keygen makes it"
+    try:
+        open_regular(key).close()  # for a pipe ssh-keygen would wait
+    except OSError as error:
+        raise UserInputError(f"{key} cannot sign: {error.strerror}; {remedy}") from None
     try:
         ended = _keygen(content, "sign", "-f", str(key.absolute()))
     except FileNotFoundError:
         raise UserInputError(f"a signature needs ssh-keygen: {_ABSENT}, or seal without --key") from None
     if ended.returncode or not ended.stdout:
-        raise UserInputError(f"{key} cannot sign: {_said(ended)}; give the file of an SSH key, as ssh-keygen makes it")
+        raise UserInputError(f"{key} cannot sign: {_said(ended)}; {remedy}")
     return ended.stdout
 
 

@@ -8,15 +8,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from bitparity.errors import RunError
 from bitparity.progress.board import Board
 from bitparity.progress.events import Event, RunEnded, RunStarted
 from bitparity.progress.snapshot import SCHEMA, Snapshot
+from bitparity.safe_io.input_files import read_regular
 from bitparity.safe_io.redaction import redacted
 from bitparity.store.lock import check_place
 
 FILE_NAME = "progress.json"
 PUBLISH_SECONDS = 1.0  # between two files
+_SNAPSHOT = TypeAdapter(Snapshot)
 
 
 class ProgressFile:
@@ -81,7 +85,8 @@ def write_progress(path: Path, snapshot: Mapping[str, object]) -> None:
 def read_progress(run: Path) -> Snapshot | None:
     """The last state that the run in this directory wrote; None where there is none that can be read."""
     try:
-        found = json.loads((run / FILE_NAME).read_text("utf-8"))
+        found: Snapshot = json.loads(read_regular(run / FILE_NAME))
+        _SNAPSHOT.validate_python(found)
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and found.get("schema") == SCHEMA else None  # type: ignore[return-value]
+    return found if found["schema"] == SCHEMA else None

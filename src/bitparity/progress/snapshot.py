@@ -5,9 +5,14 @@ Counts are samples, times are seconds, points in time are seconds since 1970. No
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import Annotated, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict  # typing's own cannot be validated before Python 3.12
 
 SCHEMA = "bitparity/progress/1"
+Number = Annotated[float, Field(allow_inf_nan=False)]
+PointInTime = Annotated[float, Field(ge=0, le=1e11)]  # a date can be made of it
 
 
 class Figures(TypedDict):
@@ -18,8 +23,8 @@ class Figures(TypedDict):
     """
 
     graded: int
-    mean: float | None
-    ci95: list[float] | None
+    mean: Number | None
+    ci95: list[Number] | None
     lost: int | None
     gained: int | None
     stopped: NotRequired[bool]
@@ -31,12 +36,12 @@ class Counts(TypedDict):
     done: int
     total: int | None
     failed: int
-    rate: float | None
-    session_rate: float | None
+    rate: Number | None
+    session_rate: Number | None
     output_tokens: int | None
-    tokens_per_second: float | None
-    session_tokens_per_second: float | None
-    seconds_left: float | None
+    tokens_per_second: Number | None
+    session_tokens_per_second: Number | None
+    seconds_left: Number | None
 
 
 class Cell(Counts, Figures):
@@ -46,14 +51,14 @@ class Cell(Counts, Figures):
 class TimeLeft(TypedDict):
     """`seconds_at_most` is given where the other is unknown: for answers as long as their token budget."""
 
-    seconds_left: float | None
-    seconds_at_most: float | None
+    seconds_left: Number | None
+    seconds_at_most: Number | None
 
 
 class Variant(Counts):
     """One variant, over all its benchmarks."""
 
-    seconds_at_most: float | None
+    seconds_at_most: Number | None
     state: str
     reason: str | None
     phase: str | None
@@ -63,7 +68,7 @@ class Variant(Counts):
 class Note(TypedDict):
     """Something that people should know of."""
 
-    time: float
+    time: PointInTime
     text: str
 
 
@@ -76,8 +81,8 @@ class Snapshot(TimeLeft):
     control: str | None
     host: str | None
     pid: int | None
-    started: float
-    updated: float
+    started: PointInTime
+    updated: PointInTime
     running: bool
     phase: str | None
     not_run: dict[str, str]

@@ -9,7 +9,6 @@ from pathlib import Path
 from bitparity.compare.as_results import items_of, sheets_of
 from bitparity.compare.records import Source
 from bitparity.compare.schema import Outcome
-from bitparity.errors import UserInputError
 from bitparity.report import html, markdown
 from bitparity.report.comparison import disagreements
 from bitparity.report.gated import withheld
@@ -18,6 +17,7 @@ from bitparity.report.language import Lang
 from bitparity.results.schema import Results
 from bitparity.schema import LM_EVAL_PREFIX
 from bitparity.store.jsonl import file_stem
+from bitparity.store.output_files import write_given
 
 
 def write(
@@ -34,16 +34,9 @@ def write(
     """
     found = list(disagreements(outcome, lang))
     if page is not None:
-        _write(page, html.page(results, book_of(results, sources), lang, found), "--html")
+        write_given(page, html.page(results, book_of(results, sources), lang, found), "--html")
     if report is not None:
-        _write(report, markdown.render(results, lang, disagreements=found), "--report")
-
-
-def _write(path: Path, text: str, option: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserInputError(f"{path} cannot be written ({error.strerror}); give another path with {option}") from None
+        write_given(report, markdown.render(results, lang, disagreements=found), "--report")
 
 
 def book_of(results: Results, sources: Sequence[Source]) -> Book:

@@ -22,6 +22,7 @@ from bitparity.report.markdown import escaped
 from bitparity.report.words import Judged, interval, margin, points, verdict_words
 from bitparity.results import verdicts
 from bitparity.results.schema import Benchmark, Guard, Overall, Results
+from bitparity.store.output_files import write_given
 
 Outcome = Literal["passed", "allowed", "failed", "open", "skipped"]
 Require = Literal["overall", "every"]
@@ -227,20 +228,11 @@ class Files:
     def write(self, lines: Sequence[Line], suite: str) -> None:
         """Write them; `suite` names the tests. Raises UserInputError where one cannot be written."""
         if self.junit is not None:
-            _write("junit", self.junit, '<?xml version="1.0" encoding="UTF-8"?>\n' + junit(lines, suite))
+            write_given(self.junit, '<?xml version="1.0" encoding="UTF-8"?>\n' + junit(lines, suite), "--junit")
         if self.summary is not None:
-            _write("summary", self.summary, summary(lines))
+            write_given(self.summary, summary(lines), "--summary")
         if self.badge is not None:
-            _write("badge", self.badge, badge(lines))
-
-
-def _write(option: str, path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserInputError(
-            f"{path} cannot be written ({error.strerror}); give another path with --{option}"
-        ) from None
+            write_given(self.badge, badge(lines), "--badge")
 
 
 def _text(value: object) -> object:

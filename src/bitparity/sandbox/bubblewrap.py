@@ -26,7 +26,7 @@ from bitparity.sandbox.lifeline import Lifeline
 from bitparity.sandbox.tree import files_in
 
 BOX, WORK, TEMPORARY, WORKER = "/box", "/box/work", "/box/tmp", "/box/worker.py"
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+_DEVICES = ("null", "full", "random", "urandom")  # a shared mapping of /dev/zero would be memory of no process
 _NEEDED_OPTIONS = ("--size", "--disable-userns", "--json-status-fd", "--unshare-user")
 _TOOLS = "/usr/bin:/bin:/usr/local/bin:/usr/sbin:/sbin"
 _MB = 1 << 20
@@ -137,8 +137,9 @@ class _Passed:
         return str(self.fds[-1])
 
 
-box_use = functools.partial(files_in, folder=BOX)
-"""Bytes and files in the writable file system that a process sees."""
+def box_use(pids: list[int]) -> tuple[int, int]:
+    """Bytes and files in the writable file system that a program's deepest process sees."""
+    return files_in(pids[-1], BOX)
 
 
 def memory_file(data: bytes, stack: contextlib.ExitStack) -> int:

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from bitparity.sandbox.contract import DEFAULT, Ended, Files, Limits
 from bitparity.sandbox.gate import GATE
 
 _NEEDED_VERSION = 3  # before it, a file that may be read can be cut to nothing
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_DEVICES = ("/dev/null", "/dev/full", "/dev/random", "/dev/urandom")  # those of bubblewrap
 _OWN_PID = 0x5EAF00D5  # stands in the filter for the program's process id, which is not known yet
 _MOST_LOOKED_AT, _MOST_DEPTH = 20_000, 15  # files, and folders in folders
 
@@ -79,7 +80,7 @@ class Landlock(proof.ProvenSandbox):
                 limits=limits,
                 env={"PYTHONDONTWRITEBYTECODE": "1"},
                 pass_fds=[request],
-                stored=lambda _: _use(folder),
+                stored=lambda pids: _use(folder, pids, limits.file_mb << 20),
                 # the launcher kills what it has adopted, and then ends
                 ending=signal.SIGTERM,
             )
@@ -118,9 +119,16 @@ class Unsafe(Landlock):
             raise SandboxError(f"no program runs with {self.python}: {ended.detail or ended.stderr.decode()[-500:]}")
 
 
-def _use(folder: str) -> tuple[int, int]:
-    """Bytes and files in a folder; counting ends where there are far too many, or where they lie too deep."""
-    size, count, waiting = 0, 0, [(folder, 0)]
+def _use(folder: str, pids: Sequence[int], largest: int) -> tuple[int, int]:
+    """Bytes and files in a folder, those without a name that the processes `pids` hold included.
+
+    Counting ends where there are far too many, or where they lie too deep. `largest` is the size of one file at most.
+    """
+    try:
+        unnamed = _unnamed(folder, pids, largest)
+    except PermissionError:  # a process has hidden what it holds, which no program does that has nothing to hide
+        return 0, _MOST_LOOKED_AT
+    size, count, waiting = sum(unnamed.values()), len(unnamed), [(folder, 0)]
     while waiting and count <= _MOST_LOOKED_AT:
         path, depth = waiting.pop()
         if depth > _MOST_DEPTH:
@@ -132,6 +140,27 @@ def _use(folder: str) -> tuple[int, int]:
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append((entry.path, depth + 1))
     return size, count
+
+
+def _unnamed(folder: str, pids: Sequence[int], largest: int) -> dict[int, int]:
+    """Bytes by inode of the files that were deleted, or never had a name, and that processes have open or mapped.
+
+    Raises PermissionError for a process that does not show them.
+    """
+    found: dict[int, int] = {}
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            with open(f"/proc/{pid}/maps") as maps:  # noqa: PTH123
+                # of a mapping one sees not how large its file is
+                lines = [line.split(maxsplit=5) for line in maps if f" {folder}/" in line and "(deleted)" in line]
+            found |= {int(line[4]): largest for line in lines}
+            with os.scandir(f"/proc/{pid}/fd") as descriptors:
+                for one in descriptors:
+                    with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                        about = one.stat()
+                        if stat.S_ISREG(about.st_mode) and about.st_nlink == 0:
+                            found[about.st_ino] = about.st_blocks * 512
+    return found
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from bitparity.sandbox.contract import Limits
 _MB = 1 << 20
 _STACK = 256 << 20  # deep recursion in C code; threads reserve as much address space, and use what they need
 _OPEN_FILES = 256
+_SIGNALS = 1024  # that wait, timers included: each holds memory of the kernel's
 
 
 def wanted(limits: Limits, shared: bool = False) -> list[tuple[str, int, int, int]]:
@@ -27,6 +28,7 @@ def wanted(limits: Limits, shared: bool = False) -> list[tuple[str, int, int, in
         "fsize": limits.file_mb * _MB,
         "nproc": _processes(limits, shared),
         "nofile": _OPEN_FILES,
+        "sigpending": _SIGNALS,
         "stack": _STACK,
         **dict.fromkeys(("core", "memlock", "msgqueue"), 0),
     }

@@ -1,9 +1,10 @@
 """Seccomp filter: the system calls that model-written code may not make, as a classic BPF program.
 
 The namespaces already confine a program; the filter refuses the calls that an escape would need (new namespaces,
-mounts, tracing, keys, BPF, io_uring, old and rare calls), those that show what others do with files (inotify), and
-those that hold memory which no limit sees (memfd, System V shared memory and messages, larger buffers of sockets and
-pipes). The calls are in `seccomp_calls.csv`, with their
+mounts, tracing, keys, BPF, io_uring, old and rare calls), those that show what others do with files (inotify, dnotify,
+leases) or have the kernel signal whoever owns a descriptor, and those that hold memory which no limit sees (memfd,
+anonymous shared mappings, pages given to a pipe, rules of Landlock, System V shared memory and messages, larger buffers
+of sockets and pipes). The calls are in `seccomp_calls.csv`, with their
 numbers from Linux's `arch/x86/entry/syscalls/syscall_64.tbl` and `include/uapi/asm-generic/unistd.h`.
 """
 
@@ -34,7 +35,11 @@ _NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000
 _TERMINAL_INPUT, _TERMINAL_PASTE = 0x5412, 0x541C  # TIOCSTI, TIOCLINUX
 _AF_UNIX = 1
 _STREAMS = (0x1, 0x801, 0x80001, 0x80801)  # SOCK_STREAM, with SOCK_NONBLOCK and SOCK_CLOEXEC or without
-_SEND_BUFFER, _RECEIVE_BUFFER, _PIPE_SIZE = 7, 8, 1031  # SO_SNDBUF, SO_RCVBUF, F_SETPIPE_SZ
+_SEND_BUFFER, _RECEIVE_BUFFER = 7, 8  # SO_SNDBUF, SO_RCVBUF
+# F_SETPIPE_SZ; F_SETOWN, F_SETSIG and F_SETOWN_EX, F_SETLEASE, F_NOTIFY
+_DESCRIPTOR_COMMANDS = (1031, 8, 10, 15, 1024, 1026)
+_OWNERS = (0x8901, 0x8902)  # FIOSETOWN, SIOCSPGRP
+_MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
 _SET_PARENT_DEATH_SIGNAL = 1
 _PERSONALITY_QUERY = 0xFFFFFFFF
 
@@ -68,6 +73,12 @@ def _only(argument: int, values: tuple[int, ...], error: int) -> bytes:
     """Allows a call whose argument is one of `values`, refuses it otherwise."""
     allowed = b"".join(_instruction(_JUMP_EQUAL, value, 0, 1) + _instruction(_RETURN, _ALLOW) for value in values)
     return _argument(argument) + allowed + _refuse(error)
+
+
+def _without(argument: int, values: tuple[int, ...]) -> bytes:
+    """Refuses a call whose argument is one of `values`, allows it otherwise."""
+    refused = b"".join(_instruction(_JUMP_EQUAL, value, 0, 1) + _refuse(errno.EPERM) for value in values)
+    return _argument(argument) + refused + _instruction(_RETURN, _ALLOW)
 
 
 def _streams(families: tuple[int, ...]) -> bytes:
@@ -125,11 +136,11 @@ def _bodies(families: tuple[int, ...]) -> dict[str, bytes]:
     """The instructions for each call whose arguments decide; sockets only of these `families`."""
     refuse, allow = _refuse(errno.EPERM), _instruction(_RETURN, _ALLOW)
     outlive = _instruction(_JUMP_EQUAL, _SET_PARENT_DEATH_SIGNAL, 0, 1) + refuse
-    terminal = b"".join(_instruction(_JUMP_EQUAL, n, 0, 1) + refuse for n in (_TERMINAL_INPUT, _TERMINAL_PASTE))
+    devices = (_TERMINAL_INPUT, _TERMINAL_PASTE, *_OWNERS)
     done = _refuse(0)  # a library asks for larger buffers and works without them
     buffers = b"".join(_instruction(_JUMP_EQUAL, n, 0, 1) + done for n in (_SEND_BUFFER, _RECEIVE_BUFFER))
     return {
-        "fcntl": _argument(1) + _instruction(_JUMP_EQUAL, _PIPE_SIZE, 0, 1) + refuse + allow,
+        "fcntl": _without(1, _DESCRIPTOR_COMMANDS),
         "setsockopt": _argument(2) + buffers + allow,
         "clone": _argument(0) + _instruction(_JUMP_ANY_BIT, _NEW_NAMESPACES & ~0xFF, 0, 1) + refuse + allow,
         # its flags are in memory, where a filter cannot read; the C library falls back to clone
@@ -139,5 +150,11 @@ def _bodies(families: tuple[int, ...]) -> dict[str, bytes]:
         "personality": _only(0, (0, _PERSONALITY_QUERY), errno.EPERM),
         "prlimit64": _only(0, (0,), errno.EPERM),
         "prctl": _argument(0) + outlive + allow,
-        "ioctl": _argument(1) + terminal + allow,
+        "ioctl": _without(1, devices),
+        # a child fills such a mapping and ends: what it wrote is then in no process's resident memory
+        "mmap": _argument(3)
+        + _instruction(_JUMP_ANY_BIT, _MAP_SHARED, 0, 2)
+        + _instruction(_JUMP_ANY_BIT, _MAP_ANONYMOUS, 0, 1)
+        + refuse
+        + allow,
     }

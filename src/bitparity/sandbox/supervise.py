@@ -25,8 +25,8 @@ FILES_A_MB = 256  # an empty file costs the kernel about a KiB that the file sys
 _OUR_PROCESSES = 4  # what confines the program
 _OUT_OF_MEMORY = re.compile(rb"(?:[\w.]*\.)?_?(?:Array)?MemoryError\b|.*std::bad_alloc")
 
-Use = Callable[[int], tuple[int, int]]
-"""Tells the bytes and files that the program with a process id has written."""
+Use = Callable[[list[int]], tuple[int, int]]
+"""Tells the bytes and files that the program with these processes has written; the last one is surely inside."""
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class Watch:
     limits: Limits
     kill: Callable[[], None]
     tree: Tree | None = None
-    stored: Use = lambda pid: (0, 0)
+    stored: Use = lambda pids: (0, 0)
     started: float = field(default_factory=time.monotonic)
     reason: End | None = None
     cpu_s: float = 0.0
@@ -87,14 +87,14 @@ class Watch:
         pids = self.tree.pids()
         self.cpu_s = self.tree.cpu_s(pids) - self.cpu_before
         limit = self.limits.memory_mb << 20
-        # the deepest process is surely inside, where the program's file system is seen
-        stored, files = self.stored(pids[-1])
-        outside = stored + self.tree.buffers(pids)
+        living = self.tree.living(pids)
+        stored, files = self.stored(living)
+        outside = stored + self.tree.buffers(living) + self.tree.records(living)
         if self.cpu_s > self.limits.cpu_s:
             self.stop("time_limit")
         elif len(pids) > self.limits.processes + _OUR_PROCESSES:
             self.stop("runtime_error")  # RLIMIT_NPROC holds before, but not for root without a sandbox
-        elif self.tree.memory(pids, limit - outside) + outside > limit:
+        elif outside > limit or self.tree.memory(living, limit - outside) + outside > limit:
             self.stop("memory_limit")
         elif stored > self.limits.file_mb << 20 or files > self.limits.file_mb * FILES_A_MB:
             self.stop("output_limit")
@@ -220,7 +220,7 @@ def run(
     Args:
         command: makes the command line from a descriptor that it writes to as bubblewrap does to `--json-status-fd`.
         pass_fds: descriptors that the command reads (the caller closes them); `env` is the whole environment.
-        stored: bytes and files that the program with this process has written.
+        stored: bytes and files that the program with these processes has written.
         ending: the signal that makes the command end the program.
         group: the process group of a `Lifeline` for the command to join, where the program is started by a shell that
             waits for a line (see `Pump`); without it the command gets a session of its own.

@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PIPE_BYTES = 65536  # what a pipe holds
 _SOCKET_BYTES = 212992  # what a socket holds, where the system says nothing else
+_MAPPING_BYTES = 256  # what the kernel keeps for one mapping (vm_area_struct, a part of its tree's node)
+_MOST_MAPPINGS, _MOST_READS = 65_530, 100  # of Linux for a process; of some 70 mappings each
+_RECORDS_S = 0.2  # between two counts of them
 
 
 @dataclass(slots=True)
@@ -26,6 +31,8 @@ class Tree:
     shared_network: bool = False
     _seen: dict[tuple[int, int], float] = field(default_factory=dict)
     _cpu_s: float = 0.0
+    _records: int = 0
+    _next_records: float = 0.0
 
     def pids(self) -> list[int]:
         """The living processes of the tree, the root first."""
@@ -34,6 +41,15 @@ class Tree:
             found += _children(found[at])
             at += 1
         return found
+
+    def living(self, pids: list[int]) -> list[int]:
+        """The ids under which `/proc` shows what these processes hold, the root first.
+
+        A process that has ended and that nobody waited for shows nothing. One whose first thread has ended goes on, and
+        shows it under the id of another thread.
+        """
+        shown = (next((thread for thread in _threads(pid) if _resident(thread)), None) for pid in pids)
+        return [thread for thread in shown if thread is not None] or pids[:1]
 
     def cpu_s(self, pids: list[int]) -> float:
         """CPU seconds of the tree so far; never falls."""
@@ -67,6 +83,30 @@ class Tree:
             sockets = max(sockets, _sockets_beside(pids[-1]))
         return sockets * _socket_bytes() + sum(name.startswith("pipe:") for name in held) * _PIPE_BYTES
 
+    def records(self, pids: list[int]) -> int:
+        """Bytes that the kernel keeps on the tree's memory: page tables and mappings. Not counted at every look."""
+        if (now := time.monotonic()) >= self._next_records:
+            self._records = sum(_page_tables(pid) + _mappings(pid) * _MAPPING_BYTES for pid in pids)
+            self._next_records = now + _RECORDS_S
+        return self._records
+
+
+def _page_tables(pid: int) -> int:
+    after = _read(f"/proc/{pid}/status").partition(b"VmPTE:")[2].split(maxsplit=1)
+    return int(after[0]) * 1024 if after else 0
+
+
+def _mappings(pid: int) -> int:
+    """Number of a process's mappings; where they are too many to be counted, the most that Linux allows."""
+    count = 0
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", "rb", buffering=0) as file:  # noqa: PTH123
+        for _ in range(_MOST_READS):  # of a page each
+            if not (part := file.read(1 << 16)):
+                return count
+            count += part.count(b"\n")
+        return _MOST_MAPPINGS
+    return count
+
 
 def _sockets_beside(pid: int) -> int:
     """Number of sockets in a process's network; zero where that is this process's own."""
@@ -91,6 +131,12 @@ def files_in(pid: int, folder: str) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return (there.f_blocks - there.f_bfree) * there.f_frsize, there.f_files - there.f_ffree
+
+
+def _threads(pid: int) -> Iterator[int]:
+    yield pid
+    with contextlib.suppress(OSError):
+        yield from map(int, os.listdir(f"/proc/{pid}/task"))  # noqa: PTH208
 
 
 def _children(pid: int) -> list[int]:
