@@ -160,3 +160,25 @@ def test_many_items_of_several_samples_take_the_bootstrap_and_repeat_exactly():
 def test_unpaired_or_impossible_scores_are_refused(baseline, candidate, groups, message):
     with pytest.raises(ValueError, match=message):
         compare_scores(baseline, candidate, margin=0.02, groups=groups)
+
+
+def test_a_constant_loss_has_no_detectable_loss_of_rounding_errors():
+    found = compare_scores(np.full((100, 1), 0.5), np.full((100, 1), 0.4), margin=0.05)
+    assert (found.mde, found.provable_margin) == (None, None)
+    assert found.verdict == "worse_beyond_margin"
+
+
+@pytest.mark.parametrize("items", [1, 2, 7, 198])
+@pytest.mark.parametrize("samples", [1, 4])
+@pytest.mark.parametrize("groups", [None, 3])
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (0, 0), (1, 0), (0, 1)])
+def test_scores_that_are_all_alike(items, samples, groups, before, after):
+    shape, names = (items, samples), None if groups is None else [str(row // groups) for row in range(items)]
+    found = compare_scores(np.full(shape, before), np.full(shape, after), groups=names, margin=0.05)
+    assert found.difference == after - before
+    low, high = found.ci95
+    assert -1 <= low <= found.ci90[0] <= found.difference <= found.ci90[1] <= high <= 1
+    assert low < high
+    assert found.verdict != "worse_beyond_margin" or (before > after and found.units >= 7)
+    assert 0 < found.p_value <= 1
+    assert (found.recovery is None) == (before == 0)

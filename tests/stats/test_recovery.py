@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from bitparity.stats.arrays import pair_scores
-from bitparity.stats.paired import compare_pairs
+from bitparity.stats.paired import compare_pairs, difference_intervals
 from bitparity.stats.recovery import at_margin, fieller_interval, recovery
 from bitparity.stats.verdicts import WITHIN
 
@@ -32,7 +32,7 @@ def test_recovery_of_binary_scores_is_near_a_paired_bootstrap():
     baseline = (rng.random(800) < 0.6).astype(float)
     candidate = np.where(rng.random(800) < 0.08, 1 - baseline, baseline)
     pairs = pair_scores(baseline, candidate)
-    ratio, interval = recovery(pairs, (-0.01, 0.01))
+    ratio, interval = recovery(pairs, (pairs.difference - 0.01, pairs.difference + 0.01))
     picked = rng.integers(0, 800, (4000, 800))
     drawn = candidate[picked].mean(axis=1) / baseline[picked].mean(axis=1)
     assert ratio == pytest.approx(candidate.mean() / baseline.mean())
@@ -114,3 +114,19 @@ def test_the_measured_score_widens_the_interval_at_the_margin():
     shift = 0.3 * pairs.baseline.mean()
     assert low + shift == pytest.approx(e.mean() - quantile * e.std(ddof=1) / 500**0.5, abs=1e-4)
     assert high + shift == pytest.approx(e.mean() + quantile * e.std(ddof=1) / 500**0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("items", [30, 198, 500])
+@pytest.mark.parametrize("score", [0.2, 0.5, 0.9])
+def test_the_interval_holds_one_where_that_of_the_difference_holds_zero(items, score):
+    right = round(score * items)
+    for lost in range(0, min(right, 24) + 1, 2):
+        for gained in range(0, min(items - right, lost) + 1):
+            before, after = np.zeros(items), np.zeros(items)
+            before[:right], after[lost : right + gained] = 1, 1
+            pairs = pair_scores(before, after)
+            ci95 = difference_intervals(pairs)[1]
+            _, interval = recovery(pairs, ci95)
+            assert interval is not None
+            if abs(ci95[1]) > 1e-6:
+                assert (interval[1] < 1) == (ci95[1] < 0), (lost, gained)

@@ -23,6 +23,7 @@ RESAMPLES = 10_000
 ENOUGH_FOR_BOOTSTRAP = 500
 ENOUGH_FOR_STUDENT = 15
 DENSE = 1 / 3  # share of differing clusters from which on their skewness is well estimated
+_TIE = 1e-12  # a standard error of rounding alone
 SMALLEST_MARGIN = 1e-9  # a margin in proportion to a score of 0
 
 
@@ -211,7 +212,7 @@ def _observed_power(pairs: PairedScores) -> tuple[float | None, float | None]:
     if clusters < 2:
         return None, None
     se = pairs.standard_error
-    if se == 0:
+    if se < _TIE:
         return None, None
     both = power.detectable_loss_normal, power.provable_margin_normal
     loss, provable = (f(se, pairs.degrees + 1) for f in both)

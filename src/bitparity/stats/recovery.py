@@ -15,9 +15,9 @@ Interval = tuple[float, float]
 def recovery(pairs: PairedScores, ci: Interval, alpha: float = 0.05) -> tuple[float | None, Interval | None]:
     """Mean of the candidate over mean of the baseline (1 is full recovery), and its interval of level 1 - alpha.
 
-    `ci` is the interval of the difference at the same level: near a ratio of 1 Fieller's interval is made no
-    narrower than it, since the plain one has no width where nothing flipped. The ratio is None where the baseline
-    scores 0; the interval also where the baseline's mean is not clearly above 0, so that no bound can be given.
+    `ci` is the interval of the difference at the same level: near a ratio of 1 neither end of Fieller's interval is
+    nearer than that of `ci`, since the plain one has no width where nothing flipped. The ratio is None where the
+    baseline scores 0; the interval also where the baseline's mean is not clearly above 0: no bound can be given then.
     """
     before, after = float(pairs.reference.mean()), float(pairs.candidate.mean())
     if before == 0:
@@ -25,8 +25,10 @@ def recovery(pairs: PairedScores, ci: Interval, alpha: float = 0.05) -> tuple[fl
     if len(pairs.sums) < 2:
         return after / before, None
     quantile = float(stdtrit(pairs.degrees, 1 - alpha / 2))
-    covariance = _floored(_mean_covariance(pairs), ci[1] - ci[0], quantile)
-    return after / before, fieller_interval(after, before, covariance, quantile)
+    plain, difference = _mean_covariance(pairs), pairs.difference
+    halves = max(difference - ci[0], 0.0), max(ci[1] - difference, 0.0)
+    below, above = (fieller_interval(after, before, _floored(plain, half, quantile), quantile) for half in halves)
+    return after / before, None if below is None or above is None else (below[0], above[1])
 
 
 def at_margin(pairs: PairedScores, ci: Interval, recovery: float, alpha: float, *, beyond: bool = False) -> Interval:
@@ -78,8 +80,8 @@ def _mean_covariance(pairs: PairedScores) -> Floats:
     return residuals @ residuals.T * scale
 
 
-def _floored(covariance: Floats, width: float, quantile: float) -> Floats:
-    """The covariance with the variance of the difference raised to what the `width` of its interval implies."""
-    implied = (width / (2 * quantile)) ** 2
+def _floored(covariance: Floats, half: float, quantile: float) -> Floats:
+    """The covariance with the variance of the difference raised to what its interval's half-width on a side implies."""
+    implied = (half / quantile) ** 2
     variance = float(covariance[0, 0] - 2 * covariance[0, 1] + covariance[1, 1])
     return covariance + np.eye(2) * max(implied - variance, 0.0) / 2
