@@ -36,7 +36,8 @@ from bitparity.progress.events import (
 )
 from bitparity.progress.tasks import printable
 from bitparity.records import Sample
-from bitparity.report.live import PRELIMINARY, PlainLines, Screen, time_left, unfolded, view
+from bitparity.report.language import text
+from bitparity.report.live import PlainLines, Screen, time_left, unfolded, view
 from bitparity.schema import Study
 from bitparity.study.resolve import parse_study
 
@@ -119,8 +120,20 @@ def test_one_view_has_all_that_is_known(board: Board) -> None:
     assert cell.split()[-1] == "40/30"  # lost: 0 mod 4, not 0 mod 5; gained: 0 mod 5, not 0 mod 4
     assert "━" in cell
     assert "waiting" in line(lines, "nvfp4")
-    assert PRELIMINARY in lines
+    assert text("live.preliminary") in lines
     assert "hle: not run: its data set is gated" in lines
+
+
+def test_the_view_is_whole_in_chinese(board: Board) -> None:
+    lines = drawn({**board.snapshot(), "notes": [], "not_run": {}}, 160, lang="zh")
+    plain = list(PlainLines("zh").news({**board.snapshot(), "not_run": {"hle": "the run has not come to it yet"}}))
+    names = r"\w*(bf16|fp8|nvfp4|mmlu_pro|math500|aime24|humaneval|hle|study|toy|qwen\S*)\w*"
+    for said in (*lines, *plain):
+        assert not re.search(r"[a-z]{3,}", re.sub(names, "", said)), said
+    assert "生成中" in line(lines, "fp8")
+    assert "75.0%（68.6 至 80.5）" in line(lines, "math500", 1)
+    assert text("live.preliminary", "zh") in lines
+    assert "hle：未运行：运行尚未进行到这里" in plain
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 120, 200, 300])

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bitparity.generation.prepare import Outcome
     from bitparity.generation.shards import Shard
     from bitparity.progress.events import Event
+    from bitparity.report.language import Lang
     from bitparity.results.schema import Results
     from bitparity.schema import Study
 
@@ -54,6 +55,7 @@ def run(
     ray: Annotated[str | None, typer.Option(metavar="auto|ADDRESS", help=RAY_HELP)] = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help=SHARD_HELP)] = None,
     hours: Annotated[float | None, typer.Option(help=HOURS_HELP)] = None,
+    lang: Language = "en",
 ) -> None:
     """Run a study, or go on with it: what is finished is kept.
 
@@ -71,9 +73,9 @@ def run(
 
         same = [word for word in sys.argv[sys.argv.index("run") + 1 :] if word != "--detach"]
         raise typer.Exit(start(resolved, place, same) or 0)
-    outcome, results = _run(resolved, place, unsafe_exec=unsafe_exec, ray=ray, shard=part, hours=limited)
+    outcome, results = _run(resolved, place, unsafe_exec=unsafe_exec, ray=ray, shard=part, hours=limited, lang=lang)
     if results is not None:
-        show_report(place, results)
+        show_report(place, results, lang)
     _print_failures(outcome)
     if results is not None:
         raise typer.Exit(_exit_code(outcome, results))
@@ -164,6 +166,7 @@ def status(
     run: Annotated[Path, typer.Argument(help="A run directory, also another host's.")],
     watch: Annotated[bool, typer.Option("--watch", help="Show it again and again until the run ends.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document; with --watch one a line.")] = False,
+    lang: Language = "en",
 ) -> None:
     """Show how far a run is, how fast, and what is left.
 
@@ -178,9 +181,9 @@ def status(
             for found in statuses.watch(run) if watch else [first]:
                 print(json.dumps({"status": found.state, "said": found.said, **found.snapshot}), flush=True)
         elif watch:
-            live.follow(statuses.watch(run), console())
+            live.follow(statuses.watch(run), console(), lang)
         else:
-            live.show(first, console())
+            live.show(first, console(), lang)
     except KeyboardInterrupt:
         print_error("no longer watching; the run itself was left alone")
     raise typer.Exit(0 if watch and first.state == "running" else first.exit_code)
@@ -270,14 +273,15 @@ def _run(
     ray: str | None = None,
     shard: Shard | None = None,
     hours: Hours | None = None,
+    lang: Lang = "en",
 ) -> tuple[Outcome, Results | None]:
     """Run a study, shown on stderr, and make its report; a shard is reported once it is merged."""
     from bitparity.report.live import show_run
     from bitparity.runner import Report, run_study
 
     made: list[Results] = []
-    report = None if shard is not None else Report(_load_report, lambda: made.append(make_report(out)))
-    with show_run(study, partial(_print_unanswerable, study), reported=report is not None) as events:
+    report = None if shard is not None else Report(_load_report, lambda: made.append(make_report(out, lang)))
+    with show_run(study, partial(_print_unanswerable, study), reported=report is not None, lang=lang) as events:
         outcome = run_study(
             study, out, events, unsafe_exec=unsafe_exec, ray=ray, shard=shard, report=report, hours=hours
         )

@@ -28,6 +28,7 @@ from bitparity.progress.events import GENERATING, GRADING, LOADING, Event, Event
 from bitparity.progress.file import ProgressFile, repeated
 from bitparity.progress.snapshot import Cell, Note, Snapshot, TimeLeft, Variant
 from bitparity.progress.tasks import PLAIN_INTERVAL, TaskLines, duration, printable, task_words
+from bitparity.report.language import Lang, reason, text
 from bitparity.report.words import mean_score, percent
 from bitparity.safe_io.packaged import packaged_toml
 
@@ -37,22 +38,21 @@ if TYPE_CHECKING:
 
 REFRESHES = 2  # a second
 POLL_SECONDS = 1.0  # between two looks at the board for plain lines
-PRELIMINARY = "Accuracy and flips so far are preliminary: verdicts come at the end."
 MOST_NOTES, MOST_TASKS = 3, 4
 NAME_WIDTH, PLAIN_COLUMNS = 28, 80
 
 _COLUMNS = packaged_toml(__package__, "live.toml")
-_TITLES: Mapping[str, str] = _COLUMNS["titles"]
+_TITLES: Mapping[str, str] = _COLUMNS["titles"]  # column -> the key of its title in texts.toml
 
 
 @contextmanager
-def show_run(study: Study, *more: Listener, reported: bool = True) -> Iterator[Events]:
+def show_run(study: Study, *more: Listener, reported: bool = True, lang: Lang = "en") -> Iterator[Events]:
     """Events of a run that is shown on stderr, and kept in its progress.json, while the block lasts.
 
-    `more` are told too.
+    `more` are told too. Tasks and notes are in English in every language.
     """
     board = Board(study, reported=reported)
-    with view(board) as shown:
+    with view(board, lang=lang) as shown:
         yield Events(board, ProgressFile(board), shown, *more)
 
 
@@ -64,11 +64,11 @@ def show_tasks() -> Iterator[Events]:
 
 
 @contextmanager
-def view(board: Board | None = None, console: Console | None = None) -> Iterator[Listener]:
+def view(board: Board | None = None, console: Console | None = None, lang: Lang = "en") -> Iterator[Listener]:
     """Show a run, or without a board tasks alone, on stderr while the block lasts; gives the listener for its tasks."""
     console = console or Console(stderr=True)
     if not _can_redraw(console):
-        lines = PlainLines()
+        lines = PlainLines(lang)
         with nullcontext() if board is None else repeated(lambda: say(lines.news(board.snapshot())), POLL_SECONDS):
             yield TaskLines()
         return
@@ -83,7 +83,7 @@ def view(board: Board | None = None, console: Console | None = None) -> Iterator
     def draw() -> RenderableType:
         running = list(tasks.values())
         if board is not None:
-            return Screen(board.snapshot(), tasks=running)
+            return Screen(board.snapshot(), tasks=running, lang=lang)
         return Group(*(Text(task_words(task), no_wrap=True, overflow="crop") for task in running))
 
     with _redrawn(console, draw):
@@ -108,26 +108,26 @@ def _redrawn(console: Console, draw: Callable[[], RenderableType]) -> Iterator[N
             raise
 
 
-def show(status: Status, console: Console) -> None:
+def show(status: Status, console: Console, lang: Lang = "en") -> None:
     """Print how a run stands."""
-    console.print(Screen(status.snapshot, said=status.said))
+    console.print(Screen(status.snapshot, said=reason(status.said, lang), lang=lang))
 
 
-def follow(statuses: Iterable[Status], console: Console) -> None:
+def follow(statuses: Iterable[Status], console: Console, lang: Lang = "en") -> None:
     """Show how a run stands until there is no more to come."""
     if not _can_redraw(console):
-        lines = PlainLines()
+        lines = PlainLines(lang)
         for status in statuses:
             say(lines.news(status.snapshot), console.file)
             if status.state != "running":
-                say([f"{status.snapshot['study']}: {status.said}"], console.file)
+                say([text("colon", lang, name=status.snapshot["study"], said=reason(status.said, lang))], console.file)
         return
     coming = iter(statuses)
     last = next(coming)
-    with _redrawn(console, lambda: Screen(last.snapshot, said=last.said)):
+    with _redrawn(console, lambda: Screen(last.snapshot, said=reason(last.said, lang), lang=lang)):
         for status in coming:
             last = status
-    show(last, console)
+    show(last, console, lang)
 
 
 def say(lines: Iterable[str], stream: IO[str] | None = None) -> None:
@@ -139,7 +139,8 @@ def say(lines: Iterable[str], stream: IO[str] | None = None) -> None:
 class PlainLines:
     """Makes lines of what is new in the snapshots of one run."""
 
-    def __init__(self) -> None:
+    def __init__(self, lang: Lang = "en") -> None:
+        self._lang: Lang = lang
         self._said: dict[str, str] = {}  # the last text on each subject
         self._shown: dict[str, float] = {}  # when each variant was last shown
         self._noted: Note | None = None  # the last note that was said
@@ -147,91 +148,104 @@ class PlainLines:
     def news(self, snapshot: Snapshot) -> Iterator[str]:
         """The lines that this snapshot adds to those before it."""
         if (phase := snapshot["phase"]) and self._is_new("phase", phase):
-            yield f"{printable(phase)} ..."
-        for bench, reason in snapshot["not_run"].items():
-            if self._is_new(f"benchmark {bench}", reason):
-                yield printable(f"{bench}: not run: {reason}")
+            yield f"{printable(reason(phase, self._lang))} ..."
+        for bench, why in snapshot["not_run"].items():
+            if self._is_new(f"benchmark {bench}", why):
+                yield printable(_not_run(bench, why, self._lang))
         for name, variant in snapshot["variants"].items():
-            for text in self._variant(name, variant, snapshot["updated"]):
-                yield printable(text)
+            for line in self._variant(name, variant, snapshot["updated"]):
+                yield printable(line)
         notes = snapshot["notes"]
         for note in notes[notes.index(self._noted) + 1 if self._noted in notes else 0 :]:
             self._noted = note
             yield printable(note["text"])
 
-    def _is_new(self, subject: str, text: str) -> bool:
-        known, self._said[subject] = self._said.get(subject), text
-        return known != text
+    def _is_new(self, subject: str, said: str) -> bool:
+        known, self._said[subject] = self._said.get(subject), said
+        return known != said
 
     def _variant(self, name: str, variant: Variant, now: float) -> Iterator[str]:
-        state = variant["state"]
+        state, lang = variant["state"], self._lang
         is_due = abs(now - self._shown.get(name, 0.0)) >= PLAIN_INTERVAL  # also where a clock was set back
-        if self._is_new(f"variant {name}", state_words(variant)) and state != "waiting":
+        if self._is_new(f"variant {name}", state_words(variant, lang)) and state != "waiting":
             self._shown[name] = now
-            yield f"{name}: {_ended(variant) if state in ('finished', GRADING) else state_words(variant)}"
+            said = _ended(variant, lang) if state in ("finished", GRADING) else state_words(variant, lang)
+            yield text("colon", lang, name=name, said=said)
         elif variant["phase"] == GENERATING and is_due:
             self._shown[name] = now
-            yield _under_way(name, variant)
+            yield _under_way(name, variant, lang)
         cells = {bench: cell for bench, cell in variant["benchmarks"].items() if cell["done"]}
         graded = all(cell["graded"] >= cell["done"] for cell in cells.values())
         if state in ("finished", "incomplete") and cells and graded and self._is_new(f"accuracy {name}", ""):
-            yield from (f"{name} on {bench}, so far: {_accuracy(cell)}" for bench, cell in cells.items())
+            for bench, cell in cells.items():
+                yield text("live.accuracy", lang, name=name, bench=bench, accuracy=_accuracy(cell, lang))
 
 
-def _accuracy(cell: Cell) -> str:
-    flips = "" if cell["lost"] is None else f", {cell['lost']} lost, {cell['gained']} gained"
-    return mean_score(cell["mean"], cell["ci95"]) + flips
+def _not_run(bench: str, why: str, lang: Lang) -> str:
+    return text("colon", lang, name=bench, said=text("fill.not_run", lang, reason=reason(why, lang)))
 
 
-def state_words(variant: Variant) -> str:
+def _accuracy(cell: Cell, lang: Lang) -> str:
+    accuracy = mean_score(cell["mean"], cell["ci95"], lang)
+    if cell["lost"] is None:
+        return accuracy
+    return accuracy + text("live.flips", lang, lost=cell["lost"], gained=cell["gained"])
+
+
+def state_words(variant: Variant, lang: Lang = "en") -> str:
     """The state of a variant in words: its phase, or how it ended."""
     if variant["state"] == "incomplete":
-        return f"incomplete: {variant['reason']}"
-    return (variant["phase"] if variant["state"] == "running" else None) or variant["state"]
+        return text("live.incomplete", lang, reason=variant["reason"])
+    return reason((variant["phase"] if variant["state"] == "running" else None) or variant["state"], lang)
 
 
-def _under_way(name: str, variant: Variant) -> str:
+def _under_way(name: str, variant: Variant, lang: Lang) -> str:
     """The totals of a variant that generates, in one line, which has as many of the rates as fit."""
     share = f" ({100 * variant['done'] / variant['total']:.0f} %)" if variant["total"] else ""
-    counted, left, rates = f"{name}: {_counted(variant)} samples{share}", time_left(variant), _rates(variant)
-    lines = [", ".join([counted, *rates[first:], left]) for first in range(len(rates) + 1)]
+    counted = text("colon", lang, name=name, said=text("live.samples", lang, count=_counted(variant, lang)) + share)
+    left, rates = time_left(variant, lang), _rates(variant, lang)
+    lines = [text("pause", lang).join([counted, *rates[first:], left]) for first in range(len(rates) + 1)]
     return next((line for line in lines if cell_len(line) <= PLAIN_COLUMNS), lines[-1])
 
 
-def _rates(variant: Variant) -> list[str]:
+def _rates(variant: Variant, lang: Lang) -> list[str]:
     tokens = variant["tokens_per_second"]
     if variant["rate"] is None:
         return []
-    return [f"{variant['rate']:.1f} samples/s", *([] if tokens is None else [f"{tokens:,.0f} tokens/s"])]
+    said = [text("live.rate", lang, rate=f"{variant['rate']:.1f}")]
+    return said if tokens is None else [*said, text("live.tokens_rate", lang, rate=f"{tokens:,.0f}")]
 
 
-def _ended(variant: Variant) -> str:
+def _ended(variant: Variant, lang: Lang) -> str:
     """The samples of a variant that are all generated, and the rate at which they came."""
     speed = variant["session_tokens_per_second"]
-    return f"{variant['state']}, {_counted(variant)} samples" + (f", {speed:,.0f} tokens/s" if speed else "")
+    said = [reason(variant["state"], lang), text("live.samples", lang, count=_counted(variant, lang))]
+    return text("pause", lang).join([*said, *([text("live.tokens_rate", lang, rate=f"{speed:,.0f}")] if speed else [])])
 
 
-def _counted(entry: Cell | Variant) -> str:
+def _counted(entry: Cell | Variant, lang: Lang) -> str:
     total = "?" if entry["total"] is None else f"{entry['total']:,}"
-    failed = f", {entry['failed']:,} failed" if entry["failed"] else ""
+    failed = text("live.failed", lang, count=f"{entry['failed']:,}") if entry["failed"] else ""
     return f"{entry['done']:,}/{total}{failed}"
 
 
-def time_left(entry: TimeLeft | Variant) -> str:
+def time_left(entry: TimeLeft | Variant, lang: Lang = "en") -> str:
     """Time left of a run or a variant, in words."""
     if entry["seconds_left"] is not None:
-        return f"about {_left(entry['seconds_left'])} left"
+        return text("live.left", lang, time=_left(entry["seconds_left"], lang))
     most = entry.get("seconds_at_most")  # not in what an older version has left
-    return "time left unknown" if most is None else f"at most {_left(most)} left"
+    if most is None:
+        return text("live.left_unknown", lang)
+    return text("live.left_at_most", lang, time=_left(most, lang))
 
 
-def _left(seconds: float | None) -> str:
+def _left(seconds: float | None, lang: Lang) -> str:
     """Time left, as coarse as it is known."""
     if seconds is None:
         return ""
     if seconds >= 86400:
-        return f"{seconds / 86400:.1f} days"
-    return duration(round(seconds)) if seconds >= 60 else f"{max(1.0, seconds):.0f} s"
+        return text("live.days", lang, days=f"{seconds / 86400:.1f}")
+    return reason(duration(round(seconds)) if seconds >= 60 else f"{max(1.0, seconds):.0f} s", lang)
 
 
 @dataclass(slots=True)
@@ -252,8 +266,11 @@ class Screen:
     `said` is a line for the top, by default what the snapshot knows of the time left; `tasks` stand below.
     """
 
-    def __init__(self, snapshot: Snapshot, *, said: str | None = None, tasks: Sequence[TaskProgress] = ()) -> None:
+    def __init__(
+        self, snapshot: Snapshot, *, said: str | None = None, tasks: Sequence[TaskProgress] = (), lang: Lang = "en"
+    ) -> None:
         self._snapshot, self._said, self._tasks = snapshot, said, tasks
+        self._lang: Lang = lang
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         height = console.height - 1 if console.is_terminal else sys.maxsize
@@ -261,17 +278,18 @@ class Screen:
         names = unfolded(self._snapshot, height - len(below) - 3 - len(self._snapshot["variants"]))
         yield _line(self._top(), options, "bold")
         rows = list(self._rows(names))
-        yield from _table(rows, options)
+        yield from _table(rows, options, self._lang)
         if any(row.cells.get("accuracy") for row in rows):
-            yield _line(PRELIMINARY, options, "dim")
-        for text in [*below, *self._devices(height - len(below) - 3 - len(rows))]:
-            yield _line(text, options)
+            yield _line(text("live.preliminary", self._lang), options, "dim")
+        for line in [*below, *self._devices(height - len(below) - 3 - len(rows))]:
+            yield _line(line, options)
 
     def _top(self) -> str:
-        snapshot = self._snapshot
-        said = [snapshot["study"], self._said or f"{duration(snapshot['updated'] - snapshot['started'])} so far"]
+        snapshot, lang = self._snapshot, self._lang
+        spent = reason(duration(snapshot["updated"] - snapshot["started"]), lang)
+        said = [snapshot["study"], self._said or text("live.so_far", lang, time=spent)]
         if snapshot["running"]:
-            said += [time_left(snapshot), *([snapshot["phase"]] if snapshot["phase"] else [])]
+            said += [time_left(snapshot, lang), *([reason(snapshot["phase"], lang)] if snapshot["phase"] else [])]
         return " · ".join(said)
 
     def _rows(self, names: Mapping[str, Sequence[str]]) -> Iterator[_Row]:
@@ -281,20 +299,23 @@ class Screen:
                 cell = variant["benchmarks"][bench]
                 cells = {**self._numbers(cell), "name": f"  {printable(bench)}"}
                 if cell["mean"] is not None:
-                    cells |= {"accuracy": mean_score(cell["mean"], cell["ci95"]), "mean": percent(cell["mean"])}
+                    shown = mean_score(cell["mean"], cell["ci95"], self._lang)
+                    cells |= {"accuracy": shown, "mean": percent(cell["mean"], self._lang)}
                 if cell["lost"] is not None:
                     cells["flips"] = f"{cell['lost']}/{cell['gained']}"
                 yield _Row(cells, _share(cell))
 
     def _variant(self, name: str, variant: Variant, hidden: int) -> _Row:
-        state, words = variant["state"], printable(state_words(variant))
+        state, words = variant["state"], printable(state_words(variant, self._lang))
         if not self._snapshot["running"] and state in ("running", LOADING):
-            state = words = "stopped"
-        role = {self._snapshot["baseline"]: " (baseline)", self._snapshot["control"]: " (control)"}.get(name, "")
+            state, words = "stopped", reason("stopped", self._lang)
+        roles = {self._snapshot["baseline"]: "baseline", self._snapshot["control"]: "control"}
+        role = f" ({text(roles[name], self._lang)})" if name in roles else ""
         folded = f" +{hidden}" if hidden else ""
         cells = {**self._numbers(variant), "name": printable(name) + role + folded}
         share = None if state == "waiting" else _share(variant)
-        return _Row(cells, share, words, ", ".join(_rates(variant)), "bold", _COLUMNS["styles"].get(state, "dim"))
+        rates = text("pause", self._lang).join(_rates(variant, self._lang))
+        return _Row(cells, share, words, rates, "bold", _COLUMNS["styles"].get(state, "dim"))
 
     def _numbers(self, entry: Cell | Variant) -> dict[str, str]:
         """The figures that variants and benchmarks have alike; a rate of the session where there is none at present."""
@@ -303,31 +324,31 @@ class Screen:
         tokens = entry["session_tokens_per_second"] if tokens is None else tokens
         is_left = self._snapshot["running"] and (entry["done"] != entry["total"] or entry.get("state") == GRADING)
         return {
-            "done": _counted(entry),
+            "done": _counted(entry, self._lang),
             "rate": "" if rate is None else f"{rate:.1f}",
             "tokens": "" if tokens is None else f"{tokens:,.0f}",
-            "left": _left(entry["seconds_left"]) if is_left else "",
+            "left": _left(entry["seconds_left"], self._lang) if is_left else "",
         }
 
     def _below(self) -> list[str]:
         """The lines below the table: benchmarks left out, reasons in full, notes, tasks."""
         snapshot = self._snapshot
-        lines = [f"{bench}: not run: {reason}" for bench, reason in snapshot["not_run"].items()]
+        lines = [_not_run(bench, why, self._lang) for bench, why in snapshot["not_run"].items()]
         lines += [f"{name}: {v['reason']}" for name, v in snapshot["variants"].items() if v["reason"]]
         for note in snapshot["notes"][-MOST_NOTES:]:
             lines.append(f"{datetime.fromtimestamp(note['time']):%H:%M:%S} {note['text']}")
         return lines + [task_words(task) for task in self._tasks[-MOST_TASKS:]]
 
     def _devices(self, room: int) -> list[str]:
-        devices = [f"{name}: {text}" for name, text in self._snapshot["workers"].items()]
+        devices = [f"{name}: {said}" for name, said in self._snapshot["workers"].items()]
         if len(devices) <= room:
             return devices
         kept = max(0, room - 1)
-        return [*devices[:kept], f"{len(devices) - kept} {'more ' if kept else ''}devices"]
+        return [*devices[:kept], text("live.more" if kept else "live.devices", self._lang, count=len(devices) - kept)]
 
 
-def _line(text: str, options: ConsoleOptions, style: str = "") -> Text:
-    return Text(printable(text), style, no_wrap=True, overflow="crop" if options.ascii_only else "ellipsis")
+def _line(said: str, options: ConsoleOptions, style: str = "") -> Text:
+    return Text(printable(said), style, no_wrap=True, overflow="crop" if options.ascii_only else "ellipsis")
 
 
 def unfolded(snapshot: Snapshot, room: int) -> dict[str, list[str]]:
@@ -350,19 +371,20 @@ def _share(entry: Cell | Variant) -> float | None:
     return min(1.0, entry["done"] / entry["total"]) if entry["total"] else None
 
 
-def _table(rows: Sequence[_Row], options: ConsoleOptions) -> Iterator[Text]:
+def _table(rows: Sequence[_Row], options: ConsoleOptions, lang: Lang) -> Iterator[Text]:
     """The rows in the widest choice of columns that fits."""
+    titles = {key: said and text(said, lang) for key, said in _TITLES.items()}
     for columns, bar in _COLUMNS["choices"]:
-        widths = {key: bar if key == "bar" else _width(key, rows) for key in columns.split()}
+        widths = {key: bar if key == "bar" else _width(key, titles[key], rows) for key in columns.split()}
         if sum(widths.values()) + 2 * (len(widths) - 1) <= options.max_width:
             break
-    yield _joined([Text(_fitted(key, _TITLES[key], width)) for key, width in widths.items()], "dim")
+    yield _joined([Text(_fitted(key, titles[key], width)) for key, width in widths.items()], "dim")
     for row in rows:
         yield _drawn(row, widths, options)
 
 
-def _width(key: str, rows: Sequence[_Row]) -> int:
-    widest = max(cell_len(text) for text in (_TITLES[key], *(row.cells.get(key, "") for row in rows)))
+def _width(key: str, title: str, rows: Sequence[_Row]) -> int:
+    widest = max(cell_len(said) for said in (title, *(row.cells.get(key, "") for row in rows)))
     return min(widest, NAME_WIDTH) if key == "name" else widest
 
 
@@ -387,13 +409,13 @@ def _joined(pieces: Sequence[Text], style: str) -> Text:
     return line
 
 
-def _fitted(key: str, text: str, width: int) -> str:
+def _fitted(key: str, said: str, width: int) -> str:
     """The text in just so many columns of the terminal, cut where it is too long."""
     if width < 1:
         return ""
-    if cell_len(text) > width:
-        return set_cell_size(text, width - 1) + "…"
-    return set_cell_size(text, width) if key in _COLUMNS["left_aligned"] else " " * (width - cell_len(text)) + text
+    if cell_len(said) > width:
+        return set_cell_size(said, width - 1) + "…"
+    return set_cell_size(said, width) if key in _COLUMNS["left_aligned"] else " " * (width - cell_len(said)) + said
 
 
 def _bar(share: float | None, width: int, options: ConsoleOptions) -> Text:
