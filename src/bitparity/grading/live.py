@@ -1,7 +1,8 @@
 """Grading while the engine generates, on the cores that the engine leaves idle.
 
-It never holds the engine up: an answer that finds the queue full is left for the pass after the run, which has all
-cores. Nothing depends on what is graded here. A sample is stored before it is graded, and a grade before it counts.
+It never holds the engine up: answers whose turn has not come when the engine ends are left for the pass after the run,
+which has all cores. Nothing depends on what is graded here. A sample is stored before it is graded, and a grade before
+it counts.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class LiveGrading:
             self._sheets[name] = sheet = GradeSheet(run, variant, exams[name], graders[name], again=False)
             kind = (benchmark.runs_code, benchmark.slow_grader)
             if kind not in pools:
-                pools[kind] = GradingPool(benchmark, max(1, idle_cores), self._keep, run_code)
+                pools[kind] = GradingPool(benchmark, max(1, idle_cores), self._keep, run_code, live=True)
             self._pools[name] = pools[kind]
             for (item, number), grade in sheet.grades.items():
                 events.emit(SampleGraded(variant, name, item, number, grade.score))
@@ -64,7 +65,7 @@ class LiveGrading:
         for sample in samples:
             sheet = self._sheets.get(sample.benchmark)
             if sheet is not None and (job := sheet.take(sample)) is not None:
-                self._pools[sample.benchmark].put(job, wait=False)
+                self._pools[sample.benchmark].put(job)
 
     def close(self, *, drop: bool = False) -> None:
         """Finish what was taken. Raises the first failure to grade or store. With `drop` nothing more is kept."""

@@ -47,7 +47,8 @@ class GradingPool:
 
     The pool fits benchmarks of one kind: fast, slow, or running code, which `run_code` grades. Threads start as jobs
     come in. Use it as a context manager: leaving the block finishes all jobs and raises the first failure; an error
-    inside the block drops them.
+    inside the block drops them. Whoever adds a code answer to a full queue waits; one that is `live` takes every answer
+    and leaves those that wait at its end to a pass with more cores.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class GradingPool:
         keep: Keep,
         run_code: Callable[[Job], Grade] = grade_job,
         timeout_s: float = GRADER_TIMEOUT_S,
+        live: bool = False,
     ) -> None:
         code, slow = benchmark.runs_code, benchmark.slow_grader and not benchmark.runs_code
         self._keep = keep
@@ -67,7 +69,9 @@ class GradingPool:
         self._jobs_per_thread = JOBS_PER_PROCESS if slow else 0
         # a test of code takes seconds: its grade is stored at once, and only few answers wait in memory
         self._batch = 1 if code else BATCH
-        self._queue: queue.Queue[Job | None] = queue.Queue(QUEUE_PER_THREAD * threads if code else 0)
+        self._most_waiting = QUEUE_PER_THREAD * threads if code else None
+        self._live = live
+        self._queue: queue.Queue[Job | None] = queue.Queue(0 if live else self._most_waiting or 0)
         self._threads: list[threading.Thread] = []
         self._graded: list[tuple[Job, Grade]] = []
         self._lock = threading.Lock()
@@ -80,23 +84,16 @@ class GradingPool:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(drop=kind is not None)
 
-    def put(self, job: Job, *, wait: bool = True) -> bool:
-        """Add a job. Without `wait`, False where the queue is full; the job is then not graded here.
-
-        With `wait` a fast grader grades it now: handing it to a thread costs as much as grading it.
-        """
-        if self._fast and wait:
+    def put(self, job: Job) -> None:
+        """Add a job. A fast grader that is not live grades it now: handing it to a thread costs as much."""
+        if self._fast and not self._live:
             self._add(job, more=True)
-            return True
-        try:
-            self._queue.put(job, block=wait)
-        except queue.Full:
-            return False
+            return
+        self._queue.put(job)
         running = len(self._threads)
         if running < self._most_threads and self._queue.qsize() > self._jobs_per_thread * running:
             self._threads.append(threading.Thread(target=self._work, name="grader", daemon=True))
             self._threads[-1].start()
-        return True
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:
@@ -122,10 +119,11 @@ class GradingPool:
             self._keep(graded)
 
     def close(self, *, drop: bool = False) -> None:
-        """Finish all jobs. Raises the first failure of a grader or of `keep`. With `drop` nothing more is kept."""
+        """Finish the jobs. Raises the first failure of a grader or of `keep`. With `drop` nothing more is kept."""
         with self._lock:
             self._dropped = drop
-        while drop and not self._queue.empty():
+        left = 0 if drop else self._most_waiting
+        while left is not None and self._queue.qsize() > left:
             with contextlib.suppress(queue.Empty):
                 self._queue.get_nowait()
         if self._threads:
