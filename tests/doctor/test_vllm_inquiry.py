@@ -81,3 +81,14 @@ def test_a_quantization_is_one_of_the_installed_vllm(models: Path) -> None:
     found = said(given.model_copy(update={"variants": variants}), on(H100), "model bf16", "error")
     assert "vLLM 0.33.0 has no quantization 'awq'" in found[0].message
     assert "fp8, quark" in found[0].remedy
+
+
+def test_a_cache_of_a_newer_version_is_not_called_unknown_to_it(models: Path) -> None:
+    """vLLM 0.33 has kinds of cache that the table of 0.32 lacks."""
+    newer = Installed(version="0.33.0", cache_kinds=("auto", "fp8", "octave_new"))
+    on = host(H100, ask_vllm=lambda: newer)
+    found = only(study(models, {"nvfp4": "nvfp4"}, kv_cache_dtype="octave_new"), on, "memory of nvfp4", "warning")
+    assert "how much a value of kv_cache_dtype 'octave_new' takes is not known" in found.message
+    found = only(study(models, {"nvfp4": "nvfp4"}, kv_cache_dtype="fp9"), on, "memory of nvfp4", "warning")
+    assert "'fp9' is none of vLLM 0.33.0's" in found.message
+    assert found.remedy.endswith("auto, fp8, octave_new")

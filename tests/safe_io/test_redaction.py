@@ -10,6 +10,7 @@ import random
 import string
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 from openai_double import Reply, message, serving
 from support import math_rows, write_jsonl
 
+from bitparity.report.exports import formats
 from bitparity.safe_io import redaction
 
 SECRETS = {
@@ -93,6 +95,13 @@ def echo_server() -> Any:
     return answers
 
 
+def planted_rows() -> list[dict[str, Any]]:
+    """Rows of another tool's log, whose texts hold all secrets in all forms."""
+    everything = " ; ".join(form for secret in PLAIN for form in forms(secret))
+    return [{"item": str(n), "score": n % 2, "text": everything, "prompt": everything} for n in range(12)]
+
+
+@pytest.mark.slow
 def test_no_secret_gets_into_a_file_or_onto_the_terminal(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "math.jsonl", math_rows(6))
     (tmp_path / "home").mkdir()
@@ -105,20 +114,44 @@ def test_no_secret_gets_into_a_file_or_onto_the_terminal(tmp_path: Path) -> None
         study = tmp_path / "study.yaml"
         study.write_text(STUDY.replace("URL", double.url), encoding="utf-8")
         said = ""
+        logs = [write_jsonl(tmp_path / f"{name}.jsonl", planted_rows()) for name in ("one", "two")]
+        made = tmp_path / "made"
+        made.mkdir()
+        table = made / "table.md"
+        table.write_text("| | bf16 | fp8 |\n|---|---|---|\n| MATH-500 | | |\n")
+        key = ("--key", tmp_path / "home" / "token")  # no SSH key: what is said of it must not quote it
         for words in (
             ("doctor", study),
+            ("plan", study, "--rate", "100"),
             ("run", study, "--out", out),
-            ("report", out),
-            ("check", out),
-            ("status", out),
+            ("report", out, "--fill", table, "--lang", "zh"),
+            ("check", out, "--junit", made / "junit.xml", "--summary", made / "summary.md", "--badge", made / "b.json"),
+            ("status", out, "--json"),
+            ("grade", out),
+            *(("export", out, "--format", form, "--out", made / form) for form in formats()),
+            ("distance", study),
+            ("locate", study, "--candidate", "fp8"),
+            ("seal", out, "--out", made / "sealed.tar.xz"),
+            ("seal", out, "--out", made / "other.tar.xz", *key),
+            ("verify", made / "sealed.tar.xz"),
+            ("verify", made / "sealed.tar.xz", *key),
+            ("history", tmp_path, "--out", made / "history.html", "--json", made / "history.json"),
+            ("merge", tmp_path / "merged", out),
+            ("compare", f"{out}:bf16", f"{out}:fp8", "--html", made / "runs.html", "--json", made / "runs.json"),
+            ("compare", *logs, "--html", made / "c.html", "--report", made / "c.md", "--json", made / "c.json"),
         ):
             command = [sys.executable, "-m", "bitparity", *map(str, words)]
             done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
             assert "Traceback" not in done.stderr, done.stderr
             said += done.stdout + done.stderr
-    files = {path: path.read_text(encoding="utf-8", errors="replace") for path in out.rglob("*") if path.is_file()}
-    assert len(files) > 10, said
-    assert "***" in files[out / "samples" / "bf16" / "math500.jsonl"]
+    with tarfile.open(made / "sealed.tar.xz") as sealed:
+        sealed.extractall(made / "unpacked", filter="data")
+    places = [path for top in (out, made, tmp_path / "merged") for path in top.rglob("*") if path.is_file()]
+    files = {path: path.read_text(encoding="utf-8", errors="replace") for path in places}
+    assert len(files) > 40, said
+    assert {path.name for path in made.iterdir()} >= {"sealed.tar.xz", "history.html", "runs.html", "c.html", "c.json"}
+    for place in (out / "samples" / "bf16" / "math500.jsonl", made / "c.html"):
+        assert "***" in files[place]
     known = [secret for secret in PLAIN if secret != "third.Secret-42"]
     found = {
         (str(place), form)

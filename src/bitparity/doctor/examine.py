@@ -106,7 +106,7 @@ def _check_loading(
         yield wrong
         if wrong.level == "error":
             return
-    yield check_memory(name, variant, checkpoint, used, prompts.longest_sequence(study))
+    yield check_memory(name, variant, checkpoint, used, prompts.longest_sequence(study), installed)
     if vllm:
         yield from devices.check_settings(variant.engine, used[0], host)
         yield from check_kernels(name, variant, checkpoint, used[0], host.version("vllm"), installed)

@@ -9,6 +9,7 @@ from bitparity.doctor.checkpoints import Checkpoint, unknown_remedy
 from bitparity.doctor.findings import Finding, Topic
 from bitparity.doctor.kv_cache import Cache, planned_cache
 from bitparity.doctor.vllm import VLLM
+from bitparity.doctor.vllm_inquiry import Installed
 from bitparity.engines.registry import engine_of
 from bitparity.hardware.devices import VisibleDevice, gigabytes
 from bitparity.models.precision import UNQUANTIZED
@@ -40,9 +41,17 @@ class _Loading:
 
 
 def check_memory(
-    name: str, variant: Variant, checkpoint: Checkpoint, used: Sequence[VisibleDevice], needed: int
+    name: str,
+    variant: Variant,
+    checkpoint: Checkpoint,
+    used: Sequence[VisibleDevice],
+    needed: int,
+    installed: Installed | None = None,
 ) -> Finding:
-    """Weights, then room for sequences. `needed` is the study's longest prompt and answer in tokens."""
+    """Weights, then room for sequences. `needed` is the study's longest prompt and answer in tokens.
+
+    `installed` is what the installed vLLM answered.
+    """
     topic, weights = Topic(f"memory of {name}"), loaded_bytes(checkpoint, variant)
     if weights is None:
         return topic.warning("size_unknown", model=variant.model, remedy=unknown_remedy(variant))
@@ -51,11 +60,11 @@ def check_memory(
         return topic.warning("memory_unknown", device=used[0], weights=gigabytes(weights))
     load = _Loading(topic, variant, checkpoint, weights, needed)
     if engine_of(variant.engine).runs_vllm:
-        return _in_vllm(load, min(sizes), len(used))
+        return _in_vllm(load, min(sizes), len(used), installed)
     return _in_transformers(load, used[0])
 
 
-def _in_vllm(load: _Loading, smallest: int, ranks: int) -> Finding:
+def _in_vllm(load: _Loading, smallest: int, ranks: int, installed: Installed | None) -> Finding:
     """vLLM reserves its share of each device; every device holds as much as the smallest can, in bytes."""
     spec, kind, memory = load.variant.engine, load.variant.engine.kv_cache_dtype, smallest * ranks
     heads = load.checkpoint.language_model().count("num_attention_heads")
@@ -68,7 +77,13 @@ def _in_vllm(load: _Loading, smallest: int, ranks: int) -> Finding:
         figures = {"usable": gigabytes(room + load.weights + overhead), "overhead": gigabytes(overhead)}
         return load.topic.error("weights_too_large", **figures, **on)
     if kind not in (None, "auto", *VLLM.cache_bytes):
-        return load.topic.warning("cache_kind", kind=kind, kinds=", ".join(VLLM.cache_bytes), **on)
+        kinds, version = tuple(VLLM.cache_bytes), VLLM.read_in[0]
+        if installed is not None and installed.cache_kinds:
+            kinds, version = installed.cache_kinds, installed.version
+        if kind in kinds:
+            return load.topic.warning("cache_width", kind=kind, **on)
+        others = ", ".join(each for each in kinds if each != "auto")
+        return load.topic.warning("cache_kind", kind=kind, version=version, kinds=others, **on)
     cache = planned_cache(load.checkpoint, spec, ranks)
     return load.topic.warning("cache_unknown", **on) if cache is None else _sequences(load, cache, memory, room, ranks)
 
