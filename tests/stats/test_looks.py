@@ -169,6 +169,12 @@ def test_the_chance_of_a_stop_is_how_often_one_follows(loss, margin):
         assert np.mean(np.array(sure) == np.array(told)) > 0.95
 
 
+def test_where_all_is_lost_a_stop_is_certain():
+    rule = StopRule((100, 500), "power_2", 0.05)
+    assert chance_of_stop(replace(counted(90, 90, 0), look=Look(rule, 0))) == pytest.approx(1.0)
+    assert chance_of_stop(replace(counted(90, 0, 90), look=Look(rule, 0))) == pytest.approx(1.0)
+
+
 def test_without_flips_no_stop_is_expected():
     rule = StopRule((100, 500), "power_2", 0.2)
     assert chance_of_stop(replace(counted(90, 0, 0), look=Look(rule, 0))) == 0.0

@@ -105,9 +105,13 @@ def is_futile(pairs: PairedScores) -> bool:
     """True before the end where both claims have next to no chance there, if things go on as they have so far."""
     look = pairs.look
     assert look is not None
-    variance = max(pairs.standard_error, 1 / pairs.items) ** 2 * pairs.items
-    low, high = _futile_zone(look.rule, variance, look.rule.times[look.index], margin_at(pairs), pairs.items)
+    low, high = _futile_zone(look.rule, _variance(pairs), look.rule.times[look.index], margin_at(pairs), pairs.items)
     return low < pairs.difference < high
+
+
+def _variance(pairs: PairedScores) -> float:
+    """The variance of one item's difference, groups counted in; above 0 where all are alike."""
+    return max(pairs.standard_error, 1 / pairs.items) ** 2 * pairs.items
 
 
 def _futile_zone(rule: StopRule, variance: float, time: float, margin: float, items: int) -> Interval:
@@ -133,7 +137,7 @@ def chance_of_stop(pairs: PairedScores) -> float:
     rule, items, margin = look.rule, look.rule.looks[look.index], margin_at(pairs)
     if pairs.differing < FEWEST_CHANGES or pairs.items >= items:
         return 0.0
-    variance = pairs.standard_error**2 * pairs.items
+    variance = _variance(pairs)
     error, ahead = math.sqrt(variance / items), math.sqrt(variance * (1 / pairs.items - 1 / items))
 
     def below(value: float) -> float:
