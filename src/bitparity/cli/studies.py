@@ -144,6 +144,7 @@ def doctor(
     from bitparity.doctor.disks import exports
     from bitparity.doctor.examine import examine
     from bitparity.doctor.host import Host
+    from bitparity.report.language import reason
     from bitparity.study.resolve import load_study
 
     resolved = load_study(study, limit)
@@ -155,7 +156,7 @@ def doctor(
     failed = False
     for finding in examine(resolved, Host(), out or Path("artifacts") / resolved.name):
         failed |= finding.level == "error"
-        said = finding.in_chinese() if lang == "zh" else finding
+        said = finding.in_chinese(partial(reason, lang=lang)) if lang == "zh" else finding
         print(f"{said.level:8} {said.topic}: {said.message}", flush=True)
         if said.remedy:
             print(f"{'':8} -> {said.remedy}", flush=True)

@@ -50,8 +50,10 @@ class Use:
         where = f"in {self.place} ({self.variable})"
         if not self.unknown:
             return f"{self.name} {gigabytes(self.size)} {where}"
-        known = f"{gigabytes(self.size)} and " if self.size else ""
-        return f"{self.name} {known}of unknown size ({', '.join(self.unknown)}) {where}"
+        names = ", ".join(self.unknown)
+        if not self.size:
+            return f"{self.name} of unknown size ({names}) {where}"
+        return f"{self.name} {gigabytes(self.size)} and of unknown size ({names}) {where}"
 
 
 def check_disks(study: Study, host: Host, downloads: Sequence[Need], out: Path) -> Iterator[Finding]:

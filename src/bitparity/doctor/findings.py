@@ -6,7 +6,7 @@ The figures in a finding may be words of another program or of an error, which s
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -33,11 +33,12 @@ class Finding:
     key: str = field(default="", compare=False)
     figures: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
 
-    def in_chinese(self) -> Finding:
-        """The same finding with its words in Chinese."""
+    def in_chinese(self, part: Callable[[str], str] = str) -> Finding:
+        """The same finding with its words in Chinese; `part` puts figures that are words into Chinese too."""
         said = CHINESE()[self.key]
-        remedy = said["remedy"].format(**self.figures) if self.remedy else ""
-        return replace(self, message=said["message"].format(**self.figures), remedy=remedy)
+        figures = {name: f if isinstance(f, int | float) else part(str(f)) for name, f in self.figures.items()}
+        remedy = said["remedy"].format(**figures) if self.remedy else ""
+        return replace(self, message=said["message"].format(**figures), remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True)

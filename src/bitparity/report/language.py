@@ -60,8 +60,17 @@ def reason(said: str | None, lang: Lang = "en") -> str:
         return said or ""
     for english, chinese in load_words("reasons.toml").values():
         if (found := _pattern(english).fullmatch(said)) is not None:
-            return chinese.format(**{name: reason(part, lang) for name, part in found.groupdict().items()})
+            return chinese.format(**{name: _parts(part, lang) for name, part in found.groupdict().items()})
     return said
+
+
+def _parts(said: str, lang: Lang) -> str:
+    """A figure of a reason, which may be a reason itself, or a list of some (no comma in brackets parts it)."""
+    parts = re.split(r", (?![^()]*\))", said)
+    translated = [reason(part, lang) for part in parts]
+    if len(parts) > 1 and all(now != before for now, before in zip(translated, parts, strict=True)):
+        return text("separator", lang).join(translated)
+    return reason(said, lang)
 
 
 def suffix(lang: Lang) -> str:
