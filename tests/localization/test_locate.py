@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import warnings
@@ -75,6 +76,23 @@ def test_parts_given_back_add_up(baseline: Path, fp8: Path, tmp_path: Path) -> N
     assert given["all"] == pytest.approx(0.0, abs=1e-6)
     assert given["modules"] == pytest.approx(given["all"], abs=1e-6)
     assert given["none"] == pytest.approx(measured.divergence, rel=1e-5)
+
+
+def activations() -> int:
+    """The number of tensors in memory that have the shape of activations."""
+    gc.collect()
+    return sum(type(each) is torch.Tensor and each.ndim == 3 for each in gc.get_objects())
+
+
+def test_no_layer_keeps_what_went_through_it(baseline: Path, fp8: Path, tmp_path: Path) -> None:
+    """Memory does not grow with the number of layers: all tensors of activations are gone after each pass."""
+    pair = ModelPair(baseline, fp8, CPU)
+    texts = [Text(answer.context, answer.ids) for answer in answers()]
+    passes = Passes(pair, texts, State(tmp_path / "state", "key"))
+    before = activations()
+    passes.forward(lambda _: None)
+    passes.backward(lambda _: None)
+    assert activations() <= before
 
 
 @pytest.mark.parametrize("damaged", ["model.layers.0.self_attn.v_proj", DAMAGED])

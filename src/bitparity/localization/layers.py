@@ -32,7 +32,7 @@ class Located(torch.nn.Module):  # type: ignore[misc]
     def __init__(self, name: str, shared: list[tuple[torch.Tensor, Activations, torch.Tensor]]) -> None:
         super().__init__()
         self.name = name
-        self._shared = shared  # the last input that was rounded in this part: q, k and v have the same one
+        self.shared = shared  # the last input that was rounded in this part: q, k and v have the same one
         self.base: LinearWeights | None = None
         self.candidate: LinearWeights | None = None
         self.given_back = True
@@ -65,10 +65,10 @@ class Located(torch.nn.Module):  # type: ignore[misc]
         return functional.linear(values, self.candidate.weight, self.candidate.bias)
 
     def _rounded(self, values: torch.Tensor, activations: Activations) -> torch.Tensor:
-        if not any(given is values and how.same_as(activations) for given, how, _ in self._shared):
+        if not any(given is values and how.same_as(activations) for given, how, _ in self.shared):
             with torch.no_grad():
-                self._shared[:] = [(values, activations, activations.round(values))]
-        return self._shared[0][2]
+                self.shared[:] = [(values, activations, activations.round(values))]
+        return self.shared[0][2]
 
 
 @dataclass(slots=True)
@@ -98,6 +98,8 @@ class Part:
             located.given_back = back is None or name in back
             located.watch = watch
         found = torch.func.functional_call(self.module, self.base if back is None else self.candidate, args, named)
+        for located in self.linears.values():
+            located.shared.clear()  # else every layer kept an input in memory, and the graph behind it
         return found[0] if isinstance(found, tuple) else found
 
 
@@ -179,7 +181,7 @@ class ModelPair:
         """Logits of shape (rows, length, vocabulary), from the last layer's output."""
         self._calls, self._substitute = [], hidden
         found = self.outside.run(input_ids=ids, use_cache=False, back=back, watch=watch)
-        self._substitute = None
+        self._calls, self._first, self._substitute = [], None, None
         return found.logits
 
     def layer_of(self, module: str) -> int | None:
