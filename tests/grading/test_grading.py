@@ -195,6 +195,7 @@ def test_tags_that_the_protocol_does_not_name_part_a_text(
         ("<\uff5cbegin\u2581of\u2581thinking\uff5c>", "<\uff5cend\u2581of\u2581thinking\uff5c>"),
         ('<reasoning effort="low">', "</reasoning>"),
         ("[THINKING]", "[/THINKING]"),
+        ("<|im_start|>assistant\n<Think>", "</Think>"),
     ],
 )
 def test_tags_in_other_spellings(start: str, end: str) -> None:

@@ -1,14 +1,15 @@
-"""Copied answers that are too short to tell by their length: by what the baseline's own two runs do."""
+"""Copied answers that are too short to tell by their length, and texts whose signs were changed on their way."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bitparity.records import Sample
-from bitparity.results.guards.completions import same_answers
+from bitparity.results.guards.completions import changed_characters, same_answers
 from bitparity.results.guards.facts import Answers
 from bitparity.results.sheet import Sheet
 
@@ -67,3 +68,49 @@ def test_who_copies_writes_unstable_answers_as_often_as_stable_ones(copied: int,
     sheets = {"bf16": long_texts(1000, 0), "fp8": long_texts(copied, kept), "again": control}
     found = Answers("bf16", sheets, [str(n) for n in range(1000)], 0.02, control="again", temperature=0.0)
     assert bool(list(same_answers(found))) is told
+
+
+PROSE = 'So the sum of {} and \\(\\frac{{1}}{{2}}\\) is "known".\n\n  Take it. ' * 8
+
+
+def signs(change: Callable[[str], str]) -> list[str]:
+    """What the guard says of texts that were changed so."""
+    written = {str(n): PROSE.format(*range(n, n + 8)) for n in range(30)}
+
+    def of(change: Callable[[str], str]) -> Sheet:
+        samples = {(i, 0): Sample("b", i, 0, change(text), "stop", 1, 1, 0.0) for i, text in written.items()}
+        return Sheet(np.ones((30, 1)), samples, {})
+
+    found = Answers("a", {"a": of(str), "b": of(change)}, list(written), 0.02)
+    return [f"{guard.level}: {guard.message[:110]}" for guard in changed_characters(found)]
+
+
+@pytest.mark.parametrize(
+    ("change", "sign"),
+    [
+        (str.lower, "CAPITAL letters"),
+        (lambda text: " ".join(text.split()), "line ends"),
+        (lambda text: text.replace("\\", ""), "REVERSE SOLIDUS"),
+        (lambda text: text.replace(" ", "\u2581"), "SPACE"),
+        (lambda text: text.replace("\n  ", "\n"), "indents"),
+    ],
+)
+def test_signs_that_texts_have_lost_on_their_way(change: Callable[[str], str], sign: str) -> None:
+    (found,) = signs(change)
+    assert found.startswith("error")
+    assert sign in found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        str,
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: "!" * 300,  # a model that writes no sense has lost them by itself
+        lambda text: text.replace("\\frac", "\\dfrac").replace("Take", "We take"),
+        lambda text: "我们可以这样计算，结果是已知的。" * 20,
+        lambda text: text[:100].lower(),  # too short to tell
+    ],
+)
+def test_signs_that_a_model_writes_are_its_own(change: Callable[[str], str]) -> None:
+    assert signs(change) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ", "0123456789+-=()ni", strict=True))
 _LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎", "0123456789+-=()", strict=True))
@@ -34,7 +35,7 @@ def as_latex(text: str) -> str:
     if text.isascii():
         return text
     text = _SPACES.sub(" ", text)
-    text = _VULGAR.sub(_fraction, text)
+    text = _VULGAR.sub(lambda match: _fraction(match["whole"], match["sign"]), text)
     text = _UP.sub(lambda match: "^{" + "".join(_RAISED[c] for c in match[0]) + "}", text)
     text = _DOWN.sub(lambda match: "_{" + "".join(_LOWERED[c] for c in match[0]) + "}", text)
     text = _SIGN.sub(lambda match: f"\\{_SIGNS[match[0]]} ", text)
@@ -48,9 +49,10 @@ def names_as_latex(text: str) -> str:
     return text if "\\text" in text or _WORD.search(found) else found
 
 
-def _fraction(match: re.Match[str]) -> str:
-    above, _, below = unicodedata.normalize("NFKC", match["sign"]).partition("\N{FRACTION SLASH}")
-    return f"{match['whole']} {above}/{below}" if match["whole"] else f"\\frac{{{above}}}{{{below}}}"
+@lru_cache(maxsize=1024)
+def _fraction(whole: str, sign: str) -> str:
+    above, _, below = unicodedata.normalize("NFKC", sign).partition("\N{FRACTION SLASH}")
+    return f"{whole} {above}/{below}" if whole else f"\\frac{{{above}}}{{{below}}}"
 
 
 def _root(match: re.Match[str]) -> str:

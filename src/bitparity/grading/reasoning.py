@@ -52,6 +52,9 @@ _TURN_END = re.compile(
 # heads of turns in plain text, as they are left where special tokens are not written: of another's, and of the model's
 _OTHERS_HEAD = re.compile(r"^(?:user|human|(?:### ?)?(?:User|Human|Instruction) ?:.*)$", re.MULTILINE)
 _OWN_HEAD = re.compile(r"^(?:assistant|model|(?:### ?)?(?:Assistant|AI|Response) ?:.*)$", re.MULTILINE)
+_LEAD = re.compile(
+    r"\A\s*(?:<\|(?:im_start|start_header_id|assistant)\|>)?\s*(?:assistant\b)?\s*(?:<\|end_header_id\|>)?"
+)
 _WORDS = ("analysis",)  # a start that may be a word of an answer: it counts with its end alone
 
 
@@ -131,7 +134,7 @@ def unnamed_tags(text: str, reasoning: Reasoning) -> ReasoningSpec | None:
     own = None if reasoning == "none" else reasoning
     if own is not None and (own.start in text or own.end in text):
         return None
-    begun = text.lstrip()[:100]
+    begun = _LEAD.sub("", text[:200]).lstrip()[:100]
     for start, end in USUAL_TAGS:
         if own is not None and own.start == start:
             continue

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -30,6 +32,12 @@ DAMAGES = {  # by the key of their message
     "characters": re.compile("[\u0080-\u0084\u0086-\u009f\ufffd]|\u00e2\u20ac"),  # UTF-8 read as Latin-1
     "line_ends": re.compile(r"\A(?=[^\n]*\Z)(?:[^\n]*?\\n(?![a-zA-Z])){3}"),
 }
+# Characters in more than COMMON of one variant's long texts and in fewer than SELDOM of the other's
+COMMON, SELDOM = 0.50, 0.05
+# what programs change; any other sign may be a matter of style
+DAMAGED = {"CAPITAL letters", "SMALL letters", "line ends", "indents", "SPACE", "REVERSE SOLIDUS"}
+DAMAGED |= {"QUOTATION MARK", "APOSTROPHE"}
+LATIN = ("CAPITAL letters", "SMALL letters", "LATIN letters")
 EMPTY_WARNING, EMPTY_ERROR = 0.01, 0.10
 IDENTICAL_WARNING, IDENTICAL_ERROR = 0.02, 0.20  # one and the same long text as the answer to different questions
 ONE_ANSWER_ERROR = 0.95  # one and the same text, however short
@@ -122,6 +130,48 @@ def damaged_text(answers: Answers) -> Iterator[Guard]:
             share = sum(sign.search(text) is not None for text in texts) / max(len(texts), 1)
             if share > DAMAGED_WARNING:
                 yield guard("damaged_text", name, level(share, DAMAGED_ERROR), share, damage)
+
+
+def changed_characters(answers: Answers) -> Iterator[Guard]:
+    """Kinds of characters that a variant's texts have lost beside the baseline's, or foreign ones that they have.
+
+    Another precision writes the same signs. One that has lost most of them writes no sense any more, which is its own.
+    """
+    usual = _characters(answers.first)
+    for name, sheet in answers.others():
+        found = _characters(sheet)
+        if not usual or not found:
+            continue
+        lost = {kind for kind, share in usual.items() if share > COMMON and found.get(kind, 0.0) < SELDOM}
+        new = {kind for kind, share in found.items() if share > COMMON and usual.get(kind, 0.0) < SELDOM} - ASCII
+        known = sum(share > COMMON for share in usual.values())
+        language = any(kind.endswith(" letters") and kind not in LATIN for kind in new)  # signs come with it
+        damage = lost & DAMAGED
+        if (damage or new) and 2 * len(lost) <= known and not language:
+            said = {"lost": ", ".join(sorted(damage)) or "-", "new": ", ".join(sorted(new)) or "-"}
+            yield guard("damaged_text", name, "error", None, "changed", **said)
+
+
+def _characters(sheet: Sheet) -> dict[str, float]:
+    """By kind of character the share of the long texts that have it; empty where these are few."""
+    texts = [sample.text for sample in sheet.written() if len(sample.text) >= LONG]
+    found = Counter(kind for text in texts for kind in {_kind(character) for character in set(text)})
+    found["indents"] = sum(re.search(r"\n[ \t]", text) is not None for text in texts)
+    return {kind: count / len(texts) for kind, count in found.items()} if len(texts) >= ENOUGH else {}
+
+
+@lru_cache(maxsize=4096)
+def _kind(character: str) -> str:
+    """The kind of a character: letters by case or alphabet, digits, any other sign by its name."""
+    if character in "\r\n":
+        return "line ends"  # Windows has two characters, and grading takes both
+    name = unicodedata.name(character, f"U+{ord(character):04X}")
+    if character.isalpha():
+        return f"{name.split()[0]} letters" if not character.isascii() else f"{name.split()[1]} letters"
+    return "digits" if character.isdecimal() else name
+
+
+ASCII = {_kind(chr(code)) for code in range(32, 127)} | {"line ends", "indents"}  # that a style may bring
 
 
 def _detail(sheet: Sheet, name: str) -> tuple[float, str]:
