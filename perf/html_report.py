@@ -160,7 +160,7 @@ def main() -> None:
         finally:
             browser.close()
         measured = list(found.measured.values())
-        items = sum(entry["items"] for entry in measured)
+        items = sum(entry.items for entry in measured)
         completions = sum(entry.items * entry.samples for entry in measured) * len(found.variants)
         size = round(page.stat().st_size / 1e6, 2)
         sizes = {"items": items, "completions": completions, "write_s": round(seconds, 1), "size_mb": size}
