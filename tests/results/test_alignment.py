@@ -120,6 +120,15 @@ def test_a_tenth_of_the_answers_at_other_questions(part: float) -> None:
     assert guard.value == pytest.approx(cut / ITEMS, abs=0.02)
 
 
+def test_what_stands_behind_the_end_of_the_turn_is_no_answer() -> None:
+    items = questions()
+    texts = texts_of(items)
+    ran_on = [f"{own}<|im_end|>\n{other}" for own, other in zip(texts, texts[1:] + texts[:1], strict=True)]
+    assert told(answers(items, ran_on, [None] * ITEMS)) == []
+    swapped = [f"{other}<|im_end|>\n{own}" for own, other in zip(texts, texts[1:] + texts[:1], strict=True)]
+    assert told(answers(items, swapped, [None] * ITEMS))
+
+
 def test_code_is_told_by_the_function_that_it_defines() -> None:
     items = [Item(f"q{n}", (Prompt(text=f"Write a function countWays{n}x(n) that counts."),), "") for n in range(ITEMS)]
     codes = [f"def countWays{n}x(n):\n    return n" for n in range(ITEMS)]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, bdtrc
 
+from bitparity.grading.reasoning import own_turn
 from bitparity.records import Item, Sample
 from bitparity.results.guards.facts import Answers, guard
 from bitparity.results.schema import Guard
@@ -102,7 +103,8 @@ def _fitting(asked: Sequence[Item]) -> Callable[[Sample], str | None]:
 
     def fit(sample: Sample) -> str | None:
         scores, shared = np.zeros(len(asked)), np.zeros(len(asked))
-        for word in _words(sample.text[:ANSWER_CHARS]) & rows.keys():
+        said, _ = own_turn(sample.text)  # a question that the model asks itself is not graded either
+        for word in _words(said[:ANSWER_CHARS]) & rows.keys():
             scores[rows[word]] += weights[word]
             shared[rows[word]] += _words_in(word)
         best = _best(scores / np.sqrt(total), row_of[sample.item])
