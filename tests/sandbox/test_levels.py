@@ -21,6 +21,7 @@ from bitparity.sandbox import interpreter, levels, seccomp
 from bitparity.sandbox.container import Container
 from bitparity.sandbox.contract import Ended, Limits, Sandbox
 from bitparity.sandbox.landlock import Landlock, Unsafe
+from bitparity.sandbox.landlock import _use as landlock_use
 from bitparity.sandbox.levels import open_sandbox
 from bitparity.sandbox.lifeline import Lifeline
 from bitparity.sandbox.tree import Tree
@@ -393,3 +394,19 @@ def test_the_filter_of_each_architecture(machine: str, arch: int, numbers: dict[
     assert decide(without, arch, numbers["kill"], 4242) == ALLOWED
     assert decide(without, arch, numbers["kill"], 4243) == refused | errno.EPERM
     assert decide(without, arch, numbers["socket"], socket.AF_UNIX) == refused | errno.EAFNOSUPPORT
+
+
+@pytest.mark.parametrize(("user", "refused"), [(1000, True), (0, False)])
+def test_a_process_that_cannot_be_looked_into(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, user: int, refused: bool
+) -> None:
+    """Of the same user it hides; root in a container may lack the right to look."""
+
+    def hidden(*_: object) -> dict[int, int]:
+        raise PermissionError
+
+    monkeypatch.setattr("bitparity.sandbox.landlock._unnamed", hidden)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    (tmp_path / "file").write_bytes(b"x" * 8192)
+    size, files = landlock_use(str(tmp_path), [os.getpid()], 1 << 20)
+    assert (size == 0, files > 1) == (refused, refused)

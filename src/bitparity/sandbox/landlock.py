@@ -126,8 +126,10 @@ def _use(folder: str, pids: Sequence[int], largest: int) -> tuple[int, int]:
     """
     try:
         unnamed = _unnamed(folder, pids, largest)
-    except PermissionError:  # a process has hidden what it holds, which no program does that has nothing to hide
-        return 0, _MOST_LOOKED_AT
+    except PermissionError:
+        if os.geteuid() != 0:  # a process of this user has hidden what it holds: it has something to hide
+            return 0, _MOST_LOOKED_AT
+        unnamed = {}  # root in a container, without the right to look into the processes of the programs' own user
     size, count, waiting = sum(unnamed.values()), len(unnamed), [(folder, 0)]
     while waiting and count <= _MOST_LOOKED_AT:
         path, depth = waiting.pop()
