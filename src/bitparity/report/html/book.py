@@ -23,6 +23,7 @@ from bitparity.report.plain import clean, flat, shortened
 from bitparity.report.words import percent
 from bitparity.results.schema import Results
 from bitparity.results.sheet import Sheet, read_sheets
+from bitparity.safe_io.redaction import redacted
 from bitparity.store.jsonl import file_stem
 from bitparity.store.run import Run
 
@@ -364,4 +365,5 @@ def _json(value: object) -> str:
 
 def _squeezed(text: str) -> str:
     # without a time in it, so that the same results give the same bytes
-    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode("ascii")
+    # what is packed cannot be looked through when the page is written
+    return base64.b64encode(gzip.compress(redacted(text).encode(), 6, mtime=0)).decode("ascii")
