@@ -27,7 +27,7 @@ from bitparity.progress.events import Advance
 Floats = NDArray[np.float64]
 Hidden = list[torch.Tensor]  # of each batch, (rows, length, width), on the CPU
 Calls = list[tuple[tuple[Any, ...], dict[str, Any]]]
-BATCH_TOKENS = 4096  # tokens that go through a layer at once
+BATCH_TOKENS = 2048  # tokens that go through a layer at once: the backward pass holds all that it computes of them
 LOGIT_BYTES = 1 << 27  # of one array of logits: bounds memory at large vocabularies
 SAMPLE = 16  # answers on which what costs a whole pass or is asked of every layer is measured
 SAVE_SECONDS = 20.0  # between two writings of the third pass's state, which may be gigabytes
