@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 
 import pytest
@@ -140,6 +141,14 @@ def test_spellings_of_a_power_of_ten_agree(value: int, power: int) -> None:
 @pytest.mark.parametrize("text", ["kg", "\\text{ km}", "m/s^2", "J mol^{-1}", "µm", "inches", "°C", "^\\circ F", "kWh"])
 def test_units_are_known(text: str) -> None:
     assert (unit_of(text) is not None) == (text != "kWh")  # two units in one word are not in the list
+
+
+def test_many_powers_of_brackets_are_not_expanded() -> None:
+    equal("x", "y")  # imports Math-Verify
+    begun = time.process_time()
+    assert not equal("(x+y)^{9}" * 40, "\\frac{1}{2}")
+    assert equal("(x+y)^{2}(x-y)^{2}", "(x^2-y^2)^2")
+    assert time.process_time() - begun < 1
 
 
 def test_words_that_change_a_number_are_not_counted() -> None:

@@ -21,8 +21,8 @@ INSTRUCTION = "\nPlease reason step by step, and put your final answer within \\
 
 # a longer expression, or a longer sentence with one, is compared as text alone; the longest key of MATH-500 has 53
 MATH_VERIFY_CHARS, SENTENCE_CHARS = 400, 1000
-# brackets in brackets, floors, bars, sums and limits that it reads within a second
-DEEPEST, MOST_FLOORS, MOST_BARS, MOST_OPERATORS = 12, 4, 40, 3
+# brackets in brackets, floors, bars, sums and limits, powers of brackets that it reads within a second
+DEEPEST, MOST_FLOORS, MOST_BARS, MOST_OPERATORS, MOST_POWERS = 12, 4, 40, 3, 12
 NEAR_ZERO, FAR = 1e-25, 1e-5  # relative differences of numbers that are equal, and that are not
 WHOLE_CHARS = 5000  # of a cut-off text the end is read; Math-Verify takes quadratic time on some texts
 
@@ -287,7 +287,7 @@ def _is_deep(latex: str) -> bool:
             return True
     floors = latex.count("\\lfloor") + latex.count("\\lceil")
     too_many = floors > MOST_FLOORS or latex.count("|") > MOST_BARS or len(_OPERATOR.findall(latex)) > MOST_OPERATORS
-    return too_many or _TOWER.search(latex) is not None
+    return too_many or latex.count(")^") > MOST_POWERS or _TOWER.search(latex) is not None
 
 
 def _same_number(given: Any, reference: Any) -> bool | None:
