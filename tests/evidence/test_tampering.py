@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import smoke_run  # type: ignore[attr-defined]
+from smoke_runs import smoke_run
 from support import Cli
 from tampering import MANIFEST, Members, Rows, edit_rows, member, members, packed, refused, with_manifest
 

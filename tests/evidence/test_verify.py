@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import smoke_run  # type: ignore[attr-defined]
+from smoke_runs import smoke_run
 from support import SHARED_DATA, Cli, replay_study, write_jsonl, write_yaml
 from tampering import edit_rows, members, packed, with_manifest
 
