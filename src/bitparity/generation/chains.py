@@ -6,9 +6,9 @@ that was killed anywhere goes on as if it had not been.
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -135,11 +135,14 @@ _Entry = tuple[int, int, Request | None]
 class RequestQueue:
     """Requests for an engine that runs; more can be put in meanwhile, by one thread.
 
-    Those that are `held` when their turn comes wait until `release` finds that they are no more.
+    What is not `wanted` when its turn comes is left out, and what is `held` then waits until `release` finds that it is
+    no more.
     """
 
+    wanted: Wanted
     held: Wanted | None = None
     unanswered: int = 0
+    _counting: threading.Lock = field(default_factory=threading.Lock)
     _back: list[_Entry] = field(default_factory=list)
     _queue: queue.PriorityQueue[_Entry] = field(default_factory=queue.PriorityQueue)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -147,32 +150,25 @@ class RequestQueue:
     def put(self, requests: Iterable[Request], *, follow_up: bool = False) -> None:
         """Add requests behind all others, or with `follow_up` before all that are none."""
         for request in requests:
-            self.unanswered += 1
+            with self._counting:
+                self.unanswered += 1
             self._queue.put((_FOLLOW_UP if follow_up else _IN_TURN, next(self._numbers), request))
 
     def answered(self, count: int) -> None:
         """Count answers; the last one closes the queue, so what follows from them must be put in before."""
-        self.unanswered -= count
+        with self._counting:
+            self.unanswered -= count
         if self.unanswered <= 0:
             self.close()
 
-    def drop(self, wanted: Wanted) -> int:
-        """Take the requests out that are not wanted any more; how many."""
-        with self._queue.mutex:
-            dropped = 0
-            for waiting in (self._queue.queue, self._back):
-                kept = [entry for entry in waiting if entry[2] is None or wanted(entry[2])]
-                if len(kept) < len(waiting):
-                    dropped += len(waiting) - len(kept)
-                    waiting[:] = kept
-                    heapq.heapify(waiting)
-        return dropped
-
     def release(self) -> None:
-        """Put those that were held back in their places, once the first of some benchmark is held no more."""
+        """Put those that were held back in their places, once the first of some benchmark is so no more."""
         with self._queue.mutex:
-            first = {request.benchmark: request for *_, request in sorted(self._back, reverse=True) if request}
-            if not first or self.held is None or all(map(self.held, first.values())):
+            first: dict[str, Request] = {}
+            for *_, request in self._back:
+                if request is not None:
+                    first.setdefault(request.benchmark, request)
+            if not first or self.held is None or all(self.wanted(r) and self.held(r) for r in first.values()):
                 return
             back, self._back[:] = self._back[:], []
         for entry in back:
@@ -190,7 +186,9 @@ class RequestQueue:
             entry = self._queue.get()
             if entry[2] is None:
                 return
-            if self.held is None or not self.held(entry[2]):
+            if not self.wanted(entry[2]):
+                self.answered(1)
+            elif self.held is None or not self.held(entry[2]):
                 yield entry[2]
             else:
                 with self._queue.mutex:
@@ -246,7 +244,7 @@ def _by_depth(
 def _as_they_come(
     run_engine: RunEngine, requests: Sequence[Request], chains: Chains, wanted: Wanted, held: Wanted | None
 ) -> Iterator[list[Sample]]:
-    waiting = RequestQueue(held)
+    waiting = RequestQueue(wanted, held)
     try:
         waiting.put(requests)
         yield from _put(waiting, [r for part in chains.values() for r in part.ready()], chains)
@@ -255,7 +253,7 @@ def _as_they_come(
         for burst in run_engine(waiting):
             yield burst
             yield from _put(waiting, following(chains, burst), chains)
-            waiting.answered(len(burst) + waiting.drop(wanted))
+            waiting.answered(len(burst))
             waiting.release()
     finally:
         waiting.close()
