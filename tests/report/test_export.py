@@ -18,8 +18,9 @@ from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.records import Grade, Item, Prompt, Sample, Sampling
 from bitparity.report import exports
 from bitparity.report.exports import eval_results, lm_eval
-from bitparity.report.exports.csv import COLUMNS
+from bitparity.report.exports.csv import COLUMNS, rows
 from bitparity.report.exports.model_card import model_cards
+from bitparity.results.schema import Results
 from bitparity.results.sheet import Sheet
 from bitparity.store.environment import RunRecord
 
@@ -49,6 +50,20 @@ def test_csv_holds_the_figures_of_results_json_unrounded(cli: Cli, finished: Pat
     check_rows(list(csv.DictReader(io.StringIO(ended.out))), entry)
     assert cli("export", finished, "--format", "csv", "--out", tmp_path / "a.csv").code == 0
     assert (tmp_path / "a.csv").read_text() == ended.out
+
+
+def test_rows_have_the_distance_and_the_baselines_noise_floor() -> None:
+    (path,) = (Path(__file__).parents[2] / "examples").glob("h200-*/results.json")
+    stored = json.loads(path.read_text("utf-8"))
+    made = {(row["variant"], row["benchmark"]): row for row in rows(Results.model_validate(stored))}
+    measured = {"bf16": stored["distance"]["noise_floor"], **stored["distance"]["variants"]}
+    for name, read in measured.items():
+        for bench, figures in read["benchmarks"].items():
+            row = made[name, bench]
+            expected = [figures["divergence"]["value"], *figures["divergence"]["ci95"], figures["differs"]["value"]]
+            assert [row[key] for key in ("kl", "kl_low", "kl_high", "likeliest_differs")] == expected
+    assert measured["nvfp4"]["benchmarks"].keys() == {"mmlu_pro", "math500", "humaneval", "livecodebench"}
+    assert made["bf16-control", "mmlu_pro"]["kl"] is None  # a control reads nothing
 
 
 def test_parquet_holds_the_same(cli: Cli, finished: Path, tmp_path: Path) -> None:

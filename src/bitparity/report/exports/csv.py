@@ -28,7 +28,7 @@ COLUMNS: Mapping[str, type] = {
     **dict.fromkeys(("difference", "difference_low", "difference_high", "p_value", "p_adjusted", "recovery"), float),
     **dict.fromkeys(("lost", "gained"), int),
     **dict.fromkeys(("test", "verdict", "invalid_by", "decision", "standing"), str),
-    "up_to": float,
+    **dict.fromkeys(("up_to", "kl", "kl_low", "kl_high", "likeliest_differs", "perplexity_ratio"), float),
 }
 
 
@@ -57,6 +57,7 @@ def rows(results: Results) -> Iterator[dict[str, Figure]]:
                 **_fields(variant),
                 **_score(entry.scores.get(name)),
                 **_decision(bench, decided.get(name)),
+                **_distance(bench, name, results),
             }
             yield {column: row.get(column) for column in COLUMNS}
 
@@ -80,6 +81,18 @@ def _decision(bench: str, decision: Decision | None) -> dict[str, Figure]:
     found = next((each for each in decision.findings if each.benchmark == bench), None)
     standing, up_to = ("fine", None) if found is None else (found.standing, found.up_to)
     return {"decision": decision.decision, "standing": standing, "up_to": up_to}
+
+
+def _distance(bench: str, name: str, results: Results) -> dict[str, Figure]:
+    """The distance on a benchmark; the baseline's is the noise floor, its second reading of its own answers."""
+    if (distance := results.distance) is None:
+        return {}
+    read = distance.noise_floor if results.variants[name].baseline else distance.variants.get(name)
+    if read is None or (found := read.benchmarks.get(bench)) is None:
+        return {}
+    low, high = found.divergence.ci95 or (None, None)
+    more = {"likeliest_differs": found.differs.value, "perplexity_ratio": found.perplexity_ratio.value}
+    return {"kl": found.divergence.value, "kl_low": low, "kl_high": high, **more}
 
 
 def _comparison(comparison: Comparison | None) -> dict[str, Figure]:
