@@ -11,7 +11,7 @@ import pytest
 
 from bitparity.errors import SandboxError
 from bitparity.sandbox.contract import Ended, Limits, Sandbox
-from bitparity.sandbox.gate import Gate, rerun_alone
+from bitparity.sandbox.gate import Gate, rerun_undisturbed
 from bitparity.sandbox.warm import WarmWorker
 from tests.sandbox.conftest import SHORT, Attack
 
@@ -234,7 +234,7 @@ def test_a_rerun_waits_until_it_is_alone() -> None:
     first = threading.Thread(target=beside)
     first.start()
     started.wait()
-    with gate.alone():
+    with gate.undisturbed():
         second = threading.Thread(target=later)
         second.start()
         time.sleep(0.05)
@@ -245,6 +245,37 @@ def test_a_rerun_waits_until_it_is_alone() -> None:
     assert order == ["first", "alone", "later"]
 
 
+def test_as_many_reruns_as_the_host_has_room_for_run_at_once() -> None:
+    gate, both = Gate(), threading.Barrier(2, timeout=30)
+    most, now, lock = 0, 0, threading.Lock()
+
+    def rerun(meet: bool) -> None:
+        nonlocal most, now
+        with gate.undisturbed(2):
+            with lock:
+                now += 1
+                most = max(most, now)
+            if meet:
+                both.wait()  # two are inside at the same time
+            time.sleep(0.02)
+            with lock:
+                now -= 1
+
+    threads = [threading.Thread(target=rerun, args=(number < 2,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    threads = [threading.Thread(target=rerun, args=(False,)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    with gate.beside_others():  # after them, alone with its kind
+        assert now == 0
+    for thread in threads:
+        thread.join()
+    assert most == 2
+
+
 def test_rerunning_in_the_sandbox_does_not_wait_for_itself(box: Sandbox) -> None:
-    ended = rerun_alone(lambda: box.run({}, [box.python, "-S", "-c", "print(1)"]))
+    ended = rerun_undisturbed(lambda: box.run({}, [box.python, "-S", "-c", "print(1)"]), 1)
     assert ended.stdout == b"1\n"

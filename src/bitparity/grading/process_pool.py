@@ -165,7 +165,7 @@ class GraderProcesses:
         except ProcessFailedError:
             pass
         try:
-            with self._gate.alone():
+            with self._gate.undisturbed():
                 return self._ask(job)
         except ProcessFailedError as error:
             return unscored(f"the grader {error}")

@@ -1,4 +1,4 @@
-"""Gate for reruns alone: a time limit counts only after a run while no other test of this process runs.
+"""Gate for undisturbed reruns: a time limit counts only after a run beside few others or none.
 
 CPU time hardly depends on the load, but it does a little (caches, sibling hardware threads), and the backstop by the
 clock depends on it wholly. A program that was stopped beside others gets a second, undisturbed run.
@@ -14,22 +14,22 @@ from bitparity.sandbox.contract import Ended
 
 
 class Gate:
-    """Many tests at once, or one alone. Whoever asks to be alone is let in before tests that come later."""
+    """Many tests at once, or a few that are undisturbed. These are let in before tests that come later."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._running = 0
         self._waiting = 0
-        self._alone: int | None = None
+        self._undisturbed: set[int] = set()  # their threads
 
     @contextmanager
     def beside_others(self) -> Iterator[None]:
-        """One test among others; inside `alone` of the same thread it goes straight through."""
-        me = threading.get_ident()
+        """One test among others; inside `undisturbed` of the same thread it goes straight through."""
+        if threading.get_ident() in self._undisturbed:
+            yield
+            return
         with self._changed:
-            inside = self._alone == me
-            if not inside:
-                self._changed.wait_for(lambda: self._alone is None and self._waiting == 0)
+            self._changed.wait_for(lambda: not self._undisturbed and self._waiting == 0)
             self._running += 1
         try:
             yield
@@ -39,25 +39,26 @@ class Gate:
                 self._changed.notify_all()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Waits until no test runs, and keeps others out. Not to be entered from inside a test."""
+    def undisturbed(self, at_once: int = 1) -> Iterator[None]:
+        """Keeps other tests out and waits until none runs but so many of its kind. Not to be entered inside a test."""
+        me = threading.get_ident()
         with self._changed:
             self._waiting += 1
-            self._changed.wait_for(lambda: self._alone is None and self._running == 0)
+            self._changed.wait_for(lambda: self._running == 0 and len(self._undisturbed) < at_once)
             self._waiting -= 1
-            self._alone = threading.get_ident()
+            self._undisturbed.add(me)
         try:
             yield
         finally:
             with self._changed:
-                self._alone = None
+                self._undisturbed.remove(me)
                 self._changed.notify_all()
 
 
 GATE = Gate()
 
 
-def rerun_alone(run: Callable[[], Ended]) -> Ended:
-    """Calls `run` (one test) while no other test of this process runs; for a test that ended by `time_limit`."""
-    with GATE.alone():
+def rerun_undisturbed(run: Callable[[], Ended], at_once: int) -> Ended:
+    """Calls `run` (one test) while at most so many reruns and no other test of this process run."""
+    with GATE.undisturbed(at_once):
         return run()
