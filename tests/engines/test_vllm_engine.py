@@ -6,6 +6,7 @@ VLLM_CPU_KVCACHE_SPACE=1 and VLLM_CPU_OMP_THREADS_BIND=nobind.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_model
+import vllm_names
 
 from bitparity.doctor.vllm import VLLM
 from bitparity.doctor.vllm_inquiry import ask_vllm
@@ -42,6 +44,18 @@ ENGINE = {
     "enforce_eager": True,
     "gpu_memory_utilization": 0.3,
 }
+
+
+def test_the_installed_vllm_has_every_name_that_is_used() -> None:
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.sampling_params import SamplingParams
+
+    for module, names in vllm_names.IMPORTED.items():
+        found = importlib.import_module(module)
+        for name in names:
+            assert hasattr(found, name) or importlib.util.find_spec(f"{module}.{name}"), f"{module}.{name}"
+    assert set(EngineArgs.__dataclass_fields__) >= vllm_names.ENGINE_ARGUMENTS
+    assert set(SamplingParams.__struct_fields__) >= vllm_names.SAMPLING_VALUES
 
 
 @pytest.fixture(scope="module")
