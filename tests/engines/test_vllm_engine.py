@@ -46,6 +46,7 @@ ENGINE = {
 }
 
 
+@pytest.mark.filterwarnings("ignore")  # of what vLLM imports
 def test_the_installed_vllm_has_every_name_that_is_used() -> None:
     from vllm.engine.arg_utils import EngineArgs
     from vllm.sampling_params import SamplingParams
