@@ -66,7 +66,7 @@ class Binary:
         self.rule, self.rates = rule, [(flips + loss) / 2, (flips - loss) / 2, 1 - flips]
 
     def claim(self, index: int, lost: int, gained: int) -> str | None:
-        """What bitparity says of so many flips."""
+        """The claim that bitparity makes of so many flips."""
         if lost + gained < FEWEST_CHANGES:
             return None
         return claim(replace(counted(self.rule.looks[index], lost, gained), look=Look(self.rule, index)))

@@ -30,7 +30,7 @@ HUB: dict[str, tuple[int, Any]] = {
 
 
 def machine(folder: Path) -> partial[Any]:
-    """What makes the double of the host."""
+    """The double of the host."""
     from bitparity.doctor.host import Compilers, Disk
     from bitparity.doctor.hub import Hub
 

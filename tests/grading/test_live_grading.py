@@ -160,12 +160,18 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Coding:
     return Coding(parse_study(text, "test", Path.cwd()).benchmarks[0])
 
 
-def test_a_live_pool_never_holds_up_the_one_who_adds(bench: Coding, monkeypatch: pytest.MonkeyPatch) -> None:
-    go, kept = threading.Event(), []
+def filled_pool(bench: Coding, monkeypatch: pytest.MonkeyPatch) -> tuple[GradingPool, threading.Event, list[str]]:
+    """A live pool of two threads with 100 answers, the event that lets it grade, and the ids that it has kept."""
+    go, kept = threading.Event(), list[str]()
     monkeypatch.setattr(Coding, "grade", lambda *_: go.wait(30) and Grade(1.0, "answered"))
     pool = GradingPool(bench, 2, lambda graded: kept.extend(j.item.id for j, _ in graded), live=True)
     for n in range(100):
         pool.put(job(n, bench))
+    return pool, go, kept
+
+
+def test_a_live_pool_never_holds_up_the_one_who_adds(bench: Coding, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, go, kept = filled_pool(bench, monkeypatch)
     go.set()
     waited_until = time.monotonic() + 60
     while len(kept) < 60 and time.monotonic() < waited_until:  # given time, it grades more than a full queue holds
@@ -175,11 +181,7 @@ def test_a_live_pool_never_holds_up_the_one_who_adds(bench: Coding, monkeypatch:
 
 
 def test_a_live_pool_leaves_most_of_what_waits_at_its_end(bench: Coding, monkeypatch: pytest.MonkeyPatch) -> None:
-    go, kept = threading.Event(), []
-    monkeypatch.setattr(Coding, "grade", lambda *_: go.wait(30) and Grade(1.0, "answered"))
-    pool = GradingPool(bench, 2, lambda graded: kept.extend(j.item.id for j, _ in graded), live=True)
-    for n in range(100):
-        pool.put(job(n, bench))
+    pool, go, kept = filled_pool(bench, monkeypatch)
     threading.Timer(2.0, go.set).start()
     pool.close()
     assert 2 * QUEUE_PER_THREAD <= len(kept) <= 2 * QUEUE_PER_THREAD + 2  # and those with the threads

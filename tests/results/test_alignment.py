@@ -159,7 +159,7 @@ def test_a_part_of_bare_answers_fits_the_next_key(moved: int) -> None:
 
 
 def test_like_questions_side_by_side_are_no_shift() -> None:
-    """What all variants do comes from the data set."""
+    """Signs that all variants lack come from the data set."""
     items, first = numbered(500, 0.6, 150, 1)
     sheets = {"a": first, "b": numbered(500, 0.6, 150, 2)[1]}
     assert not list(alignment.shifted(Answers("a", sheets, [i.id for i in items], 0.02, asked=items)))

@@ -74,7 +74,7 @@ PROSE = 'So the sum of {} and \\(\\frac{{1}}{{2}}\\) is "known".\n\n  Take it. '
 
 
 def signs(change: Callable[[str], str]) -> list[str]:
-    """What the guard says of texts that were changed so."""
+    """The guard's words on texts that were changed so."""
     written = {str(n): PROSE.format(*range(n, n + 8)) for n in range(30)}
 
     def of(change: Callable[[str], str]) -> Sheet:

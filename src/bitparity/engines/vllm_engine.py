@@ -296,7 +296,7 @@ def _usage() -> Any:
 
 @dataclass(frozen=True)
 class _Configuration:
-    """What of a load needs no device."""
+    """The part of a load that needs no device."""
 
     folder: Path
     machine: nvml.Machine

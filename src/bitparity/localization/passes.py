@@ -168,7 +168,7 @@ class Passes:
         return watch
 
     def _head(self, base: Hidden) -> None:
-        """What is outside of the layers: the KL, and its gradient by the last layer's output."""
+        """Compute the KL, and its gradient by the last layer's output, with the part outside of the layers."""
         if self._pair.outside.folded:
             self.measured.folded.add(self._count)
         own = self._stored(self._count)

@@ -56,7 +56,7 @@ def _parts(title: str, parts: Mapping[str, Difference], lang: Lang) -> Table:
 
 
 def disagreements(outcome: Outcome, lang: Lang = "en") -> Iterator[Disagreement]:
-    """Where one filter or grader finds a difference that another one, on the same answers, does not."""
+    """Differences that one filter or grader finds and another one, on the same answers, does not."""
     for view in outcome.benchmarks.values():
         primary = outcome.benchmarks.get(view.view_of or "")
         if primary is not None and (said := list(_apart(view, primary, lang))):

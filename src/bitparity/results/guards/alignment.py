@@ -130,7 +130,7 @@ def _words(text: str) -> set[str]:
 
 
 def _words_in(word: str) -> int:
-    """How much a word tells: the name of a function as much as it takes."""
+    """The weight of a word in words: the name of a function counts as many as are needed."""
     return LEAST_WORDS if word.endswith("()") else 1
 
 
