@@ -22,7 +22,7 @@ from bitparity.benchmarks.registry import load_benchmark
 from bitparity.engines import judge_client, openai_client
 from bitparity.errors import DataError, StudyError
 from bitparity.grading import judge as judging
-from bitparity.grading.rules import grade_sample
+from bitparity.grading.rules import Job, grade_sample
 from bitparity.progress.events import Events
 from bitparity.records import Completion, Grade, Item, Sample
 from bitparity.schema import BenchmarkSpec
@@ -467,8 +467,9 @@ def test_the_judge_sees_answers_only(endpoint: str, tmp_path: Path, opened: bool
     bench = load_benchmark(given)
     items = {item.id: item for item in bench.items()}
     texts = ("Answer: right", "<think>secret</think>Answer: right", "<think>secret Answer: right")
-    samples = {(f"q{n}", 0): Sample("hle", f"q{n}", 0, text, "stop", 9, 9, 0.1) for n, text in enumerate(texts)}
-    found = judging.judge_samples(Run(tmp_path), bench, "a", items, samples, Events(), ask=True, opened=opened)
+    samples = [Sample("hle", f"q{n}", 0, text, "stop", 9, 9, 0.1) for n, text in enumerate(texts)]
+    jobs = [Job(bench, items[sample.item], sample, given.protocol, opened) for sample in samples]
+    found = judging.judge_samples(Run(tmp_path), bench, "a", jobs, Events(), ask=True)
     stored = [json.loads(line) for line in (tmp_path / "judgments" / "a" / "hle.jsonl").read_text().splitlines()]
     assert sorted(row["item"] for row in stored) == asked
     assert not any("secret" in row["prompt"] for row in stored)

@@ -74,14 +74,9 @@ def reached(
         return None
     ready = np.asarray((baseline.settled & candidate.settled).all(axis=1))
     whole = np.asarray(~np.isnan(baseline.scores + candidate.scores).any(axis=1))
-    groups = groups_of(exam)
 
     def upto(items: int) -> PairedScores | None:
-        rows = np.flatnonzero(whole[:items])
-        if not ready[:items].all() or not len(rows):
-            return None
-        picked = None if groups is None else [groups[row] for row in rows]
-        return pair_scores(baseline.scores[rows], candidate.scores[rows], picked)
+        return _pairs(exam, baseline, candidate, whole[:items]) if ready[:items].all() else None
 
     found = follow(exam.stop, upto)
     if stopped is not None and (found is None or found.by is None):
@@ -107,13 +102,15 @@ def chance_in_run(run: Run, study: Study, spec: BenchmarkSpec, exam: Exam, candi
     complete = len(ready) if ready.all() else int(np.argmin(ready))
     index = min(bisect.bisect_right(exam.stop.looks, complete), len(exam.stop.looks) - 1)
     scored = ready & np.asarray(~np.isnan(ours.scores + theirs.scores).any(axis=1))
-    rows = np.flatnonzero(scored[: exam.stop.looks[index]])
-    if not len(rows):
-        return 0.0
-    groups = groups_of(exam)
+    pairs = _pairs(exam, ours, theirs, scored[: exam.stop.looks[index]])
+    return 0.0 if pairs is None else chance_of_stop(replace(pairs, look=Look(exam.stop, index)))
+
+
+def _pairs(exam: Exam, baseline: Answered, candidate: Answered, counted: NDArray[np.bool_]) -> PairedScores | None:
+    """The scores of both on the first items, of those that are `counted`; None where there is none."""
+    rows, groups = np.flatnonzero(counted), groups_of(exam)
     picked = None if groups is None else [groups[row] for row in rows]
-    pairs = pair_scores(ours.scores[rows], theirs.scores[rows], picked)
-    return chance_of_stop(replace(pairs, look=Look(exam.stop, index)))
+    return pair_scores(baseline.scores[rows], candidate.scores[rows], picked) if len(rows) else None
 
 
 def note_stops(run: Run, study: Study, spec: BenchmarkSpec, exam: Exam, record: RunRecord) -> bool:

@@ -26,20 +26,18 @@ class Restarts:
         An engine that could not even load is tried again only where it was killed or hung, where memory was what it
         lacked and less can be asked for, or where it had loaded before.
         """
-        lowered = self._lowered() if error.out_of_memory else {}
+        engines, spec = self._prepared.environment.variants[self._name].engines, self.variant.engine
+        lowered = {}
+        if error.out_of_memory:
+            lowered = engine_of(spec).less_at_once(spec, engines[-1].facts if engines else {})
         hopeful = error.again or bool(lowered if error.out_of_memory else self._count)
         if self._count == MOST or not hopeful:
             return False
         self._count += 1
-        self.variant = self.variant.model_copy(update={"engine": self.variant.engine.model_copy(update=lowered)})
+        self.variant = self.variant.model_copy(update={"engine": spec.model_copy(update=lowered)})
         restart = Restart(at=utc_now(), reason=str(error), lowered=lowered)
         self._prepared.environment.variants[self._name].restarts.append(restart)
         self._prepared.save_environment()
         less = "".join(f", {key} {value}" for key, value in lowered.items())
         self._events.emit(Noted(f"{self._name}: engine restarted ({self._count} of {MOST}{less}): {error}"))
         return True
-
-    def _lowered(self) -> dict[str, int]:
-        engines = self._prepared.environment.variants[self._name].engines
-        spec = self.variant.engine
-        return engine_of(spec).less_at_once(spec, engines[-1].facts if engines else {})

@@ -10,7 +10,7 @@ endpoint is in no record and no message.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
 from typing import NamedTuple
@@ -21,9 +21,9 @@ from bitparity.benchmarks.registry import load_benchmark
 from bitparity.engines.judge_client import PARALLEL, Judge
 from bitparity.engines.openai_client import read_key, require_httpx
 from bitparity.errors import EngineError
-from bitparity.grading.rules import completion_of
+from bitparity.grading.rules import Job, completion_of
 from bitparity.progress.events import Advance, Events
-from bitparity.records import Item, Sample, SampleKey
+from bitparity.records import SampleKey
 from bitparity.schema import Study
 from bitparity.store.jsonl import AppendLog, file_stem, read_lines
 from bitparity.store.run import Run
@@ -60,19 +60,11 @@ def stored(path: Path) -> dict[SampleKey, Judgment]:
 
 
 def judge_samples(
-    run: Run,
-    benchmark: Benchmark,
-    variant: str,
-    items: Mapping[str, Item],
-    samples: Mapping[SampleKey, Sample],
-    events: Events,
-    *,
-    ask: bool,
-    opened: bool | None = None,
+    run: Run, benchmark: Benchmark, variant: str, jobs: Iterable[Job], events: Events, *, ask: bool
 ) -> dict[SampleKey, Judgment]:
     """The judgments on all samples that have an answer; those without one are wrong and not shown to the judge.
 
-    The judge sees the answer, never the reasoning; `opened` as in `reasoning.split_reasoning`.
+    The judge sees the answer, never the reasoning. Empty for a benchmark without a judge.
 
     With `ask`, the judge is asked for missing judgments. A judge that refuses leaves the rest without a verdict, with
     the reason. Raises UserInputError where the key is not set.
@@ -83,20 +75,18 @@ def judge_samples(
     path = judgments_path(run, variant, benchmark.spec.name)
     found = stored(path)
     questions: list[Question] = []
-    for key, sample in samples.items():
-        answer = completion_of(sample, benchmark.spec.protocol, opened).text
+    for job in jobs:
+        sample, key = job.sample, (job.sample.item, job.sample.sample)
+        answer = completion_of(sample, job.protocol, job.opened).text
         if sample.finish == "error" or (key in found and found[key].correct is not None):
             continue
         if not answer.strip():
             found[key] = Judgment(False)
         else:
-            questions.append(Question(key, benchmark.judge_prompt(items[sample.item], answer, sample.sample)))
+            questions.append(Question(key, benchmark.judge_prompt(job.item, answer, sample.sample)))
     if ask and questions:
-        log = AppendLog(path, run.write)
-        with (
-            closing(log),
-            events.task(f"{variant}: judging {benchmark.spec.name}", len(questions), "answers") as advance,
-        ):
+        task = events.task(f"{variant}: judging {benchmark.spec.name}", len(questions), "answers")
+        with closing(AppendLog(path, run.write)) as log, task as advance:
             found |= asyncio.run(_ask_all(settings, questions, log, advance))
     return found
 

@@ -37,23 +37,22 @@ class LiveGrading:
         run_code: Callable[[Job], Grade] = grade_job,
     ) -> None:
         self._variant, self._events = variant, events
-        self._sheets: dict[str, GradeSheet] = {}
-        self._pools: dict[str, GradingPool] = {}
+        self._graded: dict[str, tuple[GradeSheet, GradingPool]] = {}  # by benchmark
         pools: dict[tuple[bool, bool], GradingPool] = {}
         for name in exams:
             benchmark = graders[name].benchmark
             if not _graded_live(benchmark, idle_cores):
                 continue
-            self._sheets[name] = sheet = GradeSheet(run, variant, exams[name], graders[name], again=False)
+            sheet = GradeSheet(run, variant, exams[name], graders[name], again=False)
             kind = (benchmark.runs_code, benchmark.slow_grader)
             if kind not in pools:
                 pools[kind] = GradingPool(benchmark, max(1, idle_cores), self._keep, run_code, live=True)
-            self._pools[name] = pools[kind]
+            self._graded[name] = sheet, pools[kind]
             for (item, number), grade in sheet.grades.items():
                 events.emit(SampleGraded(variant, name, item, number, grade.score))
 
     def _keep(self, graded: Graded) -> None:
-        for name, sheet in self._sheets.items():
+        for name, (sheet, _) in self._graded.items():
             if own := [(job, grade) for job, grade in graded if job.sample.benchmark == name]:
                 sheet.append(own)
         for job, grade in graded:
@@ -63,16 +62,15 @@ class LiveGrading:
     def take(self, samples: Sequence[Sample]) -> None:
         """Grade stored samples where there is time."""
         for sample in samples:
-            sheet = self._sheets.get(sample.benchmark)
-            if sheet is not None and (job := sheet.take(sample)) is not None:
-                self._pools[sample.benchmark].put(job)
+            if (graded := self._graded.get(sample.benchmark)) and (job := graded[0].take(sample)) is not None:
+                graded[1].put(job)
 
     def close(self, *, drop: bool = False) -> None:
         """Finish what was taken. Raises the first failure to grade or store. With `drop` nothing more is kept."""
         with ExitStack() as stack:
-            for sheet in self._sheets.values():
+            for sheet, _ in self._graded.values():
                 stack.callback(sheet.close)
-            for pool in set(self._pools.values()):
+            for pool in {pool for _, pool in self._graded.values()}:
                 stack.callback(pool.close, drop=drop)
 
 

@@ -163,12 +163,7 @@ def grade_benchmark(
     """
     sheet = GradeSheet(run, variant, exam, grader, again=again)
     missing, benchmark = sheet.missing, grader.benchmark
-    judgments = {}
-    if benchmark.judge is not None:
-        samples = {key: sheet.samples[key] for key in missing}
-        judgments = judge_samples(
-            run, benchmark, variant, sheet.items, samples, events, ask=not again, opened=sheet.opened
-        )
+    judgments = judge_samples(run, benchmark, variant, map(sheet.job, missing), events, ask=not again)
     tell = partial(_tell, events, variant, exam.benchmark)
     tell(sheet.grades)
     if not missing and sheet.path.exists() and list(sheet.old) == list(sheet.samples):
@@ -185,8 +180,8 @@ def grade_benchmark(
             advance(len(graded))
 
         with GradingPool(benchmark, usable_cores(), keep) as pool:
-            for key in missing:
-                pool.put(sheet.job(key))
+            for job in map(sheet.job, missing):
+                pool.put(job)
     if benchmark.judge is not None:
         primary = exam.metric == METRIC
         sheet.grades |= {key: judged(sheet.grades[key], judgments.get(key), primary) for key in missing}

@@ -15,24 +15,12 @@ from numpy.typing import NDArray
 
 from bitparity.exam.frozen import Exam, groups_of, load_if_frozen, samples_asked
 from bitparity.records import output_tokens
+from bitparity.results import schema
 from bitparity.results.decision import decisions
 from bitparity.results.distance import build_distance
 from bitparity.results.execution import execution
 from bitparity.results.guards import check as validity
 from bitparity.results.guards.suspects import IF_RIGHT, all_right, counted_for_candidate
-from bitparity.results.schema import (
-    SCHEMA,
-    Benchmark,
-    Comparison,
-    Guard,
-    LeftOut,
-    Overall,
-    Results,
-    Score,
-    Stopped,
-    StudyHeader,
-    VariantEntry,
-)
 from bitparity.results.sheet import Sheet, read_sheets, subsets
 from bitparity.results.verdicts import ComparisonKey, judge, pool_judged
 from bitparity.schema import Study
@@ -49,7 +37,7 @@ NOT_TOLD = "not told"  # stands for a reason in results without texts
 MOST_REASONS = 5  # of samples without a score
 
 
-def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[Guard]] | None = None) -> Results:
+def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[schema.Guard]] | None = None) -> schema.Results:
     """All results of a run; see `write` for texts. Raises RunError or StoreError where its files cannot be used.
 
     `said` has what the guards said, by benchmark, where the texts that they looked at are not there any more.
@@ -61,7 +49,7 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[Guard]] 
         for variant in environment.variants.values():
             for restart in variant.restarts:
                 restart.reason = NOT_TOLD
-    benchmarks: dict[str, Benchmark] = {}
+    benchmarks: dict[str, schema.Benchmark] = {}
     pairs: dict[ComparisonKey, PairedScores] = {}
     favourable: dict[ComparisonKey, PairedScores] = {}
     stops: dict[ComparisonKey, Reached] = {}
@@ -69,18 +57,15 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[Guard]] 
         exam = load_if_frozen(run, spec.name)
         if exam is None:
             reason = environment.not_run.get(spec.name, "the run has not come to it yet")
-            benchmarks[spec.name] = Benchmark(status="not_run", reason=reason, margin=spec.margin_at(None))
+            benchmarks[spec.name] = schema.Benchmark(status="not_run", reason=reason, margin=spec.margin_at(None))
             continue
         sheets = read_sheets(run, study, exam, spec, texts=spec.name not in said)
         stops |= {(spec.name, name): sheet.stop for name, sheet in sheets.items() if sheet.stop is not None}
         facts = validity.Facts(study, spec, exam, sheets, environment)
         guards = said[spec.name] if spec.name in said else validity.check(facts)
-        entry = _benchmark(run, facts, guards, with_texts=with_texts)
-        if spec.recovery is not None:
-            entry = entry.model_copy(update={"margin_recovery": spec.recovery})
         compared = [name for name in study.candidates if sheets[name].graded]
-        entry = entry.model_copy(update={"guards": list(_with_range(entry.guards, exam, sheets, compared, study))})
-        benchmarks[spec.name] = entry
+        guards = list(_with_range(guards, exam, sheets, compared, study))
+        benchmarks[spec.name] = entry = _benchmark(run, facts, guards, with_texts=with_texts)
         second = None if exam.stop else _second_run(study, entry, sheets)  # looks are at the first run alone
         for name in _compared(study):
             pair = _pair(exam, sheets, study, name, None if name == study.control else second)
@@ -93,9 +78,9 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[Guard]] 
                 counted = pair_scores(*bound, None if groups is None else groups[: len(bound[0])])
                 favourable[spec.name, name] = replace(counted, look=_same_look(pair))
     overall = _judge(study, benchmarks, pairs, favourable, stops)
-    made = Results(
-        schema=SCHEMA,
-        study=StudyHeader(
+    made = schema.Results(
+        schema=schema.SCHEMA,
+        study=schema.StudyHeader(
             name=study.name,
             fingerprint=study.fingerprint(),
             profile=study.profile,
@@ -119,11 +104,11 @@ def _when(environment: RunRecord) -> dict[str, str]:
 
 def _judge(
     study: Study,
-    benchmarks: Mapping[str, Benchmark],
+    benchmarks: Mapping[str, schema.Benchmark],
     pairs: Mapping[ComparisonKey, PairedScores],
     favourable: Mapping[ComparisonKey, PairedScores],
     stops: Mapping[ComparisonKey, Reached],
-) -> dict[str, Overall]:
+) -> dict[str, schema.Overall]:
     """Fill in the comparisons of the benchmarks; gives each variant's valid benchmarks pooled."""
     margins = {name: entry.margin for name, entry in benchmarks.items()}
     forbidden = {(bench, name): _forbidden(benchmarks[bench].guards, name, study.baseline) for bench, name in pairs}
@@ -135,10 +120,10 @@ def _judge(
         if study.reference == "both" and study.control not in (None, name):
             more["reference"] = [study.baseline, study.control][: 1 if pairs[bench, name].second is None else 2]
         more |= _looked(pairs[bench, name], each.comparison, stops.get((bench, name)))
-        benchmarks[bench].comparisons[name] = Comparison.pick(each.values(), **more)
+        benchmarks[bench].comparisons[name] = schema.Comparison.pick(each.values(), **more)
     pools = pool_judged(pairs, margins, judged, study.control)
     return {
-        name: Overall.pick(
+        name: schema.Overall.pick(
             pools[name].values(),
             control=name == study.control,
             of=len(benchmarks),
@@ -157,7 +142,7 @@ def _looked(pairs: PairedScores, found: stats.Comparison, stop: Reached | None) 
     fields: dict[str, object] = {"difference": difference, "ci95": ci95, "repeated_ci95": found.ci95}
     if stop is not None and stop.by is not None:
         rule = stop.look.rule
-        fields["stopped"] = Stopped(
+        fields["stopped"] = schema.Stopped(
             look=stop.look.index + 1,
             looks=len(rule.looks),
             items=stop.items,
@@ -179,11 +164,11 @@ def _compared(study: Study) -> list[str]:
     return [*study.candidates, *([study.control] if study.control else [])]
 
 
-def variant_entry(study: Study, environment: RunRecord, name: str) -> VariantEntry:
+def variant_entry(study: Study, environment: RunRecord, name: str) -> schema.VariantEntry:
     """A variant of a study as it ran."""
     stored = environment.variant(name)
     engines = [entry.facts for entry in stored.engines]
-    return VariantEntry(
+    return schema.VariantEntry(
         model=study.variants[name].model,
         revision=study.variants[name].revision,
         baseline=name == study.baseline,
@@ -195,7 +180,7 @@ def variant_entry(study: Study, environment: RunRecord, name: str) -> VariantEnt
     )
 
 
-def _second_run(study: Study, entry: Benchmark, sheets: Mapping[str, Sheet]) -> Sheet | None:
+def _second_run(study: Study, entry: schema.Benchmark, sheets: Mapping[str, Sheet]) -> Sheet | None:
     """The baseline's second run where the mean of both is the reference and no guard calls it invalid."""
     if study.control is None or study.reference == "first" or _forbidden(entry.guards, study.control, study.baseline):
         return None
@@ -222,16 +207,16 @@ def _pair(
     return replace(found, look=Look(exam.stop, len(exam.stop.looks) - 1))  # not all is there: judged as at the end
 
 
-def _benchmark(run: Run, facts: validity.Facts, guards: list[Guard], *, with_texts: bool) -> Benchmark:
+def _benchmark(run: Run, facts: validity.Facts, guards: list[schema.Guard], *, with_texts: bool) -> schema.Benchmark:
     """Everything about one benchmark but its comparisons, which need those of the other benchmarks too."""
     exam, sheets = facts.exam, facts.sheets
     measured = any(sheet.graded for sheet in sheets.values())
     groups, asked = groups_of(exam), sheets[facts.study.baseline].asked
     more: dict[str, Any] = dict(execution(run, facts.spec, exam, sheets))
     left_out, reason = _left_out(facts.environment, len(exam.items), asked), "no variant has answered yet"
-    if left_out is not None:
-        more["left_out"] = left_out
-    return Benchmark(
+    more |= {} if left_out is None else {"left_out": left_out}
+    more |= {} if facts.spec.recovery is None else {"margin_recovery": facts.spec.recovery}
+    return schema.Benchmark(
         status="measured" if measured else "not_run",
         reason=None if measured else reason if left_out is None else left_out.reason,
         metric=exam.metric,
@@ -249,8 +234,8 @@ def _benchmark(run: Run, facts: validity.Facts, guards: list[Guard], *, with_tex
 
 
 def _with_range(
-    guards: Sequence[Guard], exam: Exam, sheets: Mapping[str, Sheet], compared: Sequence[str], study: Study
-) -> Iterator[Guard]:
+    guards: Sequence[schema.Guard], exam: Exam, sheets: Mapping[str, Sheet], compared: Sequence[str], study: Study
+) -> Iterator[schema.Guard]:
     """The guards, those on single answers with what each candidate's difference would be if these were right."""
     items, groups = [entry.item.id for entry in exam.items], groups_of(exam)
     found: dict[tuple[str, str], tuple[float, float]] = {}
@@ -268,21 +253,21 @@ def _with_range(
         yield guard.model_copy(update={"if_right": told}) if told else guard
 
 
-def _left_out(record: RunRecord, of: int, asked: int) -> LeftOut | None:
+def _left_out(record: RunRecord, of: int, asked: int) -> schema.LeftOut | None:
     if record.hours is None or asked >= of:
         return None
     reason = (
         f"{record.hours.hours:g} hours were over after {asked:,} of {of:,} items; every variant is counted on these"
     )
-    return LeftOut(items=of - asked, of=of, reason=reason)
+    return schema.LeftOut(items=of - asked, of=of, reason=reason)
 
 
-def _forbidden(guards: Sequence[Guard], *variants: str) -> list[str]:
+def _forbidden(guards: Sequence[schema.Guard], *variants: str) -> list[str]:
     """The names of the guards that make a comparison of these variants invalid."""
     return [guard.name for guard in guards if guard.forbids(*variants)]
 
 
-def score_of(sheet: Sheet, groups: Sequence[str] | None, *, with_texts: bool) -> Score:
+def score_of(sheet: Sheet, groups: Sequence[str] | None, *, with_texts: bool) -> schema.Score:
     """The score of a variant's answers; `groups` names the group of each item, None where each is its own."""
     whole = sheet.whole()
     scored = sheet.scores[whole]
@@ -294,7 +279,7 @@ def score_of(sheet: Sheet, groups: Sequence[str] | None, *, with_texts: bool) ->
     errors = _errors(sheet)
     if errors and not with_texts:
         errors = Counter({NOT_TOLD: errors.total()})
-    return Score(
+    return schema.Score(
         mean=None if partial else sheet.mean(),
         ci95=None if partial else mean_interval(scored, groups=_picked(groups, whole)),
         no_answer=sheet.no_answer(),
@@ -324,7 +309,7 @@ def _picked(groups: Sequence[str] | None, mask: NDArray[np.bool_]) -> list[str] 
     return None if groups is None else [group for group, keep in zip(groups, mask, strict=True) if keep]
 
 
-def write(run: Run, *, with_texts: bool = True) -> Results:
+def write(run: Run, *, with_texts: bool = True) -> schema.Results:
     """Build results.json and write it beside the samples; returns its content.
 
     Without texts the reasons of failed samples and engines stay out: a server's or a grader's message may quote

@@ -10,20 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bitparity.results.schema import (
-    Benchmark,
-    Choice,
-    Comparison,
-    Decision,
-    Finding,
-    Guard,
-    Needs,
-    Overall,
-    Results,
-    Standing,
-    VariantEntry,
-    Why,
-)
+from bitparity.results import schema
 from bitparity.stats import power
 from bitparity.stats.verdicts import WITHIN, is_worse, untraced_loss
 
@@ -33,12 +20,13 @@ ALPHA = 0.05
 LEAST_ROOM = 0.1  # of the margin: a loss nearer to it would take a hundred times the items
 MOST_SAMPLES = 256  # more samples an item are no advice
 # the gravest first: the order in which a headline names benchmarks
-_GRAVITY: tuple[Standing, ...] = (
+_GRAVITY: tuple[schema.Standing, ...] = (
     *("beyond", "loss", "loss_likely", "invalid", "incomplete", "not_run", "open", "too_hard", "loss_within", "fine"),
 )
-SEEN: frozenset[Standing] = frozenset({"beyond", "loss", "loss_likely"})  # a loss is shown, or an interval below zero
-_UNDECIDED: frozenset[Standing] = frozenset({"invalid", "incomplete", "not_run"})
-_BOUNDED: frozenset[Standing] = frozenset({"loss", "loss_likely", "open"})
+# a loss is shown, or an interval below zero
+SEEN: frozenset[schema.Standing] = frozenset({"beyond", "loss", "loss_likely"})
+_UNDECIDED: frozenset[schema.Standing] = frozenset({"invalid", "incomplete", "not_run"})
+_BOUNDED: frozenset[schema.Standing] = frozenset({"loss", "loss_likely", "open"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +40,7 @@ class Evidence:
 
     benchmark: str
     margin: float
-    comparison: Comparison | None
+    comparison: schema.Comparison | None
     run: bool = True
     unscored: int = 0
     samples: int = 1
@@ -61,7 +49,7 @@ class Evidence:
     in_proportion: bool = False
 
 
-def decisions(results: Results) -> dict[str, Decision]:
+def decisions(results: schema.Results) -> dict[str, schema.Decision]:
     """The decision on each candidate of a run."""
     guards = results.distance.guards if results.distance is not None else []
     return {
@@ -70,7 +58,9 @@ def decisions(results: Results) -> dict[str, Decision]:
     }
 
 
-def decide(evidence: Sequence[Evidence], pooled: Overall | None, blocked_by: Sequence[str] = ()) -> Decision:
+def decide(
+    evidence: Sequence[Evidence], pooled: schema.Overall | None, blocked_by: Sequence[str] = ()
+) -> schema.Decision:
     """The decision on one candidate from all benchmarks of its study.
 
     `pooled` are its valid benchmarks together. `blocked_by` names guards by which the checkpoint is not what it should
@@ -81,7 +71,7 @@ def decide(evidence: Sequence[Evidence], pooled: Overall | None, blocked_by: Seq
     # where a loss is seen, it is what has to be accepted, however much else is open
     loss = bool(standings & SEEN) or (pooled is not None and pooled.loss_shown)
     wide = not loss and any(each.wide for each in found)
-    return Decision(
+    return schema.Decision(
         decision=_choice(standings, pooled, blocked=bool(blocked_by) or wide),
         valid=sum(each.standing in _BOUNDED | {"beyond", "loss_within", "fine"} for each in found),
         of=len(found),
@@ -91,7 +81,7 @@ def decide(evidence: Sequence[Evidence], pooled: Overall | None, blocked_by: Seq
     )
 
 
-def _choice(standings: set[Standing], pooled: Overall | None, *, blocked: bool) -> Choice:
+def _choice(standings: set[schema.Standing], pooled: schema.Overall | None, *, blocked: bool) -> schema.Choice:
     """The rule itself, from the gravest case to the plainest."""
     if "beyond" in standings or (pooled is not None and pooled.verdict == "worse_beyond_margin"):
         return "do_not_deploy"
@@ -101,16 +91,16 @@ def _choice(standings: set[Standing], pooled: Overall | None, *, blocked: bool) 
     return "deploy" if plain else "deploy_if"
 
 
-def _blocking(name: str, guards: Iterable[Guard]) -> list[str]:
+def _blocking(name: str, guards: Iterable[schema.Guard]) -> list[str]:
     """Guards on the distance by which this checkpoint is broken or is the baseline itself."""
     return [g.name for g in guards if g.variant == name and (g.level == "error" or g.name == "distance_at_floor")]
 
 
-def _finding(each: Evidence) -> Finding:
+def _finding(each: Evidence) -> schema.Finding:
     standing = _standing(each)
     c = each.comparison
     up_to = max(-c.ci95[0], 0.0) if c is not None and standing in _BOUNDED else None
-    return Finding(
+    return schema.Finding(
         benchmark=each.benchmark,
         standing=standing,
         why=_why(standing, c, each) if c is not None else None,
@@ -122,7 +112,7 @@ def _finding(each: Evidence) -> Finding:
     )
 
 
-def _standing(each: Evidence) -> Standing:
+def _standing(each: Evidence) -> schema.Standing:
     c = each.comparison
     if c is None:
         return "incomplete" if each.run else "not_run"
@@ -139,7 +129,7 @@ def _standing(each: Evidence) -> Standing:
     return "loss" if c.loss_shown else "loss_likely" if c.ci95[1] < 0 else "open"
 
 
-def _why(standing: Standing, c: Comparison, each: Evidence) -> Why | None:
+def _why(standing: schema.Standing, c: schema.Comparison, each: Evidence) -> schema.Why | None:
     """The reason why a verdict is open although the interval may seem to settle it."""
     deciding = c.repeated_ci95 or c.ci95
     if standing == "loss_likely":
@@ -153,7 +143,7 @@ def _why(standing: Standing, c: Comparison, each: Evidence) -> Why | None:
     return "few" if each.margin < untraced_loss(c.items) or not each.in_proportion else "proportion"
 
 
-def _needs(each: Evidence, c: Comparison) -> Needs | None:
+def _needs(each: Evidence, c: schema.Comparison) -> schema.Needs | None:
     """The items, or samples an item, with which the margin would be proved, at the difference and flips seen here.
 
     A standard error falls with the root of the items; with more samples an item only its part falls that is noise of
@@ -172,15 +162,15 @@ def _needs(each: Evidence, c: Comparison) -> Needs | None:
     samples = _samples(each, c) if beyond else None
     more = items * each.samples if samples is None else c.items * samples
     seconds = each.seconds and each.seconds * (more - c.items * each.samples)
-    return Needs(items=items, samples=samples, available=each.available, hours=seconds and seconds / 3600)
+    return schema.Needs(items=items, samples=samples, available=each.available, hours=seconds and seconds / 3600)
 
 
-def _provable(c: Comparison) -> float | None:
+def _provable(c: schema.Comparison) -> float | None:
     """The margin that equally good variants would prove with 80 % power; 0 where nothing differs."""
     return 0.0 if c.flips == 0 and c.difference == 0 else c.provable_margin
 
 
-def _share_of_loss(each: Evidence, c: Comparison) -> float | None:
+def _share_of_loss(each: Evidence, c: schema.Comparison) -> float | None:
     """The share of the variance with which a loss as it was seen leaves its interval within the margin.
 
     None where it is nearly the margin or more.
@@ -191,7 +181,7 @@ def _share_of_loss(each: Evidence, c: Comparison) -> float | None:
     return (room / reach) ** 2 if reach > room else 1.0
 
 
-def _samples(each: Evidence, c: Comparison) -> int | None:
+def _samples(each: Evidence, c: schema.Comparison) -> int | None:
     """The samples an item that would do; None where none would, or where items have one greedy answer."""
     provable, share = _provable(c), _share_of_loss(each, c)
     if c.rerun_ci95 is None or not provable or share is None or each.margin < untraced_loss(c.items):
@@ -202,11 +192,11 @@ def _samples(each: Evidence, c: Comparison) -> int | None:
     return needed if each.samples < needed <= MOST_SAMPLES else None
 
 
-def _evidence(name: str, results: Results) -> list[Evidence]:
+def _evidence(name: str, results: schema.Results) -> list[Evidence]:
     return [_seen(name, bench, entry, results) for bench, entry in results.benchmarks.items()]
 
 
-def _seen(name: str, bench: str, entry: Benchmark, results: Results) -> Evidence:
+def _seen(name: str, bench: str, entry: schema.Benchmark, results: schema.Results) -> Evidence:
     pair = [each for each in (results.baseline, name) if each in entry.scores]
     each_takes = [_seconds(results.variants[variant], entry, variant) for variant in pair]
     known = [seconds for seconds in each_takes if seconds is not None]
@@ -223,7 +213,7 @@ def _seen(name: str, bench: str, entry: Benchmark, results: Results) -> Evidence
     )
 
 
-def _seconds(variant: VariantEntry, entry: Benchmark, name: str) -> float | None:
+def _seconds(variant: schema.VariantEntry, entry: schema.Benchmark, name: str) -> float | None:
     """The time of one more sample at the rate of the whole run."""
     tokens, rate = entry.scores[name].output_tokens, variant.tokens_per_second
     compared = entry.comparisons.get(name)

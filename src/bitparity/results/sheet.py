@@ -108,12 +108,11 @@ class Sheet:
 
     def metric(self, name: str) -> float | None:
         """Mean of one grader's scores over the samples that it scored."""
-        values = [g.metrics[name] for g in self.grades.values() if name in g.metrics]
-        return sum(values) / len(values) if values else None
+        return _share(g.metrics[name] for g in self.grades.values() if name in g.metrics)
 
 
-def _share(flags: Iterable[bool]) -> float | None:
-    values = list(flags)
+def _share(each: Iterable[float]) -> float | None:
+    values = list(each)
     return sum(values) / len(values) if values else None
 
 

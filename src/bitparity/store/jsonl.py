@@ -72,26 +72,20 @@ def write_json(path: Path, value: object) -> None:
     write_atomically(path, [json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False), "\n"])
 
 
-def read_json(path: Path) -> Any:
-    """Read one JSON document of the run. Raises StoreError where it is broken."""
-    try:
-        return json.loads(read_regular(path, LARGEST_DATA))
-    except (ValueError, RecursionError):
-        raise StoreError(f"{path} is not valid JSON: it was changed or the disk is faulty; restore it") from None
-    except OSError as error:
-        raise storage_error(error, path) from None
-
-
 def read_model(path: Path, model: type[Model], fault: str) -> Model:
     """Read one JSON document of the run as a model of it.
 
     Raises StoreError where it is broken or none: `fault` says what it is not and the remedy, with "{where}" in it.
     """
     try:
-        return model.model_validate(read_json(path))
+        return model.model_validate(json.loads(read_regular(path, LARGEST_DATA)))
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise StoreError(f"{path} {fault.format(where=where)}") from None
+    except (ValueError, RecursionError):
+        raise StoreError(f"{path} is not valid JSON: it was changed or the disk is faulty; restore it") from None
+    except OSError as error:
+        raise storage_error(error, path) from None
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -47,7 +47,7 @@ class RunLock:
             self._file.write(f"{os.getpid()} {socket.gethostname()}\n".encode())
         # as it can be read: a full disk may have taken nothing
         self._mark = self._content()
-        self._folder = run.absolute()
+        self.folder = run.absolute()
         _held.append(self)
 
     def _refusal(self, error: OSError) -> RunError:
@@ -62,10 +62,6 @@ class RunLock:
                 "off where it is mounted; give a folder on another disk with --out"
             )
         return RunError(f"{self._path} cannot be locked: {storage_error(error, self._path)}")
-
-    def holds(self, path: Path) -> bool:
-        """True for a file in the directory, by its absolute path."""
-        return path.is_relative_to(self._folder)
 
     def check(self) -> None:
         """Raise RunError where the directory is not this process's any more."""
@@ -115,7 +111,7 @@ def check_place(path: Path) -> None:
     Called before each write, by whatever writes: a file of a moved run would land in what another process has begun.
     """
     place = path.absolute()
-    if (lock := next((lock for lock in reversed(_held) if lock.holds(place)), None)) is not None:
+    if (lock := next((lock for lock in reversed(_held) if place.is_relative_to(lock.folder)), None)) is not None:
         lock.check()
 
 

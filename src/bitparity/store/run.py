@@ -26,18 +26,9 @@ from bitparity.records import Grade, Sample, SampleKey, SampleKeys
 from bitparity.safe_io.input_files import read_regular
 from bitparity.safe_io.redaction import remember_keys
 from bitparity.schema import Study
+from bitparity.store import jsonl
 from bitparity.store.environment import RunRecord
 from bitparity.store.full_disk import FailOnFullDisk, write_under
-from bitparity.store.jsonl import (
-    broken_line,
-    file_stem,
-    has_checksum,
-    parsed_line,
-    read_model,
-    whole_lines,
-    write_atomically,
-    write_json,
-)
 from bitparity.store.lock import RunLock
 from bitparity.store.rows import Row, grade_from_row, sample_from_line, scan_samples
 
@@ -56,15 +47,15 @@ class Run:
 
     def exam_path(self, benchmark: str) -> Path:
         """The frozen exam of a benchmark."""
-        return self.path / "exam" / f"{file_stem(benchmark)}.jsonl"
+        return self.path / "exam" / f"{jsonl.file_stem(benchmark)}.jsonl"
 
     def samples_path(self, variant: str, benchmark: str) -> Path:
         """The raw samples of a variant."""
-        return self.path / "samples" / variant / f"{file_stem(benchmark)}.jsonl"
+        return self.path / "samples" / variant / f"{jsonl.file_stem(benchmark)}.jsonl"
 
     def grades_path(self, variant: str, benchmark: str) -> Path:
         """The grades of a variant."""
-        return self.path / "grades" / variant / f"{file_stem(benchmark)}.jsonl"
+        return self.path / "grades" / variant / f"{jsonl.file_stem(benchmark)}.jsonl"
 
     def log_path(self, variant: str) -> Path:
         """The output of the engine's process."""
@@ -99,7 +90,7 @@ class Run:
             "is not the record of a run of this bitparity (at '{where}'): it was changed; restore it, or start a new "
             "run with --out"
         )
-        return read_model(self.environment_path, RunRecord, fault)
+        return jsonl.read_model(self.environment_path, RunRecord, fault)
 
     def samples(self, variant: str, benchmark: str) -> dict[SampleKey, Sample]:
         """The samples of a variant by (item, sample): the complete one, else the last failed one.
@@ -114,13 +105,13 @@ class Run:
             if known is None or known.finish == "error":
                 found[key] = sample
             elif sample.finish != "error" and replace(sample, seconds=known.seconds) != known:
-                raise broken_line(path, number, f"another answer to {key[0]}#{key[1]} than in a line before")
+                raise jsonl.broken_line(path, number, f"another answer to {key[0]}#{key[1]} than in a line before")
         return found
 
     def _each_sample(self, variant: str, benchmark: str) -> Iterator[tuple[int, Sample]]:
         """The stored samples, with the numbers of their lines."""
         path = self.samples_path(variant, benchmark)
-        for number, line in whole_lines(path):
+        for number, line in jsonl.whole_lines(path):
             yield number, sample_from_line(line, path, number, benchmark)
 
     def done(self, variant: str, benchmark: str) -> SampleKeys:
@@ -140,14 +131,14 @@ class Run:
         path = self.grades_path(variant, benchmark)
         found: dict[SampleKey, Grade] = {}
         checked = bool(self.grades_header(variant, benchmark))
-        for number, line in whole_lines(path):
-            if checked and not has_checksum(line):
-                raise broken_line(path, number, "its checksum is missing")
-            if "schema" not in (row := parsed_line(line, path, number)):
+        for number, line in jsonl.whole_lines(path):
+            if checked and not jsonl.has_checksum(line):
+                raise jsonl.broken_line(path, number, "its checksum is missing")
+            if "schema" not in (row := jsonl.parsed_line(line, path, number)):
                 try:
                     key, grade = grade_from_row(row)
                 except ValueError:
-                    raise broken_line(path, number) from None
+                    raise jsonl.broken_line(path, number) from None
                 found[key] = grade
         return found
 
@@ -157,8 +148,8 @@ class Run:
         Empty where there is no such file, or one of earlier versions, whose lines have no checksums.
         """
         path = self.grades_path(variant, benchmark)
-        number, line = next(whole_lines(path), (0, b""))
-        return parsed_line(line, path, number) if has_checksum(line) else {}
+        number, line = next(jsonl.whole_lines(path), (0, b""))
+        return jsonl.parsed_line(line, path, number) if jsonl.has_checksum(line) else {}
 
 
 def study_difference(old: Study, new: Study, most: int = 6) -> str:
@@ -230,8 +221,8 @@ class WritableRun(Run):
     def _store_study(self, study: Study) -> None:
         document = {"fingerprint": study.fingerprint(), "study": study.model_dump(mode="json")}
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-        write_atomically(self.path / "study.yaml", [text])
+        jsonl.write_atomically(self.path / "study.yaml", [text])
 
     def update_environment(self, record: RunRecord) -> None:
         """Replace environment.json."""
-        self.write(lambda: write_json(self.environment_path, record.model_dump(mode="json", warnings=False)))
+        self.write(lambda: jsonl.write_json(self.environment_path, record.model_dump(mode="json", warnings=False)))

@@ -96,23 +96,13 @@ def _problem(problem: ErrorDetails) -> str:
     return f"{where}: {message}" if where else message
 
 
-class _Faults(list[UserInputError]):
-    """Faults in different parts of a study, so that all are told at once."""
-
-    @contextmanager
-    def gather(self) -> Iterator[None]:
-        """Keep the fault that ends the block."""
-        try:
-            yield
-        except UserInputError as error:
-            self.append(error)
-
-    def tell(self) -> None:
-        """Raise the fault; several of them as one StudyError."""
-        if len(self) > 1:
-            raise StudyError("; ".join(map(str, self)))
-        if self:
-            raise self[0]
+@contextmanager
+def _gathered(faults: list[UserInputError]) -> Iterator[None]:
+    """Keep the fault that ends the block, so that those in other parts of the study are told with it."""
+    try:
+        yield
+    except UserInputError as error:
+        faults.append(error)
 
 
 def resolve(
@@ -124,17 +114,18 @@ def resolve(
     shared = [default.engine, profile.engine, file.engine]
     variants: dict[str, Variant] = {}
     benchmarks: list[BenchmarkSpec] = []
-    faults = _Faults()
+    faults: list[UserInputError] = []
     file = file.model_copy(update={"stop_early": file.stop_early or stop_early})
     for name, v in file.variants.items():
         if v.model is not None and (v.baseline or not v.control):
-            with faults.gather():
+            with _gathered(faults):
                 engine = _engine(name, [*shared, v.engine or EngineOverrides()])
                 variants[name] = _variant(name, v, v.model, engine, folder)
     for bench in file.benchmarks:
-        with faults.gather():
+        with _gathered(faults):
             benchmarks.append(_resolve_benchmark(bench, file, (default, profile), folder, limit))
-    faults.tell()
+    if faults:
+        raise faults[0] if len(faults) == 1 else StudyError("; ".join(map(str, faults)))
     if control_name := _control_name(file, control):
         variants[control_name] = _control(
             control_name, file.variants.get(control_name), variants[baseline_name(variants)], folder
