@@ -1,100 +1,158 @@
 """Planted differences on a real small model: is a disturbed layer found, and is the model itself never called another?
 
-    python perf/distance_planted.py MODEL_FOLDER [TRIALS]
+    python perf/distance_planted.py MODEL_FOLDER [--trials 100] [--device cuda] [--out planted.json]
 
-Each trial disturbs one layer's weights so that the mean KL is about three times the noise floor of the model, which is
-read again in batches of two (or three times LEAST, where that reading gives the very same numbers), and reads the model
-itself in other batches. Prints how many disturbed ones were found, and how often the model was taken for another.
+Each trial reads the model again in other batches (its noise floor), once more in yet other ones, and with one layer's
+weights disturbed so that the mean KL is about three times the floor (or three times LEAST, where another batch gives
+the very same numbers). `--out` is written after every trial.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import json
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from bitparity.distance.divergence import TokenDistances, distances
-from bitparity.distance.figures import Tokens, against, figures, join
+from bitparity.distance.figures import Tokens, against, join
 from bitparity.distance.store import likeliest
-from bitparity.engines.readings import Arrays
-from bitparity.engines.transformers_loading import load_model
+from bitparity.engines.transformers_loading import choose_device, device_name, load_model
 from bitparity.engines.transformers_reading import token_numbers
 from bitparity.schema import EngineSpec
 
 LEAST = 1e-4  # nats: a smaller change of bfloat16 weights either vanishes or jumps beyond
 TEXTS = [
-    f"{n} apples and {n + 28} pears are {2 * n + 28} pieces of fruit; {n} people share them." for n in range(2, 14)
+    f"{n} apples and {n + 28} pears are {2 * n + 28} pieces of fruit; {n} people share them." for n in range(2, 26)
 ]
+TOGETHER, OTHERWISE = 8, 6  # texts in a batch: of what is compared, and where the batches are to be others
 
 
-def read(model: torch.nn.Module, rows: list[list[int]], together: int) -> list[torch.Tensor]:
-    """Logits of each row at all but its last position, `together` rows in a batch."""
-    found: list[torch.Tensor] = []
-    with torch.inference_mode():
-        for first in range(0, len(rows), together):
-            part = [torch.tensor(row) for row in rows[first : first + together]]
-            logits = model(torch.nn.utils.rnn.pad_sequence(part, batch_first=True)).logits
-            found += [logits[at, : len(row) - 1] for at, row in enumerate(part)]
-    return found
+class Readings:
+    """One model's readings of the texts, each compared with the first."""
 
+    def __init__(self, model: Any, rows: list[list[int]], device: torch.device) -> None:
+        self._model, self._rows, self._device = model, rows, device
+        self._lengths = [len(row) - 1 for row in rows]
+        self._targets = [token for row in rows for token in row[1:]]
+        self._first = self._read(list(range(len(rows))), TOGETHER)
 
-def compared(base: list[torch.Tensor], other: list[torch.Tensor], rows: list[list[int]]) -> Tokens:
-    """The exact distances of all rows as one."""
-    found = []
-    for number, (one, two, row) in enumerate(zip(base, other, rows, strict=True)):
-        arrays: Arrays = token_numbers(two, one, row[1:], 20)
-        bound = distances(likeliest(arrays, "base_"), likeliest(arrays))
-        whole = TokenDistances(arrays["divergence"], bound.lost, bound.differs, np.ones(len(row) - 1))
-        found.append((str(number), whole, -arrays["chosen"].astype(np.float64)))
-    return join(found)
+    def _read(self, order: list[int], together: int) -> torch.Tensor:
+        """Logits at all positions of all rows but each row's last one, read in this order."""
+        found: dict[int, torch.Tensor] = {}
+        with torch.inference_mode():
+            for first in range(0, len(order), together):
+                part = order[first : first + together]
+                batch = [torch.tensor(self._rows[number], device=self._device) for number in part]
+                logits = self._model(torch.nn.utils.rnn.pad_sequence(batch, batch_first=True)).logits
+                found |= {number: logits[at, : self._lengths[number]] for at, number in enumerate(part)}
+        return torch.cat([found[number] for number in range(len(order))])
+
+    def again(self, order: list[int] | None = None) -> Tokens:
+        """The exact distances of another reading from the first: in an order of its own, or in the same batches."""
+        same = order is None
+        logits = self._read(list(range(len(self._rows))) if order is None else order, TOGETHER if same else OTHERWISE)
+        arrays = token_numbers(logits, self._first, self._targets, 20)
+        found, start = [], 0
+        for number, length in enumerate(self._lengths):
+            own = {name: values[start : start + length] for name, values in arrays.items()}
+            bound = distances(likeliest(own, "base_"), likeliest(own))
+            whole = TokenDistances(own["divergence"], bound.lost, bound.differs, np.ones(length))
+            found.append((str(number), whole, -own["chosen"].astype(np.float64)))
+            start += length
+        return join(found)
 
 
 def mean(tokens: Tokens) -> float:
-    """The mean divergence."""
-    told = figures(tokens)
-    return told.divergence.value if told else float("nan")
+    """The mean divergence in nats a token."""
+    return float(tokens.divergence.mean())
 
 
-def main(folder: Path, trials: int) -> None:
+class Disturbance:
+    """Noise on one layer's weights, of a size that makes the mean divergence about a target."""
+
+    def __init__(self, model: Any, readings: Readings) -> None:
+        self._readings = readings
+        self._weights = {n: p for n, p in model.named_parameters() if p.ndim == 2 and ".layers." in n}
+        self._scales: dict[str, float] = {}  # by the kind of layer: where to begin
+
+    def read(self, trial: int, target: float) -> tuple[str, Tokens]:
+        """(the layer, the distances with it disturbed); its weights are then as they were."""
+        draw = np.random.default_rng((21, trial))
+        name = list(self._weights)[int(draw.integers(len(self._weights)))]
+        weight, kind = self._weights[name], ".".join(name.split(".")[-3:-1])
+        kept = weight.detach().clone()
+        noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(trial)).to(kept.device)
+        noise *= kept.float().std()
+        scale = self._scales.get(kind, 0.02)
+        for _ in range(8):  # KL grows with the square of the noise
+            with torch.no_grad():
+                weight.copy_((kept.float() + scale * noise).to(kept.dtype))
+            tokens = self._readings.again()
+            if 0.8 * target < mean(tokens) < 1.25 * target:
+                break
+            scale *= float(np.clip(np.sqrt(target / max(mean(tokens), 1e-12)), 0.3, 3))
+        self._scales[kind] = scale
+        with torch.no_grad():
+            weight.copy_(kept)
+        return name, tokens
+
+
+def one_trial(readings: Readings, disturbance: Disturbance, trial: int, count: int) -> dict[str, Any]:
+    """A floor, a disturbed layer and the model itself, as one entry of the document."""
+    draw = np.random.default_rng((7, trial))
+    floor, same = (readings.again(draw.permutation(count).tolist()) for _ in range(2))
+    name, other = disturbance.read(trial, 3 * max(mean(floor), LEAST))
+    planted, itself = against(other, floor), against(same, floor)
+    return {
+        "layer": name,
+        "floor": mean(floor),
+        "planted": mean(other),
+        "found": planted is not None and planted.farther,
+        "planted_standard_errors": None if planted is None else planted.standard_errors,
+        "itself": mean(same),
+        "alarm": itself is not None and itself.farther,
+        "itself_standard_errors": None if itself is None else itself.standard_errors,
+    }
+
+
+def main() -> None:
     """Run the trials and print what was found."""
     from transformers import AutoTokenizer
 
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--device")
+    parser.add_argument("--out", type=Path, default=Path("planted.json"))
+    given = parser.parse_args()
+    device, started = choose_device(given.device), time.monotonic()
     spec = EngineSpec(kind="transformers", dtype="auto", batch_size=1, trust_remote_code=False)
-    model, _ = load_model(folder, spec, torch.device("cpu"))
-    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    model, _ = load_model(given.model, spec, device)
+    tokenizer = AutoTokenizer.from_pretrained(str(given.model))
     rows = [tokenizer.encode(text) for text in TEXTS]
-    base = read(model, rows, 1)
-    floor = compared(base, read(model, rows[::-1], 2)[::-1], rows)
-    print(f"noise floor {mean(floor):.3g} nats a token over {len(floor.answer)} tokens", flush=True)
-    layers = [name for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
-    weights = dict(model.named_parameters())
-    rng = np.random.default_rng(21)
-    found = alarms = 0
-    for trial in range(trials):
-        name = layers[int(rng.integers(len(layers)))]
-        kept, target, scale = weights[name].detach().clone(), 3 * max(mean(floor), LEAST), 0.02
-        noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(trial)) * kept.float().std()
-        for _ in range(6):  # KL grows with the square of the noise
-            with torch.no_grad():
-                weights[name].copy_((kept.float() + scale * noise).to(kept.dtype))
-            tokens = compared(base, read(model, rows, 1), rows)
-            reached = mean(tokens)
-            if 0.8 * target < reached < 1.25 * target:
-                break
-            scale *= float(np.clip(np.sqrt(target / max(reached, 1e-12)), 0.3, 3))
-        result = against(tokens, floor)
-        found += result is not None and result.farther
-        print(f"{name}: {reached:.3g} nats a token, found {result is not None and result.farther}", flush=True)
-        with torch.no_grad():
-            weights[name].copy_(kept)
-        order = list(np.roll(range(len(rows)), trial + 1))
-        again = read(model, [rows[n] for n in order], 1 + trial % 3)
-        same = against(compared(base, [again[order.index(n)] for n in range(len(rows))], rows), floor)
-        alarms += same is not None and same.farther
-    print(f"planted at three times the floor: found {found} of {trials}; the model itself: alarms {alarms} of {trials}")
+    readings = Readings(model, rows, device)
+    disturbance, trials = Disturbance(model, readings), list[dict[str, Any]]()
+    for trial in range(given.trials):
+        trials.append(one_trial(readings, disturbance, trial, len(rows)))
+        print(trial + 1, json.dumps(trials[-1]), flush=True)
+        document = {
+            "model": given.model.name,
+            "device": device_name(device),
+            "tokens": sum(len(row) - 1 for row in rows),
+            "of": len(trials),
+            "found": sum(each["found"] for each in trials),
+            "alarms": sum(each["alarm"] for each in trials),
+            "seconds": round(time.monotonic() - started, 1),
+            "trials": trials,
+        }
+        given.out.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    print(json.dumps({name: value for name, value in document.items() if name != "trials"}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 100)
+    main()

@@ -174,7 +174,8 @@ class Variant(Strict):
 
     `model` is a hub id or an absolute path; with engine openai the model's name at the server.
 
-    `control` marks the baseline's second run, with other seeds and in another order: the noise floor. `named` is the
+    `control` marks the baseline's second run, with other seeds and in another order: the noise floor. Where its answers
+    must be the first run's (`batch_invariant`) it is a spot check: a few of them, with the same seeds. `named` is the
     model as the study file writes it, where that is a link with another name than what it leads to. It decides no
     figure, so it is no part of the resolved study.
     """
@@ -184,7 +185,7 @@ class Variant(Strict):
     tokenizer: str | None
     baseline: bool
     engine: EngineSpec
-    control: bool = False
+    control: bool | Literal["spot_check"] = False
     named: str | None = Field(default=None, exclude=True)
 
 
@@ -276,8 +277,26 @@ class Study(Strict):
 
     @property
     def control(self) -> str | None:
-        """The name of the baseline's second run, where the study has one."""
+        """The name of the baseline's second run, where the study has one that shows the noise floor."""
+        return None if self.spot_check else self.second_run
+
+    @property
+    def spot_check(self) -> str | None:
+        """The name of the baseline's second run where it is a spot check."""
+        return next((name for name, v in self.variants.items() if v.control == "spot_check"), None)
+
+    @property
+    def second_run(self) -> str | None:
+        """The name of the baseline's second run of either kind."""
         return next((name for name, v in self.variants.items() if v.control), None)
+
+    def second_run_as(self, begun: Study) -> Study:
+        """The study with the second run of the kind that a run of it began with, if that has one."""
+        name = self.second_run
+        if name is None or begun.second_run != name:
+            return self
+        kept = self.variants[name].model_copy(update={"control": begun.variants[name].control})
+        return self.model_copy(update={"variants": {**self.variants, name: kept}})
 
     def fingerprint(self) -> str:
         """SHA-256 over the canonical JSON of the resolved study, 16 hex digits.

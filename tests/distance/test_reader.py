@@ -12,8 +12,8 @@ from scipy.special import rel_entr
 
 from bitparity.distance.reader import Readers
 from bitparity.distance.store import AGAIN, load_arrays, load_readings, readings_path
-from bitparity.distance.texts import shares
 from bitparity.errors import StoreError
+from bitparity.exam.spot_check import shares
 from bitparity.records import Request
 from bitparity.store.run import Run
 

@@ -20,6 +20,7 @@ def facts(texts: list[str], *, temperature: float = 0.0, invariant: bool = True)
         study=SimpleNamespace(baseline="bf16", control="again"),
         exam=SimpleNamespace(sampling=SimpleNamespace(temperature=temperature)),
         sheets={"bf16": sheet(["one", "two", "three"]), "again": sheet(texts)},
+        spot_check=None,
         latest=lambda: [(name, {"batch_invariant": invariant}) for name in ("bf16", "again")],
     )
 

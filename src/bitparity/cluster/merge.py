@@ -12,7 +12,8 @@ from typing import Any
 
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import MissingDependencyError, RunError, UnavailableError
-from bitparity.exam.frozen import Exam, load_if_frozen, samples_asked
+from bitparity.exam.frozen import Exam, load_if_frozen
+from bitparity.exam.spot_check import answers_of_items, drawn_for
 from bitparity.grading.fingerprint import grader_fingerprint
 from bitparity.models.identity import differing
 from bitparity.records import Grade, SampleKey, SampleKeys
@@ -59,11 +60,12 @@ def merge(out: Path, shards: Sequence[Path]) -> Merged:
         sources: list[Run] = [target, *runs]
         environment = _joined(target, runs)
         frozen = {spec.name: _one_exam(sources, spec.name) for spec in study.benchmarks}
+        exams = [(spec, exam) for spec in study.benchmarks if (exam := frozen[spec.name]) is not None]
         asked = {
-            (variant, spec.name): len(exam.items) * samples_asked(exam, spec)
+            (variant, spec.name): answers_of_items(exam, spec, drawn)
             for variant in study.variants
-            for spec in study.benchmarks
-            if (exam := frozen[spec.name]) is not None
+            for drawn in [drawn_for(study, variant, exams)]
+            for spec, exam in exams
         }
         for variant, benchmark in asked:
             # all of it is checked before any of it is written

@@ -26,7 +26,7 @@ def read(given: Given) -> Source:
     path, variant = given.path, given.part
     run = Run(path)
     study = run.study()
-    names = list(study.variants)
+    names = [name for name in study.variants if name != study.spot_check]  # which has no scores
     if variant is None and len(names) > 1:
         raise RunError(f"{path} has {len(names)} variants; choose one: {' or '.join(f'{path}:{n}' for n in names)}")
     chosen = variant if variant is not None else names[0]

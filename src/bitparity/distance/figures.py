@@ -17,6 +17,7 @@ from bitparity.stats.ratios import Ratio, ratio_of_sums, sums_by, times_as_much
 
 POSITIONS = (0, 16, 64, 256, 1024, 4096, 16384)  # first positions of the parts of an answer that are told apart
 RESOLUTION = 1e-6  # nats a token: what float32 log-probabilities cannot tell from zero
+FARTHER = 3.0  # standard errors: of 100 readings of the baseline itself, 95 % intervals call two or three another model
 BROKEN_SHARE = 0.3  # of positions with another likeliest token: no sane quantization gives so many
 
 Numbers = NDArray[np.intp]
@@ -227,9 +228,12 @@ class Against:
 
     @property
     def farther(self) -> bool:
-        """True if the one is farther from the baseline than the other, beyond its interval and float32's rounding."""
-        low = self.difference.low
-        return low is not None and low > 0 and self.difference.value > RESOLUTION
+        """True if the one is farther from the baseline than the other, beyond all noise.
+
+        That is its interval, FARTHER standard errors, and float32's rounding.
+        """
+        value, error, low = self.difference.value, self.difference.error, self.difference.low
+        return low is not None and error is not None and low > 0 and value > max(RESOLUTION, FARTHER * error)
 
 
 def against(one: Tokens, other: Tokens) -> Against | None:

@@ -71,19 +71,6 @@ def answers_of(
             yield Answer(exam.benchmark, request.item, request.sample, request.token_ids, ids, found.text)
 
 
-def shares(available: Mapping[str, int], most: int) -> dict[str, int]:
-    """The answers to take of each benchmark, `most` together: as equal as what there is allows."""
-    taken = dict.fromkeys(available, 0)
-    left = most
-    while left > 0 and (open_ := [name for name in available if taken[name] < available[name]]):
-        step = max(1, left // len(open_))
-        for name in open_:
-            more = min(step, available[name] - taken[name], left)
-            taken[name] += more
-            left -= more
-    return taken
-
-
 def own_texts(rows: Sequence[tuple[str, str]], renderer: Renderer, context: int | None) -> list[Answer]:
     """The user's own texts, each as (prompt, text): without a prompt its first token, or BOS, stands for one.
 

@@ -141,8 +141,8 @@ def _options(plan: Plan, bench: BenchmarkPlan) -> list[Option]:
 
 
 def _option(plan: Plan, bench: BenchmarkPlan, items: int, samples: int) -> Option:
-    tokens = items * samples * bench.output_each
-    hours = sum(tokens / plan.rates[name].middle / 3600 for name in plan.study.variants)
+    answers = {name: plan.answers(bench, name, items * samples) for name in plan.study.variants}
+    hours = sum(count * bench.output_each / plan.rates[name].middle / 3600 for name, count in answers.items())
     none = dict.fromkeys(plan.study.variants, 0.0)
     hours += (seconds_beside(plan.study, none, {bench.name: items * samples}) - report_seconds(0)) / 3600
     design = bench.flips.design(items, bench.size.groups, samples)

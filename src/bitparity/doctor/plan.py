@@ -24,6 +24,7 @@ from bitparity.doctor.rates import UNKNOWN, Lengths, Rate, Rates, estimated_rate
 from bitparity.errors import BitparityError
 from bitparity.exam.flips import ASSUMED_SCORE, RANGE, ROUNDING, SAMPLED, Flips, assumed_flips
 from bitparity.exam.frozen import Exam, load_if_frozen
+from bitparity.exam.spot_check import SPOT_CHECK, shares
 from bitparity.records import Item
 from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, ReasoningSpec, Study
 from bitparity.stats import power
@@ -121,9 +122,31 @@ class Plan:
     together: tuple[float, float, float] | None
     loading: Mapping[str, float] = field(default_factory=dict)
 
+    def answers(self, bench: BenchmarkPlan, variant: str, answers: int) -> int:
+        """The answers that one variant gives of a benchmark of which the others give so many: few for a spot check."""
+        if variant != self.study.spot_check:
+            return answers
+        return min(answers, self._drawn.get(bench.name, 0))
+
+    @property
+    def _drawn(self) -> dict[str, int]:
+        sizes = {b.name: (b.size.items or 0) * b.samples for b in self.benchmarks if b.size.writes}
+        return shares(sizes, SPOT_CHECK)
+
+    @property
+    def spot_check(self) -> int:
+        """The answers of a spot check, where the study has one."""
+        return sum(self._drawn.values())
+
+    def output_tokens(self, bench: BenchmarkPlan, variant: str) -> float | None:
+        """Expected output tokens of one variant on one benchmark; None where its size is not known."""
+        if bench.size.items is None:
+            return None
+        return self.answers(bench, variant, bench.size.items * bench.samples) * bench.output_each
+
     def hours(self, bench: BenchmarkPlan, variant: str) -> float | None:
         """Expected hours of one variant on one benchmark; None where rate or size is not known."""
-        rate, tokens = self.rates.get(variant), bench.output_tokens
+        rate, tokens = self.rates.get(variant), self.output_tokens(bench, variant)
         return None if rate is None or tokens is None else tokens / rate.middle / 3600
 
     def hours_of(self, variant: str) -> tuple[float, float, float] | None:
@@ -131,7 +154,7 @@ class Plan:
         rate = self.rates.get(variant)
         if rate is None:
             return None
-        tokens = sum(bench.output_tokens or 0.0 for bench in self.benchmarks) / 3600
+        tokens = sum(self.output_tokens(bench, variant) or 0.0 for bench in self.benchmarks) / 3600
         return tokens / rate.middle, tokens / rate.high, tokens / rate.low if rate.low else math.inf
 
 

@@ -33,12 +33,12 @@ def open_models(study: Study) -> dict[str, ModelFiles]:
 
     Raises ModelError naming the variant.
     """
-    own = {name: variant for name, variant in study.variants.items() if name != study.control}
+    own = {name: variant for name, variant in study.variants.items() if name != study.second_run}
     renderers: dict[str, Renderer] = {}
     with ThreadPoolExecutor() as pool:  # hashing weights is most of it, and takes one core a file
         hashed = {name: pool.submit(_open_files, name, variant) for name, variant in own.items()}
         models = {name: _with_renderer(name, own[name], model.result(), renderers) for name, model in hashed.items()}
-    if (control := study.control) is not None:
+    if (control := study.second_run) is not None:
         recorded = engine_of(study.variants[control].engine).recorded  # a recording of its own
         models[control] = _open_files(control, study.variants[control]) if recorded else models[study.baseline]
     return {name: models[name] for name in study.variants}

@@ -12,6 +12,7 @@ from bitparity.errors import ModelError
 from bitparity.exam.build import digest, token_hash
 from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.exam.rendering import Renderer, difference, unrendered
+from bitparity.exam.spot_check import Drawn
 from bitparity.models.tokenizer import Ids, Rendered, Scored
 from bitparity.records import Item, Prompt, Request, SampleKey
 from bitparity.schema import BenchmarkSpec
@@ -33,7 +34,8 @@ class Examinee:
     """A variant that is asked an exam, with its own tokenizer; `reference` is the one that made the exam.
 
     Without `renderer`, as for recorded answers, requests hold no tokens. The `control` gets other seeds in another
-    order. For a `served` model, requests also hold the prompt as a server takes it.
+    order; with `drawn`, by benchmark, it is asked these answers alone, with the baseline's seeds. For a `served` model,
+    requests also hold the prompt as a server takes it.
     """
 
     variant: str
@@ -41,6 +43,7 @@ class Examinee:
     reference: Renderer | None = None
     control: bool = False
     served: bool = False
+    drawn: Drawn | None = None
 
     def requests(self, exam: Exam, spec: BenchmarkSpec) -> BenchmarkRequests:
         """All requests of a benchmark, in the exam's order, the spec's samples of each item together.
@@ -91,7 +94,7 @@ class Examinee:
         scored: Scored = None,
     ) -> Request:
         """One request, of a prompt that has been checked."""
-        salt = CONTROL_SALT if self.control else ""
+        salt = CONTROL_SALT if self.control and self.drawn is None else ""
         return Request(
             benchmark=exam.benchmark,
             item=item.id,
@@ -142,16 +145,22 @@ class BenchmarkRequests(Sequence[Request]):
     def __init__(self, examinee: Examinee, exam: Exam, spec: BenchmarkSpec, items: Sequence[_AskedItem]) -> None:
         self.benchmark = exam.benchmark
         self._examinee, self._exam, self._spec, self._items = examinee, exam, spec, items
-        self._order: Sequence[int] = range(len(self))
+        self._order: Sequence[int] = range(len(items) * spec.samples)
+        if examinee.drawn is not None:
+            drawn = examinee.drawn[exam.benchmark]
+            self._order = [place for place in self._order if self._key(place) in drawn]
         if examinee.control:
             self._order = array("I", sorted(self._order, key=self._control_order))
 
-    def _control_order(self, place: int) -> bytes:
+    def _key(self, place: int) -> SampleKey:
         number, sample = divmod(place, self._spec.samples)
-        return digest(f"{CONTROL_SALT}\0{self._items[number].item.id}\0{sample}")
+        return self._items[number].item.id, sample
+
+    def _control_order(self, place: int) -> bytes:
+        return digest("{}\0{}\0{}".format(CONTROL_SALT, *self._key(place)))
 
     def __len__(self) -> int:
-        return len(self._items) * self._spec.samples
+        return len(self._order)
 
     def unanswered(self, done: Container[SampleKey]) -> array[int]:
         """The indices of the requests whose sample is not in `done`."""

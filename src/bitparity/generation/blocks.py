@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Iterable, Sequence
 
 from bitparity.exam.chains import later
-from bitparity.exam.frozen import Exam, samples_asked
+from bitparity.exam.frozen import Exam
+from bitparity.exam.spot_check import Drawn, answers_of_items
 from bitparity.records import SampleKey, SampleKeys
 from bitparity.schema import BenchmarkSpec
 
 
 class Blocks:
-    """The samples that are missing in each block of an exam; `ends` are the numbers of items after which one ends."""
+    """The samples that are missing in each block of an exam; `ends` are the numbers of items after which one ends.
 
-    def __init__(self, spec: BenchmarkSpec, exam: Exam, ends: Sequence[int]) -> None:
-        self.spec, self.exam, self.ends = spec, exam, ends
-        samples = samples_asked(exam, spec)
+    With `drawn` these samples alone are asked.
+    """
+
+    def __init__(self, spec: BenchmarkSpec, exam: Exam, ends: Sequence[int], drawn: Drawn | None = None) -> None:
+        self.spec, self.exam, self.ends, self._drawn = spec, exam, ends, drawn
         self._block = {entry.item.id: bisect.bisect_right(ends, row) for row, entry in enumerate(exam.items)}
         self._later = later(entry.item for entry in exam.items)
-        self._missing = [(end - start) * samples for start, end in zip((0, *ends), ends, strict=False)]
+        upto = [self.samples_of(end) for end in (0, *ends)]
+        self._missing = [end - start for start, end in itertools.pairwise(upto)]
         self._seen = SampleKeys()
         self.complete = 0  # blocks, from the first on without a gap
 
@@ -30,13 +35,20 @@ class Blocks:
         """
         for (item, sample), failed in answers:
             for each in (item, *(self._later.get(item, ()) if failed else ())):
-                if (each, sample) not in self._seen:
+                if (each, sample) not in self._seen and self._asks((each, sample)):
                     self._seen.add((each, sample))
                     self._missing[self._block[each]] -= 1
         before = self.complete
         while self.complete < len(self._missing) and self._missing[self.complete] <= 0:
             self.complete += 1
         return before < self.complete
+
+    def _asks(self, key: SampleKey) -> bool:
+        return self._drawn is None or key in self._drawn[self.spec.name]
+
+    def samples_of(self, items: int) -> int:
+        """The samples that the first `items` are asked."""
+        return answers_of_items(self.exam, self.spec, self._drawn, items)
 
     @property
     def last(self) -> bool:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bitparity.errors import UserInputError
-from bitparity.exam.frozen import samples_asked
 from bitparity.generation.blocks import Blocks
 from bitparity.generation.plan import block_ends, in_order
 from bitparity.generation.prepare import Prepared
@@ -107,9 +106,9 @@ class Hours:
         steps = set[float]()
         for name in in_order(prepared.study):
             stored = prepared.environment.variants[name]
-            blocks = {}
+            blocks, drawn = {}, prepared.drawn(name)
             for spec, exam in prepared.asked:
-                blocks[spec.name] = found = Blocks(spec, exam, block_ends(prepared, spec, exam))
+                blocks[spec.name] = found = Blocks(spec, exam, block_ends(prepared, spec, exam), drawn)
                 lines = scan_samples(prepared.run.samples_path(name, spec.name))
                 found.add((line.key, line.failed) for line in lines)
                 steps |= {end / found.ends[-1] for end in found.ends}
@@ -137,7 +136,7 @@ class Hours:
         ungraded = sum(course.ungraded for course in self._courses.values())
         first = next(iter(self._courses))
         blocks = self._courses[first].blocks.values()
-        answers = sum(_items(each, self.share(first)) * samples_asked(each.exam, each.spec) for each in blocks)
+        answers = sum(each.samples_of(_items(each, self.share(first))) for each in blocks)
         report = report_seconds(answers * len(self._courses))
         return self.hours * 3600 - self.used - self._grading * ungraded - report
 
@@ -249,7 +248,7 @@ class Hours:
             for bench, blocks in course.blocks.items():
                 items = self._record.asked[bench] = _items(blocks, share)
                 if bench not in course.stopped:
-                    events.emit(BenchmarkStopped(name, bench, items * samples_asked(blocks.exam, blocks.spec)))
+                    events.emit(BenchmarkStopped(name, bench, blocks.samples_of(items)))
             if not course.failed:
                 events.emit(VariantEnded(name))
         self.note()

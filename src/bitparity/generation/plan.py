@@ -93,7 +93,8 @@ def plan_variant(prepared: Prepared, name: str) -> VariantPlan:
     variant, model, shard = prepared.study.variants[name], prepared.models[name], prepared.shard
     engine = engine_of(variant.engine)
     fixed = engine.fixed_batches
-    examinee = Examinee(name, model.renderer, prepared.reference, variant.control, engine.served)
+    control, drawn = bool(variant.control), prepared.drawn(name)
+    examinee = Examinee(name, model.renderer, prepared.reference, control, engine.served, drawn)
     context = variant.engine.max_model_len or (context_length(model.folder) if model.folder else None)
     requests: dict[str, BenchmarkRequests] = {}
     done: dict[str, SampleKeys] = {}
@@ -109,7 +110,10 @@ def plan_variant(prepared: Prepared, name: str) -> VariantPlan:
         requests[spec.name] = examinee.requests(exam, spec.model_copy(update={"samples": samples}))
         done[spec.name] = prepared.done(name, spec.name)
         plan.counts[spec.name] = len(done[spec.name]), len(exam.items) * samples
-        if not exam.chained:
+        if drawn is not None:
+            total = len(requests[spec.name])
+            plan.counts[spec.name] = total - len(requests[spec.name].unanswered(done[spec.name])), total
+        if drawn is not None or not exam.chained:
             continue
         number = prepared.study.benchmarks.index(spec)
         if fixed:
@@ -126,7 +130,7 @@ def plan_variant(prepared: Prepared, name: str) -> VariantPlan:
 
     def batches(requests: Sequence[Request]) -> list[Request]:
         ordered = sorted(requests, key=block)
-        return fixed_batches(ordered, variant.engine.batch_size, _Done(done), shifted=variant.control, part=block)
+        return fixed_batches(ordered, variant.engine.batch_size, _Done(done), shifted=control, part=block)
 
     plan.batches = batches
     plan.requests = batches(list(itertools.chain.from_iterable(requests.values())))

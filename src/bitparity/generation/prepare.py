@@ -16,6 +16,7 @@ from bitparity.errors import DataError, MissingDependencyError, RunError, Unavai
 from bitparity.exam.build import build_exam
 from bitparity.exam.frozen import Exam, groups_of, load_if_frozen, samples_asked, save_exam
 from bitparity.exam.rendering import Renderer
+from bitparity.exam.spot_check import Drawn, drawn_for
 from bitparity.generation.shards import Shard, claim
 from bitparity.grading.passes import Grader, open_graders
 from bitparity.models.identity import differing
@@ -64,6 +65,10 @@ class Prepared:
         """The benchmarks that are run, with their exams, in the study's order."""
         return [(spec, self.exams[spec.name]) for spec in self.study.benchmarks if spec.name in self.exams]
 
+    def drawn(self, name: str) -> Drawn | None:
+        """The answers that a spot check asks; None for any other variant, which is asked all."""
+        return drawn_for(self.study, name, self.asked)
+
     @property
     def tested(self) -> set[str]:
         """The benchmarks whose answers are code that is run."""
@@ -100,6 +105,7 @@ def prepare(
     With `hours` it is a run that ends by the clock. Raises RunError, DataError, ModelError or SandboxError where the
     study cannot be run as it stands.
     """
+    study = study.second_run_as(run.study())
     models = open_models(study)
     environment = _checked_environment(run, study, models, shard)
     _set_hours(run, study, environment, hours)

@@ -6,11 +6,12 @@ import time
 from collections.abc import Sequence
 
 from bitparity.distance.reader import Readers, RunEngine
-from bitparity.distance.texts import Answer, answers_of, other_tokens, own_texts, shares
+from bitparity.distance.texts import Answer, answers_of, other_tokens, own_texts
 from bitparity.engines.readings import TOP
 from bitparity.engines.registry import engine_of
 from bitparity.errors import DataError, ModelError
 from bitparity.exam.frozen import Exam, samples_asked
+from bitparity.exam.spot_check import shares
 from bitparity.generation.prepare import Prepared
 from bitparity.generation.session import Session
 from bitparity.models.checkpoint import context_length

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bitparity.distance.texts import Answer, answers_of, shares
+from bitparity.distance.texts import Answer, answers_of
 from bitparity.exam.frozen import load_if_frozen
 from bitparity.exam.rendering import Renderer
+from bitparity.exam.spot_check import shares
 from bitparity.models.checkpoint import resolve_tokenizer
 from bitparity.schema import Study
 from bitparity.store.run import Run

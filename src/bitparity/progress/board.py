@@ -154,7 +154,7 @@ class Board:
                 "schema": SCHEMA,
                 "study": self._study.name,
                 "baseline": self._study.baseline,
-                "control": self._study.control,
+                "control": self._study.second_run,
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
                 "started": self._started,

@@ -15,6 +15,7 @@ from typing import Literal
 
 from bitparity.errors import EXIT_OPEN
 from bitparity.exam.frozen import frozen_exams, groups_of, samples_asked
+from bitparity.exam.spot_check import answers_of_items, drawn_for
 from bitparity.exam.stops import asked_in_time, reached_in_run
 from bitparity.progress import events
 from bitparity.progress.board import Board
@@ -101,29 +102,32 @@ def _from_files(run: Run, study: Study) -> Snapshot:
     board = Board(study)
     record = run.environment()
     not_run = record.not_run
-    asked: dict[str, int] = {}  # samples of each variant
+    frozen = list(frozen_exams(run, study))
+    drawn = {name: drawn_for(study, name, frozen) for name in study.variants}
     stops: list[events.BenchmarkStopped] = []
-    for spec, exam in frozen_exams(run, study):
+    for spec, exam in frozen:
         ids, samples = [entry.item.id for entry in exam.items], samples_asked(exam, spec)
         board(events.ExamFrozen(spec.name, ids, samples, groups_of(exam)))
-        asked[spec.name] = len(ids) * samples
         end = asked_in_time(record, exam)
         for name in study.variants:
             found = reached_in_run(run, study, spec, exam, name)
             items = end if found is None or found.by is None else found.items
             if items is not None:
-                stops.append(events.BenchmarkStopped(name, spec.name, items * samples))
+                asked = answers_of_items(exam, spec, drawn[name], items)
+                stops.append(events.BenchmarkStopped(name, spec.name, asked))
+    names = {spec.name for spec, _ in frozen}
     for bench, reason in not_run.items():
-        if bench not in asked:
+        if bench not in names:
             board(events.BenchmarkSkipped(bench, reason))
-    all_frozen = all(spec.name in asked or spec.name in not_run for spec in study.benchmarks)
+    all_frozen = all(spec.name in names or spec.name in not_run for spec in study.benchmarks)
     for name in study.variants:
         own = {stop.benchmark: stop.samples for stop in stops if stop.variant == name}
-        counts = {bench: (len(run.done(name, bench)), total) for bench, total in asked.items()}
+        totals = {spec.name: answers_of_items(exam, spec, drawn[name]) for spec, exam in frozen}
+        counts = {bench: (min(len(run.done(name, bench)), total), total) for bench, total in totals.items()}
         board(events.VariantPlanned(name, counts))
         if any(done for done, _ in counts.values()):
             board(events.VariantStarted(name))
-        for bench in asked:
+        for bench in names:
             for (item, sample), grade in run.grades(name, bench).items():
                 board(events.SampleGraded(name, bench, item, sample, grade.score))
         if all_frozen and all(done >= own.get(bench, total) for bench, (done, total) in counts.items()):

@@ -138,7 +138,7 @@ def _table(plan: Plan, lang: Lang) -> Table:
             _tokens(bench.prompt_tokens),
             _tokens(bench.output_tokens),
             _tokens(None if items is None else items * bench.samples * bench.budget),
-            _hours([plan.hours(bench, variant) for variant in plan.study.variants], lang),
+            _hours([plan.hours(bench, v) for v in plan.study.variants if v != plan.study.spot_check], lang),
             f"{100 * bench.margin:g}",
             _range(bench.detectable, lang),
             _range(bench.provable, lang),
@@ -181,10 +181,12 @@ def _cost(plan: Plan, lang: Lang) -> Iterator[str]:
     if count < 2:
         yield text("plan.one_variant", lang)
     # benchmarks of unknown size count nothing here, and the line says so
-    outputs = [bench.output_tokens for bench in plan.benchmarks]
-    total = sum(tokens for tokens in outputs if tokens is not None) * count
+    outputs = [plan.output_tokens(bench, name) for bench in plan.benchmarks for name in plan.study.variants]
+    total = sum(tokens for tokens in outputs if tokens is not None)
     unknown = text("plan.without_unknown", lang) if None in outputs else ""
     yield text("plan.tokens", lang, count=count, tokens=_tokens(total), unknown=unknown)
+    if (name := plan.study.spot_check) is not None:
+        yield text("plan.spot_check", lang, name=name, count=plan.spot_check)
     if not plan.rates:
         yield text("plan.no_hours", lang) if plan.rate_source == UNKNOWN else plan.rate_source
         return

@@ -175,9 +175,9 @@ def clause(comparison: Judged, allowed: float, lang: Lang = "en") -> str:
 
 
 def noise(results: Results | compare.Outcome, lang: Lang = "en") -> str:
-    """The noise floor in a sentence: how many answers flip when the baseline runs a second time."""
+    """The noise floor in a sentence: how many answers flip when the baseline runs a second time, or if any differs."""
     if results.control is None:
-        return text("noise.unknown", lang)
+        return _spot_check(results, lang) or text("noise.unknown", lang)
     said = []
     for bench, entry in results.benchmarks.items():
         if (c := entry.comparisons.get(results.control)) is not None:
@@ -187,12 +187,30 @@ def noise(results: Results | compare.Outcome, lang: Lang = "en") -> str:
     return text("noise", lang, control=results.control, said=whole) + _reference(results, lang)
 
 
+def _spot_check(results: Results | compare.Outcome, lang: Lang) -> str:
+    """The outcome of a spot check in sentences; empty where there is none."""
+    entries = results.benchmarks.items() if isinstance(results, Results) else ()
+    checks = {bench: entry.spot_check for bench, entry in entries if entry.spot_check is not None}
+    if not checks:
+        return ""
+    differing = {bench: len(check.differing) for bench, check in checks.items() if check.differing}
+    answered = sum(check.answered for check in checks.values())
+    figures = {
+        "control": next(iter(checks.values())).variant,
+        "same": answered - sum(differing.values()),
+        "answered": answered,
+        "asked": sum(check.asked for check in checks.values()),
+        "where": text("comma", lang).join(f"{bench} {count}" for bench, count in differing.items()),
+    }
+    return text("spot_check.differs" if differing else "spot_check.same", lang, **figures)
+
+
 def short_noise(results: Results, lang: Lang = "en") -> str:
     """The noise floor in few words: the least and the most that flips on one benchmark."""
     found = [entry.comparisons.get(results.control or "") for entry in results.benchmarks.values()]
     flips = [(c.lost + c.gained) / c.items for c in found if c is not None]
     if not flips:
-        return ""
+        return _spot_check(results, lang)
     return text("noise.short", lang, least=percent(min(flips), lang), most=percent(max(flips), lang))
 
 

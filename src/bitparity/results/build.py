@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitparity.exam.frozen import Exam, groups_of, load_if_frozen, samples_asked
+from bitparity.exam.frozen import Exam, frozen_exams, groups_of, samples_asked
+from bitparity.exam.spot_check import drawn_for
 from bitparity.records import output_tokens
 from bitparity.results import schema
 from bitparity.results.decision import decisions
@@ -22,6 +23,7 @@ from bitparity.results.execution import execution
 from bitparity.results.guards import check as validity
 from bitparity.results.guards.suspects import IF_RIGHT, all_right, counted_for_candidate
 from bitparity.results.sheet import Sheet, read_sheets, subsets
+from bitparity.results.spot_check import spot_check
 from bitparity.results.verdicts import ComparisonKey, judge, pool_judged
 from bitparity.schema import Study
 from bitparity.stats import paired as stats
@@ -53,15 +55,19 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[schema.G
     pairs: dict[ComparisonKey, PairedScores] = {}
     favourable: dict[ComparisonKey, PairedScores] = {}
     stops: dict[ComparisonKey, Reached] = {}
+    frozen = list(frozen_exams(run, study))
+    exams = {spec.name: exam for spec, exam in frozen}
+    drawn = drawn_for(study, study.spot_check or "", frozen)
     for spec in study.benchmarks:
-        exam = load_if_frozen(run, spec.name)
+        exam = exams.get(spec.name)
         if exam is None:
             reason = environment.not_run.get(spec.name, "the run has not come to it yet")
             benchmarks[spec.name] = schema.Benchmark(status="not_run", reason=reason, margin=spec.margin_at(None))
             continue
         sheets = read_sheets(run, study, exam, spec, texts=spec.name not in said)
         stops |= {(spec.name, name): sheet.stop for name, sheet in sheets.items() if sheet.stop is not None}
-        facts = validity.Facts(study, spec, exam, sheets, environment)
+        check = None if drawn is None else spot_check(run, study, exam, drawn[spec.name], sheets[study.baseline])
+        facts = validity.Facts(study, spec, exam, sheets, environment, check)
         guards = said[spec.name] if spec.name in said else validity.check(facts)
         compared = [name for name in study.candidates if sheets[name].graded]
         guards = list(_with_range(guards, exam, sheets, compared, study))
@@ -87,7 +93,7 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[schema.G
             limit={spec.name: spec.limit for spec in study.benchmarks if spec.limit is not None},
             **_when(environment),
         ),
-        variants={name: variant_entry(study, environment, name) for name in study.variants},
+        variants={n: variant_entry(study, environment, n) for n in study.variants if n != study.spot_check},
         benchmarks=benchmarks,
         overall=overall,
         distance=build_distance(run, study, environment, list(benchmarks)),
@@ -172,7 +178,7 @@ def variant_entry(study: Study, environment: RunRecord, name: str) -> schema.Var
         model=study.variants[name].model,
         revision=study.variants[name].revision,
         baseline=name == study.baseline,
-        control=study.variants[name].control,
+        control=name == study.second_run,
         identity=stored.identity or None,
         engine=engines[-1] if engines else None,
         generation=stored.generation,
@@ -215,6 +221,7 @@ def _benchmark(run: Run, facts: validity.Facts, guards: list[schema.Guard], *, w
     more: dict[str, Any] = dict(execution(run, facts.spec, exam, sheets))
     left_out, reason = _left_out(facts.environment, len(exam.items), asked), "no variant has answered yet"
     more |= {} if left_out is None else {"left_out": left_out}
+    more |= {} if facts.spot_check is None else {"spot_check": facts.spot_check}
     more |= {} if facts.spec.recovery is None else {"margin_recovery": facts.spec.recovery}
     return schema.Benchmark(
         status="measured" if measured else "not_run",

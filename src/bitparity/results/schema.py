@@ -216,6 +216,18 @@ class LeftOut(Part):
     reason: str
 
 
+class SpotCheck(Part):
+    """Answers that the baseline's second run, `variant`, must have in common with its first, and whether it has.
+
+    So many were `asked`; `answered` are those that are there in both runs; `differing` names those with another text.
+    """
+
+    variant: str
+    asked: int
+    answered: int
+    differing: list[str]
+
+
 class Benchmark(Part):
     """One benchmark's figures, by variant.
 
@@ -223,7 +235,8 @@ class Benchmark(Part):
     then the rest of the measured score. A benchmark without an exam has `status` "not_run", `reason` and `margin` only.
     `execution` (how programs were confined), `verdicts` (programs by how they ended) and `rates` are there for
     benchmarks that run code, `platforms` for those of them whose items name one. `left_out` is there where the run's
-    time was over before all was asked: `items` are then those that every variant has answered.
+    time was over before all was asked: `items` are then those that every variant has answered. `spot_check` is there
+    where the baseline's second run is one.
     """
 
     status: Literal["measured", "not_run"]
@@ -244,6 +257,7 @@ class Benchmark(Part):
     rates: dict[str, dict[str, float]] = Field(default_factory=dict)
     platforms: dict[str, Subset] = Field(default_factory=dict)
     left_out: LeftOut | None = None
+    spot_check: SpotCheck | None = None
 
     @property
     def measured(self) -> bool:
@@ -446,7 +460,9 @@ class Results(Whole):
         """True if every benchmark was run, or left out by the clock, and every sample has a score."""
         entries = self.benchmarks.values()
         return all(
-            (entry.measured or entry.left_out) and not any(s.unscored for s in entry.scores.values())
+            (entry.measured or entry.left_out)
+            and not any(s.unscored for s in entry.scores.values())
+            and (entry.spot_check is None or entry.spot_check.answered == entry.spot_check.asked)
             for entry in entries
         )
 

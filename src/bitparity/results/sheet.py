@@ -144,9 +144,10 @@ def read_sheet(run: Run, exam: Exam, variant: str, spec: BenchmarkSpec, *, texts
 def read_sheets(run: Run, study: Study, exam: Exam, spec: BenchmarkSpec, *, texts: bool = True) -> dict[str, Sheet]:
     """The sheets of all variants, each up to where its comparison has stopped or the time of the run was over.
 
-    Raises as `read_sheet` does.
+    A spot check has none: nothing is scored by it. Raises as `read_sheet` does.
     """
-    sheets = {name: read_sheet(run, exam, name, spec, texts=texts) for name in study.variants}
+    names = [name for name in study.variants if name != study.spot_check]
+    sheets = {name: read_sheet(run, exam, name, spec, texts=texts) for name in names}
     record = run.environment()
     end = asked_in_time(record, exam)
     items, stops = [entry.item.id for entry in exam.items], dict[str, Reached | None]()

@@ -207,16 +207,16 @@ class WritableRun(Run):
                 f"{self.path} holds a run of another study ({study_difference(stored, study)}). "
                 "Nothing was changed; give the new study its own folder with --out"
             )
-        if study.control is None:
+        if study.second_run is None:
             if study.distance != stored.distance:
                 self._store_study(stored.model_copy(update={"distance": study.distance}))
             return
-        if stored.control not in (None, study.control):
+        if stored.second_run not in (None, study.second_run):
             raise RunError(
-                f"{self.path} has the control '{stored.control}' already, not '{study.control}'; keep its name"
+                f"{self.path} has the control '{stored.second_run}' already, not '{study.second_run}'; keep its name"
             )
-        # what the candidates are compared with stays as it was when the run began
-        self._store_study(study.model_copy(update={"reference": stored.reference}))
+        # what the second run answers and what candidates are compared with stays as it was when the run began
+        self._store_study(study.second_run_as(stored).model_copy(update={"reference": stored.reference}))
 
     def _store_study(self, study: Study) -> None:
         document = {"fingerprint": study.fingerprint(), "study": study.model_dump(mode="json")}

@@ -170,7 +170,8 @@ def _variant(name: str, given: VariantFile, model: str, engine: EngineSpec, fold
 
 def _control(name: str, given: VariantFile | None, baseline: Variant, folder: Path) -> Variant:
     """The baseline once more. Raises StudyError where the study gives the control something else."""
-    control = baseline.model_copy(update={"baseline": False, "control": True})
+    kind = "spot_check" if baseline.engine.batch_invariant else True
+    control = baseline.model_copy(update={"baseline": False, "control": kind})
     given = given or VariantFile(control=True)
     model = given.model or baseline.model
     if model != baseline.model:

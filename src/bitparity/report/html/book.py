@@ -130,7 +130,7 @@ class Packed(NamedTuple):
 def collect(run: Run, results: Results, withhold: Withhold) -> Book:
     """Read a run's exams, samples and grades. Raises RunError or StoreError where its files cannot be used."""
     study = run.study()
-    names = tuple(study.variants)
+    names = tuple(results.variants)
     compared = [*study.candidates, *([study.control] if study.control else [])]
     benches: list[Bench] = []
     entries: list[Entry] = []

@@ -13,7 +13,8 @@ from bitparity.exam.frozen import ExamItem
 from bitparity.hardware.facts import slice_kind
 from bitparity.records import Sample
 from bitparity.results.guards.facts import Facts, differences, guard, level, text
-from bitparity.results.schema import Guard, Level
+from bitparity.results.schema import Guard, Level, SpotCheck
+from bitparity.results.spot_check import compared
 
 # The facts of an engine that should be the same for all variants, by the guard on them.
 _ENGINE_FACTS = {
@@ -25,6 +26,7 @@ _ENGINE_FACTS = {
 }
 
 SHOWN_MODELS = 3
+SHOWN_ITEMS = 5  # in a message
 UNEQUAL_BUDGET_ERROR = 0.01  # share of answers cut off before the study's budget
 
 
@@ -153,16 +155,27 @@ def _kept(engine: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 
 def not_repeatable(facts: Facts) -> Iterator[Guard]:
-    """Greedy answers of the control that differ from the baseline's, where batch invariance makes them the same."""
+    """Answers of the baseline's second run that differ from the first's, where batch invariance makes them the same."""
+    if (check := facts.spot_check) is None:
+        check = _whole_check(facts)
+    if check is not None and check.differing:
+        count = len(check.differing)
+        items = ", ".join(f"'{item:.60}'" for item in check.differing[:SHOWN_ITEMS])
+        more = ", ..." if count > SHOWN_ITEMS else ""
+        figures = {"different": count, "answers": check.answered, "items": items + more}
+        yield guard("not_repeatable", check.variant, "error", count / check.answered, **figures)
+
+
+def _whole_check(facts: Facts) -> SpotCheck | None:
+    """The same of a whole second run, whose greedy answers alone must be the same: its seeds are others."""
     names, engines = (facts.study.baseline, facts.study.control), dict(facts.latest())
     invariant = all(name is not None and engines.get(name, {}).get("batch_invariant") for name in names)
     if not invariant or names[1] is None or facts.exam.sampling.temperature > 0:
-        return
+        return None
     one, other = (facts.sheets[name].samples for name in names if name is not None)
-    ended = [key for key in one.keys() & other.keys() if "error" not in (one[key].finish, other[key].finish)]
-    if different := sorted(key for key in ended if one[key].text != other[key].text):
-        figures = {"different": len(different), "answers": len(ended), "item": different[0][0]}
-        yield guard("not_repeatable", names[1], "error", len(different) / len(ended), **figures)
+    answered, differing = compared(one, other, sorted(one.keys() & other.keys()))
+    items = [item for item, _ in differing]
+    return SpotCheck(variant=names[1], asked=len(one), answered=len(answered), differing=items)
 
 
 def mixed_engines(facts: Facts) -> Iterator[Guard]:

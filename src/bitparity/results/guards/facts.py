@@ -9,7 +9,7 @@ from typing import Any, Literal
 from bitparity.benchmarks.registry import benchmark_class, load_benchmark
 from bitparity.exam.frozen import Exam
 from bitparity.records import Item
-from bitparity.results.schema import Guard, Level
+from bitparity.results.schema import Guard, Level, SpotCheck
 from bitparity.results.sheet import Sheet
 from bitparity.safe_io.packaged import packaged_toml
 from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, Study
@@ -77,6 +77,7 @@ class Facts:
     exam: Exam
     sheets: Mapping[str, Sheet]
     environment: RunRecord
+    spot_check: SpotCheck | None = None
 
     @property
     def answers(self) -> Answers:
