@@ -79,7 +79,7 @@ def join(answers: Sequence[tuple[str, TokenDistances, Floats]]) -> Tokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PositionPart:
     """One part of the answers by position: from `start`, to before `end` (None: to their ends)."""
 
     start: int
@@ -93,7 +93,7 @@ class Part:
 class Figures:
     """A variant's distance. `tokens` are those that were told; `nan` those of which the model gave no number.
 
-    `divergence`, `lost` and `differs` are means a token (nats, nats, a share); `median` and `high` (the 99th
+    `divergence`, `lost` and `differs` are means a token (nats, nats, a share); `median` and `p99` (the 99th
     percentile) are of the tokens' divergences, `largest` is one token's and has no interval. `covered` is the
     baseline's mass on the tokens compared one by one. `perplexity` is the variant's own on these answers,
     `perplexity_ratio` how many times the baseline's. The two `by_answer` are means over answers, each counting the
@@ -107,14 +107,14 @@ class Figures:
     differs: Ratio
     lost: Ratio
     median: Ratio
-    high: Ratio
+    p99: Ratio
     largest: float
     covered: float
     perplexity: Ratio
     perplexity_ratio: Ratio
     divergence_by_answer: Ratio
     lost_by_answer: Ratio
-    positions: tuple[Part, ...]
+    positions: tuple[PositionPart, ...]
 
 
 def figures(tokens: Tokens) -> Figures | None:
@@ -133,7 +133,7 @@ def figures(tokens: Tokens) -> Figures | None:
         differs=within(differs, 0.0, 1.0),
         lost=lost,
         median=_quantile(tokens, values, 0.5),
-        high=_quantile(tokens, values, 0.99),
+        p99=_quantile(tokens, values, 0.99),
         largest=float(values[-1]),
         covered=float(tokens.covered[told].mean()),
         perplexity=_exponential(surprise),
@@ -188,7 +188,7 @@ def _quantile(tokens: Tokens, values: Floats, share: float) -> Ratio:
     return Ratio(found, None, min(low, found), max(high, found))
 
 
-def _positions(tokens: Tokens) -> list[Part]:
+def _positions(tokens: Tokens) -> list[PositionPart]:
     part = np.digitize(tokens.position, POSITIONS[1:])
     cell, cells = tokens.answer * len(POSITIONS) + part, len(tokens.unit) * len(POSITIONS)
     divergence, differs, sizes = (
@@ -202,7 +202,7 @@ def _positions(tokens: Tokens) -> list[Part]:
         ratios = [ratio_of_sums(column, sizes[there, number], _renumbered(tokens.unit[there])) for column in columns]
         if ratios[0] is not None and ratios[1] is not None:
             count = int(sizes[:, number].sum())
-            found.append(Part(start, end, count, within(ratios[0], 0.0, math.inf), within(ratios[1], 0.0, 1.0)))
+            found.append(PositionPart(start, end, count, within(ratios[0], 0.0, math.inf), within(ratios[1], 0.0, 1.0)))
     return found
 
 

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitparity.distance.divergence import Floats, TokenDistances
-from bitparity.distance.figures import (
-    Against,
-    Figures,
-    Tokens,
-    against,
-    figures,
-    join,
-)
+from bitparity.distance.figures import Against, Figures, PositionPart, Tokens, against, figures, join
 from bitparity.distance.store import AGAIN, Reading, distances_of, load_arrays, load_readings
 from bitparity.distance.texts import OWN_TEXTS
 from bitparity.errors import RunError
@@ -149,32 +142,13 @@ def _variant(reader: _Reader, floor: _Reader | None, record: ReadRecord | None) 
 
 
 def _figures(found: Figures, bound: float | None) -> DistanceFigures:
-    return DistanceFigures(
-        answers=found.answers,
-        tokens=found.tokens,
-        divergence=estimate(found.divergence),
-        differs=estimate(found.differs),
-        lost=estimate(found.lost),
-        perplexity=estimate(found.perplexity),
-        perplexity_ratio=estimate(found.perplexity_ratio),
-        median=estimate(found.median),
-        p99=estimate(found.high),
-        largest=found.largest,
-        covered=found.covered,
-        bound=bound,
-        divergence_by_answer=estimate(found.divergence_by_answer),
-        lost_by_answer=estimate(found.lost_by_answer),
-        positions=[
-            DistancePart(
-                start=part.start,
-                end=part.end,
-                tokens=part.tokens,
-                divergence=estimate(part.divergence),
-                differs=estimate(part.differs),
-            )
-            for part in found.positions
-        ],
-    )
+    positions = [DistancePart.pick(_values(part)) for part in found.positions]
+    return DistanceFigures.pick(_values(found), bound=bound, positions=positions)
+
+
+def _values(found: Figures | PositionPart) -> dict[str, object]:
+    values = {field.name: getattr(found, field.name) for field in fields(found)}
+    return {name: estimate(value) if isinstance(value, Ratio) else value for name, value in values.items()}
 
 
 def estimate(found: Ratio) -> Estimate:
