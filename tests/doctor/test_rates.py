@@ -17,8 +17,7 @@ from bitparity.doctor.measure import measured_rates, rate_of
 from bitparity.doctor.plan import make_plan
 from bitparity.doctor.rates import Lengths, estimated_rates, given_rate
 from bitparity.errors import UserInputError
-from bitparity.hardware.bandwidth import bandwidth
-from bitparity.hardware.devices import VisibleDevice
+from bitparity.hardware.devices import VisibleDevice, bandwidth
 from bitparity.hardware.nvml import Gpu, Slice
 from bitparity.records import Request, Sample
 from bitparity.schema import Variant

@@ -17,7 +17,7 @@ from faulty import plant
 from tiny_model import variant
 
 from bitparity.engines.host import EngineProcess
-from bitparity.engines.process_group import kill_group
+from bitparity.engines.watchdog import kill_group
 from bitparity.errors import EngineError, ModelError
 from bitparity.records import Request, Sampling
 
@@ -135,7 +135,7 @@ def test_closing_leaves_nothing(tmp_path: Path) -> None:
 HOST = """
 import sys, time
 from pathlib import Path
-from bitparity.engines.process_group import kill_group
+from bitparity.engines.watchdog import kill_group
 from bitparity.engines.host import EngineProcess
 from bitparity.schema import Variant
 engine = EngineProcess(Variant.model_validate_json(sys.argv[1]), Path(sys.argv[2]))

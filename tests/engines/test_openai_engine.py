@@ -20,7 +20,8 @@ from openai_double import EXTENSIONS, NAME, Answers, Double, Reply, completion, 
 from support import Cli, math_rows, write_jsonl
 
 from bitparity.engines import openai_client
-from bitparity.engines.openai_engine import LOST_IN_A_ROW, OpenAIEngine, about_server
+from bitparity.engines.openai_client import about_server
+from bitparity.engines.openai_engine import LOST_IN_A_ROW, OpenAIEngine
 from bitparity.engines.readings import arrays_of
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.grading.reasoning import split_reasoning

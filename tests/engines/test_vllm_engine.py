@@ -23,8 +23,8 @@ import vllm_names
 from bitparity.doctor.vllm import VLLM
 from bitparity.doctor.vllm_inquiry import ask_vllm
 from bitparity.engines.host import EngineProcess
-from bitparity.engines.process_group import members
 from bitparity.engines.readings import arrays_of
+from bitparity.engines.watchdog import members
 from bitparity.errors import EngineError, ModelError
 from bitparity.records import Prompt, Reading, Request, Sample, Sampling
 

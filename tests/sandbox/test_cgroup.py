@@ -54,11 +54,11 @@ def test_limits_of_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(cgroup, "_EMPTY_S", 0.0)
     with cgroup.group(tmp_path, Limits(memory_mb=100, processes=5)) as made:
         assert made is not None
-        assert (made.folder / "memory.max").read_text() == str(100 << 20)
-        assert (made.folder / "pids.max").read_text() == "13"
-        assert not made.out_of_memory()
-        (made.folder / "memory.events").write_text("low 0\noom 1\noom_kill 1\n")
-        assert made.out_of_memory()
+        assert (made / "memory.max").read_text() == str(100 << 20)
+        assert (made / "pids.max").read_text() == "13"
+        assert not cgroup.out_of_memory(made)
+        (made / "memory.events").write_text("low 0\noom 1\noom_kill 1\n")
+        assert cgroup.out_of_memory(made)
 
 
 def test_without_a_group_nothing_changes(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_program_in_a_real_group(box: Sandbox, monkeypatch: pytest.MonkeyPatch
     joined: list[str] = []
     wrap = cgroup.wrap
 
-    def wrapped(command: list[str], of: cgroup.Group | None) -> list[str]:
+    def wrapped(command: list[str], of: Path | None) -> list[str]:
         assert of is not None
         joined.append(str(of.folder))
         return wrap(command, of)

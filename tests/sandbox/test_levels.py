@@ -18,12 +18,12 @@ import pytest
 
 from bitparity.errors import SandboxError
 from bitparity.sandbox import interpreter, levels, seccomp
+from bitparity.sandbox.bubblewrap import Lifeline
 from bitparity.sandbox.container import Container
 from bitparity.sandbox.contract import Ended, Limits, Sandbox
 from bitparity.sandbox.landlock import Landlock, Unsafe
 from bitparity.sandbox.landlock import _use as landlock_use
 from bitparity.sandbox.levels import open_sandbox
-from bitparity.sandbox.lifeline import Lifeline
 from bitparity.sandbox.tree import Tree
 from bitparity.sandbox.warm import WarmWorker
 from tests.sandbox.conftest import wait_until
@@ -154,7 +154,7 @@ def test_bubblewrap_between_its_namespaces_and_its_program_ends_with_its_harness
     token = f"gap-{os.getpid()}"
     code = f"""
 import os, subprocess, sys, time
-from bitparity.sandbox.lifeline import Lifeline
+from bitparity.sandbox.bubblewrap import Lifeline
 lifeline = Lifeline()
 blocked, _block = os.pipe()
 told, tell = os.pipe()

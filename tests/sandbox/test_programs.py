@@ -11,7 +11,7 @@ import pytest
 
 from bitparity.errors import SandboxError
 from bitparity.sandbox.contract import Ended, Limits, Sandbox
-from bitparity.sandbox.gate import Gate, rerun_undisturbed
+from bitparity.sandbox.gate import GATE, Gate
 from bitparity.sandbox.warm import WarmWorker
 from tests.sandbox.conftest import SHORT, Attack
 
@@ -277,5 +277,6 @@ def test_as_many_reruns_as_the_host_has_room_for_run_at_once() -> None:
 
 
 def test_rerunning_in_the_sandbox_does_not_wait_for_itself(box: Sandbox) -> None:
-    ended = rerun_undisturbed(lambda: box.run({}, [box.python, "-S", "-c", "print(1)"]), 1)
+    with GATE.undisturbed():
+        ended = box.run({}, [box.python, "-S", "-c", "print(1)"])
     assert ended.stdout == b"1\n"

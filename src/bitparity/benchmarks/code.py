@@ -24,7 +24,7 @@ from bitparity.errors import DataError
 from bitparity.hardware.cores import usable_cores
 from bitparity.records import Completion, Grade, Item, Status
 from bitparity.sandbox.contract import Ended, Limits, Sandbox, Verdict
-from bitparity.sandbox.gate import rerun_undisturbed
+from bitparity.sandbox.gate import GATE
 from bitparity.sandbox.levels import open_sandbox
 
 CORES_A_RERUN = 4  # of this host for each undisturbed rerun: its caches and sibling hardware threads stay idle
@@ -261,7 +261,10 @@ class CodeBenchmark(Benchmark):
 def counted(run: Callable[[], Ended]) -> Ended:
     """The end of a program; where it was stopped for its time, that of a rerun beside nothing but a few such reruns."""
     ended = run()
-    return rerun_undisturbed(run, max(1, usable_cores() // CORES_A_RERUN)) if ended.end == "time_limit" else ended
+    if ended.end != "time_limit":
+        return ended
+    with GATE.undisturbed(max(1, usable_cores() // CORES_A_RERUN)):
+        return run()
 
 
 def _python_version(sandbox: Sandbox) -> str:

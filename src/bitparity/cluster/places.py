@@ -9,16 +9,16 @@ from functools import partial
 from typing import TypedDict
 
 from bitparity.engines.registry import engine_of
+from bitparity.hardware.devices import VISIBLE_DEVICES
 from bitparity.hardware.nvml import Machine
 from bitparity.schema import Variant
 
 RESOURCE = "bitparity"  # the custom resource that says how many engines without a GPU a node runs
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def local_devices(environ: Mapping[str, str], machine: Machine) -> list[str]:
     """The devices of this host, as CUDA_VISIBLE_DEVICES names them: those it has already, else every GPU or slice."""
-    if (given := environ.get(VISIBLE)) is not None:
+    if (given := environ.get(VISIBLE_DEVICES)) is not None:
         return [entry.strip() for entry in given.split(",") if entry.strip() not in ("", "-1", "NoDevFiles")]
     found: list[str] = []
     for gpu in machine.gpus:

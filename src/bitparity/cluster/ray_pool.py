@@ -1,4 +1,4 @@
-"""Pool of a Ray cluster's devices, each served by an actor."""
+"""Pool of a Ray cluster's devices, and the actor that serves each."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import logging
 import math
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray reads it
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -29,16 +30,18 @@ except ImportError as missing:
     raise MissingDependencyError("ray", "ray", "running on several devices (--ray)") from missing
 
 import bitparity
-from bitparity.cluster.places import RESOURCE, VISIBLE, Node, Seat, gpus_of, local_devices, seats
+from bitparity.cluster.places import RESOURCE, Node, Seat, gpus_of, local_devices, seats
 from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Refused
-from bitparity.cluster.ray_actor import THREADS, ActorPlace, EngineActor
-from bitparity.cluster.serving import Message, without_place
+from bitparity.cluster.serving import DeviceServer, Message, without_place
+from bitparity.hardware.devices import VISIBLE_DEVICES
 from bitparity.hardware.nvml import read_machine
+from bitparity.models.config import one_line
 from bitparity.records import Request, Sample
 from bitparity.schema import Variant
 from bitparity.store.environment import Facts
 from bitparity.store.lock import check_place
 
+THREADS = 4  # of an actor: a long `poll` beside `load` and `send`
 NODES_SECONDS = 5.0  # between two looks at which nodes there are
 WAIT_SECONDS = 0.5  # for an event
 TOGETHER_SECONDS = 0.02  # for further ones, so that they are stored together
@@ -88,7 +91,7 @@ def _join(address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, ValueError, RuntimeError) as error:  # another Ray or Python version, for example
-        raise RunError(f"the Ray cluster at {address} cannot be used: {' '.join(str(error).split())[:300]}") from None
+        raise RunError(f"the Ray cluster at {address} cannot be used: {one_line(error)}") from None
 
 
 def _answers(address: str) -> bool:
@@ -106,7 +109,7 @@ def _local_cluster() -> Any:
     os.environ.setdefault("RAY_worker_niceness", "0")  # by itself it gives engines less of the host than its graders
     devices = local_devices(os.environ, read_machine())
     if devices:
-        os.environ[VISIBLE] = ",".join(devices)
+        os.environ[VISIBLE_DEVICES] = ",".join(devices)
     node = {"node_ip_address": LOOPBACK, "num_cpus": os.cpu_count(), "num_gpus": len(devices)}
     return Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
 
@@ -115,6 +118,37 @@ def nodes() -> list[Node]:
     """The cluster's nodes as Ray describes them, those that are gone included."""
     found: list[Node] = ray.nodes()
     return found
+
+
+class ActorPlace(TypedDict):
+    """The host, process, visible devices and version of an actor."""
+
+    host: str
+    pid: int
+    devices: str | None
+    bitparity: str
+
+
+class EngineActor(DeviceServer):
+    """One device of a Ray cluster; Ray shows it the GPUs that are its own and no others."""
+
+    def __init__(self, device: str, threads: str | None) -> None:
+        if threads is None:
+            os.environ.pop("OMP_NUM_THREADS", None)  # Ray sets it to 1: an engine on the CPU would crawl
+        else:
+            os.environ["OMP_NUM_THREADS"] = threads
+        self._logs = tempfile.TemporaryDirectory(prefix="bitparity-")
+        super().__init__(Path(self._logs.name), device)
+
+    def hello(self) -> ActorPlace:
+        """Where this actor is, for the driver to check and to record."""
+        devices = os.environ.get("CUDA_VISIBLE_DEVICES") or None
+        return ActorPlace(host=socket.gethostname(), pid=os.getpid(), devices=devices, bitparity=bitparity.__version__)
+
+    def close(self) -> None:
+        """End the engine."""
+        super().close()
+        self._logs.cleanup()
 
 
 _EVENTS = {"computed": Computed, "died": Died, "refused": Refused}  # by the name of an actor's message
@@ -202,7 +236,7 @@ class RayPool:
         try:
             found = ray.get(ref)
         except RayError as error:
-            return self._lose(device, actor, " ".join(str(error).split())[:300])
+            return self._lose(device, actor, one_line(error))
         if actor.place is None:
             if found["bitparity"] != bitparity.__version__:
                 why = f"{found['host']} has bitparity {found['bitparity']}, this host {bitparity.__version__}"

@@ -122,7 +122,7 @@ def _torch_cuda() -> tuple[int, int] | None:
 def _serves(variant: Variant) -> Mapping[str, object]:
     import asyncio
 
-    from bitparity.engines.openai_engine import about_server
+    from bitparity.engines.openai_client import about_server
 
     return asyncio.run(about_server(variant))
 

@@ -14,8 +14,7 @@ from bitparity.doctor.memory import loaded_bytes, room_for_cache
 from bitparity.doctor.vllm import VLLM
 from bitparity.engines.registry import engine_of
 from bitparity.errors import UserInputError
-from bitparity.hardware.bandwidth import bandwidth
-from bitparity.hardware.devices import VisibleDevice
+from bitparity.hardware.devices import VisibleDevice, bandwidth
 from bitparity.hardware.nvml import Machine
 from bitparity.schema import Study, Variant
 from bitparity.store.run import Run

@@ -25,9 +25,8 @@ from typing import Any, Self
 
 from bitparity.engines.diagnosis import engine_error
 from bitparity.engines.messages import Lines, decode_sample, encode, encode_request
-from bitparity.engines.process_group import dump_group, how_ended, kill_group
 from bitparity.engines.registry import engine_of
-from bitparity.engines.watchdog import Watchdog, death_of
+from bitparity.engines.watchdog import Watchdog, death_of, dump_group, how_ended, kill_group
 from bitparity.errors import BitparityError, EngineError, ModelError, UserInputError
 from bitparity.records import Request, Sample
 from bitparity.schema import Variant

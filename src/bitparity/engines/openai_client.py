@@ -13,6 +13,7 @@ import re
 import time
 from asyncio import sleep
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bitparity.engines.checks import kind_and_message
 from bitparity.errors import EngineError, MissingDependencyError, ModelError, UserInputError
 from bitparity.safe_io.redaction import redacted, remember
+from bitparity.schema import Variant
 
 if TYPE_CHECKING:
     import httpx
@@ -237,6 +239,21 @@ class Server:
         except ValueError:
             text = re.sub(r"<[^>]*>", " ", response.text)
         return redacted(" ".join(text.split()))[:MESSAGE_LENGTH] or "no reason given"
+
+
+def server_of(variant: Variant, concurrency: int) -> Server:
+    """The server that a variant of engine `openai` names. Raises as `Server` and `read_key` do."""
+    spec = variant.engine
+    assert spec.base_url is not None
+    timeout_s = spec.request_timeout or REQUEST_TIMEOUT_S
+    retries = RETRIES if spec.retries is None else spec.retries
+    return Server(spec.base_url, read_key(spec.api_key_env), concurrency, timeout_s, retries)
+
+
+async def about_server(variant: Variant) -> dict[str, str | int]:
+    """The facts of a variant's server and model, asked once. Raises as `Server.describe` does."""
+    async with aclosing(server_of(variant, 1)) as server:
+        return await server.describe(variant.model)
 
 
 def _open_client(key: str | None, concurrency: int) -> httpx.AsyncClient:

@@ -13,8 +13,7 @@ import math
 import sys
 import time
 import zlib
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -24,15 +23,7 @@ from bitparity.engines.checks import failed, kind_and_message, problem, prompt_t
 from bitparity.engines.concurrency import as_they_end
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import cut_at_stop, end_token_ids
-from bitparity.engines.openai_client import (
-    REQUEST_TIMEOUT_S,
-    RETRIES,
-    Answer,
-    Json,
-    RequestFailedError,
-    Server,
-    read_key,
-)
+from bitparity.engines.openai_client import Answer, Json, RequestFailedError, server_of
 from bitparity.engines.readings import Arrays, reading_sample, the_text
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.models.checkpoint import resolve_tokenizer
@@ -50,12 +41,16 @@ _REASONING_END = "</think>"  # where the protocol has no reasoning and the serve
 _NO_EXTENSIONS = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # the values that turn them off
 
 
+Endpoint = Literal["completions", "chat/completions"]
+Form = Literal["token ids", "text", "messages"]
+
+
 @dataclass(frozen=True, slots=True)
 class Mode:
     """A form of request that the server takes. `extensions`: with sampling values beyond OpenAI's own."""
 
-    endpoint: Literal["completions", "chat/completions"]
-    form: Literal["token ids", "text", "messages"]
+    endpoint: Endpoint
+    form: Form
     extensions: bool
     usage: bool = False
 
@@ -87,7 +82,7 @@ class OpenAIEngine(Engine):
             self._renderer = ModelTokenizer(resolve_tokenizer(variant), variant.engine.trust_remote_code)
         self._end_ids = end_token_ids(self._renderer.tokenizer, []) if self._renderer else []
         self._probe_ids = tuple(self._renderer.encode(_PROBE).token_ids) if self._renderer else ()
-        self._server = _server(variant, self._concurrency)
+        self._server = server_of(variant, self._concurrency)
         self._about: Mapping[str, str | int] = {}
         self._max_length: int | None = variant.engine.max_model_len
         self._completions: Mode | None = None
@@ -102,12 +97,10 @@ class OpenAIEngine(Engine):
         self._max_length = min((n for n in (self._max_length, served) if isinstance(n, int) and n), default=None)
         refusals: list[str] = []
         if self._spec.endpoint != "chat":
-            forms: tuple[Literal["token ids", "text"], ...] = ("token ids", "text") if self._renderer else ("text",)
-            modes = [Mode("completions", form, extensions) for form in forms for extensions in (True, False)]
-            self._completions = await self._first_taken(modes, refusals)
+            forms: list[Form] = ["token ids", "text"] if self._renderer else ["text"]
+            self._completions = await self._first_taken("completions", forms, refusals)
         if self._spec.endpoint != "completions":
-            modes = [Mode("chat/completions", "messages", extensions) for extensions in (True, False)]
-            self._chat = await self._first_taken(modes, refusals)
+            self._chat = await self._first_taken("chat/completions", ["messages"], refusals)
         if self._completions is None and self._chat is None:
             raise EngineError(
                 f"the server at {self._server.url} answers no completion for '{self._name}' ({refusals[-1]}); "
@@ -115,10 +108,10 @@ class OpenAIEngine(Engine):
             )
         self._why_no_scores = await self._try_scores()
 
-    async def _first_taken(self, modes: Iterable[Mode], refusals: list[str]) -> Mode | None:
+    async def _first_taken(self, endpoint: Endpoint, forms: list[Form], refusals: list[str]) -> Mode | None:
         ids = self._probe_ids
         prompts = {"token ids": list(ids), "text": _PROBE, "messages": [{"role": "user", "content": _PROBE}]}
-        for mode in modes:
+        for mode in (Mode(endpoint, form, extensions) for form in forms for extensions in (True, False)):
             body = self._sampling(mode, Sampling(1), seed=0, stop=[])
             body["messages" if mode.form == "messages" else "prompt"] = prompts[mode.form]
             try:
@@ -345,20 +338,6 @@ class OpenAIEngine(Engine):
 
     def _other_model(self, answer: Answer) -> str | None:
         return None if answer.model == self._name else answer.model
-
-
-async def about_server(variant: Variant) -> Mapping[str, str | int]:
-    """The facts of a variant's server and model, asked once. Raises as the engine does."""
-    async with aclosing(_server(variant, 1)) as server:
-        return await server.describe(variant.model)
-
-
-def _server(variant: Variant, concurrency: int) -> Server:
-    spec = variant.engine
-    assert spec.base_url is not None
-    timeout_s = spec.request_timeout or REQUEST_TIMEOUT_S
-    retries = RETRIES if spec.retries is None else spec.retries
-    return Server(spec.base_url, read_key(spec.api_key_env), concurrency, timeout_s, retries)
 
 
 def _text(answer: Answer, request: Request) -> str:

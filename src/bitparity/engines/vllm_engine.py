@@ -28,8 +28,8 @@ from bitparity.engines.checks import failed, kind_and_message, may_be_secret, pr
 from bitparity.engines.concurrency import as_they_end, lot_size
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
-from bitparity.engines.process_group import how_ended
 from bitparity.engines.readings import TOP_MOST, Arrays, reading_sample, the_text
+from bitparity.engines.watchdog import how_ended
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.hardware import nvml
 from bitparity.hardware.devices import VISIBLE_DEVICES, shown_to_vllm

@@ -21,8 +21,8 @@ from typing import Any
 
 from bitparity.engines import messages
 from bitparity.engines.contract import Engine
-from bitparity.engines.process_group import kill_group
 from bitparity.engines.registry import engine_of
+from bitparity.engines.watchdog import kill_group
 from bitparity.errors import BitparityError, ModelError, UserInputError
 from bitparity.records import Request
 from bitparity.safe_io.redaction import RedactedStream, remember_environment

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bitparity.errors import UserInputError
 from bitparity.hardware.nvml import Gpu, Machine, Slice
+from bitparity.safe_io.packaged import packaged_toml
 from bitparity.schema import EngineSpec
 
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
@@ -16,6 +17,7 @@ VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 # whole GPU. A smaller slice gets those that vLLM gives to a GPU of its size.
 _LARGE = 70 << 30
 _LIMITS = {"max_num_seqs": 256, "max_num_batched_tokens": 8192}
+_BANDWIDTH: dict[str, float] = packaged_toml(__package__, "bandwidth.toml")["bandwidth"]
 _OLD_NAME = re.compile(r"MIG-(GPU-[^/]+)/(\d+)/(\d+)")  # of a slice, before driver R470: GPU, GPU and compute instance
 
 
@@ -42,6 +44,16 @@ class VisibleDevice:
             return f"GPU {self.gpu.index} {self.gpu.name} ({gigabytes(self.gpu.memory)})"
         name, memory = self.slice.name or "a slice", gigabytes(self.slice.memory)
         return f"{name} {self.slice.uuid} of GPU {self.gpu.index} ({memory})"
+
+
+def bandwidth(device: VisibleDevice) -> float | None:
+    """Bytes a second of a GPU, or of a MIG slice by its share of the memory; None for one that is not in the table."""
+    whole = next((rate for name, rate in _BANDWIDTH.items() if re.search(name, device.gpu.name)), None)
+    if whole is None or device.slice is None:
+        return None if whole is None else whole * 10**9
+    if device.slice.memory is None or not device.gpu.memory:
+        return None
+    return whole * 10**9 * min(1.0, device.slice.memory / device.gpu.memory)
 
 
 class NoDeviceError(Exception):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bitparity.errors import MissingDependencyError, ModelError
+from bitparity.models.config import one_line
 from bitparity.records import Message
 from bitparity.schema import Protocol
 
@@ -66,8 +67,7 @@ class ModelTokenizer:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
         except Exception as error:  # a broken file raises nearly anything, from KeyError to Rust's own
             raise ModelError(
-                f"the tokenizer in {folder} cannot be loaded: {type(error).__name__}: "
-                f"{' '.join(str(error).split())[:300]}"
+                f"the tokenizer in {folder} cannot be loaded: {type(error).__name__}: {one_line(error)}"
             ) from None
 
     def chat_text(self, messages: Sequence[Message], protocol: Protocol) -> tuple[str, tuple[str, ...]]:
@@ -150,7 +150,7 @@ class ModelTokenizer:
 
     def _template_problem(self, error: Exception, protocol: Protocol) -> str:
         hint = "; it may not take a system message: remove 'system' from the protocol" if protocol.system else ""
-        return f"the chat template in {self.folder} fails: {' '.join(str(error).split())[:300]}{hint}"
+        return f"the chat template in {self.folder} fails: {one_line(error)}{hint}"
 
     def unused_template_args(self, protocol: Protocol) -> list[str]:
         """The chat_template_args that the template never looks at: setting them changes nothing."""

@@ -13,7 +13,7 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -22,7 +22,6 @@ from bitparity.errors import SandboxError
 from bitparity.sandbox import cgroup, interpreter, privileges, proof, rlimits, seccomp, supervise
 from bitparity.sandbox.contract import DEFAULT, Ended, Files, Limits
 from bitparity.sandbox.gate import GATE
-from bitparity.sandbox.lifeline import Lifeline
 from bitparity.sandbox.tree import files_in
 
 BOX, WORK, TEMPORARY, WORKER = "/box", "/box/work", "/box/tmp", "/box/worker.py"
@@ -31,6 +30,7 @@ _NEEDED_OPTIONS = ("--size", "--disable-userns", "--json-status-fd", "--unshare-
 _TOOLS = "/usr/bin:/bin:/usr/local/bin:/usr/sbin:/sbin"
 _MB = 1 << 20
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_LIFELINE = ("/bin/sh", "-c", "read -r line; kill -s KILL 0")
 INSTALL = "install bubblewrap 0.8 or newer (apt-get install bubblewrap, dnf install bubblewrap)"
 
 
@@ -58,8 +58,7 @@ class Bubblewrap(proof.ProvenSandbox):
         options = subprocess.run([self._tool, "--help"], check=False, capture_output=True, text=True).stdout
         if missing := [option for option in _NEEDED_OPTIONS if option not in options]:
             raise SandboxError(f"this bubblewrap lacks {', '.join(missing)}: {INSTALL}")
-        self._view = interpreter.view(python or sys.executable, readable)
-        self.python = self._view.python
+        super().__init__(python, readable)
         self.filter = seccomp.program() if seccomp.supported() else b""
         self._prefix, self._namespace = privileges.drop(self._view.shown)
         self._groups = cgroup.delegated()
@@ -89,7 +88,7 @@ class Bubblewrap(proof.ProvenSandbox):
                 group=self._lifeline.group,
             )
             # seen from outside, a program that the kernel kills for its memory ends by a signal like any other
-            if of is not None and ended.end == "runtime_error" and of.out_of_memory():
+            if of is not None and ended.end == "runtime_error" and cgroup.out_of_memory(of):
                 return replace(ended, end="memory_limit")
             return ended
 
@@ -122,6 +121,35 @@ class Bubblewrap(proof.ProvenSandbox):
     def _file_system(self, limits: Limits, passed: _Passed) -> list[str]:
         own = [*_OWN_NAMESPACES, *_NO_RIGHTS]
         return [*own, *_root(self._view), "--file", passed(_PASSWD), "/etc/passwd", *_box(limits, self._view)]
+
+
+class Lifeline:
+    """A process group that is killed when this object or this process ends, however it ends.
+
+    bubblewrap's `--die-with-parent` has a gap: killed after it has made the namespaces and before it has told the
+    process inside to go on, it leaves that process waiting for ever, and no signal from a file reaches a namespace's
+    first process. So all bubblewraps of a harness join the group of a shell that waits for the end of a pipe which the
+    harness holds open. What has left the group by then waits for the harness's answer (`supervise.Pump`) or dies with
+    its bubblewrap.
+    """
+
+    def __init__(self) -> None:
+        watched, held = os.pipe2(os.O_CLOEXEC)
+        try:
+            stdin = [(os.POSIX_SPAWN_DUP2, watched, 0)]
+            self.group = os.posix_spawn(_LIFELINE[0], _LIFELINE, {}, file_actions=stdin, setpgroup=0)
+        except OSError:
+            os.close(held)
+            raise
+        finally:
+            os.close(watched)
+        weakref.finalize(self, _end_lifeline, self.group, held)
+
+
+def _end_lifeline(watch: int, held: int) -> None:
+    os.close(held)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(watch, 0)
 
 
 class _Passed:

@@ -12,7 +12,6 @@ import os
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bitparity.sandbox.contract import Limits
@@ -25,18 +24,12 @@ _JOIN = ("/bin/sh", "-c", 'echo 0 > "$1" && shift && exec "$@"', "sh")
 _EMPTY_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The group of one program."""
-
-    folder: Path
-
-    def out_of_memory(self) -> bool:
-        """True if the kernel killed a process for the group's memory limit."""
-        with contextlib.suppress(OSError):
-            events = dict(line.split() for line in (self.folder / "memory.events").read_text().splitlines())
-            return events.get("oom_kill", "0") != "0"
-        return False
+def out_of_memory(group: Path) -> bool:
+    """True if the kernel killed a process for a group's memory limit."""
+    with contextlib.suppress(OSError):
+        events = dict(line.split() for line in (group / "memory.events").read_text().splitlines())
+        return events.get("oom_kill", "0") != "0"
+    return False
 
 
 def delegated() -> Path | None:
@@ -51,8 +44,8 @@ def delegated() -> Path | None:
 
 
 @contextlib.contextmanager
-def group(parent: Path | None, limits: Limits) -> Iterator[Group | None]:
-    """A new group below `parent` with the limits set; removed at the end. None where it cannot be had."""
+def group(parent: Path | None, limits: Limits) -> Iterator[Path | None]:
+    """The folder of a new group below `parent` with the limits set, removed at the end; None where none can be had."""
     if parent is None:
         yield None
         return
@@ -70,7 +63,7 @@ def group(parent: Path | None, limits: Limits) -> Iterator[Group | None]:
         yield None
         return
     try:
-        yield Group(folder)
+        yield folder
     finally:
         _remove(folder)
 
@@ -126,6 +119,6 @@ def _remove(folder: Path) -> None:
             time.sleep(0.005)
 
 
-def wrap(command: Sequence[str], of: Group | None) -> list[str]:
+def wrap(command: Sequence[str], of: Path | None) -> list[str]:
     """The command line, started inside the group where there is one."""
-    return [*_JOIN, str(of.folder / "cgroup.procs"), *command] if of else list(command)
+    return [*_JOIN, str(of / "cgroup.procs"), *command] if of else list(command)

@@ -15,7 +15,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import tarfile
 import tempfile
 import threading
@@ -25,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bitparity.errors import SandboxError
-from bitparity.sandbox import bubblewrap, interpreter, proof, rlimits, supervise
+from bitparity.sandbox import bubblewrap, proof, rlimits, supervise
 from bitparity.sandbox.contract import DEFAULT, Ended, Files, Limits
 from bitparity.sandbox.gate import GATE
 from bitparity.sandbox.tree import Tree
@@ -54,10 +53,8 @@ class Container(proof.ProvenSandbox):
 
     def __init__(self, python: str | None = None, readable: Sequence[Path] = ()) -> None:
         self._engine = _working_engine()
-        self._view = interpreter.view(python or sys.executable, readable)
-        if hidden := [path for step, path in self._view.steps if step == "hide"]:
-            raise SandboxError(f"a container cannot hide {', '.join(hidden)}, which lies where the interpreter does")
-        self.python = self._view.python
+        super().__init__(python, readable)
+        self._refuse_hidden("a container")
         self._image = self._empty_image()
 
     def facts(self) -> dict[str, str]:

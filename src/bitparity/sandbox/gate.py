@@ -7,10 +7,8 @@ clock depends on it wholly. A program that was stopped beside others gets a seco
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-
-from bitparity.sandbox.contract import Ended
 
 
 class Gate:
@@ -56,9 +54,3 @@ class Gate:
 
 
 GATE = Gate()
-
-
-def rerun_undisturbed(run: Callable[[], Ended], at_once: int) -> Ended:
-    """Calls `run` (one test) while at most so many reruns and no other test of this process run."""
-    with GATE.undisturbed(at_once):
-        return run()

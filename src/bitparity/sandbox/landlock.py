@@ -13,13 +13,12 @@ import os
 import signal
 import stat
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bitparity.errors import SandboxError
-from bitparity.sandbox import _confine, bubblewrap, interpreter, privileges, proof, rlimits, seccomp, supervise
+from bitparity.sandbox import _confine, bubblewrap, privileges, proof, rlimits, seccomp, supervise
 from bitparity.sandbox.contract import DEFAULT, Ended, Files, Limits
 from bitparity.sandbox.gate import GATE
 
@@ -36,8 +35,7 @@ class Landlock(proof.ProvenSandbox):
     _confined = True
 
     def __init__(self, python: str | None = None, readable: Sequence[Path] = ()) -> None:
-        self._view = interpreter.view(python or sys.executable, readable)
-        self.python = self._view.python
+        super().__init__(python, readable)
         self._filter = self._required()
         self._prefix, self._namespace, self._user = self._rights()
 
@@ -47,8 +45,7 @@ class Landlock(proof.ProvenSandbox):
             raise SandboxError(f"Landlock version 3 (Linux 6.2) is needed, this kernel offers {has}")
         if not seccomp.supported():
             raise SandboxError("there is no seccomp filter for this machine's architecture")
-        if hidden := [path for step, path in self._view.steps if step == "hide"]:
-            raise SandboxError(f"Landlock cannot hide {', '.join(hidden)}, which lies where the interpreter does")
+        self._refuse_hidden("Landlock")
         return seccomp.program(own_pid=_OWN_PID)
 
     def _rights(self) -> tuple[list[str], int | None, int | None]:

@@ -7,9 +7,10 @@ import json
 import os
 import secrets
 import socket
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bitparity.errors import SandboxError
@@ -61,8 +62,16 @@ print(json.dumps(reached))
 class ProvenSandbox(Sandbox):
     """A sandbox that shows programs a part of the file system, and is put to the test before it is used."""
 
-    _view: interpreter.View
     _namespace: int | None = None  # a mount namespace that was prepared for root
+
+    def __init__(self, python: str | None = None, readable: Sequence[Path] = ()) -> None:
+        self._view = interpreter.view(python or sys.executable, readable)
+        self.python = self._view.python
+
+    def _refuse_hidden(self, what: str) -> None:
+        """Raise SandboxError where the view hides a folder, which this level cannot do."""
+        if hidden := [path for step, path in self._view.steps if step == "hide"]:
+            raise SandboxError(f"{what} cannot hide {', '.join(hidden)}, which lies where the interpreter does")
 
     def self_test(self) -> None:
         """Runs the attempts. Raises SandboxError naming what was reached, or where no program runs."""

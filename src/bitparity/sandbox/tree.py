@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -48,7 +47,7 @@ class Tree:
         A process that has ended and that nobody waited for shows nothing. One whose first thread has ended goes on, and
         shows it under the id of another thread.
         """
-        shown = (next((thread for thread in _threads(pid) if _resident(thread)), None) for pid in pids)
+        shown = (pid if _resident(pid) else next(filter(_resident, map(int, _threads(pid))), None) for pid in pids)
         return [thread for thread in shown if thread is not None] or pids[:1]
 
     def cpu_s(self, pids: list[int]) -> float:
@@ -133,21 +132,15 @@ def files_in(pid: int, folder: str) -> tuple[int, int]:
     return (there.f_blocks - there.f_bfree) * there.f_frsize, there.f_files - there.f_ffree
 
 
-def _threads(pid: int) -> Iterator[int]:
-    yield pid
-    with contextlib.suppress(OSError):
-        yield from map(int, os.listdir(f"/proc/{pid}/task"))  # noqa: PTH208
+def _threads(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 (a Path object costs more than the call)
+    except OSError:
+        return []  # it ended meanwhile
 
 
 def _children(pid: int) -> list[int]:
-    children: list[int] = []
-    try:
-        for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 (a Path object costs more than the call)
-            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:  # noqa: PTH123
-                children += map(int, file.read().split())
-    except OSError:
-        pass  # it ended meanwhile
-    return children
+    return [int(child) for task in _threads(pid) for child in _read(f"/proc/{pid}/task/{task}/children").split()]
 
 
 def _read(path: str) -> bytes:

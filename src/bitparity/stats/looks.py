@@ -39,13 +39,18 @@ class Reached:
     @property
     def look(self) -> Look:
         """The look."""
-        assert self.pairs.look is not None
-        return self.pairs.look
+        return look_of(self.pairs)
 
     @property
     def items(self) -> int:
         """The items of the exam up to there."""
         return self.look.rule.looks[self.look.index]
+
+
+def look_of(pairs: PairedScores) -> Look:
+    """The look of pairs that are taken at one."""
+    assert pairs.look is not None
+    return pairs.look
 
 
 def follow(rule: StopRule, upto: Callable[[int], PairedScores | None], end: int | None = None) -> Reached | None:
@@ -81,8 +86,7 @@ def claim(pairs: PairedScores) -> By | None:
 
     A loss beyond the margin must stand at the level that Holm's correction asks of the first of its family.
     """
-    look = pairs.look
-    assert look is not None
+    look = look_of(pairs)
     margin, recovery = margin_at(pairs), look.rule.recovery
     _, ci95, ci90 = deciding_intervals(pairs, recovery)
     if ci90[0] > -margin:
@@ -96,15 +100,13 @@ def claim(pairs: PairedScores) -> By | None:
 
 def margin_at(pairs: PairedScores) -> float:
     """The margin of pairs at a look, a fraction."""
-    assert pairs.look is not None
-    rule = pairs.look.rule
+    rule = look_of(pairs).rule
     return rule.margin if rule.recovery is None else margin_of(pairs, rule.recovery)
 
 
 def is_futile(pairs: PairedScores) -> bool:
     """True before the end where both claims have next to no chance there, if things go on as they have so far."""
-    look = pairs.look
-    assert look is not None
+    look = look_of(pairs)
     low, high = _futile_zone(look.rule, _variance(pairs), look.rule.times[look.index], margin_at(pairs), pairs.items)
     return low < pairs.difference < high
 
@@ -132,8 +134,7 @@ def chance_of_stop(pairs: PairedScores) -> float:
     By the normal formula of the mean at the look given the one so far, as for futility. It decides nothing but what is
     asked first.
     """
-    look = pairs.look
-    assert look is not None
+    look = look_of(pairs)
     rule, items, margin = look.rule, look.rule.looks[look.index], margin_at(pairs)
     if pairs.differing < FEWEST_CHANGES or pairs.items >= items:
         return 0.0
@@ -154,8 +155,7 @@ def unbiased(pairs: PairedScores) -> tuple[float, Interval]:
 
     The mean of the items asked exaggerates what made one stop; see `sequential.stagewise`.
     """
-    look = pairs.look
-    assert look is not None
+    look = look_of(pairs)
     rule, upto, margin = look.rule, look.index + 1, margin_at(pairs)
     error = pairs.standard_error
     if error == 0:

@@ -208,13 +208,9 @@ def _observed_power(pairs: PairedScores) -> tuple[float | None, float | None]:
         if rate == 0:
             return None, None
         return power.detectable_loss(pairs.items, rate), power.provable_margin(pairs.items, rate)
-    clusters = len(pairs.sums)
-    if clusters < 2:
-        return None, None
     se = pairs.standard_error
-    if se < _TIE:
+    if se < _TIE:  # also for a single cluster
         return None, None
-    both = power.detectable_loss_normal, power.provable_margin_normal
-    loss, provable = (f(se, pairs.degrees + 1) for f in both)
-    provable = max(provable, untraced_loss(clusters))
+    loss = power.detectable_loss_normal(se, pairs.degrees + 1)
+    provable = max(power.provable_margin_normal(se, pairs.degrees + 1), untraced_loss(len(pairs.sums)))
     return (loss if loss <= 1 else None), (provable if provable <= 1 else None)

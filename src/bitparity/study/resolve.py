@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from bitparity.benchmarks.registry import benchmark_class, check_name
-from bitparity.engines.registry import engine_class, engine_of
-from bitparity.engines.settings import engine_spec
+from bitparity.engines.registry import engine_class, engine_of, engine_spec
 from bitparity.errors import StudyError, UserInputError
 from bitparity.safe_io.input_files import LARGEST_STUDY, read_regular
 from bitparity.safe_io.redaction import remember_keys
