@@ -182,7 +182,7 @@ def bare(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     asked, ends = requests(args.work / "study")
     with (args.work / "requests.jsonl").open("wb") as file:
         file.write(json.dumps(ends).encode() + b"\n")
-        file.writelines(map(messages.encode_request, asked))
+        file.writelines(messages.encode("request", *messages.values_of(each)) for each in asked)
     command = [sys.executable, __file__, str(args.model), str(args.data), str(args.work), "generate"]
     command += ["--engine", json.dumps(args.engine)]
     with utilisation(args.work / "bare.utilisation.jsonl") as seen:

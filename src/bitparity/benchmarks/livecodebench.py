@@ -18,7 +18,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -36,7 +36,7 @@ from bitparity.benchmarks.code import (
     unpacked,
     verdict_of,
 )
-from bitparity.benchmarks.contract import Info, Settings, Source
+from bitparity.benchmarks.contract import Facts, Info, Settings, Source
 from bitparity.benchmarks.dataset import hub_file
 from bitparity.benchmarks.fenced_code import upstream_code
 from bitparity.benchmarks.inside import source as inside
@@ -75,15 +75,6 @@ class LiveCodeBenchSettings(Settings):
     timeout: float = Field(gt=0, le=3600)
 
 
-class Line(NamedTuple):
-    """A problem and where its line stands: file name, offset in bytes; and the line itself."""
-
-    row: dict[str, str]
-    file: str
-    offset: int
-    raw: bytes
-
-
 class LiveCodeBench(CodeBenchmark):
     """LiveCodeBench."""
 
@@ -101,8 +92,8 @@ class LiveCodeBench(CodeBenchmark):
         taken: list[str] = []
         for place, expected in self._places():
             digest, count = hashlib.sha256(), 0
-            for line in problems(place, digest):
-                row, count = line.row, count + 1
+            for row, offset, raw in problems(place, digest):
+                count += 1
                 reason = KNOWN_BAD.get(row["question_id"]) or KNOWN_BAD.get(row["question_title"])
                 if not self._in_window(row["contest_date"], place):
                     continue
@@ -110,7 +101,7 @@ class LiveCodeBench(CodeBenchmark):
                     left_out[row["question_id"]] = reason
                     continue
                 taken.append(row["question_id"])
-                yield _item(line, reason)
+                yield _item(row, {"file": place.name, "offset": offset, "length": len(raw)}, raw, reason)
             if expected is not None and count != expected:
                 raise DataError(f"{place} has {count} problems, not {expected}: it is not whole; download it again")
             files.append({"file": place.name, "rows": count, "sha256": digest.hexdigest()})
@@ -241,14 +232,17 @@ def _program(code: str, main: str) -> dict[str, bytes]:
     return {"solution.py": solution, **{name: inside(name) for name in ("prelude.py", main)}}
 
 
-def problems(place: Path, digest: hashlib._Hash) -> Iterator[Line]:
-    """The problems of a raw file one by one, checked; `digest` takes up its bytes. Raises DataError."""
+def problems(place: Path, digest: hashlib._Hash) -> Iterator[tuple[dict[str, str], int, bytes]]:
+    """The problems of a raw file one by one, checked: row, offset of its line in bytes, and the line.
+
+    `digest` takes up the file's bytes. Raises DataError.
+    """
     offset = 0
     try:
         with open_regular(place) as file:
             for number, raw in enumerate(file, 1):
                 digest.update(raw)
-                yield Line(_row(raw, f"{place}, line {number}"), place.name, offset, raw)
+                yield _row(raw, f"{place}, line {number}"), offset, raw
                 offset += len(raw)
     except OSError as error:
         raise DataError(f"data file {place} cannot be read: {error.strerror}") from None
@@ -273,18 +267,16 @@ def prompt(row: Mapping[str, str]) -> Prompt:
     return Prompt(messages=({"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}))
 
 
-def _item(line: Line, known_bad: str | None) -> Item:
-    row = line.row
+def _item(row: dict[str, str], place: Facts, raw: bytes, known_bad: str | None) -> Item:
     try:
         function = json.loads(row["metadata"]).get("func_name")
     except (ValueError, AttributeError):
-        raise DataError(f"{line.file}: metadata of question {row['question_id']} is no JSON object") from None
-    sha256 = hashlib.sha256(line.raw).hexdigest()
-    place = {"file": line.file, "offset": line.offset, "length": len(line.raw), "sha256": sha256}
-    about = {"platform": row["platform"], "contest_date": row["contest_date"], "function": function}
+        raise DataError(f"{place['file']}: metadata of question {row['question_id']} is no JSON object") from None
+    about: Facts = {"platform": row["platform"], "contest_date": row["contest_date"], "function": function}
     if known_bad:
         about["known_bad"] = known_bad
-    return Item(row["question_id"], (prompt(row),), None, None, row["difficulty"], {**about, **place})
+    about |= {**place, "sha256": hashlib.sha256(raw).hexdigest()}
+    return Item(row["question_id"], (prompt(row),), None, None, row["difficulty"], about)
 
 
 BENCHMARK = LiveCodeBench

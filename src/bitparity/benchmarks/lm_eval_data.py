@@ -16,6 +16,7 @@ import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.errors import (
@@ -119,18 +120,18 @@ def quiet() -> Iterator[None]:
     import datasets
     import lm_eval.api.task as task_module
 
-    logger, bar, counts = logging.getLogger("lm_eval"), task_module.tqdm, datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
+    logger, bar = logging.getLogger("lm_eval"), functools.partial(task_module.tqdm, disable=True)
     level, bars = logger.level, not datasets.are_progress_bars_disabled()
     logger.setLevel(logging.ERROR)
-    task_module.tqdm = functools.partial(bar, disable=True)
-    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
     datasets.disable_progress_bars()
     try:
-        yield
+        with (
+            patch.object(task_module, "tqdm", bar),
+            patch.object(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False),
+        ):
+            yield
     finally:
         logger.setLevel(level)
-        task_module.tqdm = bar
-        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = counts
         if bars:
             datasets.enable_progress_bars()
 

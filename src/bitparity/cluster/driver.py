@@ -50,12 +50,6 @@ class _Held:
     pieces: dict[int, Piece] = field(default_factory=dict)
     trial: bool = False
 
-    def empty(self) -> list[Piece]:
-        pieces = list(self.pieces.values())
-        self.pieces.clear()
-        self.trial = False
-        return pieces
-
 
 class Driver:
     """Runs the work of several variants on the devices of a pool.
@@ -94,20 +88,16 @@ class Driver:
             queue.give_back(self._follow(variant, queue.start()))
         while self._unfinished():
             self._take_in(self._pool.poll())
-            if self._now - self._woken > LOOK_AGAIN_SECONDS:
+            if self._pool.now() - self._woken > LOOK_AGAIN_SECONDS:
                 self._wake()
             touched, self._touched = self._touched, set()
             for device in touched & self._held.keys():
                 self._occupy(device)
             self._give_up_without_devices()
 
-    @property
-    def _now(self) -> float:
-        return self._pool.now()
-
     def _wake(self) -> None:
         self._touched |= self._idle
-        self._woken = self._now
+        self._woken = self._pool.now()
 
     def _unfinished(self) -> bool:
         """True while anything is left to do; calls `finished` for the variants that are through."""
@@ -146,11 +136,11 @@ class Driver:
 
     def _ended(self, variant: str, device: str, sample: Sample) -> None:
         """Note a stored answer and send what builds on it to the same device."""
-        self.scheduler.end(device, 0, cost(sample), self._now)
+        self.scheduler.end(device, 0, cost(sample), self._pool.now())
         piece = self._queues[variant].ended(sample)
         if piece is not None:
             del self._held[piece.device].pieces[id(piece)]
-            self.scheduler.end(piece.device, 1, 0.0, self._now)
+            self.scheduler.end(piece.device, 1, 0.0, self._pool.now())
             self._touched.add(piece.device)
         if pieces := self._follow(variant, [], sample):
             self._send(device, pieces)
@@ -174,7 +164,7 @@ class Driver:
         for piece in pieces:
             piece.device = device
             self._held[device].pieces[id(piece)] = piece
-        self.scheduler.give(device, len(pieces), self._now)
+        self.scheduler.give(device, len(pieces), self._pool.now())
         self._pool.send(device, [queue.requests(piece) for piece in pieces])
 
     def _occupy(self, name: str) -> None:
@@ -201,7 +191,7 @@ class Driver:
             self._events.emit(DeviceChanged(name, f"{device.variant or 'nothing loaded'}: waits"))
             return
         self._ready.discard(name)
-        self.scheduler.load(name, variant, self._now)
+        self.scheduler.load(name, variant, self._pool.now())
         self._events.emit(DeviceChanged(name, f"{variant}: loading"))
         self._pool.load(name, variant)
 
@@ -230,8 +220,8 @@ class Driver:
             self._held[name] = _Held()
         elif isinstance(event, Loaded):
             variant, began = self.scheduler.devices[name].loaded, self.scheduler.devices[name].since
-            self.scheduler.loaded(name, event.room, self._now)
-            self._hooks.loaded(name, variant, event.facts, self._now - began)
+            self.scheduler.loaded(name, event.room, self._pool.now())
+            self._hooks.loaded(name, variant, event.facts, self._pool.now() - began)
             self._events.emit(DeviceChanged(name, f"{variant}: running"))
         elif isinstance(event, Lost):
             self._lost(event)
@@ -259,7 +249,8 @@ class Driver:
     def _died(self, event: Died) -> None:
         """An engine died at work: what it held is suspected."""
         name, variant = event.device, self.scheduler.devices[event.device].loaded
-        pieces = self._held[name].empty()
+        pieces = list(self._held[name].pieces.values())
+        self._held[name] = _Held()
         self.scheduler.unload(name)
         self._events.emit(DeviceChanged(name, f"{variant}: its engine died"))
         for piece in pieces:
@@ -297,22 +288,19 @@ class Driver:
         """A device is gone. Only what was lost with several of them is suspected."""
         name = event.device
         variant, held = self.scheduler.devices[name].variant, self._held.pop(name)
-        # `empty` forgets it
-        tried = held.trial
         self.scheduler.leave(name)
         self._idle.discard(name)
         self._ready.discard(name)
-        self._alone_since, self._last_loss = self._now, event.reason
+        self._alone_since, self._last_loss = self._pool.now(), event.reason
         self._events.emit(DeviceChanged(name, None))
         self._events.emit(Noted(f"{name} is gone, what it had not finished goes to others: {event.reason}"))
-        pieces = held.empty()
+        pieces = list(held.pieces.values())
         if variant is None or not pieces:
             return
         for piece in pieces:
             piece.losses += 1
-        queue = self._queues[variant]
-        suspects = [piece for piece in pieces if tried or piece.losses >= MOST_LOSSES]
-        queue.give_back(piece for piece in pieces if not (tried or piece.losses >= MOST_LOSSES))
+        suspects = [piece for piece in pieces if held.trial or piece.losses >= MOST_LOSSES]
+        self._queues[variant].give_back(piece for piece in pieces if piece not in suspects)
         if suspects:
             self._suspect(variant, suspects, event.reason)
         self._wake()
@@ -321,7 +309,7 @@ class Driver:
         if self._held:
             self._told = False
             return
-        alone = self._now - self._alone_since
+        alone = self._pool.now() - self._alone_since
         if alone > TOLD_SECONDS and not self._told:
             self._told = True
             self._events.emit(Noted(f"waiting for {self._hooks.needed} ({self._last_loss})"))

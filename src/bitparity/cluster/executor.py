@@ -115,7 +115,9 @@ def _generate_group(session: Session, plans: Mapping[str, VariantPlan], gpus: in
         testers = stack.enter_context(closing(Testers(prepared, nodes(), on_gpus)))
         recorders, stops = {}, {}
         for name, plan in plans.items():
-            cores = None if _is_large(plan) else math.ceil(_idle_cores(session, on_gpus, testers.cores) / len(plans))
+            # of very many answers, grading would hold the texts in memory, so it comes after the run
+            large = sum(total for _, total in plan.counts.values()) > GRADED_BESIDE
+            cores = None if large else math.ceil(_idle_cores(session, on_gpus, testers.cores) / len(plans))
             stops[name] = Stops(prepared, name, session.events, session.background)
             recorders[name] = stack.enter_context(
                 Recorder(prepared, name, session.events, cores, testers.grade, stops[name])
@@ -145,11 +147,6 @@ def _queues(plans: Mapping[str, VariantPlan], tested: Container[str] = ()) -> di
     """The work of each variant; what one has measured of the lengths of answers helps the others."""
     lengths = Lengths()
     return {name: PieceQueue(name, plan, lengths, tested) for name, plan in plans.items()}
-
-
-def _is_large(plan: VariantPlan) -> bool:
-    """True for very many answers: grading would hold them in memory, so it comes after the run."""
-    return sum(total for _, total in plan.counts.values()) > GRADED_BESIDE
 
 
 def _idle_cores(session: Session, on_gpus: bool, others: int) -> int:

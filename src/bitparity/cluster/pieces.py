@@ -99,9 +99,7 @@ class PieceQueue:
     def _add_batches(self, requests: Iterable[Request]) -> None:
         for (benchmark, _), group in itertools.groupby(requests, lambda r: (r.benchmark, r.batch)):
             made = list(group)
-            part = self._parts.setdefault(benchmark, _Part(iter(()), 0, len(made), _assumed(made)))
-            part.returned.append(Piece(benchmark, len(made), made=made))
-            part.left += 1
+            self._put(Piece(benchmark, len(made), made=made))
 
     def start(self) -> list[Sample]:
         """Put in what builds on answers of an earlier run; the samples of requests that have no room any more."""
@@ -174,7 +172,8 @@ class PieceQueue:
         return [r for r in self.requests(piece) if self._open.pop(request_key(r), None) is not None]
 
     def _put(self, piece: Piece) -> None:
-        part = self._parts.setdefault(piece.benchmark, _Part(iter(()), 0, 1, _assumed(self.requests(piece))))
+        requests = self.requests(piece)
+        part = self._parts.setdefault(piece.benchmark, _Part(iter(()), 0, len(requests), _assumed(requests)))
         part.returned.append(piece)
         part.left += 1
 

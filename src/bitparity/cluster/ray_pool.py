@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray reads it
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -120,15 +120,6 @@ def nodes() -> list[Node]:
     return found
 
 
-class ActorPlace(TypedDict):
-    """The host, process, visible devices and version of an actor."""
-
-    host: str
-    pid: int
-    devices: str | None
-    bitparity: str
-
-
 class EngineActor(DeviceServer):
     """One device of a Ray cluster; Ray shows it the GPUs that are its own and no others."""
 
@@ -140,10 +131,10 @@ class EngineActor(DeviceServer):
         self._logs = tempfile.TemporaryDirectory(prefix="bitparity-")
         super().__init__(Path(self._logs.name), device)
 
-    def hello(self) -> ActorPlace:
-        """Where this actor is, for the driver to check and to record."""
-        devices = os.environ.get("CUDA_VISIBLE_DEVICES") or None
-        return ActorPlace(host=socket.gethostname(), pid=os.getpid(), devices=devices, bitparity=bitparity.__version__)
+    def hello(self) -> tuple[str, Facts]:
+        """The version here, for the driver to check, and the host and visible devices, to be recorded."""
+        devices = os.environ.get(VISIBLE_DEVICES) or None
+        return bitparity.__version__, {"host": socket.gethostname(), "devices": devices}
 
     def close(self) -> None:
         """End the engine."""
@@ -158,7 +149,7 @@ _EVENTS = {"computed": Computed, "died": Died, "refused": Refused}  # by the nam
 class _Actor:
     seat: Seat
     handle: Any
-    place: ActorPlace | None = None  # once it has said where it is
+    place: Facts | None = None  # once it has said where it is
     polled: float = 0.0  # when it was last asked for messages
     answered: bool = False  # it has loaded an engine, so what ends it later is no fault of its place
 
@@ -238,10 +229,11 @@ class RayPool:
         except RayError as error:
             return self._lose(device, actor, one_line(error))
         if actor.place is None:
-            if found["bitparity"] != bitparity.__version__:
-                why = f"{found['host']} has bitparity {found['bitparity']}, this host {bitparity.__version__}"
+            version, place = found
+            if version != bitparity.__version__:
+                why = f"{place['host']} has bitparity {version}, this host {bitparity.__version__}"
                 return self._lose(device, actor, f"{why}; install the same on all")
-            actor.place = found
+            actor.place = place
             events: list[Event] = [Joined(device)]
         else:
             events = [event for message in found for event in self._event(device, actor, message)]
@@ -287,8 +279,7 @@ class RayPool:
 
     def place(self, device: str) -> Facts:
         """The host and visible devices of a device that has joined."""
-        place = self._actors[device].place
-        return {} if place is None else {"host": place["host"], "devices": place["devices"]}
+        return self._actors[device].place or {}
 
     def load(self, device: str, variant: str) -> None:
         """See `pool.Pool`."""

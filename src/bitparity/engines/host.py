@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bitparity.engines.diagnosis import engine_error
-from bitparity.engines.messages import Lines, decode_sample, encode, encode_request
+from bitparity.engines.messages import Lines, decode_sample, encode, values_of
 from bitparity.engines.registry import engine_of
 from bitparity.engines.watchdog import Watchdog, death_of, dump_group, how_ended, kill_group
 from bitparity.errors import BitparityError, EngineError, ModelError, UserInputError
@@ -173,7 +173,7 @@ class EngineProcess:
             block = bytearray()
             for request in requests:
                 if request is not None:
-                    block += encode_request(request)
+                    block += encode("request", *values_of(request))
                     self._asked += 1
                 if request is None or len(block) >= _SEND_BYTES:
                     self._send(bytes(block))

@@ -49,11 +49,6 @@ def encode(*message: object) -> bytes:
     return _encoder.encode(message).encode("ascii") + b"\n"
 
 
-def encode_request(request: Request) -> bytes:
-    """A request as a line."""
-    return encode("request", *values_of(request))
-
-
 def decode_request(message: list[Any]) -> Request:
     """The request of a decoded message."""
     _, benchmark, item, sample, sampling, seed, token_ids, scored, reasoning_end, batch, *rest = message
@@ -76,11 +71,6 @@ def decode_request(message: list[Any]) -> Request:
 
 def _unrendered(chat: list[Message] | None, *rest: Any) -> Unrendered:
     return Unrendered(None if chat is None else tuple(chat), *rest)
-
-
-def encode_sample(sample: Sample) -> bytes:
-    """A sample as a line."""
-    return encode("sample", *values_of(sample))
 
 
 def decode_sample(message: list[Any]) -> Sample:

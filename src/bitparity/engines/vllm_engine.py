@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -82,18 +82,17 @@ class VllmEngine(Engine):
     def get_ready(cls, variant: Variant) -> Callable[[], Engine]:
         """Also make vLLM's configuration and import what its engine core will need: that process is a fork of this."""
         super().get_ready(variant)
-        configuration = _configure(variant)
-        _import_for_core(configuration.config)
-        return partial(cls, variant, configuration)
+        folder, machine, config, tokenizer = _configure(variant)
+        _import_for_core(config)
+        return partial(cls, variant, folder, machine, config, tokenizer)
 
-    def __init__(self, variant: Variant, configuration: _Configuration) -> None:
+    def __init__(self, variant: Variant, folder: Path, machine: nvml.Machine, config: Any, tokenizer: Any) -> None:
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self._folder, self._machine, config = configuration.folder, configuration.machine, configuration.config
+        self._folder, self._machine = folder, machine
         pool = ThreadPoolExecutor(1)
         self._identity = pool.submit(identity_of, variant, self._folder)  # hashes gigabytes, while the engine loads
         pool.shutdown(wait=False)
-        tokenizer = configuration.tokenizer
         self._decoder = Decoder(tokenizer)
         self._ends = _end_tokens(tokenizer, config.model_config)
         self._vocabulary = config.model_config.get_vocab_size()
@@ -294,28 +293,24 @@ def _usage() -> Any:
     return UsageContext.LLM_CLASS
 
 
-@dataclass(frozen=True)
-class _Configuration:
-    """The part of a load that needs no device."""
+def _configure(variant: Variant) -> tuple[Path, nvml.Machine, Any, Any]:
+    """The checkpoint's folder, the machine, vLLM's configuration and the tokenizer: all of a load that needs no device.
 
-    folder: Path
-    machine: nvml.Machine
-    config: Any
-    tokenizer: Any
-
-
-def _configure(variant: Variant) -> _Configuration:
-    """Raises ModelError where vLLM refuses the checkpoint or a setting, EngineError and UserInputError."""
+    Raises ModelError where vLLM refuses the checkpoint or a setting, EngineError and UserInputError.
+    """
+    from vllm.platforms import current_platform
     from vllm.third_party import pynvml
 
     folder, tokenizer_folder = resolve_model(variant), resolve_tokenizer(variant)
-    _select_device(variant.engine.device)
+    # one device is shown to vLLM, "cuda:1" or the UUID of a GPU or MIG slice, before CUDA is first used
+    if (shown := shown_to_vllm(variant.engine.device, cpu_build=current_platform.is_cpu())) is not None:
+        os.environ[VISIBLE_DEVICES] = shown
     machine = nvml.read(pynvml)
     if variant.engine.batch_invariant:
         _check_batch_invariant()
     arguments = limits_of_slice(variant.engine, os.environ, machine) | _arguments(variant.engine)
     tokenizer = ModelTokenizer(tokenizer_folder, variant.engine.trust_remote_code).tokenizer
-    return _Configuration(folder, machine, _engine_config(folder, tokenizer_folder, arguments), tokenizer)
+    return folder, machine, _engine_config(folder, tokenizer_folder, arguments), tokenizer
 
 
 def _import_for_core(config: Any) -> None:
@@ -379,15 +374,6 @@ def _check_batch_invariant() -> None:
         )
     if os.environ.get(_INVARIANT) != "1":
         raise EngineError(f"batch_invariant was asked for, but {_INVARIANT} did not reach the engine's process")
-
-
-def _select_device(device: str | None) -> None:
-    """Show vLLM one device: "cuda:1", or the UUID of a GPU or MIG slice. Before CUDA is first used."""
-    from vllm.platforms import current_platform
-
-    shown = shown_to_vllm(device, cpu_build=current_platform.is_cpu())
-    if shown is not None:
-        os.environ[VISIBLE_DEVICES] = shown
 
 
 def _end_tokens(tokenizer: Any, model_config: Any) -> list[int]:

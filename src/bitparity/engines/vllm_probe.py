@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
+from unittest.mock import patch
 
 from bitparity.models.quantization import quantizes_activations
 
@@ -85,31 +85,14 @@ def in_slices(runner: Any, whole: Callable[..., Any], step: int) -> Callable[...
             ]
             return (*(torch.cat([part[field] for part in parts]) for field in range(3)), *parts[0][3:])
 
-        replaced: list[tuple[Any, str, Callable[..., Any]]] = [
-            (model, "compute_logits", _Deferred),
-            (sampler, "compute_logprobs", lambda deferred: deferred),
-            (sampler, "gather_logprobs", gathered),
-        ]
-        with ExitStack() as stack:
-            for owner, name, other in replaced:
-                stack.enter_context(_instead(owner, name, other))
+        with (
+            patch.object(model, "compute_logits", _Deferred),
+            patch.object(sampler, "compute_logprobs", lambda deferred: deferred),
+            patch.object(sampler, "gather_logprobs", gathered),
+        ):
             return whole(*arguments, **named)
 
     return sliced
-
-
-@contextmanager
-def _instead(owner: Any, name: str, other: Any) -> Iterator[None]:
-    """Another method on this one object, for the block."""
-    before = vars(owner).get(name)
-    setattr(owner, name, other)
-    try:
-        yield
-    finally:
-        if before is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, before)
 
 
 def layer_facts(modules: Iterable[tuple[str, Any]]) -> dict[str, object]:

@@ -145,7 +145,7 @@ async def _answer(engine: Engine, requests: Requests, answers: Answers) -> None:
     told: set[str] = set()
     while (first := await requests.message())[0] != "close":
         async for sample in engine.stream(_telling(engine, requests.of_run(first), answers, told)):
-            answers.put(messages.encode_sample(sample))
+            answers.put(messages.encode("sample", *messages.values_of(sample)))
         answers.put(messages.encode("done"))
 
 

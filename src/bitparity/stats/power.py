@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import cast
 
 import numpy as np
-from scipy.special import bdtr, bdtrik, gammaln, ndtr, ndtri, stdtrit
+from scipy.special import bdtrik, betainc, gammaln, ndtr, ndtri, stdtrit
 
 from bitparity.stats.arrays import Floats
 from bitparity.stats.score_interval import tango_moments
@@ -39,7 +39,7 @@ def mcnemar_power(items: int, flip_rate: float, loss: float, alpha: float = 0.05
     flips, mass = _likely_counts(items, flip_rate)
     most = _critical_gained(flips, alpha)
     gained = (flip_rate - loss) / (2 * flip_rate)
-    return float(mass @ np.where(most >= 0, bdtr(np.maximum(most, 0), flips, gained), 0.0))
+    return float(mass @ np.where(most >= 0, _binomial_cdf(np.maximum(most, 0), flips, gained), 0.0))
 
 
 def _likely_counts(trials: int, rate: float) -> tuple[Floats, Floats]:
@@ -57,12 +57,20 @@ def _binomial_mass(counts: Floats, trials: Floats | float, rate: float) -> Float
     return np.where(counts <= trials, np.exp(logs + up + down), 0.0)
 
 
+def _binomial_cdf(counts: Floats, trials: Floats, rate: float) -> Floats:
+    """P(X <= counts) for counts of 0 or more, as an incomplete beta function."""
+    inside = counts < trials
+    return np.where(inside, betainc(np.where(inside, trials - counts, 1.0), counts + 1, 1 - rate), 1.0)
+
+
 def _critical_gained(flips: Floats, alpha: float) -> Floats:
     """For each number of flips the most gained items at which the exact two-sided p is still below alpha; -1: none."""
     guess = np.floor(np.nan_to_num(bdtrik(alpha / 2, flips, 0.5), nan=-1.0)) + 1
     # the inverse may be off by one or two
     for _ in range(3):
-        guess -= (guess >= 0) & (2 * bdtr(np.maximum(guess, 0), flips, 0.5) >= alpha)
+        guess = np.where(
+            (guess >= 0) & (2 * _binomial_cdf(np.maximum(guess, 0), flips, 0.5) >= alpha), guess - 1, guess
+        )
     return cast(Floats, guess)
 
 

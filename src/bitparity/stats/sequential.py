@@ -134,18 +134,13 @@ def stagewise(times: Times, upper: Bounds, lower: Bounds, z: float, alpha: float
     an earlier look is farther out (A. Tsiatis, G. Rosner and C. Mehta, Biometrics 40 (1984) 797-803). The median is
     median-unbiased, and the interval has the level 1 - alpha.
     """
-    look = len(upper) - 1
+    upto = times[: len(upper)]
 
     def at_least(drift: float) -> float:
         """Probability of an outcome at least as high."""
-        walk, total = _Walk(drift), 0.0
-        for time, high, low in zip(times[:look], upper, lower, strict=False):
-            root = math.sqrt(time)
-            total += walk.above(high * root, time)
-            walk.go_on(low * root, high * root, time)
-        return total + walk.above(z * math.sqrt(times[look]), times[look])
+        return sum(exits(upto, (*upper[:-1], z), lower, drift)[0])
 
-    centre, reach = z / math.sqrt(times[look]), 2 * _FAR / math.sqrt(times[look])
+    centre, reach = z / math.sqrt(upto[-1]), 2 * _FAR / math.sqrt(upto[-1])
     low, median, high = (
         float(brentq(lambda drift, p: at_least(drift) - p, centre - reach, centre + reach, args=(p,), xtol=1e-6))
         for p in (alpha / 2, 0.5, 1 - alpha / 2)
