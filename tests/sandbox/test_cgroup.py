@@ -80,7 +80,7 @@ def test_a_program_in_a_real_group(box: Sandbox, monkeypatch: pytest.MonkeyPatch
 
     def wrapped(command: list[str], of: Path | None) -> list[str]:
         assert of is not None
-        joined.append(str(of.folder))
+        joined.append(str(of))
         return wrap(command, of)
 
     monkeypatch.setattr(cgroup, "wrap", wrapped)
@@ -113,7 +113,7 @@ def test_what_is_left_in_a_group_is_killed(monkeypatch: pytest.MonkeyPatch) -> N
         assert made is not None
         process = subprocess.Popen(cgroup.wrap(["/bin/sleep", "60"], made))
         deadline = time.monotonic() + 5
-        while str(process.pid) not in (made.folder / "cgroup.procs").read_text() and time.monotonic() < deadline:
+        while str(process.pid) not in (made / "cgroup.procs").read_text() and time.monotonic() < deadline:
             time.sleep(0.01)
     assert process.wait(5) == -9
-    assert not made.folder.exists()
+    assert not made.exists()
