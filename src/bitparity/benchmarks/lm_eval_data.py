@@ -176,22 +176,20 @@ def _manager(folder: Path | None) -> Any:
 
 
 def _manager_of(name: str) -> tuple[Any, str]:
+    """The index that has a task, and the task's name in it; `name` may be the path of a YAML file."""
     if name.endswith((".yaml", ".yml")):
-        return _manager_of_file(Path(name).expanduser().resolve())
+        path = Path(name).expanduser().resolve()
+        manager = _manager(path.parent)
+        names = [name for name, entry in manager.task_index.items() if entry.yaml_path == path]
+        if len(names) != 1:
+            raise StudyError(f"{path} is no YAML file of an lm-eval task or group; check the path and its 'task' key")
+        return manager, names[0]
     manager = _manager(None)
     if name not in manager.task_index:
         near = difflib.get_close_matches(name, manager.all_tasks, 3)
         hint = f"did you mean {' or '.join(near)}?" if near else "list them with: lm-eval ls tasks"
         raise StudyError(f"lm-eval has no task, group or tag named '{name}'; {hint}")
     return manager, name
-
-
-def _manager_of_file(path: Path) -> tuple[Any, str]:
-    manager = _manager(path.parent)
-    names = [name for name, entry in manager.task_index.items() if entry.yaml_path == path]
-    if len(names) != 1:
-        raise StudyError(f"{path} is no YAML file of an lm-eval task or group; check the path and its 'task' key")
-    return manager, names[0]
 
 
 def _leaves(index: Mapping[str, Any], member: Any, overridden: bool = False) -> Iterator[Leaf]:

@@ -205,8 +205,6 @@ class TransformersEngine(Engine):
 
     def _score(self, requests: Sequence[Request]) -> list[Sample]:
         """Log-likelihoods; choices that differ in their last token only share a row."""
-        if not requests:
-            return []
         started = time.perf_counter()
         results = iter(self._log_likelihoods([pair for r in requests for pair in r.scored or ()]))
         seconds = time.perf_counter() - started

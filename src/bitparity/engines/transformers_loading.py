@@ -21,7 +21,8 @@ from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 from bitparity.engines.checks import kind_and_message
 from bitparity.engines.decoding import end_token_ids
 from bitparity.errors import EngineError, ModelError, UserInputError
-from bitparity.models.quantization import Quantization, declared_quantization
+from bitparity.models.config import Config
+from bitparity.models.quantization import Quantization, declared_quantization, scheme_in_words
 from bitparity.schema import EngineSpec
 
 
@@ -213,15 +214,8 @@ def _has_scheme(module: Any) -> bool:
 def _schemes(modules: list[tuple[str, Any]], part: str) -> dict[str, int]:
     """Counts of modules by scheme, in words."""
     found = [getattr(module.quantization_scheme, part) for _, module in modules]
-    return dict(sorted(Counter("not quantized" if args is None else _words(args) for args in found).items()))
-
-
-def _words(args: Any) -> str:
-    strategy = getattr(args.strategy, "value", args.strategy)
-    size = f" {args.group_size}" if args.group_size else ""
-    dynamic = getattr(args.dynamic, "value", args.dynamic)
-    words = [f"{getattr(args.type, 'value', args.type)} {args.num_bits} bit", f"{strategy}{size}"]
-    return ", ".join([*words, "dynamic" if dynamic is True else f"dynamic {dynamic}"] if dynamic else words)
+    declared = [None if args is None else Config(args.model_dump(mode="json")) for args in found]
+    return dict(sorted(Counter(map(scheme_in_words, declared)).items()))
 
 
 def _probe(modules: list[tuple[str, Any]], dtype: torch.dtype) -> int:

@@ -77,12 +77,12 @@ def _summary(declared: Config, default_method: str) -> Quantization:
     if len(bits := _bits_inside(declared)) == 1:
         summary["bits"] = bits.pop()
     if (groups := declared.part("config_groups")) is not None:
-        summary["weights"] = sorted({_scheme(group.part("weights")) for group in groups.parts()})
-        summary["activations"] = sorted({_scheme(group.part("input_activations")) for group in groups.parts()})
+        summary["weights"] = sorted({scheme_in_words(group.part("weights")) for group in groups.parts()})
+        summary["activations"] = sorted({scheme_in_words(group.part("input_activations")) for group in groups.parts()})
     if (ignored := declared.items("ignore")) is not None:
         summary["ignored_modules"] = len(ignored)
     if declared.values.get("kv_cache_scheme"):
-        summary["kv_cache"] = _scheme(declared.part("kv_cache_scheme"))
+        summary["kv_cache"] = scheme_in_words(declared.part("kv_cache_scheme"))
     return summary
 
 
@@ -92,7 +92,7 @@ def _bits_inside(declared: Config) -> set[int]:
     return own.union(*map(_bits_inside, declared.parts()))
 
 
-def _scheme(declared: Config | None) -> str:
+def scheme_in_words(declared: Config | None) -> str:
     """A compressed-tensors scheme in words, like "float 4 bit, tensor_group 16, dynamic"."""
     if declared is None:
         return PLAIN

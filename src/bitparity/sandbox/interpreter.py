@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bitparity.errors import SandboxError
 
@@ -89,7 +89,10 @@ def view(python: str, readable: Sequence[Path] = ()) -> View:
     steps |= {("hide", str(private)) for private in hidden}
     # outer folders first: each step acts on what those before it have left
     ordered = sorted(steps, key=lambda step: (step[1].count("/"), step[1]))
-    return View(_executable(told), tuple(ordered), tuple(links))
+    base, _, prefix = told["prefixes"]
+    # a virtual environment's own name for its interpreter; otherwise the file itself, which lies in its prefix
+    executable = told["executable"] if base != prefix else str(Path(told["executable"]).resolve())
+    return View(executable, tuple(ordered), tuple(links))
 
 
 def home() -> Path:
@@ -98,13 +101,6 @@ def home() -> Path:
         return Path.home().resolve()
     except RuntimeError:
         return Path("/nonexistent")
-
-
-def _executable(told: Mapping[str, Any]) -> str:
-    """A virtual environment's own name for its interpreter; otherwise the file itself, which lies in its prefix."""
-    executable = str(told["executable"])
-    base, _, prefix = told["prefixes"]
-    return executable if base != prefix else str(Path(executable).resolve())
 
 
 def _refuse_home(prefix: Path) -> None:
