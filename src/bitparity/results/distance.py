@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitparity.distance.divergence import Floats, TokenDistances
-from bitparity.distance.figures import Against, Figures, PositionPart, Tokens, against, figures, join
+from bitparity.distance.figures import Tokens, against, figures, join
 from bitparity.distance.store import AGAIN, Reading, distances_of, load_arrays, load_readings
 from bitparity.distance.texts import OWN_TEXTS
 from bitparity.errors import RunError
 from bitparity.results.guards.distance import NOT_READ, check_distance
-from bitparity.results.schema import (
-    Distance,
-    DistanceDocument,
-    DistanceFigures,
-    DistancePair,
-    DistancePart,
-    Estimate,
-    VariantDistance,
-)
+from bitparity.results.schema import Distance, DistanceDocument, DistanceFigures, DistancePair, VariantDistance
 from bitparity.schema import Study
-from bitparity.stats.ratios import Ratio
 from bitparity.store.environment import ReadRecord, RunRecord
 from bitparity.store.jsonl import write_json
 from bitparity.store.run import Run
@@ -134,40 +125,22 @@ def _variant(reader: _Reader, floor: _Reader | None, record: ReadRecord | None) 
         status="measured",
         reason=reason,
         nan=whole.nan,
-        overall=_figures(whole, reader.bound(reader.rows)),
-        benchmarks={name: _figures(each, reader.bound(parts[name])) for name, each in by_name.items() if each},
+        overall=DistanceFigures.made_from(whole, bound=reader.bound(reader.rows)),
+        benchmarks={
+            name: DistanceFigures.made_from(each, bound=reader.bound(parts[name]))
+            for name, each in by_name.items()
+            if each
+        },
         against_floor=None if floor is None else _compared(reader, floor),
         seconds=None if record is None else record.seconds,
     )
 
 
-def _figures(found: Figures, bound: float | None) -> DistanceFigures:
-    positions = [DistancePart.pick(_values(part)) for part in found.positions]
-    return DistanceFigures.pick(_values(found), bound=bound, positions=positions)
-
-
-def _values(found: Figures | PositionPart) -> dict[str, object]:
-    values = {field.name: getattr(found, field.name) for field in fields(found)}
-    return {name: estimate(value) if isinstance(value, Ratio) else value for name, value in values.items()}
-
-
-def estimate(found: Ratio) -> Estimate:
-    """A figure with its interval, as it stands in the file."""
-    return Estimate(value=found.value, ci95=found.ci95, error=found.error)
-
-
 def _compared(one: _Reader, other: _Reader) -> DistancePair | None:
     """One reader against another on the answers that both have; None where these are none."""
     keys = [key for key in one.rows if key in other.rows]
-    found: Against | None = against(one.part(keys), other.part(keys))
-    if found is None:
-        return None
-    return DistancePair(
-        difference=estimate(found.difference),
-        times=None if found.times is None else estimate(found.times),
-        standard_errors=found.standard_errors,
-        farther=found.farther,
-    )
+    found = against(one.part(keys), other.part(keys))
+    return None if found is None else DistancePair.made_from(found)
 
 
 def _pairs(readers: Mapping[str, _Reader]) -> Iterator[DistancePair]:

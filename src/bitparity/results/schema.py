@@ -47,7 +47,13 @@ class Part(Document):
     def pick(cls, values: Mapping[str, object], **more: object) -> Self:
         """Build it from those of the values that it has a field for, and from `more`."""
         known = {**values, **more}
-        return cls.model_validate({name: known[name] for name in cls.model_fields if name in known})
+        given = {name: known[name] for name in cls.model_fields if name in known}
+        return cls.model_validate(given, from_attributes=True)
+
+    @classmethod
+    def made_from(cls, record: object, **more: object) -> Self:
+        """Build it, and the parts in it, from those attributes of a record that it has a field for, and from `more`."""
+        return cls.pick({name: getattr(record, name) for name in cls.model_fields if hasattr(record, name)}, **more)
 
 
 class Whole(BaseModel):
