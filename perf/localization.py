@@ -13,8 +13,8 @@
 A damaged trial draws a module and a kind of damage (noise on its weights, a wrong scale, two blocks of rows swapped),
 as strong as makes the mean KL about twice as large, and takes the checkpoint apart as `bitparity locate` does.
 `regained` is the share of the damage's own part of the KL that giving the module back takes away; `rank` the module's
-row in the table. An unharmed trial takes the checkpoint as it is; each trial draws its answers from 128. `recipe`
-measures the KL on the answers that the recipe was found on, and on as many others.
+row in the table. An unharmed trial takes the checkpoint as it is; each trial draws its answers from 192. `recipe`
+measures the KL on the answers that the recipe was found on, and on sets of as many others.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from bitparity.localization.document import Localization
 from bitparity.localization.layers import LinearWeights, Located, ModelPair
 from bitparity.localization.locate import Names, locate
 from bitparity.localization.number_formats import round_numbers
-from bitparity.localization.passes import Arm, Passes, Text
+from bitparity.localization.passes import Arm, Measured, Passes
 from bitparity.localization.shares import Shares
 from bitparity.localization.state import State
 from bitparity.models.checkpoint import weight_bytes
@@ -56,7 +56,8 @@ STARTS = (
 )
 PLACES = (
     *("France", "Japan", "Egypt", "Brazil", "Norway", "India", "Canada", "Greece", "Kenya", "Peru", "Italy", "China"),
-    *("Spain", "Mexico", "Poland", "Turkey"),
+    *("Spain", "Mexico", "Poland", "Turkey", "Sweden", "Chile", "Vietnam", "Morocco", "Ireland", "Portugal", "Cuba"),
+    "Finland",
 )
 
 
@@ -70,7 +71,7 @@ def say(**row: Any) -> None:
 
 
 def written(folder: Path, device: torch.device, tokens: int) -> list[Answer]:
-    """The model's own answers to 128 short prompts, greedily, in a fixed random order."""
+    """The model's own answers to 192 short prompts, greedily, in a fixed random order."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
@@ -86,10 +87,6 @@ def written(folder: Path, device: torch.device, tokens: int) -> list[Answer]:
         for prompt, answer in zip(prompts, own, strict=True)
     ]
     return [found[n] for n in np.random.default_rng(0).permutation(len(found))]
-
-
-def texts_of(answers: list[Answer]) -> list[Text]:
-    return [Text(answer.context, answer.ids) for answer in answers]
 
 
 class Clock:
@@ -128,7 +125,7 @@ def damaged(weights: LinearWeights, kind: str, strength: float, rng: np.random.G
         rows = max(1, min(len(weight) // 2, round(strength * len(weight) / 2)))
         first = int(rng.integers(0, len(weight) - 2 * rows + 1))
         weight[first : first + 2 * rows] = torch.roll(weight[first : first + 2 * rows], rows, 0)
-    return LinearWeights(weight, weights.bias, weights.activations, weights.quantized)
+    return LinearWeights(weight, weights.bias, weights.activations)
 
 
 def plant(plain: Passes, located: Located, layer: int, kind: str, trial: int) -> tuple[float, float]:
@@ -161,7 +158,7 @@ def found_in(found: Localization) -> dict[str, Any]:
 
 def damaged_trials(pair: ModelPair, answers: list[Answer], options: argparse.Namespace, place: Path) -> Iterator[bool]:
     """True for each damage that is found: among the first three, and given back 80 % of the excess are gone."""
-    plain = Passes(pair, texts_of(answers), State(place / "plain", ""))
+    plain = Passes(pair, answers, State(place / "plain", ""))
     plain.forward(lambda _: None)
     for trial in range(1000 * options.seed, 1000 * options.seed + options.trials):
         rng, kind = np.random.default_rng(trial), KINDS[trial % len(KINDS)]
@@ -248,7 +245,7 @@ def located(baseline: Path, candidate: Path, answers: list[Answer], device: torc
 
 
 def recipe(options: argparse.Namespace, place: Path) -> None:
-    """A checkpoint, its localization, a checkpoint by the recipe, and the KL of both on two sets of answers.
+    """A checkpoint, its localization, a checkpoint by the recipe, and the KL of both on sets of answers.
 
     What lies in the folder already is not made again.
     """
@@ -261,27 +258,27 @@ def recipe(options: argparse.Namespace, place: Path) -> None:
         found = located(baseline, before, answers[: options.answers], device, place)
         document.write_text(json.dumps(found.document()))
     quantize_in_process(baseline, after, options, document)
-    sets = {"of the recipe": answers[: options.answers], "others": answers[options.answers : 2 * options.answers]}
-    for name, some in sets.items():
-        clock = Clock(device)
-        shares = [divergence(baseline, candidate, some, device, place) for candidate in (before, after)]
-        old, new = (share.divergence() for share in shares)
-        cut = shares[0].regained(shares[1].measured.divergence)
+    clock = Clock(device)
+    both = [measured(baseline, candidate, answers, device, place) for candidate in (before, after)]
+    say(what="measured", answers=len(answers), bytes=[weight_bytes(before), weight_bytes(after)], **clock.row())
+    for first in range(0, len(answers), options.answers):
+        part = slice(first, first + options.answers)
+        old, new = (Measured(each.tokens[part], each.divergence[part]) for each in both)
+        before_and_after = [Shares(each, np.arange(len(each.tokens), dtype=np.intp)) for each in (old, new)]
+        kl_before, kl_after = (shares.divergence().model_dump() for shares in before_and_after)
         say(
-            **{"what": "recipe", "scheme": str(scheme), "answers": name, "count": len(some)},
-            **{"kl_before": old.model_dump(), "kl_after": new.model_dump()},
-            **{"cut": cut and cut.value, "cut_ci95": cut and cut.ci95},
-            **{"bytes_before": weight_bytes(before), "bytes_after": weight_bytes(after)},
-            **clock.row(),
+            **{"what": "recipe", "scheme": str(scheme), "answers": "others" if first else "of the recipe"},
+            **{"count": len(old.tokens), "kl_before": kl_before, "kl_after": kl_after},
+            cut=before_and_after[0].regained(new.divergence).model_dump(),
         )
 
 
-def divergence(baseline: Path, candidate: Path, answers: list[Answer], device: torch.device, place: Path) -> Shares:
+def measured(baseline: Path, candidate: Path, answers: list[Answer], device: torch.device, place: Path) -> Measured:
     """The KL of a checkpoint on some answers."""
     pair, state = ModelPair(baseline, candidate, device), State(place / "divergence", str(time.time()))
-    passes = Passes(pair, texts_of(answers), state)
+    passes = Passes(pair, answers, state)
     passes.forward(lambda _: None)
-    return Shares(passes.measured, np.arange(len(answers), dtype=np.intp))
+    return passes.measured
 
 
 def quantize_in_process(baseline: Path, out: Path, options: argparse.Namespace, *documents: Path) -> None:

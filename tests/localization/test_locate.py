@@ -22,7 +22,7 @@ from bitparity.errors import ModelError
 from bitparity.localization.document import Localization
 from bitparity.localization.layers import ModelPair
 from bitparity.localization.locate import Names, locate
-from bitparity.localization.passes import Arm, Passes, Text
+from bitparity.localization.passes import Arm, Passes
 from bitparity.localization.state import State
 from bitparity.progress.events import Event, Events, TaskProgress
 
@@ -62,8 +62,7 @@ def test_the_kl_is_that_of_the_whole_models(baseline: Path, fp8: Path, tmp_path:
 
 
 def test_parts_given_back_add_up(baseline: Path, fp8: Path, tmp_path: Path) -> None:
-    texts = [Text(answer.context, answer.ids) for answer in answers()]
-    passes = Passes(ModelPair(baseline, fp8, CPU), texts, State(tmp_path / "state", "key"))
+    passes = Passes(ModelPair(baseline, fp8, CPU), answers(), State(tmp_path / "state", "key"))
     passes.forward(lambda _: None)
     passes.backward(lambda _: None)
     measured = passes.measured
@@ -87,8 +86,7 @@ def activations() -> int:
 def test_no_layer_keeps_what_went_through_it(baseline: Path, fp8: Path, tmp_path: Path) -> None:
     """Memory does not grow with the number of layers: all tensors of activations are gone after each pass."""
     pair = ModelPair(baseline, fp8, CPU)
-    texts = [Text(answer.context, answer.ids) for answer in answers()]
-    passes = Passes(pair, texts, State(tmp_path / "state", "key"))
+    passes = Passes(pair, answers(), State(tmp_path / "state", "key"))
     before = activations()
     passes.forward(lambda _: None)
     passes.backward(lambda _: None)

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bitparity.localization.document import FILE, Figure, Layer, Localization, Module, Recipe, Rule
+from bitparity.localization.document import FILE, Figure, Layer, Localization, Module, Point, Recipe, Rule
 from bitparity.report.language import LANGUAGES, Lang
 from bitparity.report.localization import html_part, markdown_part, percent, picture, rows, sentences, worst
 from bitparity.report.markdown import escaped
@@ -40,7 +40,11 @@ def document(standing: bool = True) -> Localization:
         **{"answers": 64, "sampled": 16, "tokens": 1000, "divergence": figure(0.2)},
         stands_out=[modules[1].name] if standing else [],
         rule=Rule(least_share=0.2, error_rate=0.05, modules=14, tested=2),
-        **{"best": modules[1].name, "unexplained": figure(0.3), "modules": modules, "curve": [], "bend": None},
+        **{"best": modules[1].name, "unexplained": figure(0.3), "modules": modules, "bend": 1},
+        curve=[
+            Point(modules=[modules[n].name], share_of_bytes=share, extra_bytes=1, regained=figure(regained))
+            for n, (share, regained) in enumerate([(0.05, 0.21), (0.15, 0.64)])
+        ],
         layers=[Layer(layer=n, folded=False, through=None, regained=figure(n / 100)) for n in range(14)],
         recipe=Recipe(
             **{"modules": [modules[1].name], "share_of_bytes": 0.1, "extra_bytes": 2_000_000, "regained": figure(0.55)},
@@ -53,8 +57,10 @@ def document(standing: bool = True) -> Localization:
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_the_sentences_say_what_was_found(lang: Lang) -> None:
     said = "\n".join(sentences(document(), lang))
-    for figures in ("down<proj>|", "20", "30.0", "55.0", "10.0", "2.0"):
+    for figures in ("down<proj>|", "20", "30.0", "55.0", "10.0", "2.0", "21", "5.0", "64", "15.0"):
         assert figures in said
+    bends = "64 % for 15.0 % (here the curve bends)" if lang == "en" else "15.0% 挽回 64%（曲线在此转折）"
+    assert bends in said
     quiet = "\n".join(sentences(document(standing=False), lang))
     assert quiet != said
     assert ("No module stands out" if lang == "en" else "没有突出的模块") in quiet

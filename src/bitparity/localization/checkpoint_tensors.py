@@ -6,7 +6,7 @@ import fnmatch
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from bitparity.models.checkpoint import weight_files
 from bitparity.models.config import Config, read_config, read_object
 from bitparity.models.safetensors import read_tensors
 
-_CT_KINDS: dict[tuple[str, int], Kind] = {("float", 8): "fp8", ("float", 4): "fp4", ("int", 8): "int8"}
+_KINDS: dict[tuple[str, int], Kind] = {("float", 8): "fp8", ("float", 4): "fp4", ("int", 8): "int8"}
 _OWN = ("weight", "bias", "g_idx")  # parts of a linear module; all others begin with weight_ or input_
 
 
@@ -31,7 +31,6 @@ class LinearWeights:
     weight: torch.Tensor
     bias: torch.Tensor | None
     activations: Activations | None
-    quantized: bool
 
 
 class CheckpointTensors:
@@ -40,12 +39,13 @@ class CheckpointTensors:
     def __init__(self, folder: Path, device: torch.device, kernels: Kernels = "checkpoint") -> None:
         self.folder, self._device, self._kernels = folder, device, kernels
         files = weight_files(folder)
-        self._headers = read_tensors(files)
-        if self._headers is None:
+        headers = read_tensors(files)
+        if headers is None:
             raise ModelError(f"the weights in {folder} are no safetensors files; save the model with safetensors")
+        self._headers = headers
         self._files = {name: safe_open(str(file), "pt") for file in files for name in read_tensors([file]) or ()}
         self._modules: defaultdict[str, list[str]] = defaultdict(list)
-        for name in self._headers:
+        for name in headers:
             module, _, part = name.rpartition(".")
             if part in _OWN or part.startswith(("weight_", "input_")):
                 self._modules[module].append(part)
@@ -67,113 +67,93 @@ class CheckpointTensors:
 
     def size(self, module: str) -> int:
         """Bytes of a linear module in the files."""
-        headers = self._headers or {}
-        return sum(headers[f"{module}.{part}"].size for part in self._modules[module])
+        return sum(self._headers[f"{module}.{part}"].size for part in self._modules[module])
 
     def linear(self, module: str) -> LinearWeights:
         """A linear module. Raises ModelError where its format is not known."""
         tensors = {part: self.read(f"{module}.{part}") for part in self._modules[module]}
         if not tensors:
             self.read(f"{module}.weight")
-        quantized = len(tensors.keys() - {"bias", "weight"}) > 0
-        scheme = _scheme(self._declared, module) if quantized else _PLAIN
         try:
-            weight = decode_weight(tensors, scheme.block, scheme.bits)
-            activations = None if self._kernels == "weight-only" else scheme.activations(tensors)
+            group = _group(self._declared, module) if tensors.keys() - {"bias", "weight"} else Config({})
+            weights, inputs = group.part("weights") or Config({}), group.part("input_activations")
+            block = _pair(weights.items("block_structure"))
+            weight = decode_weight(tensors, block, weights.count("num_bits") or 8)
+            activations = None
+            if inputs is not None and self._kernels != "weight-only":
+                activations = _activations(inputs, tensors)
         except (ValueError, KeyError, IndexError, RuntimeError) as error:
             raise ModelError(
                 f"module {module} of {self.folder} is quantized in a way that `locate` cannot read: {error}"
             ) from None
-        if self._kernels == "e8m0" and quantized and scheme.block is not None:
-            weight = with_power_of_two_scales(weight, scheme.block)
-            if activations is not None:
-                activations = Activations(activations.kind, activations.group, power_of_two=True)
+        if self._kernels == "e8m0" and block is not None:
+            weight = with_power_of_two_scales(weight, block)
+            activations = activations and replace(activations, power_of_two=True)
         bias = tensors.get("bias")
-        return LinearWeights(weight, None if bias is None else bias.float(), activations, quantized)
+        return LinearWeights(weight, None if bias is None else bias.float(), activations)
 
 
-@dataclass(frozen=True, slots=True)
-class _Scheme:
-    """Declaration of a checkpoint for a module, beside its tensors; `kind` None: activations stay as they are."""
-
-    block: tuple[int, int] | None = None
-    bits: int = 8
-    kind: Kind | None = None
-    group: int | None = None
-    tensor_wide: bool = False
-    dynamic: bool = True
-
-    def activations(self, tensors: Mapping[str, torch.Tensor]) -> Activations | None:
-        """The rounding of the module's input. Raises ValueError where a stored scale is declared and absent."""
-        if self.kind is None:
-            return None
-        if self.kind == "fp4":
-            factor = tensors.get("input_global_scale")
-            if factor is None:  # ModelOpt stores its inverse
-                if "input_scale" not in tensors:
-                    raise ValueError("NVFP4 activations need a stored global scale, and there is none")
-                factor = 1 / tensors["input_scale"].float()
-            return Activations("fp4", self.group or 16, global_scale=factor.float())
-        if self.dynamic:
-            return Activations(self.kind, self.group, self.tensor_wide)
-        if "input_scale" not in tensors:
-            raise ValueError("static activations need a stored scale, and there is none")
-        return Activations(self.kind, scale=tensors["input_scale"].float())
-
-
-_PLAIN = _Scheme()
-
-
-def _declared(folder: Path) -> Config:
-    """The declaration of quantization, empty where there is none; `quant_method` is always set in one that is."""
-    for level in read_config(folder).levels():
-        if (found := level.part("quantization_config") or level.part("compression_config")) is not None:
-            return Config({"quant_method": "compressed-tensors", **found.values})
-    found = read_object(folder / "hf_quant_config.json").part("quantization")
-    return Config({}) if found is None else Config({**found.values, "quant_method": "modelopt"})
-
-
-def _scheme(declared: Config, module: str) -> _Scheme:
-    method = declared.text("quant_method") or "none"
-    if method == "compressed-tensors":
-        return _of_compressed_tensors(declared, module)
-    if method == "fp8":
-        size = declared.items("weight_block_size")
-        block = None if size is None else _pair(size)
-        dynamic = declared.text("activation_scheme") != "static"
-        return _Scheme(block, 8, "fp8", None if block is None else block[1], block is None, dynamic)
-    if method.startswith("modelopt"):
-        algorithm = declared.text("quant_algo") or ""
-        if algorithm in ("FP8", "NVFP4"):
-            return _Scheme(kind="fp8", dynamic=False) if algorithm == "FP8" else _Scheme(kind="fp4", group=16)
-        method = f"modelopt {algorithm}"
-    raise ModelError(
-        f"module {module} is quantized by '{method}', which `locate` cannot read; it reads compressed-tensors, "
-        "FP8 in blocks and ModelOpt's FP8 and NVFP4"
-    )
-
-
-def _pair(values: list[Any]) -> tuple[int, int]:
+def _pair(values: list[Any] | None) -> tuple[int, int] | None:
+    if values is None:
+        return None
     rows, columns = values
     return int(rows), int(columns)
 
 
-def _of_compressed_tensors(declared: Config, module: str) -> _Scheme:
-    groups = (declared.part("config_groups") or Config({})).parts()
-    group = next((g for g in groups if any(_matches(t, module) for t in g.items("targets") or ())), None)
-    if group is None:
-        raise ModelError(f"no group of the checkpoint's quantization_config is for module {module}, which has scales")
-    weights, inputs = group.part("weights") or Config({}), group.part("input_activations")
-    structure = weights.items("block_structure")
-    block = None if structure is None else _pair(structure)
-    bits = weights.count("num_bits") or 8
-    if inputs is None:
-        return _Scheme(block, bits)
-    kind = _CT_KINDS.get((inputs.text("type") or "int", inputs.count("num_bits") or 8))
+def _activations(inputs: Config, tensors: Mapping[str, torch.Tensor]) -> Activations:
+    """The rounding of a module's input. Raises ValueError where it is unknown, or a scale that it needs is absent."""
+    kind = _KINDS.get((inputs.text("type") or "int", inputs.count("num_bits") or 8))
     if kind is None or inputs.values.get("symmetric") is False:
-        raise ModelError(f"module {module} has activations in a format that `locate` cannot round: {inputs.values}")
-    size = inputs.count("group_size")
-    return _Scheme(block, bits, kind, size, inputs.text("strategy") == "tensor", bool(inputs.values.get("dynamic")))
+        raise ValueError(f"its activations have a format that cannot be rounded here, {inputs.values}")
+    group = inputs.count("group_size")
+    if kind != "fp4" and inputs.values.get("dynamic"):
+        return Activations(kind, group, inputs.text("strategy") == "tensor")
+    scale = tensors.get("input_global_scale", tensors.get("input_scale"))
+    if scale is None:
+        raise ValueError("its activations need a stored scale, and there is none")
+    if kind != "fp4":
+        return Activations(kind, scale=scale.float())
+    own = "input_global_scale" in tensors  # ModelOpt stores its inverse
+    return Activations("fp4", group or 16, global_scale=scale.float() if own else 1 / scale.float())
+
+
+def _declared(folder: Path) -> Config:
+    """The declaration of quantization; `quant_method` is always set in it."""
+    levels = read_config(folder).levels()
+    parts = [level.part(key) for level in levels for key in ("quantization_config", "compression_config")]
+    if (found := next((part for part in parts if part is not None), None)) is not None:
+        return Config({"quant_method": "compressed-tensors", **found.values})
+    found = read_object(folder / "hf_quant_config.json").part("quantization") or Config({})
+    return Config({**found.values, "quant_method": "modelopt"})
+
+
+def _groups(declared: Config) -> list[Config]:
+    """The groups of a declaration in the form of compressed-tensors; none where `locate` cannot read it."""
+    method, block = declared.text("quant_method") or "", declared.items("weight_block_size")
+    if method == "compressed-tensors":
+        return (declared.part("config_groups") or Config({})).parts()
+    inputs: dict[str, object]
+    if method == "fp8":
+        inputs = {"strategy": "tensor"} if block is None else {"group_size": block[-1]}
+        inputs |= {"dynamic": declared.text("activation_scheme") != "static"}
+    elif method.startswith("modelopt") and declared.text("quant_algo") in ("FP8", "NVFP4"):
+        inputs = {"num_bits": 4, "group_size": 16} if declared.text("quant_algo") == "NVFP4" else {}
+    else:
+        return []
+    inputs = {"type": "float", **inputs}
+    return [Config({"targets": ["Linear"], "weights": {"block_structure": block}, "input_activations": inputs})]
+
+
+def _group(declared: Config, module: str) -> Config:
+    """The group of a module that has scales. Raises ValueError where there is none that `locate` can read."""
+    for group in _groups(declared):
+        if any(_matches(target, module) for target in group.items("targets") or ()):
+            return group
+    method = f"{declared.text('quant_method')} {declared.text('quant_algo') or ''}".strip()
+    raise ValueError(
+        f"nothing that is declared is for it (method '{method}'); compressed-tensors, FP8 in blocks and ModelOpt's FP8 "
+        "and NVFP4 are read"
+    )
 
 
 def _matches(target: object, module: str) -> bool:

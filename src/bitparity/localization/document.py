@@ -72,17 +72,13 @@ class Point(_Part):
     regained: Figure
 
 
-class Recipe(_Part):
+class Recipe(Point):
     """The modules to spare. `regained` was measured on all answers.
 
     Ready to be used are llm-compressor's `ignore`, with what the checkpoint left out already, and ModelOpt's
     `quant_cfg`, which switches off the quantizers of the modules.
     """
 
-    modules: list[str]
-    share_of_bytes: float
-    extra_bytes: int
-    regained: Figure
     llm_compressor_ignore: list[str]
     modelopt_quant_cfg: dict[str, dict[str, bool]]
 

@@ -22,6 +22,7 @@ from bitparity.localization.number_formats import Activations
 from bitparity.models.checkpoint import weight_bytes
 
 Watch = Callable[["Located", torch.Tensor, torch.Tensor], None]  # (module, its input, its output)
+Call = tuple[tuple[Any, ...], dict[str, Any]]  # what a decoder layer is called with beside the hidden states
 KEPT_BYTES = 4 << 30  # of float32 weights: smaller pairs stay in memory from pass to pass
 _ROTATED = 0.2  # relative change of the embedding from which on the two models' hidden states are not the same numbers
 
@@ -104,18 +105,18 @@ class Part:
 
 
 class _Stub(torch.nn.Module):  # type: ignore[misc]
-    """In the place of a decoder layer: notes what it was called with, and gives the hidden states that are set."""
+    """In the place of a decoder layer: tells what it was called with, and gives the hidden states that this gives."""
 
-    def __init__(self, layer: torch.nn.Module, model: ModelPair) -> None:
+    def __init__(self, layer: torch.nn.Module, called: Callable[[torch.Tensor, Call], torch.Tensor]) -> None:
         super().__init__()
-        self._model = [model]  # in a list, so that it is no submodule
+        self._called = called
         for name in ("attention_type", "layer_type", "is_sliding"):  # which some models ask their layers for
             if hasattr(layer, name):
                 setattr(self, name, getattr(layer, name))
 
     def forward(self, hidden: torch.Tensor, *args: Any, **named: Any) -> torch.Tensor:
         """The hidden states to go on with."""
-        return self._model[0].called(hidden, args, named)
+        return self._called(hidden, (args, named))
 
 
 class ModelPair:
@@ -133,12 +134,11 @@ class ModelPair:
             raise ModelError(f"the model in {base} has no list of decoder layers that `locate` could take one by one")
         self._prefix = next(name for name, module in model.named_modules() if module is layers)
         self.layers = list(layers)
-        decoder.layers = torch.nn.ModuleList([_Stub(layer, self) for layer in self.layers])
+        decoder.layers = torch.nn.ModuleList([_Stub(layer, self._call) for layer in self.layers])
         self._kept: dict[int, Part] = {}
         self._keeps = 4 * weight_bytes(base) < KEPT_BYTES  # both in float32 take four times a BF16 checkpoint
-        self._calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        self._called: list[tuple[torch.Tensor, Call]] = []
         self._substitute: torch.Tensor | None = None
-        self._first: torch.Tensor | None = None
         self._names = {id(layer): _replace_linears(layer, f"{self._prefix}.{n}") for n, layer in enumerate(self.layers)}
         self._names[id(model)] = _replace_linears(model, "")
         for each in (model, *self.layers):
@@ -147,11 +147,8 @@ class ModelPair:
         self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
         self._check_not_rotated()
 
-    def called(self, hidden: torch.Tensor, args: tuple[Any, ...], named: dict[str, Any]) -> torch.Tensor:
-        """Note the call of a decoder layer."""
-        if not self._calls:
-            self._first = hidden
-        self._calls.append((args, named))
+    def _call(self, hidden: torch.Tensor, call: Call) -> torch.Tensor:
+        self._called.append((hidden, call))
         return hidden if self._substitute is None else self._substitute
 
     @contextmanager
@@ -166,31 +163,27 @@ class ModelPair:
             for located in part.linears.values() if not self._keeps else ():
                 located.base = located.candidate = None
 
-    def embed(
-        self, ids: torch.Tensor, *, base: bool
-    ) -> tuple[torch.Tensor, list[tuple[tuple[Any, ...], dict[str, Any]]]]:
+    def embed(self, ids: torch.Tensor, *, base: bool) -> tuple[torch.Tensor, list[Call]]:
         """(the first layer's input, what each layer is called with beside it) for tokens of shape (rows, length)."""
-        self._calls, self._substitute = [], None
+        self._called, self._substitute = [], None
         self.outside.run(input_ids=ids, use_cache=False, logits_to_keep=1, back=None if base else frozenset())
-        assert self._first is not None
-        return self._first, self._calls
+        return self._called[0][0], [call for _, call in self._called]
 
     def logits(
         self, ids: torch.Tensor, hidden: torch.Tensor, *, back: frozenset[str] | None, watch: Watch | None = None
     ) -> torch.Tensor:
         """Logits of shape (rows, length, vocabulary), from the last layer's output."""
-        self._calls, self._substitute = [], hidden
+        self._substitute = hidden
         found = self.outside.run(input_ids=ids, use_cache=False, back=back, watch=watch)
-        self._calls, self._first, self._substitute = [], None, None
+        self._called, self._substitute = [], None  # else both would be kept in memory
         return found.logits
 
-    def layer_of(self, module: str) -> int | None:
-        """The number of the layer that a linear module, by its whole name, is in; None: outside of them."""
-        return int(module[len(self._prefix) + 1 :].split(".")[0]) if module.startswith(f"{self._prefix}.") else None
-
-    def kind_of(self, module: str) -> str:
-        """The name of a linear module within its layer."""
-        return module[len(self._prefix) + 1 :].partition(".")[2]
+    def place_of(self, module: str) -> tuple[int | None, str]:
+        """(number of the layer that a linear module, by its whole name, is in, its name there); None: outside."""
+        if not module.startswith(f"{self._prefix}."):
+            return None, module
+        number, _, kind = module[len(self._prefix) + 1 :].partition(".")
+        return int(number), kind
 
     def sizes(self, module: str) -> tuple[int, int]:
         """Bytes of a linear module in the baseline's files and in the candidate's."""
@@ -205,17 +198,14 @@ class ModelPair:
             if name == "lm_head" and tied:
                 continue
             located.base, located.candidate = _same_if_equal(base.linear(name), candidate.linear(name))
-        own = [name for name, _ in module.named_parameters()]
-        start = f"{prefix}." if prefix else ""
-        plain = {name: base.read(start + name).float() for name in own}
-        other = {name: candidate.read(start + name).float() for name in own}
-        for name in own:
-            if torch.equal(plain[name], other[name]):
-                other[name] = plain[name]
+        plain, other = dict[str, torch.Tensor](), dict[str, torch.Tensor]()
+        for name, _ in module.named_parameters():
+            whole = f"{prefix}.{name}" if prefix else name
+            plain[name], own = base.read(whole).float(), candidate.read(whole).float()
+            other[name] = plain[name] if torch.equal(plain[name], own) else own
         if tied:
             self._tie(linears["lm_head"], module, plain, other)
-        folded = any(other[name] is not plain[name] for name in own)
-        return Part(module, linears, plain, other, folded)
+        return Part(module, linears, plain, other, any(other[name] is not plain[name] for name in plain))
 
     def _tie(
         self, head: Located, model: Any, plain: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]
@@ -223,17 +213,13 @@ class ModelPair:
         """The output layer is the embedding again."""
         embedding = model.get_input_embeddings()
         name = next(name for name, module in model.named_modules() if module is embedding) + ".weight"
-        both = [LinearWeights(values[name], None, None, False) for values in (plain, other)]
+        both = [LinearWeights(values[name], None, None) for values in (plain, other)]
         head.base, head.candidate = _same_if_equal(*both)
 
     def _check_not_rotated(self) -> None:
         for name, values in self.outside.base.items():
-            other = self.outside.candidate[name]
-            if (
-                other is not values
-                and values.ndim == 2
-                and float((other - values).norm()) > _ROTATED * float(values.norm())
-            ):
+            other, same = self.outside.candidate[name], _ROTATED * float(values.norm())
+            if other is not values and values.ndim == 2 and float((other - values).norm()) > same:
                 raise ModelError(
                     f"{name} differs wholly between the two checkpoints: the candidate was rotated (SpinQuant, QuaRot) "
                     "or comes from another model, so that none of its layers can be given back on its own"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,10 +15,10 @@ from bitparity.distance.texts import Answer
 from bitparity.engines.transformers_loading import choose_device
 from bitparity.errors import ModelError
 from bitparity.localization import recipe as recipes
-from bitparity.localization.document import Figure, Kernels, Layer, Localization, Module, Point, Recipe, Rule
+from bitparity.localization.document import Kernels, Layer, Localization, Module, Point, Recipe, Rule
 from bitparity.localization.layers import ModelPair
-from bitparity.localization.passes import Arm, Floats, Passes, Text
-from bitparity.localization.shares import ERROR_RATE, LEAST_SHARE, Shares, figure, stand_out
+from bitparity.localization.passes import Arm, Floats, Passes
+from bitparity.localization.shares import ERROR_RATE, LEAST_SHARE, Shares, stand_out
 from bitparity.localization.state import State
 from bitparity.models.checkpoint import resolve_model, weight_bytes, weight_files
 from bitparity.models.config import read_config
@@ -27,7 +27,7 @@ from bitparity.schema import Variant
 
 TESTED = 8  # modules that are given back one by one: those with the largest shares by the gradient
 IN_FULL = 3  # of these, on all answers: the others are told on fewer
-Arms = dict[str, Arm]
+Found = TypeVar("Found")
 
 
 class Names(NamedTuple):
@@ -55,9 +55,8 @@ def locate(
     """
     started = time.monotonic()
     state = State(state_folder, _key(pair, answers))
-    passes = Passes(pair, [Text(answer.context, answer.ids) for answer in answers], state)
-    found = _Findings(passes, pair, answers, events, names.candidate)
-    document = found.document(names, started)
+    findings = _Findings(Passes(pair, answers, state), pair, answers, events, names.candidate)
+    document = findings.document(names, started)
     state.clear()
     return document
 
@@ -70,13 +69,11 @@ class _Findings:
     ) -> None:
         self._passes, self._pair, self._events, self._candidate = passes, pair, events, candidate
         self._count = len(pair.layers)
-        with self._task("both models") as advance:
-            passes.forward(advance)
+        self._over_layers("both models", passes.forward)
         self._check_numbers()
-        with self._task("gradient") as advance:
-            passes.backward(advance)
-        codes = {key: number for number, key in enumerate(dict.fromkeys((a.benchmark, a.item) for a in answers))}
-        self._shares = Shares(passes.measured, np.array([codes[a.benchmark, a.item] for a in answers], dtype=np.intp))
+        self._over_layers("gradient", passes.backward)
+        items = [f"{answer.benchmark}\n{answer.item}" for answer in answers]
+        self._shares = Shares(passes.measured, np.unique(items, return_inverse=True)[1].astype(np.intp))
         self._whole = weight_bytes(pair.checkpoints[0].folder)
         self._sizes = {name: pair.sizes(name) for name in passes.measured.error}
         through = {} if self._shares.nothing else {name: part.sum() for name, part in passes.measured.through.items()}
@@ -85,8 +82,9 @@ class _Findings:
         self._prefixes = recipes.prefixes(recipes.greedy(units, through), self._whole)
         self._given = {} if self._shares.nothing else self._give_back()
 
-    def _task(self, what: str) -> AbstractContextManager[Advance]:
-        return self._events.task(f"{self._candidate}: {what}", self._count, "layers")
+    def _over_layers(self, what: str, step: Callable[[Advance], Found]) -> Found:
+        with self._events.task(f"{self._candidate}: {what}", self._count, "layers") as advance:
+            return step(advance)
 
     def _check_numbers(self) -> None:
         """Raise ModelError where the candidate gives no numbers: then the first modules without one are the answer."""
@@ -100,16 +98,15 @@ class _Findings:
             )
 
     def _arm(self, modules: Sequence[str], *, sampled: bool = False) -> Arm:
-        layers = [self._pair.layer_of(name) for name in modules]
-        first = min(self._count if layer is None else layer for layer in layers)
+        places = [self._pair.place_of(name)[0] for name in modules]
+        first = min(self._count if layer is None else layer for layer in places)
         return Arm(modules=frozenset(modules), first=first, sampled=sampled)
 
     def _give_back(self) -> dict[str, Floats]:
-        arms: Arms = {name: self._arm([name], sampled=place >= IN_FULL) for place, name in enumerate(self._tested)}
+        arms = {name: self._arm([name], sampled=place >= IN_FULL) for place, name in enumerate(self._tested)}
         arms |= {f"layer {n}": Arm(frozenset({n}), first=n, sampled=True) for n in range(self._count)}
         arms |= {f"point {n}": self._arm(_names(each), sampled=True) for n, each in enumerate(self._prefixes)}
-        with self._task("parts given back") as advance:
-            return self._passes.given_back(arms, advance)
+        return self._over_layers("parts given back", partial(self._passes.given_back, arms))
 
     def document(self, names: Names, started: float) -> Localization:
         """The whole document."""
@@ -131,7 +128,7 @@ class _Findings:
             stands_out=standing,
             rule=Rule(least_share=LEAST_SHARE, error_rate=ERROR_RATE, modules=len(modules), tested=len(self._tested)),
             best=best,
-            unexplained=None if best is None else self._unexplained(best),
+            unexplained=None if best is None else shares.regained(measured.divergence - self._given[best]),
             modules=sorted(modules, key=lambda m: (-(m.through.value if m.through else -1.0), m.name)),
             layers=[self._layer(number) for number in range(self._count)] if not shares.nothing else [],
             curve=curve,
@@ -141,48 +138,36 @@ class _Findings:
         )
 
     def _module(self, name: str) -> Module:
-        layer, shares = self._pair.layer_of(name), self._shares
-        through = shares.through([name])
-        given = shares.regained(self._given[name]) if name in self._given else None
-        base, own = self._sizes[name]
+        (layer, kind), (base, own), given = self._pair.place_of(name), self._sizes[name], self._given.get(name)
         return Module(
             name=name,
             layer=layer,
-            kind=name if layer is None else self._pair.kind_of(name),
+            kind=kind,
             bytes_baseline=base,
             bytes_candidate=own,
-            error=shares.error(name),
-            through=None if through is None else figure(through),
-            regained=None if given is None else figure(given),
-            at_least=None if given is None else shares.at_least(self._given[name], len(self._passes.measured.error)),
+            error=self._shares.error(name),
+            through=self._shares.through([name]),
+            regained=None if given is None else self._shares.regained(given),
+            at_least=None if given is None else self._shares.at_least(given, len(self._sizes)),
         )
 
     def _layer(self, number: int) -> Layer:
-        inside = [name for name in self._passes.measured.error if self._pair.layer_of(name) == number]
-        through, given = self._shares.through(inside), self._shares.regained(self._given[f"layer {number}"])
-        assert given is not None  # asked only where there is a distance
+        inside = [name for name in self._sizes if self._pair.place_of(name)[0] == number]
         return Layer(
             layer=number,
             folded=number in self._passes.measured.folded,
-            through=None if through is None else figure(through),
-            regained=figure(given),
+            through=self._shares.through(inside),
+            regained=self._shares.regained(self._given[f"layer {number}"]),
         )
-
-    def _unexplained(self, best: str) -> Figure | None:
-        measured = self._passes.measured
-        found = self._shares.regained(measured.divergence - self._given[best])
-        return None if found is None else figure(found)
-
-    def _bytes(self, units: Sequence[recipes.Unit]) -> tuple[float, int]:
-        """(share of the baseline's bytes, bytes that the checkpoint grows by)."""
-        return sum(u.baseline for u in units) / self._whole, sum(u.baseline - u.candidate for u in units)
 
     def _point(self, number: int) -> Point:
         units = self._prefixes[number]
-        share, extra = self._bytes(units)
-        regained = self._shares.regained(self._given[f"point {number}"])
-        assert regained is not None  # asked only where there is a distance
-        return Point(modules=_names(units), share_of_bytes=share, extra_bytes=extra, regained=figure(regained))
+        return Point(
+            modules=_names(units),
+            share_of_bytes=sum(unit.baseline for unit in units) / self._whole,
+            extra_bytes=sum(unit.baseline - unit.candidate for unit in units),
+            regained=self._shares.regained(self._given[f"point {number}"]),
+        )
 
     def _recipe(self, curve: Sequence[Point]) -> Recipe | None:
         """The recommended point of the curve; what it regains is measured on all answers."""
@@ -191,15 +176,11 @@ class _Findings:
         if chosen is None:
             return None
         point = curve[chosen]
-        with self._task("recipe") as advance:
-            given = self._passes.given_back({"recipe": self._arm(point.modules)}, advance)
-        regained = self._shares.regained(given["recipe"])
-        assert regained is not None  # there is a curve
+        arms = {"recipe": self._arm(point.modules)}
+        given = self._over_layers("recipe", partial(self._passes.given_back, arms))
         return Recipe(
-            modules=point.modules,
-            share_of_bytes=point.share_of_bytes,
-            extra_bytes=point.extra_bytes,
-            regained=figure(regained),
+            **point.model_dump(exclude={"regained"}),
+            regained=self._shares.regained(given["recipe"]),
             llm_compressor_ignore=[*dict.fromkeys([*_ignored(self._pair), *point.modules])],
             modelopt_quant_cfg={f"{name}.*": {"enable": False} for name in point.modules},
         )

@@ -8,16 +8,15 @@ blocks as in Qwen3-32B-FP8, FP8 and NVFP4 of ModelOpt. Formulas: compressed-tens
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 
-Kind = Literal["fp8", "fp4", "int8", "int4"]
+Kind = Literal["fp8", "fp4", "int8"]
 Tensors = Mapping[str, torch.Tensor]  # of one module, by the last part of their names
 
-LARGEST: dict[Kind, float] = {"fp8": 448.0, "fp4": 6.0, "int8": 127.5, "int4": 7.5}  # int: half of the range
-_INTEGERS: dict[Kind, tuple[int, int]] = {"int8": (-128, 127), "int4": (-8, 7)}
+LARGEST: dict[Kind, float] = {"fp8": 448.0, "fp4": 6.0, "int8": 127.5}  # int8: half of the range
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +31,8 @@ class Activations:
     kind: Kind
     group: int | None = None
     tensor_wide: bool = False
-    scale: torch.Tensor | None = None
-    global_scale: torch.Tensor | None = None
+    scale: torch.Tensor | None = field(default=None, compare=False)
+    global_scale: torch.Tensor | None = field(default=None, compare=False)
     power_of_two: bool = False
 
     def round(self, values: torch.Tensor) -> torch.Tensor:
@@ -46,11 +45,8 @@ class Activations:
     def same_as(self, other: Activations) -> bool:
         """True if both round every input alike."""
         pairs = ((self.scale, other.scale), (self.global_scale, other.global_scale))
-        stored = all(
-            one is two or (one is not None and two is not None and torch.equal(one, two)) for one, two in pairs
-        )
-        names = ("kind", "group", "tensor_wide", "power_of_two")
-        return stored and all(getattr(self, name) == getattr(other, name) for name in names)
+        both = [(one, two) for one, two in pairs if one is not two]
+        return self == other and all(None not in pair and torch.equal(*pair) for pair in both)
 
     def _scale(self, parts: torch.Tensor) -> torch.Tensor:
         if self.scale is not None:
@@ -71,8 +67,8 @@ def round_up_to_power(scale: torch.Tensor) -> torch.Tensor:
 
 def round_numbers(values: torch.Tensor, kind: Kind) -> torch.Tensor:
     """The nearest numbers of a format, ties to even, what is too large to its largest; NaN stays NaN."""
-    if kind in _INTEGERS:
-        return torch.clamp(torch.round(values), *_INTEGERS[kind])
+    if kind == "int8":
+        return torch.clamp(torch.round(values), -128, 127)
     values = values.clamp(-LARGEST[kind], LARGEST[kind])
     if kind == "fp8":
         return values.to(torch.float8_e4m3fn).float()
@@ -119,7 +115,7 @@ def _spread(scale: torch.Tensor, shape: torch.Size, block: tuple[int, int] | Non
     if scale.shape[0] not in (1, shape[0]) and block is None:
         raise ValueError(f"its {tuple(scale.shape)} scales do not fit a weight of shape {tuple(shape)}")
     rows = 1 if scale.shape[0] == shape[0] else block[0] if block else shape[0]
-    columns = shape[1] if scale.shape[1] == 1 else block[1] if block else shape[1] // scale.shape[1]
+    columns = block[1] if block and scale.shape[1] > 1 else -(-shape[1] // scale.shape[1])
     return scale.repeat_interleave(rows, 0)[: shape[0]].repeat_interleave(columns, 1)[:, : shape[1]]
 
 
@@ -137,22 +133,18 @@ def _four_bits(packed: torch.Tensor, tensors: Tensors) -> torch.Tensor:
 
 
 def _packed_integers(tensors: Tensors, bits: int) -> torch.Tensor:
-    rows, columns = (int(n) for n in tensors["weight_shape"])
-    values = unpack(tensors["weight_packed"], bits, columns).float()
-    scale = tensors["weight_scale"].float()
-    if "weight_zero_point" in tensors:
-        zero = tensors["weight_zero_point"]
-        if zero.dtype == torch.int32:
-            zero = unpack(zero.T.contiguous(), bits, rows).T
-        values = values - _columns(zero.float(), tensors, columns)
-    return values * _columns(scale, tensors, columns)
+    """Integers in words; `weight_g_idx` names each column's group of scales where they were reordered."""
+    shape = torch.Size(int(n) for n in tensors["weight_shape"])
+    values, order = unpack(tensors["weight_packed"], bits, shape[1]).float(), tensors.get("weight_g_idx")
 
+    def spread(scale: torch.Tensor) -> torch.Tensor:
+        ordered = order is not None and bool((order >= 0).all())
+        return scale[:, order.long()] if ordered and order is not None else _spread(scale, shape, None)
 
-def _columns(scale: torch.Tensor, tensors: Tensors, columns: int) -> torch.Tensor:
-    """Scales of groups for every column; `weight_g_idx` names each column's group where they were reordered."""
-    if (order := tensors.get("weight_g_idx")) is not None and (order >= 0).all():
-        return scale[:, order.long()]
-    return scale.repeat_interleave(-(-columns // scale.shape[1]), 1)[:, :columns]
+    if (zero := tensors.get("weight_zero_point")) is not None:
+        zero = unpack(zero.T.contiguous(), bits, shape[0]).T if zero.dtype == torch.int32 else zero
+        values = values - spread(zero.float())
+    return values * spread(tensors["weight_scale"].float())
 
 
 def unpack(packed: torch.Tensor, bits: int, columns: int) -> torch.Tensor:

@@ -14,19 +14,18 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bitparity.localization.layers import Located, ModelPair, Part, Watch
+from bitparity.distance.texts import Answer
+from bitparity.localization.layers import Call, Located, ModelPair, Part, Watch
 from bitparity.localization.state import State, Tensors
 from bitparity.progress.events import Advance
 
 Floats = NDArray[np.float64]
 Hidden = list[torch.Tensor]  # of each batch, (rows, length, width), on the CPU
-Calls = list[tuple[tuple[Any, ...], dict[str, Any]]]
 BATCH_TOKENS = 2048  # tokens that go through a layer at once: the backward pass holds all that it computes of them
 LOGIT_BYTES = 1 << 27  # of one array of logits: bounds memory at large vocabularies
 SAMPLE = 16  # answers on which what costs a whole pass or is asked of every layer is measured
@@ -35,16 +34,8 @@ _KEPT = ("error", "size", "through")
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """Tokens that both models read: a prompt, and the answer after it, whose tokens count."""
-
-    context: tuple[int, ...]
-    answer: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Batch:
-    """Texts of similar lengths, padded on the right: causal attention never sees that.
+    """Answers of similar lengths after their prompts, padded on the right: causal attention never sees that.
 
     `rows` are their numbers. `real`, (rows, length), marks tokens, `counted`, on the CPU, the positions that predict
     an answer's token; `calls` is what each decoder layer is called with beside its input.
@@ -54,7 +45,7 @@ class _Batch:
     ids: torch.Tensor
     real: torch.Tensor
     counted: torch.Tensor
-    calls: Calls
+    calls: list[Call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +103,14 @@ class Measured:
 
 
 class Passes:
-    """The passes of one pair over some texts. Each layer that is done is stored, and not computed again."""
+    """The passes of one pair over some answers. Each layer that is done is stored, and not computed again."""
 
-    def __init__(self, pair: ModelPair, texts: Sequence[Text], state: State) -> None:
+    def __init__(self, pair: ModelPair, answers: Sequence[Answer], state: State) -> None:
         self._pair, self._state = pair, state
         self._count = len(pair.layers)
-        self.measured = Measured(np.array([len(text.answer) for text in texts], dtype=np.float64))
-        first, others = range(min(SAMPLE, len(texts))), range(min(SAMPLE, len(texts)), len(texts))
-        sampled, rest = ([_batch(pair, texts, rows) for rows in _together(texts, part)] for part in (first, others))
+        self.measured = Measured(np.array([len(answer.ids) for answer in answers], dtype=np.float64))
+        first, others = range(min(SAMPLE, len(answers))), range(min(SAMPLE, len(answers)), len(answers))
+        sampled, rest = ([_batch(pair, answers, rows) for rows in _together(answers, part)] for part in (first, others))
         self._batches, self._sampled = sampled + rest, len(sampled)
 
     @property
@@ -189,10 +180,9 @@ class Passes:
 
     def backward(self, advance: Advance) -> None:
         """The part of the KL that goes through each module's error, from the last layer to the first."""
-        stored = self._state.get("gradient")
-        assert stored is not None, "the forward pass comes first"
-        gradient, first = self._hidden(stored[0]), stored[1]
-        self.measured.take(stored[0])
+        stored, first = self._state.take("gradient")
+        gradient = self._hidden(stored)
+        self.measured.take(stored)
         advance(first)
         for number in range(self._count - 1 - first, -1, -1):
             own = self._stored(number)
@@ -246,12 +236,12 @@ class Passes:
                 self._state.put(name, kept, number + 1)
                 saved = time.monotonic()
             advance(1)
-        return self.divergences(arms, hidden)
+        return self._divergences(arms, hidden)
 
-    def divergences(self, arms: Mapping[str, Arm], ends: Mapping[str, Hidden]) -> dict[str, Floats]:
+    def _divergences(self, arms: Mapping[str, Arm], ends: Mapping[str, Hidden]) -> dict[str, Floats]:
         """The sums of the KL over each answer's tokens, from the last layer's outputs."""
         found = {key: np.full(len(self.measured.tokens), np.nan) for key in ends}
-        base = self._base_end()
+        base = self._hidden(self._state.take("baseline")[0])
         for at, batch in enumerate(self._batches):
             there = {key: end[at] for key, end in ends.items() if at < len(end)}
             for key in there:
@@ -288,14 +278,8 @@ class Passes:
 
     def _stored(self, number: int, arm: Arm | None = None) -> Hidden:
         """The candidate's hidden states before a layer, of the answers that an arm is measured on."""
-        found = self._state.get(f"hidden-{number}")
-        assert found is not None, f"the hidden states before layer {number} are gone"
-        return self._hidden(found[0])[: self._sampled if arm is not None and arm.sampled else None]
-
-    def _base_end(self) -> Hidden:
-        found = self._state.get("baseline")
-        assert found is not None, "the baseline's hidden states are gone"
-        return self._hidden(found[0])
+        found = self._hidden(self._state.take(f"hidden-{number}")[0])
+        return found[: self._sampled if arm is not None and arm.sampled else None]
 
     def _hidden(self, tensors: Tensors, prefix: str = "") -> Hidden:
         return [tensors[key] for at in range(len(self._batches)) if (key := f"{prefix}{at}") in tensors]
@@ -305,7 +289,7 @@ class Passes:
 class _Tokens:
     """Some tokens of a batch that count, few enough for their logits.
 
-    `at` are their rows and positions in the batch, `rows` the numbers of their texts; `ids`, (tokens, 1), lets each
+    `at` are their rows and positions in the batch, `rows` the numbers of their answers; `ids`, (tokens, 1), lets each
     pass what follows the layers as a text of its own.
     """
 
@@ -327,10 +311,10 @@ def _named(hidden: Hidden) -> Tensors:
     return {str(at): values for at, values in enumerate(hidden)}
 
 
-def _together(texts: Sequence[Text], numbers: Iterable[int]) -> Iterator[list[int]]:
-    """The numbers of some texts in batches of similar lengths."""
+def _together(answers: Sequence[Answer], numbers: Iterable[int]) -> Iterator[list[int]]:
+    """The numbers of some answers in batches of similar lengths."""
     part: list[int] = []
-    lengths = {number: len(texts[number].context) + len(texts[number].answer) for number in numbers}
+    lengths = {number: len(answers[number].context) + len(answers[number].ids) for number in numbers}
     for number, length in sorted(lengths.items(), key=lambda each: each[1]):
         if part and (len(part) + 1) * length > BATCH_TOKENS:
             yield part
@@ -340,12 +324,12 @@ def _together(texts: Sequence[Text], numbers: Iterable[int]) -> Iterator[list[in
         yield part
 
 
-def _batch(pair: ModelPair, texts: Sequence[Text], rows: list[int]) -> _Batch:
-    """Some texts; the last token of each is only predicted, so it is no input."""
-    inputs = [torch.tensor((texts[n].context + texts[n].answer)[:-1]) for n in rows]
+def _batch(pair: ModelPair, answers: Sequence[Answer], rows: list[int]) -> _Batch:
+    """Some answers; the last token of each is only predicted, so it is no input."""
+    inputs = [torch.tensor((answers[n].context + answers[n].ids)[:-1]) for n in rows]
     ids = torch.nn.utils.rnn.pad_sequence(inputs, batch_first=True).to(pair.device)
     ends = torch.tensor([len(each) for each in inputs])[:, None]
-    starts = torch.tensor([len(texts[n].context) - 1 for n in rows])[:, None]
+    starts = torch.tensor([len(answers[n].context) - 1 for n in rows])[:, None]
     position = torch.arange(ids.shape[1])[None]
     counted = (position >= starts) & (position < ends)
     return _Batch(torch.tensor(rows), ids, (position < ends).to(pair.device), counted, pair.embed(ids, base=True)[1])

@@ -35,7 +35,7 @@ class Shares:
         """The mean KL a token, in nats."""
         found = ratio_of_sums(self.measured.divergence, self.measured.tokens, self.unit)
         assert found is not None  # every answer has a token
-        return figure(found, 0.0)
+        return _figure(found, 0.0)
 
     def error(self, module: str) -> Figure:
         """A module's relative error on the baseline's input: the norm of its output's error by that of its output."""
@@ -45,30 +45,31 @@ class Shares:
         ends = None if found.ci95 is None else tuple(math.sqrt(max(end, 0.0)) for end in found.ci95)
         return Figure(value=math.sqrt(found.value), ci95=None if ends is None else (ends[0], ends[1]))
 
-    def through(self, modules: list[str]) -> Ratio | None:
-        """The share of the KL that goes through some modules' errors, by the gradient."""
+    def through(self, modules: list[str]) -> Figure | None:
+        """The share of the KL that goes through some modules' errors, by the gradient; None where none has one."""
         found = [self.measured.through[name] for name in modules if name in self.measured.through]
-        return None if not found or self.nothing else self._share(np.sum(found, axis=0))
+        return None if not found or self.nothing else _figure(self._share(np.sum(found, axis=0)))
 
-    def regained(self, divergence: Floats) -> Ratio | None:
+    def regained(self, divergence: Floats) -> Figure:
         """The share by which the KL falls, from the KL of an arm; its answers left out are NaN."""
-        return None if self.nothing else self._share(self.measured.divergence - divergence)
+        return _figure(self._share(self.measured.divergence - divergence))
 
-    def _share(self, part: Floats) -> Ratio | None:
+    def _share(self, part: Floats) -> Ratio:
         there = np.isfinite(part)
-        whole = self.measured.divergence[there]
         unit = np.unique(self.unit[there], return_inverse=True)[1].astype(np.intp)
-        return ratio_of_sums(part[there], whole, unit)
+        found = ratio_of_sums(part[there], self.measured.divergence[there], unit)
+        assert found is not None  # asked only where there is a distance
+        return found
 
     def at_least(self, divergence: Floats, modules: int) -> float | None:
         """The lower end of the share regained, one-sided, corrected by Bonferroni for all `modules`, tested or not.
 
         None where one item alone tells nothing of the spread.
         """
-        found, units = self.regained(divergence), len(np.unique(self.unit[np.isfinite(divergence)]))
-        if found is None or found.error is None:
+        found, units = self._share(self.measured.divergence - divergence), self.unit[np.isfinite(divergence)]
+        if found.error is None:
             return None
-        return found.value - float(stdtrit(units - 1, 1 - ERROR_RATE / max(1, modules))) * found.error
+        return found.value - float(stdtrit(len(np.unique(units)) - 1, 1 - ERROR_RATE / max(1, modules))) * found.error
 
 
 def stand_out(at_least: Mapping[str, float | None]) -> list[str]:
@@ -77,6 +78,6 @@ def stand_out(at_least: Mapping[str, float | None]) -> list[str]:
     return sorted(found, key=lambda name: -found[name])
 
 
-def figure(found: Ratio, least: float = -math.inf) -> Figure:
+def _figure(found: Ratio, least: float = -math.inf) -> Figure:
     """A figure as the document has it, its interval cut to what it can be at least."""
     return Figure(value=found.value, ci95=None if found.ci95 is None else (max(found.ci95[0], least), found.ci95[1]))

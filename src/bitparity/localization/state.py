@@ -51,6 +51,12 @@ class State:
         except (OSError, SafetensorError, ValueError, KeyError):
             return None
 
+    def take(self, name: str) -> tuple[Tensors, int]:
+        """As `get`, of a file that an earlier step has written."""
+        found = self.get(name)
+        assert found is not None, f"{name} of the state in {self._folder} is gone"
+        return found
+
     def clear(self) -> None:
         """Delete the files."""
         shutil.rmtree(self._folder, ignore_errors=True)

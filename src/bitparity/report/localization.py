@@ -35,6 +35,9 @@ def sentences(found: Localization, lang: Lang = "en") -> list[str]:
     if layers := sorted(found.layers, key=lambda each: -each.regained.value)[:MOST_LAYERS]:
         named = [text("locate.layer", lang, layer=each.layer, share=percent(each.regained, lang)) for each in layers]
         said.append(text("locate.layers", lang, layers=text("comma", lang).join(named), answers=found.sampled))
+    if found.curve:
+        points = [_point(found, at, lang) for at in range(len(found.curve))]
+        said.append(text("locate.curve", lang, points=text("comma", lang).join(points), answers=found.sampled))
     if (recipe := found.recipe) is not None:
         figures = {"bytes": f"{100 * recipe.share_of_bytes:.1f}", "megabytes": f"{recipe.extra_bytes / 1e6:.1f}"}
         regained = percent(recipe.regained, lang)
@@ -48,6 +51,13 @@ def _outcome(found: Localization, lang: Lang) -> list[str]:
     if not found.stands_out:
         return [text("locate.none", lang, rule=rule)]
     return [text("locate.stands_out", lang, names=text("comma", lang).join(found.stands_out), rule=rule)]
+
+
+def _point(found: Localization, at: int, lang: Lang) -> str:
+    point = found.curve[at]
+    figures = {"regained": f"{100 * point.regained.value:.0f}", "bytes": f"{100 * point.share_of_bytes:.1f}"}
+    said = text("locate.point", lang, **figures)
+    return text("locate.bend", lang, point=said) if at == found.bend else said
 
 
 def _nats(found: Figure) -> str:
