@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitparity.benchmarks.code import MAX_TESTS_BYTES, decode_tests, same_output, same_value
 from bitparity.benchmarks.fenced_code import code_blocks, language_of, last_code, upstream_code
 from bitparity.benchmarks.inside import codec
+from bitparity.benchmarks.livecodebench import MAX_TESTS_BYTES, decode_tests, same_output, same_value
 from bitparity.errors import DataError
 
 FENCE = "```"

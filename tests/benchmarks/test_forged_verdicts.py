@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from support import write_jsonl
 
-from bitparity.benchmarks.code import Case
 from bitparity.benchmarks.humaneval import HumanEval
-from bitparity.benchmarks.livecodebench import LiveCodeBench
+from bitparity.benchmarks.livecodebench import Case, LiveCodeBench
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import SandboxError
 from bitparity.records import Completion

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from support import SHARED_DATA, grading, write_jsonl
 
-from bitparity.benchmarks.code import Case, Judged, grade_of, same_value, unpacked
-from bitparity.benchmarks.livecodebench import KNOWN_BAD, SYSTEM, LiveCodeBench
+from bitparity.benchmarks.code import Judged, grade_of
+from bitparity.benchmarks.livecodebench import KNOWN_BAD, SYSTEM, Case, LiveCodeBench, same_value, unpacked
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import DataError
 from bitparity.grading.rules import grade_sample
@@ -154,7 +154,7 @@ def test_a_bomb_in_the_tests_is_our_fault_too(tmp_path: Path, monkeypatch: pytes
 
     bomb = base64.b64encode(zlib.compress(b"\0" * (8 << 20), 9)).decode()
     data = write_jsonl(tmp_path / "rows.jsonl", [row("a", SUMS, private_test_cases=bomb)])
-    monkeypatch.setattr("bitparity.benchmarks.code.MAX_TESTS_BYTES", 1 << 20)
+    monkeypatch.setattr("bitparity.benchmarks.livecodebench.MAX_TESTS_BYTES", 1 << 20)
     loaded = load_benchmark(spec(data))
     (item,) = loaded.items()
     sample = Sample("livecodebench", "a", 0, "```python\nprint(3)\n```", "stop", 5, 5, 1.0)

@@ -6,21 +6,14 @@ the first test that it does not pass.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-import pickletools
-import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from bitparity.benchmarks.contract import Benchmark, Facts
 from bitparity.benchmarks.fenced_code import last_code
-from bitparity.benchmarks.inside import codec
-from bitparity.errors import DataError
 from bitparity.hardware.cores import usable_cores
 from bitparity.records import Completion, Grade, Item, Status
 from bitparity.sandbox.contract import Ended, Limits, Sandbox, Verdict
@@ -28,104 +21,7 @@ from bitparity.sandbox.gate import GATE
 from bitparity.sandbox.levels import open_sandbox
 
 CORES_A_RERUN = 4  # of this host for each undisturbed rerun: its caches and sibling hardware threads stay idle
-MAX_TESTS_BYTES = 1 << 29  # of one problem's tests, unpacked; the largest published are far smaller
 STATUS: dict[Verdict, Status] = {"no_code": "no_answer", "infrastructure_error": "infrastructure_error"}
-
-# ---------------------------------------------------------------- tests
-
-
-class Case(NamedTuple):
-    """One test: what goes in, what is expected."""
-
-    given: str
-    expected: str
-
-
-_TEXT_OPCODES = frozenset(
-    {"PROTO", "FRAME", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "MEMOIZE", "BINPUT", "STOP"}
-)
-
-
-def decode_tests(text: str, limit: int | None = None) -> list[Case]:
-    """A problem's tests: a JSON list, or base64 of zlib of a pickle of that JSON text.
-
-    Nothing is executed: of the pickle only text is accepted. Raises DataError for anything else, and for
-    more than `limit` bytes (MAX_TESTS_BYTES), found before they are unpacked.
-    """
-    document = text if text.lstrip().startswith("[") else _unpickled(_inflated(text, limit or MAX_TESTS_BYTES))
-    try:
-        rows = json.loads(document)
-        if not isinstance(rows, list):
-            raise TypeError
-        return [Case(_text(row["input"]), _text(row["output"])) for row in rows]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DataError(f"the tests' data is not a list of inputs and outputs ({type(error).__name__})") from None
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _inflated(text: str, limit: int) -> bytes:
-    inflate = zlib.decompressobj()
-    try:
-        # no further than the limit: a small download must not fill the memory
-        data = inflate.decompress(base64.b64decode(text, validate=True), limit)
-    except (binascii.Error, ValueError, zlib.error) as error:
-        raise DataError(f"the tests' data cannot be unpacked: {error}") from None
-    if inflate.unconsumed_tail or not inflate.eof:
-        raise DataError(f"the tests' data is broken or unpacks to over {limit >> 20} MiB")
-    return data
-
-
-def _unpickled(data: bytes) -> str:
-    """The one text of a pickle, read off its opcodes: nothing of it is executed."""
-    texts: list[str] = []
-    try:
-        # a text takes some ten opcodes, so a longer program is none
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-            if count > 20 or opcode.name not in _TEXT_OPCODES:
-                raise DataError(f"the tests' data holds the pickle opcode {opcode.name}; tests are plain text")
-            texts += [argument] if isinstance(argument, str) else []
-    except (ValueError, MemoryError) as error:
-        raise DataError(f"the tests' data is no pickled text: {type(error).__name__}") from None
-    if len(texts) != 1:
-        raise DataError(f"the tests' data is no pickled text: {len(texts)} texts")
-    return texts[0]
-
-
-def same_output(produced: bytes, expected: str) -> bool:
-    """LiveCodeBench's rule for standard output (`grade_stdio`, testing_util.py at commit 8610ffb2).
-
-    Both texts stripped, the same number of lines, each line equal when stripped, or equal as decimal numbers
-    word by word, without any tolerance.
-    """
-    both = (produced.decode("utf-8", "replace"), expected)
-    ours, theirs = ([line.strip() for line in text.strip().split("\n")] for text in both)
-    return len(ours) == len(theirs) and all(a == b or _same_numbers(a, b) for a, b in zip(ours, theirs, strict=True))
-
-
-def _same_numbers(a: str, b: str) -> bool:
-    try:
-        return [Decimal(word) for word in a.split()] == [Decimal(word) for word in b.split()]
-    except (InvalidOperation, ValueError):
-        return False
-
-
-def same_value(produced: object, expected: str) -> bool:
-    """LiveCodeBench's rule for a function's value (`grade_call_based`): Python's `==` with the JSON value, where a
-    tuple at the top counts as a list.
-    """
-    value, wanted = list(produced) if isinstance(produced, tuple) else produced, json.loads(expected)
-    try:
-        return bool(value == wanted)
-    except RecursionError:  # deeper than the expected value, else that could not be read either
-        return False
-
-
-# ---------------------------------------------------------------- verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +58,7 @@ def verdict_of(ended: Ended) -> Verdict:
     """The failure of a program that gave no full answer; "pass" where it ended well."""
     if ended.end == "exit":
         return "pass"
-    if ended.end == "runtime_error" and _last_line(ended).startswith("MemoryError"):
+    if ended.end == "runtime_error" and last_line(ended).startswith("MemoryError"):
         return "memory_limit"
     return ended.end
 
@@ -172,19 +68,14 @@ def raised(kind: str) -> Verdict:
     return "memory_limit" if kind == "MemoryError" else "runtime_error"
 
 
-def _last_line(ended: Ended) -> str:
+def last_line(ended: Ended) -> str:
+    """The last line of a program's standard error."""
     return ended.stderr.rstrip().rpartition(b"\n")[2].decode("utf-8", "replace")
-
-
-def exception_kind(ended: Ended) -> str:
-    """The kind of exception that a traceback ends with; not its text, which could quote a test."""
-    kind = _last_line(ended).partition(":")[0].strip()
-    return kind if len(kind) < 80 and (kind.isidentifier() or "." in kind) else ""
 
 
 def complaint(ended: Ended) -> str:
     """Why a program of the data set's own gave nothing."""
-    return f"{ended.end}: {(ended.detail or _last_line(ended))[:200]}"
+    return f"{ended.end}: {(ended.detail or last_line(ended))[:200]}"
 
 
 def reply(value: object) -> tuple[str, str] | None:
@@ -270,11 +161,3 @@ def counted(run: Callable[[], Ended]) -> Ended:
 def _python_version(sandbox: Sandbox) -> str:
     ended = sandbox.run({}, [sandbox.python, "-c", "import sys; print(sys.version.split()[0])"])
     return ended.stdout.decode("ascii", "replace").strip()
-
-
-def unpacked(line: str) -> object:
-    """A value that came out of the sandbox; opaque where it cannot be read."""
-    try:
-        return codec.loads(line)
-    except ValueError:
-        return codec.Opaque("unreadable")

@@ -7,45 +7,38 @@ an answer is graded.
 
 Prompt: upstream's generic chat prompt, lcb_runner/prompts/code_generation.py at commit
 4fa15949edfc48871be612fc83dcb7961b012ad3. Metric: pass@1, the mean over samples of "all public and private tests pass".
-Comparison: upstream's rules (see `code.py`). A program that reads standard input is a real process with real pipes; a
+Comparison: upstream's rules. A program that reads standard input is a real process with real pipes; a
 function is called with JSON values. The time limit counts CPU seconds of each test.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import datetime
 import hashlib
 import json
+import pickletools
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from bitparity.benchmarks.code import (
-    Case,
-    CodeBenchmark,
-    Judged,
-    decode_tests,
-    exception_kind,
-    raised,
-    reply,
-    same_output,
-    same_value,
-    spoken,
-    unpacked,
-    verdict_of,
-)
+from bitparity.benchmarks.code import CodeBenchmark, Judged, last_line, raised, reply, spoken, verdict_of
 from bitparity.benchmarks.contract import Facts, Info, Settings, Source
 from bitparity.benchmarks.dataset import hub_file
 from bitparity.benchmarks.fenced_code import upstream_code
+from bitparity.benchmarks.inside import codec
 from bitparity.benchmarks.inside import source as inside
 from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.errors import DataError
 from bitparity.records import Completion, Item, Prompt
 from bitparity.safe_io.input_files import open_regular
 from bitparity.safe_io.packaged import packaged_toml
-from bitparity.sandbox.contract import Limits, Verdict
+from bitparity.sandbox.contract import Ended, Limits, Verdict
 
 # file, problems in it; release vN is the first N
 FILES = (("test.jsonl", 400), *((f"test{n}.jsonl", rows) for n, rows in enumerate((111, 101, 101, 167, 175), 2)))
@@ -58,6 +51,7 @@ FIELDS = (
 KNOWN_BAD: dict[str, str] = packaged_toml(__package__, "livecodebench_errata.toml")
 SYSTEM = packaged_prompt("livecodebench_system.txt")
 MEMORY_MB = 4096  # upstream sets no limit; contests give 256 to 1,024 MB to compiled programs
+MAX_TESTS_BYTES = 1 << 29  # of one problem's tests, unpacked; the largest published are far smaller
 
 
 class LiveCodeBenchSettings(Settings):
@@ -277,6 +271,111 @@ def _item(row: dict[str, str], place: Facts, raw: bytes, known_bad: str | None) 
         about["known_bad"] = known_bad
     about |= {**place, "sha256": hashlib.sha256(raw).hexdigest()}
     return Item(row["question_id"], (prompt(row),), None, None, row["difficulty"], about)
+
+
+class Case(NamedTuple):
+    """One test: what goes in, what is expected."""
+
+    given: str
+    expected: str
+
+
+_TEXT_OPCODES = frozenset(
+    {"PROTO", "FRAME", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "MEMOIZE", "BINPUT", "STOP"}
+)
+
+
+def decode_tests(text: str, limit: int | None = None) -> list[Case]:
+    """A problem's tests: a JSON list, or base64 of zlib of a pickle of that JSON text.
+
+    Nothing is executed: of the pickle only text is accepted. Raises DataError for anything else, and for
+    more than `limit` bytes (MAX_TESTS_BYTES), found before they are unpacked.
+    """
+    document = text if text.lstrip().startswith("[") else _unpickled(_inflated(text, limit or MAX_TESTS_BYTES))
+    try:
+        rows = json.loads(document)
+        if not isinstance(rows, list):
+            raise TypeError
+        return [Case(_text(row["input"]), _text(row["output"])) for row in rows]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DataError(f"the tests' data is not a list of inputs and outputs ({type(error).__name__})") from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _inflated(text: str, limit: int) -> bytes:
+    inflate = zlib.decompressobj()
+    try:
+        # no further than the limit: a small download must not fill the memory
+        data = inflate.decompress(base64.b64decode(text, validate=True), limit)
+    except (binascii.Error, ValueError, zlib.error) as error:
+        raise DataError(f"the tests' data cannot be unpacked: {error}") from None
+    if inflate.unconsumed_tail or not inflate.eof:
+        raise DataError(f"the tests' data is broken or unpacks to over {limit >> 20} MiB")
+    return data
+
+
+def _unpickled(data: bytes) -> str:
+    """The one text of a pickle, read off its opcodes: nothing of it is executed."""
+    texts: list[str] = []
+    try:
+        # a text takes some ten opcodes, so a longer program is none
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+            if count > 20 or opcode.name not in _TEXT_OPCODES:
+                raise DataError(f"the tests' data holds the pickle opcode {opcode.name}; tests are plain text")
+            texts += [argument] if isinstance(argument, str) else []
+    except (ValueError, MemoryError) as error:
+        raise DataError(f"the tests' data is no pickled text: {type(error).__name__}") from None
+    if len(texts) != 1:
+        raise DataError(f"the tests' data is no pickled text: {len(texts)} texts")
+    return texts[0]
+
+
+def same_output(produced: bytes, expected: str) -> bool:
+    """LiveCodeBench's rule for standard output (`grade_stdio`, testing_util.py at commit 8610ffb2).
+
+    Both texts stripped, the same number of lines, each line equal when stripped, or equal as decimal numbers
+    word by word, without any tolerance.
+    """
+    both = (produced.decode("utf-8", "replace"), expected)
+    ours, theirs = ([line.strip() for line in text.strip().split("\n")] for text in both)
+    return len(ours) == len(theirs) and all(a == b or _same_numbers(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def _same_numbers(a: str, b: str) -> bool:
+    try:
+        return [Decimal(word) for word in a.split()] == [Decimal(word) for word in b.split()]
+    except (InvalidOperation, ValueError):
+        return False
+
+
+def same_value(produced: object, expected: str) -> bool:
+    """LiveCodeBench's rule for a function's value (`grade_call_based`): Python's `==` with the JSON value, where a
+    tuple at the top counts as a list.
+    """
+    value, wanted = list(produced) if isinstance(produced, tuple) else produced, json.loads(expected)
+    try:
+        return bool(value == wanted)
+    except RecursionError:  # deeper than the expected value, else that could not be read either
+        return False
+
+
+def exception_kind(ended: Ended) -> str:
+    """The kind of exception that a traceback ends with; not its text, which could quote a test."""
+    kind = last_line(ended).partition(":")[0].strip()
+    return kind if len(kind) < 80 and (kind.isidentifier() or "." in kind) else ""
+
+
+def unpacked(line: str) -> object:
+    """A value that came out of the sandbox; opaque where it cannot be read."""
+    try:
+        return codec.loads(line)
+    except ValueError:
+        return codec.Opaque("unreadable")
 
 
 BENCHMARK = LiveCodeBench

@@ -27,16 +27,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypedDict, cast
 from pydantic import BaseModel, Field, ValidationError
 
 from bitparity.benchmarks import scicode_env as env
-from bitparity.benchmarks.code import (
-    CodeBenchmark,
-    Judged,
-    complaint,
-    counted,
-    known_kind,
-    raised,
-    spoken,
-    verdict_of,
-)
+from bitparity.benchmarks.code import CodeBenchmark, Judged, complaint, counted, known_kind, raised, spoken, verdict_of
 from bitparity.benchmarks.contract import Facts, Info, Settings, Source
 from bitparity.benchmarks.dataset import Row, content_hash, hub_rows, read_jsonl
 from bitparity.benchmarks.fenced_code import last_code

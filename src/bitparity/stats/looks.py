@@ -9,15 +9,8 @@ from typing import Literal
 
 from scipy.special import ndtr, ndtri
 
+from bitparity.stats import paired
 from bitparity.stats.arrays import PairedScores
-from bitparity.stats.paired import (
-    deciding_intervals,
-    difference_intervals,
-    margin_of,
-    no_difference_p,
-    signed_z,
-    upper_bound,
-)
 from bitparity.stats.sequential import BEYOND_ALPHA, Look, StopRule, bounds, stagewise
 from bitparity.stats.verdicts import Interval
 
@@ -75,7 +68,7 @@ def follow(rule: StopRule, upto: Callable[[int], PairedScores | None], end: int 
         if pairs.differing >= FEWEST_CHANGES:
             if (by := claim(pairs)) is not None:
                 return Reached(pairs, by)
-            before[-1] = signed_z(pairs, no_difference_p(pairs))
+            before[-1] = paired.signed_z(pairs, paired.no_difference_p(pairs))
         if items == end:
             return Reached(pairs, None)
     return None
@@ -88,12 +81,12 @@ def claim(pairs: PairedScores) -> By | None:
     """
     look = look_of(pairs)
     margin, recovery = margin_at(pairs), look.rule.recovery
-    _, ci95, ci90 = deciding_intervals(pairs, recovery)
+    _, ci95, ci90 = paired.deciding_intervals(pairs, recovery)
     if ci90[0] > -margin:
         return "within"
     alpha = 2 * BEYOND_ALPHA / look.rule.family
-    if ci95[1] < -margin and upper_bound(pairs, alpha, recovery) < -margin:
-        p_value = look.p_value(signed_z(pairs, no_difference_p(pairs)))
+    if ci95[1] < -margin and paired.upper_bound(pairs, alpha, recovery) < -margin:
+        p_value = look.p_value(paired.signed_z(pairs, paired.no_difference_p(pairs)))
         return "beyond" if p_value < alpha else None
     return "futility" if not look.last and is_futile(pairs) else None
 
@@ -101,7 +94,7 @@ def claim(pairs: PairedScores) -> By | None:
 def margin_at(pairs: PairedScores) -> float:
     """The margin of pairs at a look, a fraction."""
     rule = look_of(pairs).rule
-    return rule.margin if rule.recovery is None else margin_of(pairs, rule.recovery)
+    return rule.margin if rule.recovery is None else paired.margin_of(pairs, rule.recovery)
 
 
 def is_futile(pairs: PairedScores) -> bool:
@@ -159,7 +152,7 @@ def unbiased(pairs: PairedScores) -> tuple[float, Interval]:
     rule, upto, margin = look.rule, look.index + 1, margin_at(pairs)
     error = pairs.standard_error
     if error == 0:
-        return pairs.difference, difference_intervals(pairs, 2 * BEYOND_ALPHA)[1]
+        return pairs.difference, paired.difference_intervals(pairs, 2 * BEYOND_ALPHA)[1]
     lower = tuple(-bound for bound in rule.beyond[:upto])
     z = (pairs.difference + margin) / error
     at_end = error * math.sqrt(rule.times[look.index])
