@@ -1,6 +1,6 @@
 """Power: which loss a comparison could detect, which margin it could prove, and what it would need.
 
-Fractions throughout; tests at `alpha`, two-sided for a loss and one-sided for a margin, as in `verdicts`.
+Fractions throughout; tests at ALPHA, two-sided for a loss and one-sided for a margin, as in `verdicts`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from bitparity.stats.score_interval import tango_moments
 from bitparity.stats.simulated_power import Studies, group_sizes, studies
 from bitparity.stats.verdicts import untraced_loss
 
+ALPHA = 0.05
+POWER = 0.8  # with which a loss is to be shown, or a margin proved
 _EXACT_FLIPS = 60.0
 FEW_ITEMS = 1000  # in groups: up to so many follow no normal formula and are simulated
 _LEAST_CHANCE = 1e-4  # of a simulated claim, for its quantile
@@ -26,7 +28,7 @@ _NEWTON_STEPS = 4
 _NEAR = 0.01  # of a quantile: 0.3 points of a power of 80 %
 
 
-def mcnemar_power(items: int, flip_rate: float, loss: float, alpha: float = 0.05) -> float:
+def mcnemar_power(items: int, flip_rate: float, loss: float) -> float:
     """Probability that the exact McNemar test finds a true `loss` among `items` pairs of which `flip_rate` flip.
 
     Exact: summed over the number of flips, which is binomial (S. Duffy, Statistics in Medicine 3 (1984) 367-371).
@@ -37,7 +39,7 @@ def mcnemar_power(items: int, flip_rate: float, loss: float, alpha: float = 0.05
     if flip_rate == 0:
         return 0.0
     flips, mass = _likely_counts(items, flip_rate)
-    most = _critical_gained(flips, alpha)
+    most = _critical_gained(flips)
     gained = (flip_rate - loss) / (2 * flip_rate)
     return float(mass @ np.where(most >= 0, _binomial_cdf(np.maximum(most, 0), flips, gained), 0.0))
 
@@ -63,27 +65,27 @@ def _binomial_cdf(counts: Floats, trials: Floats, rate: float) -> Floats:
     return np.where(inside, betainc(np.where(inside, trials - counts, 1.0), counts + 1, 1 - rate), 1.0)
 
 
-def _critical_gained(flips: Floats, alpha: float) -> Floats:
-    """For each number of flips the most gained items at which the exact two-sided p is still below alpha; -1: none."""
-    guess = np.floor(np.nan_to_num(bdtrik(alpha / 2, flips, 0.5), nan=-1.0)) + 1
+def _critical_gained(flips: Floats) -> Floats:
+    """For each number of flips the most gained items at which the exact two-sided p is still below ALPHA; -1: none."""
+    guess = np.floor(np.nan_to_num(bdtrik(ALPHA / 2, flips, 0.5), nan=-1.0)) + 1
     # the inverse may be off by one or two
     for _ in range(3):
         guess = np.where(
-            (guess >= 0) & (2 * _binomial_cdf(np.maximum(guess, 0), flips, 0.5) >= alpha), guess - 1, guess
+            (guess >= 0) & (2 * _binomial_cdf(np.maximum(guess, 0), flips, 0.5) >= ALPHA), guess - 1, guess
         )
     return cast(Floats, guess)
 
 
-def margin_power(items: int, flip_rate: float, margin: float, alpha: float = 0.05) -> float:
+def margin_power(items: int, flip_rate: float, margin: float) -> float:
     """Probability of showing a loss below `margin` where the variants are equally good and `flip_rate` flip.
 
-    The test is the lower bound of Tango's interval of level 1 - 2 alpha: exact by enumeration for few flips, else
+    The test is the lower bound of Tango's interval of level 1 - 2 ALPHA: exact by enumeration for few flips, else
     the normal approximation with the restricted variance at the margin (J. Liu et al., Statistics in Medicine
     21 (2002) 231-245, equation 8).
     """
-    if items < 2 or margin < untraced_loss(items, alpha):
+    if items < 2 or margin < untraced_loss(items, ALPHA):
         return 0.0
-    quantile = float(ndtri(1 - alpha))
+    quantile = float(ndtri(1 - ALPHA))
     if items * flip_rate <= _EXACT_FLIPS:
         return _exact_margin_power(items, flip_rate, margin, quantile)
     expected = items * flip_rate / 2
@@ -106,27 +108,27 @@ def _exact_margin_power(items: int, flip_rate: float, margin: float, quantile: f
 
 
 @lru_cache(maxsize=4096)
-def detectable_loss(items: int, flip_rate: float, alpha: float = 0.05, power: float = 0.8) -> float | None:
-    """Smallest true loss that one binary sample an item shows with `power`; None where even the largest is not."""
-    if mcnemar_power(items, flip_rate, flip_rate, alpha) < power:
+def detectable_loss(items: int, flip_rate: float) -> float | None:
+    """Smallest true loss that one binary sample an item shows with the POWER; None where even the largest is not."""
+    if mcnemar_power(items, flip_rate, flip_rate) < POWER:
         return None
-    return _smallest(lambda loss: mcnemar_power(items, flip_rate, loss, alpha) >= power, flip_rate)
+    return _smallest(lambda loss: mcnemar_power(items, flip_rate, loss) >= POWER, flip_rate)
 
 
 @lru_cache(maxsize=4096)
-def provable_margin(items: int, flip_rate: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Smallest margin that equally good variants prove with `power`, one binary sample an item; at most 1."""
-    return _smallest(lambda margin: margin_power(items, flip_rate, margin, alpha) >= power, 1.0)
+def provable_margin(items: int, flip_rate: float) -> float:
+    """Smallest margin that equally good variants prove with the POWER, one binary sample an item; at most 1."""
+    return _smallest(lambda margin: margin_power(items, flip_rate, margin) >= POWER, 1.0)
 
 
-def detectable_loss_normal(se: float, clusters: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Smallest true loss shown with `power` by a test with standard error `se`: (t_{1-alpha/2} + z_power) se."""
-    return float(stdtrit(clusters - 1, 1 - alpha / 2) + ndtri(power)) * se
+def detectable_loss_normal(se: float, clusters: float) -> float:
+    """Smallest true loss shown with the POWER by a test with standard error `se`: (t_{1-ALPHA/2} + z_power) se."""
+    return float(stdtrit(clusters - 1, 1 - ALPHA / 2) + ndtri(POWER)) * se
 
 
-def provable_margin_normal(se: float, clusters: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Smallest margin that equally good variants prove with `power`: (t_{1-alpha} + z_power) se."""
-    return float(stdtrit(clusters - 1, 1 - alpha) + ndtri(power)) * se
+def provable_margin_normal(se: float, clusters: float) -> float:
+    """Smallest margin that equally good variants prove with the POWER: (t_{1-ALPHA} + z_power) se."""
+    return float(stdtrit(clusters - 1, 1 - ALPHA) + ndtri(POWER)) * se
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ class Design:
         changed, sizes = max(self.flip_rate - noise, loss), group_sizes(self.sizes, self.items)
         return studies(sizes, self.correlation, changed, noise, self.samples, loss)
 
-    def loss_power(self, loss: float, alpha: float = 0.05) -> float:
+    def loss_power(self, loss: float) -> float:
         """Probability that a true loss is shown.
 
         Student's statistic of a skewed mean: what is compared with 0 is mean + t s / sqrt(n), whose variance follows
@@ -208,71 +210,69 @@ class Design:
         if se == 0 or self.units <= 1:
             return 0.0
         if self.simulated:
-            return float(self._studies(loss).loss_shown(alpha).mean())
+            return float(self._studies(loss).loss_shown(ALPHA).mean())
         sigma = se * math.sqrt(count)
-        quantile = float(stdtrit(self.units - 1, 1 - alpha / 2))
+        quantile = float(stdtrit(self.units - 1, 1 - ALPHA / 2))
         third = -loss + 3 * loss * (changed + noise) - 2 * loss**3
         fourth = changed + 3 * noise**2 + 6 * changed * noise
         spread = 1 + quantile * third / sigma**3 / math.sqrt(count) + quantile**2 * (fourth / sigma**4 - 1) / 4 / count
         return float(ndtr((loss - quantile * se) / (se * math.sqrt(max(spread, 0.25)))))
 
-    def margin_power(self, margin: float, alpha: float = 0.05) -> float:
+    def margin_power(self, margin: float) -> float:
         """Probability that equally good variants are shown to lie within `margin`; simulated for few items in groups.
 
         Otherwise `margin_formula`.
         """
-        if self.units <= 1 or margin < untraced_loss(self._groups, alpha):
-            return 0.0
-        if self.simulated:
-            return float(self._studies(0.0).within(margin, alpha).mean())
-        return self.margin_formula(margin, alpha)
+        if self.simulated and self.units > 1 and margin >= untraced_loss(self._groups, ALPHA):
+            return float(self._studies(0.0).within(margin, ALPHA).mean())
+        return self.margin_formula(margin)
 
-    def margin_formula(self, margin: float, alpha: float = 0.05) -> float:
+    def margin_formula(self, margin: float) -> float:
         """The mean of two probabilities of showing that equally good variants lie within `margin`.
 
         Student's bound, and a score bound with the variance at the margin as in Tango's interval. The interval takes
         the latter where the sample is skewed towards a loss, as half of the samples are.
         """
-        if self.units <= 1 or margin < untraced_loss(self._groups, alpha):
+        if self.units <= 1 or margin < untraced_loss(self._groups, ALPHA):
             return 0.0
         changed, noise = self._variance(0.0)
         se, half = self.standard_error(), self.items * changed / 2
         at_margin = tango_moments(half, half, self.items, -margin)[0]
         at_margin = math.sqrt((at_margin * self.effect + noise) / self.items)
-        quantile = float(stdtrit(self.units - 1, 1 - alpha))
+        quantile = float(stdtrit(self.units - 1, 1 - ALPHA))
         return sum(float(ndtr((margin - quantile * each) / se)) for each in (se, at_margin)) / 2 if se else 1.0
 
-    def detectable(self, alpha: float = 0.05, power: float = 0.8) -> float | None:
-        """Smallest true loss shown with `power`; None where even the largest is not."""
+    def detectable(self) -> float | None:
+        """Smallest true loss shown with the POWER; None where even the largest is not."""
         if self.samples == 1 and not self.sizes:
-            return detectable_loss(self.items, self.flip_rate, alpha, power)
+            return detectable_loss(self.items, self.flip_rate)
         most = self.flip_rate if self.samples == 1 else 1.0
-        return self._smallest_with(lambda loss: self.loss_power(loss, alpha), (0.0, most), power, 1 - alpha / 2)
+        return self._smallest_with(self.loss_power, (0.0, most), 1 - ALPHA / 2)
 
-    def provable(self, alpha: float = 0.05, power: float = 0.8) -> float | None:
-        """Smallest margin that equally good variants prove with `power`; None where there is none."""
+    def provable(self) -> float | None:
+        """Smallest margin that equally good variants prove with the POWER; None where there is none."""
         if self.samples == 1 and not self.sizes:
-            return provable_margin(self.items, self.flip_rate, alpha, power)
-        within = untraced_loss(self._groups, alpha), 1.0
-        return self._smallest_with(lambda margin: self.margin_power(margin, alpha), within, power, 1 - alpha)
+            return provable_margin(self.items, self.flip_rate)
+        within = untraced_loss(self._groups, ALPHA), 1.0
+        return self._smallest_with(self.margin_power, within, 1 - ALPHA)
 
     def _smallest_with(
-        self, chance: Callable[[float], float], within: tuple[float, float], power: float, level: float
+        self, chance: Callable[[float], float], within: tuple[float, float], level: float
     ) -> float | None:
         """The smallest value `within` whose chance of a claim, at this one-sided level, is the power; None for none."""
         low, high = within
         if self.simulated and self.units > 1:
             # a simulation is dear, and its quantile grows by nearly one for each standard error: Newton's method
             error = self.standard_error()
-            found = min(high, max(low, float(stdtrit(self.units - 1, level) + ndtri(power)) * error))
+            found = min(high, max(low, float(stdtrit(self.units - 1, level) + ndtri(POWER)) * error))
             for _ in range(_NEWTON_STEPS):
-                missing = float(ndtri(power) - ndtri(min(max(chance(found), _LEAST_CHANCE), 1 - _LEAST_CHANCE)))
+                missing = float(ndtri(POWER) - ndtri(min(max(chance(found), _LEAST_CHANCE), 1 - _LEAST_CHANCE)))
                 if abs(missing) < _NEAR:
                     return found
                 found = min(max(found + missing * error, low), high)
-            return found if found < high or chance(high) >= power else None
-        found = _smallest(lambda value: chance(value) >= power, high)
-        return found if chance(found) >= power else None
+            return found if found < high or chance(high) >= POWER else None
+        found = _smallest(lambda value: chance(value) >= POWER, high)
+        return found if chance(found) >= POWER else None
 
 
 def average(designs: Sequence[Design]) -> tuple[float, float] | None:
@@ -288,9 +288,9 @@ def average(designs: Sequence[Design]) -> tuple[float, float] | None:
     return (_smallest(shown, 1.0), provable_margin_normal(error(0.0), units)) if shown(1.0) else None
 
 
-def items_needed(margin: float, flip_rate: float, alpha: float = 0.05, power: float = 0.8) -> int:
-    """Items with which equally good variants prove `margin` with `power`, one binary sample an item."""
-    return _least(lambda items: margin_power(items, flip_rate, margin, alpha) >= power)
+def items_needed(margin: float, flip_rate: float) -> int:
+    """Items with which equally good variants prove `margin` with the POWER, one binary sample an item."""
+    return _least(lambda items: margin_power(items, flip_rate, margin) >= POWER)
 
 
 def items_needed_by(design: Design, margin: float) -> int:
@@ -308,18 +308,18 @@ def samples_needed(design: Design, margin: float, most: int) -> int | None:
     return needed if needed <= most else None
 
 
-def _proving(design: Design, margin: float, power: float = 0.8) -> Callable[[Design], bool]:
+def _proving(design: Design, margin: float) -> Callable[[Design], bool]:
     """Tells of designs like this one if they prove a margin: by the formula, shifted to what simulation says of this.
 
     The shift is one of the power's quantile.
     """
-    provable, shift = design.provable(power=power) if design.simulated else None, 0.0
+    provable, shift = design.provable() if design.simulated else None, 0.0
     if provable is not None:
         formula = min(max(design.margin_formula(provable), _LEAST_CHANCE), 1 - _LEAST_CHANCE)
-        shift = float(ndtri(power) - ndtri(formula))
+        shift = float(ndtri(POWER) - ndtri(formula))
 
     def proves(other: Design) -> bool:
-        found = _smallest(lambda value: ndtri(other.margin_formula(value)) + shift >= ndtri(power), 1.0)
+        found = _smallest(lambda value: ndtri(other.margin_formula(value)) + shift >= ndtri(POWER), 1.0)
         return found <= margin
 
     return proves
