@@ -25,10 +25,8 @@ def read_ahead(files: Sequence[Path]) -> threading.Thread | None:
 
 def available_bytes() -> int:
     """Main memory that can be had without pushing out what is in use (/proc/meminfo, MemAvailable)."""
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    after = Path("/proc/meminfo").read_text(encoding="ascii").partition("MemAvailable:")[2].split(maxsplit=1)
+    return int(after[0]) * 1024 if after else 0
 
 
 def _read(files: Sequence[Path]) -> None:

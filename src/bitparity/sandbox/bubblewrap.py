@@ -103,8 +103,8 @@ class Bubblewrap(proof.ProvenSandbox):
         options += ["--remount-ro", "/", "--chdir", WORK]
         if self.filter:
             options += ["--seccomp", passed(self.filter)]
-        confined = [self._prlimit, *rlimits.options(limits), "--", *_INIT, *argv]
-        return self._start(options, passed), confined, passed.fds
+        kernel = [f"--{name}={soft}:{hard}" for name, _, soft, hard in rlimits.wanted(limits)]
+        return self._start(options, passed), [self._prlimit, *kernel, "--", *_INIT, *argv], passed.fds
 
     def worker(
         self, script: bytes, arguments: Sequence[str], stack: contextlib.ExitStack

@@ -56,7 +56,5 @@ def _mount_namespace(shown: tuple[str, ...]) -> int:
 
 def _closed_folder(path: Path) -> str | None:
     """The outermost folder above `path` that other users may not pass through."""
-    for folder in reversed(path.parents):
-        if not folder.stat().st_mode & stat.S_IXOTH:
-            return str(folder)
-    return None
+    closed = (str(folder) for folder in reversed(path.parents) if not folder.stat().st_mode & stat.S_IXOTH)
+    return next(closed, None)

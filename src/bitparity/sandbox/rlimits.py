@@ -36,11 +36,6 @@ def wanted(limits: Limits, shared: bool = False) -> list[tuple[str, int, int, in
     return [_limit(name, value, value + (name == "cpu")) for name, value in asked.items()]
 
 
-def options(limits: Limits) -> list[str]:
-    """The same as options of the command `prlimit`."""
-    return [f"--{name}={soft}:{hard}" for name, _, soft, hard in wanted(limits)]
-
-
 def _limit(name: str, soft: int, hard: int) -> tuple[str, int, int, int]:
     kind: int = getattr(resource, f"RLIMIT_{name.upper()}")
     most = resource.getrlimit(kind)[1]

@@ -167,7 +167,5 @@ def _resident(pid: int) -> int:
 
 
 def _proportional(pid: int) -> int:
-    for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
-        if line.startswith(b"Pss:"):
-            return int(line.split()[1]) * 1024
-    return _resident(pid)
+    after = _read(f"/proc/{pid}/smaps_rollup").partition(b"\nPss:")[2].split(maxsplit=1)
+    return int(after[0]) * 1024 if after else _resident(pid)
