@@ -33,14 +33,16 @@ _MARKED = re.compile(r"\\f?box(?:ed)?\s*(?=\{)|<(?:final_?)?answer>")
 _OPTION = r"\b(?:correct|best|right|closest|likely|appropriate|accurate)\s+(?:option|choice|one|match)\b|正确选项"
 _CORRECT = re.compile(
     rf"(?:{_OPTION})[^.\n:=]{{0,40}}?(?:{VERB}|是|为)|{CHINESE}|(?:^|[故应此以,;\]\s])选(?!项)择?"
-    r"|^[^\n\w]{0,12}(?:option|choice)\s*:|\b(?:choose|pick|select|go with)\b",
+    r"|^[^\n\w]{0,12}(?:ans\s*[.:]|(?:(?:(?:my|the) )?(?:final|selected|chosen|correct) )?(?:option|choice)\s*:)"
+    r"|\b(?:choose|pick|select|go with)\b",
     re.IGNORECASE | re.MULTILINE,
 )
 
 # between a head and its letter
 _WRAP = (
     r"""</?(?:b|i|u|em|strong|code|mark|p|span)>|[\s*_`"'“”‘’$:=>~<({}\[-]|\\[(\[,;!]|\\f?box(?:ed)?|\\(?:text|math)[a-z]*|选项"""
-    r"""|\b(?:the|correct|best|option|choice|letter|answer|likely|most|therefore|thus|hence|clearly|simply)\b"""
+    r"""|\b(?:the|correct|best|option|choice|letter|answer|likely|most|therefore|thus|hence|clearly|simply"""
+    r"""|definitely|certainly|probably|indeed)\b"""
 )
 _CLOSED = re.compile(r"\s*(?:[)}\].:,<>]|\\(?=[\])}\\;,!]|text|quad|$)|$)")
 _QUOTES = "*_`\"'“”‘’"
@@ -54,7 +56,8 @@ _NAME = re.compile(
 _ABBREVIATION = re.compile(r"\.\s(?P<word>[a-z]{4,})\b(?:[\s.,;!]*$|\s+(?:is|are|was|were|has|can|causes)\b)")
 
 _WITHDRAWN = re.compile(
-    r"\b(?:wait|actually|correction|sorry|apologi[sz]e|oops|hmm+|mistake[ns]?|hasty|scratch that|on second thou?ghts?"
+    r"\b(?:wait|actually|correction|sorry|apologi[sz]e|oops|hmm+|mistake[ns]?|hasty|(?:scratch|make) that|i meant?"
+    r"|on second thou?ghts?"
     r"|(?:not|isn't|can't) (?:be )?(?:quite )?(?:right|correct)|(?:is|was|that's|seems) (?:wrong|incorrect)"
     r"|(?:second|closer) look|on (?:reflection|closer inspection)"
     r"|(?:let(?: me|'s| us)|i (?:should|need to|must|will|'ll)) (?:\w+[ -]){0,2}?(?:check|verify|reconsider|re-?\w+)"
@@ -63,6 +66,7 @@ _WITHDRAWN = re.compile(
     r"|不对|错了|重新|更正|等等|应该是|其实",
     re.IGNORECASE,
 )
+_INSTEAD = ("cratch that", "ake that", "I mean", "orrection")
 _STRUCK = re.compile(r"~~[^~\n]{1,80}~~")
 # the text turns to other questions, or to all of them at once
 _BREAK = re.compile(
@@ -139,24 +143,38 @@ class _Patterns:
         )
         self.several = re.compile(
             rf"[\s)}}\]*.]{{0,4}}(?:(?:,|/|&)[\s(\[*]*{upper}(?=[)\],.*]|\s*$|\s+(?:and|or)\b)"
-            rf"|,?\s*(?:\b(?:or|and)\b|[或和])[\s(\[*]*(?:option\s+)?(?:{unlike_words}\b(?!['’])|I[)\],.*]))"
+            rf"|[,(]?\s*(?:\b(?:or|and)\b|[或和])[\s(\[*]*(?:(?:maybe|perhaps|possibly)\s+)?\(?"
+            rf"(?:option\s+)?(?:{unlike_words}\b(?!['’])|I[)\],.*]))"
         )
         self.other = re.compile(rf"\({upper}\)|\b(?:or|and)\s+(?:option\s+)?{unlike_words}\b(?!['’])")
         self.run = re.compile(rf"{upper}{{1,9}}\b")
         self.alone = re.compile(
-            rf"""[\s*_`"'$(\[{{#<]*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s+)?\(?(?P<letter>{upper})[\s*_`"'$)\]}}.:>]*"""
+            r"""[\s*_`"'$(\[{#<]*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s+)?\(?"""
+            rf"""(?P<letter>{upper}|[a-{last.lower()}](?=\)))[\s*_`"'$)\]}}.:>]*"""
         )
         self.listed = re.compile(rf"[\s(*-]*{upper}[).:]")
         self.opening = re.compile(
-            rf"[*_#\s]*(?:(?:[Oo]ption|[Cc]hoice)\s+)?\(?(?P<letter>{upper})[).:]+\s+(?P<text>\S.*)"
+            rf"[*_#\s]*(?:(?:[Oo]ption|[Cc]hoice)\s+)?\(?"
+            rf"(?P<letter>{upper}|[a-{last.lower()}](?=\)))[).:]+\s+(?P<text>\S.*)"
         )
         self.corrected = re.compile(
             r"[NnWwAaCc](?<!\w[NnWwAaCc])(?:o|ait|ctually|orrection)\b[^.\n]{0,40}?\b(?:it|that|this)\s+"
             r"(?:is|(?:should|must|would)\s+be)\s+(?:(?:option|choice)\s+)?"
             rf"[(*]{{0,3}}(?P<letter>{upper})[)*]{{0,3}}\s*(?:[.!\n]|\Z)"
         )
+        self.instead = re.compile(
+            r"(?:[Ss]cratch that|[Mm]ake that|\bI meant?|[Cc]orrection)\b[,:\s-]{0,4}(?:(?:it's|it is)\s)?"
+            rf"[(*]{{0,3}}(?P<letter>{upper})[)*]{{0,3}}\s*(?:[.!\n]|\Z)"
+        )
+        self.but = re.compile(
+            rf"(?:n['’]t|\bnot)\s+(?:option\s+)?[(*]{{0,3}}{upper}[)*]{{0,3}},?\s+but\s+(?:rather\s+)?"
+            rf"(?:option\s+)?[(*]{{0,3}}(?P<letter>{upper})\b"
+        )
         self.last_word = re.compile(
             rf"(?:{so}[(*]{{0,3}}(?P<so>{upper})[)*]{{0,3}}"
+            rf"|\((?P<sure>{upper})\)\s+is\s+(?:correct|right)"
+            rf"|\b(?:left with|leav(?:es|ing)(?: us with)?)(?: only)?\s+(?:option\s+)?"
+            rf"[(*]{{0,3}}(?P<left>{upper})[)*]{{0,3}}"
             rf"|(?<![\w.])(?:(?:[Oo]ption|[Cc]hoice|(?:[Ss]o|[Hh]ence|[Tt]hus|[Tt]herefore),?)\s+|\A)[(*]{{0,3}}(?P<right>{upper})[)*]{{0,3}}"
             r"\s+is\s+(?:correct|right))[\s.*!]*\Z"
         )
@@ -237,8 +255,13 @@ class _Reader:
     def _strong(self) -> Iterator[Statement]:
         yield from self._named(_ANSWER)
         yield from self._named(_MARKED)
-        for match in self._patterns.corrected.finditer(self._text):
-            yield Statement(match.start(), match.end(), match["letter"])
+        patterns = [self._patterns.corrected]
+        # few texts have these words, and a search for them takes less time than the patterns
+        patterns += [self._patterns.instead] if any(words in self._text for words in _INSTEAD) else []
+        patterns += [self._patterns.but] if " but " in self._text else []
+        for pattern in patterns:
+            for match in pattern.finditer(self._text):
+                yield Statement(match.start(), match.end(), match["letter"])
         if self._ended:
             yield from self._last_line()
 
@@ -261,11 +284,12 @@ class _Reader:
         start, end = self._text.rfind(text) + at, len(self._text)
         match = None if patterns.listed.match(line_above) else patterns.alone.fullmatch(text, at)
         if match is None and (match := patterns.opening.match(text, at)):
-            named = not at or line_above.rstrip("*_ ").endswith(":") or self._confirms(match["letter"], match["text"])
+            first = match["letter"].isupper() and (not at or line_above.rstrip("*_ ").endswith(":"))
+            named = first or self._confirms(match["letter"].upper(), match["text"])
             match = match if named and not patterns.listed.match(line_above) else None
             start = end  # whatever else the text states comes before it
         if match:
-            yield Statement(start, end, match["letter"])
+            yield Statement(start, end, match["letter"].upper())
 
     def _weak(self) -> Iterator[Statement]:
         yield from self._named(_CORRECT)
@@ -280,7 +304,7 @@ class _Reader:
         tail = text[max(text.rfind("\n") + 1, len(text) - STATEMENT_CHARS) :]
         at = len(text) - len(tail)
         if match := self._patterns.last_word.search(tail[-60:]):
-            yield Statement(len(text) - 1, len(text), match["so"] or match["right"])
+            yield Statement(len(text) - 1, len(text), match["so"] or match["left"] or match["sure"] or match["right"])
         for match in self._patterns.last_is.finditer(tail):
             letter = match["wrapped"] or match["dotted"] or match["bare"]
             rest = match["rest"]

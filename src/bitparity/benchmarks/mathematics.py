@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from abc import abstractmethod
+from collections.abc import Mapping
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
@@ -24,6 +25,8 @@ MATH_VERIFY_CHARS, SENTENCE_CHARS = 400, 1000
 # brackets in brackets, floors, bars, sums and limits, powers of brackets that it reads within a second
 DEEPEST, MOST_FLOORS, MOST_BARS, MOST_OPERATORS, MOST_POWERS = 12, 4, 40, 3, 12
 NEAR_ZERO, FAR = 1e-25, 1e-5  # relative differences of numbers that are equal, and that are not
+POINTS = ((0.61803, 1.32471, 2.23607, 0.43429, 1.77245), (1.20206, 0.57721, 0.91596, 2.68545, 3.35988))  # variables
+MOST_NODES, MOST_POWER = 120, 12  # of a formula that Math-Verify may make simpler
 WHOLE_CHARS = 5000  # of a cut-off text the end is read; Math-Verify takes quadratic time on some texts
 
 
@@ -190,6 +193,7 @@ _DECIMAL = re.compile(r"[-+]?\d*\.\d+")
 _DECIMAL_COMMA = re.compile(r"-?(?!\d{1,3}(?:,\d{3})+$)\d+,\d+|-?0,\d+")
 _LIST = re.compile(r"\d,\s+\d")  # no thousands
 _NUMBER = re.compile(r"[-+]?(?:(?!0)\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)?(?:\.\d*)?(?:[eE][-+]?\d{1,2})?")
+_REPEATING = re.compile(r"(-?)(\d{0,9})\.(\d{0,9})\\overline\{?(\d{1,9})\}?")
 _MIXED = re.compile(r"(-?)(\d{1,9}) (\d{1,9})/(\d{1,9})")
 _SCIENTIFIC = re.compile(r"([-+]?)(?:(\d{1,30}(?:\.\d{1,30})?)(?:\\times|\\cdot|\*))?10\^\{?([-+]?\d{1,3})\}?")
 _QUANTITY = re.compile(
@@ -252,6 +256,12 @@ def number(text: str) -> Fraction | None:
     if scientific := _SCIENTIFIC.fullmatch(text.replace(" ", "")):
         sign, factor, power = scientific.groups()
         return Fraction(f"{sign}{factor or 1}") * Fraction(10) ** int(power)
+    if repeating := _REPEATING.fullmatch(text):
+        sign, whole, once, again = repeating.groups()
+        value = Fraction(
+            int(f"{whole}{once}{again}") - int(f"{whole}{once}" or 0), 10 ** len(once) * (10 ** len(again) - 1)
+        )
+        return -value if sign else value
     mixed = _MIXED.fullmatch(text)
     if mixed and int(mixed[4]):
         value = int(mixed[2]) + Fraction(int(mixed[3]), int(mixed[4]))
@@ -271,10 +281,10 @@ def math_verify_equal(given: str, reference: str) -> bool:
 
     for module in ("parser", "grader"):  # they warn at each call that no timeout is set
         logging.getLogger(f"math_verify.{module}").setLevel(logging.ERROR)
-    parsed, key = parse(given, parsing_timeout=None), _parsed_reference(reference)
-    exact = _same_number(parsed, key)
-    if exact is not None:
-        return exact
+    parsed, key = _with_imaginary_unit(parse(given, parsing_timeout=None)), _parsed_reference(reference)
+    decided = _decided(parsed, key)
+    if decided is not None:
+        return decided
     return bool(verify(key, parsed, timeout_seconds=None, allow_set_relation_comp=True))
 
 
@@ -290,26 +300,72 @@ def _is_deep(latex: str) -> bool:
     return too_many or latex.count(")^") > MOST_POWERS or _TOWER.search(latex) is not None
 
 
-def _same_number(given: Any, reference: Any) -> bool | None:
-    """The exact comparison of two numbers without variables; None where Math-Verify has to decide.
+def _with_imaginary_unit(parsed: list[Any]) -> list[Any]:
+    """What Math-Verify has read, with the imaginary unit for the letter i where no other letter stands beside it."""
+    import sympy
 
-    Math-Verify rounds to six decimals, so that 1/2^98 equals 1/2^99 for it, and finds the square root of 2.5 unequal
-    to half the root of 10. What is close without being equal (0.333333 and 1/3) is left to it.
+    letters = parsed[0].free_symbols if parsed and isinstance(parsed[0], sympy.Expr) else ()
+    if {letter.name for letter in letters} != {"i"}:
+        return parsed
+    return [parsed[0].xreplace(dict.fromkeys(letters, sympy.I)), *parsed[1:]]
+
+
+def _decided(given: list[Any], reference: list[Any]) -> bool | None:
+    """The comparison of two expressions by their values; None where Math-Verify has to decide.
+
+    Numbers are compared exactly: Math-Verify rounds to six decimals, so that 1/2^98 equals 1/2^99 for it, and finds the
+    square root of 2.5 unequal to half the root of 10. What is close without being equal (0.333333 and 1/3) is left to
+    it. Formulas with variables are unequal where their values differ; Math-Verify would try to make them simpler, for
+    minutes. One so large that it could is equal where the values agree; one in a list or a matrix is only text.
     """
     import sympy
 
-    if not (
-        given
-        and reference
-        and all(isinstance(each[0], sympy.Expr) and each[0].is_number for each in (given, reference))
-    ):
+    if not (given and reference) or isinstance(given[0], str) or isinstance(reference[0], str):
         return None
-    ours, theirs = (sympy.nsimplify(each[0], rational=True) for each in (given, reference))
+    ours, theirs = given[0], reference[0]
+    large = any(map(_is_large, (ours, theirs)))
+    if not all(isinstance(each, sympy.Expr) for each in (ours, theirs)):
+        return False if large else None
+    names = sorted({symbol.name for symbol in ours.free_symbols | theirs.free_symbols})
+    if names and (isinstance(ours, sympy.Symbol) or isinstance(theirs, sympy.Symbol)):
+        return None  # "answer" may be read as a product of letters
+    points = POINTS if names else POINTS[:1]
+    found = [_same_values(ours, theirs, dict(zip(names, point, strict=False))) for point in points]
+    if False in found:
+        return False
+    if None in found:
+        return False if large else None
+    return True if large or not names else None
+
+
+def _same_values(ours: Any, theirs: Any, values: Mapping[str, float]) -> bool | None:
+    """True where two expressions have the same value for these values of the variables; None where that is not told."""
+    import sympy
+
     try:
-        difference, size = (abs(sympy.N(each, 30)) for each in (ours - theirs, theirs))
+        given, key = (
+            sympy.nsimplify(each, rational=True).xreplace(
+                {s: sympy.Rational(values[s.name]) for s in each.free_symbols}
+            )
+            for each in (ours, theirs)
+        )
+        difference, size = (abs(sympy.N(each, 30)) for each in (given - key, key))
         return True if difference <= size * NEAR_ZERO else False if difference > size * FAR else None
-    except TypeError:  # not real, or not comparable
+    except (TypeError, KeyError, ValueError, ArithmeticError):  # no number, or not comparable
         return None
+
+
+def _is_large(expression: Any) -> bool:
+    """True for what Math-Verify could need minutes to make simpler: many terms, or a function of combinatorics."""
+    import sympy
+
+    heavy = (sympy.binomial, sympy.factorial, sympy.gamma, sympy.floor, sympy.ceiling)
+    for count, node in enumerate(sympy.preorder_traversal(expression)):
+        if count >= MOST_NODES or (isinstance(node, heavy) and node.free_symbols):
+            return True
+        if isinstance(node, sympy.Pow) and node.base.is_Add and node.exp.is_Rational and abs(node.exp) > MOST_POWER:
+            return True
+    return False
 
 
 @lru_cache(maxsize=1024)
@@ -317,4 +373,4 @@ def _parsed_reference(reference: str) -> Any:
     from math_verify import parse
 
     bare = re.sub(r"^\s*[a-zA-Z]\s*\\in(?![a-zA-Z])\s*", "", reference)  # "x \in [-2,7]" asks for the set
-    return parse(f"${bare}$", parsing_timeout=None)
+    return _with_imaginary_unit(parse(f"${bare}$", parsing_timeout=None))
