@@ -291,7 +291,7 @@ def test_the_summary_says_the_answers_and_counts_the_guards(cli: Cli, finished: 
     assert "**nvfp4: Do not deploy: a loss beyond the margin is shown on math500.**" in text
     assert "−42.5 on math500 (−58.9 to −24.6), a loss beyond the margin of 2 points" in text
     assert "| math500 | nvfp4 | −42.5 |" in text
-    assert "Guards that spoke: 0 with an error" in text
+    assert "errors 0, warnings" in text
 
 
 def test_another_export_is_one_file(cli: Cli, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

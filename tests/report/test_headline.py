@@ -88,7 +88,7 @@ def test_what_is_too_hard_is_said_and_what_is_missing_leaves_it_open() -> None:
 def test_an_open_benchmark_says_what_would_decide_it() -> None:
     said, *_ = block(made(a={"comparisons": {"nvfp4": OPEN}, "available": 500})).findings
     assert said.startswith("−0.8 on a (−3.3 to +1.7), no loss is shown, and one beyond the margin of 2 points")
-    assert "items would decide it, did the difference stay, and it has 500: take a larger benchmark or several" in said
+    assert "it would take 2,171 items if the difference stays as it is, and it has 500: take a larger benchmark"  in said
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
@@ -123,7 +123,7 @@ def test_doubts_are_grouped_and_the_most_serious_first() -> None:
         "nvfp4 on a −0.1 to +0.9."
     )
     assert (third.name, third.where) == ("limit", "a: every variant")
-    assert count(found) == "Guards that spoke: 1 with an error, 2 with a warning."
+    assert count(found) == "errors 1, warnings 2"
 
 
 def test_the_card_says_what_is_known_and_leaves_out_what_is_not() -> None:

@@ -241,7 +241,7 @@ def test_flips_of_several_samples_count_items(tmp_path: Path) -> None:
 
 def test_speed_is_shown_where_it_was_measured_and_never_for_recordings(toy: tuple[Run, Results, Seen]) -> None:
     run, found, seen = toy
-    assert "No speed is known" in seen.words()
+    assert "Accuracy against speed" not in seen.words()
     document = found.document()
     for name, seconds, size in (("bf16", 2.0, 1_000_000_000), ("fp8", 1.0, 500_000_000), ("nvfp4", 0.5, 300_000_000)):
         variant = document["variants"][name]

@@ -16,7 +16,6 @@ from bitparity.report.html.book import Bench, Book, Entry, answer_lengths, entri
 from bitparity.report.language import Lang
 from bitparity.results.schema import Results
 from bitparity.schema import LM_EVAL_PREFIX
-from bitparity.store.jsonl import file_stem
 from bitparity.store.output_files import write_given
 
 
@@ -67,4 +66,5 @@ def _bench(name: str, results: Results, baseline: Source) -> Bench:
         why = withheld(name, exam.provenance, "gated")
     else:  # a log tells its data set by the task's name alone
         why = withheld(LM_EVAL_PREFIX + name.removeprefix(LM_EVAL_PREFIX), {}, "gated")
-    return Bench(name, file_stem(name), tuple(entry.subgroups), entry.samples, why)
+    # no stem: others' answers do not lie in samples/
+    return Bench(name, "", tuple(entry.subgroups), entry.samples, why)

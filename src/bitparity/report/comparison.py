@@ -10,7 +10,7 @@ from rich.table import Table
 from bitparity.compare.schema import Benchmark, Comparison, Difference, Outcome
 from bitparity.report.language import Lang, reason, text
 from bitparity.report.tables import Disagreement
-from bitparity.report.terminal import cells, columns, say, say_guard, show_headlines, verdict_cell
+from bitparity.report.terminal import cells, columns, say, say_guard, show_doubts, show_headlines, verdict_cell
 from bitparity.report.words import difference, figures, margin, noise, points, verdict_words
 from bitparity.results.schema import Results
 
@@ -32,9 +32,13 @@ def show(outcome: Outcome, results: Results, console: Console, lang: Lang = "en"
                 console.print(_parts(text("colon", lang, name=bench, said=name), parts, lang))
     for line in _missing(outcome, lang):
         say(console, line, text("compare.not_compared", lang), "yellow")
+    show_doubts(results, console, lang, whole=True)
     for bench, entry in outcome.benchmarks.items():
-        for guard in entry.guards:
-            say_guard(console, bench, guard, lang)
+        primary = outcome.benchmarks.get(entry.view_of or "")
+        known = {(guard.name, guard.variant) for guard in primary.guards} if primary else set()
+        for guard in entry.guards if primary else ():
+            if (guard.name, guard.variant) not in known:
+                say_guard(console, bench, guard, lang)
 
 
 def _table(outcome: Outcome, lang: Lang) -> Table:

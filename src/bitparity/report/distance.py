@@ -25,8 +25,8 @@ class Scale(NamedTuple):
 
     @property
     def decades(self) -> list[float]:
-        """The powers of ten on it, at most about eight of them."""
-        step = math.ceil((self.high - self.low) / 8)
+        """The powers of ten on it, at most five of them: more labels would touch each other."""
+        step = math.ceil((self.high - self.low) / 4)
         return [10.0**exponent for exponent in range(self.low, self.high + 1, step)]
 
 

@@ -69,7 +69,7 @@ def _doubt(group: Sequence[Spoken], results: Results, lang: Lang) -> Doubt:
         _effect(group, results, lang),
         guard_message(name, first[1].message, lang),
         [
-            text("colon", lang, name=_place(each, lang), said=each[1].message)
+            text("colon", lang, name=_place(each, lang), said=guard_message(name, each[1].message, lang))
             for each in others
             if each[1].message != first[1].message
         ],

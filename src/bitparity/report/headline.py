@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bitparity.report.distance import estimated, number
-from bitparity.report.language import Lang, reason, text
+from bitparity.report.language import Lang, guard_message, reason, text
 from bitparity.report.tables import gain
 from bitparity.report.words import Tone, difference, guards, interval, loss, margin, p_value, points, verdict_words
 from bitparity.results.decision import SEEN, decisions
-from bitparity.results.schema import Comparison, Decision, Finding, Needs, Results
+from bitparity.results.schema import Benchmark, Comparison, Decision, Finding, Needs, Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +173,11 @@ class _Words:
         """One benchmark that is not plainly fine: figure, interval, reason."""
         entry = self.results.benchmarks[found.benchmark]
         c = entry.comparisons.get(self.name)
-        why = self.reason(found, c, margin(entry.margin, self.lang), reason(entry.reason, self.lang))
-        if c is None or found.standing in ("invalid", "too_hard"):
+        if found.standing in ("invalid", "too_hard"):
+            forbid = {"guards": guards(found.guards, self.lang), "message": self.message(found, entry)}
+            return self.say(f"no_figure.{found.standing}", bench=found.benchmark, **forbid)
+        why = self.reason(found, c, entry)
+        if c is None:
             return self.say("no_figure", bench=found.benchmark, reason=why)
         shown = {"difference": points(c.difference), "interval": interval(c.ci95, lang=self.lang)}
         said = self.say("finding", bench=found.benchmark, reason=why, **shown)
@@ -184,20 +187,26 @@ class _Words:
             said = text("stopped_after", self.lang, items=f"{stop.items:,}", of=f"{stop.of:,}", said=said)
         return said
 
-    def reason(self, found: Finding, c: Comparison | None, allowed: str, missing: str) -> str:
+    def reason(self, found: Finding, c: Comparison | None, entry: Benchmark) -> str:
         """Why a benchmark is not plainly fine."""
         key = found.why if found.why in ("correction", "test", "looks", "few", "proportion") else found.standing
         said = self.say(
             f"reason.{key}",
-            margin=allowed,
-            guards=guards(found.guards, self.lang),
+            margin=margin(entry.margin, self.lang),
             unscored=f"{found.unscored:,}",
-            missing=missing,
+            missing=reason(entry.reason, self.lang),
             count=self.family(),
             p=p_value(c.p_value if c else None),
             adjusted=p_value(c.p_adjusted if c else None),
         )
         return said + (self.needs(found.needs, found.benchmark) if found.needs else "")
+
+    def message(self, found: Finding, entry: Benchmark) -> str:
+        """What the first guard says that forbids the figure, on the candidate itself where it does."""
+        spoke = [g for g in entry.guards if g.name in found.guards and g.level == "error"]
+        spoke.sort(key=lambda g: (g.variant != self.name, found.guards.index(g.name)))
+        said = [guard_message(g.name, g.message, self.lang).rstrip("。") for g in spoke[:1]]
+        return self.say("message", said=said[0]) if said else ""
 
     def family(self) -> int:
         """The comparisons that are corrected for: all valid ones of candidates."""

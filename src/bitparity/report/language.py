@@ -3,7 +3,7 @@
 `text("scores", "zh")`, `text("points.margin", lang, value="2")`. Figures are formatted in `words` and put in here.
 A guard's message is made in English where the guard looks, with the figures in it. In Chinese the figures are taken
 out of it by the template that made it, as the texts they are, and put into the Chinese template of the same key. A
-message of another version, which fits no template, stands there as it is, after the guard's name.
+message of another version, which fits no template, stands there as it is.
 """
 
 from __future__ import annotations
@@ -45,13 +45,11 @@ def guard_title(name: str, lang: Lang = "en") -> str:
 
 
 def guard_message(name: str, message: str, lang: Lang = "en") -> str:
-    """A guard's message; in Chinese after the guard's name."""
+    """A guard's message; as it is, with a word that says so, where no template of this version made it."""
     if lang == "en":
         return message
-    title, said = guard_title(name, lang), _in_chinese(name, message)
-    if said is None:
-        return text("guard.unknown", lang, title=title, message=message)
-    return text("guard", lang, title=title, message=said)
+    said = _in_chinese(name, message)
+    return text("guard.unknown", lang, message=message) if said is None else said
 
 
 def reason(said: str | None, lang: Lang = "en") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from bitparity.report.language import Lang, text
+from bitparity.report.language import TEXTS, Lang, text
 from bitparity.report.words import percent
 from bitparity.results.schema import Results, VariantEntry
 
@@ -45,10 +45,16 @@ def program_rows(results: Results, lang: Lang = "en") -> Iterator[tuple[str, str
     """For benchmarks that run code: benchmark, variant, sandbox, how programs ended, rates over several items."""
     for bench, entry in results.measured.items():
         for name in results.variants if entry.verdicts else ():
-            ends = [f"{verdict.replace('_', ' ')} {count}" for verdict, count in entry.verdicts[name].items()]
+            ends = [_end(verdict, count, lang) for verdict, count in entry.verdicts[name].items()]
             rates = [f"{key.replace('_', ' ')} {percent(rate, lang)}" for key, rate in entry.rates[name].items()]
             sandbox = (entry.execution[name] or {}).get("level", "")
-            yield bench, name, str(sandbox), "; ".join(ends), "; ".join(rates)
+            separator = text("separator", lang)
+            yield bench, name, str(sandbox), separator.join(ends), separator.join(rates)
+
+
+def _end(verdict: str, count: int, lang: Lang) -> str:
+    key = f"program.{verdict}" if f"program.{verdict}" in TEXTS else "program.other"
+    return text(key, lang, name=verdict.replace("_", " "), count=count)
 
 
 def speed_rows(results: Results, lang: Lang = "en") -> Iterator[tuple[str, str, str, str, str]]:

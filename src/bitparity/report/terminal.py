@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bitparity.report.distance import sentences
-from bitparity.report.doubts import doubts
+from bitparity.report.doubts import Doubt, doubts
 from bitparity.report.headline import headlines
 from bitparity.report.language import Lang, guard_message, reason, text
 from bitparity.report.plain import shortened
@@ -40,12 +40,22 @@ def show(results: Results, console: Console, lang: Lang = "en") -> None:
         if not entry.measured:
             said = text("fill.not_run", lang, reason=reason(entry.reason, lang))
             say(console, text("colon", lang, name=bench, said=said))
+    show_doubts(results, console, lang)
+
+
+def show_doubts(results: Results, console: Console, lang: Lang = "en", *, whole: bool = False) -> None:
+    """Print the errors of guards with their messages; the warnings by name alone, or with theirs too."""
     found = doubts(results, lang)
     for doubt in found:
-        if doubt.level == "error":
-            say(console, f"{doubt.title} ({doubt.where}): {doubt.message}", text("error", lang), COLOURS[doubt.level])
-    if warnings := [f"{doubt.title} ({doubt.where})" for doubt in found if doubt.level == "warning"]:
+        if whole or doubt.level == "error":
+            said = text("colon", lang, name=_placed(doubt, lang), said=doubt.message)
+            say(console, said, text(doubt.level, lang), COLOURS[doubt.level])
+    if warnings := [_placed(doubt, lang) for doubt in found if doubt.level == "warning" and not whole]:
         say(console, text("separator", lang).join(warnings), text("warning", lang), "yellow")
+
+
+def _placed(doubt: Doubt, lang: Lang) -> str:
+    return text("score_and_interval", lang, score=doubt.title, interval=doubt.where)
 
 
 def show_headlines(results: Results, console: Console, lang: Lang = "en") -> None:

@@ -28,7 +28,7 @@ def verdict_words(comparison: Judged, lang: Lang = "en") -> str:
     if getattr(comparison, "control", False):
         return text("noise_floor", lang)
     said = text(_verdict_key(comparison), lang)
-    if isinstance(comparison, Overall) and comparison.hidden:
+    if isinstance(comparison, Overall) and comparison.hidden and not comparison.loss_shown:
         names = text("comma", lang).join(comparison.hidden)
         return text("not_hidden", lang, verdict=said, names=names)
     if isinstance(comparison, Comparison) and (stop := comparison.stopped) is not None:
@@ -182,7 +182,8 @@ def noise(results: Results | compare.Outcome, lang: Lang = "en") -> str:
     for bench, entry in results.benchmarks.items():
         if (c := entry.comparisons.get(results.control)) is not None:
             shown = {"difference": points(c.difference), "interval": interval(c.ci95, lang=lang)}
-            said.append(text("noise.bench", lang, bench=bench, flips=c.lost + c.gained, items=c.items, **shown))
+            flips = f"{c.lost + c.gained:,}"
+            said.append(text("noise.bench", lang, bench=bench, flips=flips, items=f"{c.items:,}", **shown))
     whole = text("separator", lang).join(said) or text("nothing_compared", lang)
     return text("noise", lang, control=results.control, said=whole) + _reference(results, lang)
 

@@ -233,7 +233,7 @@
     const ours = found[2][index.baseline][sample], theirs = found[2][variant][sample];
     const same = common(ours[0], theirs[0]);
     const differ = whole(ours[1]) !== whole(theirs[1]);
-    const where = (v) => ({ path: `samples/${name(v)}/${stem}.jsonl`, item: index.id[item], sample });
+    const where = (v) => stem && ({ path: `samples/${name(v)}/${stem}.jsonl`, item: index.id[item], sample });
     const sides = make("div", { class: "sides" });
     sides.append(side(index.baseline, say("baseline"), ours, differ, same, where(index.baseline)));
     sides.append(side(variant, say(index.compared[c][1] ? "control" : "candidate"), theirs, differ, same, where(variant)));
@@ -283,7 +283,7 @@
     box.append(list);
     if (text !== null) box.append(block(text, `${say("completion")}: ${name(variant)}`, differ ? extracted : "", same));
     if (text === "") box.append(make("p", { class: "quiet" }, say("no_text")));
-    box.append(make("p", { class: "quiet" }, say("full_text", where)));
+    if (where) box.append(make("p", { class: "quiet" }, say("full_text", where)));
     return box;
   }
 

@@ -147,11 +147,14 @@ class _View:
         bounds = [bound for c, margin in valid for bound in (*c.ci95, -margin, margin)]
         bounds += [bound for pooled in self.pooled.values() for bound in pooled.ci95]
         self.scale = svg.scale(bounds)
-        flips = [count / c.items for c, _ in valid for count in (c.lost, c.gained)]
+        self.valid = bool(valid)
+        flips = [count / c.items for c, _ in valid or compared for count in (c.lost, c.gained)]
         self.most_flips = max([*flips, 0.001]) * 1.05
         self._percent = functools.partial(words.percent, lang=lang)
         self.speed_rows = list(speed_rows(results, lang))
         self.programs = list(program_rows(results, lang))
+        self.program_rates = any(rates for *_, rates in self.programs)
+        self.has_lengths = any(map(self.lengths, self.measured))
         self.distances = [] if results.distance is None else rows(results.distance, lang)
         self.floor = next((row.divergence.value for row in self.distances if row.floor), None)
         self.distance_scale = log_scale(self.distances)
@@ -174,7 +177,7 @@ class _View:
     def distance_axis(self) -> Markup:
         """Nats a token, in powers of ten."""
         on = self.distance_scale
-        return svg.plot("axis", on, lambda value: f"{value:.0e}", on.decades)
+        return svg.plot("axis", on, lambda value: f"1e{round(math.log10(value))}", on.decades)
 
     def flips_axis(self) -> Markup:
         """Shares of the items, to the left and to the right."""
