@@ -16,7 +16,7 @@ from bitparity.benchmarks.contract import Source
 from bitparity.benchmarks.dataset import _hub_error
 from bitparity.errors import GatedDataError, MissingDependencyError
 from bitparity.report import words
-from bitparity.report.language import GUARDS, LANGUAGES, TEXTS, guard_message, guard_title, load_words, reason, text
+from bitparity.report.language import GUARDS, LANGUAGES, TEXTS, guard_message, load_words, reason, text
 from bitparity.report.markdown import render
 from bitparity.results.guards.facts import MESSAGES
 from bitparity.results.schema import Comparison
