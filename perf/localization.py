@@ -90,22 +90,30 @@ def written(folder: Path, device: torch.device, tokens: int) -> list[Answer]:
 
 
 class Clock:
-    """Seconds of the wall and of the processor, and the most memory in GB (on CUDA the device's), since its start."""
+    """Seconds of the wall and of the processor, and the most memory in GB, since its start.
+
+    On CUDA the memory is the device's: `peak_gb` what tensors took, `reserved_gb` what torch had of the device for it.
+    """
 
     def __init__(self, device: torch.device) -> None:
         gc.collect()  # a model that nobody needs any more would count
         self._device, self._wall, self._cpu = device, time.monotonic(), time.process_time()
         if device.type == "cuda":
             torch.cuda.init()
+            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
 
     def row(self) -> dict[str, float]:
         """The figures now."""
-        cuda = self._device.type == "cuda"
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        most = torch.cuda.max_memory_allocated(self._device) if cuda else most
         wall, cpu = time.monotonic() - self._wall, time.process_time() - self._cpu
-        return {"seconds": round(wall, 2), "cpu_seconds": round(cpu, 2), "peak_gb": round(most / 1e9, 3)}
+        memory = {"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        if self._device.type == "cuda":
+            memory = {
+                "peak_gb": torch.cuda.max_memory_allocated(self._device),
+                "reserved_gb": torch.cuda.max_memory_reserved(self._device),
+            }
+        gigabytes = {name: round(most / 1e9, 3) for name, most in memory.items()}
+        return {"seconds": round(wall, 2), "cpu_seconds": round(cpu, 2), **gigabytes}
 
 
 # damage

@@ -5,9 +5,9 @@ Everything is computed in float32: what differs is what the checkpoint changed, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,17 +74,22 @@ class Located(torch.nn.Module):  # type: ignore[misc]
 
 @dataclass(slots=True)
 class Part:
-    """A part of the model, a decoder layer or what is outside of them, with both checkpoints' numbers.
+    """A part of the model, a decoder layer or what is outside of them, with both checkpoints' numbers while loaded.
 
-    `base` and `candidate` are all parameters but those of linear modules, by their names in the part; `folded` says
-    that these differ, so that a module's numbers mean something only together with them.
+    `prefix` is its name, `linears` are its linear modules by their whole names. `base` and `candidate` are all other
+    parameters, by their names in the part.
     """
 
     module: torch.nn.Module
+    prefix: str
     linears: dict[str, Located]
-    base: dict[str, torch.Tensor]
-    candidate: dict[str, torch.Tensor]
-    folded: bool
+    base: dict[str, torch.Tensor] = field(default_factory=dict)
+    candidate: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def folded(self) -> bool:
+        """True if parameters outside its linear modules differ: these mean something only together with them then."""
+        return any(self.candidate[name] is not values for name, values in self.base.items())
 
     @property
     def changed(self) -> list[Located]:
@@ -102,6 +107,12 @@ class Part:
         for located in self.linears.values():
             located.shared.clear()  # else every layer kept an input in memory, and the graph behind it
         return found[0] if isinstance(found, tuple) else found
+
+    def unload(self) -> None:
+        """Let the numbers of both checkpoints go."""
+        self.base, self.candidate = {}, {}
+        for located in self.linears.values():
+            located.base = located.candidate = None
 
 
 class _Stub(torch.nn.Module):  # type: ignore[misc]
@@ -133,17 +144,15 @@ class ModelPair:
         if not isinstance(layers, torch.nn.ModuleList):
             raise ModelError(f"the model in {base} has no list of decoder layers that `locate` could take one by one")
         self._prefix = next(name for name, module in model.named_modules() if module is layers)
-        self.layers = list(layers)
-        decoder.layers = torch.nn.ModuleList([_Stub(layer, self._call) for layer in self.layers])
-        self._kept: dict[int, Part] = {}
+        self.layers = [_part(layer, f"{self._prefix}.{number}") for number, layer in enumerate(layers)]
+        decoder.layers = torch.nn.ModuleList([_Stub(layer, self._call) for layer in layers])
         self._keeps = 4 * weight_bytes(base) < KEPT_BYTES  # both in float32 take four times a BF16 checkpoint
         self._called: list[tuple[torch.Tensor, Call]] = []
         self._substitute: torch.Tensor | None = None
-        self._names = {id(layer): _replace_linears(layer, f"{self._prefix}.{n}") for n, layer in enumerate(self.layers)}
-        self._names[id(model)] = _replace_linears(model, "")
-        for each in (model, *self.layers):
-            each._apply(lambda values: values if values.is_meta else values.to(device))
-        self.outside = self._load(model, "")
+        self.outside = _part(model, "")
+        for part in (self.outside, *self.layers):
+            part.module._apply(lambda values: values if values.is_meta else values.to(device))
+        self._load(self.outside)
         self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
         self._check_not_rotated()
 
@@ -154,14 +163,14 @@ class ModelPair:
     @contextmanager
     def layer(self, number: int) -> Iterator[Part]:
         """A decoder layer, in memory while the block lasts."""
-        part = self._kept.get(number) or self._load(self.layers[number], f"{self._prefix}.{number}")
-        if self._keeps:
-            self._kept[number] = part
+        part = self.layers[number]
+        if not part.base:
+            self._load(part)
         try:
             yield part
         finally:
-            for located in part.linears.values() if not self._keeps else ():
-                located.base = located.candidate = None
+            if not self._keeps:
+                part.unload()
 
     def embed(self, ids: torch.Tensor, *, base: bool) -> tuple[torch.Tensor, list[Call]]:
         """(the first layer's input, what each layer is called with beside it) for tokens of shape (rows, length)."""
@@ -185,36 +194,21 @@ class ModelPair:
         number, _, kind = module[len(self._prefix) + 1 :].partition(".")
         return int(number), kind
 
-    def sizes(self, module: str) -> tuple[int, int]:
-        """Bytes of a linear module in the baseline's files and in the candidate's."""
+    def _load(self, part: Part) -> None:
         base, candidate = self.checkpoints
-        return base.size(module), candidate.size(module)
-
-    def _load(self, module: torch.nn.Module, prefix: str) -> Part:
-        base, candidate = self.checkpoints
-        linears = self._names[id(module)]
-        tied = "lm_head" in linears and not base.has("lm_head.weight")
-        for name, located in linears.items():
-            if name == "lm_head" and tied:
-                continue
-            located.base, located.candidate = _same_if_equal(base.linear(name), candidate.linear(name))
-        plain, other = dict[str, torch.Tensor](), dict[str, torch.Tensor]()
-        for name, _ in module.named_parameters():
-            whole = f"{prefix}.{name}" if prefix else name
-            plain[name], own = base.read(whole).float(), candidate.read(whole).float()
-            other[name] = plain[name] if torch.equal(plain[name], own) else own
-        if tied:
-            self._tie(linears["lm_head"], module, plain, other)
-        return Part(module, linears, plain, other, any(other[name] is not plain[name] for name in plain))
-
-    def _tie(
-        self, head: Located, model: Any, plain: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]
-    ) -> None:
-        """The output layer is the embedding again."""
-        embedding = model.get_input_embeddings()
-        name = next(name for name, module in model.named_modules() if module is embedding) + ".weight"
-        both = [LinearWeights(values[name], None, None) for values in (plain, other)]
-        head.base, head.candidate = _same_if_equal(*both)
+        tied = None if base.has("lm_head.weight") else part.linears.get("lm_head")
+        for name, located in part.linears.items():
+            if located is not tied:
+                located.base, located.candidate = _same_if_equal(base.linear(name), candidate.linear(name))
+        for name, _ in part.module.named_parameters():
+            whole = f"{part.prefix}.{name}" if part.prefix else name
+            values, own = base.read(whole).float(), candidate.read(whole).float()
+            part.base[name], part.candidate[name] = values, values if torch.equal(values, own) else own
+        if tied is not None:  # the output layer is the embedding again
+            model: Any = part.module
+            embedding = next(n for n, module in model.named_modules() if module is model.get_input_embeddings())
+            both = (LinearWeights(v[f"{embedding}.weight"], None, None) for v in (part.base, part.candidate))
+            tied.base, tied.candidate = _same_if_equal(*both)
 
     def _check_not_rotated(self) -> None:
         for name, values in self.outside.base.items():
@@ -240,8 +234,8 @@ def _skeleton(folder: Path, *, code: bool) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def _replace_linears(module: torch.nn.Module, prefix: str) -> dict[str, Located]:
-    """Put a `Located` in the place of every linear module; returns them by their whole names."""
+def _part(module: torch.nn.Module, prefix: str) -> Part:
+    """A part that is not loaded, with a `Located` in the place of every linear module."""
     found, shared = {}, list[tuple[torch.Tensor, Activations, torch.Tensor]]()
     for name, child in list(module.named_modules()):
         if isinstance(child, torch.nn.Linear):
@@ -249,7 +243,7 @@ def _replace_linears(module: torch.nn.Module, prefix: str) -> dict[str, Located]
             parent, _, own = name.rpartition(".")
             found[whole] = Located(whole, shared)
             setattr(module.get_submodule(parent), own, found[whole])
-    return found
+    return Part(module, prefix, found)
 
 
 def _same_if_equal(base: LinearWeights, candidate: LinearWeights) -> tuple[LinearWeights, LinearWeights]:

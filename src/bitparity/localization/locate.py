@@ -75,7 +75,8 @@ class _Findings:
         items = [f"{answer.benchmark}\n{answer.item}" for answer in answers]
         self._shares = Shares(passes.measured, np.unique(items, return_inverse=True)[1].astype(np.intp))
         self._whole = weight_bytes(pair.checkpoints[0].folder)
-        self._sizes = {name: pair.sizes(name) for name in passes.measured.error}
+        base, own = pair.checkpoints
+        self._sizes = {name: (base.size(name), own.size(name)) for name in passes.measured.error}
         through = {} if self._shares.nothing else {name: part.sum() for name, part in passes.measured.through.items()}
         self._tested = sorted(sorted(through), key=through.__getitem__, reverse=True)[:TESTED]
         units = recipes.units({name: self._sizes[name] for name in through})
