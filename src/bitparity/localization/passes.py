@@ -83,8 +83,7 @@ class Measured:
 
     def add(self, kind: str, module: str, rows: torch.Tensor, values: torch.Tensor) -> None:
         """Add to the figures of some answers."""
-        whole = getattr(self, kind).setdefault(module, np.zeros(len(self.tokens)))
-        np.add.at(whole, rows.numpy(), values.double().cpu().numpy())
+        _add(getattr(self, kind).setdefault(module, np.zeros(len(self.tokens))), rows, values)
 
     def tensors(self) -> Tensors:
         """All figures as a state keeps them."""
@@ -170,8 +169,8 @@ class Passes:
                 ours = self._scores(part, part.of(base[at]), None, self._errors(part.rows, torch.ones_like(part.ids)))
                 given = part.of(values).requires_grad_()
                 theirs = self._scores(part, given, frozenset(), self._through(part.rows, self._count))
-                each = _divergence(ours, ours.exp(), theirs)
-                np.add.at(divergence, part.rows.numpy(), each.detach().double().cpu().numpy())
+                each = _divergence(ours, theirs)
+                _add(divergence, part.rows, each.detach())
                 gradients[at][part.at] = torch.autograd.grad(each.sum(), given)[0][:, 0].cpu()
         self.measured.divergence = np.maximum(divergence, 0.0)
         self._state.put("gradient", _named(gradients) | self.measured.tensors())
@@ -248,10 +247,9 @@ class Passes:
                 found[key][batch.rows.numpy()] = 0.0
             for part in self._parts(at):
                 ours = self._scores(part, part.of(base[at]), None)
-                weights = ours.exp()
                 for key, end in there.items():
-                    each = _divergence(ours, weights, self._scores(part, part.of(end), arms[key].back(self._count)))
-                    np.add.at(found[key], part.rows.numpy(), each.double().cpu().numpy())
+                    theirs = self._scores(part, part.of(end), arms[key].back(self._count))
+                    _add(found[key], part.rows, _divergence(ours, theirs))
         return {key: np.maximum(each, 0.0) for key, each in found.items()}
 
     # parts of all
@@ -302,9 +300,14 @@ class _Tokens:
         return values[self.at][:, None].to(self.ids.device)
 
 
-def _divergence(ours: torch.Tensor, weights: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
-    """The KL of each token, from log-probabilities, (tokens, 1, vocabulary), and the baseline's probabilities."""
-    return torch.einsum("tpv,tpv->t", weights, ours - theirs)
+def _divergence(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+    """The KL of each token, from log-probabilities, (tokens, 1, vocabulary)."""
+    return torch.einsum("tpv,tpv->t", ours.exp(), ours - theirs)
+
+
+def _add(whole: Floats, rows: torch.Tensor, values: torch.Tensor) -> None:
+    """Add values to those of some answers."""
+    np.add.at(whole, rows.numpy(), values.double().cpu().numpy())
 
 
 def _named(hidden: Hidden) -> Tensors:
