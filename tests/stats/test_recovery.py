@@ -10,7 +10,7 @@ from scipy import stats as scipy_stats
 
 from bitparity.stats.arrays import pair_scores
 from bitparity.stats.paired import compare_pairs, difference_intervals
-from bitparity.stats.recovery import at_margin, fieller_interval, recovery
+from bitparity.stats.ratios import at_margin, fieller_interval, recovery
 from bitparity.stats.verdicts import WITHIN
 
 

@@ -62,7 +62,6 @@ class Watch:
     started: float = field(default_factory=time.monotonic)
     reason: End | None = None
     cpu_s: float = 0.0
-    cpu_before: float = 0.0
     _next_look: float = 0.0
 
     def look(self) -> float:
@@ -85,7 +84,7 @@ class Watch:
         if self.tree is None or self.reason is not None:
             return
         pids = self.tree.pids()
-        self.cpu_s = self.tree.cpu_s(pids) - self.cpu_before
+        self.cpu_s = self.tree.cpu_s(pids)
         limit = self.limits.memory_mb << 20
         living = self.tree.living(pids)
         stored, files = self.stored(living)

@@ -11,8 +11,8 @@ from scipy.special import ndtri
 from bitparity.stats import power
 from bitparity.stats.arrays import PairedScores
 from bitparity.stats.intervals import bca_intervals, rerun_interval, skewness_adjusted_intervals
-from bitparity.stats.recovery import at_margin
-from bitparity.stats.recovery import recovery as ratio_interval
+from bitparity.stats.ratios import at_margin
+from bitparity.stats.ratios import recovery as ratio_interval
 from bitparity.stats.score_interval import farther_bound, score_interval, tango_interval
 from bitparity.stats.significance import mcnemar_exact, sign_flip_test
 from bitparity.stats.verdicts import Interval, Verdict, decide, is_worse, untraced_loss

@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 
 from bitparity.stats.arrays import Floats, PairedScores
 from bitparity.stats.paired import ALPHA, RESAMPLES, SEED, Compared, difference_intervals
-from bitparity.stats.recovery import recovery
+from bitparity.stats.ratios import recovery
 from bitparity.stats.significance import sign_flip_draws
 from bitparity.stats.verdicts import Interval, decide, is_worse
 
