@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.grading.reasoning import TURN_END, UNNAMED_TAG
-from bitparity.models.precision import promise
-from bitparity.models.quantization import loaded_precision
+from bitparity.models.quantization import loaded_precision, promise
 from bitparity.records import Grade, Item, Prompt, Sample, Sampling, Status
 from bitparity.results.guards import check as validity
 from bitparity.results.guards.completions import is_loop

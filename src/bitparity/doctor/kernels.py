@@ -14,8 +14,7 @@ from bitparity.doctor.findings import Finding, Topic
 from bitparity.doctor.vllm import VLLM, Capability, Kernel
 from bitparity.doctor.vllm_inquiry import Installed
 from bitparity.hardware.devices import VisibleDevice
-from bitparity.models.precision import UNQUANTIZED
-from bitparity.models.quantization import PLAIN
+from bitparity.models.quantization import PLAIN, UNQUANTIZED
 from bitparity.schema import EngineSpec, Variant
 
 _TURING, _AMPERE = (7, 5), (8, 0)

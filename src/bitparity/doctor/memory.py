@@ -12,7 +12,7 @@ from bitparity.doctor.vllm import VLLM
 from bitparity.doctor.vllm_inquiry import Installed
 from bitparity.engines.registry import engine_of
 from bitparity.hardware.devices import VisibleDevice, gigabytes
-from bitparity.models.precision import UNQUANTIZED
+from bitparity.models.quantization import UNQUANTIZED
 from bitparity.schema import EngineSpec, Variant
 
 OVERHEAD = 3 * 10**9  # bytes a device: CUDA context, activations, CUDA graphs; about what vLLM reports for 32B models

@@ -9,8 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from bitparity.models.identity import differing
-from bitparity.models.precision import promise, promised_types
-from bitparity.models.quantization import loaded_precision, quantizes_activations
+from bitparity.models.quantization import loaded_precision, promise, promised_types, quantizes_activations
 from bitparity.results.guards.facts import Facts, guard
 from bitparity.results.schema import Guard
 
