@@ -86,7 +86,7 @@ def test_two_gpus_with_one_slice_used(models: Path, by: str) -> None:
     )
     on = host(*gpus, environ={"CUDA_VISIBLE_DEVICES": "MIG-two" if by == "environment" else "0"})
     found = only(given, on, "device", "ok")
-    assert "MIG-two of GPU 0 (50.5 GB); 1 other GPU left alone" in found.message
+    assert "MIG-two of GPU 0 (50.5 GB); other GPUs left alone: 1" in found.message
     parent = only(given, on, "device", "warning")
     assert "slices on several GPUs" in parent.message
 

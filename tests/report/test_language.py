@@ -88,7 +88,9 @@ def test_every_reason_is_one_that_the_code_makes(key: str) -> None:
     english, chinese = REASONS[key]
     assert fields(english) == fields(chinese)
     assert CHINESE.search(chinese) or english == ": {why}"
-    code = "".join(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py"))
+    code = "".join(
+        path.read_text(encoding="utf-8") for path in (*SOURCE.rglob("*.py"), *SOURCE.glob("doctor/vllm.toml"))
+    )
     code = re.sub(r'"\s*\n\s*f?"', "", code)  # texts that are written in several lines
     for literal, *_ in Formatter().parse(english):
         for part in literal.split("; "):

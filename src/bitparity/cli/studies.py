@@ -144,7 +144,7 @@ def doctor(
     from bitparity.doctor.disks import exports
     from bitparity.doctor.examine import examine
     from bitparity.doctor.host import Host
-    from bitparity.report.language import reason
+    from bitparity.report.language import reason, text
     from bitparity.study.resolve import load_study
 
     resolved = load_study(study, limit)
@@ -157,7 +157,7 @@ def doctor(
     for finding in examine(resolved, Host(), out or Path("artifacts") / resolved.name):
         failed |= finding.level == "error"
         said = finding.in_chinese(partial(reason, lang=lang)) if lang == "zh" else finding
-        print(f"{said.level:8} {said.topic}: {said.message}", flush=True)
+        print(f"{text(said.level, lang):8} {text('colon', lang, name=said.topic, said=said.message)}", flush=True)
         if said.remedy:
             print(f"{'':8} -> {said.remedy}", flush=True)
     raise typer.Exit(EXIT_OPEN if failed else 0)

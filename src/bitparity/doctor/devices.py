@@ -102,7 +102,7 @@ def _chosen(spec: EngineSpec, used: Sequence[VisibleDevice], machine: Machine) -
     if len({device.gpu.uuid for device in used if device.slice}) > 1 and not spec.disable_custom_all_reduce:
         yield DEVICE.warning("slices_across_gpus")
     others = len(machine.gpus) - len({device.gpu.uuid for device in used})
-    beside = f"; {others} other GPU{'s' if others > 1 else ''} left alone" if others else ""
+    beside = f"; other GPUs left alone: {others}" if others else ""
     yield DEVICE.ok("runs_on", kind=spec.kind, devices=", ".join(map(str, used)), beside=beside)
 
 

@@ -38,7 +38,7 @@ class Finding:
         said = CHINESE()[self.key]
         figures = {name: f if isinstance(f, int | float) else part(str(f)) for name, f in self.figures.items()}
         remedy = said["remedy"].format(**figures) if self.remedy else ""
-        return replace(self, message=said["message"].format(**figures), remedy=remedy)
+        return replace(self, topic=part(self.topic), message=said["message"].format(**figures), remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True)

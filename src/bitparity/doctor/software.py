@@ -41,7 +41,7 @@ def _ignored(name: str, value: str, known: frozenset[str] | None) -> Finding:
         near = difflib.get_close_matches(name, known or (), 1, cutoff=0.85)
         remedy = f"did you mean {near[0]}?" if near else remedy
     elif (key := VLLM.replaced_variables[name]) and value.strip().lower() not in _OFF:
-        remedy += f" and set '{key if ':' in key else f'{key}: {value}'}' in the study's engine"
+        remedy = f"unset it and set '{key if ':' in key else f'{key}: {value}'}' in the study's engine"
     shown = name if may_be_secret(name) else f"{name}={value}"
     return _VARIABLES.warning("variable_ignored", name=shown, remedy=remedy)
 
