@@ -118,6 +118,7 @@ def simulate(
         environment=record,
         study=study,
         asked=[(spec, exam)],
+        drawn=lambda name: None,
         run=SimpleNamespace(samples_path=lambda *_: Path("/nonexistent")),
         save_environment=lambda: None,
     )
