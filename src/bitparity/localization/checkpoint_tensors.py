@@ -43,7 +43,9 @@ class CheckpointTensors:
         if headers is None:
             raise ModelError(f"the weights in {folder} are no safetensors files; save the model with safetensors")
         self._headers = headers
-        self._files = {name: safe_open(str(file), "pt") for file in files for name in read_tensors([file]) or ()}
+        self._files: dict[str, safe_open] = {}
+        for file in files:
+            self._files |= dict.fromkeys(read_tensors([file]) or (), safe_open(str(file), "pt"))
         self._modules: defaultdict[str, list[str]] = defaultdict(list)
         for name in headers:
             module, _, part = name.rpartition(".")

@@ -153,13 +153,9 @@ class _Findings:
         )
 
     def _layer(self, number: int) -> Layer:
-        inside = [name for name in self._sizes if self._pair.place_of(name)[0] == number]
-        return Layer(
-            layer=number,
-            folded=number in self._passes.measured.folded,
-            through=self._shares.through(inside),
-            regained=self._shares.regained(self._given[f"layer {number}"]),
-        )
+        through = self._shares.through([name for name in self._sizes if self._pair.place_of(name)[0] == number])
+        given, folded = self._given[f"layer {number}"], number in self._passes.measured.folded
+        return Layer(layer=number, folded=folded, through=through, regained=self._shares.regained(given))
 
     def _point(self, number: int) -> Point:
         units = self._prefixes[number]
