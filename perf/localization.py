@@ -173,7 +173,8 @@ def damaged_trials(pair: ModelPair, answers: list[Answer], options: argparse.Nam
         numbers = rng.permutation(len(answers))[: options.answers]
         layer = int(rng.integers(len(pair.layers)))
         with pair.layer(layer) as part:
-            located = part.changed[int(rng.integers(len(part.changed)))]
+            changed = [each for each in part.linears.values() if each.changed]
+            located = changed[int(rng.integers(len(changed)))]
         own = located.candidate
         strength, ratio = plant(plain, located, layer, kind, trial)
         clock = Clock(pair.device)

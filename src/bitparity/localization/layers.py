@@ -91,11 +91,6 @@ class Part:
         """True if parameters outside its linear modules differ: these mean something only together with them then."""
         return any(self.candidate[name] is not values for name, values in self.base.items())
 
-    @property
-    def changed(self) -> list[Located]:
-        """The linear modules that differ."""
-        return [located for located in self.linears.values() if located.changed]
-
     def run(
         self, *args: Any, back: frozenset[str] | None = frozenset(), watch: Watch | None = None, **named: Any
     ) -> Any:
