@@ -15,12 +15,12 @@ from bitparity.exam.looks import MANY_LOOKS, MOST_BLOCKS, block_of, ends_of
 from bitparity.exam.requests import BenchmarkRequests, Examinee, UnansweredRequests, check_lengths
 from bitparity.exam.stops import note_stops
 from bitparity.generation.chains import Batches, FollowUp, ItemChains
-from bitparity.generation.prepare import Prepared
+from bitparity.generation.prepare import Prepared, reference_renderer
 from bitparity.grading.passes import opens_reasoning
 from bitparity.grading.rules import completion_of
 from bitparity.models.checkpoint import context_length
 from bitparity.progress.events import Events, VariantEnded, VariantPlanned
-from bitparity.records import Request, RequestKey, Sample, SampleKeys
+from bitparity.records import Request, Sample, SampleKeys
 from bitparity.schema import BenchmarkSpec, Study
 
 BUDGET_WEIGHT = 0.5
@@ -57,16 +57,6 @@ class VariantPlan:
         return len(self.requests) + sum(chains.missing() for chains in self.chains.values())
 
 
-class _Done(Container[RequestKey]):
-    """The stored samples of several benchmarks, kept up to date while more are stored."""
-
-    def __init__(self, keys: Mapping[str, SampleKeys]) -> None:
-        self._keys = keys
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, tuple) and key[1:] in self._keys[key[0]]
-
-
 def plan_study(prepared: Prepared, events: Events) -> dict[str, VariantPlan]:
     """The plan of each variant; listeners are told, also that a variant without missing samples is finished.
 
@@ -94,7 +84,8 @@ def plan_variant(prepared: Prepared, name: str) -> VariantPlan:
     engine = engine_of(variant.engine)
     fixed = engine.fixed_batches
     control, drawn = bool(variant.control), prepared.drawn(name)
-    examinee = Examinee(name, model.renderer, prepared.reference, control, engine.served, drawn)
+    reference = reference_renderer(prepared.study, prepared.models)
+    examinee = Examinee(name, model.renderer, reference, control, engine.served, drawn)
     context = variant.engine.max_model_len or (context_length(model.folder) if model.folder else None)
     requests: dict[str, BenchmarkRequests] = {}
     done: dict[str, SampleKeys] = {}
@@ -104,8 +95,9 @@ def plan_variant(prepared: Prepared, name: str) -> VariantPlan:
         check_lengths(whole, name, context)
         exam = whole if shard is None or fixed else shard.part(whole)
         samples = samples_asked(exam, spec)
-        if (ended := _samples_up_to_stop(prepared, spec, whole, name)) is not None:
-            plan.counts[spec.name] = ended, ended
+        note_stops(prepared.run, prepared.study, spec, whole, prepared.environment)
+        if (ended := prepared.environment.variants[name].stops.get(spec.name)) is not None:
+            plan.counts[spec.name] = ended * samples, ended * samples
             continue
         requests[spec.name] = examinee.requests(exam, spec.model_copy(update={"samples": samples}))
         done[spec.name] = prepared.done(name, spec.name)
@@ -130,7 +122,8 @@ def plan_variant(prepared: Prepared, name: str) -> VariantPlan:
 
     def batches(requests: Sequence[Request]) -> list[Request]:
         ordered = sorted(requests, key=block)
-        return fixed_batches(ordered, variant.engine.batch_size, _Done(done), shifted=control, part=block)
+        stored = {(benchmark, *key) for benchmark, keys in done.items() for key in keys}
+        return fixed_batches(ordered, variant.engine.batch_size, stored, shifted=control, part=block)
 
     plan.batches = batches
     plan.requests = batches(list(itertools.chain.from_iterable(requests.values())))
@@ -213,13 +206,6 @@ def block_ends(prepared: Prepared, spec: BenchmarkSpec, exam: Exam) -> Sequence[
     most = max(1, len(exam.items) * samples_asked(exam, spec) // batch)
     ends = ends_of(block_of([entry.item for entry in exam.items]), min(MOST_BLOCKS, most))
     return sorted({*ends, *(() if exam.stop is None else exam.stop.looks)})
-
-
-def _samples_up_to_stop(prepared: Prepared, spec: BenchmarkSpec, exam: Exam, name: str) -> int | None:
-    """The samples that a variant was asked of a benchmark that has stopped; None where it goes on."""
-    note_stops(prepared.run, prepared.study, spec, exam, prepared.environment)
-    items = prepared.environment.variants[name].stops.get(spec.name)
-    return None if items is None else items * samples_asked(exam, spec)
 
 
 def expected_tokens(measured: float | None, budget: float, tested: bool = False) -> float:

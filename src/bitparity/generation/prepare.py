@@ -74,11 +74,6 @@ class Prepared:
         """The benchmarks whose answers are code that is run."""
         return {name for name, grader in self.graders.items() if grader.benchmark.runs_code}
 
-    @property
-    def reference(self) -> Renderer | None:
-        """The tokenizer that makes the exams."""
-        return reference_renderer(self.study, self.models)
-
     def save_environment(self) -> None:
         """Write environment.json."""
         self.run.update_environment(self.environment)

@@ -159,11 +159,8 @@ class GraderProcesses:
 
         Raises BitparityError where the grader cannot even be loaded.
         """
-        try:
-            with self._gate.beside_others():
-                return self._ask(job)
-        except ProcessFailedError:
-            pass
+        with contextlib.suppress(ProcessFailedError), self._gate.beside_others():
+            return self._ask(job)
         try:
             with self._gate.undisturbed():
                 return self._ask(job)

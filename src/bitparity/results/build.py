@@ -86,10 +86,9 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[schema.G
     overall = _judge(study, benchmarks, pairs, favourable, stops)
     made = schema.Results(
         schema=schema.SCHEMA,
-        study=schema.StudyHeader(
-            name=study.name,
+        study=schema.StudyHeader.made_from(
+            study,
             fingerprint=study.fingerprint(),
-            profile=study.profile,
             limit={spec.name: spec.limit for spec in study.benchmarks if spec.limit is not None},
             **_when(environment),
         ),
@@ -174,9 +173,8 @@ def variant_entry(study: Study, environment: RunRecord, name: str) -> schema.Var
     """A variant of a study as it ran."""
     stored = environment.variant(name)
     engines = [entry.facts for entry in stored.engines]
-    return schema.VariantEntry(
-        model=study.variants[name].model,
-        revision=study.variants[name].revision,
+    return schema.VariantEntry.made_from(
+        study.variants[name],
         baseline=name == study.baseline,
         control=name == study.second_run,
         identity=stored.identity or None,

@@ -52,10 +52,11 @@ class Evidence:
 def decisions(results: schema.Results) -> dict[str, schema.Decision]:
     """The decision on each candidate of a run."""
     guards = results.distance.guards if results.distance is not None else []
-    return {
-        name: decide(_evidence(name, results), results.overall.get(name), _blocking(name, guards))
-        for name in results.candidates
-    }
+    found = {}
+    for name in results.candidates:
+        evidence = [_seen(name, bench, entry, results) for bench, entry in results.benchmarks.items()]
+        found[name] = decide(evidence, results.overall.get(name), _blocking(name, guards))
+    return found
 
 
 def decide(
@@ -190,10 +191,6 @@ def _samples(each: Evidence, c: schema.Comparison) -> int | None:
     room = min(share, (each.margin / provable) ** 2) - (1 - noise)
     needed = math.ceil(each.samples * noise / room) if room > 0 else MOST_SAMPLES + 1
     return needed if each.samples < needed <= MOST_SAMPLES else None
-
-
-def _evidence(name: str, results: schema.Results) -> list[Evidence]:
-    return [_seen(name, bench, entry, results) for bench, entry in results.benchmarks.items()]
 
 
 def _seen(name: str, bench: str, entry: schema.Benchmark, results: schema.Results) -> Evidence:

@@ -11,7 +11,6 @@ from bitparity.exam.frozen import Exam
 from bitparity.records import Grade
 from bitparity.results.sheet import Sheet, subsets
 from bitparity.schema import BenchmarkSpec
-from bitparity.store.document import JsonObject
 from bitparity.store.run import Run
 
 VERDICTS = (
@@ -31,17 +30,12 @@ def execution(run: Run, spec: BenchmarkSpec, exam: Exam, sheets: Mapping[str, Sh
     items = [entry.item for entry in exam.items]
     platforms = subsets([item.metadata.get("platform") for item in items], sheets)
     return {
-        "execution": {name: _confinement(run, name, spec.name) for name in sheets},
+        # how each variant's programs were confined; None where there are no grades
+        "execution": {name: run.grades_header(name, spec.name).get("execution") for name in sheets},
         "verdicts": {name: verdict_counts(sheet.grades.values()) for name, sheet in sheets.items()},
         "rates": {name: benchmark.rates(items, sheet.grades) for name, sheet in sheets.items()},
         **({"platforms": platforms} if platforms else {}),
     }
-
-
-def _confinement(run: Run, variant: str, benchmark: str) -> JsonObject | None:
-    """The confinement of a variant's programs, as the header of its grades says; None where there are no grades."""
-    found: JsonObject | None = run.grades_header(variant, benchmark).get("execution")
-    return found
 
 
 def verdict_counts(grades: Iterable[Grade]) -> dict[str, int]:
