@@ -29,7 +29,7 @@ from bitparity.errors import UserInputError
 from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.progress.events import Events
 from bitparity.records import Item, Prompt, Sampling
-from bitparity.report.compared import book_of
+from bitparity.report.comparison import page_book
 from bitparity.results.build import write
 from bitparity.results.sheet import Sheet
 from bitparity.runner import run_study
@@ -377,7 +377,7 @@ def test_questions_of_a_gated_task_stay_out_of_the_page(tmp_path: Path, cli: Cli
         write_jsonl(tmp_path / name / "samples_leaderboard_gpqa_main.jsonl", logged([0, 1] * 30))
     sources = arranged([read(str(tmp_path / name)) for name in "ab"])
     made = as_results(compare(sources[0], sources[1:]), sources)
-    book = book_of(made, sources)
+    book = page_book(made, sources)
     assert {bench.withheld for bench in book.benches} == {"gated"}
     assert not any(entry.questions or entry.references or entry.snippet for entry in book.entries)
 

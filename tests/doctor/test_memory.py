@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from doubles import FP8, GB, GIB, H100, NVFP4, QWEN3_32B, Device, checkpoint, host, only, said, study
 
-from bitparity.doctor.kv_cache import cache_of
+from bitparity.doctor.memory import cache_of
 from bitparity.doctor.vllm import VLLM
 from bitparity.models.config import Config
 

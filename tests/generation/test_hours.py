@@ -22,8 +22,8 @@ from bitparity.exam.build import build_exam
 from bitparity.exam.frozen import Exam
 from bitparity.generation.hours import Expected, Hours, Need, share_within
 from bitparity.generation.local import LocalExecutor
+from bitparity.progress.counters import report_seconds
 from bitparity.progress.events import Events, Noted
-from bitparity.progress.time_left import report_seconds
 from bitparity.records import Request, Sample, request_key
 from bitparity.schema import Study
 from bitparity.store.environment import HoursRecord, RunRecord, VariantRecord

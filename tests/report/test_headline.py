@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from made_results import results
 
-from bitparity.report.card import card, glossary
 from bitparity.report.doubts import count, doubts
 from bitparity.report.headline import Headline, headlines
+from bitparity.report.tables import card, glossary
 from bitparity.report.words import verdict_words
 from bitparity.results.schema import Results
 

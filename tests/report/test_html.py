@@ -24,7 +24,8 @@ from bitparity.report import html, markdown, words
 from bitparity.report.gated import is_gated
 from bitparity.report.headline import headlines
 from bitparity.report.html import book as books
-from bitparity.report.html import lengths, svg
+from bitparity.report.html import page as lengths
+from bitparity.report.html import svg
 from bitparity.report.html.book import Book, Packed, collect, cut, pack
 from bitparity.report.html.page import json_in_script, render
 from bitparity.report.plain import clean, flat

@@ -126,30 +126,27 @@ def compare(
     code 1: a candidate is worse beyond its margin; 3: inconclusive or invalid.
     """
     from bitparity.compare.as_results import as_results
-    from bitparity.compare.compare import arranged, compare, exit_code, write_document
+    from bitparity.compare.compare import arranged, compare, write_document
     from bitparity.compare.readers import read_all
-    from bitparity.report.comparison import show
-    from bitparity.report.gate import Files, judge_comparison
+    from bitparity.compare.regrading import regraded
+    from bitparity.report import comparison, gate
 
     given = [baseline, *candidates, *([] if control is None else [control])]
     sources = arranged(read_all(given, filter_name, metric))
     if regrade is not None:
-        from bitparity.compare.regrading import regraded
-
         sources = regraded(sources, regrade)
     first, *others = sources
     again = None if control is None else others.pop()
     outcome = compare(first, others, None if margin is None else margin / 100, again)
     results = as_results(outcome, sources)
-    show(outcome, results, console(), lang)
+    comparison.show(outcome, results, console(), lang)
     if json_file is not None:
         write_document(json_file, outcome.document())
     if html is not None or report is not None:
-        from bitparity.report import compared
-
-        compared.write(outcome, results, sources, html, report, lang)
-    Files(junit, summary, badge).write(judge_comparison(outcome, lang), "compare")
-    raise typer.Exit(exit_code(outcome))
+        comparison.write(outcome, results, sources, html, report, lang)
+    lines = gate.judge_comparison(outcome, lang)
+    gate.Files(junit, summary, badge).write(lines, "compare")
+    raise typer.Exit(gate.exit_code(lines))
 
 
 def history(

@@ -18,16 +18,7 @@ from bitparity.benchmarks.registry import group_of, known_benchmark
 from bitparity.compare.guarding import gather
 from bitparity.compare.pairing import pair_up
 from bitparity.compare.records import ItemResult, Results, Source
-from bitparity.compare.schema import (
-    SCHEMA,
-    Benchmark,
-    Compared,
-    Comparison,
-    Difference,
-    Outcome,
-    Overall,
-    Sides,
-)
+from bitparity.compare.schema import SCHEMA, Benchmark, Compared, Comparison, Difference, Outcome, Overall, Sides
 from bitparity.errors import DataError, UserInputError
 from bitparity.results import verdicts
 from bitparity.results.guards.check import check_answers
@@ -70,10 +61,9 @@ def compare(
     # the same answers read by another filter are no further comparison to correct for, nor a part of an average
     views = [name for name, entry in benchmarks.items() if entry.view_of is not None]
     own = {key: each for key, each in pairs.items() if key[0] not in views}
-    judged = verdicts.judge(own, margins, found.forbidden, second_run, found.favourable, recoveries)
-    for name in views:
-        alone = {key: each for key, each in pairs.items() if key[0] == name}
-        judged |= verdicts.judge(alone, margins, found.forbidden, second_run, found.favourable, recoveries)
+    judged: dict[ComparisonKey, Judged] = {}
+    for part in (own, *({key: each for key, each in pairs.items() if key[0] == name} for name in views)):
+        judged |= verdicts.judge(part, margins, found.forbidden, second_run, found.favourable, recoveries)
     for (name, label), each in judged.items():
         benchmarks[name].comparisons[label] = _comparison(each, pairs[name, label], label == second_run)
     pools = verdicts.pool_judged(own, margins, {key: judged[key] for key in own}, second_run, least=2)
@@ -286,26 +276,9 @@ def _subgroups(pairs: PairedScores, subgroups: Sequence[str] | None) -> dict[str
         part = pair_scores(pairs.baseline[mask], pairs.candidate[mask], groups if len(set(groups)) > 1 else None)
         _, ci95, _ = difference_intervals(part)
         lost, gained = part.flips
-        found[name] = Difference(
-            items=part.items,
-            baseline=float(part.baseline.mean()),
-            candidate=float(part.candidate.mean()),
-            difference=part.difference,
-            ci95=ci95,
-            lost=lost,
-            gained=gained,
-        )
+        means = {"baseline": float(part.baseline.mean()), "candidate": float(part.candidate.mean())}
+        found[name] = Difference.made_from(part, **means, ci95=ci95, lost=lost, gained=gained)
     return found
-
-
-def exit_code(found: Outcome) -> int:
-    """0 fine, 1 a candidate is worse beyond its margin, 3 inconclusive, invalid or not compared everywhere."""
-    entries = [entry for entry in found.benchmarks.values() if entry.view_of is None]
-    names = found.candidates
-    outcomes = [
-        verdicts.outcome(each.verdict) for entry in entries for n, each in entry.comparisons.items() if n in names
-    ]
-    return verdicts.exit_code([*outcomes, *("open" for entry in entries if entry.not_compared.keys() & {*names})])
 
 
 def write_document(path: Path, document: Mapping[str, object]) -> None:

@@ -16,12 +16,12 @@ import numpy as np
 import yaml
 from scipy.special import ndtri
 
-from bitparity.doctor.beside import grading_seconds, seconds_beside
 from bitparity.doctor.plan import BenchmarkPlan, Plan
+from bitparity.doctor.rates import grading_seconds, seconds_beside
 from bitparity.errors import UserInputError
 from bitparity.exam.looks import FEW_LOOKS, FEWEST, MANY, MANY_LOOKS
 from bitparity.generation.hours import Expected
-from bitparity.progress.time_left import report_seconds
+from bitparity.progress.counters import report_seconds
 from bitparity.stats import power
 from bitparity.stats.sequential import BEYOND_ALPHA, WITHIN_ALPHA, Spending, bounds, exits
 from bitparity.study.files import read_yaml

@@ -9,16 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from bitparity.doctor import context_length, devices, disks, hub_access, prompts, software
-from bitparity.doctor.checkpoints import Checkpoint, Checkpoints, check_folders, check_remote_code, find_checkpoint
-from bitparity.doctor.compilers import check_compilers
+from bitparity.doctor import devices, disks, hub_access, prompts, software
+from bitparity.doctor.checkpoints import (
+    Checkpoint,
+    Checkpoints,
+    check_folders,
+    check_lengths,
+    check_remote_code,
+    context_of,
+    find_checkpoint,
+)
 from bitparity.doctor.findings import Finding
 from bitparity.doctor.host import Host
 from bitparity.doctor.hub import Hub
-from bitparity.doctor.kernels import check_kernels, compiled_kernels
+from bitparity.doctor.kernels import check_kernels, check_quantization, compiled_kernels
 from bitparity.doctor.memory import check_memory
-from bitparity.doctor.quantization import check_quantization
-from bitparity.doctor.servers import check_servers
+from bitparity.doctor.software import check_compilers, check_servers
 from bitparity.doctor.vllm_inquiry import Installed
 from bitparity.engines.registry import engine_of
 from bitparity.hardware.devices import VisibleDevice
@@ -48,10 +54,9 @@ def examine(study: Study, host: Host, out: Path) -> Iterator[Finding]:
     needs = list(hub_access.needs_of(study, checkpoints))
     yield from hub_access.check_access(needs, hub, why_not)
     yield from disks.check_disks(study, host, hub_access.downloads_of(study, needs, hub), out)
-    yield from context_length.check_lengths(study, checkpoints, host.environ)
+    yield from check_lengths(study, checkpoints, host.environ)
     lengths = {
-        name: context_length.context_of(variant, checkpoints.get(name), served.get(name))
-        for name, variant in study.variants.items()
+        name: context_of(variant, checkpoints.get(name), served.get(name)) for name, variant in study.variants.items()
     }
     folder = _tokenizer_folder(study, checkpoints, hub, online)
     yield from prompts.check_budgets(study, folder, checkpoints, lengths)

@@ -18,9 +18,8 @@ from typing import NamedTuple
 from bitparity.benchmarks.contract import Info
 from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.benchmarks.registry import benchmark_class, group_of, known_benchmark, load_benchmark
-from bitparity.doctor.beside import loading_seconds
 from bitparity.doctor.host import Host
-from bitparity.doctor.rates import UNKNOWN, Lengths, Rate, Rates, estimated_rates, rates_of_run
+from bitparity.doctor.rates import UNKNOWN, Lengths, Rate, Rates, estimated_rates, loading_seconds, rates_of_run
 from bitparity.errors import BitparityError
 from bitparity.exam.flips import ASSUMED_SCORE, RANGE, ROUNDING, SAMPLED, Flips, assumed_flips
 from bitparity.exam.frozen import Exam, load_if_frozen

@@ -1,9 +1,9 @@
-"""Check of the software: installed versions, environment variables, and the sandbox for a model's code."""
+"""Check of the software: versions, environment variables, the sandbox for a model's code, compilers, and servers."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from bitparity import __version__
 from bitparity.benchmarks.registry import benchmark_class
@@ -13,7 +13,7 @@ from bitparity.doctor.vllm import VLLM
 from bitparity.engines.checks import may_be_secret
 from bitparity.engines.registry import engine_of
 from bitparity.errors import BitparityError, install_command
-from bitparity.schema import Study
+from bitparity.schema import Study, Variant
 
 _OFF = ("", "0", "false", "no", "off", "none")
 _OURS = {"VLLM_NO_USAGE_STATS", "VLLM_DO_NOT_TRACK"}  # set by bitparity itself
@@ -95,3 +95,49 @@ def _release(version: str) -> tuple[int, int]:
     parts = [*version.split("+")[0].split("."), "0"][:2]
     # a version of another form, from source for example, is taken for a newer one
     return (int(parts[0]), int(parts[1])) if all(p.isdigit() for p in parts) else (999, 0)
+
+
+_COMPILERS = Topic("compilers")
+_OLDEST_NVCC = (12, 9)  # the first whose compiler knows all of compute capability 12.x (vllm#42393, #48956)
+
+
+def check_compilers(host: Host, users: Sequence[str]) -> Iterator[Finding]:
+    """Findings on the compilers; `users` are the kernels of the study's variants that are compiled with nvcc."""
+    tools, oldest = host.compilers(), "{}.{}".format(*_OLDEST_NVCC)
+    if not tools.c_compiler:
+        yield _COMPILERS.error("no_c_compiler")
+    if tools.missing_header:
+        yield _COMPILERS.error("no_python_headers", place=tools.missing_header)
+    needed = bool(users) and host.version("flashinfer-jit-cache") is None
+    nvcc = None if tools.nvcc is None else "{}.{}".format(*tools.nvcc)
+    if needed and tools.nvcc is None:
+        yield _COMPILERS.error("no_nvcc", users=", ".join(users), oldest=oldest)
+    elif needed and tools.nvcc is not None and tools.nvcc < _OLDEST_NVCC:
+        yield _COMPILERS.error("nvcc_too_old", users=", ".join(users), oldest=oldest, found=nvcc)
+    elif tools.c_compiler and not tools.missing_header:
+        yield _COMPILERS.ok("compilers", nvcc=f"nvcc {nvcc}" if nvcc else "no nvcc, which nothing here needs,")
+
+
+def check_servers(study: Study, host: Host) -> tuple[dict[str, Mapping[str, object]], list[Finding]]:
+    """The answer of each variant's server, which says what it is and which model it has, and the findings on them."""
+    served: dict[str, Mapping[str, object]] = {}
+    findings = []
+    for name, variant in study.variants.items():
+        if not engine_of(variant.engine).served or variant.control:  # a control is the baseline's server again
+            continue
+        topic = Topic(f"server of {name}")
+        try:
+            served[name] = host.serves(variant)
+            findings.append(_served(topic, variant, served[name]))
+        except BitparityError as problem:
+            findings.append(topic.error("server_fails", problem=problem))
+    return served, findings
+
+
+def _served(topic: Topic, variant: Variant, about: Mapping[str, object]) -> Finding:
+    url = variant.engine.base_url
+    if about.get("unlisted"):
+        return topic.warning("models_not_listed", url=url, why=about["unlisted"], model=variant.model)
+    version = " ".join(str(about[key]) for key in ("software", "version") if about.get(key)) or "of unknown kind"
+    length = f", context of {about['max_model_len']:,} tokens" if about.get("max_model_len") else ""
+    return topic.ok("serves", url=url, model=variant.model, version=version, length=length)

@@ -1,17 +1,21 @@
-"""Manifest of a sealed run: its study, and the name, size and hash of each file."""
+"""Manifest of a sealed run: its study, the files that are evidence, and the name, size and hash of each."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from bitparity.distance.store import AGAIN, readings_path
 from bitparity.errors import EvidenceError
+from bitparity.grading.judge import judgments_path
+from bitparity.schema import Study
+from bitparity.store.run import Run
 
 SCHEMA: Literal["bitparity/evidence/1"] = "bitparity/evidence/1"
 MOST_BYTES = 8 * 2**30  # of all files together
@@ -92,3 +96,25 @@ def _entry(path: Path) -> FileEntry:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     return FileEntry(bytes=path.stat().st_size, sha256=digest.hexdigest())
+
+
+RESULTS = "results.json"
+
+
+def files_of(run: Run, study: Study) -> list[str]:
+    """The places in the run directory of all files that are there, but for results.json."""
+    found = [run.path / "study.yaml", run.environment_path]
+    for spec in study.benchmarks:
+        found += [run.exam_path(spec.name), *answers_of(run, study, spec.name)]
+        for variant in study.variants:
+            found += [run.samples_path(variant, spec.name), run.grades_path(variant, spec.name)]
+    return sorted(path.relative_to(run.path).as_posix() for path in found if path.exists())
+
+
+def answers_of(run: Run, study: Study, benchmark: str) -> Iterator[Path]:
+    """Files that hold a benchmark's answers beside its samples: judgments, and the readings as token ids."""
+    for variant in study.variants:
+        yield judgments_path(run, variant, benchmark)
+        for reader in (variant, variant + AGAIN):
+            lines = readings_path(run, reader, benchmark)
+            yield from (lines, lines.with_suffix(".arrays"))

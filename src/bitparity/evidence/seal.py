@@ -10,8 +10,7 @@ from typing import NamedTuple
 import bitparity
 from bitparity.errors import RunError
 from bitparity.evidence.bundle import write_bundle
-from bitparity.evidence.files import RESULTS, answers_of, files_of
-from bitparity.evidence.manifest import MOST_BYTES, SCHEMA, Manifest, entries
+from bitparity.evidence.manifest import MOST_BYTES, RESULTS, SCHEMA, Manifest, answers_of, entries, files_of
 from bitparity.evidence.signature import sign
 from bitparity.evidence.withholding import withhold, withhold_reasons
 from bitparity.exam.frozen import frozen_exams

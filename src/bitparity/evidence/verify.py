@@ -19,8 +19,7 @@ from bitparity.benchmarks.contract import Benchmark
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import EvidenceError, RunError, StoreError, StudyError
 from bitparity.evidence.bundle import read_bundle
-from bitparity.evidence.files import RESULTS, files_of
-from bitparity.evidence.manifest import Manifest
+from bitparity.evidence.manifest import RESULTS, Manifest, files_of
 from bitparity.evidence.signature import check_signature
 from bitparity.evidence.withholding import bare_exam, rewrite_grades
 from bitparity.exam.frozen import Exam, frozen_exams

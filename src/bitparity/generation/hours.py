@@ -20,8 +20,8 @@ from bitparity.generation.blocks import Blocks
 from bitparity.generation.plan import block_ends, in_order
 from bitparity.generation.prepare import Prepared
 from bitparity.generation.stops import Stops
+from bitparity.progress.counters import report_seconds
 from bitparity.progress.events import BenchmarkStopped, Events, Noted, VariantEnded
-from bitparity.progress.time_left import report_seconds
 from bitparity.records import Request, Sample
 from bitparity.store.rows import scan_samples
 

@@ -19,10 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitparity.progress import events
-from bitparity.progress.counters import ENOUGH, WINDOW, CellCounters, VariantCounters
+from bitparity.progress.counters import ENOUGH, WINDOW, CellCounters, Estimate, VariantCounters, report_seconds
 from bitparity.progress.events import GENERATING, GRADING, LOADING, Event
 from bitparity.progress.snapshot import SCHEMA, Cell, Figures, Note, Snapshot, Variant
-from bitparity.progress.time_left import Estimate, report_seconds
 from bitparity.schema import Study
 from bitparity.stats.arrays import pair_scores
 from bitparity.stats.intervals import mean_interval

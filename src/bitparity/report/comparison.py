@@ -1,18 +1,26 @@
-"""The outcome of `bitparity compare` on the terminal: decisions, the table, subgroups, what to doubt."""
+"""The outcome of `bitparity compare` on the terminal, as a page and in Markdown, these two like those of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from bitparity.compare.as_results import items_of, sheets_of
+from bitparity.compare.records import Source
 from bitparity.compare.schema import Benchmark, Comparison, Difference, Outcome
+from bitparity.report import html, markdown
+from bitparity.report.gated import withheld
+from bitparity.report.html.book import Bench, Book, book_of
 from bitparity.report.language import Lang, reason, text
 from bitparity.report.tables import Disagreement
 from bitparity.report.terminal import cells, columns, say, say_guard, show_doubts, show_headlines, verdict_cell
 from bitparity.report.words import difference, figures, margin, noise, points, verdict_words
 from bitparity.results.schema import Results
+from bitparity.schema import LM_EVAL_PREFIX
+from bitparity.store.output_files import write_given
 
 FIGURES = "items baseline candidate difference interval lost_gained"
 
@@ -124,3 +132,41 @@ def _missing(outcome: Outcome, lang: Lang) -> Iterator[str]:
             yield text("colon", lang, name=bench, said=why)
     for name, extra in outcome.only_in_candidates.items():
         yield text("compare.only_in", lang, names=text("comma", lang).join(extra), name=name)
+
+
+def write(
+    outcome: Outcome,
+    results: Results,
+    sources: Sequence[Source],
+    page: Path | None,
+    report: Path | None,
+    lang: Lang = "en",
+) -> None:
+    """Write the page and the report of `sources` (arranged, the baseline first), each where a path is given.
+
+    `results` are those of `as_results`. Raises UserInputError where one cannot be written.
+    """
+    found = list(disagreements(outcome, lang))
+    if page is not None:
+        write_given(page, html.page(results, page_book(results, sources), lang, found), "--html")
+    if report is not None:
+        write_given(report, markdown.render(results, lang, disagreements=found), "--report")
+
+
+def page_book(results: Results, sources: Sequence[Source]) -> Book:
+    """Every item with its answers, where a source holds texts."""
+    benches = [_bench(name, results, sources[0]) for name in results.benchmarks]
+    return book_of(
+        results, ((each, items_of(each.name, sources[0]), sheets_of(each.name, sources)) for each in benches)
+    )
+
+
+def _bench(name: str, results: Results, baseline: Source) -> Bench:
+    entry, run = results.benchmarks[name], baseline.run
+    exam = None if run is None else run.exams[baseline.benchmarks[name].benchmark]
+    if exam is not None:
+        why = withheld(name, exam.provenance, "gated")
+    else:  # a log tells its data set by the task's name alone
+        why = withheld(LM_EVAL_PREFIX + name.removeprefix(LM_EVAL_PREFIX), {}, "gated")
+    # no stem: others' answers do not lie in samples/
+    return Bench(name, "", tuple(entry.subgroups), entry.samples, why)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bitparity.report.language import Lang, reason, text
+from bitparity.report.words import with_interval
 from bitparity.results.schema import Distance, DistancePair, Estimate, VariantDistance
 
 LEAST = 1e-8  # nats: what is nearer to zero stands at the left end of the scale
@@ -46,19 +47,12 @@ def number(value: float) -> str:
 
 def estimated(found: Estimate, lang: Lang = "en", times: float = 1.0) -> str:
     """A figure with its interval."""
-    shown = number(times * found.value)
-    if found.ci95 is None:
-        return shown
-    ends = text("range", lang, low=number(times * found.ci95[0]), high=number(times * found.ci95[1]))
-    return text("score_and_interval", lang, score=shown, interval=ends)
+    return with_interval(found.value, found.ci95, lambda value: number(times * value), lang)
 
 
 def ratio(found: Estimate, lang: Lang = "en") -> str:
     """A ratio near 1 with its interval, to four decimals."""
-    if found.ci95 is None:
-        return f"{found.value:.4f}"
-    ends = text("range", lang, low=f"{found.ci95[0]:.4f}", high=f"{found.ci95[1]:.4f}")
-    return text("score_and_interval", lang, score=f"{found.value:.4f}", interval=ends)
+    return with_interval(found.value, found.ci95, "{:.4f}".format, lang)
 
 
 def sentences(distance: Distance, lang: Lang = "en") -> list[str]:

@@ -8,17 +8,16 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-from jinja2 import Environment
 from markupsafe import Markup
 
 from bitparity.compare import schema as compare
 from bitparity.errors import RunError, UserInputError
 from bitparity.report.language import Lang, guard_message, reason, text
 from bitparity.report.markdown import escaped
+from bitparity.report.templates import template
 from bitparity.report.words import Judged, interval, margin, points, verdict_words
 from bitparity.results import verdicts
 from bitparity.results.schema import Benchmark, Guard, Overall, Results
@@ -179,10 +178,9 @@ def _messages(name: str, baseline: str, guards: Sequence[Guard], lang: Lang) -> 
 def junit(lines: Sequence[Line], suite: str) -> str:
     """The lines as JUnit XML: worse is a failure, open an error, not run or allowed a skip. `suite`: the run's name."""
     # a value may hold characters that XML cannot
-    environment = Environment(autoescape=True, finalize=_text, trim_blocks=True, keep_trailing_newline=True)
-    template = environment.from_string((resources.files(__package__) / "junit.xml.j2").read_text(encoding="utf-8"))
     now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
-    return template.render(lines=lines, suite=suite, now=now, counts=Counter(line.outcome for line in lines))
+    made = template(__package__, "junit.xml.j2", finalize=_text, lstrip_blocks=False, keep_trailing_newline=True)
+    return made.render(lines=lines, suite=suite, now=now, counts=Counter(line.outcome for line in lines))
 
 
 def summary(lines: Sequence[Line]) -> str:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from pydantic import Field
 
@@ -27,7 +25,8 @@ from bitparity.progress.events import Events
 from bitparity.report import words
 from bitparity.report.distance import number
 from bitparity.report.language import guard_title
-from bitparity.report.plain import finalize, flat
+from bitparity.report.plain import flat
+from bitparity.report.templates import packaged_text, template
 from bitparity.results.build import build
 from bitparity.results.schema import Benchmark, FinalVerdict, Interval, Part, Results, Whole
 from bitparity.store.environment import RunRecord
@@ -134,8 +133,7 @@ class _Seen:
     @property
     def date(self) -> str | None:
         """When an engine was last loaded for it; None where that was not noted."""
-        sessions = [s for each in self.record.variants.values() for engine in each.engines for s in engine.sessions]
-        return max(sessions, default=None)
+        return max((at for each in self.record.variants.values() for at in each.sessions), default=None)
 
     def weights(self, variant: str) -> str:
         """The hash of a variant's weights, or its model's name where they were not looked at."""
@@ -223,18 +221,10 @@ def _entry(run: _Seen) -> Entry:
         facts = each.engine or {}
         engine = " ".join(str(facts[key]) for key in ("engine", "version") if facts.get(key))
         device = str(facts.get("device_name") or facts.get("device") or "")
-        variants[name] = Ran(
-            model=each.model, role=each.role, engine=engine, device=device, distance=run.distance(name)
-        )
+        variants[name] = Ran.made_from(each, engine=engine, device=device, distance=run.distance(name))
     noise = {bench: flips for bench in run.results.measured if (flips := run.noise(bench)) is not None}
-    return Entry(
-        run=run.name,
-        study=run.results.study.name,
-        date=run.date,
-        variants=variants,
-        noise_flips=noise,
-        distance_floor=run.distance(None),
-    )
+    about = {"study": run.results.study.name, "date": run.date, "distance_floor": run.distance(None)}
+    return Entry.pick(about, run=run.name, variants=variants, noise_flips=noise)
 
 
 class _Key(NamedTuple):
@@ -298,17 +288,9 @@ def _change(before: _Seen, now: _Seen, key: _Key, first: Source, second: Source)
     entry = compare(alone[0], [], control=alone[1]).benchmarks[key.benchmark]
     (found,) = entry.comparisons.values()
     noise = [flips for run in (before, now) if (flips := run.noise(key.benchmark)) is not None]
-    return Change(
-        since=before.name,
-        facts=_differing(before, now, key.variant),
-        difference=found.difference,
-        ci95=found.ci95,
-        lost=found.lost,
-        gained=found.gained,
-        flips=(found.lost + found.gained) / found.items,
-        noise=max(noise, default=None),
-        guards=list(found.invalid_by),
-    )
+    facts, flips = _differing(before, now, key.variant), (found.lost + found.gained) / found.items
+    told = {"flips": flips, "noise": max(noise, default=None), "guards": list(found.invalid_by)}
+    return Change.made_from(found, since=before.name, facts=facts, **told)
 
 
 def render(found: History) -> str:
@@ -316,11 +298,7 @@ def render(found: History) -> str:
     groups: dict[tuple[str, str], list[Line]] = {}
     for line in found.lines:
         groups.setdefault((line.benchmark, line.exam), []).append(line)
-    environment = Environment(
-        autoescape=True, finalize=finalize, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    package = resources.files(__package__)
-    template = environment.from_string((package / "history.html.j2").read_text(encoding="utf-8"))
-    style = Markup((package / "html" / "page.css").read_text(encoding="utf-8"))
+    style = Markup(packaged_text(__package__, "html/page.css"))
     said = {function.__name__: function for function in (words.percent, words.points, words.interval, words.mean_score)}
-    return template.render(found=found, groups=groups, style=style, number=number, guard_title=guard_title, **said)
+    page = template(__package__, "history.html.j2")
+    return page.render(found=found, groups=groups, style=style, number=number, guard_title=guard_title, **said)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from importlib import resources
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 from rich.console import Console
 
 from bitparity.localization.document import Figure, Localization, Module, folder_of, load_localizations
 from bitparity.report.distance import number
 from bitparity.report.language import Lang, text
-from bitparity.report.plain import finalize
+from bitparity.report.templates import spoken, template
 from bitparity.report.terminal import cells, columns, say
+from bitparity.report.words import with_interval
 from bitparity.store.jsonl import write_atomically
 from bitparity.store.run import Run
 
@@ -27,7 +27,7 @@ _DARK, _LIGHT = (8, 48, 107), (247, 251, 255)  # its ends differ in lightness, s
 def sentences(found: Localization, lang: Lang = "en") -> list[str]:
     """The localization in sentences: the distance, whether a module stands out, what none explains, the recipe."""
     said = [
-        text("locate.of", lang, name=found.candidate, divergence=_nats(found.divergence), answers=found.answers),
+        text("locate.of", lang, name=found.candidate, divergence=number(found.divergence.value), answers=found.answers),
         *_outcome(found, lang),
     ]
     if found.unexplained is not None:
@@ -60,19 +60,11 @@ def _point(found: Localization, at: int, lang: Lang) -> str:
     return text("locate.bend", lang, point=said) if at == found.bend else said
 
 
-def _nats(found: Figure) -> str:
-    return number(found.value)
-
-
 def percent(found: Figure | None, lang: Lang = "en") -> str:
     """A share in per cent with its interval; a dash where there is none."""
     if found is None:
         return text("dash", lang)
-    shown = f"{100 * found.value:.1f}"
-    if found.ci95 is None:
-        return shown
-    ends = text("range", lang, low=f"{100 * found.ci95[0]:.1f}", high=f"{100 * found.ci95[1]:.1f}")
-    return text("score_and_interval", lang, score=shown, interval=ends)
+    return with_interval(found.value, found.ci95, lambda value: f"{100 * value:.1f}", lang)
 
 
 def rows(found: Localization, lang: Lang = "en") -> list[tuple[str, ...]]:
@@ -139,22 +131,14 @@ def markdown_part(run: Run, escaped: Callable[[object], str], lang: Lang = "en")
     return _part("localization.md.j2", run, lang, escaped)
 
 
-def _part(template: str, run: Run, lang: Lang, escaped: Callable[[object], str] = str) -> str:
+def _part(name: str, run: Run, lang: Lang, escaped: Callable[[object], str] = str) -> str:
     found = load_localizations(run)
     if not found:
         return ""
-    said = {function.__name__: functools.partial(function, lang=lang) for function in (text, sentences, rows, picture)}
-    return _template(template).render(localizations=found, COLUMNS=COLUMNS, as_is=Markup, escaped=escaped, **said)
+    said = spoken(lang, text, sentences, rows, picture)
+    return _template(name).render(localizations=found, COLUMNS=COLUMNS, as_is=Markup, escaped=escaped, **said)
 
 
 @functools.cache
 def _template(name: str) -> Template:
-    environment = Environment(
-        autoescape=not name.endswith(".md.j2"),
-        finalize=finalize,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.from_string((resources.files(__package__) / name).read_text(encoding="utf-8"))
+    return template(__package__, name, autoescape=not name.endswith(".md.j2"), keep_trailing_newline=True)

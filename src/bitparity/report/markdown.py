@@ -5,19 +5,19 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Iterable
-from importlib import resources
+from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 
 from bitparity.report import plots, words
-from bitparity.report.card import card
 from bitparity.report.distance import rows, sentences
 from bitparity.report.doubts import count, doubts
 from bitparity.report.headline import headlines
 from bitparity.report.language import Lang, guard_message, reason, suffix, text
 from bitparity.report.localization import markdown_part
 from bitparity.report.plain import shortened
-from bitparity.report.tables import Disagreement, grader_rows, program_rows, speed_rows
+from bitparity.report.tables import Disagreement, card, grader_rows, program_rows, speed_rows
+from bitparity.report.templates import spoken, template
 from bitparity.results.schema import Results
 from bitparity.store.jsonl import write_atomically
 from bitparity.store.run import Run
@@ -31,15 +31,31 @@ _SAID = (
 
 
 def render(
-    results: Results, lang: Lang = "en", pictures: Iterable[str] = (), disagreements: Iterable[Disagreement] = ()
+    results: Results,
+    lang: Lang = "en",
+    pictures: Iterable[str] = (),
+    disagreements: Iterable[Disagreement] = (),
+    *,
+    short: bool = False,
 ) -> str:
     """The report as Markdown; `pictures` are the files in `plots/` that it shows."""
-    return _rendered(results, lang, pictures, disagreements)
+    return _template().render(
+        results=results,
+        short=short,
+        suffix=suffix(lang),
+        pictures=list(pictures),
+        disagreements=list(disagreements),
+        levels=Counter(guard.level for entry in results.measured.values() for guard in entry.guards),
+        speeds=list(speed_rows(results, lang)),
+        graders=list(grader_rows(results)),
+        programs=list(program_rows(results, lang)),
+        **spoken(lang, *_SAID),
+    )
 
 
 def summary(results: Results, lang: Lang = "en") -> str:
     """A short report for the summary page of a CI job: the answers, the scores, the verdicts, the errors."""
-    return _rendered(results, lang, (), short=True)
+    return render(results, lang, short=True)
 
 
 def write(run: Run, results: Results, lang: Lang = "en") -> None:
@@ -60,34 +76,8 @@ def escaped(text: object) -> str:
     return plain
 
 
-def _rendered(
-    results: Results,
-    lang: Lang,
-    pictures: Iterable[str],
-    disagreements: Iterable[Disagreement] = (),
-    *,
-    short: bool = False,
-) -> str:
-    said = {function.__name__: functools.partial(function, lang=lang) for function in _SAID}
-    return _template().render(
-        results=results,
-        short=short,
-        suffix=suffix(lang),
-        pictures=list(pictures),
-        disagreements=list(disagreements),
-        levels=Counter(guard.level for entry in results.measured.values() for guard in entry.guards),
-        speeds=list(speed_rows(results, lang)),
-        graders=list(grader_rows(results)),
-        programs=list(program_rows(results, lang)),
-        **said,
-    )
-
-
 @functools.cache
 def _template() -> Template:
     # no escaping of HTML: the template escapes each value that is not ours, as Markdown
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters["e"] = escaped
-    return environment.from_string((resources.files(__package__) / "report.md.j2").read_text(encoding="utf-8"))
+    options: dict[str, Any] = {"autoescape": False, "finalize": None, "keep_trailing_newline": True}
+    return template(__package__, "report.md.j2", filters={"e": escaped}, **options)

@@ -78,6 +78,14 @@ def interval(bounds: Sequence[float] | None, signed: bool = True, lang: Lang = "
     return text("range", lang, low=low, high=high)
 
 
+def with_interval(value: float, bounds: Sequence[float] | None, written: Callable[[float], str], lang: Lang) -> str:
+    """A figure with its interval, where it has one, as `written` writes each."""
+    if bounds is None:
+        return written(value)
+    low, high = map(written, bounds)
+    return text("score_and_interval", lang, score=written(value), interval=text("range", lang, low=low, high=high))
+
+
 def score(found: Score, lang: Lang = "en") -> str:
     """One variant's score with its interval; N/A where there is none."""
     return mean_score(found.mean, found.ci95, lang)

@@ -102,7 +102,7 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[schema.G
 
 def _when(environment: RunRecord) -> dict[str, str]:
     """The day of the last engine's start and the version of bitparity, as far as they are known."""
-    starts = [at for v in environment.variants.values() for engine in v.engines for at in engine.sessions]
+    starts = [at for variant in environment.variants.values() for at in variant.sessions]
     told = {"date": max(starts, default="")[:10], "version": environment.bitparity or ""}
     return {key: value for key, value in told.items() if value}
 

@@ -79,6 +79,11 @@ class VariantRecord(Document):
     loads: Loads | None = None
     stops: dict[str, int] = Field(default_factory=dict)
 
+    @property
+    def sessions(self) -> list[str]:
+        """When each engine was loaded for it."""
+        return [at for engine in self.engines for at in engine.sessions]
+
 
 class MergedPart(Document):
     """One run directory that was merged into this one, with what it brought the last time, by variant."""

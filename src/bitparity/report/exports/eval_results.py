@@ -65,13 +65,12 @@ def _entry(bench: str, name: str, results: Results, record: RunRecord) -> Any:
     entry, place = results.benchmarks[bench], dataset(bench, results.benchmarks[bench].data)
     model = results.variants[name].model
     on_hub = HUB_ID.fullmatch(model) is not None
-    sessions = [session for engine in record.variant(name).engines for session in engine.sessions]
     return EvalResultEntry(
         dataset_id=place["type"],
         task_id=place.get("config", "default"),
         value=round(100 * (entry.scores[name].mean or 0.0), 2),
         dataset_revision=place.get("revision"),
-        date=max(sessions, default=None),
+        date=max(record.variant(name).sessions, default=None),
         source_url=f"https://huggingface.co/{model}/blob/main/{PAGE}" if on_hub else None,
         source_name="bitparity" if on_hub else None,
         notes=_notes(name, entry, results),

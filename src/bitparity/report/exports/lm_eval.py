@@ -48,7 +48,7 @@ def make(run: Run, out: Path | None) -> list[Path]:
 
 def _date(record: RunRecord, variant: str) -> str:
     """When a variant last ran, as lm-eval has it in a file's name; empty where that is not known."""
-    sessions = [session for engine in record.variant(variant).engines for session in engine.sessions]
+    sessions = record.variant(variant).sessions
     return f"_{max(sessions).removesuffix('Z').replace(':', '-')}" if sessions else ""
 
 

@@ -129,25 +129,35 @@ class Packed(NamedTuple):
 
 def collect(run: Run, results: Results, withhold: Withhold) -> Book:
     """Read a run's exams, samples and grades. Raises RunError or StoreError where its files cannot be used."""
+    return book_of(results, _parts(run, results, withhold))
+
+
+Contents = tuple[Bench, Sequence[Item], Mapping[str, Sheet]]  # a benchmark with its items, and each variant's sheet
+
+
+def _parts(run: Run, results: Results, withhold: Withhold) -> Iterator[Contents]:
     study = run.study()
-    names = tuple(results.variants)
-    compared = [*study.candidates, *([study.control] if study.control else [])]
+    for spec, exam in frozen_exams(run, study):
+        if results.benchmarks[spec.name].measured:
+            subgroups = tuple(sorted({e.item.subgroup for e in exam.items if e.item.subgroup is not None}))
+            why = withheld(spec.name, exam.provenance, withhold)
+            bench = Bench(spec.name, file_stem(spec.name), subgroups, samples_asked(exam, spec), why)
+            yield bench, [entry.item for entry in exam.items], read_sheets(run, study, exam, spec)
+
+
+def book_of(results: Results, parts: Iterable[Contents]) -> Book:
+    """The book of these benchmarks, with the variants of `results`."""
+    names, baseline = list(results.variants), results.baseline
+    compared = [*results.candidates, *([results.control] if results.control else [])]
     benches: list[Bench] = []
     entries: list[Entry] = []
     lengths: dict[str, dict[str, list[int]]] = {}
-    for spec, exam in frozen_exams(run, study):
-        if not results.benchmarks[spec.name].measured:
-            continue
-        k = samples_asked(exam, spec)
-        sheets = read_sheets(run, study, exam, spec)
-        subgroups = tuple(sorted({e.item.subgroup for e in exam.items if e.item.subgroup is not None}))
-        why = withheld(spec.name, exam.provenance, withhold)
-        bench = Bench(spec.name, file_stem(spec.name), subgroups, k, why)
-        entries += entries_of(len(benches), bench, [e.item for e in exam.items], sheets, study.baseline, compared)
+    for bench, items, sheets in parts:
+        entries += entries_of(len(benches), bench, items, sheets, baseline, compared)
         benches.append(bench)
-        lengths[spec.name] = {name: answer_lengths(sheet) for name, sheet in sheets.items()}
-    pairs = tuple((names.index(name), name == study.control) for name in compared)
-    return Book(names, names.index(study.baseline), pairs, tuple(benches), tuple(entries), lengths)
+        lengths[bench.name] = {name: answer_lengths(sheet) for name, sheet in sheets.items()}
+    pairs = tuple((names.index(name), name == results.control) for name in compared)
+    return Book(tuple(names), names.index(baseline), pairs, tuple(benches), tuple(entries), lengths)
 
 
 def answer_lengths(sheet: Sheet) -> list[int]:

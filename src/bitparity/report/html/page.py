@@ -1,4 +1,4 @@
-"""report.html as text: the results and the flip browser's data put into the template."""
+"""report.html as text: results, distributions of lengths and the flip browser's data put into the template."""
 
 from __future__ import annotations
 
@@ -8,26 +8,97 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from typing import NamedTuple
 
-from jinja2 import Environment, StrictUndefined, Template
+import numpy as np
+from jinja2 import Template
 from markupsafe import Markup
 
 from bitparity.report import words
-from bitparity.report.card import card, glossary
 from bitparity.report.distance import log_scale, rows, sentences
 from bitparity.report.doubts import count as doubt_count
 from bitparity.report.doubts import doubts
 from bitparity.report.headline import headlines
 from bitparity.report.html import svg
 from bitparity.report.html.book import Book, Packed
-from bitparity.report.html.lengths import Lengths, count, length_rows, length_scale, length_ticks
-from bitparity.report.html.phrases import say, script_phrases
-from bitparity.report.language import Lang, guard_message, reason
-from bitparity.report.plain import finalize, flat
-from bitparity.report.tables import Disagreement, GraderRow, grader_rows, program_rows, speed_rows
-from bitparity.results.schema import Benchmark, Comparison, Overall, Results, VariantEntry
+from bitparity.report.html.svg import Scale
+from bitparity.report.language import LANGUAGES, TEXTS, Lang, guard_message, load_words, reason, text
+from bitparity.report.plain import flat
+from bitparity.report.tables import Disagreement, GraderRow, card, glossary, grader_rows, program_rows, speed_rows
+from bitparity.report.templates import packaged_text, spoken, template
+from bitparity.results.schema import Benchmark, Comparison, Overall, Results
+
+BINS = 36
+
+
+def count(value: float) -> str:
+    """A number of things, with thousands apart."""
+    return f"{value:,.0f}"
+
+
+class Lengths(NamedTuple):
+    """Lengths of a variant's completions: counts in bins, the median's place in per cent, tokens."""
+
+    bins: list[int]
+    place: float
+    median: str
+    p90: str
+    longest: str
+
+
+def length_scale(by_variant: Mapping[str, Sequence[int]]) -> Scale:
+    """The scale of all lengths of a benchmark: from the logarithm of the shortest to that of the longest."""
+    ends = [end for tokens in by_variant.values() if len(tokens) for end in (min(tokens), max(tokens))]
+    low = max(1, min(ends, default=1))
+    # lengths span three powers of ten, from a letter to a long reasoning: hence logarithms
+    return Scale(math.log(low), math.log(max([low + 1, *ends])) + 1e-9)
+
+
+def length_ticks(on: Scale) -> list[int]:
+    """Round numbers of tokens on that scale: 1, 2 and 5 times the powers of ten; at most six of them."""
+    low, high = math.exp(on.low), math.exp(on.high)
+    powers = [10**power for power in range(int(on.high / math.log(10)) + 1)]
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        found = [factor * power for power in powers for factor in factors if low <= factor * power <= high]
+        if len(found) <= 6:
+            return found
+    return found
+
+
+def length_rows(by_variant: Mapping[str, Sequence[int]]) -> dict[str, Lengths]:
+    """The distribution of each variant's lengths, all on one logarithmic scale; variants without any stay out."""
+    found = {name: np.asarray(tokens) for name, tokens in by_variant.items() if len(tokens)}
+    on = length_scale(by_variant)
+    low = round(math.exp(on.low))
+    edges = np.linspace(on.low, on.high, BINS + 1)
+    rows = {}
+    for name, tokens in found.items():
+        logs = np.log(np.maximum(tokens, low))
+        median, p90 = (float(np.percentile(tokens, share)) for share in (50, 90))
+        place = on.at(math.log(max(median, low)))
+        bins = [int(n) for n in np.histogram(np.clip(logs, on.low, on.high), edges)[0]]
+        rows[name] = Lengths(bins, place, count(median), count(p90), count(int(tokens.max())))
+    return rows
+
+
+PHRASES = load_words("html/phrases.toml")  # key -> (English, Chinese)
+SCRIPT_KEYS = tuple(PHRASES)[tuple(PHRASES).index("browser") :]
+
+
+def say(key: str, lang: Lang, **figures: object) -> str:
+    """The page's words under a key, filled in. Raises KeyError where it is unknown."""
+    if key in PHRASES:
+        return PHRASES[key][LANGUAGES.index(lang)].format(**figures)
+    return text(key, lang, **figures)
+
+
+def script_phrases(lang: Lang) -> dict[str, str]:
+    """The unfilled phrases of the flip browser, which fills them itself."""
+    place = LANGUAGES.index(lang)
+    own = (*SCRIPT_KEYS, "lost", "gained", "cut_off", "no_answer", "unscored")
+    shared = ("benchmark", "candidate", "subgroup", "baseline", "control", "none")
+    return {key: PHRASES[key][place] for key in own} | {key: TEXTS[key][place] for key in shared}
+
 
 NOTHING = Markup("")
 MOST_ROWS = 200  # rows of one table of subgroups or guards
@@ -51,7 +122,7 @@ def render(
 
     `disagreements` stand below the answers, `localized` is the section on where distances come from.
     """
-    style, script = _file("page.css"), _file("page.js")
+    style, script = packaged_text(__package__, "page.css"), packaged_text(__package__, "page.js")
     return _template().render(
         view=_View(results, book, lang),
         results=results,
@@ -69,7 +140,7 @@ def render(
         flat=flat,
         count=count,
         doubt_count=functools.partial(doubt_count, lang=lang),
-        **{function.__name__: functools.partial(function, lang=lang) for function in _SAID},
+        **spoken(lang, *_SAID),
     )
 
 
@@ -88,16 +159,9 @@ def json_in_script(value: object) -> Markup:
     return Markup(text)
 
 
-def _file(name: str) -> str:
-    return (resources.files(__package__) / name).read_text(encoding="utf-8")
-
-
 @functools.cache
 def _template() -> Template:
-    environment = Environment(
-        autoescape=True, finalize=finalize, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(_file("page.html.j2"))
+    return template(__package__, "page.html.j2")
 
 
 def _digest(text: str) -> str:
@@ -105,21 +169,10 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _shares(
-    variants: Mapping[str, VariantEntry], quantity: Callable[[VariantEntry], float | None]
-) -> dict[str, float | None]:
+def _shares(found: Mapping[str, float | None]) -> dict[str, float | None]:
     """A quantity of each variant as a share of the largest; None where it is not known."""
-    found = {name: quantity(variant) for name, variant in variants.items()}
     most = max((value for value in found.values() if value is not None), default=1.0)
     return {name: None if value is None else value / most for name, value in found.items()}
-
-
-def _rate(variant: VariantEntry) -> float | None:
-    return variant.tokens_per_second
-
-
-def _weights(variant: VariantEntry) -> float | None:
-    return variant.weights_gb
 
 
 class _GaveBack(NamedTuple):
@@ -200,8 +253,9 @@ class _View:
 
     def gave_back(self) -> list[_GaveBack]:
         """The speed and memory of each variant, beside its valid differences."""
-        variants = self.results.variants
-        rates, sizes = _shares(variants, _rate), _shares(variants, _weights)
+        variants = self.results.variants.items()
+        rates = _shares({name: variant.tokens_per_second for name, variant in variants})
+        sizes = _shares({name: variant.weights_gb for name, variant in variants})
         return [_GaveBack(row, rates[row[0]], sizes[row[0]], self._differences(row[0])) for row in self.speed_rows]
 
     def _differences(self, name: str) -> list[tuple[int, float]]:

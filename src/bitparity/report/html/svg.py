@@ -10,13 +10,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
-from importlib import resources
 from typing import Literal, NamedTuple
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
 from bitparity.report.plain import finalize
+from bitparity.report.templates import template
 from bitparity.report.words import tone
 from bitparity.results.schema import Comparison, Overall
 
@@ -81,14 +81,14 @@ def benchmark_mark(number: int) -> tuple[str, str]:
     return SERIES[number % len(SERIES)], f"mark series{(number + number // len(SERIES)) % len(SERIES)}"
 
 
-def template(package: str, **known: object) -> Template:
+def plots_template(package: str, **known: object) -> Template:
     """The template of the plots of a package; `known` are names that it knows. Floats get at most two decimals."""
-    environment = Environment(
-        autoescape=True, finalize=_printed, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = lambda value: f"{_printed(float(value))}%"
-    environment.globals |= {"SHAPES": SHAPES, "MARKS": MARKS, "kind": kind, "ticks": ticks, **known}
-    return environment.from_string((resources.files(package) / "plots.svg.j2").read_text(encoding="utf-8"))
+    known |= {"SHAPES": SHAPES, "MARKS": MARKS, "kind": kind, "ticks": ticks}
+    return template(package, "plots.svg.j2", known, {"percent": _percent}, finalize=_printed)
+
+
+def _percent(value: float) -> str:
+    return f"{_printed(float(value))}%"
 
 
 def _printed(value: object) -> object:
@@ -98,7 +98,7 @@ def _printed(value: object) -> object:
 @functools.cache
 def plots() -> Template:
     """The plots of the page; its `module` has a macro for each."""
-    return template(__package__, ROW=ROW, series=series, benchmark_mark=benchmark_mark)
+    return plots_template(__package__, ROW=ROW, series=series, benchmark_mark=benchmark_mark)
 
 
 def plot(name: str, *given: object) -> Markup:
