@@ -24,10 +24,9 @@ from bitparity.report import html, markdown, words
 from bitparity.report.gated import is_gated
 from bitparity.report.headline import headlines
 from bitparity.report.html import book as books
-from bitparity.report.html import page as lengths
 from bitparity.report.html import svg
 from bitparity.report.html.book import Book, Packed, collect, cut, pack
-from bitparity.report.html.page import json_in_script, render
+from bitparity.report.html.page import json_in_script, length_rows, length_scale, length_ticks, render
 from bitparity.report.plain import clean, flat
 from bitparity.results.schema import Comparison, Results
 from bitparity.store.run import Run
@@ -269,15 +268,15 @@ def test_speed_is_shown_where_it_was_measured_and_never_for_recordings(toy: tupl
 
 @given(st.lists(st.integers(1, 200_000), min_size=1))
 def test_ticks_of_lengths_are_round_few_and_inside(tokens: list[int]) -> None:
-    on = lengths.length_scale({"a": tokens, "b": []})
-    found = lengths.length_ticks(on)
+    on = length_scale({"a": tokens, "b": []})
+    found = length_ticks(on)
     assert len(found) <= 6
     assert all(min(tokens) <= tick <= max(*tokens, min(tokens) + 1) for tick in found)
     assert all(str(tick).rstrip("0") in ("1", "2", "3", "5") for tick in found)
 
 
 def test_lengths_are_counted_on_one_scale() -> None:
-    rows = lengths.length_rows({"a": [10, 20, 30, 1000], "b": [10, 10, 10], "c": []})
+    rows = length_rows({"a": [10, 20, 30, 1000], "b": [10, 10, 10], "c": []})
     assert set(rows) == {"a", "b"}
     assert sum(rows["a"].bins) == 4
     assert rows["b"].bins[0] == 3

@@ -11,18 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bitparity.cli.options import (
-    DETACH_HELP,
-    HOURS_HELP,
-    RAY_HELP,
-    SHARD_HELP,
-    STOP_EARLY_HELP,
-    Language,
-    Limit,
-    Out,
-    StudyFile,
-    UnsafeExec,
-)
+from bitparity.cli import options
+from bitparity.cli.options import Language, Limit, Out, StudyFile, UnsafeExec
 from bitparity.cli.output import console, make_report, print_error, report_run, show_report
 from bitparity.errors import EXIT_OPEN, UserInputError
 
@@ -49,12 +39,12 @@ def run(
     out: Out = None,
     limit: Limit = None,
     control: Annotated[bool, typer.Option(help="Run the baseline a second time, for the noise floor.")] = False,
-    stop_early: Annotated[bool, typer.Option("--stop-early", help=STOP_EARLY_HELP)] = False,
+    stop_early: Annotated[bool, typer.Option("--stop-early", help=options.STOP_EARLY_HELP)] = False,
     unsafe_exec: UnsafeExec = False,
-    detach: Annotated[bool, typer.Option("--detach", help=DETACH_HELP)] = False,
-    ray: Annotated[str | None, typer.Option(metavar="auto|ADDRESS", help=RAY_HELP)] = None,
-    shard: Annotated[str | None, typer.Option(metavar="I/N", help=SHARD_HELP)] = None,
-    hours: Annotated[float | None, typer.Option(help=HOURS_HELP)] = None,
+    detach: Annotated[bool, typer.Option("--detach", help=options.DETACH_HELP)] = False,
+    ray: Annotated[str | None, typer.Option(metavar="auto|ADDRESS", help=options.RAY_HELP)] = None,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help=options.SHARD_HELP)] = None,
+    hours: Annotated[float | None, typer.Option(help=options.HOURS_HELP)] = None,
     lang: Language = "en",
 ) -> None:
     """Run a study, or go on with it: what is finished is kept.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
-
 from bitparity.compare import schema
 from bitparity.compare.compare import counterpart
-from bitparity.compare.records import ItemResult, Results, Source
-from bitparity.records import Grade, Item, Prompt, Sample, SampleKey
+from bitparity.compare.records import ItemResult, Results, Source, sheet_of
+from bitparity.records import Item, Prompt
 from bitparity.results.build import score_of, variant_entry
 from bitparity.results.decision import decisions
 from bitparity.results.schema import SCHEMA, Benchmark, Comparison, Overall, StudyHeader, VariantEntry
@@ -60,21 +58,9 @@ def _item(item: ItemResult) -> Item:
 
 
 def _sheet(own: Results, theirs: Results | None) -> Sheet:
-    count, numbers = len(own.sample_numbers()), [] if theirs is None else theirs.sample_numbers()
-    scores = np.full((len(own.items), count), np.nan)
-    samples: dict[SampleKey, Sample] = {}
-    grades: dict[SampleKey, Grade] = {}
-    for row, (key, item) in enumerate(own.items.items()):
-        found = None if theirs is None else theirs.items.get(key)
-        for column, number in enumerate(numbers[:count] if found is not None else ()):
-            assert found is not None
-            score = found.scores.get(number)
-            scores[row, column] = np.nan if score is None else score
-            if number in found.samples:
-                samples[item.name, column] = found.samples[number]
-            if number in found.grades:
-                grades[item.name, column] = found.grades[number]
-    return Sheet(scores, samples, grades)
+    found, numbers = ({}, []) if theirs is None else (theirs.items, theirs.sample_numbers())
+    names = [item.name for item in own.items.values()]
+    return sheet_of(names, [found.get(key) for key in own.items], numbers, len(own.sample_numbers()))
 
 
 def _variant(source: Source, about: schema.Compared) -> VariantEntry:

@@ -16,17 +16,8 @@ import yaml
 from pydantic import BaseModel
 
 from bitparity.benchmarks.dataset import read_jsonl
-from bitparity.compare.records import (
-    Given,
-    ItemResult,
-    Results,
-    Source,
-    digest,
-    parsed,
-    sampling,
-    unit_score,
-    until_answer,
-)
+from bitparity.compare import records
+from bitparity.compare.records import Given, ItemResult, Results, Source
 from bitparity.errors import DataError
 from bitparity.safe_io.input_files import LARGEST_STUDY, read_regular
 
@@ -80,7 +71,7 @@ def read(given: Given) -> Source:
     """Raises DataError where a file is broken or of another version, and where a choice is open."""
     if given.path.is_dir():
         files = sorted((given.path / "reviews").rglob("*.jsonl"))
-        model = given.chosen((str(file.parent.relative_to(given.path / "reviews")) for file in files), "model")
+        model = given.chosen(str(file.parent.relative_to(given.path / "reviews")) for file in files)
         root, files = given.path, [file for file in files if file.parent == given.path / "reviews" / model]
     else:
         root, files, model = given.path.absolute().parents[2], [given.path], given.path.absolute().parent.name
@@ -148,7 +139,7 @@ def _read(file: Path, predictions: Path, subset: str | None, config: Mapping[str
         else:
             item.checks = _checks(review)
             _add(item, number, review.sample_score.score, metric, answers.get(index), f"{file}, index {index}")
-    return Results(file.stem, items, metric, settings=sampling(config.get("generation_config")))
+    return Results(file.stem, items, metric, settings=records.sampling(config.get("generation_config")))
 
 
 _Row = TypeVar("_Row", _Review, _Prediction)
@@ -157,7 +148,7 @@ _Row = TypeVar("_Row", _Review, _Prediction)
 def _by_index(file: Path, model: type[_Row]) -> dict[int, _Row]:
     found: dict[int, _Row] = {}
     for number, value in enumerate(read_jsonl(file), 1):
-        row = parsed(model, value, f"{file}, line {number}", _WHAT)
+        row = records.parsed(model, value, f"{file}, line {number}", _WHAT)
         if row.index in found:
             raise DataError(f"{file}: index {row.index} stands twice; keep the rows of one run")
         found[row.index] = row
@@ -166,8 +157,8 @@ def _by_index(file: Path, model: type[_Row]) -> dict[int, _Row]:
 
 def _checks(review: _Review) -> dict[str, str]:
     """The question and its reference. Rows of earlier 1.x have the input alone."""
-    asked = until_answer(review.messages) or review.input
-    return {"prompt": digest(asked), "target": digest(review.target)}
+    asked = records.until_answer(review.messages) or review.input
+    return {"prompt": records.digest(asked), "target": records.digest(review.target)}
 
 
 def _add(item: ItemResult, number: int, score: _Score, metric: str, answer: _Prediction | None, where: str) -> None:
@@ -175,7 +166,7 @@ def _add(item: ItemResult, number: int, score: _Score, metric: str, answer: _Pre
     fault = None if score.status in _USABLE else f"status {score.status}"
     item.add(
         number,
-        unit_score(score.value.get(metric), f"{where}: {metric}"),
+        records.unit_score(score.value.get(metric), f"{where}: {metric}"),
         score.prediction,
         cut_off=bool(output.choices) and output.choices[0].stop_reason in _CUT_OFF,
         answered=score.extracted_prediction != "",

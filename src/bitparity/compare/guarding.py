@@ -6,11 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from bitparity.benchmarks.registry import benchmark_class, known_benchmark
 from bitparity.compare.pairing import Pairing, Side
-from bitparity.compare.records import ItemResult, Results, RunVariant, Source
+from bitparity.compare.records import ItemResult, Results, RunVariant, Source, sheet_of
 from bitparity.exam.frozen import Exam
 from bitparity.records import Item, Prompt
 from bitparity.results.guards.facts import Answers, Facts
@@ -58,17 +56,8 @@ def _asked(pairing: Pairing) -> Iterator[Item]:
 
 def _sheet(source: Source, results: Results, side: Side, names: Sequence[str], items: Sequence[ItemResult]) -> Sheet:
     """One variant's answers to the items of both, under the names of the baseline's."""
-    numbers, named = results.sample_numbers(), list(zip(names, items, strict=True))
-    scores = [[item.scores.get(number) for number in numbers] for item in items]
-    return Sheet(
-        np.array(scores, dtype=np.float64),  # None becomes NaN
-        # by the column of the sample, whatever its number
-        {(name, c): item.samples[n] for name, item in named for c, n in enumerate(numbers) if n in item.samples},
-        {(name, c): item.grades[n] for name, item in named for c, n in enumerate(numbers) if n in item.grades},
-        side.alone,
-        results.settings,
-        _origin(source),
-    )
+    numbers, about = results.sample_numbers(), {"settings": results.settings, "origin": _origin(source)}
+    return sheet_of(names, items, numbers, len(numbers), alone=side.alone, **about)
 
 
 def _origin(source: Source) -> str:

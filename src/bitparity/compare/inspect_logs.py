@@ -13,17 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitparity.compare.records import (
-    Given,
-    ItemResult,
-    Results,
-    Source,
-    digest,
-    gathered,
-    sampling,
-    unit_score,
-    until_answer,
-)
+from bitparity.compare import records
+from bitparity.compare.records import Given, ItemResult, Results, Source
 from bitparity.errors import DataError, MissingDependencyError
 from bitparity.safe_io.input_files import open_regular
 
@@ -59,7 +50,7 @@ def read(given: Given) -> Source:
     """Raises DataError where a log is broken or of an unknown version, or where models or tasks are mixed."""
     logs = ((file, _read_log(file)) for file in _files(given.path))
     read = ((log.eval.task, log.eval.model, partial(_results, file, log, given)) for file, log in logs)
-    return gathered(given, "inspect", "logs", "task", read)
+    return records.gathered(given, "inspect", "logs", "task", read)
 
 
 def _read_log(file: Path) -> EvalLog:
@@ -94,7 +85,7 @@ def _results(file: Path, log: EvalLog, given: Given) -> Results:
         for epoch in range(log.eval.config.epochs or 1):
             if epoch not in item.scores:
                 item.add(epoch, None, fault=f"not in the log, which ended with status '{log.status}'")
-    settings = sampling(log.plan.config.model_dump(), log.eval.model_generate_config.model_dump())
+    settings = records.sampling(log.plan.config.model_dump(), log.eval.model_generate_config.model_dump())
     return Results(log.eval.task, items, metric, settings=settings)
 
 
@@ -109,9 +100,9 @@ def _values(sample: EvalSample) -> dict[str, Any]:
 
 def _item(sample: EvalSample) -> ItemResult:
     asked = sample.input if isinstance(sample.input, str) else _told(sample.input)
-    prompt = until_answer(_told(sample.messages))
-    checks = {"question": digest([asked, sample.choices]), "target": digest(sample.target)}
-    checks |= {"prompt": digest(prompt)} if prompt else {}
+    prompt = records.until_answer(_told(sample.messages))
+    checks = {"question": records.digest([asked, sample.choices]), "target": records.digest(sample.target)}
+    checks |= {"prompt": records.digest(prompt)} if prompt else {}
     chance = 1 / len(sample.choices) if sample.choices else None
     return ItemResult(str(sample.id), {}, checks, chance=chance, question=asked if isinstance(asked, str) else None)
 
@@ -128,7 +119,7 @@ def _add(item: ItemResult, sample: EvalSample, value: Any, invalidated: bool, wh
     ends = [choice.stop_reason for choice in sample.output.choices]  # none where the request failed
     cut_off = ends[:1] in _CUT_OFF or sample.limit is not None
     answered = value != _NO_ANSWER
-    score = None if fault else unit_score(_number(value), where)
+    score = None if fault else records.unit_score(_number(value), where)
     item.add(sample.epoch - 1, score, sample.output.completion, cut_off=cut_off, answered=answered, fault=fault)
 
 

@@ -16,7 +16,7 @@ from bitparity.errors import DataError
 
 Row = dict[str, Any]
 FILE = "ground_truth_judgment.jsonl"
-_FIELDS = ("question_id", "task", "model")
+_FIELDS = ("question_id", "task")
 _FAILED, _NO_SCORE = "$ERROR$", -1
 
 
@@ -31,7 +31,7 @@ def read(given: Given) -> Source:
     """Raises DataError where a row is broken, a question is judged twice, or several models leave a choice open."""
     files = sorted(given.path.rglob(FILE)) if given.path.is_dir() else [given.path]
     rows = {file: [_checked(row, f"{file}, line {n}") for n, row in enumerate(read_jsonl(file), 1)] for file in files}
-    model = given.chosen((row["model"] for each in rows.values() for row in each), "model")
+    model = given.chosen(row["model"] for each in rows.values() for row in each)
     found: dict[str, dict[str, ItemResult]] = {}
     for file, judged in rows.items():
         answers = _answers(file, model)

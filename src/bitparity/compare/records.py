@@ -11,13 +11,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.errors import DataError
 from bitparity.exam.frozen import Exam
 from bitparity.grading.rules import unscored
-from bitparity.records import Finish, Grade, Sample
+from bitparity.records import Finish, Grade, Sample, SampleKey
 from bitparity.results.sheet import Sheet
 from bitparity.schema import BenchmarkSpec, Study
 from bitparity.store.run import Run
@@ -43,14 +44,14 @@ class Given:
         """The first row of a JSONL file; empty for a folder. Raises DataError."""
         return {} if self.path.is_dir() else self.rows[0]
 
-    def chosen(self, names: Iterable[str], what: str) -> str:
-        """The part that was asked for, or the only one there is. Raises DataError, listing what there is."""
+    def chosen(self, names: Iterable[str]) -> str:
+        """The model that was asked for, or the only one there is. Raises DataError, listing what there is."""
         listed = sorted(set(names))
         if self.part in listed:
             return str(self.part)
         if self.part is None and len(listed) == 1:
             return listed[0]
-        fault = f"has {len(listed)} {what}s" if self.part is None else f"has no {what} '{self.part}'"
+        fault = f"has {len(listed)} models" if self.part is None else f"has no model '{self.part}'"
         shown = " or ".join(f"{self.path}:{name}" for name in listed[:8])
         raise DataError(f"{self.path} {fault}; choose one: {shown}")
 
@@ -164,6 +165,29 @@ class Source:
     benchmarks: Mapping[str, Results]
     groups: Mapping[str, str] = field(default_factory=dict)
     run: RunVariant | None = None
+
+
+def sheet_of(
+    names: Sequence[str], items: Sequence[ItemResult | None], numbers: Sequence[int], count: int, **about: Any
+) -> Sheet:
+    """The sheet of these items (None: of such an item there is nothing), with the samples of these numbers.
+
+    Samples stand by their place among the numbers, in `count` columns; `about` are further fields of the sheet.
+    """
+    scores = np.full((len(items), count), np.nan)
+    samples: dict[SampleKey, Sample] = {}
+    grades: dict[SampleKey, Grade] = {}
+    for row, (name, item) in enumerate(zip(names, items, strict=True)):
+        if item is None:
+            continue
+        for column, number in enumerate(numbers[:count]):
+            if (score := item.scores.get(number)) is not None:
+                scores[row, column] = score
+            if number in item.samples:
+                samples[name, column] = item.samples[number]
+            if number in item.grades:
+                grades[name, column] = item.grades[number]
+    return Sheet(scores, samples, grades, **about)
 
 
 def gathered(

@@ -9,13 +9,7 @@ from bitparity.doctor.host import Host
 from bitparity.doctor.vllm import VLLM
 from bitparity.engines.registry import engine_of
 from bitparity.errors import install_command
-from bitparity.hardware.devices import (
-    NoDeviceError,
-    VisibleDevice,
-    asked_devices,
-    gigabytes,
-    visible_devices,
-)
+from bitparity.hardware.devices import NoDeviceError, VisibleDevice, asked_devices, gigabytes, visible_devices
 from bitparity.hardware.nvml import Machine
 from bitparity.schema import EngineSpec
 

@@ -186,19 +186,11 @@ def junit(lines: Sequence[Line], suite: str) -> str:
 def summary(lines: Sequence[Line]) -> str:
     """The lines as Markdown for the summary page of a CI job: a headline and a table."""
     rows = [
-        f"| {each.outcome} | {escaped(each.candidate)} | {escaped(each.benchmark)} | {escaped(each.words)} |"
+        f"| {each.outcome} | {escaped(each.candidate)} | {escaped(each.benchmark)} | {escaped(each.words)} |\n"
         for each in lines
     ]
-    return "\n".join(
-        [
-            f"## bitparity: {_headline(lines)[0]}",
-            "",
-            "| outcome | candidate | benchmark | verdict |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-        ]
-    )
+    title = f"## bitparity: {_headline(lines)[0]}\n\n"
+    return "".join([title, "| outcome | candidate | benchmark | verdict |\n", "|---|---|---|---|\n", *rows])
 
 
 def badge(lines: Sequence[Line]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from bitparity.report.distance import estimated, number
 from bitparity.report.language import Lang, guard_message, reason, text
@@ -73,11 +72,11 @@ class _Words:
         """The words under a key of decisions."""
         return text(f"decision.{key}", self.lang, **figures)
 
-    def listed(self, said: Sequence[str], last: Literal["and", "comma"] = "and") -> str:
+    def listed(self, said: Sequence[str]) -> str:
         """Several as a list in a sentence."""
         *others, end = said
         comma = text("comma", self.lang)
-        return comma.join(others) + text(last, self.lang) + end if others else end
+        return comma.join(others) + text("and", self.lang) + end if others else end
 
     def named(self, *standings: str) -> str:
         """The benchmarks of these standings as a list; empty where there is none."""

@@ -7,7 +7,7 @@ one exam, by its hash: nothing else is comparable. A change between two runs is 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -18,6 +18,7 @@ from pydantic import Field
 from bitparity.compare.compare import compare
 from bitparity.compare.readers import read
 from bitparity.compare.records import Source
+from bitparity.compare.schema import Comparison
 from bitparity.errors import BitparityError, UserInputError
 from bitparity.exam.frozen import frozen_exams
 from bitparity.grading.passes import regrade_if_needed
@@ -245,23 +246,11 @@ def _lines(seen: Iterable[_Seen]) -> Iterator[Line]:
     sources = functools.lru_cache(maxsize=64)(lambda path, variant: read(f"{path}:{variant}"))
     for key, runs in sorted(found.items(), key=lambda pair: pair[0]):
         points = []
-        for number_, run in enumerate(runs):
-            change = None
-            if number_:
-                before = runs[number_ - 1]
-                try:
-                    pair = sources(before.path, key.variant), sources(run.path, key.variant)
-                    change = _change(before, run, key, *pair)
-                except BitparityError as error:
-                    change = Change(since=before.name, facts=_differing(before, run, key.variant), reason=str(error))
+        for before, run in zip((None, *runs), runs, strict=False):
+            change = None if before is None else _change(before, run, key, sources)
             points.append(_point(run, run.results.benchmarks[key.benchmark], key.variant, change))
-        yield Line(
-            benchmark=key.benchmark,
-            exam=key.exam,
-            variant=key.variant,
-            model=runs[-1].results.variants[key.variant].model,
-            points=points,
-        )
+        model = runs[-1].results.variants[key.variant].model
+        yield Line(benchmark=key.benchmark, exam=key.exam, variant=key.variant, model=model, points=points)
 
 
 def _point(run: _Seen, entry: Benchmark, variant: str, change: Change | None) -> Point:
@@ -281,16 +270,25 @@ def _differing(before: _Seen, now: _Seen, variant: str) -> list[str]:
     return [f"{name}: {old.get(name, 'not told')} → {new.get(name, 'not told')}" for name in names]
 
 
-def _change(before: _Seen, now: _Seen, key: _Key, first: Source, second: Source) -> Change:
-    """One benchmark of two runs of a variant, paired by item. Raises DataError where they cannot be compared."""
-    alone = [replace(each, benchmarks={key.benchmark: each.benchmarks[key.benchmark]}) for each in (first, second)]
-    # as a second run of the first: the same weights are no fault here
-    entry = compare(alone[0], [], control=alone[1]).benchmarks[key.benchmark]
-    (found,) = entry.comparisons.values()
+def _change(before: _Seen, now: _Seen, key: _Key, sources: Callable[[Path, str], Source]) -> Change:
+    """One benchmark of two runs of a variant, paired by item, or why they cannot be compared."""
+    facts = _differing(before, now, key.variant)
+    try:
+        difference = _difference(sources(before.path, key.variant), sources(now.path, key.variant), key.benchmark)
+    except BitparityError as error:
+        return Change(since=before.name, facts=facts, reason=str(error))
     noise = [flips for run in (before, now) if (flips := run.noise(key.benchmark)) is not None]
-    facts, flips = _differing(before, now, key.variant), (found.lost + found.gained) / found.items
-    told = {"flips": flips, "noise": max(noise, default=None), "guards": list(found.invalid_by)}
-    return Change.made_from(found, since=before.name, facts=facts, **told)
+    flips, guards = (difference.lost + difference.gained) / difference.items, list(difference.invalid_by)
+    told = {"flips": flips, "noise": max(noise, default=None), "guards": guards}
+    return Change.made_from(difference, since=before.name, facts=facts, **told)
+
+
+def _difference(first: Source, second: Source, benchmark: str) -> Comparison:
+    alone = [replace(each, benchmarks={benchmark: each.benchmarks[benchmark]}) for each in (first, second)]
+    # as a second run of the first: the same weights are no fault here
+    entry = compare(alone[0], [], control=alone[1]).benchmarks[benchmark]
+    (found,) = entry.comparisons.values()
+    return found
 
 
 def render(found: History) -> str:

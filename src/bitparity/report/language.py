@@ -20,10 +20,10 @@ LANGUAGES: tuple[Lang, ...] = ("en", "zh")
 
 
 @functools.cache
-def load_words(name: str, first: str = "en", second: str = "zh") -> dict[str, tuple[str, str]]:
+def load_words(name: str) -> dict[str, tuple[str, str]]:
     """The entries of a TOML file of this package (its path from report/), each as a pair of texts."""
     data = packaged_toml(__package__, name)
-    return {key: (entry[first], entry[second]) for key, entry in data.items()}
+    return {key: (entry["en"], entry["zh"]) for key, entry in data.items()}
 
 
 TEXTS = load_words("texts.toml")  # key -> (English, Chinese)

@@ -197,16 +197,10 @@ def _cost(plan: Plan, lang: Lang) -> Iterator[str]:
     whole = _between(*map(sum, zip(*hours.values(), strict=True)), lang=lang)
     yield text("plan.cost", lang, hours=whole, rates=said, source=plan.rate_source)
     if len(rates) > 1:
-        each = [
-            text(
-                "plan.at_rate",
-                lang,
-                name=name,
-                hours=_between(*found, lang=lang),
-                rate=f"{plan.rates[name].middle:,.0f}",
-            )
-            for name, found in hours.items()
-        ]
+        each = []
+        for name, found in hours.items():
+            rate = f"{plan.rates[name].middle:,.0f}"
+            each.append(text("plan.at_rate", lang, name=name, hours=_between(*found, lang=lang), rate=rate))
         yield text("plan.by_variant", lang, each=text("comma", lang).join(each))
 
 

@@ -110,8 +110,7 @@ def mean_score(value: float | None, bounds: Sequence[float] | None, lang: Lang =
 
 def difference(comparison: Judged, lang: Lang = "en") -> str:
     """A difference in points with its interval."""
-    shown = interval(comparison.ci95, lang=lang)
-    return text("score_and_interval", lang, score=points(comparison.difference), interval=shown)
+    return with_interval(comparison.difference, comparison.ci95, points, lang)
 
 
 def margin(value: float, lang: Lang = "en") -> str:
