@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel
 
-from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.compare import records
 from bitparity.compare.records import Given, ItemResult, Results, Source
 from bitparity.errors import DataError
@@ -86,7 +85,7 @@ def read(given: Given) -> Source:
                 f"{file} is scored by {part.metric} and another subset by {whole.metric}; choose with --metric"
             )
         found[benchmark] = Results(benchmark, {**whole.items, **part.items}, part.metric, settings=part.settings)
-    given.choice.check_used(given.path)
+    given.check_used()
     return Source(model, given.text, "evalscope", found)
 
 
@@ -119,7 +118,7 @@ def _read(file: Path, predictions: Path, subset: str | None, config: Mapping[str
     names = list(dict.fromkeys(name for score in scores for name in score.value))
     mains = {score.main_score_name for score in scores if score.value}
     primary = [name for name in names if mains == {name}]
-    metric = given.choice("metric", names if given.choice.asked("metric") or not primary else primary, file)
+    metric = given.choose("metric", names if given.asks("metric") or not primary else primary, file)
     told = config.get("repeats")
     repeats = max(told, 1) if isinstance(told, int) else 1
     items: dict[str, ItemResult] = {}
@@ -147,8 +146,7 @@ _Row = TypeVar("_Row", _Review, _Prediction)
 
 def _by_index(file: Path, model: type[_Row]) -> dict[int, _Row]:
     found: dict[int, _Row] = {}
-    for number, value in enumerate(read_jsonl(file), 1):
-        row = records.parsed(model, value, f"{file}, line {number}", _WHAT)
+    for row in records.parsed_rows(model, file, _WHAT):
         if row.index in found:
             raise DataError(f"{file}: index {row.index} stands twice; keep the rows of one run")
         found[row.index] = row

@@ -71,7 +71,7 @@ def _results(file: Path, log: EvalLog, given: Given) -> Results:
     names = list(dict.fromkeys(name for each in values.values() for name in each))
     if not names:
         raise DataError(f"{file}: no sample has a score (the run ended with status '{log.status}'); run it again")
-    metric = given.choice("metric", names, file)
+    metric = given.choose("metric", names, file)
     items: dict[str, ItemResult] = {}
     for each in samples:
         item = items.setdefault(str(each.id), _item(each))

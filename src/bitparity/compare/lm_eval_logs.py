@@ -18,7 +18,7 @@ from typing import Any
 
 from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.benchmarks.lm_eval_math import box_content, equivalent, last_box
-from bitparity.compare.records import Choice, Given, ItemResult, Results, Source, unit_score
+from bitparity.compare.records import Given, ItemResult, Results, Source, unit_score
 from bitparity.errors import DataError
 from bitparity.grading.reasoning import UNNAMED_TAG, split_reasoning
 from bitparity.grading.rules import unscored, unusable
@@ -52,11 +52,11 @@ def read(given: Given) -> Source:
                 "give the file of the one you mean, or keep each run in a folder of its own"
             )
         origin[task] = file
-        first, *others = _read_log(file, task, given.choice)
+        first, *others = _read_log(file, task, given)
         found[task] = first
         found |= {f"{task} ({str(view.metric).partition(',')[2]})": view for view in others}
         _check_direction(file, first, about)
-    given.choice.check_used(path)
+    given.check_used()
     name = path.name if path.is_dir() else re.sub(r"\.jsonl(\.gz)?$", "", path.name)
     return Source(name or str(path.resolve()), given.text, "lm-eval", found, _groups(found, about))
 
@@ -80,20 +80,20 @@ def _task(file: Path) -> str:
     return match["task"] if match else re.sub(r"\.jsonl?(\.gz)?$", "", file.name)
 
 
-def _read_log(file: Path, task: str, choice: Choice) -> list[Results]:
+def _read_log(file: Path, task: str, given: Given) -> list[Results]:
     """The results by the filter that was chosen; where none was, behind them those by each other filter."""
     rows = read_jsonl(file)
     for number, row in enumerate(rows, 1):
         _check_row(row, f"{file}, line {number}")
     filters = list(dict.fromkeys(row["filter"] for row in rows))
-    primary = choice("filter", filters, file)
-    others = [] if choice.asked("filter") else [name for name in filters if name != primary]
-    return [_filtered(file, task, choice, rows, name, primary) for name in (primary, *others)]
+    primary = given.choose("filter", filters, file)
+    others = [] if given.asks("filter") else [name for name in filters if name != primary]
+    return [_filtered(file, task, given, rows, name, primary) for name in (primary, *others)]
 
 
-def _filtered(file: Path, task: str, choice: Choice, rows: Sequence[Row], filter_name: str, primary: str) -> Results:
+def _filtered(file: Path, task: str, given: Given, rows: Sequence[Row], filter_name: str, primary: str) -> Results:
     kept = [(number, row) for number, row in enumerate(rows, 1) if row["filter"] == filter_name]
-    metric = choice("metric", list(dict.fromkeys(name for _, row in kept for name in row["metrics"])), file)
+    metric = given.choose("metric", list(dict.fromkeys(name for _, row in kept for name in row["metrics"])), file)
     items: dict[str, ItemResult] = {}
     seen: dict[Any, int] = {}
     repeated: Counter[str] = Counter()

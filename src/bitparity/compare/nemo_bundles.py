@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from bitparity.benchmarks.dataset import read_jsonl
-from bitparity.compare.records import Given, ItemResult, Results, Source, digest, gathered, parsed, sampling, unit_score
+from bitparity.compare import records
+from bitparity.compare.records import Given, ItemResult, Results, Source
 from bitparity.errors import DataError
 from bitparity.safe_io.input_files import read_regular
 
@@ -82,7 +82,7 @@ def read(given: Given) -> Source:
         )
         for file, bundle in bundles
     )
-    return gathered(given, "nemo-evaluator", "bundles", "benchmark", read)
+    return records.gathered(given, "nemo-evaluator", "bundles", "benchmark", read)
 
 
 def _bundle(file: Path) -> _Bundle:
@@ -90,7 +90,7 @@ def _bundle(file: Path) -> _Bundle:
         value = json.loads(read_regular(file))
     except (OSError, ValueError, RecursionError):
         raise DataError(f"{file} cannot be read as JSON; was it written whole?") from None
-    bundle = parsed(_Bundle, value, str(file), "bundle of NeMo Evaluator")
+    bundle = records.parsed(_Bundle, value, str(file), "bundle of NeMo Evaluator")
     if not bundle.sdk_version.startswith(_VERSION):
         version = f"{bundle.sdk_version:.20}"
         raise DataError(f"{file} was written by NeMo Evaluator {version}; only the bundles of {_VERSION}x are read")
@@ -99,14 +99,14 @@ def _bundle(file: Path) -> _Bundle:
 
 def _results(file: Path, bundle: _Bundle, name: str, given: Given) -> Results:
     path = file.parent / "results.jsonl"
-    rows = [parsed(_Result, row, f"{path}, line {number}", _WHAT) for number, row in enumerate(read_jsonl(path), 1)]
+    rows = records.parsed_rows(_Result, path, _WHAT)
     if len(rows) != bundle.n_results:
         raise DataError(
             f"{path} holds {len(rows)} results and {file.name} tells of {bundle.n_results}: another or an "
             "unfinished run; give the folder of one finished run"
         )
     extra = dict.fromkeys(key for row in rows for key in row.scorer_rewards or ())
-    metric = given.choice("metric", [_REWARD, *extra] if given.choice.asked("metric") else [_REWARD], file)
+    metric = given.choose("metric", [_REWARD, *extra] if given.asks("metric") else [_REWARD], file)
     ended = _ended(file.parent / "trajectories.jsonl")
     items: dict[str, ItemResult] = {}
     for number, row in enumerate(rows, 1):
@@ -119,13 +119,12 @@ def _results(file: Path, bundle: _Bundle, name: str, given: Given) -> Results:
         for repeat in range(bundle.benchmark.repeats):
             if repeat not in item.scores:
                 item.add(repeat, None, fault="not in the results")
-    return Results(name, items, metric, settings=sampling(bundle.config))
+    return Results(name, items, metric, settings=records.sampling(bundle.config))
 
 
 def _ended(path: Path) -> dict[tuple[int, int], str | None]:
     """The finish of each answer, by problem and repeat; empty where the trajectories are not kept."""
-    rows = read_jsonl(path) if path.is_file() else []
-    steps = [parsed(_Trajectory, row, f"{path}, line {number}", _WHAT) for number, row in enumerate(rows, 1)]
+    steps = records.parsed_rows(_Trajectory, path, _WHAT) if path.is_file() else []
     return {(step.problem_idx, step.repeat): step.model.finish_reason for step in steps if step.model}
 
 
@@ -134,7 +133,7 @@ def _item(row: _Result) -> ItemResult:
     return ItemResult(
         str(row.problem_idx),
         {},
-        {"prompt": digest(row.prompt), "target": digest(row.expected_answer)},
+        {"prompt": records.digest(row.prompt), "target": records.digest(row.expected_answer)},
         subgroup=category if isinstance(category, str) else None,
         question=row.prompt if isinstance(row.prompt, str) else None,
     )
@@ -144,7 +143,7 @@ def _add(item: ItemResult, row: _Result, metric: str, cut_off: bool, where: str)
     value = row.reward if metric == _REWARD else (row.scorer_rewards or {}).get(metric)
     item.add(
         row.repeat,
-        unit_score(value, f"{where}: {metric}"),
+        records.unit_score(value, f"{where}: {metric}"),
         row.model_response if isinstance(row.model_response, str) else None,
         cut_off=cut_off,
         answered=row.extracted_answer != "",

@@ -33,7 +33,8 @@ class Given:
 
     def __init__(self, text: str, path: Path, part: str | None, filter_name: str | None, metric: str | None) -> None:
         self.text, self.path, self.part = text, path, part
-        self.choice = Choice(filter_name, metric)
+        self._asked = {"filter": filter_name, "metric": metric}
+        self._seen: dict[str, list[str]] = {"filter": [], "metric": []}
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -55,16 +56,11 @@ class Given:
         shown = " or ".join(f"{self.path}:{name}" for name in listed[:8])
         raise DataError(f"{self.path} {fault}; choose one: {shown}")
 
+    def choose(self, what: str, names: Sequence[str], file: Path) -> str:
+        """The filter or metric of one log: the one asked for, or the only one there is.
 
-class Choice:
-    """The filter and metric of each log that is read: the one asked for, or the only one there is."""
-
-    def __init__(self, filter_name: str | None = None, metric: str | None = None) -> None:
-        self._asked = {"filter": filter_name, "metric": metric}
-        self._seen: dict[str, list[str]] = {"filter": [], "metric": []}
-
-    def __call__(self, what: str, names: Sequence[str], file: Path) -> str:
-        """Raises DataError where the one asked for is not there, or where several metrics leave it open."""
+        Raises DataError where the one asked for is not there, or where several metrics leave it open.
+        """
         asked = self._asked[what]
         self._seen[what] += names
         if asked in names:
@@ -74,16 +70,16 @@ class Choice:
         hint = f"has no {what} '{asked}' but" if asked else "has"
         raise DataError(f"{file} {hint} {len(names)} {what}s; choose one with --{what} {'|'.join(names)}")
 
-    def asked(self, what: str) -> bool:
+    def asks(self, what: str) -> bool:
         """True where a filter or metric was asked for by name."""
         return self._asked[what] is not None
 
-    def check_used(self, path: Path) -> None:
+    def check_used(self) -> None:
         """Raises DataError where what was asked for has not been seen in any log."""
         for what, asked in self._asked.items():
             if asked is not None and asked not in self._seen[what]:
                 names = ", ".join(dict.fromkeys(self._seen[what]))
-                raise DataError(f"{path} has no {what} '{asked}'; there is: {names}")
+                raise DataError(f"{self.path} has no {what} '{asked}'; there is: {names}")
 
 
 @dataclass(slots=True)
@@ -209,7 +205,7 @@ def gathered(
         raise DataError(
             f"{given.path} holds {files} of {len(models)} models ({', '.join(sorted(models))}); give the files of one"
         )
-    given.choice.check_used(given.path)
+    given.check_used()
     return Source(models.pop(), given.text, kind, found)
 
 
@@ -261,6 +257,11 @@ def parsed(model: type[Parsed], value: object, where: str, what: str) -> Parsed:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the row"
         raise DataError(f"{where}: {field}: {first['msg'].lower():.100}; so it is no {what}") from None
+
+
+def parsed_rows(model: type[Parsed], path: Path, what: str) -> list[Parsed]:
+    """The rows of a JSONL file as models. Raises DataError, naming the line."""
+    return [parsed(model, row, f"{path}, line {number}", what) for number, row in enumerate(read_jsonl(path), 1)]
 
 
 def digest(told: object) -> str:

@@ -118,8 +118,8 @@ class _Words:
     def not_decided(self) -> str:
         """Why, and what would decide it."""
         reasons = [self.say("blocked", guards=guards(self.made.blocked_by, self.lang))] if self.made.blocked_by else []
-        for key, standings in (("not_run", ("not_run",)), ("incomplete", ("incomplete",)), ("invalid", ("invalid",))):
-            if benches := self.named(*standings):
+        for key in ("not_run", "incomplete", "invalid"):
+            if benches := self.named(key):
                 reasons.append(self.say(f"because.{key}", benches=benches))
         wide = [f for f in self.made.findings if f.wide]
         if not reasons and wide:

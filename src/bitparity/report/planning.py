@@ -55,18 +55,9 @@ def _chosen(option: Option, done: float, lang: Lang) -> str:
     detectable = option.design.detectable()
     loss = "" if detectable is None else text("budget.detects", lang, detectable=_points(detectable, lang))
     early = text("budget.early", lang, share=f"{100 * option.asked:.0f}") if option.asked < 1 else ""
-    return text(
-        "budget.chosen",
-        lang,
-        bench=option.bench.name,
-        asked=_asked(option.items, option.samples, lang),
-        hours=_hour(option.hours),
-        done=_hour(done),
-        margin=margin(option.bench.margin, lang),
-        chance=f"{100 * option.chance:.0f}",
-        loss=loss,
-        early=early,
-    )
+    said = {"bench": option.bench.name, "asked": _asked(option.items, option.samples, lang), "loss": loss}
+    said |= {"hours": _hour(option.hours), "done": _hour(done), "margin": margin(option.bench.margin, lang)}
+    return text("budget.chosen", lang, chance=f"{100 * option.chance:.0f}", early=early, **said)
 
 
 def answer(bench: BenchmarkPlan, lang: Lang = "en") -> str:

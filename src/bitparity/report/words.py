@@ -157,14 +157,9 @@ def figures(comparison: Part, keys: str, lang: Lang = "en") -> list[str]:
 
 
 def _clause_key(comparison: Judged) -> str:
-    match tone(comparison):
-        case "loss":
-            return "inconclusive_loss" if comparison.verdict == "inconclusive" else comparison.verdict
-        case "fine":
-            return "no_loss"
-        case "open":
-            return "inconclusive"
-    return "invalid"
+    if (found := tone(comparison)) == "loss":
+        return "inconclusive_loss" if comparison.verdict == "inconclusive" else comparison.verdict
+    return {"fine": "no_loss", "open": "inconclusive", "invalid": "invalid"}[found]
 
 
 def clause(comparison: Judged, allowed: float, lang: Lang = "en") -> str:
