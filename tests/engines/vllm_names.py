@@ -8,7 +8,7 @@ from __future__ import annotations
 IMPORTED = {
     "vllm": ["__version__", "envs"],
     "vllm.config": ["VllmConfig", "set_current_vllm_config"],
-    "vllm.config.cache": ["CacheConfig", "CacheDType"],
+    "vllm.config.cache": ["CacheDType"],
     "vllm.engine.arg_utils": ["AsyncEngineArgs"],
     "vllm.inputs": ["TokensPrompt"],
     "vllm.inputs.engine": ["tokens_input"],

@@ -1,4 +1,4 @@
-"""Questions to the installed vLLM, asked in a process of its own: kernels on this device, quantizations, defaults.
+"""Questions to the installed vLLM, asked in a process of its own: kernels on this device, quantizations, kinds of caches.
 
 `python -m bitparity.doctor.vllm_inquiry` prints the answers as one line of JSON. vLLM's modules move between versions:
 what cannot be asked is left out, and the doctor falls back on `vllm.toml` there.
@@ -32,7 +32,6 @@ class Installed(Strict):
     kernels: dict[str, str] = Field(default_factory=dict)
     quantizations: tuple[str, ...] = ()
     cache_kinds: tuple[str, ...] = ()
-    gpu_memory_utilization: float | None = None
 
 
 def ask_vllm(python: str = sys.executable, limit_s: float = LIMIT_S) -> Installed | None:
@@ -54,7 +53,6 @@ def answers() -> Iterator[tuple[str, Any]]:
         "kernels": _kernels,
         "quantizations": _quantizations,
         "cache_kinds": _cache_kinds,
-        "gpu_memory_utilization": _share,
     }
     for name, ask in asked.items():
         with contextlib.suppress(Exception):  # another version has it elsewhere
@@ -74,12 +72,6 @@ def _cache_kinds() -> list[str]:
     from vllm.config.cache import CacheDType
 
     return list(get_args(CacheDType))
-
-
-def _share() -> float:
-    from vllm.config.cache import CacheConfig
-
-    return float(CacheConfig().gpu_memory_utilization)
 
 
 def _kernels() -> dict[str, str]:
