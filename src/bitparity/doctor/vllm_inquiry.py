@@ -1,4 +1,4 @@
-"""Questions to the installed vLLM, asked in a process of its own: kernels on this device, quantizations, kinds of caches.
+"""Questions to the installed vLLM, in a process of its own: kernels on this device, quantizations, kinds of caches.
 
 `python -m bitparity.doctor.vllm_inquiry` prints the answers as one line of JSON. vLLM's modules move between versions:
 what cannot be asked is left out, and the doctor falls back on `vllm.toml` there.
