@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import Cli, replay_study
 
-from bitparity.cli.shard_option import parse_shard
+from bitparity.cli.studies import parse_shard
 from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.generation.shards import Shard
 from bitparity.records import Item, Prompt, Request, Sampling

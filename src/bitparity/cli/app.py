@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bitparity.cli import distance, evidence, recorded, studies
+from bitparity.cli import distance, recorded, studies
 from bitparity.cli.output import TolerantStream, drop_stdout, print_error
 from bitparity.errors import EXIT_INPUT, EXIT_OPEN, BitparityError
 from bitparity.safe_io.redaction import RedactedStream, remember_environment
@@ -36,7 +36,7 @@ app = typer.Typer(
 for command in (
     *(studies.init, studies.run, studies.merge, studies.doctor, studies.status),
     *(recorded.grade, recorded.report, recorded.export, recorded.compare, recorded.check, recorded.history),
-    *(evidence.seal, evidence.verify),
+    *(recorded.seal, recorded.verify),
     *(distance.distance, distance.locate, studies.plan, studies.benchmarks, studies.demo),
 ):
     app.command()(command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from bitparity.report.language import Lang
     from bitparity.results.schema import Results
     from bitparity.schema import Study
+
+SHARDS_FOLDER = "shards"
 
 
 def init(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("study.yaml")) -> None:
@@ -51,12 +54,11 @@ def run(
 
     Ends with the report. Exit code 1: a candidate is worse beyond its margin; 3: incomplete, invalid or inconclusive.
     """
-    from bitparity.cli.shard_option import SHARDS_FOLDER, parse_shard, shard_path
     from bitparity.study.resolve import load_study
 
     resolved = load_study(study, limit, control=control, stop_early=stop_early)
     part = None if shard is None else parse_shard(shard)
-    place = out or (Path("artifacts") / resolved.name if part is None else shard_path(resolved, part))
+    place = out or (Path("artifacts") / resolved.name if part is None else _shard_path(resolved, part))
     limited = None if hours is None else _hours(resolved, hours)
     if detach:
         from bitparity.cli.detach import start
@@ -72,6 +74,21 @@ def run(
     parts = f"{place.parent.parent} {place.parent}/*" if place.parent.name == SHARDS_FOLDER else "OUT SHARD ..."
     print(f"shard {part} is in {place}; when all are there: bitparity merge {parts}")
     raise typer.Exit(EXIT_OPEN if outcome.failures else 0)
+
+
+def parse_shard(text: str) -> Shard:
+    """The shard that "I/N" names. Raises UserInputError."""
+    from bitparity.generation.shards import Shard
+
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UserInputError(f"--shard '{text}' is no part of a whole; write 1/8 to 8/8 for eight shards")
+    return Shard(int(found[1]), int(found[2]))
+
+
+def _shard_path(study: Study, shard: Shard) -> Path:
+    """The default run directory of a shard."""
+    return Path("artifacts") / study.name / SHARDS_FOLDER / f"{shard.index}-of-{shard.of}"
 
 
 def _hours(study: Study, hours: float) -> Hours:

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bitparity.benchmarks.registry import group_of, known_benchmark
-from bitparity.compare.guarding import gather
-from bitparity.compare.pairing import pair_up
+from bitparity.compare.pairing import gather, pair_up
 from bitparity.compare.records import ItemResult, Results, Source
 from bitparity.compare.schema import SCHEMA, Benchmark, Compared, Comparison, Difference, Outcome, Overall, Sides
 from bitparity.errors import DataError, UserInputError
