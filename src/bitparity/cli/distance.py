@@ -16,6 +16,11 @@ Models = Annotated[
     list[str], typer.Argument(metavar="STUDY | BASELINE CANDIDATE ...", help="A study file, or models by folder or id.")
 ]
 TEXT_HELP = 'Texts to read in the place of answers: lines {"text": ...}, with "prompt" where that is not to count.'
+KERNELS_HELP = (
+    "Whose rounding is computed: the checkpoint's own; e8m0: scales of FP8 blocks as powers of two; weight-only: "
+    "activations left as they are."
+)
+OUT_HELP = "Run directory; by default artifacts/<study>/."
 
 
 def distance(
@@ -75,13 +80,6 @@ def _read_texts(path: Path) -> list[tuple[str, str]]:
             )
         found.append((prompt, text))
     return found
-
-
-KERNELS_HELP = (
-    "Whose rounding is computed: the checkpoint's own; e8m0: scales of FP8 blocks as powers of two; weight-only: "
-    "activations left as they are."
-)
-OUT_HELP = "Run directory; by default artifacts/<study>/."
 
 
 def locate(

@@ -17,6 +17,9 @@ from bitparity.report.plain import clean
 if TYPE_CHECKING:
     from bitparity.report.gated import Withhold
 
+TAKEN = "taken as the sealer's word: the questions, the margins, the facts, and that these models gave these answers"
+RERUN_HELP = "Ask so many answers again, on a device of the same kind, and compare the texts."
+
 
 def brought_up_to_date(run: Path) -> Path:
     """The run, graded again where another version of the graders has graded any of it."""
@@ -214,10 +217,6 @@ def check(
         print(clean("\n  ".join([f"\n{block.first}", *block.rest])))
     Files(junit, summary, badge).write(lines, run.resolve().name)
     raise typer.Exit(exit_code(lines))
-
-
-TAKEN = "taken as the sealer's word: the questions, the margins, the facts, and that these models gave these answers"
-RERUN_HELP = "Ask so many answers again, on a device of the same kind, and compare the texts."
 
 
 def seal(

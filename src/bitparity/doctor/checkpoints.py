@@ -18,6 +18,7 @@ from bitparity.models.quantization import Quantization, declared_quantization, s
 from bitparity.schema import EngineSpec, Study, Variant
 
 T = TypeVar("T")
+_ALLOWS = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +164,6 @@ def check_remote_code(study: Study, checkpoints: Checkpoints) -> Iterator[Findin
             yield topic.warning("remote_code_on")
         elif name in checkpoints and "auto_map" in checkpoints[name].config().values:
             yield topic.warning("remote_code_off")
-
-
-_ALLOWS = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 
 
 def context_of(variant: Variant, checkpoint: Checkpoint | None, served: Mapping[str, object] | None) -> int | None:

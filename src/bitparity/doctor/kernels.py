@@ -18,6 +18,11 @@ from bitparity.models.quantization import PLAIN, UNQUANTIZED
 from bitparity.schema import EngineSpec, Variant
 
 _FILES = ("quant_config.json", "quantize_config.json")  # where older AWQ and GPTQ checkpoints declare themselves
+_TURING, _AMPERE = (7, 5), (8, 0)
+_WEIGHTS_ONLY = re.compile(r"Marlin|A16")  # in the name of a kernel's class
+_ROUNDS = re.compile(r"DeepGemm", re.IGNORECASE)  # scales for blocks, from Blackwell on
+_BLACKWELL = (10, 0)
+_PLAIN = Kernel(since=(0, 0), kernel="plain matrix products")
 
 
 def check_quantization(
@@ -52,13 +57,6 @@ def check_quantization(
         return None
     find = topic.error if checkpoint.missing == 0 else topic.warning  # a file still to come may declare it
     return find("nothing_declared", asked=asked, at_load=", ".join(sorted(VLLM.at_load)))
-
-
-_TURING, _AMPERE = (7, 5), (8, 0)
-_WEIGHTS_ONLY = re.compile(r"Marlin|A16")  # in the name of a kernel's class
-_ROUNDS = re.compile(r"DeepGemm", re.IGNORECASE)  # scales for blocks, from Blackwell on
-_BLACKWELL = (10, 0)
-_PLAIN = Kernel(since=(0, 0), kernel="plain matrix products")
 
 
 def check_kernels(

@@ -15,6 +15,11 @@ from bitparity.models.config import Config
 from bitparity.models.quantization import UNQUANTIZED
 from bitparity.schema import EngineSpec, Variant
 
+OVERHEAD = 3 * 10**9  # bytes a device: CUDA context, activations, CUDA graphs; about what vLLM reports for 32B models
+FEW = 2  # of the study's longest answers at once; below, one long answer holds up all others
+# of weights in 16 bits, scales and unquantized layers included
+_SHRINK = {"FP8": 0.55, "MXFP8": 0.55, "INT8": 0.55, "INT4": 0.35, "NVFP4": 0.35, "MXFP4": 0.35}
+
 
 @dataclass(frozen=True, slots=True)
 class Cache:
@@ -85,12 +90,6 @@ def _layers(config: Config) -> tuple[int, int, int]:
     window = config.count("sliding_window") or config.count("attention_chunk_size") or 0
     windowed = sum(name in ("sliding_attention", "chunked_attention") for name in names) if window else 0
     return keeping - windowed, windowed, window
-
-
-OVERHEAD = 3 * 10**9  # bytes a device: CUDA context, activations, CUDA graphs; about what vLLM reports for 32B models
-FEW = 2  # of the study's longest answers at once; below, one long answer holds up all others
-# of weights in 16 bits, scales and unquantized layers included
-_SHRINK = {"FP8": 0.55, "MXFP8": 0.55, "INT8": 0.55, "INT4": 0.35, "NVFP4": 0.35, "MXFP4": 0.35}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,12 @@ Thinking = Literal["on", "off", "not shown"]
 # Arguments that switch thinking: Qwen3, GLM-4.5, SmolLM3, Hunyuan; DeepSeek-V3.1, Granite 3.2, Kimi-K2.5
 SWITCHES = ("enable_thinking", "thinking")
 _QUESTION = {"role": "user", "content": "What is 1 + 1?"}
+FAULTY_BUDGET = 4096  # tokens: a thinking model's answer seldom comes so early
+SMALL_BUDGET = 16_384
+SHORT_PROMPT = 1024  # tokens: many a question with its options and instructions takes more
+LONG_PROMPT = 2048  # tokens, where the prompts are not counted
+Part = Literal["tokenizer", "data", "length"]
+Contexts = Mapping[str, int | None]  # the longest sequence of each variant in tokens; None where it is not known
 
 
 def thinking(folder: Path, template: str, protocol: Protocol) -> Thinking:
@@ -89,14 +95,6 @@ def _searched(template: str, protocol: Protocol) -> Thinking:
         return "on" if given[0] else "off"
     opens = tags_of(protocol).start in template.rpartition("add_generation_prompt")[2]
     return "on" if opens or SWITCHES[0] in template else "not shown"
-
-
-FAULTY_BUDGET = 4096  # tokens: a thinking model's answer seldom comes so early
-SMALL_BUDGET = 16_384
-SHORT_PROMPT = 1024  # tokens: many a question with its options and instructions takes more
-LONG_PROMPT = 2048  # tokens, where the prompts are not counted
-Part = Literal["tokenizer", "data", "length"]
-Contexts = Mapping[str, int | None]  # the longest sequence of each variant in tokens; None where it is not known
 
 
 def longest_sequence(study: Study) -> int:

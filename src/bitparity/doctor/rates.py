@@ -33,6 +33,10 @@ STEP_S = 0.012
 UNCERTAIN = 0.3  # the estimate may be wrong by so much
 
 UNKNOWN = "hours are not known: give --rate, --measure SECONDS, or --run with a run that measured it"
+# Estimates. A 1.5B model was there after 30 to 45 s with vLLM 0.25.1 on an H200, most of it compiling and capturing.
+VLLM_START_S, START_S = 60.0, 5.0  # libraries, kernels, graphs
+READ_BYTES_S = 1e9  # of weights, from a local disk
+TEST_S, JUDGED_S, RULE_S = 1.0, 0.5, 0.002  # an answer whose code is run on one core, one that a judge reads, any other
 
 
 class Rate(NamedTuple):
@@ -115,12 +119,6 @@ def _rate(variant: Variant, checkpoint: Checkpoint, used: list[VisibleDevice], l
     allowed = variant.engine.max_num_seqs or used[0].limits().get("max_num_seqs", VLLM.max_num_seqs)
     places = max(1.0, min(allowed, room / held))
     return places / (STEP_S + (weights + places * held) / (EFFICIENCY * speed * len(used)))
-
-
-# Estimates. A 1.5B model was there after 30 to 45 s with vLLM 0.25.1 on an H200, most of it compiling and capturing.
-VLLM_START_S, START_S = 60.0, 5.0  # libraries, kernels, graphs
-READ_BYTES_S = 1e9  # of weights, from a local disk
-TEST_S, JUDGED_S, RULE_S = 1.0, 0.5, 0.002  # an answer whose code is run on one core, one that a judge reads, any other
 
 
 def loading_seconds(study: Study, run: Run | None = None, host: Host | None = None) -> dict[str, float]:

@@ -18,6 +18,8 @@ from bitparity.schema import Study, Variant
 _OFF = ("", "0", "false", "no", "off", "none")
 _OURS = {"VLLM_NO_USAGE_STATS", "VLLM_DO_NOT_TRACK"}  # set by bitparity itself
 _VARIABLES, _VERSIONS = Topic("variables"), Topic("versions")
+_COMPILERS = Topic("compilers")
+_OLDEST_NVCC = (12, 9)  # the first whose compiler knows all of compute capability 12.x (vllm#42393, #48956)
 
 
 def check_variables(study: Study, host: Host) -> Iterator[Finding]:
@@ -95,10 +97,6 @@ def _release(version: str) -> tuple[int, int]:
     parts = [*version.split("+")[0].split("."), "0"][:2]
     # a version of another form, from source for example, is taken for a newer one
     return (int(parts[0]), int(parts[1])) if all(p.isdigit() for p in parts) else (999, 0)
-
-
-_COMPILERS = Topic("compilers")
-_OLDEST_NVCC = (12, 9)  # the first whose compiler knows all of compute capability 12.x (vllm#42393, #48956)
 
 
 def check_compilers(host: Host, users: Sequence[str]) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ _PATH = re.compile(
     rf"study\.yaml|environment\.json|results\.json|exam/{_PART}\.jsonl|(samples|grades|judgments)/{_PART}/{_PART}\.jsonl"
     rf"|distance/{_PART}/{_PART}\.(jsonl|arrays)"
 )
+RESULTS = "results.json"
 
 
 class _Part(BaseModel):
@@ -96,9 +97,6 @@ def _entry(path: Path) -> FileEntry:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     return FileEntry(bytes=path.stat().st_size, sha256=digest.hexdigest())
-
-
-RESULTS = "results.json"
 
 
 def files_of(run: Run, study: Study) -> list[str]:

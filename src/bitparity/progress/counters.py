@@ -16,6 +16,7 @@ from bitparity.records import Sample
 
 WINDOW = 30  # seconds that a present rate is taken over
 ENOUGH = 20  # samples, below which a rate or a length says little
+REPORT_SECONDS, REPORT_SECONDS_AN_ANSWER = 1.0, 5e-4  # roughly, on a slow core: `perf/html_report.py`
 
 
 class Counter:
@@ -147,9 +148,6 @@ class VariantCounters:
         if busy > 0 and sum(cell.samples.recent(now) for cell in cells) >= ENOUGH:
             return sum(max(cell.samples.recent(now), cell.tokens.recent(now)) for cell in cells) / min(busy, WINDOW)
         return sum(cell.work for cell in cells) / busy or None if busy > 0 else None
-
-
-REPORT_SECONDS, REPORT_SECONDS_AN_ANSWER = 1.0, 5e-4  # roughly, on a slow core: `perf/html_report.py`
 
 
 def report_seconds(answers: int) -> float:

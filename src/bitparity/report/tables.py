@@ -9,6 +9,8 @@ from bitparity.report.language import TEXTS, Lang, text
 from bitparity.report.words import percent
 from bitparity.results.schema import Results, VariantEntry
 
+GLOSSARY = ("exam", "margin", "control", "invalid")  # keys of the words that a reader needs
+
 
 class GraderRow(NamedTuple):
     """The means of one grader, by variant (None where it scored nothing); `primary`: its score is the benchmark's."""
@@ -101,9 +103,6 @@ def _cache_tokens(variant: VariantEntry) -> float | None:
 
 def _times(value: float | None, base: float | None) -> str:
     return "" if value is None or base is None else f"{value / base:.2f}"
-
-
-GLOSSARY = ("exam", "margin", "control", "invalid")  # keys of the words that a reader needs
 
 
 def card(results: Results, lang: Lang = "en") -> list[tuple[str, str]]:

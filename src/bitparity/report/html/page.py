@@ -29,6 +29,10 @@ from bitparity.report.templates import packaged_text, spoken, template
 from bitparity.results.schema import Benchmark, Comparison, Overall, Results
 
 BINS = 36
+PHRASES = load_words("html/phrases.toml")  # key -> (English, Chinese)
+SCRIPT_KEYS = tuple(PHRASES)[tuple(PHRASES).index("browser") :]
+NOTHING = Markup("")
+MOST_ROWS = 200  # rows of one table of subgroups or guards
 
 
 def count(value: float) -> str:
@@ -81,10 +85,6 @@ def length_rows(by_variant: Mapping[str, Sequence[int]]) -> dict[str, Lengths]:
     return rows
 
 
-PHRASES = load_words("html/phrases.toml")  # key -> (English, Chinese)
-SCRIPT_KEYS = tuple(PHRASES)[tuple(PHRASES).index("browser") :]
-
-
 def say(key: str, lang: Lang, **figures: object) -> str:
     """The page's words under a key, filled in. Raises KeyError where it is unknown."""
     if key in PHRASES:
@@ -100,8 +100,6 @@ def script_phrases(lang: Lang) -> dict[str, str]:
     return {key: PHRASES[key][place] for key in own} | {key: TEXTS[key][place] for key in shared}
 
 
-NOTHING = Markup("")
-MOST_ROWS = 200  # rows of one table of subgroups or guards
 # what the template says in the language of the page
 _SAID = (
     *(say, card, doubts, glossary, guard_message, headlines, reason, sentences),
