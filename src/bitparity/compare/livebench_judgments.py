@@ -16,7 +16,7 @@ from bitparity.errors import DataError
 
 Row = dict[str, Any]
 FILE = "ground_truth_judgment.jsonl"
-_FIELDS = ("question_id", "task")
+_FIELDS = ("question_id", "task", "model")
 _FAILED, _NO_SCORE = "$ERROR$", -1
 
 
