@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bitparity.records import Sample
-from bitparity.results.guards.completions import changed_characters, same_answers
+from bitparity.results.guards.completions import changed_characters
+from bitparity.results.guards.copies import same_answers
 from bitparity.results.guards.facts import Answers
 from bitparity.results.sheet import Sheet
 
@@ -68,6 +69,33 @@ def test_who_copies_writes_unstable_answers_as_often_as_stable_ones(copied: int,
     sheets = {"bf16": long_texts(1000, 0), "fp8": long_texts(copied, kept), "again": control}
     found = Answers("bf16", sheets, [str(n) for n in range(1000)], 0.02, control="again", temperature=0.0)
     assert bool(list(same_answers(found))) is told
+
+
+def drawn(copied: float, edit: str = "", samples: int = 2, exchanged: bool = False) -> Answers:
+    """Long drawn texts of two variants that part after 250 characters on average, and a share that was copied."""
+    rng, first, second = np.random.default_rng(1), {}, {}
+
+    def words(count: int) -> str:
+        return " ".join(str(n) for n in rng.integers(100, 999, count))
+
+    for n in range(300):
+        own = [words(250) for _ in range(samples)]
+        for k, text in enumerate(own):
+            at = int(rng.exponential(250))
+            copy = own[(k + exchanged) % samples]
+            other = copy[:800] + edit + copy[800:] if rng.random() < copied else text[:at] + words(250)[at : len(text)]
+            first[str(n), k] = Sample("b", str(n), k, text, "stop", 1, 1, 0.0)
+            second[str(n), k] = Sample("b", str(n), k, other, "stop", 1, 1, 0.0)
+    sheets = {name: Sheet(np.ones((300, samples)), found, {}) for name, found in (("bf16", first), ("fp8", second))}
+    return Answers("bf16", sheets, [str(n) for n in range(300)], 0.02, temperature=0.7)
+
+
+@pytest.mark.parametrize(
+    ("copied", "edit", "exchanged", "told"),
+    [(0.0, "", False, False), (0.5, "", False, True), (0.5, "So. ", False, True), (0.3, "", True, True)],
+)
+def test_a_part_of_drawn_answers_was_copied(copied: float, edit: str, exchanged: bool, told: bool) -> None:
+    assert bool(list(same_answers(drawn(copied, edit, exchanged=exchanged)))) is told
 
 
 PROSE = 'So the sum of {} and \\(\\frac{{1}}{{2}}\\) is "known".\n\n  Take it. ' * 8

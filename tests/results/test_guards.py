@@ -88,7 +88,8 @@ def sheet(
         key = (f"q{n}", 0)
         long = n >= ITEMS - missing - cut_off
         finish, tokens = ("length", cut_at) if long else ("stop", stopped_at)
-        samples[key] = Sample("math500", key[0], 0, text(n) + by, finish, tokens, prompt_tokens(n), 0.1)
+        said = (f" {by} " if by else " ").join(text(n).split(" ")) + by  # one edit more would be a copy
+        samples[key] = Sample("math500", key[0], 0, said, finish, tokens, prompt_tokens(n), 0.1)
         silent = n >= ITEMS - missing - no_answer
         scores[n, 0] = score = float(n < right)
         metrics = {"math_verify": score, "other": other(n) if other else score}

@@ -22,7 +22,7 @@ from bitparity.stats.verdicts import untraced_loss
 ALPHA = 0.05
 POWER = 0.8  # with which a loss is to be shown, or a margin proved
 _EXACT_FLIPS = 60.0
-FEW_ITEMS = 1000  # in groups: up to so many follow no normal formula and are simulated
+FEW_ITEMS, FEW_UNEQUAL = 1000, 3000  # in groups, and in those of unequal sizes: so many follow no normal formula
 _LEAST_CHANCE = 1e-4  # of a simulated claim, for its quantile
 _NEWTON_STEPS = 4
 _NEAR = 0.01  # of a quantile: 0.3 points of a power of 80 %
@@ -191,7 +191,7 @@ class Design:
     @property
     def simulated(self) -> bool:
         """True where the power is that of simulated studies: groups of items, too few for a normal formula."""
-        return bool(self.sizes) and self.items <= FEW_ITEMS
+        return bool(self.sizes) and self.items <= (FEW_ITEMS if len(set(self.sizes)) == 1 else FEW_UNEQUAL)
 
     def _studies(self, loss: float) -> Studies:
         noise = self.noise_flip_rate if self.samples > 1 else 0.0

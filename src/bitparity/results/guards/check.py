@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from inspect import isgeneratorfunction
 from types import ModuleType
 
-from bitparity.results.guards import alignment, completions, conditions, precision, scores
+from bitparity.results.guards import alignment, completions, conditions, copies, precision, scores
 from bitparity.results.guards.facts import Answers, Facts
 from bitparity.results.schema import Guard
 
@@ -23,7 +23,7 @@ def _rules(*modules: ModuleType) -> list[Callable[..., Iterator[Guard]]]:
     return [each for name, each in named if isgeneratorfunction(each) and not name.startswith("_")]
 
 
-ON_ANSWERS = _rules(scores, alignment, completions)
+ON_ANSWERS = _rules(scores, alignment, completions, copies)
 ON_RUNS = _rules(conditions, precision)
 
 

@@ -7,13 +7,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from itertools import combinations
-
-import numpy as np
-from scipy.special import bdtrc, betaincinv
 
 from bitparity.grading.reasoning import TURN_END, UNNAMED_TAG, closing_tag
-from bitparity.records import SampleKey
 from bitparity.results.guards.facts import Answers, differences, guard, level, shown, text
 from bitparity.results.schema import Guard
 from bitparity.results.sheet import Sheet
@@ -45,15 +40,6 @@ BOXED = 0.05  # share of boxed answers from which on a score of 0 throughout is 
 
 LONG = 200  # characters: two models do not write the same text of this length by chance
 ENOUGH = 20  # texts of that length before "all identical" says something
-# Of 17,000 pairs of greedy completions of a 1.5B model, BF16 against FP8 or against BF16 in other batches, about
-# exp(-n / 1000) to exp(-n / 1700) of those of n characters are the same; twice that is no second precision any more.
-SAME_CHARACTERS, SAME_SIGMAS = 3000, 3.0
-# Of 27 to 1,913 greedy answers in which two runs of BF16 differ, FP8 and NVFP4 write 0 to 11 % as one of the runs did.
-UNSTABLE_SAME, COPIED = 0.30, 1e-4
-# They write an answer in which those two runs agree 2.4 to 4 times as often as one in which they differ; who copies,
-# writes both as often. Compared are the limits (COPIED) of these shares, of which the ratio was 0.04 at most.
-UNSTABLE_RATIO = 0.5
-TELLING = 50  # characters: below, right answers are naturally the same
 LOOP_TAIL, LOOP_REPEATS = 200, 3  # a loop fills this many characters and says its unit this often
 
 Share = Callable[[Sheet], float | None]
@@ -227,63 +213,6 @@ def identical(answers: Answers) -> Iterator[Guard]:
         if (long and times > 1 and share > IDENTICAL_WARNING) or share > ONE_ANSWER_ERROR:
             found = level(share, IDENTICAL_ERROR if long else ONE_ANSWER_ERROR)
             yield guard("identical", name, found, share, length=len(same))
-
-
-def same_answers(answers: Answers) -> Iterator[Guard]:
-    """Two variants with more of the same completions than two precisions write: one model ran under two names.
-
-    Two runs part at some token, so a text of n characters stays the same with probability exp(-n / SAME_CHARACTERS).
-    """
-    names = [name for name, _ in answers.started() if name != answers.control]
-    for one, other in combinations(names, 2):
-        pairs = _telling_pairs(answers.sheets[one], answers.sheets[other])
-        long = [a == b for a, b in pairs if max(len(a), len(b)) >= LONG]
-        chances = np.exp([-max(len(a), len(b)) / SAME_CHARACTERS for a, b in pairs])
-        same, expected = sum(a == b for a, b in pairs), float(chances.sum())
-        beyond = SAME_SIGMAS * float((chances * (1 - chances)).sum()) ** 0.5
-        if (len(long) >= ENOUGH and all(long)) or (same >= ENOUGH and same > expected + beyond):
-            share = same / len(pairs)
-            yield guard("same_answers", other, "error", share, one=one, same=same, texts=len(pairs))
-        elif found := _copied(answers, one, other):
-            share = found[0] / found[1]
-            yield guard("same_answers", other, "error", share, "unstable", one=one, same=found[0], texts=found[1])
-
-
-def _copied(answers: Answers, one: str, other: str) -> tuple[int, int] | None:
-    """The number of texts of `other` from one of the baseline's two runs, of those in which the two runs differ.
-
-    Greedy decoding repeats short texts in most runs, so that copies of them prove nothing. Where the baseline's own two
-    runs differ, noise decides, and other weights seldom find either text again: less often than where the two agree.
-    None where they do not, and where answers are drawn: the control's draws are others'.
-    """
-    if one != answers.baseline or answers.control is None or answers.temperature != 0:
-        return None
-    first, second, own = (answers.sheets[name] for name in (one, answers.control, other))
-    runs = {key: (a, b) for key, a, b in _told(first, second) if max(len(a), len(b)) >= TELLING}
-    written = [(text, *runs[key]) for key, text, _ in _told(own, own) if key in runs]
-    unstable = [(a == text, b == text) for text, a, b in written if a != b]
-    stable = [a == text for text, a, b in written if a == b]
-    same, of = max(map(sum, zip(*unstable, strict=True)), default=0), len(unstable)
-    if not same:
-        return None
-    least = float(betaincinv(same, of - same + 1, COPIED))  # Clopper and Pearson's limits
-    others = sum(stable)
-    most = float(betaincinv(others + 1, len(stable) - others, 1 - COPIED)) if others < len(stable) else 1.0
-    copied = bdtrc(same - 1, of, UNSTABLE_SAME) < COPIED or least > UNSTABLE_RATIO * most
-    return (same, of) if copied else None
-
-
-def _told(one: Sheet, other: Sheet) -> list[tuple[SampleKey, str, str]]:
-    """The keys that both have, with their texts, white space made equal."""
-    shared = one.samples.keys() & other.samples.keys()
-    return [(k, " ".join(one.samples[k].text.split()), " ".join(other.samples[k].text.split())) for k in shared]
-
-
-def _telling_pairs(one: Sheet, other: Sheet) -> list[tuple[str, str]]:
-    """Both variants' texts, white space made equal, without short ones and those that are the answer to several."""
-    pairs = [(a, b) for _, a, b in _told(one, other)]
-    times = Counter(a for a, _ in pairs)
-    return [(a, b) for a, b in pairs if max(len(a), len(b)) >= TELLING and times[a] == 1]
 
 
 def settings_differ(answers: Answers) -> Iterator[Guard]:
