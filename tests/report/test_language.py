@@ -18,7 +18,7 @@ from bitparity.errors import GatedDataError, MissingDependencyError
 from bitparity.report import words
 from bitparity.report.language import GUARDS, LANGUAGES, TEXTS, guard_message, load_words, reason, text
 from bitparity.report.markdown import render
-from bitparity.results.guards.facts import MESSAGES
+from bitparity.results.guards.facts import MESSAGES, differences
 from bitparity.results.schema import Comparison
 
 SOURCE = Path(bitparity.__file__).parent
@@ -59,6 +59,8 @@ def test_every_message_of_a_guard_is_there_in_chinese_with_its_figures(guard: st
     figures = {name: f"{number}7.{number} %" for number, name in enumerate(sorted(fields(template)))}
     message = template.format(**figures)
     found = guard_message(guard, message, "zh")
+    if guard != "prompt":  # its figure is a sentence of a benchmark
+        figures = {name: figure.replace(" %", "%") for name, figure in figures.items()}
     assert found == chinese.format(**figures)
     assert guard_message(guard, message) == message
 
@@ -115,6 +117,12 @@ def test_an_error_that_leaves_a_benchmark_out_is_told_in_chinese(error: Exceptio
     assert CHINESE.search(found)
     assert "org/data" in found
     assert not re.search(r"\b(the|is|not|needs|give)\b", found)
+
+
+def test_differing_settings_are_told_in_chinese() -> None:
+    both = differences({"dtype": "bf16", "seed": 1, "a": 1, "b": 2}, {"dtype": "fp16", "a": 2, "b": 3})
+    said = guard_message("engine_difference", MESSAGES["engine_difference"]["message"].format(differing=both), "zh")
+    assert "dtype fp16 对 bf16; seed 未给出 对 1; a 2 对 1；另有 1 项" in said
 
 
 def test_the_parts_of_a_reason_are_in_chinese_too() -> None:

@@ -15,10 +15,10 @@ from markupsafe import Markup
 
 from bitparity.compare import schema as compare
 from bitparity.errors import RunError, UserInputError
-from bitparity.report.language import Lang, guard_message, reason, text
+from bitparity.report.language import Lang, guard_message, guard_title, reason, text
 from bitparity.report.markdown import escaped
 from bitparity.report.templates import template
-from bitparity.report.words import Judged, interval, margin, points, verdict_words
+from bitparity.report.words import Judged, guards, interval, margin, points, verdict_words
 from bitparity.results import verdicts
 from bitparity.results.schema import Benchmark, Guard, Overall, Results
 from bitparity.store.output_files import write_given
@@ -155,8 +155,8 @@ def _overall(name: str, results: Results, lang: Lang) -> Line:
 def _words(judged: Judged, allowed: float, lang: Lang) -> str:
     figures = {"difference": points(judged.difference), "interval": interval(judged.ci95, lang=lang)}
     said = text("gate.words", lang, verdict=verdict_words(judged, lang), margin=margin(allowed, lang), **figures)
-    guards = [*(getattr(judged, "invalid_by", ()) or getattr(judged, "doubted_by", ()))]
-    return text("separator", lang).join([said, _listed(guards, lang)] if guards else [said])
+    named = guards(getattr(judged, "invalid_by", ()) or getattr(judged, "doubted_by", ()), lang)
+    return text("separator", lang).join([said, named] if named else [said])
 
 
 def _listed(names: Sequence[str], lang: Lang) -> str:
@@ -169,10 +169,11 @@ def _unscored(name: str, entry: Benchmark, results: Results) -> int:
     return sum(entry.scores[variant].unscored for variant in pair)
 
 
-def _messages(name: str, baseline: str, guards: Sequence[Guard], lang: Lang) -> str:
+def _messages(name: str, baseline: str, spoke: Sequence[Guard], lang: Lang) -> str:
     """The messages of the guards that make the candidate's verdict invalid."""
-    forbid = [each for each in guards if each.forbids(name, baseline)]
-    return "; ".join(f"{each.name}: {guard_message(each.name, each.message, lang)}" for each in forbid)
+    forbid = [each for each in spoke if each.forbids(name, baseline)]
+    said = [(guard_title(each.name, lang), guard_message(each.name, each.message, lang)) for each in forbid]
+    return text("separator", lang).join(text("colon", lang, name=title, said=message) for title, message in said)
 
 
 def junit(lines: Sequence[Line], suite: str) -> str:

@@ -87,8 +87,23 @@ def _in_chinese(name: str, message: str, inside: str = "") -> str | None:
 
 def _figure(name: str, value: str, inside: str) -> str:
     """A figure of a message as it is; where it is made of parts of the message, these in Chinese."""
+    if name == "prompt":  # what a benchmark notes on its own data
+        return reason(value, "zh")
     parts = [_in_chinese(name, part, inside) for part in value.split("; ")]
-    return "；".join(part for part in parts if part) if all(parts) else value
+    return "；".join(part for part in parts if part) if all(parts) else _plain_figure(value)
+
+
+def _plain_figure(value: str) -> str:
+    """Percentages and lists of differing settings, as `results.guards.facts` writes them, in the Chinese way."""
+    for pattern, chinese in (
+        (r"(?<=\d) %", "%"),
+        (r"; and (\d+) more$", r"；另有 \1 项"),
+        (r"not given(?= against |;|；|$)", "未给出"),
+        (r"(?<=%) against (?=[\d.]+%)", "、"),
+        (r" against ", " 对 "),
+    ):
+        value = re.sub(pattern, chinese, value)
+    return value
 
 
 @functools.cache
