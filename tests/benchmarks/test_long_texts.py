@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -16,10 +19,12 @@ from bitparity.benchmarks.letters import final_letter
 from bitparity.benchmarks.lm_eval_math import aime_score, hendrycks_score
 from bitparity.benchmarks.mathematics import equal, math_verify_equal, normalised, number
 from bitparity.benchmarks.mmlu_pro import stated_letter
+from bitparity.benchmarks.registry import load_benchmark
 from bitparity.benchmarks.unicode_maths import as_latex
 from bitparity.grading.reasoning import own_turn, split_reasoning
-from bitparity.records import Item, Prompt
+from bitparity.records import Completion, Item, Prompt
 from bitparity.results.guards.completions import DAMAGES, is_loop
+from bitparity.study.resolve import parse_study
 
 LENGTH, LIMIT_S = 200_000, 1.0
 OPTIONS = {letter: f"text of {letter}" for letter in "ABCDEFGHIJ"}
@@ -91,3 +96,29 @@ def test_no_text_takes_a_second(head: str, piece: str, tail: str) -> None:
         begun = time.process_time()
         read(text)
         assert time.process_time() - begun < LIMIT_S, f"{name}: {head!r}, {piece!r} again and again, {tail!r}"
+
+
+FORMULAS = [  # that Math-Verify needs seconds or minutes for
+    *(head * 9 + "x" + ")" * 9 for head in ("\\exp(", "\\sinh(", "1-(", "1-(1-(")),
+    "\\log_{2}{" * 9 + "x" + "}" * 9,
+    *(unit * (380 // len(unit)) for unit in ("1½", "\\pi^", "\\ln ", "(1,2),", "(9^{9999})", "(x+y)^{9}")),
+    *(unit * (4900 // len(unit)) for unit in ("(1,2),", "(-\\infty,1)\\cup", "\\pi^", "\\ln ")),
+    "\\binom{22+735235|\\lfloor x \\rfloor|}{2356}",
+]
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_no_formula_takes_a_second(formula: str) -> None:
+    math_verify_equal("\\frac{1}{2}", "x + 1")  # imports SymPy
+    study = {"study": "s", "variants": {"a": {"model": "some/model"}}, "benchmarks": ["math500"]}
+    bench = load_benchmark(parse_study(json.dumps(study), "test", Path.cwd()).benchmarks[0])
+    for key in ("\\frac{1}{2}", "\\{1,2\\}"):
+        item = Item("q", (), key, metadata={"lm_eval_reference": key})
+        for text, finish in (
+            (f"\\boxed{{{formula}}}", "stop"),
+            (f"The answer is ${formula}$.", "stop"),
+            (formula, "length"),
+        ):
+            begun = time.process_time()
+            bench.grade(item, Completion("word. " * 30_000 + text, finish=finish))
+            assert time.process_time() - begun < LIMIT_S, (key, finish)

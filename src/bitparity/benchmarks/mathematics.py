@@ -23,7 +23,7 @@ INSTRUCTION = "\nPlease reason step by step, and put your final answer within \\
 # a longer expression, or a longer sentence with one, is compared as text alone; the longest key of MATH-500 has 53
 MATH_VERIFY_CHARS, SENTENCE_CHARS = 400, 1000
 # brackets in brackets, floors, bars, sums and limits, powers of brackets that it reads within a second
-DEEPEST, MOST_FLOORS, MOST_BARS, MOST_OPERATORS, MOST_POWERS = 12, 4, 40, 3, 12
+DEEPEST, MOST_FLOORS, MOST_BARS, MOST_OPERATORS, MOST_POWERS = 9, 4, 40, 3, 12
 NEAR_ZERO, FAR = 1e-25, 1e-5  # relative differences of numbers that are equal, and that are not
 POINTS = ((0.61803, 1.32471, 2.23607, 0.43429, 1.77245), (1.20206, 0.57721, 0.91596, 2.68545, 3.35988))  # variables
 MOST_NODES, MOST_POWER = 120, 12  # of a formula that Math-Verify may make simpler
@@ -184,7 +184,14 @@ def _same_quantity(own: Quantity, key: Quantity) -> bool:
     return own.unit.kinds == key.unit.kinds and own.value * own.unit.size == key.value * key.unit.size
 
 
-_TOWER = re.compile(r"(?:\w\s*[\^_]\s*\{?\s*){6}|(?:/\s*\d+\s*){9}")  # x^x^x^x^x^x^, 1/2/3/4/5/6/7/8/9/10
+_TOWER = re.compile(  # x^x^x^x^x^x^, 1/2/3/4/5/6/7/8/9/10, mixed numbers in a row
+    r"(?:\w{1,8}\s*[\^_]\s*\{?\s*\\?){6}|(?:/\s*\d+\s*){9}|(?:\d+\s+\d+/){8}|(?:\d\s?\\frac\s*\{?\d+\}?\s*\{?\d+\}?\s*){8}"
+)
+_NESTED = re.compile(  # exp(exp(exp(exp(, whose values no computer holds
+    r"(?:\\(?:exp|ln|log(?:_\{?\w{1,3}\}?)?|(?:arc)?(?:sin|cos|tan|sec|csc|cot)h?)(?![a-zA-Z])\s*(?:\\left\s*)?"
+    r"[({\[][^()\[\]{}\\]{0,20}){4}|(?:\\(?:ln|log|exp)\s*){6}"
+)
+_PROSE_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
 _OPERATOR = re.compile(r"\\(?:sum|prod|int|lim)(?![a-zA-Z])")
 _BRACKET = re.compile(r"[()\[\]{}]")
 _BASED = re.compile(r"\(?(\w+)\)?_\{?(\d+)\}?")
@@ -289,7 +296,7 @@ def math_verify_equal(given: str, reference: str) -> bool:
 
 
 def _is_deep(latex: str) -> bool:
-    """True where brackets, floors, bars, powers, quotients or sums are so many that Math-Verify could take minutes."""
+    """True where brackets, bars, powers, functions and the like are so many that Math-Verify could take minutes."""
     depth = 0
     for bracket in _BRACKET.findall(latex):
         depth = depth + 1 if bracket in "([{" else max(depth - 1, 0)
@@ -297,7 +304,10 @@ def _is_deep(latex: str) -> bool:
             return True
     floors = latex.count("\\lfloor") + latex.count("\\lceil")
     too_many = floors > MOST_FLOORS or latex.count("|") > MOST_BARS or len(_OPERATOR.findall(latex)) > MOST_OPERATORS
-    return too_many or latex.count(")^") > MOST_POWERS or _TOWER.search(latex) is not None
+    too_many = too_many or latex.count(")^") > MOST_POWERS
+    # a text that is read whole may hold a list of thousands
+    long = len(latex) > MATH_VERIFY_CHARS and any(len(gap) > MATH_VERIFY_CHARS for gap in _PROSE_WORD.split(latex))
+    return too_many or long or _TOWER.search(latex) is not None or _NESTED.search(latex) is not None
 
 
 def _with_imaginary_unit(parsed: list[Any]) -> list[Any]:
