@@ -103,6 +103,10 @@ FORMULAS = [  # that Math-Verify needs seconds or minutes for
     "\\log_{2}{" * 9 + "x" + "}" * 9,
     *(unit * (380 // len(unit)) for unit in ("1½", "\\pi^", "\\ln ", "(1,2),", "(9^{9999})", "(x+y)^{9}")),
     *(unit * (4900 // len(unit)) for unit in ("(1,2),", "(-\\infty,1)\\cup", "\\pi^", "\\ln ")),
+    "1 1/2 " * 25,
+    "11:30" * 30,
+    "(x+y+" * 9 + "1" + ")^{9}" * 9,
+    "\\binom{5}{" * 9 + "x" + "}" * 9,
     "\\binom{22+735235|\\lfloor x \\rfloor|}{2356}",
 ]
 

@@ -185,7 +185,9 @@ def _same_quantity(own: Quantity, key: Quantity) -> bool:
 
 
 _TOWER = re.compile(  # x^x^x^x^x^x^, 1/2/3/4/5/6/7/8/9/10, mixed numbers in a row
-    r"(?:\w{1,8}\s*[\^_]\s*\{?\s*\\?){6}|(?:/\s*\d+\s*){9}|(?:\d+\s+\d+/){8}|(?:\d\s?\\frac\s*\{?\d+\}?\s*\{?\d+\}?\s*){8}"
+    r"(?:\w{1,8}\s*[\^_]\s*\{?\s*\\?){6}|"
+    r"(?:/\s*\d+\s*){9}|(?:\d+(?:\s+\d+)?(?:\s+\d+)?/){8}|(?:\d+:){6}|(?:\)\s*\^\s*\{?\d+\}?\s*){4}|"
+    r"(?:\\binom\{\w+\}\{){4}|(?:\d\s?\\frac\s*\{?\d+\}?\s*\{?\d+\}?\s*){8}"
 )
 _NESTED = re.compile(  # exp(exp(exp(exp(, whose values no computer holds
     r"(?:\\(?:exp|ln|log(?:_\{?\w{1,3}\}?)?|(?:arc)?(?:sin|cos|tan|sec|csc|cot)h?)(?![a-zA-Z])\s*(?:\\left\s*)?"
