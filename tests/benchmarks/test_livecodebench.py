@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import SHARED_DATA, grading, write_jsonl
+from support import SHARED_DATA, Cli, grading, write_jsonl, write_yaml
 
 from bitparity.benchmarks.code import Judged, grade_of
 from bitparity.benchmarks.livecodebench import KNOWN_BAD, SYSTEM, Case, LiveCodeBench, same_value, unpacked
@@ -18,6 +18,7 @@ from bitparity.errors import DataError
 from bitparity.grading.rules import grade_sample
 from bitparity.records import Completion, Item, Sample
 from bitparity.schema import BenchmarkSpec
+from bitparity.store.jsonl import checked_line, parsed_line
 from bitparity.study.resolve import parse_study
 
 ROWS = SHARED_DATA / "livecodebench"
@@ -411,3 +412,41 @@ def test_a_record_as_published_is_read() -> None:
     tests = loaded._tests(item)
     assert len(tests) >= 2
     assert tests[0].given.startswith("6\nabc\n")
+
+
+def test_grades_stay_where_the_tests_are_gone(cli: Cli, tmp_path: Path) -> None:
+    """Another version graded the run and its tests are gone: the old grades stay, and count nowhere."""
+    data, study, out = tmp_path / "problems.jsonl", tmp_path / "study.yaml", tmp_path / "run"
+    rows = [row(name, SUMS) for name in ("a", "b", "c")]
+    write_jsonl(data, rows)
+    answer = "```python\nprint(sum(map(int, input().split())))\n```"
+    answers = [{"benchmark": "livecodebench", "item": name, "sample": 0, "text": answer} for name in ("a", "b", "c")]
+    write_jsonl(tmp_path / "bf16.jsonl", answers)
+    write_jsonl(tmp_path / "fp8.jsonl", answers)
+    variants = {"bf16": {"model": "bf16.jsonl", "baseline": True}, "fp8": {"model": "fp8.jsonl"}}
+    benchmarks = [{"name": "livecodebench", "data": data.name}]
+    write_yaml(study, {"study": "s", "variants": variants, "engine": {"kind": "replay"}, "benchmarks": benchmarks})
+    ran = cli("run", study, "--out", out)
+    if "no sandbox" in ran.err:
+        pytest.skip(ran.err)
+    path = out / "grades" / "fp8" / "livecodebench.jsonl"
+    header, *grades = path.read_bytes().splitlines()
+    other = {**parsed_line(header, path, 0), "grader": "0" * 16}
+    old = checked_line(other) + b"\n".join(grades) + b"\n"
+    for gone in (data.unlink, lambda: write_jsonl(data, rows[:2])):
+        path.write_bytes(old)
+        gone()
+        told = cli("report", out)
+        assert told.code == 0
+        assert "note: another version of the grader had graded livecodebench, which cannot be graded again" in told.err
+        assert str(data) in told.err
+        assert path.read_bytes() == old
+        found = json.loads((out / "results.json").read_text())["benchmarks"]["livecodebench"]
+        assert found["status"] == "not_run"
+        assert "could not be graded again" in found["reason"]
+    assert str(data) in cli("grade", out).err  # asked for, it is an error
+    assert path.read_bytes() == old
+    write_jsonl(data, rows)
+    cli("report", out)
+    found = json.loads((out / "results.json").read_text())["benchmarks"]["livecodebench"]
+    assert found["scores"]["fp8"]["mean"] == 1.0

@@ -129,6 +129,9 @@ class Benchmark(ABC):
     def close_grader(self) -> None:
         """Free what `open_grader` made."""
 
+    def check_tests(self, items: Sequence[Item]) -> None:
+        """Raise DataError where `grade` needs files beside the items that are not there any more."""
+
     @property
     def judge(self) -> JudgeSettings | None:
         """The model that judges the answers beside `grade`; None where there is none."""

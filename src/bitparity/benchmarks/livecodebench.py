@@ -127,6 +127,12 @@ class LiveCodeBench(CodeBenchmark):
         for name, rows in FILES[: int(self.settings.release[1:])]:
             yield hub_file(self.source, name), rows
 
+    def check_tests(self, items: Sequence[Item]) -> None:
+        """Read the tests of the last problem of each file. Raises DataError where they are not there any more."""
+        by_offset = sorted(items, key=lambda item: item.metadata["offset"])
+        for item in {item.metadata["file"]: item for item in by_offset}.values():
+            self._tests(item)
+
     def code(self, item: Item, completion: Completion) -> str | None:
         """The last complete code block, or what upstream takes."""
         return (

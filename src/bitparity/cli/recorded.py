@@ -27,9 +27,13 @@ def brought_up_to_date(run: Path) -> Path:
     from bitparity.report.live import show_tasks
 
     with show_tasks() as events:
-        regraded = regrade_if_needed(run, events)
+        regraded, left_out = regrade_if_needed(run, events)
     if regraded:
         print_error("note: another version of the grader had graded this run; it was graded again")
+    for name, reason in left_out.items():
+        print_error(
+            f"note: another version of the grader had graded {name}, which cannot be graded again here: {reason}"
+        )
     return run
 
 

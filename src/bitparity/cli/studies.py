@@ -125,7 +125,7 @@ def merge(
 
     merged = merge(out, shards)
     with show_tasks() as events:
-        grade_run(out, events, unsafe_exec=unsafe_exec, again=False)
+        grade_run(out, events, unsafe_exec=unsafe_exec)
     results = report_run(out)
     print(f"merged: {merged.taken} samples of {len(shards)} directories into {out}")
     for (variant, benchmark), (missing, asked) in merged.missing.items():

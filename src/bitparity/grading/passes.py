@@ -12,7 +12,7 @@ from typing import Any
 from bitparity.benchmarks.contract import Benchmark
 from bitparity.benchmarks.judging import METRIC, judged
 from bitparity.benchmarks.registry import load_benchmark
-from bitparity.errors import MissingDependencyError, StoreError, UnavailableError
+from bitparity.errors import DataError, MissingDependencyError, SandboxError, StoreError, UnavailableError
 from bitparity.exam.chains import earlier
 from bitparity.exam.frozen import Exam, check_items, frozen_exams
 from bitparity.exam.stops import note_stops
@@ -43,12 +43,17 @@ class Grader:
 
 @contextmanager
 def open_graders(
-    run: Run, study: Study, not_run: dict[str, str] | None, unsafe_exec: bool
+    run: Run,
+    study: Study,
+    not_run: dict[str, str] | None,
+    unsafe_exec: bool,
+    left_out: dict[str, str] | None = None,
 ) -> Iterator[dict[str, Grader]]:
     """The benchmarks of a study, those that run code with their sandbox open.
 
-    What a benchmark needs and lacks is found now: before its first run it is *not run* and the reason goes to
-    `not_run`, later (and with `not_run` None) it is an error. Raises SandboxError where code cannot be confined.
+    What a benchmark needs and lacks is found now. Before its first run it is *not run* and the reason goes to `not_run`
+    (with None such benchmarks are not opened); later it is left out with the reason in `left_out`, or with None an
+    error. Raises DataError, and SandboxError where code cannot be confined.
     """
     graders: dict[str, Grader] = {}
     with ExitStack() as stack:
@@ -59,10 +64,11 @@ def open_graders(
             try:
                 benchmark = load_benchmark(spec)
                 facts = benchmark.open_grader(unsafe_exec) if benchmark.runs_code else {}
-            except (UnavailableError, MissingDependencyError) as error:
-                if not_run is None or frozen:
+            except (DataError, MissingDependencyError, SandboxError) as error:
+                reasons = left_out if frozen else not_run
+                if reasons is None or not (frozen or isinstance(error, UnavailableError | MissingDependencyError)):
                     raise
-                not_run[spec.name] = str(error)
+                reasons[spec.name] = str(error)
                 continue
             if benchmark.runs_code:
                 stack.callback(benchmark.close_grader)
@@ -221,33 +227,58 @@ def regraded_otherwise(
     return None
 
 
-def regrade_if_needed(path: Path, events: Events) -> bool:
-    """Grade a run again where other code has graded any of it, such as another version of bitparity; whether it was."""
+def regrade_if_needed(path: Path, events: Events) -> tuple[bool, dict[str, str]]:
+    """Grade a run again where other code has graded any of it, such as another version of bitparity.
+
+    Gives whether any of it was graded again, and the benchmarks that could not be, with the reasons: their grades stay
+    as they are, and count nowhere.
+    """
     run = Run(path)
     study = run.study()
-    if any(graded_otherwise(run, name, spec) for spec in study.benchmarks for name in study.variants):
-        grade_run(path, events, again=False)
-        return True
-    return False
+    stale = {spec.name for spec in study.benchmarks for name in study.variants if graded_otherwise(run, name, spec)}
+    left_out: dict[str, str] = {}
+    if stale:
+        grade_run(path, events, left_out=left_out)
+    left_out = {name: reason for name, reason in left_out.items() if name in stale}
+    return len(left_out) < len(stale), left_out
 
 
 def grade_run(
-    path: Path, events: Events, *, unsafe_exec: bool = False, again: bool
+    path: Path,
+    events: Events,
+    *,
+    unsafe_exec: bool = False,
+    again: bool = False,
+    left_out: dict[str, str] | None = None,
 ) -> dict[tuple[str, str], list[SampleKey]]:
     """Grade a whole run: what has no grade by this code, or everything `again`.
 
-    Gives the samples whose grade changed, by (variant, benchmark).
+    Gives the samples whose grade changed, by (variant, benchmark). A benchmark that cannot be graded here, since its
+    tests, its libraries or a sandbox are missing, is an error, or with `left_out` is named there with the reason.
     """
     changed: dict[tuple[str, str], list[SampleKey]] = {}
     with WritableRun(path) as run, ExitStack() as stack:
         study = run.study()
-        graders = stack.enter_context(open_graders(run, study, None, unsafe_exec))
+        graders = stack.enter_context(open_graders(run, study, None, unsafe_exec, left_out))
         record = run.environment()
         for spec, exam in frozen_exams(run, study):
-            name, grader = spec.name, graders[spec.name]
+            name = spec.name
+            if (grader := graders.get(name)) is None or not _has_tests(grader.benchmark, exam, left_out):
+                continue
             with suppress(StoreError):  # grades that are damaged or edited tell nothing
                 if note_stops(run, study, spec, exam, record):
                     run.update_environment(record)
             for variant in study.variants:
                 changed[variant, name] = grade_benchmark(run, variant, exam, grader, events, again=again)
     return changed
+
+
+def _has_tests(benchmark: Benchmark, exam: Exam, left_out: dict[str, str] | None) -> bool:
+    try:
+        benchmark.check_tests([entry.item for entry in exam.items])
+    except DataError as error:
+        if left_out is None:
+            raise
+        left_out[exam.benchmark] = str(error)
+        return False
+    return True

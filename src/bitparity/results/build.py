@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bitparity.exam.frozen import Exam, frozen_exams, groups_of, samples_asked
 from bitparity.exam.spot_check import drawn_for
+from bitparity.grading.fingerprint import graded_otherwise
 from bitparity.records import output_tokens
 from bitparity.results import schema
 from bitparity.results.decision import decisions
@@ -35,6 +36,8 @@ from bitparity.store.environment import RunRecord
 from bitparity.store.jsonl import write_json
 from bitparity.store.run import Run
 
+NOT_ASKED = "the run has not come to it yet"
+NOT_GRADED_AGAIN = "another version of the grader graded its answers, and they could not be graded again"
 NOT_TOLD = "not told"  # stands for a reason in results without texts
 MOST_REASONS = 5  # of samples without a score
 
@@ -60,8 +63,8 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[schema.G
     drawn = drawn_for(study, study.spot_check or "", frozen)
     for spec in study.benchmarks:
         exam = exams.get(spec.name)
-        if exam is None:
-            reason = environment.not_run.get(spec.name, "the run has not come to it yet")
+        if exam is None or any(graded_otherwise(run, name, spec) for name in study.variants):
+            reason = environment.not_run.get(spec.name, NOT_ASKED) if exam is None else NOT_GRADED_AGAIN
             benchmarks[spec.name] = schema.Benchmark(status="not_run", reason=reason, margin=spec.margin_at(None))
             continue
         sheets = read_sheets(run, study, exam, spec, texts=spec.name not in said)
