@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bitparity.benchmarks.answers import breaks_off, final_answer, labelled_answer
+from bitparity.benchmarks.contract import Benchmark
 from bitparity.benchmarks.fenced_code import last_code, upstream_code
 from bitparity.benchmarks.hle import text_key
 from bitparity.benchmarks.letters import final_letter
@@ -31,6 +32,20 @@ OPTIONS = {letter: f"text of {letter}" for letter in "ABCDEFGHIJ"}
 ASKED = "Question: What?\nOptions:\n" + "".join(f"{letter}. {text}\n" for letter, text in OPTIONS.items())
 ITEM = Item("q", (Prompt(text=ASKED),), "A", metadata={"letters": "ABCDEFGHIJ"})
 
+
+def _bench(name: str) -> Benchmark:
+    study = {"study": "s", "variants": {"a": {"model": "some/model"}}, "benchmarks": [name]}
+    return load_benchmark(parse_study(json.dumps(study), "test", Path.cwd()).benchmarks[0])
+
+
+def _hle(letters: str | None, key: str, text: str) -> None:
+    """A finished and a cut-off text."""
+    asked = Item("q", (Prompt(messages=({"role": "user", "content": ASKED},)),), key, metadata={"letters": letters})
+    for finish in ("stop", "length"):
+        HLE.grade(asked, Completion(text, finish=finish))
+
+
+HLE = _bench("hle")
 READERS: dict[str, Callable[[str], object]] = {
     "letters": lambda text: final_letter(text, "ABCDEFGHIJ", True, OPTIONS),
     "parts": lambda text: stated_letter(text, ITEM, True),
@@ -49,6 +64,10 @@ READERS: dict[str, Callable[[str], object]] = {
     "reasoning": lambda text: split_reasoning(text, "none"),
     "turn": own_turn,
     "loop": is_loop,
+    "HLE, letter": partial(_hle, "ABCDE", "A"),
+    "HLE, formula": partial(_hle, None, "\\frac{1}{2}"),
+    "HLE, code": partial(_hle, None, "K1b"),
+    "HLE, words": partial(_hle, None, "the empty set"),
     "damage": lambda text: [sign.search(text) for sign in DAMAGES.values()],
 }
 PIECES = (
@@ -74,7 +93,7 @@ PIECES = (
         "°",
     ),
     *("1e5", "...", "combine ", "user\n", "Human:", "assistant\n", "def f(x):\n", "f(", "not not ", ">>> x\n", "#### "),
-    *("<answer>", "\\(", "\\[", "</b>", "1 1/2 ", "5\\%"),
+    *("Exact Answer: ", "\nConfidence: ", "$x ", "K1b ", "<answer>", "\\(", "\\[", "</b>", "1 1/2 ", "5\\%"),
 )
 HEADS = ["", "The answer is ", "The answer is (A). ", "Answer: ", "\\boxed{", "```python\n", "<think>", "$", "#### "]
 TAILS = ["", "\nThe answer is (B).", "}", "\n```"]
@@ -114,8 +133,7 @@ FORMULAS = [  # that Math-Verify needs seconds or minutes for
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_no_formula_takes_a_second(formula: str) -> None:
     math_verify_equal("\\frac{1}{2}", "x + 1")  # imports SymPy
-    study = {"study": "s", "variants": {"a": {"model": "some/model"}}, "benchmarks": ["math500"]}
-    bench = load_benchmark(parse_study(json.dumps(study), "test", Path.cwd()).benchmarks[0])
+    bench = _bench("math500")
     for key in ("\\frac{1}{2}", "\\{1,2\\}"):
         item = Item("q", (), key, metadata={"lm_eval_reference": key})
         for text, finish in (

@@ -143,6 +143,8 @@ def test_a_file_of_another_benchmark(tmp_path: Path) -> None:
         ("0.333333", "\\frac{1}{3}"),
         ("1000,99", "1000.99"),
         ("0.111", "0,111"),
+        ("\\varnothing", "\\emptyset"),
+        ("$\\emptyset$", "\\varnothing"),
     ],
 )
 def test_equal(given: str, reference: str) -> None:
@@ -193,6 +195,7 @@ def test_equal(given: str, reference: str) -> None:
         ("\\sum_{i=1}^{9}\\sqrt2" * 15, "\\frac{1}{2}"),
         ("x_" * 150, "x"),
         ("0,111", "111"),
+        ("\\{\\varnothing\\}", "\\emptyset"),
     ],
 )
 def test_unequal(given: str, reference: str) -> None:

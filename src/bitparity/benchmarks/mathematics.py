@@ -232,7 +232,8 @@ def normalised(latex: str) -> str:
 
 
 def _cleaned(given: str) -> str:
-    text = as_latex(given).replace("°", "^\\circ").replace("−", "-").strip().rstrip(".")
+    text = as_latex(given).replace("°", "^\\circ").replace("−", "-").replace("\\varnothing", "\\emptyset")
+    text = text.strip().rstrip(".")
     return _UPRIGHT.sub(r"\1", _ORDINAL.sub("", text))
 
 
