@@ -101,7 +101,10 @@ def test_the_lines_are_in_chinese_where_asked(finished: Path, cli: Cli) -> None:
     english, chinese = (cli("check", finished, "--lang", lang).out for lang in ("en", "zh"))
     figures = r"[+−]\d+\.\d+"
     assert re.findall(figures, english) == re.findall(figures, chinese)
-    assert [line.split()[0] for line in chinese.splitlines()[:3]] == ["passed", "failed", "open"]
+    assert [line.split()[0] for line in chinese.splitlines()[:3]] == ["通过", "未通过", "未定"]
+    said = gate.summary(gate.judge(build(Run(finished)), lang="zh"))
+    assert not re.search("outcome|candidate|verdict|failed|open", said)
+    assert "| 通过 | same | math500 |" in said
     assert "变差，且超出界值（−40.0 个百分点" in chinese
     document = built(finished)
     document["benchmarks"]["gpqa_diamond"] = {"status": "not_run", "reason": "gated", "margin": 0.05}

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import ast
 import re
 import shutil
+from collections.abc import Iterator, Mapping
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -14,7 +18,10 @@ from test_words import compared
 import bitparity
 from bitparity.benchmarks.contract import Source
 from bitparity.benchmarks.dataset import _hub_error
+from bitparity.doctor.rates import UNKNOWN
 from bitparity.errors import GatedDataError, MissingDependencyError
+from bitparity.progress import tasks
+from bitparity.progress.events import Task, TaskProgress
 from bitparity.report import words
 from bitparity.report.language import GUARDS, LANGUAGES, TEXTS, guard_message, load_words, reason, text
 from bitparity.report.markdown import render
@@ -117,6 +124,67 @@ def test_an_error_that_leaves_a_benchmark_out_is_told_in_chinese(error: Exceptio
     assert CHINESE.search(found)
     assert "org/data" in found
     assert not re.search(r"\b(the|is|not|needs|give)\b", found)
+
+
+def told_by_the_code() -> Iterator[tuple[str, str, str]]:
+    """(kind, text, unit) of each task, note, phase and state of a device in the code, with x1 for what it fills in."""
+    places = {"task": 0, "Noted": 0, "PhaseChanged": 1, "DeviceChanged": 1}
+    for path in SOURCE.rglob("*.py"):
+        folder = path.relative_to(SOURCE.parent)
+        if {"demo", "localization"} & set(folder.parts):  # commands without a language
+            continue
+        names = vars(import_module(".".join(folder.with_suffix("").parts))) if "events" in path.read_text() else {}
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            kind = getattr(call.func, "attr", getattr(call.func, "id", ""))
+            if kind not in places or len(call.args) <= places[kind]:
+                continue
+            said, unit = filled(call.args[places[kind]], names), call.args[-1]
+            if said:
+                yield kind, said, str(unit.value) if kind == "task" and isinstance(unit, ast.Constant) else ""
+
+
+def filled(node: ast.expr, names: Mapping[str, Any]) -> str:
+    """The text that an expression makes: constants of the module as they are, everything else as x1."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(filled(part, names) for part in node.values)
+    if isinstance(node, ast.FormattedValue):
+        node = node.value
+        return (filled(node, names) if isinstance(node, ast.Name) else "") or "x1"
+    if isinstance(node, ast.Constant):
+        return str(node.value or "")
+    return str(names[node.id]) if isinstance(node, ast.Name) and node.id.isupper() else ""
+
+
+TOLD = sorted(set(told_by_the_code()))
+
+
+def test_tasks_notes_and_phases_are_found_in_the_code() -> None:
+    assert {kind for kind, *_ in TOLD} == {"task", "Noted", "PhaseChanged", "DeviceChanged"}
+    assert len(TOLD) > 20
+
+
+@pytest.mark.parametrize(("kind", "said", "unit"), TOLD)
+def test_every_line_of_a_run_is_there_in_chinese(
+    kind: str, said: str, unit: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind != "task":
+        lines = [reason(said, "zh")]
+    else:
+        monkeypatch.setattr(tasks, "PLAIN_INTERVAL", 0.0)
+        for total in (None, 7):
+            shown, task = tasks.TaskLines(partial(reason, lang="zh")), Task(said, total, unit)
+            for finished, state in ((0, "running"), (3, "running"), (7, "done"), (0, "done")):
+                shown(TaskProgress(task, finished, state))
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 8
+    for line in lines:
+        assert CHINESE.search(line), line
+        assert not re.search(r"[A-Za-z]{2,}", line), line
+
+
+def test_where_the_figures_of_a_plan_come_from_is_told_in_chinese() -> None:
+    assert reason("measured in a/run; the slowest of its rates for fp8", "zh") == "测自 a/run；fp8 取其中最慢的速率"
+    assert CHINESE.search(reason(UNKNOWN, "zh"))
 
 
 def test_differing_settings_are_told_in_chinese() -> None:

@@ -125,7 +125,9 @@ def test_one_view_has_all_that_is_known(board: Board) -> None:
 
 
 def test_the_view_is_whole_in_chinese(board: Board) -> None:
-    lines = drawn({**board.snapshot(), "notes": [], "not_run": {}}, 160, lang="zh")
+    board(Noted("there is room on the disk again: going on"))
+    task = TaskProgress(Task("fp8: grading math500", 500, "answers"), 20)
+    lines = drawn({**board.snapshot(), "not_run": {}}, 160, lang="zh", tasks=[task])
     plain = list(PlainLines("zh").news({**board.snapshot(), "not_run": {"hle": "the run has not come to it yet"}}))
     names = r"\w*(bf16|fp8|nvfp4|mmlu_pro|math500|aime24|humaneval|hle|study|toy|token|qwen\S*)\w*"
     for said in (*lines, *plain):

@@ -39,7 +39,7 @@ def distance(
     or not comparable.
     """
     from bitparity.report.distance_page import write_page
-    from bitparity.report.language import suffix
+    from bitparity.report.language import reason, suffix
     from bitparity.report.live import show_run
     from bitparity.report.terminal import show_distance
     from bitparity.results.distance import write_distance
@@ -51,7 +51,7 @@ def distance(
     study = short_study(whole, items, max_tokens)
     texts = None if text is None else _read_texts(text)
     place = out or Path("artifacts") / study.name
-    with show_run(study, reported=False) as events:
+    with show_run(study, reported=False, lang=lang) as events:
         run = measure_distance(study, place, events, texts)
     document = write_distance(run, study, of_texts=texts is not None)
     write_page(run, document)
@@ -62,7 +62,7 @@ def distance(
         print(json.dumps(document.document(), ensure_ascii=False, allow_nan=False))
     else:
         show_distance(document.distance, console(), lang)
-        print(f"page: {page}\nfigures: {place / 'distance.json'}")
+        print(reason(f"page: {page}", lang), reason(f"figures: {place / 'distance.json'}", lang), sep="\n")
     measured = all(found.overall is not None for found in document.distance.variants.values())
     raise typer.Exit(EXIT_OPEN if document.distance.broken or not measured else 0)
 

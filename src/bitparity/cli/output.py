@@ -78,15 +78,16 @@ def make_report(path: Path, lang: Lang = "en", withhold: Withhold = "gated") -> 
 def show_report(path: Path, made: Results, lang: Lang = "en") -> None:
     """Print the table of a report, and where it lies."""
     from bitparity.report import terminal
-    from bitparity.report.language import suffix
+    from bitparity.report.language import reason, suffix
 
     page, report = (path / f"report{suffix(lang)}{ending}" for ending in (".html", ".md"))
     try:
         terminal.show(made, console(), lang)
-        print(f"report: {page} and {report}\nresults: {path / 'results.json'}", flush=True)
+        print(reason(f"report: {page} and {report}", lang))
+        print(reason(f"results: {path / 'results.json'}", lang), flush=True)
     except OSError as error:  # what was measured stands, and so does the exit code that says how it ended
         drop_stdout()
-        print_error(f"the table could not be written ({error.strerror}); it is in {report}")
+        print_error(reason(f"the table could not be written ({error.strerror}); it is in {report}", lang))
 
 
 def print_error(line: str) -> None:

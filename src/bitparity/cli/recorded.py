@@ -16,24 +16,25 @@ from bitparity.report.plain import clean
 
 if TYPE_CHECKING:
     from bitparity.report.gated import Withhold
+    from bitparity.report.language import Lang
 
 TAKEN = "taken as the sealer's word: the questions, the margins, the facts, and that these models gave these answers"
 RERUN_HELP = "Ask so many answers again, on a device of the same kind, and compare the texts."
 
 
-def brought_up_to_date(run: Path) -> Path:
+def brought_up_to_date(run: Path, lang: Lang = "en") -> Path:
     """The run, graded again where another version of the graders has graded any of it."""
     from bitparity.grading.passes import regrade_if_needed
+    from bitparity.report.language import reason
     from bitparity.report.live import show_tasks
 
-    with show_tasks() as events:
+    with show_tasks(lang) as events:
         regraded, left_out = regrade_if_needed(run, events)
     if regraded:
-        print_error("note: another version of the grader had graded this run; it was graded again")
-    for name, reason in left_out.items():
-        print_error(
-            f"note: another version of the grader had graded {name}, which cannot be graded again here: {reason}"
-        )
+        print_error(reason("note: another version of the grader had graded this run; it was graded again", lang))
+    for name, why in left_out.items():
+        said = f"note: another version of the grader had graded {name}, which cannot be graded again here: {why}"
+        print_error(reason(said, lang))
     return run
 
 
@@ -72,7 +73,7 @@ def report(
         from bitparity.report import filling
 
         filling.read(fill)  # a document that cannot be read is known before anything is made
-    made = report_run(brought_up_to_date(run), lang or "en", withhold)
+    made = report_run(brought_up_to_date(run, lang or "en"), lang or "en", withhold)
     if fill is not None:
         filled = filling.write(fill, made, lang)
         print(f"filled: {fill}, {filled.cells} cells")
@@ -211,7 +212,7 @@ def check(
             "a margin belongs to the study, where it is fixed before any answer is seen; one that is chosen when the "
             "scores are known proves nothing. Set margin in the study file and run it in a new directory"
         )
-    made = build(Run(brought_up_to_date(run)))  # a stored results.json is not believed
+    made = build(Run(brought_up_to_date(run, lang)))  # a stored results.json is not believed
     lines = judge(made, require, benchmark or (), lang)
     if allow is not None:
         lines = allow_inconclusive(lines)

@@ -54,12 +54,13 @@ def run(
 
     Ends with the report. Exit code 1: a candidate is worse beyond its margin; 3: incomplete, invalid or inconclusive.
     """
+    from bitparity.report.language import reason
     from bitparity.study.resolve import load_study
 
     resolved = load_study(study, limit, control=control, stop_early=stop_early)
     part = None if shard is None else parse_shard(shard)
     place = out or (Path("artifacts") / resolved.name if part is None else _shard_path(resolved, part))
-    limited = None if hours is None else _hours(resolved, hours)
+    limited = None if hours is None else _hours(resolved, hours, lang)
     if detach:
         from bitparity.cli.detach import start
 
@@ -68,11 +69,11 @@ def run(
     outcome, results = _run(resolved, place, unsafe_exec=unsafe_exec, ray=ray, shard=part, hours=limited, lang=lang)
     if results is not None:
         show_report(place, results, lang)
-    _print_failures(outcome)
+    _print_failures(outcome, lang)
     if results is not None:
         raise typer.Exit(_exit_code(outcome, results))
     parts = f"{place.parent.parent} {place.parent}/*" if place.parent.name == SHARDS_FOLDER else "OUT SHARD ..."
-    print(f"shard {part} is in {place}; when all are there: bitparity merge {parts}")
+    print(reason(f"shard {part} is in {place}; when all are there: bitparity merge {parts}", lang))
     raise typer.Exit(EXIT_OPEN if outcome.failures else 0)
 
 
@@ -91,20 +92,21 @@ def _shard_path(study: Study, shard: Shard) -> Path:
     return Path("artifacts") / study.name / SHARDS_FOLDER / f"{shard.index}-of-{shard.of}"
 
 
-def _hours(study: Study, hours: float) -> Hours:
+def _hours(study: Study, hours: float, lang: Lang) -> Hours:
     """The time of a run, once it is said what can be shown in it; nothing is loaded."""
     from bitparity.doctor.budget import as_it_stands, expected
     from bitparity.doctor.plan import make_plan
     from bitparity.generation.hours import Hours
+    from bitparity.report.language import reason
     from bitparity.report.planning import show_forecast
 
     plan = make_plan(study)
     forecast = as_it_stands(plan, hours)
     made = Hours(hours, expected(plan))
     if forecast is None:
-        print_error(f"what {hours:g} hours can show is not known beforehand: {plan.rate_source}")
+        print_error(reason(f"what {hours:g} hours can show is not known beforehand: {plan.rate_source}", lang))
     else:
-        show_forecast(forecast, console())
+        show_forecast(forecast, console(), lang)
     return made
 
 
@@ -182,6 +184,7 @@ def status(
     """
     from bitparity.progress import status as statuses
     from bitparity.report import live
+    from bitparity.report.language import reason
 
     first = statuses.look(run)
     try:
@@ -193,7 +196,7 @@ def status(
         else:
             live.show(first, console(), lang)
     except KeyboardInterrupt:
-        print_error("no longer watching; the run itself was left alone")
+        print_error(reason("no longer watching; the run itself was left alone", lang))
     raise typer.Exit(0 if watch and first.state == "running" else first.exit_code)
 
 
@@ -236,13 +239,14 @@ def plan(
         show(made, console(), lang)
         return
     from bitparity.doctor.budget import choose, write_study
+    from bitparity.report.language import reason
     from bitparity.report.planning import show_budget
 
     budget = choose(made, hours)
     show_budget(budget, console(), lang)
     if write is not None:
         write_study(study, budget, write)
-        print(f"wrote {write}; run it with: bitparity run {write}")
+        print(reason(f"wrote {write}; run it with: bitparity run {write}", lang))
 
 
 def benchmarks() -> None:
@@ -289,14 +293,14 @@ def _run(
 
     made: list[Results] = []
     report = None if shard is not None else Report(_load_report, lambda: made.append(make_report(out, lang)))
-    with show_run(study, partial(_print_unanswerable, study), reported=report is not None, lang=lang) as events:
+    with show_run(study, partial(_print_unanswerable, study, lang), reported=report is not None, lang=lang) as events:
         outcome = run_study(
             study, out, events, unsafe_exec=unsafe_exec, ray=ray, shard=shard, report=report, hours=hours
         )
     return outcome, made[0] if made else None
 
 
-def _print_unanswerable(study: Study, event: Event) -> None:
+def _print_unanswerable(study: Study, lang: Lang, event: Event) -> None:
     """Say at the start of a new run which questions the study cannot answer, before an hour is spent on them."""
     from bitparity.doctor.plan import unanswerable
     from bitparity.progress.events import RunStarted
@@ -304,12 +308,15 @@ def _print_unanswerable(study: Study, event: Event) -> None:
 
     if isinstance(event, RunStarted) and not (event.path / "exam").exists():
         for bench in unanswerable(study):
-            print_error(short_answer(bench))
+            print_error(short_answer(bench, lang))
 
 
-def _print_failures(outcome: Outcome) -> None:
-    for name, reason in outcome.failures.items():
-        print_error(f"error: variant '{name}' is incomplete: {reason}. Run the same command again to go on")
+def _print_failures(outcome: Outcome, lang: Lang = "en") -> None:
+    from bitparity.report.language import reason
+
+    for name, why in outcome.failures.items():
+        said = f"error: variant '{name}' is incomplete: {why}. Run the same command again to go on"
+        print_error(reason(said, lang))
 
 
 def _load_report() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 from bitparity.progress.events import Event, Task, TaskProgress
 
@@ -11,9 +12,13 @@ PLAIN_INTERVAL = 10.0  # seconds between two plain lines of one task
 
 
 class TaskLines:
-    """Prints a line on stderr at the start of a task, every ten seconds, and at its end."""
+    """Prints a line on stderr at the start of a task, every ten seconds, and at its end.
 
-    def __init__(self) -> None:
+    `words` puts a line into the language of the reader.
+    """
+
+    def __init__(self, words: Callable[[str], str] = str) -> None:
+        self._words = words
         self._shown: dict[Task, float] = {}  # when the last line was printed
 
     def __call__(self, event: Event) -> None:
@@ -24,17 +29,16 @@ class TaskLines:
         if task not in self._shown:
             self._shown[task] = now
             todo = " ..." if task.total is None else f": {_amount(task.total, task.unit)} to do"
-            _print(f"{printable(task.name)}{todo}")
+            self._print(f"{printable(task.name)}{todo}")
         elif event.state == "done":
             count = f"{_amount(event.finished, task.unit)} " if event.finished else ""
-            _print(f"{printable(task.name)}: {count}done in {duration(now - task.started)}")
+            self._print(f"{printable(task.name)}: {count}done in {duration(now - task.started)}")
         elif event.state == "running" and event.finished != task.total and now - self._shown[task] >= PLAIN_INTERVAL:
             self._shown[task] = now
-            _print(task_words(event))
+            self._print(task_words(event))
 
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    def _print(self, line: str) -> None:
+        print(self._words(line), file=sys.stderr, flush=True)
 
 
 def task_words(progress: TaskProgress) -> str:

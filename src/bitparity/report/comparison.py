@@ -129,7 +129,7 @@ def _margins(outcome: Outcome, lang: Lang) -> Iterator[str]:
 def _missing(outcome: Outcome, lang: Lang) -> Iterator[str]:
     for bench, entry in outcome.benchmarks.items():
         for why in entry.not_compared.values():
-            yield text("colon", lang, name=bench, said=why)
+            yield text("colon", lang, name=bench, said=reason(why, lang))
     for name, extra in outcome.only_in_candidates.items():
         yield text("compare.only_in", lang, names=text("comma", lang).join(extra), name=name)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from markupsafe import Markup
+from rich.cells import set_cell_size
 
 from bitparity.compare import schema as compare
 from bitparity.errors import RunError, UserInputError
@@ -25,13 +26,13 @@ from bitparity.store.output_files import write_given
 
 Outcome = Literal["passed", "allowed", "failed", "open", "skipped"]
 Require = Literal["overall", "every"]
-# the word and the colour of a badge, the gravest outcome first
-_BADGES: Mapping[Outcome, tuple[str, str]] = {
-    "failed": ("worse", "red"),
-    "open": ("cannot tell", "yellow"),
-    "skipped": ("not run", "yellow"),
-    "allowed": ("cannot tell, allowed", "yellowgreen"),
-    "passed": ("passed", "brightgreen"),
+# the colour of a badge, the gravest outcome first
+_COLOURS: Mapping[Outcome, str] = {
+    "failed": "red",
+    "open": "yellow",
+    "skipped": "yellow",
+    "allowed": "yellowgreen",
+    "passed": "brightgreen",
 }
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -52,9 +53,16 @@ class Line:
     kind: str
     words: str
     detail: str = ""
+    lang: Lang = "en"
+
+    @property
+    def outcome_words(self) -> str:
+        """The outcome in the line's language."""
+        return text(f"outcome.{self.outcome}", self.lang)
 
     def __str__(self) -> str:
-        return f"{self.outcome:<7} {self.candidate} {self.benchmark}: {self.words}"
+        said = text("colon", self.lang, name=f"{self.candidate} {self.benchmark}", said=self.words)
+        return f"{set_cell_size(self.outcome_words, 7)} {said}"
 
 
 def judge(results: Results, require: Require = "every", only: Sequence[str] = (), lang: Lang = "en") -> list[Line]:
@@ -70,9 +78,10 @@ def judge(results: Results, require: Require = "every", only: Sequence[str] = ()
     if require == "overall":
         if only:
             raise UserInputError("--require overall is on all benchmarks of the study: leave --benchmark out")
-        return [_overall(name, results, lang) for name in names]
+        return [replace(_overall(name, results, lang), lang=lang) for name in names]
     chosen = dict.fromkeys(only or entries)
-    return [_single(name, bench, entries[bench], results, lang) for name in names for bench in chosen]
+    lines = [_single(name, bench, entries[bench], results, lang) for name in names for bench in chosen]
+    return [replace(line, lang=lang) for line in lines]
 
 
 def allow_inconclusive(lines: Sequence[Line]) -> list[Line]:
@@ -85,7 +94,7 @@ def judge_comparison(outcome: compare.Outcome, lang: Lang = "en") -> list[Line]:
     entries = {bench: entry for bench, entry in outcome.benchmarks.items() if entry.view_of is None}
     baseline = next(name for name, about in outcome.variants.items() if about.baseline)
     return [
-        _compared(name, baseline, bench, entry, lang)
+        replace(_compared(name, baseline, bench, entry, lang), lang=lang)
         for name in outcome.candidates
         for bench, entry in entries.items()
         if name in entry.comparisons or name in entry.not_compared
@@ -95,7 +104,7 @@ def judge_comparison(outcome: compare.Outcome, lang: Lang = "en") -> list[Line]:
 def _compared(name: str, baseline: str, bench: str, entry: compare.Benchmark, lang: Lang) -> Line:
     comparison = entry.comparisons.get(name)
     if comparison is None:
-        words = text("gate.not_compared", lang, reason=entry.not_compared[name])
+        words = text("gate.not_compared", lang, reason=reason(entry.not_compared[name], lang))
         return Line(name, bench, "open", "incomplete", words)
     messages = _messages(name, baseline, entry.guards, lang)
     return _line(name, bench, comparison, _words(comparison, entry.margin, lang), 0, lang, messages)
@@ -187,11 +196,12 @@ def junit(lines: Sequence[Line], suite: str) -> str:
 def summary(lines: Sequence[Line]) -> str:
     """The lines as Markdown for the summary page of a CI job: a headline and a table."""
     rows = [
-        f"| {each.outcome} | {escaped(each.candidate)} | {escaped(each.benchmark)} | {escaped(each.words)} |\n"
+        f"| {each.outcome_words} | {escaped(each.candidate)} | {escaped(each.benchmark)} | {escaped(each.words)} |\n"
         for each in lines
     ]
     title = f"## bitparity: {_headline(lines)[0]}\n\n"
-    return "".join([title, "| outcome | candidate | benchmark | verdict |\n", "|---|---|---|---|\n", *rows])
+    titles = [text(key, _language(lines)) for key in ("outcome", "candidate", "benchmark", "verdict")]
+    return "".join([title, f"| {' | '.join(titles)} |\n", "|---|---|---|---|\n", *rows])
 
 
 def badge(lines: Sequence[Line]) -> str:
@@ -203,9 +213,14 @@ def badge(lines: Sequence[Line]) -> str:
 def _headline(lines: Sequence[Line]) -> tuple[str, str]:
     """The worst outcome in words, how many lines have it, and its colour."""
     counts = Counter(line.outcome for line in lines)
-    worst: Outcome = next((outcome for outcome in _BADGES if counts[outcome]), "open")
-    word, colour = _BADGES[worst]
-    return f"{word}, {counts[worst]} of {len(lines)}", colour
+    worst: Outcome = next((outcome for outcome in _COLOURS if counts[outcome]), "open")
+    lang = _language(lines)
+    word = text(f"badge.{worst}", lang)
+    return text("badge", lang, word=word, count=counts[worst], of=len(lines)), _COLOURS[worst]
+
+
+def _language(lines: Sequence[Line]) -> Lang:
+    return lines[0].lang if lines else "en"
 
 
 @dataclass(frozen=True, slots=True)

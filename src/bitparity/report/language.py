@@ -115,11 +115,11 @@ def _messages() -> dict[str, dict[str, str]]:
 
 @functools.cache
 def _pattern(template: str) -> re.Pattern[str]:
-    """A pattern of what a template makes, with each of its figures as a group."""
+    """A pattern of what a template makes, with each of its figures as a group: as short as it can be, or long (!s)."""
     said, seen = "", set[str]()
-    for literal, field, _, _ in Formatter().parse(template):
+    for literal, field, _, long in Formatter().parse(template):
         said += re.escape(literal)
         if field:
-            said += f"(?P={field})" if field in seen else f"(?P<{field}>.*?)"
+            said += f"(?P={field})" if field in seen else f"(?P<{field}>.*{'' if long else '?'})"
             seen.add(field)
     return re.compile(said, re.DOTALL)

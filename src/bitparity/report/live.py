@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import IO, TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
@@ -49,7 +50,7 @@ _TITLES: Mapping[str, str] = _COLUMNS["titles"]  # column -> the key of its titl
 def show_run(study: Study, *more: Listener, reported: bool = True, lang: Lang = "en") -> Iterator[Events]:
     """Events of a run that is shown on stderr, and kept in its progress.json, while the block lasts.
 
-    `more` are told too. Tasks and notes are in English in every language.
+    `more` are told too.
     """
     board = Board(study, reported=reported)
     with view(board, lang=lang) as shown:
@@ -57,9 +58,9 @@ def show_run(study: Study, *more: Listener, reported: bool = True, lang: Lang = 
 
 
 @contextmanager
-def show_tasks() -> Iterator[Events]:
+def show_tasks(lang: Lang = "en") -> Iterator[Events]:
     """Events whose tasks are shown on stderr while the block lasts."""
-    with view() as shown:
+    with view(lang=lang) as shown:
         yield Events(shown)
 
 
@@ -70,7 +71,7 @@ def view(board: Board | None = None, console: Console | None = None, lang: Lang 
     if not _can_redraw(console):
         lines = PlainLines(lang)
         with nullcontext() if board is None else repeated(lambda: say(lines.news(board.snapshot())), POLL_SECONDS):
-            yield TaskLines()
+            yield TaskLines(partial(reason, lang=lang))
         return
     tasks: dict[Task, TaskProgress] = {}
 
@@ -84,7 +85,7 @@ def view(board: Board | None = None, console: Console | None = None, lang: Lang 
         running = list(tasks.values())
         if board is not None:
             return Screen(board.snapshot(), tasks=running, lang=lang)
-        return Group(*(Text(task_words(task), no_wrap=True, overflow="crop") for task in running))
+        return Group(*(Text(reason(task_words(task), lang), no_wrap=True, overflow="crop") for task in running))
 
     with _redrawn(console, draw):
         yield follow_task
@@ -158,7 +159,7 @@ class PlainLines:
         notes = snapshot["notes"]
         for note in notes[notes.index(self._noted) + 1 if self._noted in notes else 0 :]:
             self._noted = note
-            yield printable(note["text"])
+            yield printable(reason(note["text"], self._lang))
 
     def _is_new(self, subject: str, said: str) -> bool:
         known, self._said[subject] = self._said.get(subject), said
@@ -195,7 +196,7 @@ def _accuracy(cell: Cell, lang: Lang) -> str:
 def state_words(variant: Variant, lang: Lang = "en") -> str:
     """The state of a variant in words: its phase, or how it ended."""
     if variant["state"] == "incomplete":
-        return text("live.incomplete", lang, reason=variant["reason"])
+        return text("live.incomplete", lang, reason=reason(variant["reason"], lang))
     return reason((variant["phase"] if variant["state"] == "running" else None) or variant["state"], lang)
 
 
@@ -332,19 +333,21 @@ class Screen:
 
     def _below(self) -> list[str]:
         """The lines below the table: benchmarks left out, reasons in full, notes, tasks."""
-        snapshot = self._snapshot
-        lines = [_not_run(bench, why, self._lang) for bench, why in snapshot["not_run"].items()]
-        lines += [f"{name}: {v['reason']}" for name, v in snapshot["variants"].items() if v["reason"]]
+        snapshot, lang = self._snapshot, self._lang
+        lines = [_not_run(bench, why, lang) for bench, why in snapshot["not_run"].items()]
+        broken = {name: v["reason"] for name, v in snapshot["variants"].items() if v["reason"]}
+        lines += [text("colon", lang, name=name, said=reason(why, lang)) for name, why in broken.items()]
         for note in snapshot["notes"][-MOST_NOTES:]:
-            lines.append(f"{datetime.fromtimestamp(note['time']):%H:%M:%S} {note['text']}")
-        return lines + [task_words(task) for task in self._tasks[-MOST_TASKS:]]
+            lines.append(f"{datetime.fromtimestamp(note['time']):%H:%M:%S} {reason(note['text'], lang)}")
+        return lines + [reason(task_words(task), lang) for task in self._tasks[-MOST_TASKS:]]
 
     def _devices(self, room: int) -> list[str]:
-        devices = [f"{name}: {said}" for name, said in self._snapshot["workers"].items()]
+        lang, workers = self._lang, self._snapshot["workers"]
+        devices = [text("colon", lang, name=name, said=reason(said, lang)) for name, said in workers.items()]
         if len(devices) <= room:
             return devices
         kept = max(0, room - 1)
-        return [*devices[:kept], text("live.more" if kept else "live.devices", self._lang, count=len(devices) - kept)]
+        return [*devices[:kept], text("live.more" if kept else "live.devices", lang, count=len(devices) - kept)]
 
 
 def _line(said: str, options: ConsoleOptions, style: str = "") -> Text:

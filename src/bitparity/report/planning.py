@@ -9,9 +9,8 @@ from rich.table import Table
 
 from bitparity.doctor.budget import TARGET, Budget, Option
 from bitparity.doctor.plan import AtFlips, BenchmarkPlan, Plan
-from bitparity.doctor.rates import UNKNOWN
 from bitparity.exam.flips import ASSUMED_SCORE, CORRELATION
-from bitparity.report.language import Lang, text
+from bitparity.report.language import Lang, reason, text
 from bitparity.report.terminal import cells, columns, say
 from bitparity.report.words import margin
 
@@ -63,7 +62,7 @@ def _chosen(option: Option, done: float, lang: Lang) -> str:
 def answer(bench: BenchmarkPlan, lang: Lang = "en") -> str:
     """One plain sentence on a benchmark: it can answer its question, or it cannot and what would."""
     if bench.size.items is None:
-        return text("plan.unknown_size", lang, bench=bench.name, source=bench.size.source)
+        return text("plan.unknown_size", lang, bench=bench.name, source=reason(bench.size.source, lang))
     provable, detectable = bench.provable[1], bench.detectable[1]
     said = {"bench": bench.name, "margin": margin(bench.margin, lang)}
     said["asked"] = _asked(bench.size.items, bench.samples, lang)
@@ -179,14 +178,14 @@ def _cost(plan: Plan, lang: Lang) -> Iterator[str]:
     if (name := plan.study.spot_check) is not None:
         yield text("plan.spot_check", lang, name=name, count=plan.spot_check)
     if not plan.rates:
-        yield text("plan.no_hours", lang) if plan.rate_source == UNKNOWN else plan.rate_source
+        yield reason(plan.rate_source, lang)
         return
     hours = {name: found for name in plan.study.variants if (found := plan.hours_of(name)) is not None}
     rates = sorted({round(rate.middle) for rate in plan.rates.values()})
     ends = {"low": f"{rates[0]:,}", "high": f"{rates[-1]:,}"}
     said = ends["low"] if len(rates) == 1 else text("plan.between", lang, **ends)
     whole = _between(*map(sum, zip(*hours.values(), strict=True)), lang=lang)
-    yield text("plan.cost", lang, hours=whole, rates=said, source=plan.rate_source)
+    yield text("plan.cost", lang, hours=whole, rates=said, source=reason(plan.rate_source, lang))
     if len(rates) > 1:
         each = []
         for name, found in hours.items():
