@@ -28,12 +28,16 @@ GAP_CHARS = 20_000  # of the text between two statements, from its start; more t
 
 # heads of statements; not "the answers are (a) ..."
 # the class in front, not \\b and not IGNORECASE, lets the search jump from one possible start to the next
-_ANSWER = re.compile(rf"[aA](?<!\w[aA])(?:nswer|NSWER)\b(?i:[^.\n:=]{{0,40}}?{VERB}|(?<=final answer)[\s*_#]*\n)")
+_ANSWER = re.compile(
+    r"[aA](?<!\w[aA])(?:nswer|NSWER)\b(?i:['’]s(?=\W{1,8}(?:option\W{1,4})?\w\b)"
+    rf"|[^.\n:=]{{0,40}}?{VERB}|(?<=final answer)[\s*_#]*\n)"
+)
 _MARKED = re.compile(r"\\f?box(?:ed)?\s*(?=\{)|<(?:final_?)?answer>")
 _OPTION = r"\b(?:correct|best|right|closest|likely|appropriate|accurate)\s+(?:option|choice|one|match)\b|正确选项"
 _CORRECT = re.compile(
     rf"(?:{_OPTION})[^.\n:=]{{0,40}}?(?:{VERB}|是|为)|{CHINESE}|(?:^|[故应此以,;\]\s])选(?!项)择?"
-    r"|^[^\n\w]{0,12}(?:ans\s*[.:]|(?:(?:(?:my|the) )?(?:final|selected|chosen|correct) )?(?:option|choice)\s*:)"
+    r"|^[^\n\w]{0,12}(?:ans\s*[.:]|(?:(?:(?:my|the) )?(?:final|selected|chosen|correct) )?(?:option|choice)\s*:"
+    r"|correct\s*:)"
     r"|\b(?:choose|pick|select|go with)\b",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -43,6 +47,7 @@ _WRAP = (
     r"""</?(?:b|i|u|em|strong|code|mark|p|span)>|[\s*_`"'“”‘’$:=>~<({}\[-]|\\[(\[,;!]|\\f?box(?:ed)?|\\(?:text|math)[a-z]*|选项"""
     r"""|\b(?:the|correct|best|option|choice|letter|answer|likely|most|therefore|thus|hence|clearly|simply"""
     r"""|definitely|certainly|probably|indeed)\b"""
+    r"|(?-i:,(?!\s+I,)(?:\s+[a-zI][a-z'’]{0,14}){1,5},)"  # an insertion: ", I believe,"
 )
 _CLOSED = re.compile(r"\s*(?:[)}\].:,<>]|\\(?=[\])}\\;,!]|text|quad|$)|$)")
 _QUOTES = "*_`\"'“”‘’"
@@ -170,20 +175,28 @@ class _Patterns:
             rf"(?:n['’]t|\bnot)\s+(?:option\s+)?[(*]{{0,3}}{upper}[)*]{{0,3}},?\s+but\s+(?:rather\s+)?"
             rf"(?:option\s+)?[(*]{{0,3}}(?P<letter>{upper})\b"
         )
+        begun = r"(?:\A|(?<=[.!?,:;\n-])\s*|\b(?:[Ss]o|[Tt]hen|[Hh]ence|[Tt]hus|[Tt]herefore),?\s+)"
         self.last_word = re.compile(
             rf"(?:{so}[(*]{{0,3}}(?P<so>{upper})[)*]{{0,3}}"
             rf"|\((?P<sure>{upper})\)\s+is\s+(?:correct|right)"
             rf"|\b(?:left with|leav(?:es|ing)(?: us with)?)(?: only)?\s+(?:option\s+)?"
             rf"[(*]{{0,3}}(?P<left>{upper})[)*]{{0,3}}"
             rf"|(?<![\w.])(?:(?:[Oo]ption|[Cc]hoice|(?:[Ss]o|[Hh]ence|[Tt]hus|[Tt]herefore),?)\s+|\A)[(*]{{0,3}}(?P<right>{upper})[)*]{{0,3}}"
-            r"\s+is\s+(?:correct|right))[\s.*!]*\Z"
+            r"\s+is\s+(?:correct|right)"
+            rf"|{begun}(?:[Ii]t|[Tt]his|[Tt]hat)"
+            r"(?:['’]s|\s+is|(?:\s+(?:must|should|would|can only|has to)|['’]d)\s+be)\s+"
+            rf"[(*]{{0,3}}(?P<it>{unlike_words})[)*]{{0,3}}"
+            rf"|{begun}(?:[Oo]ption\s+)?[(*]{{0,3}}(?P<chosen>{upper})[)*]{{0,3}}\s+it\s+is"
+            rf"|(?<![Nn]ot )(?<![Ii]f )\b[Oo]nly\s+(?:option\s+)?[(*]{{0,3}}(?P<only>{upper})[)*]{{0,3}}\s+"
+            r"(?:fits|works|matches|remains|qualifies|holds|is\s+(?:left|possible|correct|right|true))\b[^.!?\n]{0,30})[\s.*!]*\Z"
         )
         self.last_is = re.compile(
             rf"\b(?:is|are|(?:would|must|should) be)[\s:*_]+(?:(?P<option>option|choice)\s+)?[*_]{{0,2}}"
             rf"(?:\((?P<wrapped>{upper})\)|(?P<dotted>{upper})[.:)](?=\s+[A-Z\d$\\])|(?P<bare>{upper})\b)(?=(?P<rest>[^\n]*))"
         )
         self.is_correct = re.compile(
-            rf"(?<!\w)[(*]{{0,3}}(?P<letter>{upper})[)*.]{{0,4}}\s+is\s+(?:therefore\s+|thus\s+)?(?:the\s+)?"
+            rf"(?<!\w)[(*]{{0,3}}(?P<letter>{upper})[)*.]{{0,4}}\s+(?:is|(?:would|must|should|has to)\s+be)\s+"
+            r"(?:therefore\s+|thus\s+)?(?:the\s+)?"
             r"(?:(?:correct|right|best|closest|final|most\s+\w+)\s+)?(?:answer|option|choice)\b"
         )
 
@@ -208,10 +221,11 @@ class _Reader:
         firm = [each for each in strong if not self._is_hypothetical(each)]
         if firm and not _WITHDRAWN.search(self._text, firm[0].end):  # nothing weak can take its place
             return self._held(firm).letter
-        weak = [each._replace(weak=True) for each in self._weak() if not self._is_denied(each)]
+        undenied = [each._replace(weak=True) for each in self._weak() if not self._is_denied(each)]
+        weak = [each for each in undenied if not self._is_hypothetical(each)]
         if firm:
             return self._held(sorted([*firm, *(each for each in weak if each.start > firm[0].end)])).letter
-        return max((*weak, *strong)).letter if weak or strong else None
+        return max(weak or [*undenied, *strong]).letter if undenied or strong else None
 
     def _held(self, statements: list[Statement]) -> Statement:
         """The first statement, or the last of those that took its place."""
@@ -304,7 +318,7 @@ class _Reader:
         tail = text[max(text.rfind("\n") + 1, len(text) - STATEMENT_CHARS) :]
         at = len(text) - len(tail)
         if match := self._patterns.last_word.search(tail[-60:]):
-            yield Statement(len(text) - 1, len(text), match["so"] or match["left"] or match["sure"] or match["right"])
+            yield Statement(len(text) - 1, len(text), next(filter(None, match.groups())))
         for match in self._patterns.last_is.finditer(tail):
             letter = match["wrapped"] or match["dotted"] or match["bare"]
             rest = match["rest"]
