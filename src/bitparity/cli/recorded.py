@@ -71,14 +71,15 @@ def report(
     withhold: Withhold = "everything" if without_answers else "nothing" if include_gated else "gated"
     if fill is not None:
         from bitparity.report import filling
+        from bitparity.report.language import reason
 
         filling.read(fill)  # a document that cannot be read is known before anything is made
     made = report_run(brought_up_to_date(run, lang or "en"), lang or "en", withhold)
     if fill is not None:
         filled = filling.write(fill, made, lang)
-        print(f"filled: {fill}, {filled.cells} cells")
+        print(reason(f"filled: {fill}, {filled.cells} cells", lang or "en"))
         for message in filled.messages:
-            print(clean(f"  {message}"))
+            print(clean(f"  {reason(message, lang or 'en')}"))
 
 
 def export(
