@@ -185,7 +185,7 @@ def _same_quantity(own: Quantity, key: Quantity) -> bool:
 
 
 _TOWER = re.compile(  # x^x^x^x^x^x^, 1/2/3/4/5/6/7/8/9/10, mixed numbers in a row
-    r"(?:\w{1,8}\s*[\^_]\s*\{?\s*\\?){6}|"
+    r"(?:\w{1,8}\s*\}?\s*[\^_]\s*\{?\s*\\?){6}|"
     r"(?:/\s*\d+\s*){9}|(?:\d+(?:\s+\d+)?(?:\s+\d+)?/){8}|(?:\d+:){6}|(?:\)\s*\^\s*\{?\d+\}?\s*){4}|"
     r"(?:\\binom\{\w+\}\{){4}|(?:\d\s?\\frac\s*\{?\d+\}?\s*\{?\d+\}?\s*){8}"
 )
@@ -194,6 +194,12 @@ _NESTED = re.compile(  # exp(exp(exp(exp(, whose values no computer holds
     r"[({\[][^()\[\]{}\\]{0,20}){4}|(?:\\(?:ln|log|exp)\s*){6}"
 )
 _PROSE_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
+# a formula of words, whose letters Math-Verify multiplies one by one
+_LONG_FORMULA = re.compile(
+    rf"(?<!\\)\$[^$]{{{MATH_VERIFY_CHARS}}}[^$]*\$|\\\[(?:(?!\\\]).){{{MATH_VERIFY_CHARS}}}"
+    rf"|\\\((?:(?!\\\)).){{{MATH_VERIFY_CHARS}}}",
+    re.DOTALL,
+)
 _OPERATOR = re.compile(r"\\(?:sum|prod|int|lim)(?![a-zA-Z])")
 _BRACKET = re.compile(r"[()\[\]{}]")
 _BASED = re.compile(r"\(?(\w+)\)?_\{?(\d+)\}?")
@@ -310,6 +316,7 @@ def _is_deep(latex: str) -> bool:
     too_many = too_many or latex.count(")^") > MOST_POWERS
     # a text that is read whole may hold a list of thousands
     long = len(latex) > MATH_VERIFY_CHARS and any(len(gap) > MATH_VERIFY_CHARS for gap in _PROSE_WORD.split(latex))
+    long = long or _LONG_FORMULA.search(latex) is not None
     return too_many or long or _TOWER.search(latex) is not None or _NESTED.search(latex) is not None
 
 
