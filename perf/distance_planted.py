@@ -26,9 +26,14 @@ from bitparity.engines.transformers_reading import token_numbers
 from bitparity.schema import EngineSpec
 
 LEAST = 1e-4  # nats: a smaller change of bfloat16 weights either vanishes or jumps beyond
-TEXTS = [
-    f"{n} apples and {n + 28} pears are {2 * n + 28} pieces of fruit; {n} people share them." for n in range(2, 26)
-]
+FORMS = (
+    "{0} apples and {1} pears are {2} pieces of fruit; {0} people share them.",
+    "A train of {0} cars takes {1} minutes to the coast, and {2} passengers leave it there.",
+    "In the year {2} the town had {1} houses, {0} wells and one school.",
+    "She read {0} pages on Monday and {1} on Tuesday, which makes {2} pages of the book.",
+    "The recipe needs {0} grams of salt, {1} grams of sugar and {2} grams of flour.",
+)
+TEXTS = [form.format(n, n + 28, 2 * n + 28) for n in range(2, 26) for form in FORMS]
 TOGETHER, OTHERWISE = 8, 6  # texts in a batch: of what is compared, and where the batches are to be others
 
 
