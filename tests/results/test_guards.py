@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -211,6 +213,31 @@ def test_every_message_that_depends_on_the_source_has_both() -> None:
 LOOP = WORDS + "So the answer is 4. " * 40
 
 
+def boxed(without: int) -> Callable[[int], str]:
+    """Texts with a box, but for the first so many."""
+    return lambda n: f"{n}: {WORDS} " + (str(n) if n < without else f"\\boxed{{{n}}}")
+
+
+FORMS = (
+    lambda n: f"\\framebox{{{n}}}",
+    lambda n: f"**{n}**",
+    lambda n: f"#### {n}",
+    lambda n: base64.b64encode(f"\\boxed{{{n}}} {n} {WORDS}".encode()).decode(),
+    lambda n: quote(f"\\boxed{{{n}}} {n} {WORDS}"),
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_another_form_than_the_box_is_told(form: Callable[[int], str]) -> None:
+    found = facts(sheet(100, text=lambda n: f"{form(n)} {n}"), sheet(text=boxed(0)))
+    assert ("box_difference", "fp8", "error") in spoken(found)
+
+
+def test_a_box_that_nobody_asks_for_is_not_missed() -> None:
+    assert "box_difference" not in names(facts(sheet(text=boxed(300)), sheet(text=boxed(200))))
+    assert "box_difference" not in names(facts(sheet(text=boxed(5)), sheet(text=boxed(0))))
+
+
 @pytest.mark.parametrize(
     ("planted", "expected"),
     [
@@ -222,6 +249,9 @@ LOOP = WORDS + "So the answer is 4. " * 40
         (facts(sheet(no_answer=130)), ("no_answer", "fp8", "error")),
         (facts(sheet(no_answer=15)), ("no_answer_difference", "fp8", "warning")),
         (facts(sheet(no_answer=60)), ("no_answer_difference", "fp8", "error")),
+        (facts(sheet(text=boxed(15)), sheet(text=boxed(0))), ("box_difference", "fp8", "warning")),
+        (facts(sheet(text=boxed(60)), sheet(text=boxed(0))), ("box_difference", "fp8", "error")),
+        (facts(sheet(text=boxed(0)), sheet(text=boxed(60))), ("box_difference", "fp8", "error")),
         (facts(sheet(missing=1)), ("unscored", "fp8", "warning")),
         (facts(sheet(missing=10)), ("unscored", "fp8", "error")),
         (facts(sheet(missing=1)), ("subset", "fp8", "warning")),

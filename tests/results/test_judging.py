@@ -24,7 +24,9 @@ def sheet(right: int, suspects: range = range(0), kind: str = "", unscored: rang
     samples, grades, scores = {}, {}, np.full((ITEMS, 1), np.nan)
     for n, name in enumerate(NAMES):
         odd = n in suspects
-        text = {"empty": " ", "identical": "!!!!"}.get(kind, f"answer {n}") if odd else f"answer {n}"
+        usual = f"answer \\boxed{{{n}}}"
+        odd_text = {"empty": " ", "identical": "!!!!", "unboxed": f"answer {n}"}.get(kind, usual)
+        text = odd_text if odd else usual
         finish = "length" if odd and kind == "cut_off" else "stop"
         samples[name, 0] = Sample("b", name, 0, text, finish, 9, 9, 0.1)
         if n not in unscored:
@@ -54,6 +56,7 @@ CASES = [
     ("cut_off", "cut_off"),
     ("no_answer", "no_answer_difference"),
     ("no_answer", "no_answer"),
+    ("unboxed", "box_difference"),
     ("empty", "empty"),
     ("identical", "identical"),
 ]
