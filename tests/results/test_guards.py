@@ -219,6 +219,7 @@ def boxed(without: int) -> Callable[[int], str]:
 
 
 FORMS = (
+    lambda n: f"\\boxed{{{n}}} Another question: what is 7 + 8? \\boxed{{15}}",
     lambda n: f"\\framebox{{{n}}}",
     lambda n: f"**{n}**",
     lambda n: f"#### {n}",

@@ -6,12 +6,14 @@ takes time linear in the text, whatever the text.
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Literal, NamedTuple
 
 from bitparity.benchmarks.units import is_counted, unit_of
 
 STATEMENT_CHARS = 400  # a statement of an answer is read no further than this
+MOST_BOXES = 20  # that are looked at where different ones are counted
 BOX_CHARS = 2000  # a box longer than this holds no answer
 
 
@@ -89,6 +91,13 @@ def final_answer(text: str, ended: bool = True) -> Stated | None:
 def has_box(text: str) -> bool:
     """True where a text opens a box, closed or not."""
     return _BOX_HEAD.search(text) is not None
+
+
+def boxed_answers(text: str) -> set[str]:
+    """The different contents of a text's first boxes, without white space; an open box has none."""
+    heads = itertools.islice(_BOX_HEAD.finditer(text), MOST_BOXES)
+    contents = (_box_content(text, head.end())[1] for head in heads)
+    return {"".join(content.split()) for content in contents if content}
 
 
 def _last_box(text: str) -> tuple[int, str] | None:

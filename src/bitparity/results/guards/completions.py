@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from bitparity.grading.reasoning import TURN_END, UNNAMED_TAG, closing_tag
 from bitparity.results.guards.facts import Answers, differences, guard, level, shown, text
-from bitparity.results.guards.suspects import unboxed
+from bitparity.results.guards.suspects import not_one_box
 from bitparity.results.schema import Guard
 from bitparity.results.sheet import Sheet
 
@@ -19,7 +19,7 @@ CUT_OFF_WARNING, CUT_OFF_ERROR = 0.02, 0.30  # a score with more cut-offs says m
 CUT_OFF_GAP, CUT_OFF_GAP_ERROR = 0.02, 0.10  # differences between variants that can pass for a loss
 NO_ANSWER_WARNING, NO_ANSWER_ERROR = 0.05, 0.20
 NO_ANSWER_GAP, NO_ANSWER_GAP_ERROR = 0.02, 0.10
-UNASKED = 0.10  # without a box: with fewer it was asked for; 0.5B and 1.5B models then leave out 0.0 to 0.3 %
+UNASKED = 0.10  # with other than one box: with fewer, one was asked for; 0.5B and 1.5B models then have 0.0 to 0.6 %
 LOOPS_WARNING = 0.01
 UNNAMED_ERROR = 0.01  # reasonings that nobody asked for
 BEYOND_TURN_WARNING = 0.01
@@ -83,9 +83,9 @@ def no_answer_difference(answers: Answers) -> Iterator[Guard]:
 
 
 def box_difference(answers: Answers) -> Iterator[Guard]:
-    """One variant leaves out the LaTeX box, which nearly all answers of the other have, more often."""
+    """One variant has other than one LaTeX box, which nearly all answers of the other have, more often."""
     for name, sheet in answers.others():
-        here, baseline = _unboxed(sheet), _unboxed(answers.beside(name))
+        here, baseline = _not_one_box(sheet), _not_one_box(answers.beside(name))
         if here is not None and baseline is not None and min(here, baseline) <= UNASKED:
             gap = here - baseline
             if abs(gap) > NO_ANSWER_GAP:
@@ -93,9 +93,9 @@ def box_difference(answers: Answers) -> Iterator[Guard]:
                 yield guard("box_difference", name, level(abs(gap), NO_ANSWER_GAP_ERROR), gap, **figures)
 
 
-def _unboxed(sheet: Sheet) -> float | None:
+def _not_one_box(sheet: Sheet) -> float | None:
     finished = sum(sample.finish == "stop" for sample in sheet.written())
-    return len(unboxed(sheet)) / finished if finished >= ENOUGH else None
+    return len(not_one_box(sheet)) / finished if finished >= ENOUGH else None
 
 
 def answers_not_read(answers: Answers) -> Iterator[Guard]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bitparity.benchmarks.answers import boxed_answers
 from bitparity.records import SampleKey
 from bitparity.results.sheet import Scores, Sheet
 
-BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])")
 Mask = NDArray[np.bool_]
 Suspects = Callable[[Sheet, Sheet], set[SampleKey]]  # (the candidate's sheet, the baseline's)
 
@@ -25,9 +24,10 @@ def _no_answer(sheet: Sheet) -> set[SampleKey]:
     return {key for key, grade in sheet.grades.items() if grade.status == "no_answer"}
 
 
-def unboxed(sheet: Sheet) -> set[SampleKey]:
-    """The finished answers without a LaTeX box."""
-    return {(s.item, s.sample) for s in sheet.written() if s.finish == "stop" and BOX.search(s.text) is None}
+def not_one_box(sheet: Sheet) -> set[SampleKey]:
+    """The finished answers without a LaTeX box, or with different ones."""
+    finished = (sample for sample in sheet.written() if sample.finish == "stop")
+    return {(sample.item, sample.sample) for sample in finished if len(boxed_answers(sample.text)) != 1}
 
 
 def _empty(sheet: Sheet) -> set[SampleKey]:
@@ -47,7 +47,7 @@ BY_GUARD: Mapping[str, Suspects] = {
     "cut_off_difference": lambda own, baseline: _cut_off(own) - _cut_off(baseline),
     "no_answer": lambda own, _: _no_answer(own),
     "no_answer_difference": lambda own, baseline: _no_answer(own) - _no_answer(baseline),
-    "box_difference": lambda own, baseline: unboxed(own) - unboxed(baseline),
+    "box_difference": lambda own, baseline: not_one_box(own) - not_one_box(baseline),
     "empty": lambda own, _: _empty(own),
     "identical": lambda own, _: _identical(own),
     "unscored": lambda own, baseline: set(),
