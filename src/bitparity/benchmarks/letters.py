@@ -138,10 +138,6 @@ class _Patterns:
     def __init__(self, last: str) -> None:
         upper = f"[A-{last}]"
         unlike_words = f"[A-HJ-{last}]"  # "I" alone is more often the pronoun
-        so = (
-            r"(?:\b(?:[Hh]ence|[Tt]hus|[Tt]herefore|[Ss]o)\b,?\s+(?:it\s+is\s+)?(?:option|choice)\s+"
-            r"|(?:(?<=[.!?:] )|(?<=\n))(?:Hence|Thus|Therefore|So),?\s+(?=\())"
-        )
         self.letter = re.compile(
             rf"(?P<lead>(?:{_WRAP}){{0,24}}+)(?P<letter>[A-{last}a-{last.lower()}])(?P<rest>[^\n]{{0,60}})",
             re.IGNORECASE,
@@ -175,21 +171,7 @@ class _Patterns:
             rf"(?:n['’]t|\bnot)\s+(?:option\s+)?[(*]{{0,3}}{upper}[)*]{{0,3}},?\s+but\s+(?:rather\s+)?"
             rf"(?:option\s+)?[(*]{{0,3}}(?P<letter>{upper})\b"
         )
-        begun = r"(?:\A|(?<=[.!?,:;\n-])\s*|\b(?:[Ss]o|[Tt]hen|[Hh]ence|[Tt]hus|[Tt]herefore),?\s+)"
-        self.last_word = re.compile(
-            rf"(?:{so}[(*]{{0,3}}(?P<so>{upper})[)*]{{0,3}}"
-            rf"|\((?P<sure>{upper})\)\s+is\s+(?:correct|right)"
-            rf"|\b(?:left with|leav(?:es|ing)(?: us with)?)(?: only)?\s+(?:option\s+)?"
-            rf"[(*]{{0,3}}(?P<left>{upper})[)*]{{0,3}}"
-            rf"|(?<![\w.])(?:(?:[Oo]ption|[Cc]hoice|(?:[Ss]o|[Hh]ence|[Tt]hus|[Tt]herefore),?)\s+|\A)[(*]{{0,3}}(?P<right>{upper})[)*]{{0,3}}"
-            r"\s+is\s+(?:correct|right)"
-            rf"|{begun}(?:[Ii]t|[Tt]his|[Tt]hat)"
-            r"(?:['’]s|\s+is|(?:\s+(?:must|should|would|can only|has to)|['’]d)\s+be)\s+"
-            rf"[(*]{{0,3}}(?P<it>{unlike_words})[)*]{{0,3}}"
-            rf"|{begun}(?:[Oo]ption\s+)?[(*]{{0,3}}(?P<chosen>{upper})[)*]{{0,3}}\s+it\s+is"
-            rf"|(?<![Nn]ot )(?<![Ii]f )\b[Oo]nly\s+(?:option\s+)?[(*]{{0,3}}(?P<only>{upper})[)*]{{0,3}}\s+"
-            r"(?:fits|works|matches|remains|qualifies|holds|is\s+(?:left|possible|correct|right|true))\b[^.!?\n]{0,30})[\s.*!]*\Z"
-        )
+        self.last_word = _last_word(upper, unlike_words)
         self.last_is = re.compile(
             rf"\b(?:is|are|(?:would|must|should) be)[\s:*_]+(?:(?P<option>option|choice)\s+)?[*_]{{0,2}}"
             rf"(?:\((?P<wrapped>{upper})\)|(?P<dotted>{upper})[.:)](?=\s+[A-Z\d$\\])|(?P<bare>{upper})\b)(?=(?P<rest>[^\n]*))"
@@ -199,6 +181,29 @@ class _Patterns:
             r"(?:therefore\s+|thus\s+)?(?:the\s+)?"
             r"(?:(?:correct|right|best|closest|final|most\s+\w+)\s+)?(?:answer|option|choice)\b"
         )
+
+
+def _last_word(upper: str, unlike_words: str) -> re.Pattern[str]:
+    """The pattern of a text's last words that name an option, each way in a group of its own."""
+    so = (
+        r"(?:\b(?:[Hh]ence|[Tt]hus|[Tt]herefore|[Ss]o)\b,?\s+(?:it\s+is\s+)?(?:option|choice)\s+"
+        r"|(?:(?<=[.!?:] )|(?<=\n))(?:Hence|Thus|Therefore|So),?\s+(?=\())"
+    )
+    begun = r"(?:\A|(?<=[.!?,:;\n-])\s*|\b(?:[Ss]o|[Tt]hen|[Hh]ence|[Tt]hus|[Tt]herefore),?\s+)"
+    return re.compile(
+        rf"(?:{so}[(*]{{0,3}}(?P<so>{upper})[)*]{{0,3}}"
+        rf"|\((?P<sure>{upper})\)\s+is\s+(?:correct|right)"
+        rf"|\b(?:left with|leav(?:es|ing)(?: us with)?)(?: only)?\s+(?:option\s+)?"
+        rf"[(*]{{0,3}}(?P<left>{upper})[)*]{{0,3}}"
+        rf"|(?<![\w.])(?:(?:[Oo]ption|[Cc]hoice|(?:[Ss]o|[Hh]ence|[Tt]hus|[Tt]herefore),?)\s+|\A)[(*]{{0,3}}(?P<right>{upper})[)*]{{0,3}}"
+        r"\s+is\s+(?:correct|right)"
+        rf"|{begun}(?:[Ii]t|[Tt]his|[Tt]hat)"
+        r"(?:['’]s|\s+is|(?:\s+(?:must|should|would|can only|has to)|['’]d)\s+be)\s+"
+        rf"[(*]{{0,3}}(?P<it>{unlike_words})[)*]{{0,3}}"
+        rf"|{begun}(?:[Oo]ption\s+)?[(*]{{0,3}}(?P<chosen>{upper})[)*]{{0,3}}\s+it\s+is"
+        rf"|(?<![Nn]ot )(?<![Ii]f )\b[Oo]nly\s+(?:option\s+)?[(*]{{0,3}}(?P<only>{upper})[)*]{{0,3}}\s+"
+        r"(?:fits|works|matches|remains|qualifies|holds|is\s+(?:left|possible|correct|right|true))\b[^.!?\n]{0,30})[\s.*!]*\Z"
+    )
 
 
 _patterns = lru_cache(_Patterns)
