@@ -10,6 +10,8 @@ import importlib
 import importlib.util
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -219,5 +221,7 @@ def test_the_doctors_tables_are_those_of_the_vllm_that_is_installed() -> None:
     assert found.version.startswith(VLLM.read_in), "read vLLM again, and vllm.toml with it"
     assert {*found.quantizations} == {*VLLM.quantizations, *VLLM.unchecked_quantizations}
     assert {*found.cache_kinds} - {"auto"} == {*VLLM.cache_bytes}
-    assert found.gpu_memory_utilization == VLLM.gpu_memory_utilization
+    share = "from vllm.config.cache import CacheConfig; print(CacheConfig().gpu_memory_utilization)"
+    asked = subprocess.run([sys.executable, "-c", share], check=True, stdout=subprocess.PIPE, text=True)
+    assert float(asked.stdout.split()[-1]) == VLLM.gpu_memory_utilization
     assert found.kernels["INT8"] == "CPUInt8ScaledMMLinearKernel"  # of the CPU build
