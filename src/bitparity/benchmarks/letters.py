@@ -158,14 +158,13 @@ class _Patterns:
             rf"[*_#\s]*(?:(?:[Oo]ption|[Cc]hoice)\s+)?\(?"
             rf"(?P<letter>{upper}|[a-{last.lower()}](?=\)))[).:]+\s+(?P<text>\S.*)"
         )
+        ending = rf"[(*]{{0,3}}(?P<letter>{upper})[)*]{{0,3}}\s*(?:[.!\n]|\Z)"  # of a sentence
         self.corrected = re.compile(
             r"[NnWwAaCc](?<!\w[NnWwAaCc])(?:o|ait|ctually|orrection)\b[^.\n]{0,40}?\b(?:it|that|this)\s+"
-            r"(?:is|(?:should|must|would)\s+be)\s+(?:(?:option|choice)\s+)?"
-            rf"[(*]{{0,3}}(?P<letter>{upper})[)*]{{0,3}}\s*(?:[.!\n]|\Z)"
+            r"(?:is|(?:should|must|would)\s+be)\s+(?:(?:option|choice)\s+)?" + ending
         )
         self.instead = re.compile(
-            r"(?:[Ss]cratch that|[Mm]ake that|\bI meant?|[Cc]orrection)\b[,:\s-]{0,4}(?:(?:it's|it is)\s)?"
-            rf"[(*]{{0,3}}(?P<letter>{upper})[)*]{{0,3}}\s*(?:[.!\n]|\Z)"
+            r"(?:[Ss]cratch that|[Mm]ake that|\bI meant?|[Cc]orrection)\b[,:\s-]{0,4}(?:(?:it's|it is)\s)?" + ending
         )
         self.but = re.compile(
             rf"(?:n['’]t|\bnot)\s+(?:option\s+)?[(*]{{0,3}}{upper}[)*]{{0,3}},?\s+but\s+(?:rather\s+)?"

@@ -321,7 +321,7 @@ def _is_deep(latex: str) -> bool:
 
 
 def _with_imaginary_unit(parsed: list[Any]) -> list[Any]:
-    """What Math-Verify has read, with the imaginary unit for the letter i where no other letter stands beside it."""
+    """The expressions that Math-Verify has read, with the imaginary unit for i where that is the only letter."""
     import sympy
 
     letters = parsed[0].free_symbols if parsed and isinstance(parsed[0], sympy.Expr) else ()

@@ -165,7 +165,7 @@ def gather(
     margin: float,
     control: str | None,
 ) -> tuple[Answers, Facts | None]:
-    """What the guards look at: both sides' answers, and the conditions of runs. `margin` is a fraction.
+    """The facts for the guards: both sides' answers, and the conditions of runs. `margin` is a fraction.
 
     The baseline's second run, `control`, may be the same as the baseline in what other candidates may not.
     """

@@ -201,7 +201,7 @@ class _Words:
         return said + (self.needs(found.needs, found.benchmark) if found.needs else "")
 
     def message(self, found: Finding, entry: Benchmark) -> str:
-        """What the first guard says that forbids the figure, on the candidate itself where it does."""
+        """The message of the first guard that forbids the figure, one on the candidate itself before others."""
         spoke = [g for g in entry.guards if g.name in found.guards and g.level == "error"]
         spoke.sort(key=lambda g: (g.variant != self.name, found.guards.index(g.name)))
         said = [guard_message(g.name, g.message, self.lang).rstrip("。") for g in spoke[:1]]
