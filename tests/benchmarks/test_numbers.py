@@ -45,6 +45,34 @@ from bitparity.benchmarks.units import is_counted, unit_of
         ("36\\text{ km/h}", "10\\text{ m s}^{-1}", True),
         ("37°C", "37°F", False),
         ("864 \\text{ cm}^2", "864 \\mbox{ inches}^2", False),
+        # what tells equal numbers apart; where one side does not say it the numbers decide
+        *[
+            (f"{value}{one}", f"{value}{other}", one == other)
+            for value, pair in (
+                ("7", (" PM", " AM")),
+                ("7:30", ("\\text{ p.m.}", "\\text{ a.m.}")),
+                ("44", ("\\text{ BCE}", "\\text{ CE}")),
+                ("40^\\circ", ("\\text{ N}", "\\text{ S}")),
+                ("5\\%", ("\\text{ increase}", "\\text{ decrease}")),
+                ("5", ("\\text{ Jan}", "\\text{ Mar}")),
+                ("30^\\circ", ("\\text{ east of north}", "\\text{ north of east}")),
+                ("5", (" square feet", " cubic feet")),
+                ("5", (" acres", " hectares")),
+            )
+            for one in pair
+            for other in pair
+        ],
+        ("7\\text{ PM}", "7", True),
+        ("7", "7 PM", True),
+        ("7 p.m.", "7\\text{ PM}", True),
+        ("44 BC", "44 BCE", True),
+        ("90 N", "90 newtons", True),
+        ("20 below zero", "20", False),
+        ("5 half", "5", False),
+        ("2 square meters", "2\\text{ m}^2", True),
+        ("5 to 1", "1 to 5", False),
+        ("5 to 1", "5:1", True),
+        ("12 girls", "12", True),
         # Unicode
         ("√2", "\\sqrt{2}", True),
         ("2√3", "2\\sqrt{3}", True),

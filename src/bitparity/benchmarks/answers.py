@@ -10,7 +10,7 @@ import itertools
 import re
 from typing import Literal, NamedTuple
 
-from bitparity.benchmarks.units import is_counted, unit_of
+from bitparity.benchmarks.units import is_counted, marks, unit_of
 
 STATEMENT_CHARS = 400  # a statement of an answer is read no further than this
 MOST_BOXES = 20  # that are looked at where different ones are counted
@@ -24,11 +24,17 @@ _NOT_PLAIN = re.compile(f"[{''.join(map(chr, _PLAIN))}]")
 
 
 # between "answer" and what it is, and the same in Chinese
-VERB = r"(?:[:=→]|\s-{1,2}\s|\b(?:is|are|(?:would|should|must|will) be)\b)"
+VERB = (
+    r"(?:[:=→]|\s-{1,2}\s"
+    r"|\b(?:is|are|equals|remains|(?:would|should|must|will|can only|has to|seems to|appears to) be)\b)"
+)
 CHINESE = r"答案[^.\n:是为不]{0,6}(?:[:是为]{1,2}(?:选(?!项))?|选(?!项))"
 _TAG = r"<answer>"
 
-_ANSWER = re.compile(rf"\banswers?\b[^.\n:=]{{0,40}}?{VERB}|\bfinal answer\b[\s*_#]*\n|{CHINESE}|{_TAG}", re.IGNORECASE)
+_SHORT = r"['’](?:s|(?:d|ll)\s+be)(?=\W{1,8}(?:(?!not\b)\w{3,13}\W{1,8})?\d|\W{0,8}[$\\])"  # "the answer's 42"
+_ANSWER = re.compile(
+    rf"\banswers?\b(?:{_SHORT}|[^.\n:=]{{0,40}}?{VERB})|\bfinal answer\b[\s*_#]*\n|{CHINESE}|{_TAG}", re.IGNORECASE
+)
 
 
 def plain(text: str) -> str:
@@ -178,8 +184,8 @@ def _said(tail: str) -> tuple[str, ...]:
     end = _SENTENCE_END.search(tail)
     piece = tail[: end.start() if end else len(tail)].strip(" *_`\"'")
     number = _NUMBER_FIRST.fullmatch(piece)
-    if number and number["rest"] and is_counted(number["rest"]) and unit_of(number["rest"]) is None:
-        return (piece, number["number"])  # what is counted does not matter; a unit does, and stays
+    if number and number["rest"] and is_counted(number["rest"]) and not (unit_of(number["rest"]) or marks(piece)[0]):
+        return (piece, number["number"])  # what is counted does not matter; a unit or "PM" does, and stays
     return (piece,) if piece else ()
 
 

@@ -22,23 +22,28 @@ from bitparity.records import Item
 SEVERAL = "?"  # in place of a letter: a statement that names more than one option
 REASONING_CHARS = 40  # of prose between two statements: less is a repetition
 DENIAL_CHARS = 160  # a weak statement is denied within so many characters
+LAST_WORDS = 120  # characters at the end of a text
 BARE_LIST = 3  # statements, and hardly a word beside them
 GAP_CHARS = 20_000  # of the text between two statements, from its start; more than that is reasoning whatever it says
 
 
+_SHORT = r"['’](?:s|(?:d|ll)\s+be)(?=\W{1,8}(?:(?:option|\w{2,12}ly)\W{1,4})?\w\b)"  # "the answer's C", not "its unit"
+
 # heads of statements; not "the answers are (a) ..."
 # the class in front, not \\b and not IGNORECASE, lets the search jump from one possible start to the next
 _ANSWER = re.compile(
-    r"[aA](?<!\w[aA])(?:nswer|NSWER)\b(?i:['’]s(?=\W{1,8}(?:option\W{1,4})?\w\b)"
-    rf"|[^.\n:=]{{0,40}}?{VERB}|(?<=final answer)[\s*_#]*\n)"
+    rf"[aA](?<!\w[aA])(?:nswer|NSWER)\b(?i:{_SHORT}|[^.\n:=]{{0,40}}?{VERB}|(?<=final answer)[\s*_#]*\n)"
 )
 _MARKED = re.compile(r"\\f?box(?:ed)?\s*(?=\{)|<(?:final_?)?answer>")
-_OPTION = r"\b(?:correct|best|right|closest|likely|appropriate|accurate)\s+(?:option|choice|one|match)\b|正确选项"
+_OPTION = (
+    r"\b(?:(?:correct|best|right|closest|likely|appropriate|accurate|only(?:\s+(?:remaining|possible))?)\s+"
+    r"(?:option|choice|one|match)|my\s+(?:choice|pick))\b|正确选项"
+)
 _CORRECT = re.compile(
-    rf"(?:{_OPTION})[^.\n:=]{{0,40}}?(?:{VERB}|是|为)|{CHINESE}|(?:^|[故应此以,;\]\s])选(?!项)择?"
+    rf"(?:{_OPTION})(?:{_SHORT}|[^.\n:=]{{0,40}}?(?:{VERB}|是|为))|{CHINESE}|(?:^|[故应此以,;\]\s])选(?!项)择?"
     r"|^[^\n\w]{0,12}(?:ans\s*[.:]|(?:(?:(?:my|the) )?(?:final|selected|chosen|correct) )?(?:option|choice)\s*:"
     r"|correct\s*:)"
-    r"|\b(?:choose|pick|select|go with)\b",
+    r"|\b(?:choose|pick|select|go(?:ing)? with|I['’]d say)\b",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -46,7 +51,7 @@ _CORRECT = re.compile(
 _WRAP = (
     r"""</?(?:b|i|u|em|strong|code|mark|p|span)>|[\s*_`"'“”‘’$:=>~<({}\[-]|\\[(\[,;!]|\\f?box(?:ed)?|\\(?:text|math)[a-z]*|选项"""
     r"""|\b(?:the|correct|best|option|choice|letter|answer|likely|most|therefore|thus|hence|clearly|simply"""
-    r"""|definitely|certainly|probably|indeed)\b"""
+    r"""|definitely|certainly|probably|obviously|indeed)\b"""
     r"|(?-i:,(?!\s+I,)(?:\s+[a-zI][a-z'’]{0,14}){1,5},)"  # an insertion: ", I believe,"
 )
 _CLOSED = re.compile(r"\s*(?:[)}\].:,<>]|\\(?=[\])}\\;,!]|text|quad|$)|$)")
@@ -88,6 +93,7 @@ _ANSWER_HEAD = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _PROSE = re.compile(r"[^\W_]")
+_BUT = r"(?:but|except(?:\s+for)?|other\s+than|apart\s+from|besides)\s+"
 _DENIED = re.compile(
     r"\b(?:but|however|although|though|yet)\b[^\n]{0,80}?\b(?:not (?:the )?(?:correct|right|listed|given|an option)"
     r"|(?:incorrect|wrong)\b|none of)",
@@ -96,6 +102,13 @@ _DENIED = re.compile(
 _HYPOTHETICAL = re.compile(r"\b(?:if|were|suppos\w+|assum\w+|had|unless|in that case)\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"[.!?]\s|\n")
 _OPTION_LINE = re.compile(r"^(?:[ \t]*Options:)?[ \t]*\(?(?P<letter>[A-Z])[).:][ \t]*(?P<text>\S[^\n]*)", re.MULTILINE)
+
+
+# before a second choice: "or, if wrong, (E)", "otherwise E", "but it could be (E)"
+_SECOND = (
+    r"(?:\b(?:maybe|perhaps|possibly|otherwise|alternatively|else|less likely|failing that"
+    r"|if (?:(?:that|this|it)(?: is|['’]s) )?(?:not|wrong|incorrect)|but (?:it )?(?:could|might|may)(?: also)? be)\b,?)"
+)
 
 
 Options = Mapping[str, str] | Callable[[], Mapping[str, str]]
@@ -144,7 +157,7 @@ class _Patterns:
         )
         self.several = re.compile(
             rf"[\s)}}\]*.]{{0,4}}(?:(?:,|/|&)[\s(\[*]*{upper}(?=[)\],.*]|\s*$|\s+(?:and|or)\b)"
-            rf"|[,(]?\s*(?:\b(?:or|and)\b|[或和])[\s(\[*]*(?:(?:maybe|perhaps|possibly)\s+)?\(?"
+            rf"|[,;(]?\s*(?:\b(?:or|and)\b|[或和]|{_SECOND})(?:,?[\s(\[*]*{_SECOND})?[\s(\[*]*"
             rf"(?:option\s+)?(?:{unlike_words}\b(?!['’])|I[)\],.*]))"
         )
         self.other = re.compile(rf"\({upper}\)|\b(?:or|and)\s+(?:option\s+)?{unlike_words}\b(?!['’])")
@@ -167,7 +180,8 @@ class _Patterns:
             r"(?:[Ss]cratch that|[Mm]ake that|\bI meant?|[Cc]orrection)\b[,:\s-]{0,4}(?:(?:it's|it is)\s)?" + ending
         )
         self.but = re.compile(
-            rf"(?:n['’]t|\bnot)\s+(?:option\s+)?[(*]{{0,3}}{upper}[)*]{{0,3}},?\s+but\s+(?:rather\s+)?"
+            rf"(?:n['’]t|\bnot)\s+(?:option\s+)?[(*]{{0,3}}{upper}[)*]{{0,3}}"
+            rf"(?:(?:,|,?\s+n?or)\s*[(*]{{0,3}}{upper}[)*]{{0,3}}){{0,8}},?\s+but\s+(?:rather\s+)?"
             rf"(?:option\s+)?[(*]{{0,3}}(?P<letter>{upper})\b"
         )
         self.last_word = _last_word(upper, unlike_words)
@@ -184,24 +198,34 @@ class _Patterns:
 
 def _last_word(upper: str, unlike_words: str) -> re.Pattern[str]:
     """The pattern of a text's last words that name an option, each way in a group of its own."""
+    opened, closed, option = r"[(*]{0,3}", r"[)*]{0,3}", r"(?:[Oo]ption\s+|[Cc]hoice\s+)?"
     so = (
         r"(?:\b(?:[Hh]ence|[Tt]hus|[Tt]herefore|[Ss]o)\b,?\s+(?:it\s+is\s+)?(?:option|choice)\s+"
         r"|(?:(?<=[.!?:] )|(?<=\n))(?:Hence|Thus|Therefore|So),?\s+(?=\())"
     )
     begun = r"(?:\A|(?<=[.!?,:;\n-])\s*|\b(?:[Ss]o|[Tt]hen|[Hh]ence|[Tt]hus|[Tt]herefore),?\s+)"
+    only = r"the\s+only\s+(?:\w+\s+)?(?:answer|option|choice|possibility|one)"
+    fits = r"(?:fits|works|matches|remains|qualifies|holds|is\s+(?:left|possible|correct|right|true))\b"
     return re.compile(
-        rf"(?:{so}[(*]{{0,3}}(?P<so>{upper})[)*]{{0,3}}"
+        rf"(?:{so}{opened}(?P<so>{upper}){closed}"
         rf"|\((?P<sure>{upper})\)\s+is\s+(?:correct|right)"
-        rf"|\b(?:left with|leav(?:es|ing)(?: us with)?)(?: only)?\s+(?:option\s+)?"
-        rf"[(*]{{0,3}}(?P<left>{upper})[)*]{{0,3}}"
-        rf"|(?<![\w.])(?:(?:[Oo]ption|[Cc]hoice|(?:[Ss]o|[Hh]ence|[Tt]hus|[Tt]herefore),?)\s+|\A)[(*]{{0,3}}(?P<right>{upper})[)*]{{0,3}}"
-        r"\s+is\s+(?:correct|right)"
-        rf"|{begun}(?:[Ii]t|[Tt]his|[Tt]hat)"
+        rf"|\b(?:left with|leav(?:es|ing)(?: us with)?)(?: only)?\s+{option}{opened}(?P<left>{upper}){closed}"
+        rf"(?:\s+as\s+(?:{only}|(?:the|a)\s+(?:\w+\s+)?(?:answer|option|choice|possibility)))?"
+        rf"|{begun}{option}{opened}(?P<right>{unlike_words}){closed}\s+"
+        rf"(?:is\s+(?:correct|right|left)|remains|is\s+{only}(?:\s+(?:left|remaining|that\s+{fits}))?)"
+        rf"|{begun}(?:I\s+(?:think|believe|guess)\s+)?(?:[Ii]t|[Tt]his|[Tt]hat)"
         r"(?:['’]s|\s+is|(?:\s+(?:must|should|would|can only|has to)|['’]d)\s+be)\s+"
-        rf"[(*]{{0,3}}(?P<it>{unlike_words})[)*]{{0,3}}"
-        rf"|{begun}(?:[Oo]ption\s+)?[(*]{{0,3}}(?P<chosen>{upper})[)*]{{0,3}}\s+it\s+is"
-        rf"|(?<![Nn]ot )(?<![Ii]f )\b[Oo]nly\s+(?:option\s+)?[(*]{{0,3}}(?P<only>{upper})[)*]{{0,3}}\s+"
-        r"(?:fits|works|matches|remains|qualifies|holds|is\s+(?:left|possible|correct|right|true))\b[^.!?\n]{0,30})[\s.*!]*\Z"
+        rf"{opened}(?P<it>{unlike_words}){closed}"
+        rf"|{begun}{option}{opened}(?P<chosen>{upper}){closed}\s+it\s+is"
+        rf"|(?<![Nn]ot )(?<![Ii]f )\b[Oo]nly\s+{option}{opened}(?P<only>{upper}){closed}\s+{fits}[^.!?\n]{{0,30}}"
+        # elimination: "all but D are wrong", "none but D fits", "neither A nor B, so C", "by elimination, D"
+        rf"|\b(?:[Aa]ll|[Ee]very(?:thing)?|[Ee]ach)\b[^.!?\n]{{0,25}}?\b{_BUT}{option}{opened}(?P<rest>{upper}){closed}\s+"
+        r"(?:is|are|(?:can|could|must)(?:\s+\w+)?\s+be)\s+(?:\w+\s+)?"
+        r"(?:wrong|incorrect|false|invalid|impossible|ruled out|eliminated|excluded|dismissed)\b[^.!?\n]{0,30}"
+        rf"|\b[Nn](?:one|o|othing)\b[^.!?\n]{{0,25}}?\b{_BUT}{option}{opened}(?P<none>{upper}){closed}\s+{fits}[^.!?\n]{{0,30}}"
+        rf"|(?:\b(?:[Nn]either|[Nn]ot|[Ee]liminat\w+|[Rr]ul(?:ed|ing) out|wrong|incorrect)|n['’]t)\b[^.!?\n]{{0,60}}?"
+        rf"\b(?:so|hence|thus|therefore|gives|but)\b,?\s+{option}{opened}(?P<other>{upper}){closed}"
+        rf"|\b[Ee]limination[,:]\s+{option}{opened}(?P<by>{upper}){closed})[\s.*!]*\Z"
     )
 
 
@@ -307,7 +331,8 @@ class _Reader:
             match = match if named and not patterns.listed.match(line_above) else None
             start = end  # whatever else the text states comes before it
         if match:
-            yield Statement(start, end, match["letter"].upper())
+            hedged = self._patterns.several.match(text, match.end("letter"))
+            yield Statement(start, end, SEVERAL if hedged else match["letter"].upper())
 
     def _weak(self) -> Iterator[Statement]:
         yield from self._named(_CORRECT)
@@ -321,7 +346,7 @@ class _Reader:
         text = self._text.rstrip()
         tail = text[max(text.rfind("\n") + 1, len(text) - STATEMENT_CHARS) :]
         at = len(text) - len(tail)
-        if match := self._patterns.last_word.search(tail[-60:]):
+        if match := self._patterns.last_word.search(tail[-LAST_WORDS:]):
             yield Statement(len(text) - 1, len(text), next(filter(None, match.groups())))
         for match in self._patterns.last_is.finditer(tail):
             letter = match["wrapped"] or match["dotted"] or match["bare"]

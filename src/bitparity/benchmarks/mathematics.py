@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 from bitparity.benchmarks.answers import Stated, breaks_off, final_answer, has_box
 from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.benchmarks.unicode_maths import as_latex, names_as_latex
-from bitparity.benchmarks.units import Unit, is_counted, unit_of
+from bitparity.benchmarks.units import Unit, is_counted, marks, unit_of
 from bitparity.records import Completion, Grade, Item, Prompt
 
 # the wording that Qwen2.5-Math and Qwen3 recommend for mathematics: model card of Qwen/Qwen3-32B, best
@@ -116,7 +116,9 @@ def equal(given: str, reference: str, boxed: bool = True) -> bool:
     (it rounds to six decimals) and written bases count (it drops them). `boxed` tells that all of `given` is the
     expression; otherwise Math-Verify looks for one in it.
     """
-    given, reference = _cleaned(given), _cleaned(reference)
+    (our_marks, given), (their_marks, reference) = marks(_cleaned(given)), marks(_cleaned(reference))
+    if our_marks and their_marks and our_marks != their_marks:
+        return False  # 7 PM is not 7 AM; where one side names none the numbers decide
     if number(normalised(reference)) is None:  # behind a number such a name is told from a unit
         given, reference = names_as_latex(given), names_as_latex(reference)
     ours, theirs = normalised(given), normalised(reference)
@@ -219,6 +221,7 @@ _UNIT = re.compile(r"(?<=[\d})])(?P<rest>\s*\\(?:text(?:rm)?|mathrm|mbox)\s*\{[^
 _COUNTED = re.compile(r"(?P<number>-?\d[\d.,]*)(?P<rest>\s+[a-zA-Z ]+)")
 _NUMBER_AND_WORDS = re.compile(r"[-+]?\d[\d.,]*\s*(?P<rest>[a-zA-Z][a-zA-Z ]*)")
 _ORDINAL = re.compile(r"(?<=\d)(?:\^\{?\s*)?(?:\\(?:text|mathrm|rm)\s*\{)?(?:st|nd|rd|th)\b\}{0,2}")
+_RATIO = re.compile(r"(?<=\d)\s*(?:\\text\s*\{\s*to\s*\}|\bto\b)\s*(?=\d)")
 _ELLIPSIS = re.compile(r"\\(?:l|c|v|d)?dots|\.\.\.")
 _UPRIGHT = re.compile(r"\\(?:mathrm|text|rm)\s*\{([eid])\}")
 _PHRASE = re.compile(r"^\\text\s*\{[^{}]*\b(?:answer|is|equals)\b[^{}]*\}(?=.)")
@@ -239,7 +242,7 @@ def normalised(latex: str) -> str:
 
 def _cleaned(given: str) -> str:
     text = as_latex(given).replace("°", "^\\circ").replace("−", "-").replace("\\varnothing", "\\emptyset")
-    text = text.strip().rstrip(".")
+    text = _RATIO.sub(":", text.strip().rstrip("."))
     return _UPRIGHT.sub(r"\1", _ORDINAL.sub("", text))
 
 
@@ -248,7 +251,7 @@ def _bare_value(latex: str) -> str:
     text = _PHRASE.sub("", latex.strip())
     wrapped = _WRAPPER.fullmatch(text)
     text = wrapped[1].strip() if wrapped else text
-    behind = (_COUNTED.fullmatch(text) if wrapped else None) or _UNIT.search(text)
+    behind = _COUNTED.fullmatch(text) or _UNIT.search(text)
     if behind and is_counted(behind["rest"]):
         text = text[: behind.start("rest")]
     text = text.removesuffix("\\%").rstrip("\\,;~ ")

@@ -15,18 +15,29 @@ from functools import lru_cache
 from importlib import resources
 from typing import NamedTuple
 
+MOST_CHARS = 40  # no unit is so long, and a sentence need not be taken apart
+
 # powers of ten of the SI prefixes, before symbols and before names
 _PREFIXES = {"k": 3, "M": 6, "G": 9, "T": 12, "c": -2, "d": -1, "m": -3, "μ": -6, "µ": -6, "n": -9, "p": -12, "f": -15}
 _WORDS = {"kilo": 3, "mega": 6, "giga": 9, "centi": -2, "deci": -1, "milli": -3, "micro": -6, "nano": -9, "pico": -12}
 # words of mathematics, which change the value of a number before them
 _OPERATION = re.compile(
     r"(?:sin|cos|tan|cot|sec|csc|log|exp|pi|squared|cubed|factorial|times|plus|minus|over|roots?|mod|modulo|powers?|choose"
-    r"|hundred|thousand|million|billion|trillion|dozen|percent|and|or|not|infinity|infinite|theta|alpha|beta)"
+    r"|zero|(?:ten|hundred|thousand|million|billion|trillion)(?:s|ths?)?|dozens?|hal(?:f|ves)|thirds?|fold|twice|percent|and|or|not|infinity|infinite|theta|alpha|beta)"
 )
 _FACTOR = re.compile(
-    r"(?P<over>/|\bper\b)?\s*(?P<name>[^\W\d_]+(?:-[^\W\d_]+)?|°\s?[CF]?|[$€£¢])(?:\s*\^?\{?(?P<power>-?\d)\}?)?\s*[*·.]?\s*"
+    r"(?P<over>/|\bper\b)?\s*(?P<raised>(?:sq(?:uare|\.)?|cu(?:bic|\.)?)\s+)?(?P<name>[^\W\d_]+(?:-[^\W\d_]+)?|°\s?[CF]?|[$€£¢])(?:\s*\^?\{?(?P<power>-?\d)\}?)?\s*[*·.]?\s*"
 )
 _MARKUP = re.compile(r"\\(?:text(?:rm|bf)?|math(?:rm|bf)|mbox)\s*\{([^{}]*)\}|\\[,;: !]|~|\\(?:cdot|times)\b")
+# words that tell two equal numbers apart: the time of day, an era, a direction, a change, a month
+_MARKS = (
+    "am,pm,bc/bce,ad/ce,north/n,south/s,east/e,west/w,left,right,up,down,clockwise,counterclockwise/anticlockwise,above,below,"
+    "increase,decrease,gain/profit,loss,ago/before,later/after,jan/january,feb/february,mar/march,apr/april,may,jun/june,"
+    "jul/july,aug/august,sep/september,oct/october,nov/november,dec/december"
+)
+_MARK_OF = {name: names.split("/")[0] for names in _MARKS.split(",") for name in names.split("/")}
+_MARK = re.compile(r"[A-Za-z](?:\.[A-Za-z]\b\.?|[A-Za-z]+\b)|(?<=°)\s*[NSEW]\b|(?<=circ)\s*[NSEW]\b|\b[NSEW](?=\s*$)")
+_BEHIND = re.compile(r"[^\d]*\Z")
 
 
 class Unit(NamedTuple):
@@ -64,8 +75,7 @@ def unit_of(text: str) -> Unit | None:
     )
     kinds: dict[str, int] = {}
     size, at = Fraction(1), 0
-    # no unit is so long, and a sentence need not be taken apart
-    if not bare or len(bare) > 40:
+    if not bare or len(bare) > MOST_CHARS:
         return None
     while at < len(bare):
         match = _FACTOR.match(bare, at)
@@ -73,11 +83,32 @@ def unit_of(text: str) -> Unit | None:
         if not match or name not in _known():
             return None
         kind, own = _known()[str(name)]
-        power = int(match["power"] or 1) * (-1 if match["over"] else 1)
+        raised = {"": 1, "s": 2, "c": 3}[(match["raised"] or "")[:1]]
+        power = raised * int(match["power"] or 1) * (-1 if match["over"] else 1)
         kinds[kind] = kinds.get(kind, 0) + power
         size *= own**power
         at = match.end()
     return Unit(tuple(sorted((kind, power) for kind, power in kinds.items() if power)), size)
+
+
+def marks(text: str) -> tuple[tuple[str, ...], str]:
+    """The words behind a number that tell it from an equal one, and the text without: (("pm",), "7") of "7 p.m."."""
+    if len(text) > MOST_CHARS or not any(c.isdigit() for c in text):
+        return (), text
+    bare = _MARKUP.sub(lambda match: f" {match[1] or ''} ", text)
+    found = list[str]()
+
+    def without(match: re.Match[str]) -> str:
+        name = "".join(c for c in match[0] if c.isalpha())
+        if name.lower() in _MARK_OF:
+            found.append(_MARK_OF[name.lower()])
+            return match[0] if match[0] == name and len(name) == 1 else ""  # a bare N may be the newton
+        return match[0]
+
+    behind = _BEHIND.search(bare)
+    at = behind.start() if behind else len(bare)
+    rest = _MARK.sub(without, bare[at:])
+    return tuple(found), (bare[:at] + rest).strip() if found else text
 
 
 def is_counted(text: str) -> bool:
