@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import html
 import json
 import math
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -363,12 +365,27 @@ def test_a_comparison_has_the_page_of_a_run_with_both_filters_side_by_side(tmp_p
     assert shown in row.split("|")[2]
     assert "75.0 %: +0.0 (" in row.split("|")[3]
     for cell in row.split("|")[2:4]:
-        assert f'<td class="n">{cell.strip()}</td>' in page
+        assert f"</span>{cell.strip()}</td>" in page
     rows = [line for line in lines if line.startswith("| gsm8k | ")]
     assert "| gsm8k | **exact_match,strict-match** | 66.7 % | 16.7 % |" in rows
     assert "| gsm8k | exact_match,flexible-extract | 75.0 % | 75.0 % |" in rows
     assert 'id="book-index"' in page
     assert "results.json" not in page + report  # there is no run directory to point at
+
+
+def test_page_report_and_figures_of_a_comparison_name_the_command_that_made_them(tmp_path: Path, cli: Cli) -> None:
+    first, second, out = tmp_path / "first run.jsonl", tmp_path / "second.jsonl", tmp_path / "out.json"
+    for path in (first, second):
+        write_jsonl(path, [{"item": str(n), "score": n % 2} for n in range(60)])
+    page, report, ended = paged(tmp_path, cli, first, second, "--margin", "2.5", "--json", out)
+    command = json.loads(out.read_text())["command"]
+    assert command.startswith(f"bitparity compare '{first}' {second} --margin 2.5 --json {out} --html ")
+    assert html.escape(command) in page.replace("&#39;", "&#x27;")
+    assert command in report.replace("\\", "")
+    out.unlink()
+    again = cli(*shlex.split(command)[1:])
+    assert again == ended
+    assert json.loads(out.read_text())["command"] == command
 
 
 def test_questions_of_a_gated_task_stay_out_of_the_page(tmp_path: Path, cli: Cli) -> None:

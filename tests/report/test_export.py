@@ -216,7 +216,7 @@ def test_a_model_card_is_read_by_the_hubs_own_library() -> None:
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ({"status": "not_run", "reason": "gated"}, "not run (gated)"),
+        ({"status": "not_run", "reason": "gated"}, "not run: gated"),
         ({"items": 100}, "only 100 of 500 items"),
         ({"scores": {"nvfp4": {"mean": 0.8, "ci95": [0.7, 0.9], "unscored": 3}}}, "samples without a score: 3"),
         ({"comparisons": {"nvfp4": {"verdict": "invalid", "invalid_by": ["floor", "floor"]}}}, "invalid (floor)"),

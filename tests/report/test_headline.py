@@ -8,10 +8,11 @@ import pytest
 from made_results import results
 
 from bitparity.report.doubts import count, doubts
+from bitparity.report.gate import judge
 from bitparity.report.headline import Headline, headlines
 from bitparity.report.tables import card, glossary
 from bitparity.report.words import verdict_words
-from bitparity.results.schema import Results
+from bitparity.results.schema import NOT_GRADED_AGAIN, Results, StudyHeader
 
 VARIANTS = {"bf16": {"baseline": True, "model": "m/bf16"}, "fp8": {}, "nvfp4": {}}
 
@@ -85,6 +86,19 @@ def test_what_is_too_hard_is_said_and_what_is_missing_leaves_it_open() -> None:
     assert block(missing).findings[0] == "No figure on b: not run: no data."
 
 
+def test_answers_without_grades_are_to_be_graded_and_not_asked_again() -> None:
+    found = made(a={"comparisons": {"nvfp4": FINE}}, b={"status": "not_run", "reason": NOT_GRADED_AGAIN})
+    assert block(found).decision == (
+        "Not decided: b answered but not graded; "
+        "grading it again (bitparity grade, with its data at hand) would decide."
+    )
+    assert block(found).findings[0] == f"No figure on b: answered, but not graded: {NOT_GRADED_AGAIN}."
+    for lang, wrong in (("en", "not run"), ("zh", "未运行")):
+        said = "\n".join([block(found, lang=lang).first, *block(found, lang=lang).rest])
+        said += "".join(map(str, judge(found, lang=lang)))
+        assert wrong not in said
+
+
 def test_an_open_benchmark_says_what_would_decide_it() -> None:
     said, *_ = block(made(a={"comparisons": {"nvfp4": OPEN}, "available": 500})).findings
     assert said.startswith("−0.8 on a (−3.3 to +1.7), no loss is shown, and one beyond the margin of 2 points")
@@ -129,4 +143,9 @@ def test_doubts_are_grouped_and_the_most_serious_first() -> None:
 def test_the_card_says_what_is_known_and_leaves_out_what_is_not() -> None:
     told = dict(card(made(a={"comparisons": {}})))
     assert told == {"Model": "m/bf16", "Asked": "500 items, benchmarks: 1, variants: 3"}
+    header = {"name": "a, b", "fingerprint": "", "profile": "", "limit": {}, "version": "0.1.0"}
+    study = StudyHeader(**header, command="bitparity compare 'a b' c --margin 2")
+    told = dict(card(made(a={"comparisons": {}}).model_copy(update={"study": study})))
+    assert told["Baseline"] == "m/bf16"  # which model gave others' results is not known
+    assert told["To reproduce"] == "bitparity compare 'a b' c --margin 2  # bitparity 0.1.0"
     assert [word for word, _ in glossary()] == ["Exam", "Margin", "Control", "Invalid"]

@@ -253,7 +253,7 @@ def test_speed_is_shown_where_it_was_measured_and_never_for_recordings(toy: tupl
     row = ["fp8", "output tokens a second 3,000 2.00 ×", "", "weights, GB 0.50 0.50 ×"]
     assert row in [cells[:4] for cells in text.rows]
     speeds, sizes = (
-        "2.00 × the baseline's output tokens a second (3,000 against 1,500)",
+        "2.00 × the baseline's speed (3,000 output tokens a second against 1,500)",
         "0.50 × the size of its weights (0.50 against 1.00 GB)",
     )
     gain = f"{speeds}, {sizes}."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from bitparity.report.plain import clean
 from bitparity.safe_io.redaction import RedactedStream, redacted
 
 if TYPE_CHECKING:
+    import typer
     from rich.console import Console
 
     from bitparity.report.gated import Withhold
@@ -39,6 +41,19 @@ class TolerantStream(RedactedStream):
         """Flush what can be flushed; the rest is tried again with the next line."""
         with suppress(OSError):
             self._stream.flush()
+
+
+def given_line(context: typer.Context) -> str:
+    """The command line of a command, quoted for a shell: its arguments and options as they were given."""
+    said = ["bitparity", str(context.info_name)]
+    for each in context.command.params:
+        value, source = context.params.get(str(each.name)), context.get_parameter_source(str(each.name))
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        for one in value if isinstance(value, list | tuple) else [value]:
+            said += [each.opts[0]] if each.param_type_name == "option" else []
+            said.append(f"{one:g}" if isinstance(one, float) else str(one))
+    return shlex.join(said)
 
 
 def drop_stdout() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bitparity.cli.options import GATED_HELP, WITHOUT_HELP, Badge, Junit, Language, RunDirectory, Summary, UnsafeExec
-from bitparity.cli.output import console, print_error, report_run
+from bitparity.cli.output import console, given_line, print_error, report_run
 from bitparity.errors import EXIT_OPEN, UserInputError
 from bitparity.report.exports import formats
 from bitparity.report.plain import clean
@@ -105,6 +105,7 @@ def export(
 
 
 def compare(
+    context: typer.Context,
     baseline: Annotated[
         str, typer.Argument(help="RUN:VARIANT, a folder or file of another tool's logs, or JSONL rows.")
     ],
@@ -147,6 +148,7 @@ def compare(
     first, *others = sources
     again = None if control is None else others.pop()
     outcome = compare(first, others, None if margin is None else margin / 100, again)
+    outcome = outcome.model_copy(update={"command": given_line(context)})
     results = as_results(outcome, sources)
     comparison.show(outcome, results, console(), lang)
     if json_file is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from bitparity import __version__
 from bitparity.compare import schema
 from bitparity.compare.compare import counterpart
 from bitparity.compare.records import ItemResult, Results, Source, sheet_of
@@ -27,12 +28,18 @@ def as_results(outcome: schema.Outcome, sources: Sequence[Source]) -> Document:
     }
     made = Document(
         schema=SCHEMA,
-        study=StudyHeader(name=", ".join(source.label for source in sources), fingerprint="", profile="", limit={}),
+        study=_header(outcome, sources),
         variants={source.label: _variant(source, outcome.variants[source.label]) for source in sources},
         benchmarks=benchmarks,
         overall={label: Overall.pick(dict(pooled)) for label, pooled in outcome.overall.items()},
     )
     return made.model_copy(update={"decisions": decisions(made)})
+
+
+def _header(outcome: schema.Outcome, sources: Sequence[Source]) -> StudyHeader:
+    names = ", ".join(source.label for source in sources)
+    made = {"version": __version__, "command": outcome.command} if outcome.command else {}
+    return StudyHeader(name=names, fingerprint="", profile="", limit={}, **made)
 
 
 def sheets_of(name: str, sources: Sequence[Source]) -> dict[str, Sheet]:

@@ -102,13 +102,17 @@ class Overall(results.Overall):
 
 
 class Outcome(Whole):
-    """The whole document. `only_in_candidates` names the benchmarks that the baseline does not have."""
+    """The whole document. `only_in_candidates` names the benchmarks that the baseline does not have.
+
+    `command` is the command line that made it, quoted for a shell; None where there was none.
+    """
 
     schema_: Literal["bitparity/comparison/1"] = Field(alias="schema")
     variants: dict[str, Compared]
     benchmarks: dict[str, Benchmark]
     only_in_candidates: dict[str, list[str]]
     overall: dict[str, Overall]
+    command: str | None = None
 
     @property
     def candidates(self) -> list[str]:

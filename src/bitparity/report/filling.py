@@ -15,10 +15,10 @@ from pathlib import Path
 
 from bitparity.errors import UserInputError
 from bitparity.report.labels import Columns, match_columns, match_row
-from bitparity.report.language import Lang, guard_title, reason, text
+from bitparity.report.language import Lang, guard_title, text
 from bitparity.report.markdown import escaped
 from bitparity.report.pipe_tables import Document, Table
-from bitparity.report.words import clause, score_beside
+from bitparity.report.words import clause, score_beside, unmeasured
 from bitparity.results.schema import Benchmark, Results
 from bitparity.safe_io.input_files import read_regular
 from bitparity.store.jsonl import write_atomically
@@ -171,7 +171,7 @@ def _not_asked(row: list[str], columns: Columns, lang: Lang) -> dict[int, str]:
 def _general(entry: Benchmark, lang: Lang) -> list[str]:
     """Caveats of all figures of a benchmark."""
     if not entry.measured:
-        return [text("fill.not_run", lang, reason=reason(entry.reason, lang))]
+        return [unmeasured(entry, lang)]
     limited = entry.items < entry.available
     said = [text("fill.limited", lang, items=entry.items, available=entry.available)] if limited else []
     return said + [guard_title(guard.name, lang) for guard in entry.guards if guard.name == "fewer_items"]

@@ -19,7 +19,7 @@ from bitparity.errors import RunError, UserInputError
 from bitparity.report.language import Lang, guard_message, guard_title, reason, text
 from bitparity.report.markdown import escaped
 from bitparity.report.templates import template
-from bitparity.report.words import Judged, guards, interval, margin, points, verdict_words
+from bitparity.report.words import Judged, guards, interval, margin, points, unmeasured, verdict_words
 from bitparity.results import verdicts
 from bitparity.results.schema import Benchmark, Guard, Overall, Results
 from bitparity.store.output_files import write_given
@@ -117,7 +117,7 @@ def exit_code(lines: Sequence[Line]) -> int:
 
 def _single(name: str, bench: str, entry: Benchmark, results: Results, lang: Lang) -> Line:
     if not entry.measured:
-        return Line(name, bench, "skipped", "not_run", text("fill.not_run", lang, reason=reason(entry.reason, lang)))
+        return Line(name, bench, "skipped", "not_run", unmeasured(entry, lang))
     comparison = entry.comparisons.get(name)
     unscored = _unscored(name, entry, results)
     if comparison is None:

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from bitparity.report.distance import estimated, number
 from bitparity.report.language import Lang, guard_message, reason, text
 from bitparity.report.tables import gain
-from bitparity.report.words import Tone, difference, guards, interval, loss, margin, p_value, points, verdict_words
+from bitparity.report.words import (
+    Tone,
+    difference,
+    duration,
+    guards,
+    interval,
+    loss,
+    margin,
+    p_value,
+    points,
+    verdict_words,
+)
 from bitparity.results.decision import SEEN, decisions
 from bitparity.results.schema import Benchmark, Comparison, Decision, Finding, Needs, Results
 
@@ -118,7 +129,7 @@ class _Words:
     def not_decided(self) -> str:
         """Why, and what would decide it."""
         reasons = [self.say("blocked", guards=guards(self.made.blocked_by, self.lang))] if self.made.blocked_by else []
-        for key in ("not_run", "incomplete", "invalid"):
+        for key in ("not_run", "not_graded", "incomplete", "invalid"):
             if benches := self.named(key):
                 reasons.append(self.say(f"because.{key}", benches=benches))
         wide = [f for f in self.made.findings if f.wide]
@@ -223,7 +234,5 @@ class _Words:
         return self.say(key, items=f"{needs.items:,}", available=f"{needs.available or 0:,}", hours=hours)
 
     def hours(self, hours: float) -> str:
-        """A time in brackets, below an hour in minutes."""
-        if hours >= 1:
-            return self.say("hours", hours=f"{hours:.1f}")
-        return self.say("minutes", minutes=f"{60 * hours:.0f}") if hours >= 1 / 60 else self.say("soon")
+        """A time in brackets."""
+        return self.say("hours" if hours >= 1 / 60 else "soon", time=duration(hours, self.lang))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bitparity.report.language import TEXTS, Lang, text
-from bitparity.report.words import percent
+from bitparity.report.words import duration, percent
 from bitparity.results.schema import Results, VariantEntry
 
 GLOSSARY = ("exam", "margin", "control", "invalid")  # keys of the words that a reader needs
@@ -117,7 +117,8 @@ def glossary(lang: Lang = "en") -> list[tuple[str, str]]:
 
 def _facts(results: Results, lang: Lang) -> Iterator[tuple[str, str]]:
     comma, engines = text("comma", lang), [v.engine or {} for v in results.variants.values()]
-    yield "model", results.variants[results.baseline].model
+    compared = results.study.command  # of results that lie in files: which model gave them is not known
+    yield "results" if compared else "model", results.variants[results.baseline].model
     yield "device", comma.join(_different(str(e.get("device_name") or "") for e in engines))
     yield "engine", comma.join(_different(f"{e.get('engine', '')} {e.get('version') or ''}".strip() for e in engines))
     yield "date", results.study.date or ""
@@ -129,9 +130,9 @@ def _facts(results: Results, lang: Lang) -> Iterator[tuple[str, str]]:
     written = {"answers": f"{answers:,}", "tokens": f"{tokens:,}"}
     yield "written", text("card.tokens", lang, **written) if answers and tokens else ""
     timed = [v.generation.seconds for v in results.variants.values() if v.tokens_per_second and v.generation]
-    yield "hours", f"{sum(timed) / 3600:.2f}" if timed else ""
-    version = results.study.version
-    yield "again", f"bitparity run study.yaml --out again  # bitparity {version}" if version else ""
+    yield "hours", duration(sum(timed) / 3600, lang) if timed else ""
+    command, version = compared or "bitparity run study.yaml --out again", results.study.version
+    yield "again", f"{command}  # bitparity {version}" if version else ""
 
 
 def _different(said: Iterator[str]) -> list[str]:

@@ -13,10 +13,10 @@ from rich.text import Text
 from bitparity.report.distance import sentences
 from bitparity.report.doubts import Doubt, doubts
 from bitparity.report.headline import headlines
-from bitparity.report.language import Lang, guard_message, reason, text
+from bitparity.report.language import Lang, guard_message, text
 from bitparity.report.plain import shortened
 from bitparity.report.tables import grader_rows
-from bitparity.report.words import Judged, figures, noise, percent, tone, verdict_words
+from bitparity.report.words import Judged, figures, noise, percent, tone, unmeasured, verdict_words
 from bitparity.results.schema import Distance, Guard, Results
 
 LABEL = 28  # columns that a name gets at least, if it is that long, where there is little room
@@ -38,8 +38,7 @@ def show(results: Results, console: Console, lang: Lang = "en") -> None:
             say(console, text("colon", lang, name=f"{row.benchmark} ({row.metric})", said=said))
     for bench, entry in results.benchmarks.items():
         if not entry.measured:
-            said = text("fill.not_run", lang, reason=reason(entry.reason, lang))
-            say(console, text("colon", lang, name=bench, said=said))
+            say(console, text("colon", lang, name=bench, said=unmeasured(entry, lang)))
     show_doubts(results, console, lang)
 
 
@@ -115,7 +114,9 @@ def _table(results: Results, lang: Lang) -> Table:
     table.add_column(text("verdict", lang))
     for bench, entry in results.benchmarks.items():
         if not entry.measured:
-            table.add_row(*cells(bench, "", "N/A", "", "", "", text("not_run", lang)))
+            table.add_row(
+                *cells(bench, "", "N/A", "", "", "", text("not_graded" if entry.answered else "not_run", lang))
+            )
             continue
         for name in results.variants:
             row = cells(bench, name, percent(entry.scores[name].mean, lang))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from bitparity.compare import schema as compare
-from bitparity.report.language import Lang, guard_title, text
+from bitparity.report.language import Lang, guard_title, reason, text
 from bitparity.results.schema import Benchmark, Comparison, Overall, Part, Results, Score
 from bitparity.results.verdicts import AT_THE_BUDGET
 
@@ -123,6 +123,13 @@ def loss(value: float, lang: Lang = "en") -> str:
     return text("points", lang, value=f"{100 * value:.1f}")
 
 
+def duration(hours: float, lang: Lang = "en") -> str:
+    """A time, below an hour in minutes."""
+    if hours >= 1:
+        return text("time.hours", lang, hours=f"{hours:.1f}")
+    return text("time.minutes", lang, minutes=f"{60 * hours:.0f}") if hours >= 1 / 60 else text("time.soon", lang)
+
+
 def guards(names: Iterable[str], lang: Lang = "en") -> str:
     """Guards by their titles, each once."""
     return text("comma", lang).join(guard_title(name, lang) for name in dict.fromkeys(names))
@@ -227,6 +234,11 @@ def _reference(results: Results | compare.Outcome, lang: Lang) -> str:
     listed = {runs: text("comma", lang).join(names) for runs, names in benches.items()}
     said = [text(f"reference.{runs}", lang, benches=listed[runs]) for runs in sorted(listed, reverse=True)]
     return "".join(said)
+
+
+def unmeasured(entry: Benchmark, lang: Lang = "en") -> str:
+    """Why a benchmark has no score: not run, or answered and not graded, with the reason."""
+    return text("fill.not_graded" if entry.answered else "fill.not_run", lang, reason=reason(entry.reason, lang))
 
 
 def engine(facts: Mapping[str, Any] | None, lang: Lang = "en") -> str:

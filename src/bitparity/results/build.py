@@ -37,7 +37,6 @@ from bitparity.store.jsonl import write_json
 from bitparity.store.run import Run
 
 NOT_ASKED = "the run has not come to it yet"
-NOT_GRADED_AGAIN = "another version of the grader graded its answers, and they could not be graded again"
 NOT_TOLD = "not told"  # stands for a reason in results without texts
 MOST_REASONS = 5  # of samples without a score
 
@@ -64,7 +63,7 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[schema.G
     for spec in study.benchmarks:
         exam = exams.get(spec.name)
         if exam is None or any(graded_otherwise(run, name, spec) for name in study.variants):
-            reason = environment.not_run.get(spec.name, NOT_ASKED) if exam is None else NOT_GRADED_AGAIN
+            reason = environment.not_run.get(spec.name, NOT_ASKED) if exam is None else schema.NOT_GRADED_AGAIN
             benchmarks[spec.name] = schema.Benchmark(status="not_run", reason=reason, margin=spec.margin_at(None))
             continue
         sheets = read_sheets(run, study, exam, spec, texts=spec.name not in said)

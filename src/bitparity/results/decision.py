@@ -21,11 +21,12 @@ LEAST_ROOM = 0.1  # of the margin: a loss nearer to it would take a hundred time
 MOST_SAMPLES = 256  # more samples an item are no advice
 # the gravest first: the order in which a headline names benchmarks
 _GRAVITY: tuple[schema.Standing, ...] = (
-    *("beyond", "loss", "loss_likely", "invalid", "incomplete", "not_run", "open", "too_hard", "loss_within", "fine"),
+    *("beyond", "loss", "loss_likely", "invalid", "incomplete", "not_run", "not_graded"),
+    *("open", "too_hard", "loss_within", "fine"),
 )
 # a loss is shown, or an interval below zero
 SEEN: frozenset[schema.Standing] = frozenset({"beyond", "loss", "loss_likely"})
-_UNDECIDED: frozenset[schema.Standing] = frozenset({"invalid", "incomplete", "not_run"})
+_UNDECIDED: frozenset[schema.Standing] = frozenset({"invalid", "incomplete", "not_run", "not_graded"})
 _BOUNDED: frozenset[schema.Standing] = frozenset({"loss", "loss_likely", "open"})
 
 
@@ -33,15 +34,17 @@ _BOUNDED: frozenset[schema.Standing] = frozenset({"loss", "loss_likely", "open"}
 class Evidence:
     """One benchmark of a candidate as the rule sees it. `margin` is a fraction.
 
-    `comparison` is None where there is none; `run` is False where nobody has answered. `unscored` counts samples of
-    candidate and baseline without a score. `seconds` is the time that one more sample of both takes, None where no
-    speed was measured. `in_proportion`: the margin is a share of the baseline's score.
+    `comparison` is None where there is none; `run` is False where nobody has answered, `graded` where the
+    answers lack grades of this version. `unscored` counts samples of candidate and baseline without a score. `seconds`
+    is the time that one more sample of both takes, None where no speed was measured. `in_proportion`: the margin is a
+    share of the baseline's score.
     """
 
     benchmark: str
     margin: float
     comparison: schema.Comparison | None
     run: bool = True
+    graded: bool = True
     unscored: int = 0
     samples: int = 1
     available: int | None = None
@@ -116,7 +119,7 @@ def _finding(each: Evidence) -> schema.Finding:
 def _standing(each: Evidence) -> schema.Standing:
     c = each.comparison
     if c is None:
-        return "incomplete" if each.run else "not_run"
+        return "not_run" if not each.run else "incomplete" if each.graded else "not_graded"
     if c.verdict == "worse_beyond_margin":
         return "beyond"
     if c.verdict == "invalid" and not {*c.invalid_by} <= TOO_HARD:
@@ -201,7 +204,8 @@ def _seen(name: str, bench: str, entry: schema.Benchmark, results: schema.Result
         benchmark=bench,
         margin=entry.margin,
         comparison=entry.comparisons.get(name),
-        run=entry.measured,
+        run=entry.answered,
+        graded=entry.measured,
         unscored=sum(entry.scores[variant].unscored for variant in pair),
         samples=entry.samples or 1,
         available=entry.available or None,

@@ -17,6 +17,8 @@ from bitparity.store.document import Document, JsonObject
 from bitparity.store.environment import Generation
 
 SCHEMA: Literal["bitparity/results/1"] = "bitparity/results/1"
+# the reason of a benchmark whose answers are there and lack grades of this version
+NOT_GRADED_AGAIN = "another version of the grader graded its answers, and they could not be graded again"
 
 Interval = tuple[float, float]  # low and high end
 FinalVerdict = Verdict | Literal["invalid"]
@@ -34,6 +36,7 @@ Standing = Literal[
     "invalid",
     "incomplete",
     "not_run",
+    "not_graded",
 ]
 Why = Literal["correction", "test", "looks", "few", "proportion", "reach"]
 
@@ -90,6 +93,7 @@ class StudyHeader(Part):
     """Name, fingerprint and protocol of the study. `limit` has the items asked of each benchmark with a limit.
 
     `date` is the day on which its last engine was started (YYYY-MM-DD), `version` that of the bitparity that ran it.
+    `command` is the one that compared results which existed already; None for a run.
     """
 
     name: str
@@ -98,6 +102,7 @@ class StudyHeader(Part):
     limit: dict[str, int]
     date: str | None = None
     version: str | None = None
+    command: str | None = None
 
 
 class VariantEntry(Part):
@@ -269,6 +274,11 @@ class Benchmark(Part):
     def measured(self) -> bool:
         """True if some variant has a score."""
         return self.status == "measured"
+
+    @property
+    def answered(self) -> bool:
+        """True if there are answers, with or without grades that count."""
+        return self.measured or self.reason == NOT_GRADED_AGAIN
 
 
 class Overall(Part):

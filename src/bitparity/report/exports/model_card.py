@@ -17,7 +17,7 @@ import yaml
 from bitparity.benchmarks.registry import benchmark_class
 from bitparity.report.headline import Headline, headlines
 from bitparity.report.markdown import escaped
-from bitparity.report.words import difference, interval, margin, score_beside, verdict_words
+from bitparity.report.words import difference, interval, margin, score_beside, unmeasured, verdict_words
 from bitparity.results.build import build
 from bitparity.results.schema import Benchmark, Results
 from bitparity.schema import LM_EVAL_PREFIX
@@ -94,7 +94,7 @@ def _line(said: object) -> str:
 def unfit(name: str, entry: Benchmark) -> str | None:
     """The reason why a score is not the benchmark's; None where it is."""
     if not entry.measured:
-        return f"not run ({_line(entry.reason)})"
+        return _line(unmeasured(entry))
     comparison = entry.comparisons.get(name)
     if comparison is not None and (stop := comparison.stopped) is not None:
         return f"it stopped after {stop.items:,} of {stop.of:,} items, whose score is not the benchmark's"

@@ -223,7 +223,7 @@ class _View:
 
     def forest_axis(self) -> Markup:
         """Points."""
-        return self._axis(self.scale, lambda value: f"{100 * value:+g}".replace("-", "−") if value else "0")
+        return self._axis(self.scale, lambda value: f"{100 * value:+g}".replace("-", "−") if value else "0", most=8)
 
     def distance_axis(self) -> Markup:
         """Nats a token, in powers of ten."""
@@ -241,8 +241,8 @@ class _View:
         at = list(map(math.log, length_ticks(on)))
         return svg.plot("axis", on, lambda value: count(math.exp(value)), at)
 
-    def _axis(self, on: svg.Scale, label: Callable[[float], str]) -> Markup:
-        return svg.plot("axis", on, label, svg.ticks(on))
+    def _axis(self, on: svg.Scale, label: Callable[[float], str], most: int = 6) -> Markup:
+        return svg.plot("axis", on, label, svg.ticks(on, most))
 
     def strip_end(self, entry: Benchmark) -> float:
         """The right end of the strips of a benchmark: the highest mean, rounded up to tenths."""
