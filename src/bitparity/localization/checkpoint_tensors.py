@@ -21,7 +21,13 @@ from bitparity.models.config import Config, read_config, read_object
 from bitparity.models.safetensors import read_tensors
 
 _KINDS: dict[tuple[str, int], Kind] = {("float", 8): "fp8", ("float", 4): "fp4", ("int", 8): "int8"}
-_OWN = ("weight", "bias", "g_idx")  # parts of a linear module; all others begin with weight_ or input_
+_OWN = ("weight", "bias", "g_idx")  # parts of a linear module; all others that are read begin with weight_ or input_
+_OF_MODELOPT: dict[str | None, dict[str, object] | None] = {  # how it rounds activations; None: not at all
+    "FP8": {},
+    "NVFP4": {"num_bits": 4, "group_size": 16},
+    "W4A16_NVFP4": None,
+}
+_OF_CACHE = ("k_scale", "v_scale")  # ModelOpt stores the key-value cache's scales with the modules that fill it
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,10 @@ class LinearWeights:
 
 
 class CheckpointTensors:
-    """A checkpoint's weight files. Raises ModelError where they are no safetensors files, or quantized unknown ways."""
+    """A checkpoint's weight files. Raises ModelError where they are no safetensors files, or quantized unknown ways.
+
+    `declared` is what it declares of its quantization.
+    """
 
     def __init__(self, folder: Path, device: torch.device, kernels: Kernels = "checkpoint") -> None:
         self.folder, self._device, self._kernels = folder, device, kernels
@@ -49,9 +58,11 @@ class CheckpointTensors:
         self._modules: defaultdict[str, list[str]] = defaultdict(list)
         for name in headers:
             module, _, part = name.rpartition(".")
-            if part in _OWN or part.startswith(("weight_", "input_")):
+            if part not in _OF_CACHE:
                 self._modules[module].append(part)
-        self._declared = _declared(folder)
+        self.declared = _declared(folder)
+        if (transforms := self.declared.part("transform_config")) is not None and transforms.values:
+            raise ModelError(f"the model in {folder} rotates the inputs of its modules, which `locate` cannot do")
 
     def has(self, name: str) -> bool:
         """True if there is a tensor of this name."""
@@ -62,7 +73,7 @@ class CheckpointTensors:
         if name not in self._files:
             raise ModelError(
                 f"the model in {self.folder} has no tensor {name}: its layers are stored under other names than "
-                "transformers gives them (experts in one tensor, for example), which `locate` cannot read yet"
+                "transformers gives them, which `locate` cannot read yet"
             )
         stored: torch.Tensor = self._files[name].get_tensor(name)  # type: ignore[no-untyped-call]
         return stored.to(self._device)
@@ -77,7 +88,9 @@ class CheckpointTensors:
         if not tensors:
             self.read(f"{module}.weight")
         try:
-            group = _group(self._declared, module) if tensors.keys() - {"bias", "weight"} else Config({})
+            if unknown := [part for part in tensors if part not in _OWN and not part.startswith(("weight_", "input_"))]:
+                raise ValueError(f"it has a tensor {unknown[0]}, of which nothing is known here")
+            group = _group(self.declared, module) if tensors.keys() - {"bias", "weight"} else Config({})
             weights, inputs = group.part("weights") or Config({}), group.part("input_activations")
             block = _pair(weights.items("block_structure"))
             weight = decode_weight(tensors, block, weights.count("num_bits") or 8)
@@ -132,25 +145,33 @@ def _declared(folder: Path) -> Config:
 def _groups(declared: Config) -> list[Config]:
     """The groups of a declaration in the form of compressed-tensors; none where `locate` cannot read it."""
     method, block = declared.text("quant_method") or "", declared.items("weight_block_size")
-    if method == "compressed-tensors":
-        return (declared.part("config_groups") or Config({})).parts()
-    inputs: dict[str, object]
+    if method != "fp8" and (groups := declared.part("config_groups")) is not None:  # ModelOpt writes them too
+        return groups.parts()
+    inputs: dict[str, object] | None
     if method == "fp8":
         inputs = {"strategy": "tensor"} if block is None else {"group_size": block[-1]}
         inputs |= {"dynamic": declared.text("activation_scheme") != "static"}
-    elif method.startswith("modelopt") and declared.text("quant_algo") in ("FP8", "NVFP4"):
-        inputs = {"num_bits": 4, "group_size": 16} if declared.text("quant_algo") == "NVFP4" else {}
+    elif method.startswith("modelopt") and declared.text("quant_algo") in _OF_MODELOPT:
+        inputs = _OF_MODELOPT[declared.text("quant_algo")]
     else:
         return []
-    inputs = {"type": "float", **inputs}
-    return [Config({"targets": ["Linear"], "weights": {"block_structure": block}, "input_activations": inputs})]
+    given = {"input_activations": {"type": "float", **inputs}} if inputs is not None else {}
+    return [Config({"targets": ["Linear"], "weights": {"block_structure": block}, **given})]
 
 
 def _group(declared: Config, module: str) -> Config:
-    """The group of a module that has scales. Raises ValueError where there is none that `locate` can read."""
-    for group in _groups(declared):
-        if any(_matches(target, module) for target in group.items("targets") or ()):
-            return group
+    """The group of a module that has scales. Raises ValueError where there is none that `locate` can read.
+
+    As in compressed-tensors, one that names the module holds before a pattern, and that before the class of all.
+    """
+    found = [
+        (text == "Linear", text.startswith("re:"), number, group)
+        for number, group in enumerate(_groups(declared))
+        for text in map(str, group.items("targets") or ())
+        if _matches(text, module)
+    ]
+    if found:
+        return min(found, key=lambda each: each[:3])[3]
     method = f"{declared.text('quant_method')} {declared.text('quant_algo') or ''}".strip()
     raise ValueError(
         f"nothing that is declared is for it (method '{method}'); compressed-tensors, FP8 in blocks and ModelOpt's FP8 "
@@ -158,9 +179,8 @@ def _group(declared: Config, module: str) -> Config:
     )
 
 
-def _matches(target: object, module: str) -> bool:
+def _matches(target: str, module: str) -> bool:
     """True if a target of a group, a class, a name or a pattern after `re:`, means the module."""
-    text = str(target)
-    if text.startswith("re:"):
-        return re.match(text[3:], module) is not None
-    return text == "Linear" or fnmatch.fnmatchcase(module, text) or module.endswith(f".{text}")
+    if target.startswith("re:"):
+        return re.match(target[3:], module) is not None
+    return target == "Linear" or fnmatch.fnmatchcase(module, target) or module.endswith(f".{target}")

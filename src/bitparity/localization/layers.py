@@ -138,6 +138,8 @@ class ModelPair:
         layers = getattr(decoder, "layers", None)
         if not isinstance(layers, torch.nn.ModuleList):
             raise ModelError(f"the model in {base} has no list of decoder layers that `locate` could take one by one")
+        if any("experts" in name.split(".") and values.ndim == 3 for name, values in model.named_parameters()):
+            raise ModelError(f"the model in {base} is a mixture of experts, which `locate` cannot take apart yet")
         self._prefix = next(name for name, module in model.named_modules() if module is layers)
         self.layers = [_part(layer, f"{self._prefix}.{number}") for number, layer in enumerate(layers)]
         decoder.layers = torch.nn.ModuleList([_Stub(layer, self._call) for layer in layers])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +22,6 @@ from bitparity.localization.passes import Arm, Floats, Passes
 from bitparity.localization.shares import ERROR_RATE, LEAST_SHARE, Shares, stand_out
 from bitparity.localization.state import State
 from bitparity.models.checkpoint import resolve_model, weight_bytes, weight_files
-from bitparity.models.config import read_config
 from bitparity.progress.events import Advance, Events
 from bitparity.schema import Variant
 
@@ -196,6 +196,9 @@ def _key(pair: ModelPair, answers: Sequence[Answer]) -> str:
 
 
 def _ignored(pair: ModelPair) -> list[str]:
-    """The modules that the candidate left out already."""
-    declared = read_config(pair.checkpoints[1].folder).part("quantization_config")
-    return [] if declared is None else [str(each) for each in declared.items("ignore") or ["lm_head"]]
+    """The modules that the candidate left out already, as llm-compressor wants them."""
+    declared = pair.checkpoints[1].declared
+    named = [declared.items(key) for key in ("ignore", "modules_to_not_convert", "exclude_modules")]
+    found = map(str, next((each for each in named if each), ["lm_head"]))
+    # ModelOpt names modules by shell patterns, llm-compressor by regular expressions
+    return [each if "*" not in each or each.startswith("re:") else f"re:{fnmatch.translate(each)}" for each in found]
