@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from bitparity.distance.texts import Answer
-from bitparity.engines.readings import pack
+from bitparity.engines.readings import Columns, columns_of, pack, reading_sample, split_columns
 from bitparity.records import Request, Sample, request_key
 
 VOCABULARY = 60
@@ -22,6 +22,16 @@ ANSWERS = [
 ]
 
 
+def columns(scores: np.ndarray, asked: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """The columns that are asked for, made by a real engine's own function."""
+    import torch
+
+    from bitparity.engines.columns import ColumnMaker
+
+    ids, logprobs = ColumnMaker(asked, torch.device("cpu")).make(torch.tensor(scores), 0)
+    return ids.numpy().astype(np.int32), logprobs.numpy()
+
+
 @dataclass
 class Table:
     """A "model": the logits of the next token follow from the token before it, with noise of its own on them."""
@@ -30,6 +40,7 @@ class Table:
     nan: bool = False
     fails: bool = False
     stops_after: int | None = None
+    draws: bool = False  # and tells of drawn and named tokens where it is asked
     asked: list[str] = field(default_factory=list)
 
     def scores(self, request: Request) -> np.ndarray:
@@ -52,6 +63,10 @@ class Table:
         ((_, answer),) = request.scored or ()
         scores, at = self.scores(request), np.arange(len(answer))
         assert request.reading is not None
+        asked = columns_of(request) if self.draws else None
+        if asked is not None:
+            chosen = scores[at, list(answer)].astype(np.float32)
+            return reading_sample(request, split_columns(*columns(scores, asked), chosen, asked), 0.1)
         ids = np.argsort(-scores, axis=1)[:, : request.reading.top].astype(np.int32)
         arrays = {
             "ids": ids,

@@ -82,11 +82,15 @@ class Reading:
     """A request for numbers by token: a model reads an answer that is there already, given as the one scored pair.
 
     `top` is the number of likeliest tokens told at each position. With `beside`, the resolved variant of the baseline
-    as JSON, the engine loads that model too and compares the two over the whole vocabulary.
+    as JSON, the engine loads that model too and compares the two over the whole vocabulary. `drawn` is the number of
+    tokens that the model draws at each position from those outside its `top`; with `named`, what another model has told
+    and drawn, it tells of those instead (`readings.named_text`). An engine that cannot tells its own `top`.
     """
 
     top: int
     beside: dict[str, Any] | None = None
+    drawn: int = 0
+    named: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_softmax, rel_entr
 
-from bitparity.distance.divergence import Likeliest, distances, lumped_divergence
+from bitparity.distance.divergence import Likeliest, Named, Outside, distances, estimated, lumped_divergence
 
 P, Q = np.log([[0.5, 0.3, 0.2]]), np.log([[0.4, 0.4, 0.2]])
 IDS = np.array([[0, 1, 2]], dtype=np.int32)
@@ -71,3 +73,60 @@ def test_the_same_reading_is_at_zero_and_a_missing_number_is_told() -> None:
     assert np.isnan(found.divergence).tolist() == [True, False, False, False]
     with pytest.raises(ValueError, match="4 and 3 positions"):
         distances(reading, Likeliest(reading.ids[1:], reading.logprobs[1:], reading.chosen[1:]))
+
+
+def drawn(base: np.ndarray, other: np.ndarray, top: int, token: np.ndarray) -> tuple[Likeliest, Named]:
+    """Both readings of rows of log-probabilities, where the baseline has drawn these tokens, (positions, draws)."""
+    ids = np.argsort(-base, axis=1)[:, :top]
+    inside = np.zeros(base.shape, dtype=bool)
+    np.put_along_axis(inside, ids, values=True, axis=1)
+    likeliest, outside = [], []
+    for scores in (base, other):
+        rest = np.log(np.where(inside, 0.0, np.exp(scores)).sum(axis=1))
+        likeliest.append(np.take_along_axis(scores, ids, 1))
+        outside.append(Outside(rest, np.take_along_axis(scores, token, 1)))
+    first = Likeliest(ids.astype(np.int32), likeliest[0], base[:, 0], outside[0])
+    return first, Named(likeliest[1], outside[1], other.argmax(axis=1).astype(np.int32), other.max(axis=1), other[:, 0])
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 11), st.floats(0, 3))
+def test_over_all_draws_the_estimate_is_the_whole_divergence(seed: int, top: int, apart: float) -> None:
+    rng = np.random.default_rng(seed)
+    base, noise = rng.normal(0, 3, (2, 5, 12))
+    p, q = log_softmax(base, axis=1), log_softmax(base + apart * noise, axis=1)
+    exact = rel_entr(np.exp(p), np.exp(q)).sum(axis=1)
+    order = np.argsort(-p, axis=1)
+    expected = np.zeros(5)
+    outside = np.exp(np.take_along_axis(p, order[:, top:], 1))
+    for number in range(top, 12):
+        found, bound = estimated(*drawn(p, q, top, order[:, number : number + 1]))
+        assert (bound <= exact + 1e-12).all()
+        assert (found.divergence >= bound).all()
+        expected += outside[:, number - top] / outside.sum(axis=1) * found.divergence
+    assert expected == pytest.approx(exact, rel=1e-9, abs=1e-12)
+    assert found.covered == pytest.approx(1 - outside.sum(axis=1))
+    assert (found.differs == (p.argmax(axis=1) != q.argmax(axis=1))).all()
+
+
+def test_estimates_of_equal_and_of_missing_numbers() -> None:
+    p = log_softmax(np.random.default_rng(1).normal(0, 9, (6, 12)), axis=1).astype(np.float32)
+    first, same = drawn(p, p, 3, np.argsort(-p, axis=1)[:, 5:7])
+    found, bound = estimated(first, same)
+    assert not found.divergence.any()
+    assert not bound.any()
+    assert not found.differs.any()
+    nowhere = Outside(np.full(6, -np.inf), np.full((6, 2), -np.inf))  # a vocabulary that has no others
+    alone = Likeliest(first.ids, first.logprobs, first.chosen, nowhere)
+    assert not estimated(alone, replace(same, outside=nowhere))[0].divergence.any()
+    unknown = replace(same, outside=Outside(same.outside.rest, np.full((6, 2), -np.inf, dtype=np.float32)))
+    assert not estimated(first, unknown)[0].divergence.any()
+    lost = replace(same, outside=Outside(same.outside.rest, same.outside.drawn * np.float32(np.nan)))
+    assert np.isnan(estimated(first, lost)[0].divergence).all()
+    with pytest.raises(ValueError, match="not of the same tokens"):
+        estimated(replace(first, outside=None), same)
+
+
+def test_a_tie_is_no_other_likeliest_token() -> None:
+    p, q = np.log([[0.5, 0.3, 0.2]]), np.log([[0.4, 0.4, 0.2]])
+    first, other = drawn(p, q, 2, np.array([[2]]))
+    assert not estimated(first, replace(other, likeliest=np.array([1], dtype=np.int32)))[0].differs.any()

@@ -12,6 +12,7 @@ from scipy.special import rel_entr
 
 from bitparity.distance.reader import Readers
 from bitparity.distance.store import AGAIN, load_arrays, load_readings, readings_path
+from bitparity.engines.readings import DRAWN
 from bitparity.errors import StoreError
 from bitparity.exam.spot_check import shares
 from bitparity.records import Request
@@ -47,6 +48,40 @@ def test_a_candidate_is_compared_with_what_the_baseline_read(readers: Readers) -
         assert reading.tokens == len(answer.ids)
     floor = load_readings(readers.run, "bf16" + AGAIN, "one").values()
     assert {reading.divergence for reading in floor} == {0.0}
+
+
+def test_drawn_tokens_estimate_what_the_likeliest_do_not_tell(readers: Readers) -> None:
+    few = replace(readers, top=4)
+    base, other = Table(draws=True), Table(noise=0.3, draws=True)
+    for reader, model in (
+        ("bf16", base),
+        ("bf16" + AGAIN, base),
+        ("fp8", other),
+        ("mute", replace(other, draws=False)),
+    ):
+        assert read(few, reader, model) is None
+        assert few.missing(reader) == []
+    sums = np.zeros(4)
+    for name in ("one", "two"):
+        first = load_readings(few.run, "bf16", name)
+        assert {reading.drawn for reading in first.values()} == {DRAWN}
+        again = load_arrays(few.run, "bf16" + AGAIN, name, list(load_readings(few.run, "bf16" + AGAIN, name).values()))
+        assert not any(each["divergence"].any() or each["differs"].any() for each in again)
+        stored = load_readings(few.run, "fp8", name)
+        lumped = load_arrays(few.run, "mute", name, list(load_readings(few.run, "mute", name).values()))
+        for found, least in zip(load_arrays(few.run, "fp8", name, list(stored.values())), lumped, strict=True):
+            assert (found["bound"] >= least["divergence"] - 1e-6).all()
+            assert "bound" not in least
+            sums += [found["divergence"].sum(), found["bound"].sum(), least["divergence"].sum(), found["differs"].sum()]
+    exact = differs = 0.0
+    for answer in ANSWERS:
+        request = Request("b", answer.item, 0, None, 0, scored=((answer.context, answer.ids),))  # type: ignore[arg-type]
+        p, q = base.scores(request), other.scores(request)
+        exact += rel_entr(np.exp(p), np.exp(q)).sum()
+        differs += (p.argmax(axis=1) != q.argmax(axis=1)).sum()
+    assert sums[0] == pytest.approx(exact, rel=0.1)
+    assert sums[2] < sums[1] < 0.8 * exact
+    assert sums[3] == differs
 
 
 def test_an_interrupted_reading_goes_on_with_what_is_missing(readers: Readers) -> None:

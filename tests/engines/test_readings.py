@@ -139,12 +139,11 @@ def test_flat_log_probabilities_become_arrays() -> None:
     flat = SimpleNamespace(start_indices=[0, 0, 3, 6], end_indices=[0, 3, 6, 9])
     flat.token_ids = [token for row in rows for token in row]
     flat.logprobs = [-0.1 * number for number in range(9)]
-    arrays = flat_arrays(flat, context=2, answer=2, top=2)
-    assert arrays["ids"].tolist() == [[3, 4], [9, 5]]
-    assert arrays["chosen"] == pytest.approx([-0.3, -0.6])
-    assert arrays["logprobs"] == pytest.approx(np.array([[-0.4, -0.5], [-0.7, -0.8]]))
+    ids, logprobs = flat_arrays(flat, context=2, answer=2, width=2)
+    assert ids.tolist() == [[8, 3, 4], [9, 9, 5]]
+    assert logprobs == pytest.approx(np.array([[-0.3, -0.4, -0.5], [-0.6, -0.7, -0.8]]))
     with pytest.raises(EngineError, match="6 log-probabilities of 2 tokens"):
-        flat_arrays(flat, context=2, answer=2, top=3)
+        flat_arrays(flat, context=2, answer=2, width=3)
 
 
 @pytest.mark.parametrize("step", [1, 3, 100])

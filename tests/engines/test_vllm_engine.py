@@ -25,7 +25,7 @@ import vllm_names
 from bitparity.doctor.vllm import VLLM
 from bitparity.doctor.vllm_inquiry import ask_vllm
 from bitparity.engines.host import EngineProcess
-from bitparity.engines.readings import arrays_of
+from bitparity.engines.readings import DRAWN, Arrays, arrays_of, named_text
 from bitparity.engines.watchdog import members
 from bitparity.errors import EngineError, ModelError
 from bitparity.records import Prompt, Reading, Request, Sample, Sampling
@@ -205,6 +205,45 @@ def test_a_reading_tells_of_every_token_of_the_answer(samples: dict[str, Sample]
     assert (arrays["logprobs"][:, 0] >= arrays["chosen"]).all()
     assert samples["scored"].logprobs is not None
     assert float(arrays["chosen"].sum()) == pytest.approx(samples["scored"].logprobs[2][0], abs=0.2)  # other batches
+
+
+def test_drawn_and_named_tokens_are_told_as_transformers_tells_them(
+    engine: EngineProcess, folder: Path, tmp_path: Path
+) -> None:
+    """vLLM's own draws, named to transformers and to vLLM itself; with several answers under way and in parts."""
+    from bitparity.exam.rendering import Renderer
+
+    renderer = Renderer(folder)
+    texts = [" ".join(str(n * step) for n in range(60)) for step in (1, 3, 7)] + [
+        "The train to the coast was late. " * 40
+    ]
+    pairs = [renderer.encode(text[:9], (text[9:],)).scored for text in texts]
+
+    def asked(reading: list[Reading]) -> list[Request]:
+        return [
+            Request("b", str(number), 0, Sampling(1), 0, scored=pair, reading=wanted)
+            for number, (pair, wanted) in enumerate(zip(pairs, reading, strict=True))
+        ]
+
+    def read(process: EngineProcess, reading: list[Reading]) -> list[Arrays]:
+        found = {s.item: arrays_of(s) for burst in process.run(asked(reading)) for s in burst}
+        return [found[str(number)] for number in range(len(pairs))]
+
+    first = read(engine, [Reading(20, drawn=DRAWN)] * len(pairs))
+    names = [Reading(20, named=named_text(each)) for each in first]
+    again = read(engine, names)
+    with EngineProcess(tiny_model.variant(folder), tmp_path / "log") as process:
+        theirs = read(process, names)
+    for base, own, other, ((_, answer),) in zip(first, again, theirs, pairs, strict=True):
+        assert base["drawn_ids"].shape == (len(answer), DRAWN)
+        assert not (base["drawn_ids"][:, :, None] == base["ids"][:, None, :]).any()
+        assert (base["rest"] >= base["drawn"].max(axis=1) - 1e-4).all()
+        both = np.concatenate([base["logprobs"], base["drawn"]], axis=1)
+        assert np.median(np.abs(own["named"] - both)) < 0.05  # the same model in other batches
+        assert np.median(np.abs(other["named"] - both)) < 0.1  # two engines in bfloat16
+        assert np.median(np.abs(other["rest"] - base["rest"])) < 0.1
+        mass = np.exp(base["logprobs"].astype(np.float64)).sum(axis=1) + np.exp(base["rest"].astype(np.float64))
+        assert mass == pytest.approx(1, abs=1e-5)
 
 
 def test_batch_invariance_is_refused_on_the_cpu(folder: Path, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ ENGINE_ARGUMENTS = {
 SAMPLING_VALUES = {
     *(
         "detokenize",
+        "extra_args",
         "flat_logprobs",
         "frequency_penalty",
         "max_tokens",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from distance_doubles import ANSWERS, VOCABULARY, Table
 
 from bitparity.distance.reader import Readers
 from bitparity.distance.store import AGAIN
+from bitparity.engines.readings import DRAWN
 from bitparity.report.distance import rows, sentences
 from bitparity.results.distance import build_distance
 from bitparity.results.schema import Distance
@@ -27,10 +29,12 @@ def study(*names: str, asked: bool = True) -> Study:
     return Study(name="s", profile="default", variants=variants, benchmarks=[], distance=distance)
 
 
-def built(path: Path, record: RunRecord | None = None, **models: Table) -> Distance:
-    readers = Readers(Run(path), "bf16", ANSWERS, top=VOCABULARY)
+def built(
+    path: Path, record: RunRecord | None = None, top: int = VOCABULARY, draws: bool = False, **models: Table
+) -> Distance:
+    readers = Readers(Run(path), "bf16", ANSWERS, top=top)
     for name in ("bf16", "bf16" + AGAIN):
-        readers.read(name, Table(), lambda count: None)
+        readers.read(name, Table(draws=draws), lambda count: None)
     for name, model in models.items():
         readers.read(name, model, lambda count: None)
     found = build_distance(Run(path), study("bf16", *models), record or RunRecord(), ["one", "two"])
@@ -61,6 +65,24 @@ def test_figures_by_variant_and_benchmark(tmp_path: Path) -> None:
     assert "no verdict" in said[-1]
     assert [row.floor for row in rows(found)] == [True, False, False]
     assert sentences(found, "zh")[-1].endswith("不据此下结论。")
+
+
+def test_the_whole_is_estimated_where_every_reader_tells_of_the_drawn_tokens(tmp_path: Path) -> None:
+    near, far = Table(noise=0.1, draws=True), Table(noise=0.4, draws=True)
+    found = built(tmp_path / "whole", top=4, draws=True, fp8=near, nvfp4=far)
+    assert (found.top_k, found.drawn) == (4, DRAWN)
+    whole = found.variants["nvfp4"].overall
+    assert whole is not None
+    assert whole.bound is not None
+    assert whole.bound < whole.divergence.value
+    assert f"estimated with {DRAWN} drawn tokens" in sentences(found)[0]
+    assert f"抽取 {DRAWN} 个 token" in sentences(found, "zh")[0]
+    least = built(tmp_path / "part", top=4, draws=True, fp8=replace(near, draws=False), nvfp4=far)
+    assert least.drawn is None
+    bound = least.variants["nvfp4"].overall
+    assert bound is not None
+    assert (bound.bound, bound.divergence.value) == (None, pytest.approx(whole.bound, rel=1e-6))
+    assert "lower bound" in sentences(least)[0]
 
 
 def test_a_directory_that_was_copied_without_the_arrays(tmp_path: Path) -> None:

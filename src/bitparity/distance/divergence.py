@@ -1,6 +1,7 @@
-"""Divergence of two distributions of the next token, position by position, from each one's likeliest tokens.
+"""Divergence of two distributions of the next token, position by position, from some of their tokens.
 
-Pure functions on arrays of shape (positions, k): token ids, and log-probabilities in nats.
+Pure functions on arrays of shape (positions, k): token ids, and log-probabilities in nats. From the likeliest tokens
+alone a divergence has a lower bound; with tokens drawn from all others it is estimated without bias.
 """
 
 from __future__ import annotations
@@ -18,15 +19,43 @@ _STEP = 4096  # positions compared at once: k * k comparisons each
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """What a model gives to the tokens outside the baseline's likeliest ones.
+
+    `rest` (positions,) is the logarithm of their mass, `drawn` (positions, draws) the log-probability of each token
+    that was drawn from the baseline's distribution within them.
+    """
+
+    rest: NDArray[np.float32]
+    drawn: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class Likeliest:
     """One model's reading of one answer: at each position its likeliest tokens, and the answer's own token.
 
     `ids` and `logprobs` have shape (positions, k), the likeliest first; `chosen` is the log-probability of the token
-    that the answer has there.
+    that the answer has there. `outside` is there where the model has drawn tokens from its others.
     """
 
     ids: Ids
     logprobs: NDArray[np.float32]
+    chosen: NDArray[np.float32]
+    outside: Outside | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One model's reading of one answer, told of the baseline's tokens.
+
+    `logprobs` has the baseline's likeliest tokens, in its order; `likeliest` and `best` (positions,) are the model's
+    own likeliest token and its log-probability.
+    """
+
+    logprobs: NDArray[np.float32]
+    outside: Outside
+    likeliest: Ids
+    best: NDArray[np.float32]
     chosen: NDArray[np.float32]
 
 
@@ -75,8 +104,43 @@ def lumped_divergence(
     p, q = (np.where(shared, np.exp(each), 0.0) for each in (ours, theirs))
     covered = p.sum(axis=1)
     rest_p, rest_q = (np.maximum(1 - each.sum(axis=1), LEAST_REST) for each in (p, q))
-    total_p, total_q = covered + rest_p, q.sum(axis=1) + rest_q
     terms = np.where(shared, p * np.where(shared, ours - theirs, 0.0), 0.0).sum(axis=1)
-    divergence = (terms + rest_p * np.log(rest_p / rest_q)) / total_p + np.log(total_q / total_p)
-    divergence = np.where(np.isnan(logprobs).any(axis=1), np.nan, np.maximum(divergence, 0.0))
-    return divergence, covered
+    terms += rest_p * np.log(rest_p / rest_q)
+    divergence = _normalized(terms, covered + rest_p, q.sum(axis=1) + rest_q)
+    return np.where(np.isnan(logprobs).any(axis=1), np.nan, divergence), covered
+
+
+def _normalized(terms: Floats, total_p: Floats, total_q: Floats) -> Floats:
+    """The divergence of distributions from the sum of p log(p / q) over all cells, and from what p and q sum to.
+
+    Rounding makes the sums differ from 1, and the divergence negative where it is zero.
+    """
+    return np.maximum(terms / total_p + np.log(total_q / total_p), 0.0)
+
+
+def estimated(baseline: Likeliest, other: Named) -> tuple[TokenDistances, Floats]:
+    """The distances of one answer's positions with KL over the whole vocabulary, and its lower bound.
+
+    By the chain rule (T. Cover and J. Thomas, theorem 2.5.3) KL is that of the baseline's likeliest tokens one by one
+    and the rest as one cell, which is the bound, and the rest's mass times the KL within the rest. That is estimated by
+    the mean of r - 1 - log r over the tokens drawn there, r being how many times as likely the other model makes one
+    within the rest. Its expectation is the KL, since that of r is 1; it is never negative, and zero where the models
+    agree (J. Schulman, "Approximating KL divergence", 2020, http://joschu.net/blog/kl-approx.html, k3). A token that
+    the other model has not counts nothing. Raises ValueError where the readings do not belong together.
+    """
+    if baseline.outside is None or baseline.logprobs.shape != other.logprobs.shape:
+        raise ValueError("the readings are not of the same tokens")
+    ours, theirs = baseline.logprobs.astype(np.float64), other.logprobs.astype(np.float64)
+    rest_p, rest_q = baseline.outside.rest.astype(np.float64), other.outside.rest.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):  # nothing outside, or NaN: told below
+        parts = [np.exp(each) for each in (ours, theirs, rest_p, rest_q)]
+        covered, outside = parts[0].sum(axis=1), parts[2]
+        terms = (parts[0] * (ours - theirs)).sum(axis=1) + np.where(outside > 0, outside * (rest_p - rest_q), 0.0)
+        bound = _normalized(terms, covered + outside, parts[1].sum(axis=1) + parts[3])
+        ratio = (other.outside.drawn - rest_q[:, np.newaxis]) - (baseline.outside.drawn - rest_p[:, np.newaxis])
+        within = np.where(np.isneginf(other.outside.drawn), 0.0, np.expm1(ratio) - ratio).mean(axis=1)
+        divergence = bound + np.where(outside > 0, outside * within, 0.0)
+    lost = baseline.chosen.astype(np.float64) - other.chosen
+    divergence[~np.isfinite(lost)] = np.nan
+    differs = (baseline.ids[:, 0] != other.likeliest) & (other.best > other.logprobs[:, 0])  # a tie is no difference
+    return TokenDistances(divergence, lost, differs, covered), bound

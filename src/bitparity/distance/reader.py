@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitparity.distance.divergence import TokenDistances, distances
+from bitparity.distance.divergence import TokenDistances, distances, estimated
 from bitparity.distance.store import (
     AGAIN,
     Reading,
@@ -18,9 +18,10 @@ from bitparity.distance.store import (
     likeliest,
     load_arrays,
     load_readings,
+    named,
 )
 from bitparity.distance.texts import Answer
-from bitparity.engines.readings import TOP, Arrays, arrays_of
+from bitparity.engines.readings import DRAWN, TOP, Arrays, arrays_of, named_text
 from bitparity.records import Reading as Wanted
 from bitparity.records import Request, Sample, SampleKey, Sampling, request_key
 from bitparity.store.run import Run
@@ -100,14 +101,15 @@ class OpenReader:
 
     def requests(self, answers: Sequence[Answer]) -> list[Request]:
         """The requests for some of the answers."""
-        wanted = Wanted(self._readers.top, self._readers.beside)
+        names = dict.fromkeys(answer.benchmark for answer in answers)
+        base = {name: self._base(name, [a for a in answers if a.benchmark == name]) for name in names}
         together = 2 if self._again else 1  # a batch's shape decides the rounding of its numbers
         return [
             Request(
                 *(answer.benchmark, answer.item, answer.sample, Sampling(1), 0),
                 scored=((answer.context, answer.ids),),
                 batch=number // together,
-                reading=wanted,
+                reading=self._wanted(base[answer.benchmark].get(answer.key)),
             )
             for number, answer in enumerate(answers)
         ]
@@ -123,6 +125,15 @@ class OpenReader:
             if pairs:
                 log.append(pairs)
         return failures
+
+    def _wanted(self, base: Arrays | None) -> Wanted:
+        """What is asked of one answer: of the baseline's first reading to draw tokens, of others to tell of these."""
+        top, beside = self._readers.top, self._readers.beside
+        if beside is not None:
+            return Wanted(top, beside)
+        if self._reader == self._readers.baseline:
+            return Wanted(top, drawn=DRAWN)
+        return Wanted(top, named=None if base is None else named_text(base))
 
     def _base(self, benchmark: str, answers: Sequence[Answer]) -> dict[SampleKey, Arrays]:
         """The numbers of the baseline's first readings of these answers."""
@@ -160,7 +171,11 @@ def _distances(arrays: Arrays, base: Arrays | None) -> tuple[TokenDistances, Arr
     if "divergence" not in arrays:
         if base is None:
             raise ValueError("the baseline has not read this answer")
-        return distances(likeliest(base), own), surprise
+        first = likeliest(base)
+        if "named" not in arrays:
+            return distances(first, own), surprise
+        whole, least = estimated(first, named(arrays, first.ids.shape[1]))
+        return whole, {**surprise, "bound": least.astype(np.float32)}
     bound = distances(likeliest(arrays, "base_"), own)
     whole = TokenDistances(arrays["divergence"], bound.lost, bound.differs, np.ones(len(own.chosen)))
     return whole, {**surprise, "bound": bound.divergence.astype(np.float32)}

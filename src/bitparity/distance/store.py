@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from bitparity.distance.divergence import Likeliest, TokenDistances
+from bitparity.distance.divergence import Likeliest, Named, Outside, TokenDistances
 from bitparity.distance.texts import Answer
 from bitparity.engines.readings import Arrays, pack, unpack
 from bitparity.errors import StoreError
@@ -39,13 +39,15 @@ class Reading:
 
     `answer` is the hash of the tokens that were read; `top` the likeliest tokens told, None where the whole vocabulary
     was compared. The fields from `divergence` to `first_differs` are None for the baseline's first reading, which all
-    others are compared with. `error` says why there is no reading.
+    others are compared with; it alone has `drawn`, the tokens that it drew at each position beside the likeliest.
+    `error` says why there is no reading.
     """
 
     item: str
     sample: int
     answer: str
     top: int | None = None
+    drawn: int | None = None
     tokens: int = 0
     nan: int = 0
     surprise: float | None = None
@@ -70,6 +72,7 @@ class Reading:
 
 
 _READING = TypeAdapter(Reading)
+_FIRST = ("ids", "logprobs", "chosen", "drawn_ids", "drawn", "rest")  # arrays of the baseline's first reading
 
 
 def readings_path(run: Run, reader: str, benchmark: str) -> Path:
@@ -170,13 +173,14 @@ def first_reading(answer: Answer, arrays: Arrays, top: int | None, seconds: floa
     told = np.isfinite(read.chosen)
     reading = Reading(
         *(answer.item, answer.sample, answer.fingerprint, top),
+        drawn=None if read.outside is None else read.outside.drawn.shape[1],
         tokens=int(told.sum()),
         nan=int((~told).sum()),
         surprise=-float(read.chosen[told].sum(dtype=np.float64)),
         covered=float(np.exp(read.logprobs[told].astype(np.float64)).sum()),
         seconds=round(seconds, 3),
     )
-    return reading, {"ids": read.ids, "logprobs": read.logprobs, "chosen": read.chosen}
+    return reading, {name: arrays[name] for name in _FIRST if name in arrays}
 
 
 def compared_reading(
@@ -207,7 +211,15 @@ def compared_reading(
 
 def likeliest(arrays: Mapping[str, Any], prefix: str = "") -> Likeliest:
     """The reading in an engine's arrays, or of the baseline in those of one that had it beside (prefix "base_")."""
-    return Likeliest(arrays[f"{prefix}ids"], arrays[f"{prefix}logprobs"], arrays[f"{prefix}chosen"])
+    outside = Outside(arrays["rest"], arrays["drawn"]) if "drawn" in arrays else None
+    return Likeliest(arrays[f"{prefix}ids"], arrays[f"{prefix}logprobs"], arrays[f"{prefix}chosen"], outside)
+
+
+def named(arrays: Mapping[str, Any], top: int) -> Named:
+    """The reading in an engine's arrays that tells of the baseline's `top` likeliest tokens and of those it drew."""
+    found = arrays["named"]
+    outside = Outside(arrays["rest"], found[:, top:])
+    return Named(found[:, :top], outside, arrays["ids"][:, 0], arrays["logprobs"][:, 0], arrays["chosen"])
 
 
 def distances_of(arrays: Arrays) -> TokenDistances:

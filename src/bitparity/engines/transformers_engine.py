@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bitparity.engines.checks import failed, problem, prompt_tokens, versions
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder
-from bitparity.engines.readings import reading_sample, the_text
+from bitparity.engines.readings import columns_of, reading_sample, the_text
 from bitparity.errors import EngineError, UserInputError
 from bitparity.models.checkpoint import context_length, resolve_model, resolve_tokenizer
 from bitparity.models.identity import identity_of
@@ -264,7 +264,7 @@ class TransformersEngine(Engine):
             return []
         import torch
 
-        from bitparity.engines.transformers_reading import token_numbers
+        from bitparity.engines.transformers_reading import column_numbers, token_numbers
 
         started = time.perf_counter()
         pairs = [the_text(request) for request in requests]
@@ -276,8 +276,11 @@ class TransformersEngine(Engine):
         samples = []
         for at, (request, (_, answer), span) in enumerate(zip(requests, pairs, spans, strict=True)):
             own = logits[at, span.start - first : span.stop - first]
-            base = self._base_logits(request, rows[at], span)
-            arrays = token_numbers(own, base, answer, request.reading.top if request.reading else 1)
+            if (asked := columns_of(request)) is not None:
+                arrays = column_numbers(own, asked, answer)
+            else:
+                base = self._base_logits(request, rows[at], span)
+                arrays = token_numbers(own, base, answer, request.reading.top if request.reading else 1)
             samples.append(reading_sample(request, arrays, time.perf_counter() - started))
             self._ended += 1
         return samples

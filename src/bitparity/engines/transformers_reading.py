@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from bitparity.engines.readings import Arrays
+from bitparity.engines.columns import ColumnMaker
+from bitparity.engines.readings import Arrays, Columns, split_columns
 
 _STEP_BYTES = 1 << 27  # of one array of log-probabilities: bounds memory at large vocabularies
 
@@ -25,6 +26,13 @@ def token_numbers(own: torch.Tensor, base: torch.Tensor | None, answer: Sequence
         for at in range(0, len(answer), step)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def column_numbers(own: torch.Tensor, asked: Columns, answer: Sequence[int]) -> Arrays:
+    """The arrays of `readings.py` for one answer with drawn or named tokens, from logits (positions, vocabulary)."""
+    ids, logprobs = (each.cpu().numpy() for each in ColumnMaker(asked, own.device).make(own, 0))
+    chosen = token_numbers(own, None, answer, 1)["chosen"]
+    return split_columns(ids.astype(np.int32), logprobs, chosen, asked)
 
 
 def _step(own: torch.Tensor, base: torch.Tensor | None, target: torch.Tensor, top: int) -> Arrays:

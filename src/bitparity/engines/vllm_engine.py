@@ -23,12 +23,22 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bitparity.engines.checks import failed, kind_and_message, may_be_secret, problem, prompt_tokens, versions
 from bitparity.engines.concurrency import as_they_end, lot_size
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
-from bitparity.engines.readings import TOP_MOST, Arrays, reading_sample, the_text
+from bitparity.engines.readings import (
+    DRAWN,
+    TOP_MOST,
+    Columns,
+    columns_of,
+    reading_sample,
+    split_columns,
+    the_text,
+)
+from bitparity.engines.vllm_columns import asked_of_worker
 from bitparity.engines.watchdog import how_ended
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.hardware import nvml
@@ -114,6 +124,7 @@ class VllmEngine(Engine):
         """Read off the loaded model what was chosen."""
         (self._probe, *_) = await self._engine.collective_rpc("bitparity_probe")
         await self._engine.collective_rpc("bitparity_bound_prompt_logits")
+        await self._engine.collective_rpc("bitparity_make_columns")
         gc.collect()
         gc.freeze()  # what is loaded stays: no pause of the event loop to look through it again
 
@@ -173,7 +184,7 @@ class VllmEngine(Engine):
         if why := problem(request, self._max_length, self._vocabulary, after_scored=1):
             return failed(request, why)
         if request.reading is not None:
-            return await self._read(request, request.reading.top)
+            return await self._read(request, columns_of(request), request.reading.top)
         return await (self._generate(request) if request.scored is None else self._score(request))
 
     async def _generate(self, request: Request) -> Sample:
@@ -194,15 +205,25 @@ class VllmEngine(Engine):
         seconds = time.perf_counter() - started
         return Sample(*request_key(request), "", "stop", 0, prompt_tokens(request), seconds, logprobs=tuple(found))
 
-    async def _read(self, request: Request, top: int) -> Sample:
-        """Numbers by token, from arrays: vLLM makes no dictionary of each position where it is asked for flat lists."""
+    async def _read(self, request: Request, asked: Columns | None, top: int) -> Sample:
+        """Numbers by token, from arrays: vLLM makes no dictionary of each position where it is asked for flat lists.
+
+        Columns that are asked for come in the place of likeliest tokens, of which so many are asked of vLLM.
+        """
         context, answer = the_text(request)
+        width = top if asked is None else asked.width
+        more = {} if asked is None else {"extra_args": asked_of_worker(asked, len(context) - 1)}
         async with self._reading:
             started = time.perf_counter()
-            found = (await self._final(context + answer, _scoring_params(top, flat_logprobs=True))).prompt_logprobs
+            parameters = _scoring_params(width, flat_logprobs=True, **more)
+            found = (await self._final(context + answer, parameters)).prompt_logprobs
             if found is None:
                 raise EngineError("vLLM gave no log-probabilities of the prompt")
-            arrays = flat_arrays(found, len(context), len(answer), top)
+            ids, logprobs = flat_arrays(found, len(context), len(answer), width)
+            try:
+                arrays = split_columns(ids[:, 1:], logprobs[:, 1:], logprobs[:, 0], asked)
+            except ValueError as error:
+                return failed(request, str(error))
             return reading_sample(request, arrays, time.perf_counter() - started)
 
     async def _log_likelihood(self, context: tuple[int, ...], continuation: tuple[int, ...]) -> tuple[float, bool]:
@@ -266,18 +287,17 @@ def _scoring_params(top: int = 0, **more: object) -> Any:
     return _params(max_tokens=1, temperature=0.0, prompt_logprobs=top, detokenize=False, **more)
 
 
-def flat_arrays(found: Any, context: int, answer: int, top: int) -> Arrays:
-    """The arrays of `readings.py` from vLLM's flat log-probabilities of a prompt: context and answer, in tokens.
+def flat_arrays(found: Any, context: int, answer: int, width: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """(ids, log-probabilities) of shape (answer, width + 1) from vLLM's flat ones of context and answer, in tokens.
 
-    vLLM tells of each position the prompt's own token first and then the `top` likeliest. Raises EngineError where it
-    told another number.
+    vLLM tells of each position the prompt's own token first and then `width` others. Raises EngineError where it told
+    another number.
     """
     start, end = found.start_indices[context], found.end_indices[context + answer - 1]
-    if end - start != answer * (top + 1):
-        raise EngineError(f"vLLM gave {end - start} log-probabilities of {answer} tokens, not {top + 1} of each")
-    ids = np.array(found.token_ids[start:end], dtype=np.int32).reshape(answer, top + 1)
-    logprobs = np.array(found.logprobs[start:end], dtype=np.float32).reshape(answer, top + 1)
-    return {"ids": ids[:, 1:], "logprobs": logprobs[:, 1:], "chosen": logprobs[:, 0]}
+    if end - start != answer * (width + 1):
+        raise EngineError(f"vLLM gave {end - start} log-probabilities of {answer} tokens, not {width + 1} of each")
+    ids = np.array(found.token_ids[start:end], dtype=np.int32).reshape(answer, width + 1)
+    return ids, np.array(found.logprobs[start:end], dtype=np.float32).reshape(answer, width + 1)
 
 
 def _params(**values: object) -> Any:
@@ -336,7 +356,7 @@ def _engine_config(folder: Path, tokenizer: Path, arguments: Mapping[str, object
             # nothing of the checkpoint's own file
             generation_config="vllm",
             worker_extension_cls="bitparity.engines.vllm_probe.ModelProbe",
-            max_logprobs=TOP_MOST,
+            max_logprobs=TOP_MOST + 2 + DRAWN,
             **arguments,
         )
         return args.create_engine_config(_usage())

@@ -56,6 +56,16 @@ class ModelProbe:
         if newer is not None and hasattr(newer, "CHUNK_SIZE"):
             newer.CHUNK_SIZE = min(newer.CHUNK_SIZE, rows)
 
+    def bitparity_make_columns(self) -> None:
+        """Have columns of asked tokens told with a prompt's log-probabilities; nothing is done where that has no place.
+
+        See `vllm_columns`.
+        """
+        from bitparity.engines import vllm_columns
+
+        worker: Any = self
+        vllm_columns.install(worker.model_runner)
+
 
 class _Deferred:
     """Hidden states in the place of the logits that are computed of them later."""

@@ -68,9 +68,10 @@ def _sentence(name: str, found: VariantDistance, distance: Distance, lang: Lang)
     if found.overall is None:
         return text("distance.none", lang, name=name, reason=reason(found.reason, lang) or text("dash", lang))
     return text(
-        "distance.of" if distance.top_k == "all" else "distance.bound",
+        "distance.of" if distance.top_k == "all" else "distance.estimated" if distance.drawn else "distance.bound",
         lang,
         name=name,
+        drawn=distance.drawn,
         divergence=estimated(found.overall.divergence, lang),
         differs=number(100 * found.overall.differs.value),
         perplexity=ratio(found.overall.perplexity_ratio, lang),

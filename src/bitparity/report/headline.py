@@ -167,7 +167,7 @@ class _Words:
             return ""
         floor = found.noise_floor.overall
         noise = text("distance.no_floor", self.lang) if floor is None else number(floor.divergence.value)
-        least = "" if found.top_k == "all" else self.say("at_least")
+        least = "" if found.top_k == "all" or found.drawn else self.say("at_least")
         return self.say("distance", least=least, figure=estimated(own.overall.divergence, self.lang), floor=noise)
 
     def fine(self) -> Iterator[str]:

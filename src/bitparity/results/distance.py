@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -51,6 +51,17 @@ class _Reader:
         told = np.isfinite(values)
         return float(values[told].mean()) if told.any() else None
 
+    @property
+    def bounded(self) -> _Reader:
+        """The same with the lower bound alone, also where the whole divergence is known."""
+        return _Reader(
+            {key: (line, _least(found, bound), told, None) for key, (line, found, told, bound) in self.rows.items()}
+        )
+
+
+def _least(found: TokenDistances, bound: Floats | None) -> TokenDistances:
+    return found if bound is None else replace(found, divergence=bound.astype(np.float64))
+
 
 def write_distance(run: Run, study: Study, *, of_texts: bool = False) -> DistanceDocument:
     """Write distance.json, of answers or of the user's own texts; returns its content."""
@@ -76,19 +87,32 @@ def build_distance(run: Run, study: Study, environment: RunRecord, benchmarks: S
         return None
     base = {name: load_readings(run, study.baseline, name) for name in benchmarks}
     readers = {name: _read(run, name, base) for name in (study.baseline + AGAIN, *study.candidates)}
+    tops = {reading.top for readings in base.values() for reading in readings.values() if reading.error is None}
+    drawn = None if None in tops else _drawn(base, readers)
+    if drawn is None and None not in tops:
+        readers = {name: reader.bounded for name, reader in readers.items()}
     floor = readers.pop(study.baseline + AGAIN)
     found = {name: _variant(reader, floor, environment.distance.get(name)) for name, reader in readers.items()}
     noise = _variant(
         floor, None, environment.distance.get(study.baseline + AGAIN) or environment.distance.get(study.baseline)
     )
-    tops = {reading.top for readings in base.values() for reading in readings.values() if reading.error is None}
     return Distance(
         top_k=None if not tops else "all" if None in tops else max(filter(None, tops)),
+        drawn=drawn,
         noise_floor=noise,
         variants=found,
         pairs=list(_pairs(readers)),
         guards=sorted(check_distance(found, noise), key=lambda each: each.level != "error"),
     )
+
+
+def _drawn(base: Mapping[str, Mapping[tuple[str, int], Reading]], readers: Mapping[str, _Reader]) -> int | None:
+    """The tokens drawn at each position, at least; None where any reading is without: figures are of one kind only."""
+    rows = [(key, bound) for reader in readers.values() for key, (_, _, _, bound) in reader.rows.items()]
+    draws = [base[name][item, sample].drawn for (name, item, sample), _ in rows]
+    known = [count for count in draws if count is not None]
+    estimated = len(known) == len(rows) and all(bound is not None for _, bound in rows)
+    return min(known, default=None) if estimated else None
 
 
 def _read(run: Run, reader: str, base: Mapping[str, Mapping[tuple[str, int], Reading]]) -> _Reader:

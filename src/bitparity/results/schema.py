@@ -369,8 +369,9 @@ class DistancePart(Part):
 class DistanceFigures(Part):
     """A variant's distance on some answers; see `distance.figures.Figures`.
 
-    `divergence` is the mean KL(baseline || variant) a token in nats, with `top_k` likeliest tokens a lower bound of it;
-    `bound` is that bound where the whole vocabulary was compared. `lost` is in nats a token, `differs` a share.
+    `divergence` is the mean KL(baseline || variant) a token in nats: of the whole vocabulary, exact or estimated with
+    `drawn` tokens, or else a lower bound from the `top_k` likeliest tokens; `bound` is that bound beside the whole.
+    `lost` is in nats a token, `differs` a share.
     """
 
     answers: int
@@ -417,9 +418,14 @@ class VariantDistance(Part):
 
 
 class Distance(Part):
-    """The distances of a run. `noise_floor` is the baseline's second reading of its own answers."""
+    """The distances of a run. `noise_floor` is the baseline's second reading of its own answers.
+
+    `drawn` is the number of tokens at each position from which the KL of all tokens outside the likeliest is estimated;
+    None where none was drawn, or not of every reading.
+    """
 
     top_k: int | Literal["all"] | None
+    drawn: int | None = None
     noise_floor: VariantDistance
     variants: dict[str, VariantDistance]
     pairs: list[DistancePair]
