@@ -26,7 +26,7 @@ from bitparity.records import Reading as Wanted
 from bitparity.records import Request, Sample, SampleKey, Sampling, request_key
 from bitparity.store.run import Run
 
-TOKENS_AT_ONCE = 200_000  # asked of the engine before anything of it is stored: bounds memory at 170 bytes a token
+TOKENS_AT_ONCE = 200_000  # asked of the engine before anything of it is stored: bounds memory at some 350 bytes a token
 RunEngine = Callable[[Sequence[Request]], Iterator[list[Sample]]]
 
 
