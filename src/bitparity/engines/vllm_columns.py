@@ -5,9 +5,9 @@ columns; the worker puts the columns in their place, at the positions of the ans
 engine differs from vLLM's own. Whoever reads them finds the columns by the id REST, and where a worker has put none,
 as another version of vLLM may not let it, the likeliest tokens.
 
-vLLM has two model runners (read in 0.25.1, 0.32.0 and 0.33.0). The newer one has a `prompt_logprobs_worker`, whose logits are
-looked at as it computes them; the older one has `_get_prompt_logprobs_dict`, beside which the answer's logits are
-computed once more.
+vLLM has two model runners (read in 0.25.1, 0.32.0 and 0.33.0). The newer one has a `prompt_logprobs_worker`, whose
+logits are looked at as it computes them; the older one has `_get_prompt_logprobs_dict`, beside which the answer's
+logits are computed once more.
 """
 
 from __future__ import annotations
