@@ -21,7 +21,7 @@ from bitparity.models.hub import use_cache_where_unreachable
 from bitparity.safe_io.input_files import LARGEST_DATA, read_regular, unpacked
 
 Row = dict[str, Any]
-TYPE_NAMES = {str: "text", int: "an integer", list: "a list of texts"}
+TYPE_NAMES = {str: "a text", int: "an integer", list: "a list of texts"}
 
 
 class Rows(NamedTuple):
@@ -105,8 +105,7 @@ def _check_fields(row: Row, fields: Mapping[str, tuple[type, ...]], where: str) 
     missing = [name for name in fields if name not in row]
     if missing:
         hint = "; is this a file of another benchmark?" if 2 * len(missing) > len(fields) else ""
-        needed = "s" if len(missing) > 1 else ""
-        raise DataError(f"{where}: field{needed} {', '.join(missing)} missing{hint}")
+        raise DataError(f"{where}: no field {', '.join(missing)}{hint}")
     for name, types in fields.items():
         if not _is_one_of(row[name], types):
             wanted = " or ".join(TYPE_NAMES[t] for t in types)

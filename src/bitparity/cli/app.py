@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from bitparity.cli import distance, recorded, studies
+from bitparity.cli.language import Command, Group, Language, with_language
 from bitparity.cli.output import TolerantStream, drop_stdout, print_error
 from bitparity.errors import EXIT_INPUT, EXIT_OPEN, BitparityError
 from bitparity.safe_io.redaction import RedactedStream, remember_environment
@@ -26,6 +27,7 @@ EXIT_PIPE = 128 + 13  # by SIGPIPE: who reads this has gone
 
 app = typer.Typer(
     name="bitparity",
+    cls=Group,
     help="What do fewer bits cost? Every precision of one model sits the same exam, compared item by item.",
     epilog="Begin with init, doctor, plan and run, or see it work with demo. Exit codes: 0 fine, 1 a candidate is "
     "worse beyond its margin, 2 bad input or usage, 3 incomplete, invalid or inconclusive, 130 stopped.",
@@ -39,11 +41,14 @@ for command in (
     *(recorded.seal, recorded.verify),
     *(distance.distance, distance.locate, studies.plan, studies.benchmarks, studies.demo),
 ):
-    app.command()(command)
+    app.command(cls=Command)(with_language(command))
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    lang: Language = "en",
+) -> None:
     if version:
         from bitparity import __version__
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bitparity.cli.output import say
 from bitparity.progress.file import read_progress
 from bitparity.schema import Study
 from bitparity.store.run import WritableRun
@@ -42,10 +43,13 @@ def start(study: Study, path: Path, arguments: Sequence[str]) -> int | None:
     child = _spawn(path, arguments)
     code = await_start(child, path, offset)
     if code is None:
-        print(f"detached: pid {child.pid}\nlog: {run_log(path)}")
-        print(f"watch: bitparity status {shlex.quote(str(path))} --watch\nstop: kill -INT {child.pid}")
+        say(f"detached: pid {child.pid}")
     else:
-        print(f"the run is over already, with exit code {code}\nlog: {run_log(path)}")
+        say(f"the run is over already, with exit code {code}")
+    say(f"log: {run_log(path)}")
+    if code is None:
+        say(f"watch: bitparity status {shlex.quote(str(path))} --watch")
+        say(f"stop: kill -INT {child.pid}")
     return code
 
 

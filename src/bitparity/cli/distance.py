@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from bitparity.cli.options import Language, StudyFile
-from bitparity.cli.output import console
+from bitparity.cli.language import language
+from bitparity.cli.options import StudyFile
+from bitparity.cli.output import console, say
 from bitparity.errors import EXIT_OPEN, DataError
 
 Models = Annotated[
@@ -31,7 +32,6 @@ def distance(
     engine: Annotated[str | None, typer.Option(help="Engine of models given by name.")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory; by default artifacts/<study>-distance/.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
-    lang: Language = "en",
 ) -> None:
     """Tell in minutes how far candidates are from the baseline.
 
@@ -39,7 +39,7 @@ def distance(
     or not comparable.
     """
     from bitparity.report.distance_page import write_page
-    from bitparity.report.language import reason, suffix
+    from bitparity.report.language import suffix
     from bitparity.report.live import show_run
     from bitparity.report.terminal import show_distance
     from bitparity.results.distance import write_distance
@@ -51,18 +51,17 @@ def distance(
     study = short_study(whole, items, max_tokens)
     texts = None if text is None else _read_texts(text)
     place = out or Path("artifacts") / study.name
-    with show_run(study, reported=False, lang=lang) as events:
+    with show_run(study, reported=False, lang=language()) as events:
         run = measure_distance(study, place, events, texts)
     document = write_distance(run, study, of_texts=texts is not None)
-    write_page(run, document)
-    page = place / f"distance{suffix(lang)}.html"
-    if lang != "en":
-        write_page(run, document, lang)
+    for each in {"en", language()}:
+        write_page(run, document, each)
     if as_json:
         print(json.dumps(document.document(), ensure_ascii=False, allow_nan=False))
     else:
-        show_distance(document.distance, console(), lang)
-        print(reason(f"page: {page}", lang), reason(f"figures: {place / 'distance.json'}", lang), sep="\n")
+        show_distance(document.distance, console(), language())
+        say(f"page: {place / f'distance{suffix(language())}.html'}")
+        say(f"figures: {place / 'distance.json'}")
     measured = all(found.overall is not None for found in document.distance.variants.values())
     raise typer.Exit(EXIT_OPEN if document.distance.broken or not measured else 0)
 
@@ -103,11 +102,11 @@ def locate(
 
     resolved = load_study(study)
     place = out or Path("artifacts") / resolved.name
-    with show_tasks() as events:
+    with show_tasks(language()) as events:
         run, found = locate_losses(resolved, candidate, place, events, answers, max_tokens, kernels)
     write_picture(run, found)
     if as_json:
         print(json.dumps(found.document(), ensure_ascii=False, allow_nan=False))
         return
-    show(found, console())
-    print(f"figures and recipe: {folder_of(run, candidate) / FILE}; the picture lies beside")
+    show(found, console(), language())
+    say(f"figures and recipe: {folder_of(run, candidate) / FILE}; the picture lies beside")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -30,4 +30,3 @@ UnsafeExec = Annotated[bool, typer.Option("--unsafe-exec", help=UNSAFE_HELP)]
 Junit = Annotated[Path | None, typer.Option(help="Write JUnit XML there.")]
 Summary = Annotated[Path | None, typer.Option(help="Write a headline and a table there, in Markdown.")]
 Badge = Annotated[Path | None, typer.Option(help="Write a badge there, as JSON for shields.io's endpoint.")]
-Language = Annotated[Literal["en", "zh"], typer.Option("--lang", help="The language: English or Chinese.")]

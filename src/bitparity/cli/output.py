@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bitparity.cli.language import language, told
 from bitparity.report.plain import clean
 from bitparity.safe_io.redaction import RedactedStream, redacted
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bitparity.report.gated import Withhold
-    from bitparity.report.language import Lang
     from bitparity.results.schema import Results
 
 PLAIN_WIDTH = 120  # columns of the table where stdout is no terminal
@@ -69,46 +69,50 @@ def console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
 
 
-def report_run(path: Path, lang: Lang = "en", withhold: Withhold = "gated") -> Results:
+def report_run(path: Path, withhold: Withhold = "gated") -> Results:
     """Write results.json and the reports of a run, and print the table."""
-    made = make_report(path, lang, withhold)
-    show_report(path, made, lang)
+    made = make_report(path, withhold)
+    show_report(path, made)
     return made
 
 
-def make_report(path: Path, lang: Lang = "en", withhold: Withhold = "gated") -> Results:
+def make_report(path: Path, withhold: Withhold = "gated") -> Results:
     """Write results.json and the reports of a run: in English, and in another language beside them."""
     from bitparity.report import html, markdown
     from bitparity.results import build as results
     from bitparity.store.run import Run
 
     made = results.write(Run(path), with_texts=withhold != "everything")
-    languages: tuple[Lang, ...] = ("en", lang)  # what a newer results.json says must not lack in the first file
-    for each in dict.fromkeys(languages):
+    for each in {"en", language()}:  # what a newer results.json says must not lack in the first file
         markdown.write(Run(path), made, each)
         html.write(Run(path), made, each, withhold)
     return made
 
 
-def show_report(path: Path, made: Results, lang: Lang = "en") -> None:
+def show_report(path: Path, made: Results) -> None:
     """Print the table of a report, and where it lies."""
     from bitparity.report import terminal
-    from bitparity.report.language import reason, suffix
+    from bitparity.report.language import suffix
 
-    page, report = (path / f"report{suffix(lang)}{ending}" for ending in (".html", ".md"))
+    page, report = (path / f"report{suffix(language())}{ending}" for ending in (".html", ".md"))
     try:
-        terminal.show(made, console(), lang)
-        print(reason(f"report: {page} and {report}", lang))
-        print(reason(f"results: {path / 'results.json'}", lang), flush=True)
+        terminal.show(made, console(), language())
+        say(f"report: {page} and {report}")
+        say(f"results: {path / 'results.json'}")
     except OSError as error:  # what was measured stands, and so does the exit code that says how it ended
         drop_stdout()
-        print_error(reason(f"the table could not be written ({error.strerror}); it is in {report}", lang))
+        print_error(f"the table could not be written ({error.strerror}); it is in {report}")
+
+
+def say(line: str) -> None:
+    """One line on stdout in the language of the command, without control characters."""
+    print(clean(told(line)), flush=True)
 
 
 def print_error(line: str) -> None:
-    """One line on stderr, without control characters: names and ids come from studies and data sets.
+    """One line on stderr, in the language of the command, without control characters.
 
-    The middle of a word that fills a screen is left out.
+    Names and ids come from studies and data sets: the middle of a word that fills a screen is left out.
     """
-    short = _LONG_WORD.sub(lambda word: f"{word[0][:100]}…{word[0][-100:]}", redacted(line))
+    short = _LONG_WORD.sub(lambda word: f"{word[0][:100]}…{word[0][-100:]}", redacted(told(line)))
     print(clean(short), file=sys.stderr, flush=True)

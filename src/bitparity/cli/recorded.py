@@ -8,33 +8,31 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bitparity.cli.options import GATED_HELP, WITHOUT_HELP, Badge, Junit, Language, RunDirectory, Summary, UnsafeExec
-from bitparity.cli.output import console, given_line, print_error, report_run
+from bitparity.cli.language import given_language, language
+from bitparity.cli.options import GATED_HELP, WITHOUT_HELP, Badge, Junit, RunDirectory, Summary, UnsafeExec
+from bitparity.cli.output import console, given_line, print_error, report_run, say
 from bitparity.errors import EXIT_OPEN, UserInputError
 from bitparity.report.exports import formats
 from bitparity.report.plain import clean
 
 if TYPE_CHECKING:
     from bitparity.report.gated import Withhold
-    from bitparity.report.language import Lang
 
 TAKEN = "taken as the sealer's word: the questions, the margins, the facts, and that these models gave these answers"
 RERUN_HELP = "Ask so many answers again, on a device of the same kind, and compare the texts."
 
 
-def brought_up_to_date(run: Path, lang: Lang = "en") -> Path:
+def brought_up_to_date(run: Path) -> Path:
     """The run, graded again where another version of the graders has graded any of it."""
     from bitparity.grading.passes import regrade_if_needed
-    from bitparity.report.language import reason
     from bitparity.report.live import show_tasks
 
-    with show_tasks(lang) as events:
+    with show_tasks(language()) as events:
         regraded, left_out = regrade_if_needed(run, events)
     if regraded:
-        print_error(reason("note: another version of the grader had graded this run; it was graded again", lang))
+        print_error("note: another version of the grader had graded this run; it was graded again")
     for name, why in left_out.items():
-        said = f"note: another version of the grader had graded {name}, which cannot be graded again here: {why}"
-        print_error(reason(said, lang))
+        print_error(f"note: another version of the grader had graded {name}, which cannot be graded again here: {why}")
     return run
 
 
@@ -46,18 +44,17 @@ def grade(run: RunDirectory, unsafe_exec: UnsafeExec = False) -> None:
     from bitparity.grading.passes import grade_run
     from bitparity.report.live import show_tasks
 
-    with show_tasks() as events:
+    with show_tasks(language()) as events:
         changes = grade_run(run, events, unsafe_exec=unsafe_exec, again=True)
     for (variant, benchmark), keys in changes.items():
         names = ", ".join(f"{item}#{sample}" for item, sample in keys[:10])
         more = f" and {len(keys) - 10} more" if len(keys) > 10 else ""
-        print(clean(f"{variant} {benchmark}: {len(keys)} changed{': ' + names + more if keys else ''}"))
+        say(f"{variant} {benchmark}: {len(keys)} changed{': ' + names + more if keys else ''}")
     report_run(run)
 
 
 def report(
     run: RunDirectory,
-    lang: Annotated[Literal["en", "zh"] | None, typer.Option(help="The language of the report.")] = None,
     fill: Annotated[Path | None, typer.Option(help="A Markdown document whose table to fill in place.")] = None,
     include_gated: Annotated[bool, typer.Option("--include-gated", help=GATED_HELP)] = False,
     without_answers: Annotated[bool, typer.Option("--without-answers", help=WITHOUT_HELP)] = False,
@@ -71,15 +68,15 @@ def report(
     withhold: Withhold = "everything" if without_answers else "nothing" if include_gated else "gated"
     if fill is not None:
         from bitparity.report import filling
-        from bitparity.report.language import reason
 
         filling.read(fill)  # a document that cannot be read is known before anything is made
-    made = report_run(brought_up_to_date(run, lang or "en"), lang or "en", withhold)
+    made = report_run(brought_up_to_date(run), withhold)
     if fill is not None:
-        filled = filling.write(fill, made, lang)
-        print(reason(f"filled: {fill}, {filled.cells} cells", lang or "en"))
+        filled = filling.write(fill, made, given_language())
+        say(f"filled: {fill}, {filled.cells} cells")
         for message in filled.messages:
-            print(clean(f"  {reason(message, lang or 'en')}"))
+            print("  ", end="")
+            say(message)
 
 
 def export(
@@ -101,7 +98,7 @@ def export(
         sys.stdout.write(made)
     else:
         for path in made:
-            print(f"wrote {path}")
+            say(f"wrote {path}")
 
 
 def compare(
@@ -128,7 +125,6 @@ def compare(
     junit: Junit = None,
     summary: Summary = None,
     badge: Badge = None,
-    lang: Language = "en",
 ) -> None:
     """Compare per-item results from anywhere, paired by item.
 
@@ -150,12 +146,12 @@ def compare(
     outcome = compare(first, others, None if margin is None else margin / 100, again)
     outcome = outcome.model_copy(update={"command": given_line(context)})
     results = as_results(outcome, sources)
-    comparison.show(outcome, results, console(), lang)
+    comparison.show(outcome, results, console(), language())
     if json_file is not None:
         write_document(json_file, outcome.document())
     if html is not None or report is not None:
-        comparison.write(outcome, results, sources, html, report, lang)
-    lines = gate.judge_comparison(outcome, lang)
+        comparison.write(outcome, results, sources, html, report, language())
+    lines = gate.judge_comparison(outcome, language())
     gate.Files(junit, summary, badge).write(lines, "compare")
     raise typer.Exit(gate.exit_code(lines))
 
@@ -174,15 +170,15 @@ def history(
     from bitparity.report.live import show_tasks
     from bitparity.store.jsonl import write_atomically
 
-    with show_tasks() as events:
+    with show_tasks(language()) as events:
         found = history(folder, events)
     page = out or folder / "history.html"
     write_atomically(page, [render(found)])
     if json_file is not None:
         write_document(json_file, found.document())
-    print(clean(f"{len(found.runs)} runs on {len(found.lines)} lines: {page}"))
-    for name, reason in found.left_out.items():
-        print(clean(f"left out: {name}: {reason}"))
+    say(f"{len(found.runs)} runs on {len(found.lines)} lines: {page}")
+    for name, why in found.left_out.items():
+        say(f"left out: {name}: {why}")
 
 
 def check(
@@ -198,7 +194,6 @@ def check(
     ] = None,
     summary: Summary = None,
     badge: Badge = None,
-    lang: Language = "en",
     margin: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Gate a CI job on the verdicts of a run, one line each.
@@ -215,13 +210,13 @@ def check(
             "a margin belongs to the study, where it is fixed before any answer is seen; one that is chosen when the "
             "scores are known proves nothing. Set margin in the study file and run it in a new directory"
         )
-    made = build(Run(brought_up_to_date(run, lang)))  # a stored results.json is not believed
-    lines = judge(made, require, benchmark or (), lang)
+    made = build(Run(brought_up_to_date(run)))  # a stored results.json is not believed
+    lines = judge(made, require, benchmark or (), language())
     if allow is not None:
         lines = allow_inconclusive(lines)
     for line in lines:
         print(clean(str(line)))
-    for block in headlines(made, lang):
+    for block in headlines(made, language()):
         print(clean("\n  ".join([f"\n{block.first}", *block.rest])))
     Files(junit, summary, badge).write(lines, run.resolve().name)
     raise typer.Exit(exit_code(lines))
@@ -242,9 +237,9 @@ def seal(
     sealed = write(brought_up_to_date(run), out, key, without_answers=without_answers)
     manifest = sealed.manifest
     if manifest.withheld:
-        print(clean(f"without questions and answers: {', '.join(manifest.withheld)}"))
-    signed = "signed" if manifest.signed else "not signed"
-    print(clean(f"sealed: {sealed.path}, {len(manifest.files)} files, {sealed.size:,} bytes, {signed}"))
+        say(f"without questions and answers: {', '.join(manifest.withheld)}")
+    signed = "with a signature" if manifest.signed else "without a signature"
+    say(f"sealed: {sealed.path}, {len(manifest.files)} files, {sealed.size:,} bytes, {signed}")
 
 
 def verify(
@@ -264,17 +259,17 @@ def verify(
     from bitparity.evidence.verify import verify as recompute
     from bitparity.report.live import show_tasks
 
-    with opened(file, key) as sealed, show_tasks() as events:
+    with opened(file, key) as sealed, show_tasks(language()) as events:
         recompute(sealed, events)
         if rerun is not None:
             ask_again(sealed, rerun, events)
     for line in sealed.said:
-        print(clean(line))
+        say(line)
     for line in sealed.doubts:
-        print(clean(f"doubt: {line}"))
+        say(f"doubt: {line}")
     if sealed.doubts:
-        print("not verified: see the doubts")
+        say("not verified: see the doubts")
         raise typer.Exit(EXIT_OPEN)
     given = f", but for what was taken as given of {', '.join(sealed.given)}" if sealed.given else ""
-    print(clean(f"verified{given}: these results follow from these answers"))
-    print(TAKEN if rerun is None else f"{TAKEN}, but for those asked again")
+    say(f"verified{given}: these results follow from these answers")
+    say(TAKEN if rerun is None else f"{TAKEN}, but for those asked again")

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bitparity.cli import options
-from bitparity.cli.options import Language, Limit, Out, StudyFile, UnsafeExec
-from bitparity.cli.output import console, make_report, print_error, report_run, show_report
+from bitparity.cli.language import language
+from bitparity.cli.options import Limit, Out, StudyFile, UnsafeExec
+from bitparity.cli.output import console, make_report, print_error, report_run, say, show_report
 from bitparity.errors import EXIT_OPEN, UserInputError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from bitparity.generation.prepare import Outcome
     from bitparity.generation.shards import Shard
     from bitparity.progress.events import Event
-    from bitparity.report.language import Lang
     from bitparity.results.schema import Results
     from bitparity.schema import Study
 
@@ -34,7 +34,7 @@ def init(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path
     from bitparity.study.template import write_template
 
     write_template(path)
-    print(f"wrote {path}; edit its variants, then: bitparity run {path}")
+    say(f"wrote {path}; edit its variants, then: bitparity run {path}")
 
 
 def run(
@@ -48,32 +48,31 @@ def run(
     ray: Annotated[str | None, typer.Option(metavar="auto|ADDRESS", help=options.RAY_HELP)] = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help=options.SHARD_HELP)] = None,
     hours: Annotated[float | None, typer.Option(help=options.HOURS_HELP)] = None,
-    lang: Language = "en",
 ) -> None:
     """Run a study, or go on with it: what is finished is kept.
 
     Ends with the report. Exit code 1: a candidate is worse beyond its margin; 3: incomplete, invalid or inconclusive.
     """
-    from bitparity.report.language import reason
     from bitparity.study.resolve import load_study
 
     resolved = load_study(study, limit, control=control, stop_early=stop_early)
     part = None if shard is None else parse_shard(shard)
     place = out or (Path("artifacts") / resolved.name if part is None else _shard_path(resolved, part))
-    limited = None if hours is None else _hours(resolved, hours, lang)
+    limited = None if hours is None else _hours(resolved, hours)
     if detach:
         from bitparity.cli.detach import start
 
         same = [word for word in sys.argv[sys.argv.index("run") + 1 :] if word != "--detach"]
+        same += ["--lang", language()]
         raise typer.Exit(start(resolved, place, same) or 0)
-    outcome, results = _run(resolved, place, unsafe_exec=unsafe_exec, ray=ray, shard=part, hours=limited, lang=lang)
+    outcome, results = _run(resolved, place, unsafe_exec=unsafe_exec, ray=ray, shard=part, hours=limited)
     if results is not None:
-        show_report(place, results, lang)
-    _print_failures(outcome, lang)
+        show_report(place, results)
+    _print_failures(outcome)
     if results is not None:
         raise typer.Exit(_exit_code(outcome, results))
     parts = f"{place.parent.parent} {place.parent}/*" if place.parent.name == SHARDS_FOLDER else "OUT SHARD ..."
-    print(reason(f"shard {part} is in {place}; when all are there: bitparity merge {parts}", lang))
+    say(f"shard {part} is in {place}; when all are there: bitparity merge {parts}")
     raise typer.Exit(EXIT_OPEN if outcome.failures else 0)
 
 
@@ -92,21 +91,20 @@ def _shard_path(study: Study, shard: Shard) -> Path:
     return Path("artifacts") / study.name / SHARDS_FOLDER / f"{shard.index}-of-{shard.of}"
 
 
-def _hours(study: Study, hours: float, lang: Lang) -> Hours:
+def _hours(study: Study, hours: float) -> Hours:
     """The time of a run, once it is said what can be shown in it; nothing is loaded."""
     from bitparity.doctor.budget import as_it_stands, expected
     from bitparity.doctor.plan import make_plan
     from bitparity.generation.hours import Hours
-    from bitparity.report.language import reason
     from bitparity.report.planning import show_forecast
 
     plan = make_plan(study)
     forecast = as_it_stands(plan, hours)
     made = Hours(hours, expected(plan))
     if forecast is None:
-        print_error(reason(f"what {hours:g} hours can show is not known beforehand: {plan.rate_source}", lang))
+        print_error(f"what {hours:g} hours can show is not known beforehand: {plan.rate_source}")
     else:
-        show_forecast(forecast, console(), lang)
+        show_forecast(forecast, console(), language())
     return made
 
 
@@ -126,10 +124,10 @@ def merge(
     from bitparity.store.run import WritableRun
 
     merged = merge(out, shards)
-    with show_tasks() as events:
+    with show_tasks(language()) as events:
         grade_run(out, events, unsafe_exec=unsafe_exec)
     results = report_run(out)
-    print(f"merged: {merged.taken} samples of {len(shards)} directories into {out}")
+    say(f"merged: {merged.taken} samples of {len(shards)} directories into {out}")
     for (variant, benchmark), (missing, asked) in merged.missing.items():
         print_error(f"gap: {variant} on {benchmark}: {missing} of {asked} samples are missing")
     if merged.absent:
@@ -144,7 +142,6 @@ def doctor(
     fix: Annotated[
         bool, typer.Option("--fix", help="Print only the lines for a shell that move all caches to the widest disk.")
     ] = False,
-    lang: Language = "en",
 ) -> None:
     """Check this host and a study before any hour is spent.
 
@@ -158,11 +155,12 @@ def doctor(
 
     resolved = load_study(study, limit)
     if fix:
-        print(
-            "\n".join(exports(Host())) or "# nothing to move: every cache has its variable, or no disk can be written"
+        lines = exports(Host())
+        print("\n".join(lines)) if lines else say(
+            "# nothing to move: every cache has its variable, or no disk can be written"
         )
         return
-    failed = False
+    failed, lang = False, language()
     for finding in examine(resolved, Host(), out or Path("artifacts") / resolved.name):
         failed |= finding.level == "error"
         said = finding.in_chinese(partial(reason, lang=lang)) if lang == "zh" else finding
@@ -176,7 +174,6 @@ def status(
     run: Annotated[Path, typer.Argument(help="A run directory, also another host's.")],
     watch: Annotated[bool, typer.Option("--watch", help="Show it again and again until the run ends.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document; with --watch one a line.")] = False,
-    lang: Language = "en",
 ) -> None:
     """Show how far a run is, how fast, and what is left.
 
@@ -184,7 +181,6 @@ def status(
     """
     from bitparity.progress import status as statuses
     from bitparity.report import live
-    from bitparity.report.language import reason
 
     first = statuses.look(run)
     try:
@@ -192,11 +188,11 @@ def status(
             for found in statuses.watch(run) if watch else [first]:
                 print(json.dumps({"status": found.state, "said": found.said, **found.snapshot}), flush=True)
         elif watch:
-            live.follow(statuses.watch(run), console(), lang)
+            live.follow(statuses.watch(run), console(), language())
         else:
-            live.show(first, console(), lang)
+            live.show(first, console(), language())
     except KeyboardInterrupt:
-        print_error(reason("no longer watching; the run itself was left alone", lang))
+        print_error("no longer watching; the run itself was left alone")
     raise typer.Exit(0 if watch and first.state == "running" else first.exit_code)
 
 
@@ -211,7 +207,6 @@ def plan(
     ] = None,
     hours: Annotated[float | None, typer.Option(help="Choose what shows most in so many hours.")] = None,
     write: Annotated[Path | None, typer.Option(help="Write that choice as a study file.")] = None,
-    lang: Language = "en",
 ) -> None:
     """Show what a study costs and what loss it could show.
 
@@ -236,17 +231,16 @@ def plan(
     if hours is None:
         if write is not None:
             raise UserInputError("--write needs --hours: what is written is the choice for so many hours")
-        show(made, console(), lang)
+        show(made, console(), language())
         return
     from bitparity.doctor.budget import choose, write_study
-    from bitparity.report.language import reason
     from bitparity.report.planning import show_budget
 
     budget = choose(made, hours)
-    show_budget(budget, console(), lang)
+    show_budget(budget, console(), language())
     if write is not None:
         write_study(study, budget, write)
-        print(reason(f"wrote {write}; run it with: bitparity run {write}", lang))
+        say(f"wrote {write}; run it with: bitparity run {write}")
 
 
 def benchmarks() -> None:
@@ -256,7 +250,7 @@ def benchmarks() -> None:
     """
     from bitparity.report.listing import show_benchmarks
 
-    show_benchmarks()
+    show_benchmarks(lang=language())
 
 
 def demo(out: Annotated[Path, typer.Option(help="Run directory.")] = Path("artifacts/demo")) -> None:
@@ -267,7 +261,7 @@ def demo(out: Annotated[Path, typer.Option(help="Run directory.")] = Path("artif
     from bitparity.demo.study import demo_study
     from bitparity.report.live import show_tasks
 
-    with show_tasks() as events:
+    with show_tasks(language()) as events:
         study = demo_study(events)
     outcome, results = _run(study, out)
     assert results is not None
@@ -285,22 +279,21 @@ def _run(
     ray: str | None = None,
     shard: Shard | None = None,
     hours: Hours | None = None,
-    lang: Lang = "en",
 ) -> tuple[Outcome, Results | None]:
     """Run a study, shown on stderr, and make its report; a shard is reported once it is merged."""
     from bitparity.report.live import show_run
     from bitparity.runner import Report, run_study
 
     made: list[Results] = []
-    report = None if shard is not None else Report(_load_report, lambda: made.append(make_report(out, lang)))
-    with show_run(study, partial(_print_unanswerable, study, lang), reported=report is not None, lang=lang) as events:
+    report = None if shard is not None else Report(_load_report, lambda: made.append(make_report(out)))
+    with show_run(study, partial(_print_unanswerable, study), reported=report is not None, lang=language()) as events:
         outcome = run_study(
             study, out, events, unsafe_exec=unsafe_exec, ray=ray, shard=shard, report=report, hours=hours
         )
     return outcome, made[0] if made else None
 
 
-def _print_unanswerable(study: Study, lang: Lang, event: Event) -> None:
+def _print_unanswerable(study: Study, event: Event) -> None:
     """Say at the start of a new run which questions the study cannot answer, before an hour is spent on them."""
     from bitparity.doctor.plan import unanswerable
     from bitparity.progress.events import RunStarted
@@ -308,15 +301,12 @@ def _print_unanswerable(study: Study, lang: Lang, event: Event) -> None:
 
     if isinstance(event, RunStarted) and not (event.path / "exam").exists():
         for bench in unanswerable(study):
-            print_error(short_answer(bench, lang))
+            print_error(short_answer(bench, language()))
 
 
-def _print_failures(outcome: Outcome, lang: Lang = "en") -> None:
-    from bitparity.report.language import reason
-
+def _print_failures(outcome: Outcome) -> None:
     for name, why in outcome.failures.items():
-        said = f"error: variant '{name}' is incomplete: {why}. Run the same command again to go on"
-        print_error(reason(said, lang))
+        print_error(f"error: variant '{name}' is incomplete: {why}. Run the same command again to go on")
 
 
 def _load_report() -> None:

@@ -54,7 +54,8 @@ def engine_error(text: str, log: Path, start: int, *, died: bool, had_loaded: bo
     cause = likely_cause(text + "\n" + tail)
     unsaid = died or "root cause" in text  # vLLM's own process keeps the cause to its log
     last = "; ".join(telling_lines(tail)) if unsaid else ""
-    parts = [text, f"last lines: {last}" if last else "", cause.told, f"log: {log}"]
+    told = f"likely cause: {cause.told}" if cause.told else ""
+    parts = [text, f"last lines: {last}" if last else "", told, f"log: {log}"]
     message = ". ".join(part.rstrip(".") for part in parts if part)
     again = had_loaded or _KILLED_FROM_OUTSIDE.search(text) is not None
     return EngineError(message, out_of_memory=cause.memory, again=again)

@@ -168,8 +168,8 @@ def _check_grades(sealed: Opened, run: WritableRun, exam: Exam, benchmark: Bench
     if given is not None:
         sealed.given.append(bench)
     how = "graded again" if given is None else f"taken as given: {given}"
-    asked = f"{len(exam.items):,} of {exam.available:,} questions"
-    sealed.said.append(f"{bench}: {asked}, {count:,} answers of {len(graded)} variants {how}")
+    asked = f"{len(exam.items):,} of {exam.available:,}"
+    sealed.said.append(f"{bench}: {asked} questions, {count:,} answers of {len(graded)} variants {how}")
     return same
 
 
@@ -215,8 +215,8 @@ def _build_again(sealed: Opened) -> None:
     guards = {name: stored.benchmarks[name].guards for name in withheld}
     made = build(sealed.run, with_texts=not withheld, said=guards)
     if withheld:
-        parts = ["guards of " + ", ".join(withheld), *(["distance"] if stored.distance is not None else [])]
-        sealed.said.append(f"{RESULTS}: taken as given: {' and '.join(parts)}: they were made of what is withheld")
+        what = f"guards of {', '.join(withheld)}" + (", and the distance" if stored.distance is not None else "")
+        sealed.said.append(f"{RESULTS}: taken as given: {what}: they were made of what is withheld")
         made = made.model_copy(update={"distance": stored.distance})
     write_json(path, made.document())
     if path.read_bytes() == before:

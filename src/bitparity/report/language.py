@@ -1,15 +1,17 @@
 """Words of all reports, in English and in Chinese: one table, so that no language falls behind.
 
 `text("scores", "zh")`, `text("points.margin", lang, value="2")`. Figures are formatted in `words` and put in here.
-A guard's message is made in English where the guard looks, with the figures in it. In Chinese the figures are taken
-out of it by the template that made it, as the texts they are, and put into the Chinese template of the same key. A
-message of another version, which fits no template, stands there as it is.
+Messages of guards, reasons, errors and lines of the terminal are made in English where they arise, with the figures
+in them. In Chinese the figures are taken out by the template that made the message, as the texts they are, and put into
+the Chinese template; words among them are translated likewise, a single word is a name and stays. Of several templates
+that fit, the wordiest holds. A message of another version, which fits no template, stands there as it is.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable, Iterable
 from string import Formatter
 from typing import Literal
 
@@ -27,6 +29,8 @@ def load_words(name: str) -> dict[str, tuple[str, str]]:
 
 
 TEXTS = load_words("texts.toml")  # key -> (English, Chinese)
+
+_LISTS = {r"; also: ": "；另外：", r"; ": "；", r", (?![^()]*\))": "；"}  # what parts a list -> the same in Chinese
 
 # guard -> its title in Chinese, and its messages by the keys of results/guards/messages.toml
 GUARDS: dict[str, dict[str, str]] = packaged_toml(__package__, "guards.zh.toml")
@@ -48,27 +52,15 @@ def guard_message(name: str, message: str, lang: Lang = "en") -> str:
     """A guard's message; as it is, with a word that says so, where no template of this version made it."""
     if lang == "en":
         return message
-    said = _in_chinese(name, message)
+    said = _guard_in_chinese(name, message)
     return text("guard.unknown", lang, message=message) if said is None else said
 
 
 def reason(said: str | None, lang: Lang = "en") -> str:
-    """A reason that was written down in English, in a language; as it is where no entry of reasons.toml makes it."""
+    """What was written down in English, in a language: a reason, an error, a line; as it is where no entry makes it."""
     if said is None or lang == "en":
         return said or ""
-    for english, chinese in load_words("reasons.toml").values():
-        if (found := _pattern(english).fullmatch(said)) is not None:
-            return chinese.format(**{name: _parts(part, lang) for name, part in found.groupdict().items()})
-    return said
-
-
-def _parts(said: str, lang: Lang) -> str:
-    """A figure of a reason, which may be a reason itself, or a list of some (no comma in brackets parts it)."""
-    parts = re.split(r", (?![^()]*\))", said)
-    translated = [reason(part, lang) for part in parts]
-    if len(parts) > 1 and all(now != before for now, before in zip(translated, parts, strict=True)):
-        return text("separator", lang).join(translated)
-    return reason(said, lang)
+    return _in_chinese(said) or said
 
 
 def suffix(lang: Lang) -> str:
@@ -76,21 +68,52 @@ def suffix(lang: Lang) -> str:
     return "" if lang == "en" else f".{lang}"
 
 
-def _in_chinese(name: str, message: str, inside: str = "") -> str | None:
-    """A message of a guard, or a part of one (not that under the key `inside`); None where no template made it."""
-    for key, template in _messages().get(name, {}).items():
-        if key != inside and (found := _pattern(template).fullmatch(message)) is not None:
-            figures = {field: _figure(name, value, key) for field, value in found.groupdict().items()}
-            return GUARDS[name][key].format(**figures)
-    return None
+@functools.lru_cache(4096)
+def _in_chinese(said: str) -> str | None:
+    """A reason or an error in Chinese, also behind the place that it is told of; None where no entry makes it."""
+    if (found := _matched(_reasons(), said, lambda part: _parts(part, _in_chinese) or part)) is not None:
+        return found
+    place, colon, rest = said.partition(": ")
+    told = _parts(rest, _in_chinese) if colon else None
+    return told and text("colon", "zh", name=place, said=told)
 
 
-def _figure(name: str, value: str, inside: str) -> str:
-    """A figure of a message as it is; where it is made of parts of the message, these in Chinese."""
+def _guard_in_chinese(name: str, message: str) -> str | None:
+    """A message of a guard, or a part of one; None where no template made it."""
     if name == "prompt":  # what a benchmark notes on its own data
-        return reason(value, "zh")
-    parts = [_in_chinese(name, part, inside) for part in value.split("; ")]
-    return "；".join(part for part in parts if part) if all(parts) else _plain_figure(value)
+        return reason(message, "zh")
+    templates = _messages().get(name, {})
+    pairs = sorted(((templates[key], GUARDS[name][key]) for key in templates), key=_wordiness)
+    translated = functools.partial(_guard_in_chinese, name)
+    return _matched(pairs, message, lambda part: _parts(part, translated) or _plain_figure(part))
+
+
+def _matched(pairs: Iterable[tuple[str, str]], said: str, figure: Callable[[str], str]) -> str | None:
+    """The Chinese of the first pair whose English makes a text, its figures put in; None where none does.
+
+    A figure has both brackets or none, as long as some pair makes the text so.
+    """
+    second: tuple[str, dict[str, str]] | None = None
+    for english, chinese in pairs:
+        found = all(map(said.__contains__, _literals(english))) and _pattern(english).fullmatch(said)
+        if found:
+            second = second or (chinese, found.groupdict())
+            if not any(set("()") & set(re.sub(r"\([^()]*\)", "", value)) for value in found.groupdict().values()):
+                second = chinese, found.groupdict()
+                break
+    return second and second[0].format(**{name: figure(value) for name, value in second[1].items()})
+
+
+def _parts(said: str, translated: Callable[[str], str | None]) -> str | None:
+    """A figure that is words itself, or a list of such (no comma in brackets parts it); None where it is a name."""
+    if " " not in said:
+        return None
+    for splitter, joiner in _LISTS.items():
+        parts = re.split(splitter, said)
+        told = [translated(part) for part in parts] if len(parts) > 1 else []
+        if told and all(told):
+            return joiner.join(filter(None, told))
+    return translated(said)
 
 
 def _plain_figure(value: str) -> str:
@@ -111,6 +134,24 @@ def _messages() -> dict[str, dict[str, str]]:
     """The messages of the guards as they are made."""
     found: dict[str, dict[str, str]] = packaged_toml("bitparity.results.guards", "messages.toml")
     return found
+
+
+@functools.cache
+def _reasons() -> list[tuple[str, str]]:
+    """What stages before the report write down and what errors say, in English and Chinese: the wordiest first."""
+    errors: dict[str, str] = packaged_toml(__package__, "errors.zh.toml")
+    return sorted([*load_words("reasons.toml").values(), *errors.items()], key=_wordiness)
+
+
+def _wordiness(pair: tuple[str, str]) -> int:
+    """Orders templates: that with most beside its figures first, and that with few figures."""
+    return 2 * len(_literals(pair[0])) - sum(map(len, _literals(pair[0])))
+
+
+@functools.cache
+def _literals(template: str) -> tuple[str, ...]:
+    """What a template says beside its figures."""
+    return tuple(literal for literal, *_ in Formatter().parse(template))
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from rich.text import Text
 from bitparity.benchmarks.contract import Source
 from bitparity.benchmarks.registry import benchmark_class, benchmark_names
 from bitparity.errors import StudyError
+from bitparity.report.language import Lang, reason, text
 from bitparity.schema import BenchmarkSpec
 from bitparity.study.files import profile_names
 from bitparity.study.resolve import parse_study
@@ -19,36 +20,38 @@ TITLES = ("name", "items", "form", "metric", "samples", "margin", "gated")
 NUMBERS = ("items", "samples", "margin")
 
 
-def show_benchmarks(console: Console | None = None) -> None:
+def show_benchmarks(console: Console | None = None, lang: Lang = "en") -> None:
     """Print name, items, forms, metric, default samples and margin in points, gated or not, and the data set.
 
     The data set with its pinned commit stands in whole, on a line of its own, so that it can be copied.
     """
-    (console or Console()).print(_listing())
+    (console or Console()).print(_listing(lang))
 
 
-def _listing() -> RenderableType:
+def _listing(lang: Lang) -> RenderableType:
     table = Table(header_style="bold")
     for title in TITLES:
-        table.add_column(title, justify="right" if title in NUMBERS else "left", no_wrap=title == "name")
-    sources = [Text("data sets, at the pinned commits:")]
+        table.add_column(
+            text(f"listing.{title}", lang), justify="right" if title in NUMBERS else "left", no_wrap=title == "name"
+        )
+    sources = [Text(reason("data sets, at the pinned commits:", lang))]
     for name in benchmark_names():
         try:
             info, spec = benchmark_class(name).info, _default_spec(name)
         except StudyError as error:  # another package's benchmark that cannot be loaded
-            sources.append(Text(f"  {name}: {error}", overflow="fold"))
+            sources.append(Text(f"  {name}: {reason(str(error), lang)}", overflow="fold"))
             continue
-        gated = "yes" if info.source and info.source.gated else "no"
+        gated = text("listing.yes" if info.source and info.source.gated else "listing.no", lang)
         forms = ", ".join(info.forms)
         table.add_row(name, f"{info.items:,}", forms, info.metric, str(spec.samples), f"{spec.margin:g}", gated)
-        sources.append(Text(f"  {name}: {_source(info.source)}", overflow="fold"))
+        sources.append(Text(f"  {name}: {reason(_source(info.source), lang)}", overflow="fold"))
     notes = (
         "margin: points of loss that do not matter; samples and margin are those of the profile default, any can be "
         "set in a study",
         f"profiles: {', '.join(profile_names())}",
         "lm_eval:<task> runs any generate or log-likelihood task of lm-eval 0.4.13",
     )
-    return Group(table, *sources, *map(Text, notes))
+    return Group(table, *sources, *(Text(reason(note, lang)) for note in notes))
 
 
 def _default_spec(name: str) -> BenchmarkSpec:

@@ -81,12 +81,14 @@ def worst(modules: Sequence[Module]) -> list[Module]:
     return sorted(modules, key=lambda each: -shares[each.name].value)[:WORST]
 
 
-def show(found: Localization, console: Console) -> None:
+def show(found: Localization, console: Console, lang: Lang = "en") -> None:
     """Print what was found, and the table, whose intervals are in the files."""
-    for line in sentences(found):
+    for line in sentences(found, lang):
         say(console, line)
     if shown := worst(found.modules):
-        table = columns({text(COLUMNS[0]): [each.name for each in shown]}, [text(key) for key in COLUMNS[1:]])
+        table = columns(
+            {text(COLUMNS[0], lang): [each.name for each in shown]}, [text(key, lang) for key in COLUMNS[1:]]
+        )
         for each in shown:
             figures = (each.error, each.through, each.regained)
             table.add_row(*cells(each.name, *(percent(f and Figure(value=f.value)) for f in figures)))

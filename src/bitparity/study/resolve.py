@@ -40,6 +40,7 @@ from bitparity.study.files import (
 )
 
 MOST_PROBLEMS = 10  # told in one message
+_ALSO = "; also: "  # between problems: a remedy stands behind a semicolon
 
 
 def load_study(path: Path, limit: int | None = None, *, control: bool = False, stop_early: bool = False) -> Study:
@@ -82,8 +83,8 @@ def parse_study(
 def _problems(error: ValidationError) -> str:
     """Every problem that pydantic found, in one line."""
     problems = error.errors()
-    more = [f"and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
-    return "; ".join([*map(_problem, problems[:MOST_PROBLEMS]), *more])
+    more = [f"{len(problems) - MOST_PROBLEMS} more problems"] if len(problems) > MOST_PROBLEMS else []
+    return _ALSO.join([*map(_problem, problems[:MOST_PROBLEMS]), *more])
 
 
 def _problem(problem: ErrorDetails) -> str:
@@ -124,7 +125,7 @@ def resolve(
         with _gathered(faults):
             benchmarks.append(_resolve_benchmark(bench, file, (default, profile), folder, limit))
     if faults:
-        raise faults[0] if len(faults) == 1 else StudyError("; ".join(map(str, faults)))
+        raise faults[0] if len(faults) == 1 else StudyError(_ALSO.join(map(str, faults)))
     if control_name := _control_name(file, control):
         variants[control_name] = _control(
             control_name, file.variants.get(control_name), variants[baseline_name(variants)], folder
