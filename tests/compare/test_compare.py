@@ -336,6 +336,9 @@ def test_two_filters_that_disagree_on_the_same_answers_are_told(files: Files) ->
     assert "most of what differs is their form" in said(ended)
     ended, _ = files(both([1] * 400, [1] * 400), both([1] * 399 + [0], [1] * 400))
     assert "most of what differs" not in said(ended)
+    assert "on the same answers" not in said(ended)
+    ended, _ = files(both([1] * 300 + [0] * 100, [1] * 400), both([1] * 300 + [0] * 100, [1] * 400))
+    assert "on the same answers the baseline has 75.0 % by exact_match,strict-match and 100.0 % by" in said(ended)
 
 
 def paged(tmp_path: Path, cli: Cli, *args: object) -> tuple[str, str, Ended]:

@@ -68,4 +68,6 @@ def test_an_engine_says_what_ran() -> None:
     for part in ("transformers 5.17.0", "AMD EPYC", "weights float 4 bit", "Float32Linear x 211", "trust_remote_code"):
         assert part in line
     assert "not quantized" in words.engine({**facts, "quantization": None})
+    seen = {"weights": {"float 8 bit, channel": 210}}  # as the transformers engine counts its layers
+    assert "weights float 8 bit, channel x 210" in words.engine({**facts, "quantization": seen})
     assert words.engine(None) == "not run"

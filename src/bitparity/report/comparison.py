@@ -16,8 +16,8 @@ from bitparity.report.gated import withheld
 from bitparity.report.html.book import Bench, Book, book_of
 from bitparity.report.language import Lang, reason, text
 from bitparity.report.tables import Disagreement
-from bitparity.report.terminal import cells, columns, say, say_guard, show_doubts, show_headlines, verdict_cell
-from bitparity.report.words import difference, figures, margin, noise, points, verdict_words
+from bitparity.report.terminal import VERDICT, cells, columns, say, say_guard, show_doubts, show_headlines, verdict_cell
+from bitparity.report.words import difference, figures, margin, noise, percent, points, verdict_words
 from bitparity.results.schema import Results
 from bitparity.schema import LM_EVAL_PREFIX
 from bitparity.store.output_files import write_given
@@ -52,7 +52,7 @@ def show(outcome: Outcome, results: Results, console: Console, lang: Lang = "en"
 def _table(outcome: Outcome, lang: Lang) -> Table:
     labels = {text("benchmark", lang): outcome.benchmarks, text("candidate", lang): outcome.candidates}
     table = columns(labels, [text(key, lang) for key in f"{FIGURES} p".split()])
-    table.add_column(text("verdict", lang))
+    table.add_column(text("verdict", lang), min_width=VERDICT)
     for bench, entry in outcome.benchmarks.items():
         for name, c in entry.comparisons.items():
             table.add_row(*cells(bench, name, *figures(c, f"{FIGURES} p_holm", lang)), verdict_cell(c, lang))
@@ -82,14 +82,16 @@ def _metrics(*entries: Benchmark) -> list[str]:
 
 
 def _apart(view: Benchmark, primary: Benchmark, lang: Lang) -> Iterator[str]:
-    """A sentence for each candidate whose intervals by the two do not overlap."""
-    names = dict(zip(("metric", "other_metric"), _metrics(primary, view), strict=True))
-    for name, other in view.comparisons.items():
-        own = primary.comparisons.get(name)
-        if own is None or (own.ci95[0] <= other.ci95[1] and other.ci95[0] <= own.ci95[1]):
-            continue
-        shown = {"own": difference(own, lang), "other": difference(other, lang)}
-        yield text("views", lang, bench=view.view_of, name=name, **names, **shown)
+    """A sentence for each candidate whose intervals by the two do not overlap; else one on the baseline's scores."""
+    names = dict(zip(("metric", "other_metric"), _metrics(primary, view), strict=True)) | {"bench": view.view_of}
+    both = [(name, c, view.comparisons[name]) for name, c in primary.comparisons.items() if name in view.comparisons]
+    apart = [each for each in both if each[1].ci95[0] > each[2].ci95[1] or each[2].ci95[0] > each[1].ci95[1]]
+    for name, own, other in apart:
+        yield text("views", lang, name=name, own=difference(own, lang), other=difference(other, lang), **names)
+    for _, own, other in both[:1]:
+        if not apart and abs(own.baseline - other.baseline) > primary.margin:
+            scores = {"own": percent(own.baseline, lang), "other": percent(other.baseline, lang)}
+            yield text("views.scores", lang, **scores, **names)
 
 
 def _beside(outcome: Outcome, primary: Benchmark, view: Benchmark, lang: Lang) -> Iterator[tuple[str, Sequence[str]]]:

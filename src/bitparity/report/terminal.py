@@ -19,7 +19,8 @@ from bitparity.report.tables import grader_rows
 from bitparity.report.words import Judged, figures, noise, percent, tone, unmeasured, verdict_words
 from bitparity.results.schema import Distance, Guard, Results
 
-LABEL = 28  # columns that a name gets at least, if it is that long, where there is little room
+LABEL = 18  # columns that a name gets at least, if it is that long, where there is little room
+VERDICT = 12  # columns that a verdict gets at least: its words wrap
 COLOURS = {"loss": "red", "fine": "green", "open": "yellow", "invalid": "red", "error": "red", "warning": "yellow"}
 
 
@@ -111,7 +112,7 @@ def verdict_cell(comparison: Judged, lang: Lang = "en") -> Text:
 def _table(results: Results, lang: Lang) -> Table:
     labels = {text("benchmark", lang): list(results.benchmarks), text("variant", lang): list(results.variants)}
     table = columns(labels, [text(key, lang) for key in ["score", "difference", "interval", "lost_gained"]])
-    table.add_column(text("verdict", lang))
+    table.add_column(text("verdict", lang), min_width=VERDICT)
     for bench, entry in results.benchmarks.items():
         if not entry.measured:
             table.add_row(

@@ -252,9 +252,14 @@ def engine(facts: Mapping[str, Any] | None, lang: Lang = "en") -> str:
         said.append(text("not_quantized", lang))
     for part in ("weights", "activations"):
         if shown := quantization.get(part):
-            said.append(text(part, lang, shown="; ".join(shown) if isinstance(shown, list) else shown))
+            said.append(text(part, lang, shown="; ".join(shown) if isinstance(shown, list) else _counted(shown)))
     if kernels := facts.get("linear_kernels"):
-        said.append(text("kernels", lang, shown=", ".join(f"{name} x {count}" for name, count in kernels.items())))
+        said.append(text("kernels", lang, shown=_counted(kernels)))
     if facts.get("trust_remote_code"):
         said.append(text("remote_code", lang))
     return text("comma", lang).join(said)
+
+
+def _counted(found: object) -> str:
+    """Names with how often each was seen; anything else as it is."""
+    return ", ".join(f"{name} x {n}" for name, n in found.items()) if isinstance(found, Mapping) else str(found)
