@@ -123,6 +123,12 @@ def guard(name: str, variant: str | None, level: str = "warning", **more: Any) -
     return {"name": name, "variant": variant, "level": level, "message": f"{name} {variant}", **more}
 
 
+def test_a_precision_that_this_device_did_not_compute_in_says_so_in_the_headline() -> None:
+    found = made(a={"comparisons": {"nvfp4": FINE, "fp8": FINE}, "guards": [guard("weight_only", "nvfp4")]})
+    assert "unquantized activations (weight only)" in block(found).findings[-1]
+    assert not any("weight only" in said for said in block(found, "fp8").rest)
+
+
 def test_doubts_are_grouped_and_the_most_serious_first() -> None:
     small, large = guard("cut_off", "fp8", value=0.03), guard("cut_off", "nvfp4", value=0.055)
     large["if_right"] = {"nvfp4": [-0.001, 0.009]}

@@ -59,7 +59,7 @@ def _headline(name: str, made: Decision, results: Results, lang: Lang) -> Headli
         text("colon", lang, name=name, said=decision),
         _tone(made, loss=words.loss),
         [fact for fact in facts if fact],
-        [*map(words.finding, made.findings), *words.fine()],
+        [*map(words.finding, made.findings), *words.fine(), *words.caveat()],
     )
 
 
@@ -178,6 +178,12 @@ class _Words:
             said.append(self.say("figure", bench=bench, figure=difference(c, self.lang)))
         if said:
             yield self.say("fine", benches=text("separator", self.lang).join(said))
+
+    def caveat(self) -> Iterator[str]:
+        """What another device would change: there the activations are quantized too."""
+        entries = self.results.measured.values()
+        if any((guard.name, guard.variant) == ("weight_only", self.name) for each in entries for guard in each.guards):
+            yield self.say("weight_only")
 
     def finding(self, found: Finding) -> str:
         """One benchmark that is not plainly fine: figure, interval, reason."""
