@@ -261,7 +261,9 @@ def test_speed_is_shown_where_it_was_measured_and_never_for_recordings(toy: tupl
     report = markdown.render(measured)
     assert "| fp8 | 3,000 | 2.00 | 0.50 | 0.50 |" in report
     assert gain in report
-    chinese = "每秒输出 token 数为基线的 2.00 倍（3,000，基线 1,500），权重大小为基线的 0.50 倍（0.50，基线 1.00 GB）。"
+    chinese = (
+        "速度为基线的 2.00 倍（每秒输出 token 数 3,000，基线 1,500），权重大小为基线的 0.50 倍（0.50，基线 1.00 GB）。"
+    )
     assert chinese in markdown.render(measured, "zh")
     assert "tokens a second" not in markdown.render(found)
 
@@ -272,7 +274,9 @@ def test_ticks_of_lengths_are_round_few_and_inside(tokens: list[int]) -> None:
     found = length_ticks(on)
     assert len(found) <= 6
     assert all(min(tokens) <= tick <= max(*tokens, min(tokens) + 1) for tick in found)
-    assert all(str(tick).rstrip("0") in ("1", "2", "3", "5") for tick in found)
+    is_round = [str(tick).rstrip("0") in ("1", "2", "3", "5") for tick in found]
+    assert all(is_round) or len(found) == 2  # the ends, where no two round numbers lie between them
+    assert len(found) > 1
 
 
 def test_lengths_are_counted_on_one_scale() -> None:

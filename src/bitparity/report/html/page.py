@@ -59,14 +59,15 @@ def length_scale(by_variant: Mapping[str, Sequence[int]]) -> Scale:
 
 
 def length_ticks(on: Scale) -> list[int]:
-    """Round numbers of tokens on that scale: 1, 2 and 5 times the powers of ten; at most six of them."""
+    """Round numbers of tokens on that scale: 1, 2 and 5 times the powers of ten, at most six; else its ends."""
     low, high = math.exp(on.low), math.exp(on.high)
     powers = [10**power for power in range(int(on.high / math.log(10)) + 1)]
     for factors in ((1, 2, 5), (1, 3), (1,)):
         found = [factor * power for power in powers for factor in factors if low <= factor * power <= high]
         if len(found) <= 6:
-            return found
-    return found
+            break
+    # lengths that hardly differ have no two round numbers between them
+    return found if len(found) > 1 else [math.ceil(low - 1e-6), math.floor(high + 1e-6)]
 
 
 def length_rows(by_variant: Mapping[str, Sequence[int]]) -> dict[str, Lengths]:
