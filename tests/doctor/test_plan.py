@@ -21,7 +21,7 @@ from bitparity.stats import power
 from bitparity.store.environment import RunRecord
 from bitparity.store.run import Run
 from bitparity.study.resolve import load_study
-from bitparity.study.template import write_template
+from bitparity.study.template import write_study
 
 
 def study(folder: Path, *benchmarks: Any, profile: str = "default") -> Path:
@@ -174,7 +174,7 @@ def test_a_run_gives_measured_rates(measured: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_study_to_start_from_can_answer_what_it_asks(tmp_path: Path) -> None:
-    write_template(tmp_path / "study.yaml")
+    write_study(tmp_path / "study.yaml")
     plan = make_plan(load_study(tmp_path / "study.yaml"))
     assert plan.benchmarks
     assert all(bench.answers for bench in plan.benchmarks)

@@ -31,9 +31,9 @@ SHARDS_FOLDER = "shards"
 
 def init(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("study.yaml")) -> None:
     """Write a commented study file to start from."""
-    from bitparity.study.template import write_template
+    from bitparity.study.template import write_study
 
-    write_template(path)
+    write_study(path)
     say(f"wrote {path}; edit its variants, then: bitparity run {path}")
 
 
@@ -233,13 +233,13 @@ def plan(
             raise UserInputError("--write needs --hours: what is written is the choice for so many hours")
         show(made, console(), language())
         return
-    from bitparity.doctor.budget import choose, write_study
+    from bitparity.doctor.budget import choose, write_cut
     from bitparity.report.planning import show_budget
 
     budget = choose(made, hours)
     show_budget(budget, console(), language())
     if write is not None:
-        write_study(study, budget, write)
+        write_cut(study, budget, write)
         say(f"wrote {write}; run it with: bitparity run {write}")
 
 

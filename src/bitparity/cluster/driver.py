@@ -119,6 +119,7 @@ class Driver:
     def _take_in(self, events: list[Event]) -> None:
         """Handle events; the answers of all devices are made durable together, before anything else."""
         answers: dict[str, list[tuple[str, Sample]]] = {}
+        # answers first: of a device that died meanwhile they are stored before its pieces are suspected
         for event in events:
             if isinstance(event, Answered):
                 found = answers.setdefault(self.scheduler.devices[event.device].loaded, [])

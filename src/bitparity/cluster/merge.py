@@ -80,6 +80,7 @@ def merge(out: Path, shards: Sequence[Path]) -> Merged:
         for spec in study.benchmarks:
             if frozen[spec.name] is not None:
                 _take_grades(sources, study, spec)
+        # last: a merge that was killed before is done again, and counts no session twice
         target.update_environment(environment)
         merged.absent = _absent(environment.merged)
         return merged
@@ -117,6 +118,7 @@ def _copy_exam(target: Run, runs: Sequence[Run], benchmark: str) -> None:
 
 def _check_doubles(runs: Sequence[Run], variant: str, benchmark: str) -> None:
     """Raise RunError where two runs hold different samples of the same item."""
+    # first which keys are double, with one bit for each: only their answers are then held in memory
     seen, doubled = SampleKeys(), SampleKeys()
     for run in runs:
         for key in (own := run.done(variant, benchmark)):
@@ -220,6 +222,7 @@ def _new_lines(path: Path, have: SampleKeys) -> Iterator[list[bytes]]:
     """The stored lines, some at a time, of samples that are not in `have` and did not fail; they are put in."""
     lines: list[bytes] = []
     for found in scan_samples(path):
+        # the failed are left out: they are asked again, and one of another part may be whole
         if not found.failed and found.key not in have:
             have.add(found.key)
             lines.append(found.line)

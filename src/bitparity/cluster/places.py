@@ -19,6 +19,7 @@ RESOURCE = "bitparity"  # the custom resource that says how many engines without
 def local_devices(environ: Mapping[str, str], machine: Machine) -> list[str]:
     """The devices of this host, as CUDA_VISIBLE_DEVICES names them: those it has already, else every GPU or slice."""
     if (given := environ.get(VISIBLE_DEVICES)) is not None:
+        # -1, and NoDevFiles of NVIDIA's container tools, mean no device
         return [entry.strip() for entry in given.split(",") if entry.strip() not in ("", "-1", "NoDevFiles")]
     found: list[str] = []
     for gpu in machine.gpus:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray reads it
+# an actor without a GPU of its own keeps CUDA_VISIBLE_DEVICES as its node has it
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 from bitparity.errors import MissingDependencyError, RunError
@@ -77,7 +78,10 @@ def connected(address: str) -> Iterator[None]:
             "GPUs of this host alone"
         )
     try:
-        _join(place)
+        try:
+            ray.init(address=place, log_to_driver=False, logging_level=logging.CRITICAL)
+        except (ConnectionError, ValueError, RuntimeError) as error:  # another Ray or Python version, for example
+            raise RunError(f"the Ray cluster at {place} cannot be used: {one_line(error)}") from None
         yield
     finally:
         ray.shutdown()
@@ -85,13 +89,6 @@ def connected(address: str) -> Iterator[None]:
             cluster.shutdown()
             file = ray_files.get_ray_address_file(None)
             Path(file).unlink(missing_ok=True)  # or the next one would look for it
-
-
-def _join(address: str) -> None:
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
-    except (ConnectionError, ValueError, RuntimeError) as error:  # another Ray or Python version, for example
-        raise RunError(f"the Ray cluster at {address} cannot be used: {one_line(error)}") from None
 
 
 def _answers(address: str) -> bool:
@@ -188,6 +185,7 @@ class RayPool:
         waiting = list(self._waiting)
         if not ray.wait(waiting, num_returns=1, timeout=WAIT_SECONDS)[0]:
             return []
+        # one has answered; others that do so in the same moment share its write to the disk
         ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=TOGETHER_SECONDS)
         return [event for ref in ready for event in self._answer(ref)]
 
@@ -266,8 +264,9 @@ class RayPool:
 
     def _lose(self, device: str, actor: _Actor, reason: str) -> list[Event]:
         del self._actors[device]
-        ray.kill(actor.handle)
+        ray.kill(actor.handle)  # one that only hangs would keep its GPU
         first, most = RETRY_SECONDS
+        # a place where no engine starts is tried less and less often
         delay = first if actor.answered else self._retry.get(actor.seat, (0.0, first))[1]
         self._retry[actor.seat] = self.now() + delay, min(most, 2 * delay)
         return [Lost(device, reason)] if actor.place is not None else []

@@ -71,6 +71,7 @@ class Testers:
         for node in others:
             where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             threads = math.ceil(node["Resources"].get("CPU", 1))
+            # Ray must not hold it back for want of cores: the places below say how many it may use
             options = remote.options(num_cpus=0, max_concurrency=max(2, threads), scheduling_strategy=where)
             actor = options.remote(specs)
             self._actors.append(actor)

@@ -107,6 +107,7 @@ class Scheduler:
             on, work, seconds = self._on[variant], stock.work(), self._seconds_left(variant)
             # no more devices than pieces
             if variant not in barred and stock.left() > on and seconds > self.load_seconds(variant):
+                # several are infinite at the start: then the one with most work for each of its devices, or in all
                 urgency[variant] = seconds, work / on if on else math.inf, work
         return max(urgency, key=urgency.__getitem__, default=None)
 
@@ -183,14 +184,8 @@ class Scheduler:
 
     def _seconds_left(self, variant: str) -> float:
         """Seconds that the devices of a variant need for its stock; infinite without a device or a known speed."""
-        speed = self._speed(variant)
-        if not self._on[variant]:
-            return math.inf
-        return self.stocks[variant].work() / (self._on[variant] * speed) if speed else math.inf
-
-    def _speed(self, variant: str) -> float:
-        """Tokens a second on one device, of this variant or else of all."""
-        own = self._pace[variant]
-        known = [own] if own.tokens and own.busy else list(self._pace.values())
-        busy = sum(p.busy for p in known)
-        return sum(p.tokens for p in known) / busy if busy else 0.0
+        own, on = self._pace[variant], self._on[variant]
+        # the speed of a variant that has not answered is taken for that of all others together
+        known = [own] if own.tokens and own.busy else self._pace.values()
+        tokens, busy = sum(p.tokens for p in known), sum(p.busy for p in known)
+        return self.stocks[variant].work() / (on * tokens / busy) if on and tokens and busy else math.inf

@@ -6,7 +6,6 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ from bitparity.schema import Variant
 from bitparity.store.environment import Facts
 
 GATHER_SECONDS = 0.05  # from the first message to the answer of `poll`
-LOG_BYTES = 1 << 18  # of an engine's log in one answer
-DEFAULT_ROOM = 256
+LOG_BYTES = 1 << 18  # of an engine's log in one answer: what is more comes with the next ones
+DEFAULT_ROOM = 256  # vLLM's usual max_num_seqs, for an engine that does not tell its own
 
 Message = tuple[Any, ...]
 """("loaded", facts, room), ("answered", [fields of a sample, ...]), ("computed", variant, count), ("died", reason),
@@ -37,7 +36,6 @@ class DeviceServer:
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._work: _Work | None = None
         self._thread: threading.Thread | None = None
-        self._computed: tuple[str, int] | None = None  # by an engine since it was loaded; None once that is told
         self._log: tuple[str, Path] | None = None
         self._log_read: dict[Path, int] = {}
         self._lowered: dict[str, dict[str, int]] = {}  # engine settings, by variant, after memory ran out
@@ -51,6 +49,7 @@ class DeviceServer:
         path = self._log_path(name)
         self._log = name, path
         arguments = (name, self._as_it_fits(name, variant), expected, path, self._work, self._thread)
+        # it waits for the thread before it, so that this call, like every other but `poll` and `close`, returns at once
         self._thread = threading.Thread(target=self._serve, args=arguments, name="engine", daemon=True)
         self._thread.start()
 
@@ -76,11 +75,11 @@ class DeviceServer:
         found: list[Message] = []
         try:
             found.append(self._messages.get(timeout=seconds))
-            time.sleep(GATHER_SECONDS)
+            time.sleep(GATHER_SECONDS)  # many answers in one message cost Ray and the disk hardly more than one
             while True:
                 found.append(self._messages.get_nowait())
         except queue.Empty:
-            return [*self._new_log(), *self._new_count(), *found]
+            return [*self._new_log(), *found]
 
     def close(self) -> None:
         """End the engine and wait until it is gone."""
@@ -92,7 +91,7 @@ class DeviceServer:
 
     def _stop(self) -> None:
         if self._work is not None:
-            self._work.pieces.put(None)
+            self._work.pieces.put(None)  # behind all that was sent: its thread answers these first
             self._work = None
 
     def _serve(
@@ -107,7 +106,7 @@ class DeviceServer:
             with started as engine:
                 facts = engine.facts
                 check_identity(expected, facts)
-                engine.on_progress = partial(self._note_count, name)
+                engine.on_progress = lambda count: self._messages.put(("computed", name, count))
                 self._messages.put(("loaded", facts, room(variant, facts)))
                 for requests in work.runs():
                     for burst in filter(None, engine.run(requests)):
@@ -122,14 +121,6 @@ class DeviceServer:
             self._messages.put(("died", str(error).replace(str(log), f"logs/{log.name}")))
         except Exception as error:  # it must reach the driver, which alone can say so
             self._messages.put(("died", f"{type(error).__name__}: {error}"))
-
-    def _note_count(self, name: str, count: int) -> None:
-        self._computed = name, count
-
-    def _new_count(self) -> list[Message]:
-        """The tokens computed, where the engine has told of them since the last time."""
-        found, self._computed = self._computed, None
-        return [] if found is None else [("computed", *found)]
 
     def _new_log(self) -> list[Message]:
         """The engine's output since the last time."""

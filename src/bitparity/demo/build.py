@@ -17,8 +17,9 @@ import os
 import random
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 CONTROL_TOKEN = 3  # GGUF's token type of <|im_start|> and its kind
 SCHEMES = {"fp8": "FP8_DYNAMIC", "nvfp4": "NVFP4"}
@@ -26,33 +27,19 @@ CALIBRATION_TOKENS = 256
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 
 
-class Steps:
-    """Reports progress to the process that started this one."""
-
-    def __init__(self, out: IO[str]) -> None:
-        self._out = out
-
-    def begin(self, what: str, total: int | None = None, unit: str = "") -> None:
-        """A step begins, and the one before it is finished."""
-        self._say([what, total, unit])
-
-    def advance(self, count: int = 1) -> None:
-        """So many more units of the step are done."""
-        self._say(count)
-
-    def _say(self, value: Any) -> None:
-        print(json.dumps(value), file=self._out, flush=True)
+Tell = Callable[[list[object] | int], None]
+"""Tells the process that started this one of its progress: a step that begins, or units of it that are done."""
 
 
-def build_bf16(gguf: Path, out: Path, steps: Steps) -> None:
+def build_bf16(gguf: Path, out: Path, tell: Tell) -> None:
     """Unpack a Llama GGUF into a plain BF16 Hugging Face checkpoint, its chat template and tokenizer with it."""
     from gguf import GGUFReader
 
-    steps.begin("read the GGUF")
+    tell(["read the GGUF", None, ""])
     reader = GGUFReader(gguf)
     _write_json(out / "config.json", llama_config(reader))
     _write_tokenizer(reader, out)
-    steps.begin("unpack to BF16")
+    tell(["unpack to BF16", None, ""])
     _write_weights(gguf, out)
 
 
@@ -124,26 +111,26 @@ def _write_weights(gguf: Path, out: Path) -> None:
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
 
 
-def quantize(bf16: Path, out: Path, scheme: str, steps: Steps) -> None:
+def quantize(bf16: Path, out: Path, scheme: str, tell: Tell) -> None:
     """Quantize every linear layer but `lm_head` with llm-compressor, in the compressed-tensors format."""
-    steps.begin(f"load the model for {scheme}")
-    import torch
+    tell([f"load the model for {scheme}", None, ""])
+    import torch  # after the line above: this takes seconds too
     from llmcompressor import oneshot
     from llmcompressor.modifiers.quantization import QuantizationModifier
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(bf16, dtype=torch.bfloat16)
-    calibration = _calibration(bf16, model, steps) if scheme == "NVFP4" else {}  # FP8_DYNAMIC needs no data
+    calibration = _calibration(bf16, model, tell) if scheme == "NVFP4" else {}  # FP8_DYNAMIC needs no data
     oneshot(
         model=model, recipe=QuantizationModifier(targets="Linear", scheme=scheme, ignore=["lm_head"]), **calibration
     )
-    steps.begin(f"pack {scheme}")
+    tell([f"pack {scheme}", None, ""])
     model.save_pretrained(out, save_compressed=True)
     for name in TOKENIZER_FILES:
         shutil.copyfile(bf16 / name, out / name)
 
 
-def _calibration(bf16: Path, model: Any, steps: Steps) -> dict[str, Any]:
+def _calibration(bf16: Path, model: Any, tell: Tell) -> dict[str, Any]:
     """Arguments of `oneshot` for the NVFP4 activations' global scales, which are minima and maxima.
 
     One packed sequence in one forward pass: the time goes into the passes (each calibrates all layers), and the
@@ -156,9 +143,9 @@ def _calibration(bf16: Path, model: Any, steps: Steps) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(bf16)
     ids = tokenizer(calibration_text(tokenizer), add_special_tokens=False)["input_ids"][:CALIBRATION_TOKENS]
     layers = model.model.layers
-    steps.begin("calibrate NVFP4", len(layers), "layers")
+    tell(["calibrate NVFP4", len(layers), "layers"])
     for layer in layers:
-        layer.register_forward_hook(lambda *_: steps.advance())
+        layer.register_forward_hook(lambda *_: tell(1))
     batch = {"input_ids": torch.tensor(ids), "attention_mask": torch.ones(len(ids), dtype=torch.long)}
     return {"dataset": DataLoader([batch]), "tokenizer": tokenizer, "pipeline": "basic"}
 
@@ -186,24 +173,28 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def build(gguf: Path, folder: Path, stage: Path, missing: list[str], steps: Steps) -> None:
+def build(gguf: Path, folder: Path, stage: Path, missing: list[str], tell: Tell) -> None:
     """Build the missing checkpoints, BF16 first, and rename each into place when it is complete."""
     for name in missing:
         out = stage / name
         out.mkdir()
         if name == "bf16":
-            build_bf16(gguf, out, steps)
+            build_bf16(gguf, out, tell)
         else:
-            quantize(folder / "bf16", out, SCHEMES[name], steps)
+            quantize(folder / "bf16", out, SCHEMES[name], tell)
         out.rename(folder / name)
 
 
 def main() -> None:
     """Build what the command line names, with everything but progress kept away from stdout."""
-    steps = Steps(os.fdopen(os.dup(1), "w"))
+    out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     gguf, folder, stage, *missing = sys.argv[1:]
-    build(Path(gguf), Path(folder), Path(stage), missing, steps)
+
+    def tell(value: list[object] | int) -> None:
+        print(json.dumps(value), file=out, flush=True)
+
+    build(Path(gguf), Path(folder), Path(stage), missing, tell)
 
 
 if __name__ == "__main__":

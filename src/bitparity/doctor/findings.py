@@ -15,7 +15,7 @@ from bitparity.safe_io.packaged import packaged_toml
 Level = Literal["ok", "warning", "error"]
 
 TEXTS: dict[str, dict[str, str]] = packaged_toml(__package__, "findings.toml")
-# read only where it is asked for
+# read only where somebody reads Chinese
 CHINESE = functools.cache(functools.partial(packaged_toml, __package__, "findings.zh.toml"))
 
 
@@ -36,6 +36,7 @@ class Finding:
     def in_chinese(self, part: Callable[[str], str] = str) -> Finding:
         """The same finding with its words in Chinese; `part` puts figures that are words into Chinese too."""
         said = CHINESE()[self.key]
+        # numbers stay numbers: the texts say how these are printed, like {budget:,}
         figures = {name: f if isinstance(f, int | float) else part(str(f)) for name, f in self.figures.items()}
         remedy = said["remedy"].format(**figures) if self.remedy else ""
         return replace(self, topic=part(self.topic), message=said["message"].format(**figures), remedy=remedy)
@@ -48,15 +49,15 @@ class Topic:
     name: str
 
     def ok(self, key: str, **figures: object) -> Finding:
-        """Nothing to do."""
+        """A finding that asks for nothing."""
         return Finding("ok", self.name, TEXTS[key]["message"].format(**figures), key=key, figures=figures)
 
     def warning(self, key: str, **figures: object) -> Finding:
-        """The run will work, but perhaps not as it is meant."""
+        """A finding on something with which the run works, but perhaps not as intended."""
         return self._to_do("warning", key, figures)
 
     def error(self, key: str, **figures: object) -> Finding:
-        """The run, or a part of it, would fail or measure something else."""
+        """A finding on something with which the run, or a part of it, would fail or measure something else."""
         return self._to_do("error", key, figures)
 
     def _to_do(self, level: Level, key: str, figures: dict[str, object]) -> Finding:

@@ -90,8 +90,9 @@ def all_disks() -> list[Disk]:
         return []
     for line in lines:
         device, mount, kind, *_ = line.split()
+        # network file systems, and ZFS, name no device file
         if device.startswith("/dev/") or kind in ("nfs", "nfs4", "lustre", "ceph", "beegfs", "xfs", "zfs"):
-            place = Path(mount.replace("\\040", " "))
+            place = Path(mount.replace("\\040", " "))  # the table parts its columns by spaces
             if is_folder(place):
                 found[str(place)] = _disk_at(place)
     return list(found.values())
@@ -109,7 +110,7 @@ def _package_file(package: str, name: str) -> str | None:
 
 
 def _vllm_variables() -> frozenset[str] | None:
-    text = _package_file("vllm", "envs.py")
+    text = _package_file("vllm", "envs.py")  # to import vLLM would take ten seconds and more
     return None if text is None else frozenset(re.findall(r"\bVLLM_[A-Z0-9_]+\b", text))
 
 
@@ -120,7 +121,7 @@ def _torch_cuda() -> tuple[int, int] | None:
 
 
 def _serves(variant: Variant) -> Mapping[str, object]:
-    import asyncio
+    import asyncio  # late, as the client is: a study without a server needs neither
 
     from bitparity.engines.openai_client import about_server
 

@@ -67,6 +67,7 @@ class Hub:
             info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
         except Exception:  # no metadata, no answer: an unknown size is said to be unknown
             return None
+        # the files of the model itself: in folders lie other formats of the same weights
         files = [f for f in info.siblings or [] if "/" not in f.rfilename and f.rfilename.endswith(_WEIGHTS)]
         safe = [f for f in files if f.rfilename.endswith(".safetensors")]
         return sum(f.size or 0 for f in safe or files) or None

@@ -49,6 +49,7 @@ def check_quantization(
         return None
     declared = checkpoint.quantization()
     if declared is not None:
+        # both spellings are in use, and vLLM takes them for the same
         method = str(declared["method"]).lower().replace("compressed_tensors", "compressed-tensors")
         if method in VLLM.quantizations[asked] or method == "unknown":
             return None

@@ -60,6 +60,7 @@ def _ticks(prepared: Prepared, name: str, seconds: float) -> list[Tick]:
     plan = plan_variant(prepared, name)
     requests = list(plan.requests)
     if plan.batches is None:  # an engine with fixed batches keeps them
+        # a mixture: in the plan's order the time might be over before the second benchmark begins
         random.Random(0).shuffle(requests)
     ticks: list[Tick] = []
     with EngineProcess(prepared.loadable(name), prepared.run.log_path(name)) as engine:

@@ -165,6 +165,7 @@ def room_for_cache(variant: Variant, checkpoint: Checkpoint, used: Sequence[Visi
     sizes = [device.part.memory for device in used if device.part.memory is not None]
     if weights is None or len(sizes) < len(used):
         return None
+    # every device holds an equal part, so the smallest one bounds them all
     room = _room(variant.engine, weights, min(sizes) * len(used), len(used))
     return room if room > 0 else None
 
@@ -181,6 +182,7 @@ def _sequences(load: _Loading, cache: Cache, memory: int, room: float, ranks: in
     figures = {"length": length, "one": gigabytes(one), "room": gigabytes(room), **load.on(memory)}
     if room < one:
         return load.topic.error("no_sequence", needed=load.needed, **figures)
+    # by the study's own longest answer: the engine's longest sequence decides only whether vLLM starts
     at_once = int(room // (ranks * cache.of(longest)))
     find = load.topic.ok if at_once >= FEW else load.topic.warning
     return find("sequences", at_once=at_once, longest=longest, **figures)

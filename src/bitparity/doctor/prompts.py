@@ -46,6 +46,7 @@ def thinking(folder: Path, template: str, protocol: Protocol) -> Thinking:
         if prompt.rstrip().endswith(tags.end):
             return "off"
         for switch in SWITCHES:
+            # many templates take any unknown argument: only one that changes the prompt is a switch
             on, off = (_rendered(folder, template, protocol, {**given, switch: value}) for value in (True, False))
             if on != off and prompt in (on, off):
                 return "on" if prompt == on else "off"
@@ -137,19 +138,15 @@ def _thinking(topic: Topic, spec: BenchmarkSpec, template: tuple[Path, str] | No
         return
     shown = thinking(*template, protocol) if template is not None and protocol.apply_chat_template else "not shown"
     if protocol.reasoning != "none" and shown != "off":
-        yield from _room_to_think(topic, protocol.max_tokens)
+        if protocol.max_tokens <= FAULTY_BUDGET:
+            yield topic.error("budget_too_small", budget=protocol.max_tokens)
+        elif protocol.max_tokens < SMALL_BUDGET:
+            yield topic.warning("budget_small", budget=protocol.max_tokens)
     elif protocol.reasoning == "none" and shown == "on" and template is not None:
         tags, switch = tags_of(protocol), switch_off(*template, protocol)
         cut = f", cut off at max_tokens {protocol.max_tokens:,}" if protocol.max_tokens < SMALL_BUDGET else ""
         off = f", or switch it off: chat_template_args: {{{switch}: false}}" if switch else ""
         yield topic.error("thinks_unasked", cut=cut, start=tags.start, end=tags.end, switch_off=off)
-
-
-def _room_to_think(topic: Topic, budget: int) -> Iterator[Finding]:
-    if budget <= FAULTY_BUDGET:
-        yield topic.error("budget_too_small", budget=budget)
-    elif budget < SMALL_BUDGET:
-        yield topic.warning("budget_small", budget=budget)
 
 
 def check_prompts(study: Study, folder: Path | None, contexts: Contexts) -> Iterator[Finding]:

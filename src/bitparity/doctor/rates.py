@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.doctor import devices
-from bitparity.doctor.checkpoints import Checkpoint, find_checkpoint
+from bitparity.doctor.checkpoints import find_checkpoint
 from bitparity.doctor.host import Host
 from bitparity.doctor.memory import loaded_bytes, planned_cache, room_for_cache
 from bitparity.doctor.vllm import VLLM
 from bitparity.engines.registry import engine_of
 from bitparity.errors import BitparityError, UserInputError
 from bitparity.hardware.cores import usable_cores
-from bitparity.hardware.devices import VisibleDevice, bandwidth
+from bitparity.hardware.devices import bandwidth
 from bitparity.hardware.nvml import Machine
 from bitparity.progress.counters import report_seconds
 from bitparity.schema import BenchmarkSpec, Study, Variant
@@ -100,16 +100,11 @@ def estimated_rates(study: Study, host: Host, lengths: Lengths) -> Rates:
 
 
 def _estimated(variant: Variant, host: Host, machine: Machine, lengths: Lengths) -> Rate | None:
+    """The rate with as many sequences at once as the study allows and the cache holds."""
     used, _ = devices.find_devices(variant.engine, host, machine)
     if not used:
         return None
     checkpoint = find_checkpoint(variant, host.hub, online=not host.hub.offline())
-    rate = _rate(variant, checkpoint, used, lengths)
-    return None if rate is None else Rate(rate, rate * (1 - UNCERTAIN), rate * (1 + UNCERTAIN))
-
-
-def _rate(variant: Variant, checkpoint: Checkpoint, used: list[VisibleDevice], lengths: Lengths) -> float | None:
-    """Tokens a second with as many sequences at once as the study allows and the cache holds."""
     weights, speed = loaded_bytes(checkpoint, variant), bandwidth(used[0])
     room = room_for_cache(variant, checkpoint, used)
     cache = planned_cache(checkpoint, variant.engine, len(used))
@@ -118,11 +113,13 @@ def _rate(variant: Variant, checkpoint: Checkpoint, used: list[VisibleDevice], l
     held = cache.of(round(lengths.prompt + lengths.answer / 2)) * len(used)  # on the mean, an answer is half written
     allowed = variant.engine.max_num_seqs or used[0].limits().get("max_num_seqs", VLLM.max_num_seqs)
     places = max(1.0, min(allowed, room / held))
-    return places / (STEP_S + (weights + places * held) / (EFFICIENCY * speed * len(used)))
+    rate = places / (STEP_S + (weights + places * held) / (EFFICIENCY * speed * len(used)))
+    return Rate(rate, rate * (1 - UNCERTAIN), rate * (1 + UNCERTAIN))
 
 
 def loading_seconds(study: Study, run: Run | None = None, host: Host | None = None) -> dict[str, float]:
     """Seconds until each variant is loaded: as a run measured them, else estimated from its weights."""
+    # the estimate stays for a variant that the run has not loaded yet
     found = {name: _estimated_loading(variant, host or Host()) for name, variant in study.variants.items()}
     for name, stored in run.environment().variants.items() if run is not None else ():
         if name in found and stored.loads is not None and stored.loads.count and stored.loads.seconds:

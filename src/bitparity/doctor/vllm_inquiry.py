@@ -37,6 +37,7 @@ class Installed(Strict):
 def ask_vllm(python: str = sys.executable, limit_s: float = LIMIT_S) -> Installed | None:
     """The answers of the vLLM of an interpreter; None where it has none, or none within the limit (seconds)."""
     command = [python, "-m", "bitparity.doctor.vllm_inquiry"]
+    # its log would stand between the answers, and its usage report goes to the network
     environ = {**os.environ, "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
     with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
         told = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=True, env=environ).stdout

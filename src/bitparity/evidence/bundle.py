@@ -24,36 +24,29 @@ from bitparity.errors import EvidenceError, RunError
 from bitparity.evidence.manifest import FileEntry, Manifest, read_manifest
 from bitparity.safe_io.input_files import open_regular
 from bitparity.store.faults import storage_error
-from bitparity.store.jsonl import replaceable
+from bitparity.store.jsonl import replacing
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.json.sig"
-MOST_MANIFEST, MOST_SIGNATURE = 2**24, 2**16  # bytes
+MOST_MANIFEST, MOST_SIGNATURE = 2**24, 2**16  # bytes: read into memory before anything of the file is known
 PRESET = 1  # of xz: four times as fast as its usual 6 and a tenth larger
-MEMORY = 2**27  # bytes that unpacking may take
+MEMORY = 2**27  # bytes that unpacking may take: a header of xz may ask for 4 GiB
 _BLOCK, _END = tarfile.BLOCKSIZE, bytes(2 * tarfile.BLOCKSIZE)
 _CHUNK = 2**18
 
 
 def write_bundle(out: Path, folder: Path, manifest: Manifest, signature: bytes | None) -> None:
     """Write a bundle in one step: the file is there whole or not at all. Raises StoreError or RunError."""
-    out = replaceable(out)
-    part = out.with_name(out.name + ".part")
-    try:
-        with lzma.open(part, "wb", preset=PRESET, check=lzma.CHECK_CRC64) as file:
-            for name, content in ((MANIFEST, manifest.text()), (SIGNATURE, signature)):
-                if content is not None:
-                    file.write(_header(name, len(content)) + content + _padding(len(content)))
-            for name, entry in manifest.files.items():
-                file.write(_header(name, entry.bytes))
-                with (folder / name).open("rb") as source:
-                    shutil.copyfileobj(source, file)
-                file.write(_padding(entry.bytes))
-            file.write(_END)
-        part.replace(out)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise storage_error(error, out) from None
+    # preset and check are named, so that another default of the library changes no byte
+    with replacing(out) as part, lzma.open(part, "wb", preset=PRESET, check=lzma.CHECK_CRC64) as file:
+        for name, content in ((MANIFEST, manifest.text()), (SIGNATURE, signature)):
+            if content is not None:
+                file.write(_header(name, len(content)) + content + _padding(len(content)))
+        for name, entry in manifest.files.items():
+            file.write(_header(name, entry.bytes))
+            with (folder / name).open("rb") as source:
+                shutil.copyfileobj(source, file)
+            file.write(_padding(entry.bytes))
+        file.write(_END)
 
 
 def read_bundle(path: Path, folder: Path) -> tuple[Manifest, bytes | None]:
@@ -82,6 +75,7 @@ class _Reader:
     def unpack(self, folder: Path) -> tuple[Manifest, bytes | None]:
         manifest = read_manifest(self._small(MANIFEST, MOST_MANIFEST), self._path)
         signature = self._small(SIGNATURE, MOST_SIGNATURE) if manifest.signed else None
+        # before the first byte of them: a small file may unpack to very much
         size = sum(entry.bytes for entry in manifest.files.values())
         if size > shutil.disk_usage(folder).free:
             raise RunError(
@@ -144,6 +138,7 @@ class _Reader:
             raise self._refused(f"it is damaged, or no .tar.xz ({error})") from None
 
     def _finish(self) -> None:
+        # the stream's own end has the checksums that were not compared yet
         while not self._xz.eof:
             if self._decompress(1):
                 raise self._refused("more follows what the manifest lists")
@@ -155,6 +150,7 @@ class _Reader:
 
 
 def _header(name: str, size: int) -> bytes:
+    # with TarInfo's fixed owner, mode and time, so that the same run gives the same bytes
     info = tarfile.TarInfo(name)
     info.size = size
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict")

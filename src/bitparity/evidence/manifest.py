@@ -19,6 +19,7 @@ from bitparity.store.run import Run
 
 SCHEMA: Literal["bitparity/evidence/1"] = "bitparity/evidence/1"
 MOST_BYTES = 8 * 2**30  # of all files together
+# a name of one part of a path: neither hidden nor "..", so that nothing is unpacked outside the folder
 _PART = r"(?!\.)[^/\\\x00-\x1f\x7f]{1,200}"
 _PATH = re.compile(
     rf"study\.yaml|environment\.json|results\.json|exam/{_PART}\.jsonl|(samples|grades|judgments)/{_PART}/{_PART}\.jsonl"
@@ -42,6 +43,7 @@ def _checked_paths(files: dict[str, FileEntry]) -> dict[str, FileEntry]:
     for path in files:
         if not _PATH.fullmatch(path):
             raise ValueError(f"{path!a:.80} is no file of a run")
+    # one order only, so that a run has one manifest, and one hash of it
     if list(files) != sorted(files):
         raise ValueError("its files are not in order")
     if sum(entry.bytes for entry in files.values()) > MOST_BYTES:

@@ -48,6 +48,7 @@ def rerun(sealed: Opened, count: int, events: Events) -> None:
         raise RunError(f"{sealed.path} cannot be asked again: it has no answer whose question is inside")
     # at random: whoever seals a run must not know which answers will be asked
     chosen = random.SystemRandom().sample(finished, min(count, len(finished)))
+    # taken out of the run, which then goes on as one that was killed before these answers
     for (name, bench), samples in before.items():
         kept = [s for key, s in samples.items() if _Key(name, bench, *key) not in chosen]
         write_records(run.samples_path(name, bench), map(sample_to_row, kept))

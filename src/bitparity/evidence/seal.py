@@ -40,6 +40,7 @@ def seal(path: Path, out: Path | None = None, key: Path | None = None, *, withou
     study = run.study()
     out = out or Path(f"{path.resolve()}.evidence.tar.xz")
     try:
+        # beside the result, where there is room for it: /tmp is often small, and in memory
         with tempfile.TemporaryDirectory(prefix=".sealing-", dir=out.parent) as place:
             copy = Run(Path(place))
             _copy(run, copy, study)
@@ -65,6 +66,7 @@ def _staged(copy: Run, study: Study, *, signed: bool, without_answers: bool) -> 
     known: Withhold = "everything" if without_answers else "gated"
     exams = [e for _, e in frozen_exams(copy, study) if withheld(e.benchmark, e.provenance, known)]
     results.write(copy, with_texts=not exams)
+    # hashed before anything is taken out: who has the whole run can compare it with these
     names = files_of(copy, study)
     before = entries(copy.path, names)
     for exam in exams:

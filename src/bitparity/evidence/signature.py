@@ -45,10 +45,11 @@ def check_signature(content: bytes, signature: bytes | None, keys: Path | None, 
         if keys is not None:
             raise EvidenceError(f"{origin} is refused: it is not signed, and --key asks for a signature")
         return "none: the file may come from anybody"
+    # ssh-keygen reads signature and keys from files only, and the signed text from its input
     with tempfile.TemporaryDirectory(prefix="bitparity-") as place:
         given, allowed = Path(place) / "signature", Path(place) / "allowed"
         given.write_bytes(signature)
-        verb = ["check-novalidate"]
+        verb = ["check-novalidate"]  # that the signature fits, by whomever
         if keys is not None:
             allowed.write_text("".join(f"{_SEALER} {key}\n" for key in _public_keys(keys)), encoding="utf-8")
             verb = ["verify", "-I", _SEALER, "-f", str(allowed)]

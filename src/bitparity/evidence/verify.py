@@ -164,6 +164,7 @@ def _check_grades(sealed: Opened, run: WritableRun, exam: Exam, benchmark: Bench
             grade_benchmark(run, name, exam, Grader(benchmark, {}), events, again=True)
             grades = _compared(sealed, f"grades of {name} on {bench}", stored, run.grades(name, bench), same=same)
         if header:
+            # under this grader's fingerprint: grades of another one count nowhere
             rewrite_grades(run, name, bench, header | {"grader": fingerprint}, grades)
     if given is not None:
         sealed.given.append(bench)
@@ -178,7 +179,8 @@ def _compared(sealed: Opened, what: str, stored: Grades, fresh: Grades, *, same:
 
     What other code, or a grader that failed here, leaves open becomes a doubt.
     """
-    failed = [key for key, grade in fresh.items() if grade.score is None and _scored(stored.get(key))]
+    scored = {key for key, grade in stored.items() if grade.score is not None}
+    failed = [key for key, grade in fresh.items() if grade.score is None and key in scored]
     grades = {**fresh, **{key: stored[key] for key in failed}}
     if changed := [key for key in {**stored, **grades} if stored.get(key) != grades.get(key)]:
         first = _shown(stored, grades, changed[0])
@@ -190,10 +192,6 @@ def _compared(sealed: Opened, what: str, stored: Grades, fresh: Grades, *, same:
         first = f"item {failed[0][0]!a:.{SHOWN}}, sample {failed[0][1]}"
         sealed.doubts.append(f"{what}: the grader gave {len(failed):,} no verdict here, first {first}")
     return grades
-
-
-def _scored(grade: Grade | None) -> bool:
-    return grade is not None and grade.score is not None
 
 
 def _shown(stored: Grades, grades: Grades, key: SampleKey) -> str:
@@ -245,7 +243,7 @@ def _differences(one: object, other: object, name: str) -> Iterator[tuple[str, o
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         for number, pair in enumerate(zip(one, other, strict=True)):
             yield from _differences(*pair, f"{name}[{number}]")
-    elif one != other or type(one) is not type(other):
+    elif one != other or type(one) is not type(other):  # 1, 1.0 and true are equal to Python
         yield name, one, other
 
 

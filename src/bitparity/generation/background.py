@@ -20,11 +20,11 @@ class BackgroundJobs:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._jobs.put(None)
+    def __exit__(self, *_: object) -> None:
+        self._jobs.put(None)  # without waiting: the thread is a daemon, and a run that failed ends at once
 
     def put(self, job: Callable[[], None]) -> None:
-        """Do this once what was put before is done. Raises what an earlier job raised."""
+        """Run a job after those that were put before it. Raises what an earlier job raised."""
         if self._failure is not None:
             raise self._failure
         self._jobs.put(job)
@@ -41,6 +41,6 @@ class BackgroundJobs:
         while (job := self._jobs.get()) is not None:
             try:
                 job()
-            except BaseException as error:
+            except BaseException as error:  # raised again where the next job is put, or at the end
                 self._failure = error
                 return

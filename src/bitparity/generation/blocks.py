@@ -35,16 +35,14 @@ class Blocks:
         """
         for (item, sample), failed in answers:
             for each in (item, *(self._later.get(item, ()) if failed else ())):
-                if (each, sample) not in self._seen and self._asks((each, sample)):
+                asked = self._drawn is None or (each, sample) in self._drawn[self.spec.name]
+                if asked and (each, sample) not in self._seen:
                     self._seen.add((each, sample))
                     self._missing[self._block[each]] -= 1
         before = self.complete
         while self.complete < len(self._missing) and self._missing[self.complete] <= 0:
             self.complete += 1
         return before < self.complete
-
-    def _asks(self, key: SampleKey) -> bool:
-        return self._drawn is None or key in self._drawn[self.spec.name]
 
     def samples_of(self, items: int) -> int:
         """The samples that the first `items` are asked."""

@@ -156,13 +156,17 @@ class RequestQueue:
 
     def answered(self, count: int) -> None:
         """Count answers; the last one closes the queue, so what follows from them must be put in before."""
+        # from two threads: where requests are left out, and where answers are stored
         with self._counting:
             self.unanswered -= count
         if self.unanswered <= 0:
             self.close()
 
     def release(self) -> None:
-        """Put those that were held back in their places, once the first of some benchmark is so no more."""
+        """Put the requests that were held back into the queue again, once the first one of a benchmark is held no more.
+
+        Their numbers bring them back to their places.
+        """
         with self._queue.mutex:
             first: dict[str, Request] = {}
             for *_, request in self._back:
@@ -191,7 +195,7 @@ class RequestQueue:
             elif self.held is None or not self.held(entry[2]):
                 yield entry[2]
             else:
-                with self._queue.mutex:
+                with self._queue.mutex:  # `release` reads the list in another thread
                     self._back.append(entry)
 
 

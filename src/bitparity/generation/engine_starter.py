@@ -26,6 +26,7 @@ class EngineStarter:
 
     def start(self, variant: Variant, log: Path) -> EngineProcess:
         """The variant's engine, to be entered: the one that is ahead, or a new one."""
+        # memory that ran out meanwhile may have changed the settings: then the one that was made ready is of no use
         if self._ahead is not None and self._ahead[0] == variant and not self._ahead[1].was_killed:
             (_, engine), self._ahead = self._ahead, None
             return engine
@@ -33,7 +34,7 @@ class EngineStarter:
         return EngineProcess(variant, log)
 
     def close(self) -> None:
-        """End one that nobody took."""
+        """End the engine that was made ready and never started."""
         if self._ahead is not None:
             (_, engine), self._ahead = self._ahead, None
             engine.close(at_once=True)

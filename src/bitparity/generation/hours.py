@@ -61,7 +61,7 @@ def share_within(seconds: float, needs: Sequence[Need], steps: Sequence[float]) 
 
 @dataclass(slots=True)
 class _Course:
-    """A variant on its way. `whole` are the seconds that it would take for everything, as far as that is measured."""
+    """Progress of one variant. `whole` are the seconds that it would take for everything, where that is measured."""
 
     blocks: Mapping[str, Blocks]
     stopped: set[str]  # the benchmarks that have stopped, because of what was answered
@@ -79,7 +79,7 @@ class Hours:
     ) -> None:
         """Raises UserInputError where the time is too short for anything."""
         self.hours, self._expected, self._clock = hours, expected, clock
-        self._started = self._mark = self._noted = clock()
+        self._started = self._mark = self._noted = clock()  # before anything loads: the whole command counts
         self._before = 0.0  # seconds of earlier sessions
         self._after = 0.0  # seconds between a variant's last answer and the end of its engine
         self._grading = max(each.grading for each in expected.values())
@@ -96,7 +96,7 @@ class Hours:
             )
 
     def begin(self, prepared: Prepared) -> None:
-        """Take up a run with the time that it has used and what it has answered.
+        """Continue a run: the time that it has used, and what its variants have answered.
 
         Raises UserInputError where nothing is answered and no block could be.
         """
@@ -217,6 +217,7 @@ class Hours:
         """Estimate a variant's time for all answers from that for its share, and the slowness of all."""
         share = self.share(name)
         if share and course.spent:
+            # a benchmark that stopped early makes this variant faster, which says nothing of the others
             course.whole = course.spent / share
             if not course.stopped:
                 self._slower = course.whole / self._expected[name].answering
@@ -237,7 +238,7 @@ class Hours:
         course.ungraded = 0
 
     def again(self) -> bool:
-        """True if another round is worth a look: some variant has got on in the last one."""
+        """True if the last round brought any variant further, so that another one may."""
         before, self._progress = self._progress, [self.share(name) for name in self._courses]
         return before != self._progress
 

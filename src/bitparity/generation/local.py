@@ -89,7 +89,7 @@ class LocalExecutor:
             except (EngineError, ChangedModelError) as error:
                 if isinstance(error, ChangedModelError) or not restarts.again(error):
                     return session.end(name, str(error))
-            plan = plan_variant(session.prepared, name)
+            plan = plan_variant(session.prepared, name)  # anew: less is missing than when the engine was started
 
     def _run_engine(
         self, session: Session, name: str, variant: Variant, plan: VariantPlan, following: str | None

@@ -121,6 +121,7 @@ def plan_variant(prepared: Prepared, name: str) -> VariantPlan:
     block = blocks_of(prepared)
 
     def batches(requests: Sequence[Request]) -> list[Request]:
+        # all requests are divided, answered ones too, so that the batches of a continued run are those of a whole one
         ordered = sorted(requests, key=block)
         stored = {(benchmark, *key) for benchmark, keys in done.items() for key in keys}
         return fixed_batches(ordered, variant.engine.batch_size, stored, shifted=control, part=block)
@@ -184,6 +185,7 @@ def blocks_of(prepared: Prepared) -> Callable[[Request], float]:
     """
     if not prepared.study.stops_early and prepared.environment.hours is None:
         return lambda request: 0.0
+    # looked up for each request of a sort, so computed once for each item
     shares: dict[tuple[str, str], float] = {}
     for spec, exam in prepared.asked:
         count, ends = len(exam.items), block_ends(prepared, spec, exam)

@@ -112,7 +112,7 @@ def prepare(
         exams = _freeze_exams(run, study, reference_renderer(study, models), outcome.not_run, events, timed=timed)
         environment.not_run = outcome.not_run
         prepared = Prepared(run, study, models, exams, graders, environment, outcome, shard)
-        prepared.save_environment()
+        prepared.save_environment()  # also where nothing can be run: it says why
         if not exams:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in outcome.not_run.items())
             raise DataError(f"no benchmark of the study can be run: {reasons}")

@@ -63,6 +63,7 @@ def record_read(session: Session, reader: str, missing: Sequence[Answer], second
     record = prepared.environment.distance.setdefault(reader, ReadRecord())
     record.reason = reason
     record.seconds = round(record.seconds + seconds, 3)
+    # counted from what is stored, since an engine may have failed in the middle
     left = {(answer.benchmark, *answer.key) for answer in readers.missing(reader)}
     read = [answer for answer in missing if (answer.benchmark, *answer.key) not in left]
     record.answers += len(read)

@@ -92,6 +92,7 @@ class Recorder:
                 log.append(rows)
         self._total.samples = (self._total.samples or 0) + len(fresh)
         self._total.output_tokens = output_tokens(fresh, self._total.output_tokens)
+        # only now, when the lines are durable: what listeners and graders see must not be lost again
         self._events.emit(SamplesStored(self._name, fresh))
         if self._live is not None:
             self._live.take(fresh)

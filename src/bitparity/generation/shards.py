@@ -50,6 +50,7 @@ def claim(run: Run, environment: RunRecord, shard: Shard | None) -> None:
     """Record which shard a run directory holds. Raises RunError where it holds another, or is none."""
     asked = None if shard is None else asdict(shard)
     held = environment.shard
+    # the record of a fresh directory has no variants; one that holds the whole study has no shard either
     if "variants" in environment.model_fields_set and held != asked:
         what = "all of the study" if held is None else f"shard {held['index']}/{held['of']}"
         raise RunError(f"{run.path} holds {what}; go on with it as it was begun, or give another folder with --out")

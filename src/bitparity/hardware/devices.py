@@ -106,6 +106,7 @@ def visible_devices(
         raise NoDeviceError("the driver shows no GPU", "check nvidia-smi and the container's GPU option")
     asked, source = asked_devices(spec, environ, vllm)
     visible = _unasked(machine) if asked is None else _asked(asked, source, vllm, machine)
+    # vLLM is shown the device by the variable and counts from 0 there; torch takes the number within it
     number = 0 if vllm else _number(spec.device)
     if number >= len(visible):
         raise NoDeviceError(

@@ -75,13 +75,8 @@ class Machine:
 
 def read_machine() -> Machine:
     """The GPUs of this host, through NVML (`nvidia-ml-py`)."""
-    try:
-        import pynvml
-    except ImportError:
-        return Machine(
-            problem="the package nvidia-ml-py is not installed, so no GPU can be looked at",
-            remedy="pip install nvidia-ml-py",
-        )
+    import pynvml  # late: most commands look at no GPU
+
     return read(pynvml)
 
 
@@ -98,7 +93,7 @@ def read(nvml: Any) -> Machine:
         cuda = _answer(nvml, nvml.nvmlSystemGetCudaDriverVersion)  # 13000 is CUDA 13.0
         return Machine(
             gpus,
-            driver=None if driver is None else _text(driver),
+            driver=driver,
             cuda=None if cuda is None else (int(cuda) // 1000, int(cuda) % 1000 // 10),
             unread=tuple(unread),
         )
@@ -126,7 +121,7 @@ def _gpu(nvml: Any, index: int, unread: list[str]) -> Iterator[Gpu]:
     """One GPU; none, and a word in `unread`, where it does not answer."""
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        name, uuid = _text(nvml.nvmlDeviceGetName(handle)), _text(nvml.nvmlDeviceGetUUID(handle))
+        name, uuid = nvml.nvmlDeviceGetName(handle), nvml.nvmlDeviceGetUUID(handle)
         major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
     except nvml.NVMLError as error:
         unread.append(f"GPU {index} ({error})")
@@ -144,12 +139,12 @@ def _slices(nvml: Any, gpu: Any, of: int, unread: list[str]) -> Iterator[Slice]:
     except nvml.NVMLError as error:
         unread.append(f"the slices of GPU {of} ({error})")
         return
-    for index in range(places):
+    for index in range(places):  # places stay empty between slices, so the first empty one is not the end
         handle = _answer(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, gpu, index)
         if handle is None:  # no slice at this place
             continue
         try:
-            name, uuid = _text(nvml.nvmlDeviceGetName(handle)), _text(nvml.nvmlDeviceGetUUID(handle))
+            name, uuid = nvml.nvmlDeviceGetName(handle), nvml.nvmlDeviceGetUUID(handle)
         except nvml.NVMLError as error:
             unread.append(f"slice {index} of GPU {of} ({error})")
             continue
@@ -166,8 +161,3 @@ def _instance(nvml: Any, handle: Any) -> tuple[int, int] | None:
     gpu = _answer(nvml, nvml.nvmlDeviceGetGpuInstanceId, handle)
     compute = _answer(nvml, nvml.nvmlDeviceGetComputeInstanceId, handle)
     return None if gpu is None or compute is None else (int(gpu), int(compute))
-
-
-def _text(value: str | bytes) -> str:
-    """Older bindings give bytes."""
-    return value.decode() if isinstance(value, bytes) else str(value)

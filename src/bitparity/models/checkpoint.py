@@ -120,6 +120,7 @@ def check_weights(folder: Path) -> None:
             "the repository was cloned without its large files; fetch them with git lfs pull in that folder"
         )
     present = {f.name for f in files}
+    # the index may be missing or lie: the numbers in the files' names tell of absent ones too
     for shards in (*(_indexed(folder / name) for name in _INDEXES), _numbered(present)):
         if shards & present and (missing := sorted(shards - present)):
             raise ModelError(
@@ -152,6 +153,7 @@ def weight_files(folder: Path) -> list[Path]:
     Where there is an index, those that it names. A second copy in Mistral's own layout (consolidated.safetensors) is
     not loaded and not counted, and an adapter is none of the model's. Raises ModelError where an index cannot be read.
     """
+    # safetensors first, as engines do where a folder has both
     for pattern, index in zip(_WEIGHTS, _INDEXES, strict=True):
         if found := sorted(folder.glob(pattern)):
             indexed = _indexed(folder / index)

@@ -30,6 +30,7 @@ def unreachable() -> str | None:
     except ImportError:
         return f"{NOT_INSTALLED}: {install_command('hub')}"
     try:
+        # HEAD, with the library's own client: it takes the proxies that the library would take
         status = httpx.head(constants.ENDPOINT, timeout=TIMEOUT).status_code
     except Exception as error:  # beside the network's faults, any of a wrong proxy's or endpoint's address
         return f"{constants.ENDPOINT}: {type(error).__name__}"

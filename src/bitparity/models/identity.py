@@ -114,6 +114,7 @@ def _weights_identity(files: list[Path]) -> dict[str, object]:
     sampled = sum(sizes.values()) > FULL_HASH_BYTES
     whole, by_file = hashlib.sha256(), dict[str, str]()
     for file, size in sizes.items():
+        # name and size too: bytes must not be able to move from one file's end to the next one's start
         whole.update(f"{file.name}\0{size}\0".encode())
         own = hashlib.sha256()
         for block in _blocks(file, size, sampled):

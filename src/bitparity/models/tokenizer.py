@@ -97,6 +97,7 @@ class ModelTokenizer:
 
     def _notes_on_unshown(self, messages: Sequence[Message], text: str, protocol: Protocol) -> list[str]:
         """A note where the template leaves out the benchmark's system message. Raises ModelError for any other."""
+        # once for each sequence of roles with its arguments, and again where a text is not found as it was written
         key = repr(([m["role"] for m in messages], protocol.chat_template_args))
         if key not in self._left_out or any(m["content"].strip() not in text for m in messages):
             self._left_out[key] = self._unshown(messages, protocol, 1 if key in self._left_out else _RENDERINGS)
@@ -203,6 +204,7 @@ class ModelTokenizer:
         head = context.rstrip()
         if not head:
             raise ModelError("the context is white space only; its log-likelihoods cannot be computed")
+        # both from one text: encoded alone, a continuation could begin with other tokens
         whole = self._ids(context + continuation, prefix)
         encoded = self._ids(head, prefix)
         return encoded, whole[len(encoded) :]

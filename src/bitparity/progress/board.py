@@ -122,6 +122,7 @@ class Board:
             own = [sample for sample in event.samples if sample.benchmark == benchmark]
             if ended := [sample for sample in own if sample.finish != "error"]:
                 cell.add(now, ended)
+                # one that failed before and was asked again in this session
                 cell.failed -= {(s.item, s.sample) for s in ended}
             cell.failed |= {(s.item, s.sample) for s in own if s.finish == "error"}
 

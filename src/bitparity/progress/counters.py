@@ -182,6 +182,7 @@ class Estimate:
             if self._report is None or len(known) < len(seconds):
                 return None
             generating = sum(v.phase == GENERATING for v in self._variants)
+            # not before the slowest of them is done
             return max([sum(known) / max(1, generating), *known], default=0.0) + self._report
 
         return _time_left(left)

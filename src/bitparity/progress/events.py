@@ -77,7 +77,7 @@ class VariantStarted(_OfVariant):
 
 @dataclass(frozen=True, slots=True)
 class PhaseChanged(Event):
-    """A variant, or with None the whole run, does something else now. Rates count the time of phase GENERATING only."""
+    """A variant, or with None the whole run, enters another phase. Rates count the time of phase GENERATING only."""
 
     variant: str | None
     phase: str | None
@@ -198,7 +198,7 @@ class Events:
         self.emit(TaskProgress(task))
         try:
             yield advance
-        except BaseException:
+        except BaseException:  # Ctrl-C too: a bar that stays would be taken for work that goes on
             self.emit(TaskProgress(task, finished, "failed"))
             raise
         self.emit(TaskProgress(task, finished, "done"))

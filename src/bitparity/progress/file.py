@@ -56,7 +56,7 @@ def repeated(action: Callable[[], None], seconds: float) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join()
+        thread.join()  # or its last file could come after, and replace, the one that follows
         action()
 
 

@@ -56,6 +56,7 @@ def look(path: Path) -> Status:
     published = read_progress(path)
     elsewhere = published is not None and published["host"] != socket.gethostname()
     heard_of = published is not None and published["running"] and abs(time.time() - published["updated"]) <= SILENCE
+    # a lock of another host cannot be seen on every file system; its clock may differ, hence `abs` above
     alive = heard_of if elsewhere else is_locked(path)
     if published is not None and (not published["running"] or (alive and heard_of)):
         return _status({**published, "running": alive}, published, elsewhere, counted=False)

@@ -33,6 +33,7 @@ class TaskLines:
         elif event.state == "done":
             count = f"{_amount(event.finished, task.unit)} " if event.finished else ""
             self._print(f"{printable(task.name)}: {count}done in {duration(now - task.started)}")
+        # the last step needs no line: that of the end follows at once
         elif event.state == "running" and event.finished != task.total and now - self._shown[task] >= PLAIN_INTERVAL:
             self._shown[task] = now
             self._print(task_words(event))

@@ -94,6 +94,7 @@ def _forms(secret: str) -> Iterator[str]:
         )
         yield from (*("".join(f"{b:{x}}" for b in raw) for x in _HEX), base64.b32encode(raw).decode().rstrip("="))
         yield "".join(f"\\u{ord(c):04x}" for c in part)
+    # any third of it: a message may be cut in the middle of a key
     length = max(SHORTEST_PART, len(secret) // 3)
     yield from (secret[at : at + length] for at in range(len(secret) - length + 1))
     yield from _base64_forms(secret.encode("utf-8", "surrogateescape"))

@@ -59,9 +59,11 @@ def landlock_version() -> int:
 
 
 def _landlock(readable: list[str], devices: list[str], writable: str) -> None:
+    # a right that the kernel does not know is refused: version 5 (Linux 6.10) adds those for devices' commands
     version = landlock_version()
     every = (1 << 16 if version >= 5 else 1 << 15) - 1
     ruleset = Ruleset(every, 0, _SCOPES if version >= 6 else 0)
+    # the structure as it was in each version: version 4 adds the network, 6 the scopes
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     rules = check(_LIBC.syscall(_CREATE_RULESET, ctypes.byref(ruleset), ctypes.c_size_t(size), 0), "Landlock")
     for path in readable:
@@ -84,7 +86,7 @@ def _allow(rules: int, path: str, access: int) -> None:
 def _become(asked: dict[str, Any], tell: int) -> None:
     """Turns this process into the program. Never returns; `tell` receives an error, or is closed at the start."""
     try:
-        os.setsid()
+        os.setsid()  # no terminal, and signals to its group reach nobody else
         os.chdir(asked["folder"])
         for kind, soft, hard in asked["rlimits"]:
             resource.setrlimit(kind, (soft, hard))
@@ -115,6 +117,7 @@ def _descendants() -> list[int]:
 
 def _end_all(*_: object) -> None:
     """Kills until nothing is left: all descendants come to this process when their parents end."""
+    # again and again: one that forks faster than a single round kills would be left
     while pids := _descendants():
         for pid in pids:
             with contextlib.suppress(OSError):
@@ -130,7 +133,7 @@ def _killed(*_: object) -> None:
 
 
 def main() -> None:
-    """See above."""
+    """Start the program, wait for its end, and leave nothing of it."""
     check(_LIBC.prctl(_SET_SUBREAPER, 1, 0, 0, 0), "prctl")
     signal.signal(signal.SIGTERM, _killed)
     request, status = int(sys.argv[1]), int(sys.argv[2])
@@ -146,12 +149,13 @@ def main() -> None:
     if os.getppid() != asked["parent"]:
         return
     heard, tell = os.pipe()
-    os.set_inheritable(status, False)
+    os.set_inheritable(status, False)  # or the program could write its own exit status
     program = os.fork()
     if program == 0:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _become(asked, tell)
     os.close(tell)
+    # empty where the program has started: the pipe closes itself with execve
     error = os.read(heard, 4096)
     while True:
         # orphans end here as well; only the program's own end counts

@@ -26,10 +26,10 @@ def _mount(source: str, target: str, kind: bytes | None, flags: int, data: bytes
 
 
 def main() -> None:
-    """See above."""
+    """Make the namespace and keep it until the input ends."""
     closed: dict[str, str] = json.loads(sys.stdin.readline())
     _check(_LIBC.unshare(_NEW_MOUNTS), "unshare")
-    _mount("none", "/", None, _RECURSIVE | _PRIVATE)
+    _mount("none", "/", None, _RECURSIVE | _PRIVATE)  # or what is mounted here would appear on the machine too
     # held open, since no path leads there once the folders above are covered
     wanted = {path: (os.open(path, os.O_PATH), Path(path).is_dir()) for path in closed}
     for folder in sorted(set(closed.values())):
@@ -46,5 +46,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.umask(0o022)
+    os.umask(0o022)  # root's own may be stricter, and other users must pass through the folders that are made
     main()

@@ -34,8 +34,10 @@ _CLONE = {"x86_64": 56, "aarch64": 220}
 _NEW_USER, _NEW_PID, _NEW_MOUNT, _NEW_IPC = 0x10000000, 0x20000000, 0x00020000, 0x08000000
 _NO_SUID, _NO_DEV, _NO_EXEC, _RECURSIVE, _PRIVATE = 2, 4, 8, 16384, 1 << 18
 _SET_PARENT_DEATH_SIGNAL, _SET_DUMPABLE, _SET_SECCOMP, _DROP_BOUND, _NO_NEW_PRIVILEGES = 1, 4, 22, 24, 38
-_CAPABILITIES_V3 = 0x20080522
-_LIBC = ctypes.PyDLL(None, use_errno=True)
+_CAPABILITIES_V3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3: two words of 32 bits for each of three sets
+_LIBC = ctypes.PyDLL(
+    None, use_errno=True
+)  # keeps the interpreter's lock in a call: a thread that took it would not be in the clone
 _CONTROL = 3  # the control socket, wherever it was opened: many descriptors may be open in the parent
 _STARTED, _READY = b"started", b"ready"
 
@@ -103,6 +105,7 @@ def _clone() -> int:
     """A fork into new namespaces. The C library is not told, so the child only prepares and forks again."""
     flags = _NEW_USER | _NEW_PID | _NEW_MOUNT | _NEW_IPC | signal.SIGCHLD
     number = _CLONE[platform.machine()]
+    # stack, places for ids, thread's storage: with zeros the child goes on with copies of its parent's
     zeros = [ctypes.c_long(0)] * 4
     return _check(_LIBC.syscall(ctypes.c_long(number), ctypes.c_long(flags), *zeros), "clone")
 
@@ -127,7 +130,7 @@ def _first_process(descriptors: list[int], tell: int) -> None:
     except BaseException as error:
         os.write(tell, f"the warm worker could not confine a script: {error!r}".encode()[:4000])
         os._exit(125)
-    os.close(tell)
+    os.close(tell)  # the script holds the other copy until it begins
     while True:
         pid, status = os.wait()
         if pid == script:
@@ -140,7 +143,7 @@ def _prepare(asked: dict[str, Any]) -> None:
     for name, text in (("setgroups", "deny"), ("uid_map", f"{_USER} {_USER} 1"), ("gid_map", f"{_GROUP} {_GROUP} 1")):
         with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123
             file.write(text)
-    _mount("none", "/", None, _RECURSIVE | _PRIVATE)
+    _mount("none", "/", None, _RECURSIVE | _PRIVATE)  # or the worker would see what is mounted here
     _mount("proc", "/proc", "proc", _NO_SUID | _NO_DEV | _NO_EXEC)
     box = asked["box"]
     _mount(
@@ -203,6 +206,7 @@ def _run(asked: dict[str, Any]) -> None:
 def _finish(code: int) -> None:
     """End the process as an interpreter ends: wait for threads, call exit functions, write what is buffered."""
     try:
+        # in the interpreter's own order: threads may still register exit functions, and these may still write
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
@@ -233,8 +237,8 @@ _USER, _GROUP = os.getuid(), os.getgid()
 
 
 def main() -> None:
-    """See above."""
-    del sys.path[0]  # this file's folder
+    """Import the modules that the command line names, then serve."""
+    del sys.path[0]  # this file's folder, which no script shall import from
     given = int(sys.argv[1])
     if given != _CONTROL:
         os.dup2(given, _CONTROL)

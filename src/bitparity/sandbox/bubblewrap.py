@@ -26,10 +26,12 @@ from bitparity.sandbox.tree import files_in
 
 BOX, WORK, TEMPORARY, WORKER = "/box", "/box/work", "/box/tmp", "/box/worker.py"
 _DEVICES = ("null", "full", "random", "urandom")  # a shared mapping of /dev/zero would be memory of no process
+# version 0.8 has the first two, without which a program could fill the memory or make namespaces of its own
 _NEEDED_OPTIONS = ("--size", "--disable-userns", "--json-status-fd", "--unshare-user")
 _TOOLS = "/usr/bin:/bin:/usr/local/bin:/usr/sbin:/sbin"
 _MB = 1 << 20
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+# waits for a line that never comes; when the pipe ends, it kills its own process group (0)
 _LIFELINE = ("/bin/sh", "-c", "read -r line; kill -s KILL 0")
 INSTALL = "install bubblewrap 0.8 or newer (apt-get install bubblewrap, dnf install bubblewrap)"
 

@@ -21,7 +21,7 @@ _NEEDED = frozenset({"memory", "pids"})
 _HARNESS = "bitparity-harness"
 _OURS = 8  # processes that confine the program
 _JOIN = ("/bin/sh", "-c", 'echo 0 > "$1" && shift && exec "$@"', "sh")
-_EMPTY_S = 2.0
+_EMPTY_S = 2.0  # a group can be removed once its last process is gone, which takes the kernel a moment
 
 
 def out_of_memory(group: Path) -> bool:
@@ -71,6 +71,7 @@ def group(parent: Path | None, limits: Limits) -> Iterator[Path | None]:
 def _own_group() -> Path | None:
     mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     roots = [fields[4] for fields in mounts if fields[fields.index("-") + 1] == "cgroup2"]
+    # a line "0::/path" is that of version 2; those of version 1 name a controller between the colons
     own = [line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
     return Path(roots[0] + own[0].rstrip("/")) if roots and own else None
 
@@ -86,7 +87,7 @@ def _prepare(folder: Path) -> bool:
     if _enabled(folder):
         return True
     inside = set(map(int, (folder / "cgroup.procs").read_text().split()))
-    if not inside <= set(Tree(os.getpid()).pids()):
+    if not inside <= set(Tree(os.getpid()).pids()):  # others' processes must not be moved
         return False
     harness = folder / _HARNESS
     harness.mkdir(exist_ok=True)

@@ -29,7 +29,7 @@ from bitparity.sandbox.contract import DEFAULT, Ended, Files, Limits
 from bitparity.sandbox.gate import GATE
 from bitparity.sandbox.tree import Tree
 
-_ENGINES = ("podman", "docker")
+_ENGINES = ("podman", "docker")  # Podman first: it needs no service that runs as root
 _ENGINE_S = 30.0
 _ENGINE_FAILED = (125, 126, 127)
 # these statuses are how an engine tells that it could not start the program, so a program's own become 1
@@ -90,12 +90,14 @@ class Container(proof.ProvenSandbox):
                 os.close(fd)
             ended = os.pidfd_open(process.pid)
             stack.callback(os.close, ended)
+            # a container's processes are no children of this command, so the engine is asked for them
             finder = threading.Thread(target=_find, args=(self._engine, name, watch, process), daemon=True)
             finder.start()
             pump.until(ended)
             code = process.wait()
             finder.join()
             pump.rest()
+            # a client that was killed cannot tell how the program ended
             status = None if code in {*_ENGINE_FAILED, -signal.SIGKILL} else 128 - code if code > 128 else code
             end = supervise.judge(watch, pump, status)
         # nobody else kills in there but the kernel, on behalf of the memory limit
@@ -120,6 +122,7 @@ class Container(proof.ProvenSandbox):
         with tarfile.open(fileobj=packed, mode="w") as archive:
             for folder in ("usr", "etc", "proc", "dev", "sys", "in", bubblewrap.BOX[1:], "tmp"):
                 entry = tarfile.TarInfo(folder)
+                # the program runs as a user without a name, so the box is open to everybody
                 entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if folder == bubblewrap.BOX[1:] else 0o755
                 archive.addfile(entry)
             for link, target in self._view.links:

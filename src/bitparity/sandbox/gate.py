@@ -41,6 +41,7 @@ class Gate:
         """Keeps other tests out and waits until none runs but so many of its kind. Not to be entered inside a test."""
         me = threading.get_ident()
         with self._changed:
+            # from here on no new test begins beside others, or a steady stream of them would keep this one waiting
             self._waiting += 1
             self._changed.wait_for(lambda: self._running == 0 and len(self._undisturbed) < at_once)
             self._waiting -= 1

@@ -27,6 +27,7 @@ print(json.dumps({"executable": sys.executable, "prefixes": [sys.base_prefix, sy
                   "libraries": sorted(libraries)}))
 """
 _SYSTEM_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+# what the loader, Debian's links to alternatives, local time and NixOS's programs need
 _SYSTEM_FILES = (
     *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime"),
     "/nix/store",
@@ -64,6 +65,7 @@ def view(python: str, readable: Sequence[Path] = ()) -> View:
             f"the interpreter for model-written code does not run: {python} ({error}). "
             "Give the path of a working Python, or make its environment again"
         ) from error
+    # on most systems /bin, /lib and so on are links into /usr; where they are folders, they are shown as such
     links, system = [], ["/usr"]
     for name in _SYSTEM_FOLDERS:
         folder = Path("/", name)
@@ -73,6 +75,7 @@ def view(python: str, readable: Sequence[Path] = ()) -> View:
             system.append(str(folder))
     system += [path for path in _SYSTEM_FILES if Path(path).exists()]
     own = {Path(prefix) for prefix in told["prefixes"]}
+    # both names of each: a program may use either, and one may lead through a link
     own |= {prefix.resolve() for prefix in own} | {path.resolve() for path in readable}
     for prefix in own:
         _refuse_home(prefix)

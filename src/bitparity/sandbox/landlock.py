@@ -67,7 +67,7 @@ class Landlock(proof.ProvenSandbox):
         ):
             bubblewrap.write_files(Path(folder), files)
             if self._user is not None:
-                for path in (Path(folder), *Path(folder).rglob("*")):
+                for path in (Path(folder), *Path(folder).rglob("*")):  # which the program's own user may then write
                     os.chown(path, self._user, self._user)
             request = bubblewrap.memory_file(self._request(folder, argv, limits), stack)
             start = [*self._prefix, self.python, "-I", "-S", _confine.__file__, str(request)]

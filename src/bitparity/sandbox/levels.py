@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from bitparity.sandbox.container import Container
 from bitparity.sandbox.contract import Sandbox
 from bitparity.sandbox.landlock import Landlock, Unsafe
 
+# the strictest first: the first that passes its self-test is taken
 LEVELS: tuple[Callable[[str | None, Sequence[Path]], Sandbox], ...] = (Bubblewrap, Container, Landlock)
 
 
@@ -30,16 +32,14 @@ def open_sandbox(*, python: str | None = None, readable: Sequence[Path] = (), un
         raise SandboxError("model-written code is run on Linux only: its sandbox is made of Linux's namespaces")
     refusals = []
     for level in (*LEVELS, *((Unsafe,) if unsafe else ())):
-        sandbox: Sandbox | None = None
         try:
-            sandbox = level(python, readable)
-            sandbox.self_test()
+            with contextlib.ExitStack() as stack:
+                sandbox: Sandbox = stack.enter_context(level(python, readable))
+                sandbox.self_test()
+                stack.pop_all()  # it works: the caller closes it
+                return sandbox
         except SandboxError as error:
             refusals.append(str(error))
-            if sandbox is not None:
-                sandbox.close()
-        else:
-            return sandbox
     raise SandboxError(
         f"model-written code cannot be confined here, so none is run. Remedy: {INSTALL}. Tried: " + "; ".join(refusals)
     )

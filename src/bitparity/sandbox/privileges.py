@@ -40,6 +40,7 @@ def drop(shown: Iterable[str]) -> tuple[list[str], int | None]:
 def _mount_namespace(shown: tuple[str, ...]) -> int:
     """A mount namespace, as a descriptor, in which any user can reach the paths in `shown`."""
     closed = {path: folder for path in shown if (folder := _closed_folder(Path(path))) is not None}
+    # made by another process: this one must keep its own view of the file system
     with Popen([sys.executable, "-I", "-S", _mounts.__file__], stdin=PIPE, stdout=PIPE, stderr=PIPE) as maker:
         assert maker.stdin is not None
         assert maker.stdout is not None
@@ -51,6 +52,7 @@ def _mount_namespace(shown: tuple[str, ...]) -> int:
                 f"root cannot prepare a mount namespace here ({maker.stderr.read().decode().strip()}): run as an "
                 "ordinary user, or give the container the right to mount (CAP_SYS_ADMIN)"
             )
+        # open, it outlives its maker, which ends with its input here
         return os.open(f"/proc/{maker.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
 

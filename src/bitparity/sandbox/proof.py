@@ -109,7 +109,7 @@ def _bait(token: str) -> Iterator[dict[str, object]]:
         listener.listen()
         abstract.bind(f"\0{token}")
         abstract.listen()
-        Path(canary.name).chmod(0o644)
+        Path(canary.name).chmod(0o644)  # only the sandbox keeps a program of another user from it
         home, names = interpreter.home(), list[str]()
         with contextlib.suppress(OSError):
             names = [path.name for path in home.iterdir()]
@@ -140,7 +140,7 @@ def _reached(sandbox: Sandbox, ended: Ended) -> list[str]:
 
 def _alive(token: str) -> bool:
     """True if a process with `token` among its arguments still exists a moment after the run."""
-    deadline = time.monotonic() + 0.2
+    deadline = time.monotonic() + 0.2  # a killed process stays in /proc until somebody has waited for it
     while found := any(token in command for command in _commands()):
         if time.monotonic() > deadline:
             break

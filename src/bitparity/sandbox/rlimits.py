@@ -12,7 +12,7 @@ from bitparity.sandbox.contract import Limits
 
 _MB = 1 << 20
 _STACK = 256 << 20  # deep recursion in C code; threads reserve as much address space, and use what they need
-_OPEN_FILES = 256
+_OPEN_FILES = 256  # each may hold a full pipe or socket in the kernel
 _SIGNALS = 1024  # that wait, timers included: each holds memory of the kernel's
 
 
@@ -23,6 +23,7 @@ def wanted(limits: Limits, shared: bool = False) -> list[tuple[str, int, int, in
     for a balloon that grows faster than the watch looks. `shared`: there is no user namespace of the program's own.
     """
     asked = {
+        # in whole seconds, and for each process alone: the backstop of the watch, which adds up the whole tree
         "cpu": int(limits.cpu_s) + 1,
         "as": 2 * limits.memory_mb * _MB + (4 << 30),
         "fsize": limits.file_mb * _MB,

@@ -52,6 +52,7 @@ def supported() -> bool:
 
 
 def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    # struct sock_filter: the jumps are counted in instructions, from the next one on
     return struct.pack("=HBBI", code, if_true, if_false, value & 0xFFFFFFFF)
 
 
@@ -110,6 +111,7 @@ def program(own_pid: int | None = None, machine: str | None = None, listening: b
             counted where the network is the program's own.
     """
     machine = machine or platform.machine()
+    # the architecture first: the same number is another call in the 32-bit calls that x86_64 offers too
     code = _instruction(_LOAD, _ARCH_AT) + _instruction(_JUMP_EQUAL, _ARCHES[machine], 1, 0)
     code += _instruction(_RETURN, _KILL_PROCESS) + _instruction(_LOAD, _NUMBER_AT)
     # the x32 calls of x86_64 would bypass every number below; calls newer than this file are unknown to it
@@ -118,6 +120,7 @@ def program(own_pid: int | None = None, machine: str | None = None, listening: b
     for name, number in _calls("blocked", machine).items():
         # memfd_create: the C library and Python fall back to a file where it does not exist
         code += _when(number, _refuse(errno.ENOSYS if name == "memfd_create" else errno.EPERM))
+    # without namespaces a program's own Unix sockets could reach those of the host
     bodies = _bodies(() if own_pid is not None else (_AF_UNIX,))
     for name, number in _calls("checked", machine).items():
         code += _when(number, bodies[name])

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from bitparity.sandbox.contract import End, Ended, Limits
 from bitparity.sandbox.tree import Tree
 
-READY = b"\x06"
+READY = b"\x06"  # ASCII's "acknowledge", which no message of a shell holds
 _LOOK_S = 0.02  # between two looks at the tree: at 2 GB/s a balloon passes its limit by 40 MB
-_READ = 1 << 16
+_READ = 1 << 16  # as much as a pipe holds
 _STDERR_KEPT = 16 << 10
 _ENDING_S = 20.0  # a killed tree is gone in milliseconds; later something is wrong with the machine
 FILES_A_MB = 256  # an empty file costs the kernel about a KiB that the file system's size does not show
@@ -121,6 +121,7 @@ class Pump:
         self._readers: dict[int, Callable[[bytes], None]] = {stdout: self.stdout.add, stderr: complain}
         self._owned = [stdout, stderr]
         self._poll = select.poll()
+        # a program that neither reads nor writes must not keep the watch from looking
         for fd in (stdin, stdout, stderr):
             os.set_blocking(fd, False)
         for fd in (stdout, stderr):
@@ -231,9 +232,9 @@ def run(
     try:
         process = subprocess.Popen(
             command(tell),
-            -1,
-            None,
-            *theirs,
+            stdin=theirs[0],
+            stdout=theirs[1],
+            stderr=theirs[2],
             env=dict(env),
             cwd="/",
             pass_fds=fds,
@@ -245,6 +246,7 @@ def run(
             os.close(fd)
         return fault(f"the sandbox did not start: {error}", started)
     finally:
+        # with an end of its own left open here, a pipe would never tell that the program has closed it
         for fd in (*theirs, tell):
             os.close(fd)
     run = _Command(process, limits, stored, ending, started)
@@ -280,6 +282,7 @@ class _Command:
         self._status = b""
         self._first: int | None = None  # a pidfd of the namespace's first process
         self._gone = True
+        # a descriptor of the process: unlike its number it never comes to mean another one
         self.ended = os.pidfd_open(process.pid)
         self.watch = Watch(limits, self._kill, Tree(process.pid), stored, started)
 
@@ -292,6 +295,7 @@ class _Command:
 
     def wait(self) -> None:
         """Takes the usage and makes sure that nothing of the tree is left."""
+        # not Popen.wait, which throws the usage away
         _, raw, usage = os.wait4(self._process.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(raw)
         # the kernel's own sum, which counts what came between two looks
@@ -321,7 +325,7 @@ class _Command:
                 os.close(fd)
 
     def _told(self, key: str) -> int | None:
-        for line in self._status.split(b"\n")[:-1]:
+        for line in self._status.split(b"\n")[:-1]:  # the last one has not come whole
             told = json.loads(line)
             if key in told:
                 return int(told[key])
@@ -329,18 +333,23 @@ class _Command:
 
     def _kill(self) -> None:
         """The namespace's first process takes all others with it; the command, outside, then ends by itself."""
-        with contextlib.suppress(ProcessLookupError):
-            if self._first is not None:
-                signal.pidfd_send_signal(self._first, signal.SIGKILL)
-            else:
-                # not Popen.send_signal, which would take the exit status and the usage of one that has just ended
-                signal.pidfd_send_signal(self.ended, self._ending)
+        if self._first is not None:
+            kill(self._first)
+        else:
+            # not Popen.send_signal, which would take the exit status and the usage of one that has just ended
+            kill(self.ended, self._ending)
+
+
+def kill(pidfd: int, by: signal.Signals = signal.SIGKILL) -> None:
+    """Sends a signal to the process of a descriptor, if that has not ended."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, by)
 
 
 def judge(watch: Watch, pump: Pump, status: int | None) -> Ended:
     """The end of a program, from its measurements and its exit status (None where it never started)."""
     stderr, detail, end = bytes(pump.stderr.kept), "", watch.reason
-    if end is not None:
+    if end is not None:  # the watch has killed it
         status = -signal.SIGKILL
     elif status is None:
         end = "infrastructure_error"
@@ -353,10 +362,12 @@ def judge(watch: Watch, pump: Pump, status: int | None) -> Ended:
 
 def natural_end(status: int, stderr: bytes, cpu_s: float, limits: Limits) -> End:
     """The end of a program that was not killed from outside."""
+    # before the status: a program may catch SIGXCPU, or have used the time in children, and still end with 0
     if cpu_s > limits.cpu_s or status == -signal.SIGXCPU:
         return "time_limit"
     if status == 0:
         return "exit"
+    # the interpreter and the C++ library name the exception in the last line
     last = stderr.rstrip().rpartition(b"\n")[2]
     if (status == 1 and _OUT_OF_MEMORY.match(last)) or b"std::bad_alloc" in last:
         return "memory_limit"

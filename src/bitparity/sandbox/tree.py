@@ -35,6 +35,7 @@ class Tree:
 
     def pids(self) -> list[int]:
         """The living processes of the tree, the root first."""
+        # children that start while this reads are found at the next look
         found, at = [self.root], 0
         while at < len(found):
             found += _children(found[at])
@@ -67,7 +68,10 @@ class Tree:
     def memory(self, pids: list[int], limit: int) -> int:
         """Bytes resident; pages that processes share are told apart only where the plain sum goes beyond the limit."""
         resident = sum(map(_resident, pids))
-        return resident if resident <= limit else sum(map(_proportional, pids))
+        # for the shares the kernel walks all page tables of a process: not at every look
+        if resident <= limit:
+            return resident
+        return sum(_field(pid, "smaps_rollup", b"Pss:") or _resident(pid) for pid in pids)
 
     def buffers(self, pids: list[int]) -> int:
         """Bytes that the tree's pipes and sockets can hold in the kernel, which counts them to no process."""
@@ -85,13 +89,14 @@ class Tree:
     def records(self, pids: list[int]) -> int:
         """Bytes that the kernel keeps on the tree's memory: page tables and mappings. Not counted at every look."""
         if (now := time.monotonic()) >= self._next_records:
-            self._records = sum(_page_tables(pid) + _mappings(pid) * _MAPPING_BYTES for pid in pids)
+            self._records = sum(_field(pid, "status", b"VmPTE:") + _mappings(pid) * _MAPPING_BYTES for pid in pids)
             self._next_records = now + _RECORDS_S
         return self._records
 
 
-def _page_tables(pid: int) -> int:
-    after = _read(f"/proc/{pid}/status").partition(b"VmPTE:")[2].split(maxsplit=1)
+def _field(pid: int, file: str, name: bytes) -> int:
+    """Bytes that a file below `/proc/PID` names in kB; 0 where it has no such line, as of a process that has ended."""
+    after = _read(f"/proc/{pid}/{file}").partition(b"\n" + name)[2].split(maxsplit=1)
     return int(after[0]) * 1024 if after else 0
 
 
@@ -154,6 +159,7 @@ def _read(path: str) -> bytes:
 
 def _times(pid: int) -> tuple[int, float, float] | None:
     """Start time in ticks, own CPU seconds, CPU seconds of children waited for."""
+    # behind the name, in which the program may have put brackets and spaces
     fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     if len(fields) < 20:
         return None
@@ -164,8 +170,3 @@ def _times(pid: int) -> tuple[int, float, float] | None:
 def _resident(pid: int) -> int:
     fields = _read(f"/proc/{pid}/statm").split()
     return int(fields[1]) * _PAGE if len(fields) > 1 else 0
-
-
-def _proportional(pid: int) -> int:
-    after = _read(f"/proc/{pid}/smaps_rollup").partition(b"\nPss:")[2].split(maxsplit=1)
-    return int(after[0]) * 1024 if after else _resident(pid)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import tempfile
@@ -25,7 +24,7 @@ from bitparity.errors import SandboxError
 from bitparity.sandbox import _zygote, bubblewrap, rlimits, seccomp
 from bitparity.sandbox.contract import DEFAULT, Ended, Files, Limits, Sandbox
 from bitparity.sandbox.gate import GATE
-from bitparity.sandbox.supervise import FILES_A_MB, Pump, Watch, fault, judge, pipes
+from bitparity.sandbox.supervise import FILES_A_MB, Pump, Watch, fault, judge, kill, pipes
 from bitparity.sandbox.tree import Tree
 
 _SCRIPT = "__main__.py"
@@ -61,8 +60,11 @@ class WarmWorker:
         with GATE.beside_others():
             started = time.monotonic()
             worker: _Worker | None = None
+            # two threads may find the last one at the same moment: only popping tells who has it
+            with contextlib.suppress(IndexError):
+                worker = self._idle.pop()
             try:
-                worker = self._take(self._sandbox)
+                worker = worker or _Worker(self._sandbox, self._preload)
                 ended = worker.run(files, stdin, limits, started)
             except (OSError, ValueError, SandboxError) as error:
                 if worker is not None:
@@ -70,11 +72,6 @@ class WarmWorker:
                 return fault(f"the warm worker failed: {error}", started)
             self._idle.append(worker)
             return ended
-
-    def _take(self, sandbox: bubblewrap.Bubblewrap) -> _Worker:
-        with contextlib.suppress(IndexError):
-            return self._idle.pop()
-        return _Worker(sandbox, self._preload)
 
     def close(self) -> None:
         """Ends the workers that wait; one that still runs a script ends with this process."""
@@ -93,6 +90,7 @@ class _Worker:
 
     def __init__(self, sandbox: bubblewrap.Bubblewrap, preload: Sequence[str]) -> None:
         self._filter = seccomp.program(listening=False) if sandbox.filter else b""
+        # packets, so that each message comes whole and with its own descriptors
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(_IMPORT_S)
         source = Path(_zygote.__file__).read_bytes()
@@ -108,7 +106,7 @@ class _Worker:
                 pass_fds=[*fds, theirs.fileno()],
                 start_new_session=True,
             )
-            theirs.close()
+            theirs.close()  # or its end would not be seen here
             if self._control.recv(_MESSAGE_BYTES) != b"imported":
                 self.close()
                 complaints.seek(0)
@@ -123,6 +121,7 @@ class _Worker:
         """One script; raises OSError or ValueError where the worker itself fails."""
         ours, theirs = pipes()
         with contextlib.ExitStack() as stack:
+            # until the worker tells its first process there is none that could be killed
             watch = Watch(limits, lambda: None, started=started, stored=bubblewrap.box_use)
             pump = stack.enter_context(contextlib.closing(Pump(*ours, stdin, watch)))
             try:
@@ -136,7 +135,7 @@ class _Worker:
                 raise OSError("it ended before the script began")
             (first,) = descriptors
             stack.callback(os.close, first)
-            watch.kill = lambda: _kill(first)
+            watch.kill = lambda: kill(first)
             watch.tree = Tree(_pid(first), shared_network=True)
             pump.until(first)
             answer = json.loads(self._control.recv(_MESSAGE_BYTES))
@@ -178,8 +177,3 @@ def _pid(pidfd: int) -> int:
         if line.startswith("Pid:"):
             return int(line.split()[1])
     raise OSError("this kernel does not tell the process behind a descriptor (Linux 5.5 or newer does)")
-
-
-def _kill(pidfd: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)

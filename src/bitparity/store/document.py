@@ -42,6 +42,7 @@ class Document(BaseModel):
     @model_serializer(mode="wrap")
     def _in_order(self, handler: SerializerFunctionWrapHandler) -> JsonObject:
         values = handler(self)
+        # by value too: a list that was filled in place was never set
         defaults = {
             name: field.get_default(call_default_factory=True) for name, field in type(self).model_fields.items()
         }

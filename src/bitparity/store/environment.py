@@ -66,7 +66,7 @@ class VariantRecord(Document):
 
     `exam` has the hash of the exam, `sampling` the values that the exam asks for, `sent` the values that the engine
     built of them, one entry for each way in which sessions differ. `stops` are the numbers of items after which the
-    grades of then stopped it.
+    grades of that time stopped it.
     """
 
     identity: Identity = Field(default_factory=dict)

@@ -34,7 +34,7 @@ class WaitForRoom(FailOnFullDisk):
     def __init__(self, tell: Callable[[DiskFullError | None], None]) -> None:
         self._tell = tell
         self._told = False
-        self._given_up = threading.Event()
+        self._given_up = threading.Event()  # wakes every thread that waits, in the middle of its wait
 
     def wait(self, error: DiskFullError) -> None:
         """Wait a little; raises the error where the run is to end."""

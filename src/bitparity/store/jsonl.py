@@ -40,22 +40,32 @@ def file_stem(benchmark: str) -> str:
 
 def write_atomically(path: Path, chunks: Iterable[str]) -> None:
     """Write a text file so that it is there whole or not at all. Raises StoreError or RunError."""
+    with replacing(path) as part, part.open("w", encoding="utf-8", errors=_LONE) as file:
+        file.writelines(map(redacted, chunks))
+        file.flush()
+        # before it gets its name: some file systems write a name first, and its content seconds later
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new file beside `path`, to be written in the block, which takes its place at the end of the block.
+
+    Raises StoreError or RunError, also for errors of the system in the block; `path` is then as it was before.
+    """
     check_place(path)
     path = replaceable(path)
-    temporary = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", errors=_LONE) as file:
-            file.writelines(map(redacted, chunks))
-            file.flush()
-            os.fsync(file.fileno())
+        yield part
         check_place(path)  # again: a long page takes seconds
-        temporary.replace(path)
+        part.replace(path)
         # a new name is durable only once its folder is
         _sync_folder(path.parent)
     except (OSError, RunError) as error:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
         raise (storage_error(error, path) if isinstance(error, OSError) else error) from None
 
 
@@ -104,7 +114,7 @@ def whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
         with open_regular(path, _READ_BYTES) as file:
             for number, line in enumerate(iter(partial(file.readline, MOST_LINE), b""), 1):
-                if not line.endswith(b"\n"):
+                if not line.endswith(b"\n"):  # cut by `MOST_LINE`, or the torn last one
                     if len(line) == MOST_LINE:
                         raise broken_line(path, number, f"longer than {MOST_LINE >> 20} MiB")
                     return
@@ -181,8 +191,9 @@ class AppendLog:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = not path.exists()
+            # without a buffer: what a failed write left in one would go to the file later, behind the cut
             self._file = path.open("ab", buffering=0)
-            if fresh:
+            if fresh:  # or a crash could take the file itself, with all its durable lines
                 _sync_folder(path.parent)
             self._end = self._cut_torn_line()
         except OSError as error:
@@ -215,7 +226,7 @@ class AppendLog:
             if self._file.tell() != self._end:  # what an earlier failure left could not be cut off then
                 self._file.truncate(self._end)
             written = 0
-            while written < len(data):
+            while written < len(data):  # unbuffered, a write may take a part only
                 written += self._file.write(data[written:])
             os.fsync(self._file.fileno())
             self._end += len(data)

@@ -34,10 +34,12 @@ class RunLock:
         self._run, self._path = run, run / LOCK_FILE
         try:
             run.mkdir(parents=True, exist_ok=True)
+            # appending: the name of the one who holds it must not be cut off before the lock is had
             self._file = self._path.open("ab+", buffering=0)
         except OSError as error:
             raise storage_error(error, self._path) from None
         try:
+            # flock and not lockf, whose lock ends when any descriptor of the file is closed in this process
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             with self._file:
@@ -100,8 +102,7 @@ class RunLock:
 
     def close(self) -> None:
         """Give the run free."""
-        if self in _held:
-            _held.remove(self)
+        _held.remove(self)
         self._file.close()
 
 

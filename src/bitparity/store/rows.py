@@ -45,6 +45,7 @@ def sample_to_row(sample: Sample) -> dict[str, object]:
 
 def sample_from_row(row: Row, benchmark: str) -> Sample:
     """A sample from its stored form. Raises ValueError where it is none."""
+    # JSON has lists only, and a strict model takes none for a tuple
     typed = {name: _tuples(value) for name, value in row.items()} | {"benchmark": benchmark}
     sample = Sample(**_SAMPLE.model_validate(typed).__dict__)
     if not 0 <= sample.sample < _MOST_SAMPLES or (sample.tokens or 0) < 0:
@@ -72,7 +73,7 @@ def grade_to_row(key: SampleKey, grade: Grade) -> dict[str, object]:
 def grade_from_row(row: Row) -> tuple[SampleKey, Grade]:
     """A grade from its stored form. Raises ValueError where it is none."""
     item, number, grade = row.get("item"), row.get("sample"), Grade(**_GRADE.model_validate(row).__dict__)
-    if not isinstance(item, str) or type(number) is not int:
+    if not isinstance(item, str) or type(number) is not int:  # isinstance would take true for 1
         raise ValueError("no grade")
     if not 0 <= (grade.score or 0) <= 1:
         raise ValueError("a score beyond [0, 1]")

@@ -72,7 +72,7 @@ class Run:
             raise RunError(f"{self.path} is not a run directory: it has no study.yaml")
         try:
             document = yaml.safe_load(read_regular(path))
-            if isinstance(document["study"], str):
+            if isinstance(document["study"], str):  # as the user writes it: the name; in a run it is the whole study
                 raise RunError(f"{path} is a study file and no run; give --out a folder of its own")
             remember_keys(document)
             study = Study.model_validate(document["study"])
@@ -186,7 +186,7 @@ class WritableRun(Run):
             raise RunError(f"{self.path} is not a run directory: it has no study.yaml")
         with ExitStack() as stack:
             self._lock = stack.enter_context(closing(RunLock(self.path)))
-            if self._expected is not None:
+            if self._expected is not None:  # under the lock: two that start at once must not both store theirs
                 self._claim(self._expected)
             # from here on the lock is kept; a directory of another study gives it free
             stack.pop_all()

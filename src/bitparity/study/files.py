@@ -196,6 +196,7 @@ def read_yaml(text: str, origin: str) -> object:
 
 def _check_values(document: object, origin: str) -> None:
     """Raise StudyError for half a character, for aliases that repeat a document into millions of values, or itself."""
+    # not recursive, and bounded: an alias may lead back to what holds it
     waiting = [document]
     for _ in range(MOST_VALUES):
         if not waiting:

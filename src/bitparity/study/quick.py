@@ -59,6 +59,7 @@ def _short(spec: BenchmarkSpec, items: int, tokens: int) -> BenchmarkSpec:
 def _smoke(study: Study) -> list[BenchmarkSpec]:
     variants = {"any": {"model": next(iter(study.variants.values())).model}}
     document = {"study": study.name, "variants": variants, "engine": {"kind": "replay"}, "benchmarks": [SMOKE]}
+    # through a study file of its own, so that every default is filled in as for any study
     return parse_study(json.dumps(document), "the smoke set", Path.cwd()).benchmarks
 
 

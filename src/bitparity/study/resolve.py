@@ -234,6 +234,7 @@ def _resolve_benchmark(
     """A benchmark with its values from the default profile, the study's profile and the study itself."""
     check_name(bench.name)
     default, profile = profiles
+    # what a named profile and the study set is explicit and wins over a task's own settings; defaults do not
     usual, profiled = ([p.benchmark, p.benchmarks.get(bench.name, BenchmarkOverrides())] for p in profiles)
     chosen = [] if file.profile == "default" else [profile.protocol, *profiled]
     explicit = _set([*chosen, file.protocol, bench])
