@@ -15,7 +15,7 @@ from tiny_model import build_model
 from bitparity.doctor import measure
 from bitparity.doctor.measure import measured_rates, rate_of
 from bitparity.doctor.plan import make_plan
-from bitparity.doctor.rates import Lengths, estimated_rates, given_rate
+from bitparity.doctor.rates import estimated_rates, given_rate
 from bitparity.errors import UserInputError
 from bitparity.hardware.devices import VisibleDevice, bandwidth
 from bitparity.hardware.nvml import Gpu, Slice
@@ -31,7 +31,7 @@ SEEN = {"bf16": 322, "fp8": 382, "nvfp4": 606}
 
 def test_the_estimate_is_within_30_percent_of_what_was_seen(models: Path) -> None:
     given = study(models, THREE, max_num_seqs=16)
-    found = estimated_rates(given, host(WHOLE), Lengths(200, 500))
+    found = estimated_rates(given, host(WHOLE), 200, 500)
     assert found.of.keys() == SEEN.keys()
     for name, seen in SEEN.items():
         assert 0.7 * seen <= found.of[name].middle <= 1.3 * seen
@@ -41,7 +41,7 @@ def test_the_estimate_is_within_30_percent_of_what_was_seen(models: Path) -> Non
 
 def test_the_cache_bounds_how_many_run_at_once(models: Path) -> None:
     def rate(name: str, answer: float) -> float:
-        return estimated_rates(study(models, {name: name}), host(WHOLE), Lengths(300, answer)).of[name].middle
+        return estimated_rates(study(models, {name: name}), host(WHOLE), 300, answer).of[name].middle
 
     assert rate("bf16", 500) > rate("bf16", 6_000) > rate("bf16", 30_000)
     assert rate("nvfp4", 6_000) > 2 * rate("bf16", 6_000)  # less to read, and more room
@@ -49,7 +49,7 @@ def test_the_cache_bounds_how_many_run_at_once(models: Path) -> None:
 
 @pytest.mark.parametrize("device", [replace(H100, name="Some New GPU"), replace(H100, memory=24 * GIB)])
 def test_what_is_not_known_is_not_estimated(models: Path, device: Device) -> None:
-    found = estimated_rates(study(models, THREE), host(device), Lengths(200, 500))
+    found = estimated_rates(study(models, THREE), host(device), 200, 500)
     assert not found.of
     assert "--measure SECONDS" in found.source
 

@@ -10,7 +10,6 @@ before its line is: a line that is there has them whole, and what no line points
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +25,7 @@ from bitparity.engines.readings import Arrays, pack, unpack
 from bitparity.errors import StoreError
 from bitparity.records import SampleKey
 from bitparity.store.faults import storage_error
-from bitparity.store.jsonl import AppendLog, broken_line, file_stem, parsed_line, whole_lines
-from bitparity.store.lock import check_place
+from bitparity.store.jsonl import AppendFile, AppendLog, broken_line, file_stem, parsed_line, whole_lines
 from bitparity.store.run import Run
 
 AGAIN = "+again"  # no name of a variant can end so
@@ -126,17 +124,12 @@ class ReadingLog:
 
     def __init__(self, run: Run, reader: str, benchmark: str) -> None:
         path = readings_path(run, reader, benchmark)
-        self._under = run.write
         self._lines = AppendLog(path, run.write)
-        self._path = path.with_suffix(".arrays")
-        try:
-            self._arrays = self._path.open("ab", buffering=0)
-        except OSError as error:
-            raise storage_error(error, self._path) from None
+        self._arrays = AppendFile(path.with_suffix(".arrays"), run.write)
 
     def append(self, pairs: Sequence[tuple[Reading, Arrays | None]]) -> None:
         """Write readings with their arrays (None: a failed one has none)."""
-        at, rows, parts = self._arrays.tell(), [], []
+        at, rows, parts = self._arrays.end, [], []
         for reading, arrays in pairs:
             row: dict[str, Any] = _READING.dump_python(reading)
             if arrays is not None:
@@ -145,21 +138,9 @@ class ReadingLog:
                 parts.append(content)
                 at += len(content)
             rows.append({name: value for name, value in row.items() if value is not None})
-        self._under(lambda: self._write(b"".join(parts)))
+        # before the lines, which say where the arrays are
+        self._arrays.append_bytes(b"".join(parts))
         self._lines.append(rows)
-
-    def _write(self, content: bytes) -> None:
-        check_place(self._path)
-        end = self._arrays.tell()
-        try:
-            written = 0
-            while written < len(content):
-                written += self._arrays.write(content[written:])
-            os.fsync(self._arrays.fileno())
-        except OSError as error:
-            self._arrays.truncate(end)
-            self._arrays.seek(end)
-            raise storage_error(error, self._path) from None
 
     def close(self) -> None:
         """Close both files."""

@@ -19,7 +19,7 @@ from bitparity.benchmarks.contract import Info
 from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.benchmarks.registry import benchmark_class, group_of, known_benchmark, load_benchmark
 from bitparity.doctor.host import Host
-from bitparity.doctor.rates import UNKNOWN, Lengths, Rate, Rates, estimated_rates, loading_seconds, rates_of_run
+from bitparity.doctor.rates import UNKNOWN, Rate, Rates, estimated_rates, loading_seconds, rates_of_run
 from bitparity.errors import BitparityError
 from bitparity.exam.flips import ASSUMED_SCORE, RANGE, ROUNDING, SAMPLED, Flips, assumed_flips
 from bitparity.exam.frozen import Exam, load_if_frozen
@@ -177,7 +177,7 @@ def _estimated(study: Study, benchmarks: Sequence[BenchmarkPlan], host: Host) ->
         return Rates({}, UNKNOWN)
     prompt = sum(bench.size.prompt_tokens * tokens for bench, tokens in known) / total
     answer = sum(bench.output_each * tokens for bench, tokens in known) / total
-    return estimated_rates(study, host, Lengths(prompt, answer))
+    return estimated_rates(study, host, prompt, answer)
 
 
 def unanswerable(study: Study) -> Iterator[BenchmarkPlan]:

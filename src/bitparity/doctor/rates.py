@@ -54,13 +54,6 @@ class Rates(NamedTuple):
     source: str
 
 
-class Lengths(NamedTuple):
-    """Mean tokens of a prompt and of an answer."""
-
-    prompt: float
-    answer: float
-
-
 def given_rate(study: Study, rate: float) -> Rates:
     """One rate for every variant. Raises UserInputError for 0 or less."""
     if not (rate > 0 and math.isfinite(rate)):
@@ -86,20 +79,23 @@ def rates_of_run(study: Study, run: Run) -> Rates:
     return Rates(of, f"measured in {run.path}{note}")
 
 
-def estimated_rates(study: Study, host: Host, lengths: Lengths) -> Rates:
-    """Rates from weights, cache and the bandwidth of this host's device; empty where one of them is not known."""
+def estimated_rates(study: Study, host: Host, prompt: float, answer: float) -> Rates:
+    """Rates from weights, cache and the bandwidth of this host's device; empty where one of them is not known.
+
+    `prompt` and `answer` are their mean tokens.
+    """
     runs_vllm = [v for v in study.variants.values() if engine_of(v.engine).runs_vllm]
     if len(runs_vllm) < len(study.variants) or not all(devices.takes_gpu(v.engine, host) for v in runs_vllm):
         return Rates({}, UNKNOWN)
     machine = host.machine()
-    found = {name: _estimated(variant, host, machine, lengths) for name, variant in study.variants.items()}
+    found = {name: _estimated(variant, host, machine, prompt, answer) for name, variant in study.variants.items()}
     rates = {name: rate for name, rate in found.items() if rate is not None}
     if len(rates) < len(found):
         return Rates({}, UNKNOWN)
     return Rates(rates, "an estimate from weights, cache and the device's memory bandwidth; --measure 60 measures it")
 
 
-def _estimated(variant: Variant, host: Host, machine: Machine, lengths: Lengths) -> Rate | None:
+def _estimated(variant: Variant, host: Host, machine: Machine, prompt: float, answer: float) -> Rate | None:
     """The rate with as many sequences at once as the study allows and the cache holds."""
     used, _ = devices.find_devices(variant.engine, host, machine)
     if not used:
@@ -110,7 +106,7 @@ def _estimated(variant: Variant, host: Host, machine: Machine, lengths: Lengths)
     cache = planned_cache(checkpoint, variant.engine, len(used))
     if weights is None or speed is None or room is None or cache is None:
         return None
-    held = cache.of(round(lengths.prompt + lengths.answer / 2)) * len(used)  # on the mean, an answer is half written
+    held = cache.of(round(prompt + answer / 2)) * len(used)  # on the mean, an answer is half written
     allowed = variant.engine.max_num_seqs or used[0].limits().get("max_num_seqs", VLLM.max_num_seqs)
     places = max(1.0, min(allowed, room / held))
     rate = places / (STEP_S + (weights + places * held) / (EFFICIENCY * speed * len(used)))

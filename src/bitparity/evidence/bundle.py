@@ -121,16 +121,12 @@ class _Reader:
         """The next `size` bytes, some at a time."""
         while size:
             part = self._decompress(min(size, _CHUNK))
-            if not part and self._xz.eof:
-                raise self._refused("it ends too early")
             size -= len(part)
             yield part
 
     def _decompress(self, most: int) -> bytes:
-        if self._xz.eof:
-            return b""
         packed = self._file.read(_CHUNK) if self._xz.needs_input else b""
-        if self._xz.needs_input and not packed:
+        if self._xz.eof or (self._xz.needs_input and not packed):
             raise self._refused("it ends too early")
         try:
             return self._xz.decompress(packed, most)

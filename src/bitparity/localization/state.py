@@ -14,8 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from bitparity.store.faults import storage_error
-from bitparity.store.lock import check_place
+from bitparity.store.jsonl import replacing
 
 Tensors = dict[str, torch.Tensor]
 
@@ -29,16 +28,12 @@ class State:
     def put(self, name: str, tensors: Mapping[str, torch.Tensor], done: int = 0) -> None:
         """Replace a file, whole or not at all; `done` is a count kept with it. Raises StoreError or RunError."""
         path = self._folder / f"{name}.safetensors"
-        check_place(path)
-        part = path.with_suffix(".part")
         note = {"key": self._key, "done": json.dumps(done)}
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, str(part), note)
-            part.replace(path)
-        except (OSError, SafetensorError) as error:
-            part.unlink(missing_ok=True)
-            raise storage_error(error if isinstance(error, OSError) else OSError(str(error)), path) from None
+        with replacing(path) as part:
+            try:
+                save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, str(part), note)
+            except SafetensorError as error:  # of a full disk too
+                raise OSError(str(error)) from None
 
     def get(self, name: str) -> tuple[Tensors, int] | None:
         """(the tensors, the count) of a file; None where there is none, or none of this key that is whole."""

@@ -175,10 +175,10 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-class AppendLog:
-    """One append-only JSONL file. `append` returns once its lines are durable.
+class AppendFile:
+    """One append-only file. `append_bytes` returns once they are durable.
 
-    `under` calls each write, such as `Run.write`, which knows what to do on a full disk.
+    `end` is its size in bytes. `under` calls each write, such as `Run.write`, which knows what to do on a full disk.
     """
 
     def __init__(self, path: Path, under: Callable[[Callable[[], None]], None] = lambda write: write()) -> None:
@@ -195,44 +195,35 @@ class AppendLog:
             self._file = path.open("ab", buffering=0)
             if fresh:  # or a crash could take the file itself, with all its durable lines
                 _sync_folder(path.parent)
-            self._end = self._cut_torn_line()
+            size = self._file.tell()
+            self.end = self._whole(size)
+            if self.end != size:  # else its time of change would say that something was written
+                self._file.truncate(self.end)
         except OSError as error:
             raise storage_error(error, path) from None
 
-    def _cut_torn_line(self) -> int:
-        """Drop what follows the last newline; the size in bytes that is left."""
-        size = self._file.tell()
-        if size == 0:  # which cannot be mapped
-            return 0
-        with self._path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            end = content.rfind(b"\n") + 1
-        if end != size:
-            self._file.truncate(end)
-        return end
+    def _whole(self, size: int) -> int:
+        """The bytes to be kept of those that the file has."""
+        return size
 
-    def append(self, records: Iterable[Mapping[str, object]]) -> None:
-        """Write records and wait until they are on disk; on failure the file is as it was before."""
-        self.append_lines(map(checked_line, records))
-
-    def append_lines(self, lines: Iterable[bytes]) -> None:
-        """The same for records that are lines already."""
-        data = memoryview(b"".join(lines))
-        self._under(lambda: self._append(data))
+    def append_bytes(self, data: bytes) -> None:
+        """Write bytes and wait until they are on disk; on failure the file is as it was before."""
+        self._under(lambda: self._append(memoryview(data)))
 
     def _append(self, data: memoryview) -> None:
         check_place(self._path)
         try:
             self._check_place()
-            if self._file.tell() != self._end:  # what an earlier failure left could not be cut off then
-                self._file.truncate(self._end)
+            if self._file.tell() != self.end:  # what an earlier failure left could not be cut off then
+                self._file.truncate(self.end)
             written = 0
             while written < len(data):  # unbuffered, a write may take a part only
                 written += self._file.write(data[written:])
             os.fsync(self._file.fileno())
-            self._end += len(data)
+            self.end += len(data)
         except OSError as error:
             with contextlib.suppress(OSError):
-                self._file.truncate(self._end)
+                self._file.truncate(self.end)
             raise storage_error(error, self._path) from None
 
     def _check_place(self) -> None:
@@ -247,5 +238,23 @@ class AppendLog:
 
     def close(self) -> None:
         """Close the file."""
-        with contextlib.suppress(OSError):  # some network disks complain now; all lines are durable already
+        with contextlib.suppress(OSError):  # some network disks complain now; all is durable already
             self._file.close()
+
+
+class AppendLog(AppendFile):
+    """One append-only JSONL file. A last line that is torn is cut off when it is opened."""
+
+    def _whole(self, size: int) -> int:
+        if size == 0:  # which cannot be mapped
+            return 0
+        with self._path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.rfind(b"\n") + 1
+
+    def append(self, records: Iterable[Mapping[str, object]]) -> None:
+        """Write records and wait until they are on disk; on failure the file is as it was before."""
+        self.append_lines(map(checked_line, records))
+
+    def append_lines(self, lines: Iterable[bytes]) -> None:
+        """The same for records that are lines already."""
+        self.append_bytes(b"".join(lines))

@@ -72,10 +72,6 @@ def parse_study(
         raise StudyError(f"{origin} holds no mapping; it needs the keys study, variants and benchmarks")
     try:
         return resolve(StudyFile.model_validate(document), folder, limit, control=control, stop_early=stop_early)
-    except UnicodeEncodeError:
-        raise StudyError(
-            f"{origin} holds half of a character (a lone surrogate such as \\ud800); take it out"
-        ) from None
     except ValidationError as error:
         raise StudyError(f"{origin}: {_problems(error)}") from None
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from bitparity.errors import MissingDependencyError, RunError
+from bitparity.errors import MissingDependencyError
 from bitparity.report.exports.csv import COLUMNS, rows
 from bitparity.results.build import build
 from bitparity.safe_io.redaction import redacted
-from bitparity.store.jsonl import replaceable
+from bitparity.store.jsonl import replacing
 from bitparity.store.run import Run
 
 
@@ -19,7 +18,7 @@ def _without_secrets(row: Mapping[str, object]) -> dict[str, object]:
 
 
 def make(run: Run, out: Path | None) -> list[Path]:
-    """Write the rows. Raises MissingDependencyError without pyarrow, RunError where `out` cannot be written."""
+    """Write the rows. Raises MissingDependencyError without pyarrow, RunError or StoreError where that fails."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -28,15 +27,8 @@ def make(run: Run, out: Path | None) -> list[Path]:
     kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
     schema = pyarrow.schema([(column, kinds[kind]) for column, kind in COLUMNS.items()])
     table = pyarrow.Table.from_pylist(list(map(_without_secrets, rows(build(run)))), schema=schema)
-    path = replaceable(out or run.path / "export" / "results.parquet")
+    path = out or run.path / "export" / "results.parquet"
     # written beside and then renamed, so that nobody reads half a file
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
         pyarrow.parquet.write_table(table, part)
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise RunError(f"{path} cannot be written ({error.strerror}); give another place with --out") from None
     return [path]
