@@ -124,6 +124,7 @@ def _generate_group(session: Session, plans: Mapping[str, VariantPlan], gpus: in
             )
         for name in plans:
             session.start(name)
+        # entered last and so closed first: the engines end before the files that their answers go to
         pool = stack.enter_context(closing(_pool(prepared, plans)))
         group = _Group(session, pool, gpus, recorders, stops)
         driver = Driver(_queues(plans, prepared.tested), pool, group.record, group, session.events)

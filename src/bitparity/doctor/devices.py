@@ -67,6 +67,7 @@ def find_devices(spec: EngineSpec, host: Host, machine: Machine) -> tuple[list[V
         if needs_gpu(spec):
             return [], [DEVICE.error("no_device", none=none, remedy=none.remedy)]
         return [], [DEVICE.warning("no_device_but_cpu", none=none, kind=spec.kind, remedy=none.remedy)]
+    # of what it is shown an engine takes the first ones
     used = visible[: spec.tensor_parallel_size or 1]
     if (misfit := _misfit(spec, visible)) is not None:
         return used, [misfit]

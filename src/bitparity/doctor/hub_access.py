@@ -98,6 +98,7 @@ def _absent(needs: Sequence[Need], hub: Hub, how: str, online: str) -> Iterator[
 
 
 def _missing(needs: Iterable[Need], hub: Hub) -> list[Need]:
+    # weights are in `needs` only where the cache has not all of them
     return [need for need in needs if need.weights or hub.cached(need.repo, need.kind, need.revision) is None]
 
 

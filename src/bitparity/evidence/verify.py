@@ -115,6 +115,7 @@ def verify(sealed: Opened, events: Events) -> None:
     """Recompute grades and results, and say so in `sealed.said`. Raises EvidenceError at the first difference."""
     others = []
     with _refusing(sealed.path, sealed.run):
+        # the unpacked copy, whose grades are written anew; the sealed file stays as it is
         with WritableRun(sealed.run.path) as run:
             for spec, exam in frozen_exams(run, sealed.study):
                 _check_exam(sealed, exam, load_benchmark(spec))

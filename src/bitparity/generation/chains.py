@@ -127,7 +127,7 @@ def fitting(chains: Chains, requests: Iterable[Request]) -> tuple[list[Request],
 Wanted = Callable[[Request], bool]
 """True while a request is still to be sent."""
 
-_FOLLOW_UP, _IN_TURN, _END = range(3)
+_FOLLOW_UP, _IN_TURN, _END = range(3)  # first in the queue's order; within each the number of an entry
 _Entry = tuple[int, int, Request | None]
 
 
@@ -260,7 +260,7 @@ def _as_they_come(
             waiting.answered(len(burst))
             waiting.release()
     finally:
-        waiting.close()
+        waiting.close()  # also where a run breaks off: the engine's own thread waits for the next request
 
 
 def _put(waiting: RequestQueue, requests: list[Request], chains: Chains) -> Iterator[list[Sample]]:

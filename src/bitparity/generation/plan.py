@@ -92,7 +92,7 @@ def plan_variant(prepared: Prepared, name: str) -> VariantPlan:
     plan = VariantPlan(())
     undivided: dict[str, int] = {}  # benchmarks that a shard has whole or not at all
     for spec, whole in prepared.asked:
-        check_lengths(whole, name, context)
+        check_lengths(whole, name, context)  # of the whole exam, so that every shard refuses alike
         exam = whole if shard is None or fixed else shard.part(whole)
         samples = samples_asked(exam, spec)
         note_stops(prepared.run, prepared.study, spec, whole, prepared.environment)
@@ -107,7 +107,7 @@ def plan_variant(prepared: Prepared, name: str) -> VariantPlan:
             plan.counts[spec.name] = total - len(requests[spec.name].unanswered(done[spec.name])), total
         if drawn is not None or not exam.chained:
             continue
-        number = prepared.study.benchmarks.index(spec)
+        number = prepared.study.benchmarks.index(spec)  # in the study, which is the same for every shard
         if fixed:
             undivided[spec.name] = number
         if shard is None or not fixed or shard.has(number):

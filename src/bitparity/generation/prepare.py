@@ -102,10 +102,12 @@ def prepare(
     """
     study = study.second_run_as(run.study())
     models = open_models(study)
+    # before exams are made: other files of a model would give other prompts
     environment = _checked_environment(run, study, models, shard)
     _set_hours(run, study, environment, hours)
     outcome = Outcome(run)
     with ExitStack() as stack:
+        # before the exams: a benchmark that cannot be graded here is not asked
         opened = open_graders(run, study, outcome.not_run, unsafe_exec)
         graders = stack.enter_context(opened) if graded else {}
         timed = environment.hours is not None

@@ -197,6 +197,7 @@ class Estimate:
             return 0.0
         generation = 0.0 if variant.state == "finished" else self._generation(variant, at_most)
         speed = variant.grades.slope(self._now)
+        # before the first grade the generation is all that is known; after the last answer nothing is
         if generation is None or not (variant.ungraded or generation) or (speed is None and generation):
             return generation
         left = variant.ungraded + sum(cell.left for cell in variant.cells.values())

@@ -12,6 +12,7 @@ from bitparity.store.document import JsonObject
 class _Shape(BaseModel):
     """The known keys of a JSON object; each may be absent, and others may be there."""
 
+    # strict: guards and reports use these values as they are, and a number in quotes would end in a TypeError there
     model_config = ConfigDict(extra="allow", strict=True)
 
 

@@ -27,6 +27,7 @@ from bitparity.schema import (
 )
 from bitparity.store.jsonl import file_stem
 
+# told apart by their form: of a plain union pydantic would name the problems of both
 Margin = Annotated[
     Annotated[float, Field(gt=0, le=100), Tag("points")] | Annotated[RecoveryMargin, Tag("proportion")],
     Discriminator(lambda given: "proportion" if isinstance(given, dict | RecoveryMargin) else "points"),
@@ -132,6 +133,7 @@ class StudyFile(Strict):
         name, count = Counter(bench.name for bench in self.benchmarks).most_common(1)[0]
         if count > 1:
             raise ValueError(f"benchmark '{name}' is listed twice; keep one entry")
+        # task names differ in signs that no file name has, or in case
         files: dict[str, str] = {}
         for bench in self.benchmarks:
             other = files.setdefault(file_stem(bench.name).casefold(), bench.name)

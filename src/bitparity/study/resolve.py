@@ -87,6 +87,7 @@ def _problem(problem: ErrorDetails) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
     given = problem.get("input")
+    # shown where it fits: a list or a mapping would fill the line
     if problem["type"] not in ("value_error", "missing") and isinstance(given, str | int | float | bool):
         message += f" (given: {given!r:.80})"
     return f"{where}: {message}" if where else message
@@ -113,6 +114,7 @@ def resolve(
     faults: list[UserInputError] = []
     file = file.model_copy(update={"stop_early": file.stop_early or stop_early})
     for name, v in file.variants.items():
+        # a control takes the model and engine of the baseline, which may stand behind it
         if v.model is not None and (v.baseline or not v.control):
             with _gathered(faults):
                 engine = _engine(name, [*shared, v.engine or EngineOverrides()])
@@ -172,7 +174,7 @@ def _control(name: str, given: VariantFile | None, baseline: Variant, folder: Pa
     model = given.model or baseline.model
     if model != baseline.model:
         model = _model_place(model, folder, f"variants.{name}.model")
-    if engine_of(baseline.engine).recorded:
+    if engine_of(baseline.engine).recorded:  # whose second run is a recording of its own
         return control.model_copy(update={"model": model})
     own = {"model": model, "revision": given.revision, "tokenizer": given.tokenizer, "engine": given.engine}
     for key, value in own.items():
@@ -307,6 +309,7 @@ def _model_place(model: str, folder: Path, what: str) -> str:
     found = _find(model, folder)
     if found is not None:
         return str(found.resolve())
+    # what can be no hub id was meant as a path
     if model.startswith((".", "/", "~")) or model.count("/") != 1 or model.endswith((".jsonl", ".gz", ".gguf")):
         raise StudyError(
             f"{what}: model folder {model:.200} does not exist (looked in {folder} and the working directory); "
