@@ -300,7 +300,7 @@ def test_a_really_full_disk_loses_nothing_that_was_finished() -> None:
     """/dev/full answers every write with ENOSPC."""
     log = AppendLog.__new__(AppendLog)
     with Path("/dev/full").open("ab", buffering=0) as full:
-        log._path, log._file, log._end, log._under = Path("/dev/full"), full, 0, lambda write: write()
+        log._path, log._file, log.end, log._under = Path("/dev/full"), full, 0, lambda write: write()
         with pytest.raises(StoreError, match="Free some space"):
             log.append([{"n": 1}])
 
