@@ -47,9 +47,14 @@ class Use:
     unknown: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        sizes = [gigabytes(self.size)] if self.size or not self.unknown else []
-        sizes += [f"of unknown size ({', '.join(self.unknown)})"] if self.unknown else []
-        return f"{self.name} {' and '.join(sizes)} in {self.place} ({self.variable})"
+        # whole sentences, as the Chinese ones are
+        where = f"in {self.place} ({self.variable})"
+        if not self.unknown:
+            return f"{self.name} {gigabytes(self.size)} {where}"
+        names = ", ".join(self.unknown)
+        if not self.size:
+            return f"{self.name} of unknown size ({names}) {where}"
+        return f"{self.name} {gigabytes(self.size)} and of unknown size ({names}) {where}"
 
 
 def check_disks(study: Study, host: Host, downloads: Sequence[Need], out: Path) -> Iterator[Finding]:
