@@ -51,6 +51,7 @@ SEVERAL = [
 
 
 SCICODE = tuple(size for size, problems in STEPS.items() for _ in range(problems))
+UNEQUAL = (1,) * 100 + (5,) * 100 + (20,) * 70
 PLANS = [  # name, design, copies of each sample
     *(("greedy repeats", Design(n, 0.12, 0.065), k) for n in (198, 500) for k in (4, 16)),
     *(("samples", Design(n, 0.155, 0.10, k), 1) for n in (60, 198, 500, 2000) for k in (4, 16)),
@@ -62,6 +63,7 @@ PLANS = [  # name, design, copies of each sample
     ("groups", Design(144, 0.12, 0.065, 1, SCICODE, 0.15), 1),
     ("groups", Design(288, 0.12, 0.065, 1, SCICODE, 0.4), 1),
     ("groups", Design(288, 0.155, 0.10, 16, SCICODE, 0.15), 1),
+    *(("many", Design(n, 0.08, 0.04, 1, UNEQUAL, 0.2), 1) for n in (3200, 6000, 12_000)),
 ]
 
 

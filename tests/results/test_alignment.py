@@ -120,6 +120,23 @@ def test_a_tenth_of_the_answers_at_other_questions(part: float) -> None:
     assert guard.value == pytest.approx(cut / ITEMS, abs=0.02)
 
 
+def test_a_candidates_answers_at_others_are_told_beside_the_baselines() -> None:
+    """The questions share too few words with their answers; the baseline's answers share more."""
+    items, rng, words = questions(), random.Random(8), vocabulary()
+    own = [" ".join(rng.sample(words, 30)) for _ in items]
+    first, second = ([f"{text} {rng.choice(words)}" for text in own] for _ in range(2))
+    sheets = {"a": answers(items, first, [None] * ITEMS).first, "b": answers(items, second, [None] * ITEMS).first}
+    found = Answers("a", sheets, [i.id for i in items], 0.02, asked=items)
+    assert list(alignment.misplaced(found)) == []
+    cut = ITEMS // 10
+    rows = rng.sample(range(ITEMS), cut)
+    for row, text in zip(rows, [second[r] for r in rows[1:] + rows[:1]], strict=True):
+        second[row] = text
+    moved = {**sheets, "b": answers(items, second, [None] * ITEMS).first}
+    (guard,) = alignment.misplaced(Answers("a", moved, [i.id for i in items], 0.02, asked=items))
+    assert (guard.variant, guard.level) == ("b", "error")
+
+
 def test_what_stands_behind_the_end_of_the_turn_is_no_answer() -> None:
     items = questions()
     texts = texts_of(items)

@@ -21,8 +21,8 @@ from bitparity.grading.reasoning import TURN_END, UNNAMED_TAG
 from bitparity.models.quantization import loaded_precision, promise
 from bitparity.records import Grade, Item, Prompt, Sample, Sampling, Status
 from bitparity.results.guards import check as validity
-from bitparity.results.guards.completions import is_loop
 from bitparity.results.guards.facts import MESSAGES
+from bitparity.results.guards.suspects import is_loop
 from bitparity.results.sheet import Sheet
 from bitparity.store.environment import RunRecord
 from bitparity.study.resolve import parse_study
@@ -211,6 +211,7 @@ def test_every_message_that_depends_on_the_source_has_both() -> None:
 
 
 LOOP = WORDS + "So the answer is 4. " * 40
+COUNTING = "".join(f"\n{k}. and so on" for k in range(40))
 
 
 def boxed(without: int) -> Callable[[int], str]:
@@ -273,6 +274,11 @@ def test_a_box_that_nobody_asks_for_is_not_missed() -> None:
         (facts(sheet(text=lambda n: f"{n}\\n def f(x):\\n    y\\n {WORDS}")), ("damaged_text", "fp8", "error")),
         (facts(sheet(**{TURN_END: "<|im_end|>"})), ("beyond_turn", "fp8", "warning")),
         (facts(sheet(cut_off=8, text=lambda n: f"{n} {LOOP}", by="")), ("loops", "fp8", "warning")),
+        (facts(sheet(text=lambda n: LOOP if n < 8 else f"{n} {WORDS}", by="")), ("loops", "fp8", "error")),
+        (
+            facts(sheet(text=lambda n: COUNTING if n < 8 else f"{n} {WORDS}", by="")),
+            ("loops", "fp8", "error"),
+        ),
         (facts(sheet(text=lambda n: "" if n < 6 else f"{n} {WORDS}", by="")), ("empty", "fp8", "warning")),
         (facts(sheet(text=lambda n: "" if n < 60 else f"{n} {WORDS}", by="")), ("empty", "fp8", "error")),
         (facts(sheet(text=lambda n: WORDS if n < 20 else f"{n} {WORDS}")), ("identical", "fp8", "warning")),
@@ -410,7 +416,6 @@ def test_a_planted_fault_is_named(planted: validity.Facts, expected: tuple[str, 
         (facts(sheet(right=490), sheet(right=500, by="b")), "ceiling"),
         (facts(sheet(other=lambda n: float(n < 230))), "graders_disagree"),
         (facts(sheet(cut_off=8)), "loops"),
-        (facts(sheet(text=lambda n: LOOP)), "loops"),  # repeated, yet ended by itself
         (facts(sheet(text=lambda n: "ABCD"[n % 4], by=""), sheet(text=lambda n: "ABCD"[n % 4], by="")), "identical"),
         (facts(sheet(text=lambda n: "ABCD"[n % 4], by=""), sheet(text=lambda n: "ABCD"[n % 4], by="")), "same_answers"),
         (facts(sheet(prompt_tokens=lambda n: 0)), "prompt_differs"),  # an engine that does not tell

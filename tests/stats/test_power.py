@@ -176,6 +176,17 @@ def test_plans_promise_what_studies_give(design):
         assert hits / studies == pytest.approx(0.8, abs=0.03 + 2 * (0.8 * 0.2 / studies) ** 0.5)
 
 
+def test_more_items_in_unequal_groups_than_are_simulated(monkeypatch):
+    """The promise stands on a smaller simulated study, and is what a simulation of all items gives."""
+    design = power.Design(3200, 0.08, 0.04, 1, (1,) * 100 + (5,) * 100 + (20,) * 70, 0.2)
+    loss, margin = design.detectable(), design.provable()
+    assert not design.simulated
+    monkeypatch.setattr(power, "FEW_UNEQUAL", 3200)
+    assert design.simulated
+    assert design.loss_power(loss) == pytest.approx(0.8, abs=0.03)
+    assert design.margin_power(margin) == pytest.approx(0.8, abs=0.03)
+
+
 def test_impossible_plans_are_refused():
     with pytest.raises(ValueError, match="flip rate"):
         power.mcnemar_power(30, 0.05, 0.1)

@@ -22,7 +22,8 @@ from bitparity.stats.verdicts import untraced_loss
 ALPHA = 0.05
 POWER = 0.8  # with which a loss is to be shown, or a margin proved
 _EXACT_FLIPS = 60.0
-FEW_ITEMS, FEW_UNEQUAL = 1000, 3000  # in groups, and in those of unequal sizes: so many follow no normal formula
+# items in groups, and in those of unequal sizes, of which also so few: they follow no normal formula
+FEW_ITEMS, FEW_UNEQUAL, FEW_GROUPS, MOST_SIMULATED = 1000, 3000, 300, 24_000
 _LEAST_CHANCE = 1e-4  # of a simulated claim, for its quantile
 _NEWTON_STEPS = 4
 _NEAR = 0.01  # of a quantile: 0.3 points of a power of 80 %
@@ -191,7 +192,14 @@ class Design:
     @property
     def simulated(self) -> bool:
         """True where the power is that of simulated studies: groups of items, too few for a normal formula."""
-        return bool(self.sizes) and self.items <= (FEW_ITEMS if len(set(self.sizes)) == 1 else FEW_UNEQUAL)
+        return bool(self.sizes) and self.items <= self.few
+
+    @property
+    def few(self) -> int:
+        """The most items of which studies are simulated."""
+        if len(set(self.sizes)) < 2:
+            return FEW_ITEMS
+        return min(MOST_SIMULATED, max(FEW_UNEQUAL, FEW_GROUPS * sum(self.sizes) // len(self.sizes)))
 
     def _studies(self, loss: float) -> Studies:
         noise = self.noise_flip_rate if self.samples > 1 else 0.0
@@ -199,18 +207,21 @@ class Design:
         return studies(sizes, self.correlation, changed, noise, self.samples, loss)
 
     def loss_power(self, loss: float) -> float:
-        """Probability that a true loss is shown.
+        """Probability that a true loss is shown: simulated for few items in groups, else `loss_formula`."""
+        if self.simulated and self.units > 1:
+            return float(self._studies(loss).loss_shown(ALPHA).mean())
+        return _corrected(self.loss_formula(loss), _lacking(self)[0])
 
-        Student's statistic of a skewed mean: what is compared with 0 is mean + t s / sqrt(n), whose variance follows
-        from those of mean and s and their covariance, by the third and fourth moment of an item's difference. Of few
-        items in groups that of simulated studies.
+    def loss_formula(self, loss: float) -> float:
+        """Student's statistic of a skewed mean.
+
+        What is compared with 0 is mean + t s / sqrt(n), whose variance follows from those of mean and s and their
+        covariance, by the third and fourth moment of an item's difference.
         """
         changed, noise = self._variance(loss)
         se, count = self.standard_error(loss), self.items / self.effect
         if se == 0 or self.units <= 1:
             return 0.0
-        if self.simulated:
-            return float(self._studies(loss).loss_shown(ALPHA).mean())
         sigma = se * math.sqrt(count)
         quantile = float(stdtrit(self.units - 1, 1 - ALPHA / 2))
         third = -loss + 3 * loss * (changed + noise) - 2 * loss**3
@@ -219,13 +230,10 @@ class Design:
         return float(ndtr((loss - quantile * se) / (se * math.sqrt(max(spread, 0.25)))))
 
     def margin_power(self, margin: float) -> float:
-        """Probability that equally good variants are shown to lie within `margin`; simulated for few items in groups.
-
-        Otherwise `margin_formula`.
-        """
+        """Probability that equally good variants are shown to lie within `margin`, as `loss_power`."""
         if self.simulated and self.units > 1 and margin >= untraced_loss(self._groups, ALPHA):
             return float(self._studies(0.0).within(margin, ALPHA).mean())
-        return self.margin_formula(margin)
+        return _corrected(self.margin_formula(margin), _lacking(self)[1])
 
     def margin_formula(self, margin: float) -> float:
         """The mean of two probabilities of showing that equally good variants lie within `margin`.
@@ -266,13 +274,41 @@ class Design:
             error = self.standard_error()
             found = min(high, max(low, float(stdtrit(self.units - 1, level) + ndtri(POWER)) * error))
             for _ in range(_NEWTON_STEPS):
-                missing = float(ndtri(POWER) - ndtri(min(max(chance(found), _LEAST_CHANCE), 1 - _LEAST_CHANCE)))
+                missing = _quantile(POWER) - _quantile(chance(found))
                 if abs(missing) < _NEAR:
                     return found
                 found = min(max(found + missing * error, low), high)
             return found if found < high or chance(high) >= POWER else None
         found = _smallest(lambda value: chance(value) >= POWER, high)
         return found if chance(found) >= POWER else None
+
+
+@lru_cache(maxsize=256)
+def _lacking(design: Design) -> tuple[float, float]:
+    """What the formulas of loss and margin lack beside simulated studies, near the POWER, as quantiles of it.
+
+    Of groups of unequal sizes with more items than are simulated: what they lack with so many, less by the root of the
+    items, as skewness does. 0 where nothing is simulated.
+    """
+    if len(set(design.sizes)) < 2 and not design.simulated:
+        return 0.0, 0.0
+    few = replace(design, items=min(design.items, design.few))
+    loss, margin = few.detectable(), few.provable()
+    ratio = math.sqrt(few.items / design.items)
+    return (
+        0.0 if loss is None else ratio * (_quantile(few.loss_power(loss)) - _quantile(few.loss_formula(loss))),
+        0.0
+        if margin is None
+        else ratio * (_quantile(few.margin_power(margin)) - _quantile(few.margin_formula(margin))),
+    )
+
+
+def _corrected(formula: float, lacking: float) -> float:
+    return float(ndtr(_quantile(formula) + lacking)) if lacking and formula else formula
+
+
+def _quantile(chance: float) -> float:
+    return float(ndtri(min(max(chance, _LEAST_CHANCE), 1 - _LEAST_CHANCE)))
 
 
 def average(designs: Sequence[Design]) -> tuple[float, float] | None:
@@ -313,14 +349,10 @@ def _proving(design: Design, margin: float) -> Callable[[Design], bool]:
 
     The shift is one of the power's quantile.
     """
-    provable, shift = design.provable() if design.simulated else None, 0.0
-    if provable is not None:
-        formula = min(max(design.margin_formula(provable), _LEAST_CHANCE), 1 - _LEAST_CHANCE)
-        shift = float(ndtri(POWER) - ndtri(formula))
+    lacking = _lacking(design)[1]
 
     def proves(other: Design) -> bool:
-        found = _smallest(lambda value: ndtri(other.margin_formula(value)) + shift >= ndtri(POWER), 1.0)
-        return found <= margin
+        return _smallest(lambda value: _corrected(other.margin_formula(value), lacking) >= POWER, 1.0) <= margin
 
     return proves
 

@@ -19,7 +19,8 @@ from scipy.special import ndtr, stdtrit
 
 from bitparity.stats.arrays import Floats
 
-STUDIES = 4000  # the standard error of a power of 80 % is 0.6 points
+STUDIES = 4000  # the standard error of a power of 80 % is 0.6 points; of more items than 3000 fewer studies
+MOST_DRAWN, LEAST_STUDIES = 12_000_000, 500  # items of all studies
 SEED = 20_240_917
 _SPARSE, _FEW = 1 / 3, 15  # as `paired.DENSE` and `paired.ENOUGH_FOR_STUDENT`
 _HALVINGS = 24
@@ -116,9 +117,10 @@ def group_sizes(sizes: tuple[int, ...], items: int) -> tuple[int, ...]:
 @lru_cache(maxsize=1)
 def _chances(sizes: tuple[int, ...], correlation: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Uniform numbers of each study's items, equal within a group as often as its correlation says, and others."""
-    rng, shape = np.random.default_rng(SEED), (STUDIES, sum(sizes))
+    rng, items = np.random.default_rng(SEED), sum(sizes)
+    shape = min(STUDIES, max(MOST_DRAWN // items, LEAST_STUDIES)), items
     own, other = (rng.random(shape, dtype=np.float32) for _ in range(2))
-    common = np.repeat(rng.random((STUDIES, len(sizes)), dtype=np.float32), sizes, axis=1)
+    common = np.repeat(rng.random((shape[0], len(sizes)), dtype=np.float32), sizes, axis=1)
     return np.where(other < math.sqrt(correlation), common, own), rng.random(shape, dtype=np.float32)
 
 

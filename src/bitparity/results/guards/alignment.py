@@ -30,7 +30,8 @@ LEAST_ITEMS = 60  # that have keys so far away
 # measure, and of random words at most 6.5 %; of answers shifted by one 20 to 92 % are.
 MISPLACED_ERROR, MISPLACED_PART, LEAST_MISPLACED = 0.10, 0.05, 5
 CLEARLY = 1.5  # an answer is told apart where its best question fits so many times better than the next
-LOOKED_AT = 400  # answers of a variant
+MISPLACED_BESIDE = 0.04  # beside the baseline's answers too; of 19 recorded sets at most 2.2 % are
+LOOKED_AT = 1000  # answers of a variant
 QUESTION_CHARS, ANSWER_CHARS = 2000, 10_000  # of a prompt the end is read: few-shot examples come before the question
 LEAST_WORDS = 3  # that an answer shares with a question: "So it is 12" speaks of any that has a 12
 COMMON = 0.05  # of the questions: words that stand in more of them tell nothing
@@ -51,18 +52,34 @@ def misaligned(answers: Answers) -> Iterator[Guard]:
 
 def misplaced(answers: Answers) -> Iterator[Guard]:
     """Written answers that use the rare words of another question and not of their own."""
-    started = [(name, sheet, written) for name, sheet in answers.started() if (written := _looked_at(answers, sheet))]
+    started = [(name, written) for name, sheet in answers.started() if (written := _looked_at(answers, sheet))]
     if not started or len(answers.asked) < 2:
         return
-    fit = _fitting(answers.asked)
-    for name, _, written in started:
+    questions = {item.id: _question(item) for item in answers.asked}
+    fit, beside = _fitting(questions), _fitting(_with_answers(questions, answers.first))
+    for name, written in started:
         found = [(sample.item, other) for sample in written if (other := fit(sample)) is not None]
         wrong = [(own, other) for own, other in found if own != other]
         # most texts that speak of their own question are no random words, of which more would seem misplaced
         most = MISPLACED_PART if 2 * (len(found) - len(wrong)) >= len(written) else MISPLACED_ERROR
-        if len(wrong) >= LEAST_MISPLACED and (len(wrong) > most * len(written) or _move_together(wrong, answers.asked)):
+        many = len(wrong) >= LEAST_MISPLACED and (
+            len(wrong) > most * len(written) or _move_together(wrong, answers.asked)
+        )
+        if not many and name != answers.baseline:
+            wrong = [(s.item, other) for s in written if (other := beside(s)) is not None and other != s.item]
+            many = len(wrong) >= max(LEAST_MISPLACED, MISPLACED_BESIDE * len(written))
+        if many:
             figures = {"wrong": len(wrong), "texts": len(written), "own": wrong[0][0], "other": wrong[0][1]}
             yield guard("misaligned", name, "error", len(wrong) / len(written), "questions", **figures)
+
+
+def _with_answers(questions: Mapping[str, str], sheet: Sheet) -> dict[str, str]:
+    """The questions, each with what a variant's first sample says: a text shares more words with its like than with a
+    question, so that fewer misplaced ones are told."""
+    first = {sample.item: sample.text for sample in sheet.written() if sample.sample == 0}
+    return {
+        item: f"{question}\n{own_turn(first.get(item, ''))[0][:QUESTION_CHARS]}" for item, question in questions.items()
+    }
 
 
 def _move_together(wrong: Sequence[tuple[str, str]], asked: Sequence[Item]) -> bool:
@@ -83,32 +100,33 @@ def _looked_at(answers: Answers, sheet: Sheet) -> list[Sample]:
     return written[:: max(1, math.ceil(len(written) / LOOKED_AT))]
 
 
-def _fitting(asked: Sequence[Item]) -> Callable[[Sample], str | None]:
+def _fitting(questions: Mapping[str, str]) -> Callable[[Sample], str | None]:
     """The id of the question that a sample's text clearly fits, by the words that they share; None where none does.
 
     A word weighs by how rare it is among the questions (inverse document frequency, K. Sparck Jones 1972), a question
     by the root of its words' weights. Another question than the sample's own must fit twice as well as that.
     """
     where: dict[str, list[int]] = defaultdict(list)
-    for row, item in enumerate(asked):
-        for word in _words(_question(item)):
+    for row, question in enumerate(questions.values()):
+        for word in _words(question):
             where[word].append(row)
-    most = max(2.0, COMMON * len(asked))
+    most = max(2.0, COMMON * len(questions))
     rows = {word: np.array(found) for word, found in where.items() if len(found) <= most}
-    weights = {word: _words_in(word) * math.log(len(asked) / len(found)) for word, found in rows.items()}
-    total = np.full(len(asked), 1e-9)
+    weights = {word: _words_in(word) * math.log(len(questions) / len(found)) for word, found in rows.items()}
+    total = np.full(len(questions), 1e-9)
     for word, found in rows.items():
         total[found] += weights[word]
-    row_of = {item.id: row for row, item in enumerate(asked)}
+    ids = list(questions)
+    row_of = {item: row for row, item in enumerate(ids)}
 
     def fit(sample: Sample) -> str | None:
-        scores, shared = np.zeros(len(asked)), np.zeros(len(asked))
+        scores, shared = np.zeros(len(ids)), np.zeros(len(ids))
         said, _ = own_turn(sample.text)  # a question that the model asks itself is not graded either
         for word in _words(said[:ANSWER_CHARS]) & rows.keys():
             scores[rows[word]] += weights[word]
             shared[rows[word]] += _words_in(word)
         best = _best(scores / np.sqrt(total), row_of[sample.item])
-        return None if best is None or shared[best] < LEAST_WORDS else asked[best].id
+        return None if best is None or shared[best] < LEAST_WORDS else ids[best]
 
     return fit
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from bitparity.grading.reasoning import TURN_END, UNNAMED_TAG, closing_tag
+from bitparity.records import SampleKey
 from bitparity.results.guards.facts import Answers, differences, guard, level, shown, text
-from bitparity.results.guards.suspects import not_one_box
+from bitparity.results.guards.suspects import looping, not_one_box
 from bitparity.results.schema import Guard
 from bitparity.results.sheet import Sheet
 
@@ -20,7 +21,7 @@ CUT_OFF_GAP, CUT_OFF_GAP_ERROR = 0.02, 0.10  # differences between variants that
 NO_ANSWER_WARNING, NO_ANSWER_ERROR = 0.05, 0.20
 NO_ANSWER_GAP, NO_ANSWER_GAP_ERROR = 0.02, 0.10
 UNASKED = 0.10  # with other than one box: with fewer, one was asked for; 0.5B and 1.5B models then have 0.0 to 0.6 %
-LOOPS_WARNING = 0.01
+LOOPS_WARNING = 0.01  # of 26,000 recorded answers that ended by themselves none loops
 UNNAMED_ERROR = 0.01  # reasonings that nobody asked for
 BEYOND_TURN_WARNING = 0.01
 DAMAGED_WARNING, DAMAGED_ERROR = 0.02, 0.10  # texts that were changed on their way from the model
@@ -42,7 +43,6 @@ BOXED = 0.05  # share of boxed answers from which on a score of 0 throughout is 
 
 LONG = 200  # characters: two models do not write the same text of this length by chance
 ENOUGH = 20  # texts of that length before "all identical" says something
-LOOP_TAIL, LOOP_REPEATS = 200, 3  # a loop fills this many characters and says its unit this often
 
 Share = Callable[[Sheet], float | None]
 
@@ -185,27 +185,15 @@ def _detail(sheet: Sheet, name: str) -> tuple[float, str]:
 
 
 def loops(answers: Answers) -> Iterator[Guard]:
-    """Answers that repeat themselves until the token budget ends them."""
-    for name, share in _above(answers, _looping, LOOPS_WARNING):
+    """Answers that repeat themselves until the token budget ends them, or until an end that counts as their own."""
+    for name, share in _above(answers, lambda sheet: _share(sheet, looping(sheet, "length")), LOOPS_WARNING):
         yield guard("loops", name, "warning", share)
+    for name, share in _above(answers, lambda sheet: _share(sheet, looping(sheet, "stop")), LOOPS_WARNING):
+        yield guard("loops", name, "error" if answers.source == "run" else "warning", share, "finished")
 
 
-def _looping(sheet: Sheet) -> float:
-    return sum(s.finish == "length" and is_loop(s.text) for s in sheet.samples.values()) / len(sheet.samples)
-
-
-def is_loop(text: str) -> bool:
-    """True if a text ends in one unit said over and over, at least three times and over 200 characters.
-
-    The unit's length is the distance between the text's last characters and where they stood before.
-    """
-    end = text[-50:]
-    before = text.rfind(end, 0, len(text) - 1)
-    if before < 0:
-        return False
-    unit = len(text) - len(end) - before
-    tail = max(LOOP_REPEATS * unit, LOOP_TAIL)
-    return len(text) >= tail and text[-tail:-unit] == text[len(text) - tail + unit :]
+def _share(sheet: Sheet, found: set[SampleKey]) -> float:
+    return len(found) / len(sheet.samples)
 
 
 def empty(answers: Answers) -> Iterator[Guard]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -9,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitparity.benchmarks.answers import boxed_answers
-from bitparity.records import SampleKey
+from bitparity.records import Finish, SampleKey
 from bitparity.results.sheet import Scores, Sheet
 
+# a loop fills this many characters and says its unit this often; one that counts as finished more often
+LOOP_TAIL, LOOP_REPEATS, FINISHED_REPEATS = 200, 3, 10
+_NUMBER = re.compile(r"\d+")
 Mask = NDArray[np.bool_]
 Suspects = Callable[[Sheet, Sheet], set[SampleKey]]  # (the candidate's sheet, the baseline's)
 
@@ -28,6 +32,33 @@ def not_one_box(sheet: Sheet) -> set[SampleKey]:
     """The finished answers without a LaTeX box, or with different ones."""
     finished = (sample for sample in sheet.written() if sample.finish == "stop")
     return {(sample.item, sample.sample) for sample in finished if len(boxed_answers(sample.text)) != 1}
+
+
+def looping(sheet: Sheet, finish: Finish) -> set[SampleKey]:
+    """The answers with this end that repeat themselves up to it; before an end of their own more often."""
+    times = FINISHED_REPEATS if finish == "stop" else LOOP_REPEATS
+    return {key for key, sample in sheet.samples.items() if sample.finish == finish and is_loop(sample.text, times)}
+
+
+def is_loop(text: str, times: int = LOOP_REPEATS) -> bool:
+    """True if a text ends in one unit said over and over, at least so many times and over 200 characters.
+
+    Numbers in it may differ, if it has letters: "12. And so on we see that".
+    """
+    return bool(_unit(text, times)) or any(map(str.isalpha, _unit(_NUMBER.sub("0", text), times)))
+
+
+def _unit(text: str, times: int) -> str:
+    """What a text says over and over at its end, "" where there is nothing.
+
+    Its length is the distance between the text's last characters and where they stood before.
+    """
+    end = text[-50:]
+    before = text.rfind(end, 0, len(text) - 1)
+    unit = len(text) - len(end) - before
+    tail = max(times * unit, LOOP_TAIL)
+    found = before >= 0 and len(text) >= tail and text[-tail:-unit] == text[len(text) - tail + unit :]
+    return text[-unit:] if found else ""
 
 
 def _empty(sheet: Sheet) -> set[SampleKey]:
@@ -49,6 +80,7 @@ BY_GUARD: Mapping[str, Suspects] = {
     "no_answer_difference": lambda own, baseline: _no_answer(own) - _no_answer(baseline),
     "box_difference": lambda own, baseline: not_one_box(own) - not_one_box(baseline),
     "empty": lambda own, _: _empty(own),
+    "loops": lambda own, _: looping(own, "stop"),
     "identical": lambda own, _: _identical(own),
     "unscored": lambda own, baseline: set(),
     "subset": lambda own, baseline: set(),
