@@ -13,7 +13,7 @@ from error_messages import SOURCE, holes, in_source, numbered
 from pydantic_core._pydantic_core import list_all_errors
 from support import Cli
 
-from bitparity.report.language import load_words, reason
+from bitparity.report.language import _NARROW, load_words, reason
 from bitparity.safe_io.packaged import packaged_toml
 
 CATALOGUE: dict[str, str] = packaged_toml("bitparity.report", "errors.zh.toml")
@@ -22,6 +22,10 @@ CAUSES = [entry["told"] for entry in tomllib.loads((SOURCE / "engines/causes.tom
 # made where no error is named: of parts, or by pydantic
 JOINED = {
     *("{path}, line {number}", "{message} (given: {given})", "{count} more problems", "variant '{name}': {error}"),
+    *("{w}: no field {m}; is this a file of another benchmark?", "engine {k} takes no {n}, which engine {o} has"),
+    "{v} on {b}: different answers to the same question: {s}; and {n} more. Leave one of the two directories out: "
+    "which answer counts must not be decided by chance",
+    "the chat template in {f} fails: {e}; it may not take a system message: remove 'system' from the protocol",
     *("a text or an integer", "a text or a list of texts", "lines {a} and {b}", "rows {a} and {b}"),
     *(f"{{what}}. {rest}log: {{log}}" for rest in ("", "last lines: {l}. ", "likely cause: {c}. ")),
     *("{what}. last lines: {l}. likely cause: {c}. log: {log}", "the engine process {ended}"),
@@ -63,7 +67,8 @@ def test_chinese_has_no_message_that_no_code_makes(messages: dict[str, str]) -> 
 def test_a_message_keeps_every_value_in_chinese(english: str) -> None:
     chinese = CATALOGUE[english]
     assert fields(english) - {"class_name"} == fields(chinese)  # of our own code, as pydantic names it
-    figures = {name: f"/v{number}.{number}" for number, name in enumerate(sorted(fields(english)))}
+    names = enumerate(sorted(fields(english)))
+    figures = {name: f"{number}7" if name in _NARROW else f"/v{number}.{number}" for number, name in names}
     said = reason(english.format(**figures), "zh")
     assert said == chinese.format(**figures)
 
@@ -78,6 +83,14 @@ def test_a_message_keeps_every_value_in_chinese(english: str) -> None:
         (
             "variant 'fp8': model folder /m has no config.json; is it a model's folder?",
             "版本“fp8”：模型文件夹 /m 没有 config.json；这是模型的文件夹吗？",
+        ),
+        (
+            "/f.xz is refused: it ends too early. It was damaged or changed after it was sealed",
+            "拒绝 /f.xz：文件过早结束。它在封存之后受损或被改动过",
+        ),
+        (
+            "variant 'fp8': /m/config.json cannot be read as JSON: Expecting value: line 1 column 1 (char 0)",
+            "版本“fp8”：无法将 /m/config.json 作为 JSON 读取：Expecting value: line 1 column 1 (char 0)",
         ),
         (
             "s.yaml: variants.a: unknown key 'modle'; known keys: model, engine; also: benchmarks: Field required",

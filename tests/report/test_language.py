@@ -23,7 +23,7 @@ from bitparity.errors import GatedDataError, MissingDependencyError
 from bitparity.progress import tasks
 from bitparity.progress.events import Task, TaskProgress
 from bitparity.report import words
-from bitparity.report.language import GUARDS, LANGUAGES, TEXTS, guard_message, load_words, reason, text
+from bitparity.report.language import _NARROW, GUARDS, LANGUAGES, TEXTS, guard_message, load_words, reason, text
 from bitparity.report.markdown import render
 from bitparity.results.guards.facts import MESSAGES, differences
 from bitparity.results.schema import Comparison
@@ -34,6 +34,11 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 def fields(template: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(template) if name}
+
+
+def figure(name: str, number: int) -> str:
+    """A figure for a template: a number where it must be one."""
+    return f"{number}7" if name in _NARROW and name != "free" else f"{number}7.{number} %"
 
 
 @pytest.mark.parametrize("key", TEXTS)
@@ -63,7 +68,7 @@ def test_every_message_of_a_guard_is_there_in_chinese_with_its_figures(guard: st
     template, chinese = MESSAGES[guard][key], GUARDS[guard][key]
     assert fields(template) == fields(chinese)
     assert chinese == "{note}" or CHINESE.search(chinese)
-    figures = {name: f"{number}7.{number} %" for number, name in enumerate(sorted(fields(template)))}
+    figures = {name: figure(name, number) for number, name in enumerate(sorted(fields(template)))}
     message = template.format(**figures)
     found = guard_message(guard, message, "zh")
     if guard != "prompt":  # its figure is a sentence of a benchmark
@@ -104,7 +109,7 @@ def test_every_reason_is_one_that_the_code_makes(key: str) -> None:
     for literal, *_ in Formatter().parse(english):
         for part in literal.split("; "):
             assert part.strip(" :).") in code, part
-    figures = {name: f"{number}7.{number} %" for number, name in enumerate(sorted(fields(english)))}
+    figures = {name: figure(name, number) for number, name in enumerate(sorted(fields(english)))}
     assert reason(english.format(**figures), "zh") == chinese.format(**figures)
     assert reason(english.format(**figures)) == english.format(**figures)
 
@@ -168,7 +173,7 @@ def test_every_line_of_a_run_is_there_in_chinese(
     kind: str, said: str, unit: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if kind != "task":
-        lines = [reason(said, "zh")]
+        lines = [reason(said.replace("x1", "1"), "zh")]  # some of what is filled in must be a number
     else:
         monkeypatch.setattr(tasks, "PLAIN_INTERVAL", 0.0)
         for total in (None, 7):
@@ -185,6 +190,11 @@ def test_every_line_of_a_run_is_there_in_chinese(
 def test_where_the_figures_of_a_plan_come_from_is_told_in_chinese() -> None:
     assert reason("measured in a/run; the slowest of its rates for fp8", "zh") == "测自 a/run；fp8 取其中最慢的速率"
     assert CHINESE.search(reason(UNKNOWN, "zh"))
+
+
+def test_a_task_is_told_by_its_name_and_not_the_line_by_the_task() -> None:
+    assert reason("exam of smoke: 20 items done in 0.1 s", "zh") == "smoke 的试卷：已完成 20 题，用时 0.1 秒"
+    assert reason("reading the baseline's answers: done in 2 s", "zh") == "读取基线的回答：已完成，用时 2 秒"
 
 
 def test_differing_settings_are_told_in_chinese() -> None:

@@ -71,7 +71,7 @@ def run(
     _print_failures(outcome)
     if results is not None:
         raise typer.Exit(_exit_code(outcome, results))
-    parts = f"{place.parent.parent} {place.parent}/*" if place.parent.name == SHARDS_FOLDER else "OUT SHARD ..."
+    parts = f"{place.parent.parent} {place.parent}/*" if place.parent.name == SHARDS_FOLDER else "OUT SHARD [SHARD]..."
     say(f"shard {part} is in {place}; when all are there: bitparity merge {parts}")
     raise typer.Exit(EXIT_OPEN if outcome.failures else 0)
 

@@ -214,7 +214,8 @@ def _build_again(sealed: Opened) -> None:
     guards = {name: stored.benchmarks[name].guards for name in withheld}
     made = build(sealed.run, with_texts=not withheld, said=guards)
     if withheld:
-        what = f"guards of {', '.join(withheld)}" + (", and the distance" if stored.distance is not None else "")
+        what = f"guards of {', '.join(withheld)}"
+        what = what if stored.distance is None else f"{what}, and the distance"
         sealed.said.append(f"{RESULTS}: taken as given: {what}: they were made of what is withheld")
         made = made.model_copy(update={"distance": stored.distance})
     write_json(path, made.document())

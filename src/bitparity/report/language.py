@@ -32,6 +32,12 @@ TEXTS = load_words("texts.toml")  # key -> (English, Chinese)
 
 _LISTS = {r"; also: ": "；另外：", r"; ": "；", r", (?![^()]*\))": "；"}  # what parts a list -> the same in Chinese
 
+_NUMBER = r"-?[\d.,]+(?:e[+-]?\d+)?|-?inf|nan"
+_NARROW = dict.fromkeys(["count", "of", "line", "hours", "minutes", "seconds"], _NUMBER) | {
+    "free": r"[\d.,]+ \S+",
+    "word": r"\S+",
+}
+
 # guard -> its title in Chinese, and its messages by the keys of results/guards/messages.toml
 GUARDS: dict[str, dict[str, str]] = packaged_toml(__package__, "guards.zh.toml")
 
@@ -91,14 +97,14 @@ def _guard_in_chinese(name: str, message: str) -> str | None:
 def _matched(pairs: Iterable[tuple[str, str]], said: str, figure: Callable[[str], str]) -> str | None:
     """The Chinese of the first pair whose English makes a text, its figures put in; None where none does.
 
-    A figure has both brackets or none, as long as some pair makes the text so.
+    One with clean figures comes before one without.
     """
     second: tuple[str, dict[str, str]] | None = None
     for english, chinese in pairs:
         found = all(map(said.__contains__, _literals(english))) and _pattern(english).fullmatch(said)
         if found:
             second = second or (chinese, found.groupdict())
-            if not any(set("()") & set(re.sub(r"\([^()]*\)", "", value)) for value in found.groupdict().values()):
+            if _is_clean(english, found.groupdict()):
                 second = chinese, found.groupdict()
                 break
     return second and second[0].format(**{name: figure(value) for name, value in second[1].items()})
@@ -136,6 +142,13 @@ def _messages() -> dict[str, dict[str, str]]:
     return found
 
 
+def _is_clean(english: str, figures: dict[str, str]) -> bool:
+    """True where every figure has both brackets or none, and none at the beginning holds the start of the sentence."""
+    first = re.match(r"\{(\w+)\}", english)
+    whole = not any(set("()") & set(re.sub(r"\([^()]*\)", "", value)) for value in figures.values())
+    return whole and not (first and ": " in figures[first[1]])
+
+
 @functools.cache
 def _reasons() -> list[tuple[str, str]]:
     """What stages before the report write down and what errors say, in English and Chinese: the wordiest first."""
@@ -144,8 +157,9 @@ def _reasons() -> list[tuple[str, str]]:
 
 
 def _wordiness(pair: tuple[str, str]) -> int:
-    """Orders templates: that with most beside its figures first, and that with few figures."""
-    return 2 * len(_literals(pair[0])) - sum(map(len, _literals(pair[0])))
+    """Orders templates: that with most letters beside its figures first, where a figure counts against it."""
+    literals = _literals(pair[0])
+    return 5 * len(literals) - 4 * sum(map(len, literals))
 
 
 @functools.cache
@@ -156,11 +170,15 @@ def _literals(template: str) -> tuple[str, ...]:
 
 @functools.cache
 def _pattern(template: str) -> re.Pattern[str]:
-    """A pattern of what a template makes, with each of its figures as a group: as short as it can be, or long (!s)."""
+    """A pattern of what a template makes, with each of its figures as a group: as short as it can be, or long (!s).
+
+    A figure whose name is in `_NARROW` is a number, a size or a name: no words of another program look like that.
+    """
     said, seen = "", set[str]()
     for literal, field, _, long in Formatter().parse(template):
         said += re.escape(literal)
         if field:
-            said += f"(?P={field})" if field in seen else f"(?P<{field}>.*{'' if long else '?'})"
+            any_text = f".*{'' if long else '?'}"
+            said += f"(?P={field})" if field in seen else f"(?P<{field}>{_NARROW.get(field, any_text)})"
             seen.add(field)
     return re.compile(said, re.DOTALL)
