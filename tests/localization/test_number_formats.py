@@ -119,6 +119,12 @@ def test_nvfp4_activations_are_rounded_as_compressed_tensors_does() -> None:
     assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+def test_the_last_group_of_activations_may_be_shorter() -> None:
+    values = numbers(2, 3, 80) * 5
+    found, wide, rest = (Activations("fp8", 32).round(part) for part in (values, values[..., :64], values[..., 64:]))
+    assert torch.equal(found, torch.cat((wide, rest), -1))
+
+
 @pytest.mark.parametrize(("bits", "group", "columns"), [(4, 32, 96), (8, 96, 96)])
 def test_packed_integers_of_compressed_tensors(bits: int, group: int, columns: int) -> None:
     helpers = pytest.importorskip("compressed_tensors.compressors.pack_quantized.helpers")

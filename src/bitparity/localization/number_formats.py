@@ -37,16 +37,21 @@ class Activations:
 
     def round(self, values: torch.Tensor) -> torch.Tensor:
         """The values as the module multiplies them, in float32; shape as given, (..., features)."""
-        shape = values.shape
-        parts = values if self.group is None else values.unflatten(-1, (-1, self.group))
-        scale = self._scale(parts)
-        return (round_numbers(parts / scale, self.kind) * scale).reshape(shape)
+        if self.group is None:
+            return self._rounded(values)
+        width = values.shape[-1]  # the last group may be shorter, as in FP8 blocks of a model with a width of 576
+        parts = torch.nn.functional.pad(values, (0, -width % self.group)).unflatten(-1, (-1, self.group))
+        return self._rounded(parts).flatten(-2)[..., :width]
 
     def same_as(self, other: Activations) -> bool:
         """True if both round every input alike."""
         pairs = ((self.scale, other.scale), (self.global_scale, other.global_scale))
         both = [(one, two) for one, two in pairs if one is not two]
         return self == other and all(None not in pair and torch.equal(*pair) for pair in both)
+
+    def _rounded(self, parts: torch.Tensor) -> torch.Tensor:
+        scale = self._scale(parts)
+        return round_numbers(parts / scale, self.kind) * scale
 
     def _scale(self, parts: torch.Tensor) -> torch.Tensor:
         if self.scale is not None:
