@@ -181,3 +181,35 @@ def test_a_group_that_names_a_module_holds_before_that_of_all(baseline: Path, fp
     with ModelPair(baseline, fp8, CPU).layer(0) as part:
         found = [name for name, each in part.linears.items() if each.candidate and each.candidate.activations is None]
     assert found == ["model.layers.0.mlp.up_proj", "model.layers.0.mlp.down_proj"]
+
+
+def test_modelopts_groups_are_read(tmp_path: Path) -> None:
+    """Its names and inverse scales, a declaration of mixed precision: one layer's activations stay as they are."""
+    pytest.importorskip("compressed_tensors", reason="compressed-tensors is not installed")
+    baseline, theirs, ours = built("qwen3", tmp_path / "bf16"), tmp_path / "quantized", tmp_path / "modelopt"
+    quantized(baseline, theirs, "NVFP4", {}, "nvfp4-pack-quantized")
+    names = {"weight_packed": "weight", "weight_global_scale": "weight_scale_2", "input_global_scale": "input_scale"}
+    stored = {}
+    for name, values in load_file(theirs / "model.safetensors").items():
+        module, _, part = name.rpartition(".")
+        stored[f"{module}.{names.get(part, part)}"] = 1 / values[0] if part.endswith("global_scale") else values
+    stored["model.layers.0.self_attn.k_proj.k_scale"] = torch.ones(())
+    ours.mkdir()
+    save_file(stored, ours / "model.safetensors", {"format": "pt"})
+    (ours / "config.json").write_bytes((baseline / "config.json").read_bytes())
+    numbers = {"dynamic": False, "num_bits": 4, "type": "float", "group_size": 16}
+    both = {"weights": numbers, "input_activations": numbers, "targets": ["model.layers.0.*"]}
+    groups = {"group_0": both, "group_1": {"weights": numbers, "targets": ["model.layers.1.*"]}}
+    declare(ours, {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "config_groups": groups})
+    pairs = [ModelPair(baseline, folder, CPU) for folder in (theirs, ours)]
+    for number in range(2):
+        with pairs[0].layer(number) as expected, pairs[1].layer(number) as found:
+            for name, located in found.linears.items():
+                same, own = expected.linears[name].candidate, located.candidate
+                assert same is not None
+                assert own is not None
+                assert torch.allclose(own.weight, same.weight, rtol=1e-5)
+                assert (own.activations is None) == (number == 1)
+                values = torch.randn(3, own.weight.shape[1])
+                if own.activations is not None and same.activations is not None:
+                    assert torch.allclose(own.activations.round(values), same.activations.round(values), rtol=1e-5)

@@ -26,6 +26,7 @@ _OF_MODELOPT: dict[str | None, dict[str, object] | None] = {  # how it rounds ac
     "FP8": {},
     "NVFP4": {"num_bits": 4, "group_size": 16},
     "W4A16_NVFP4": None,
+    "W4A8_NVFP4_FP8": {},
 }
 _OF_CACHE = ("k_scale", "v_scale")  # ModelOpt stores the key-value cache's scales with the modules that fill it
 
