@@ -28,7 +28,7 @@ from bitparity.grading.passes import grade_benchmark
 from bitparity.localization.document import FILE, Kernels, Localization, folder_of
 from bitparity.progress.events import GRADING, REPORTING, Event, Events, PhaseChanged, SamplesStored
 from bitparity.schema import Study
-from bitparity.store.full_disk import WaitForRoom
+from bitparity.store.full_disk import FullDisk
 from bitparity.store.jsonl import write_json
 from bitparity.store.run import Run, WritableRun
 from bitparity.study.quick import answers_study
@@ -77,7 +77,7 @@ def run_study(
     with ExitStack() as stack:
         executor = stack.enter_context(_open_executor(ray))
         run = stack.enter_context(WritableRun(path, study))
-        run.full_disk = WaitForRoom(partial(tell_full_disk, events))
+        run.full_disk = FullDisk(partial(tell_full_disk, events))
         stack.enter_context(events.run(path))
         executor.preload(study, run)
         given = None if hours is None else hours.hours
@@ -154,7 +154,7 @@ def _ungraded(
     with ExitStack() as stack:
         executor = stack.enter_context(local_executor())
         run = stack.enter_context(WritableRun(path, study))
-        run.full_disk = WaitForRoom(partial(tell_full_disk, events))
+        run.full_disk = FullDisk(partial(tell_full_disk, events))
         stack.enter_context(events.run(path))
         prepared = stack.enter_context(prepare(study, run, events, graded=False))
         background = stack.enter_context(BackgroundJobs())

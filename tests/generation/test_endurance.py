@@ -28,7 +28,7 @@ from bitparity.models.prefetch import available_bytes, read_ahead
 from bitparity.progress.board import Board
 from bitparity.progress.events import Events
 from bitparity.store.environment import EngineRecord, RunRecord, VariantRecord
-from bitparity.store.full_disk import FailOnFullDisk, WaitForRoom, write_under
+from bitparity.store.full_disk import FullDisk
 from bitparity.store.jsonl import AppendLog, read_lines
 from bitparity.store.run import Run, WritableRun
 from bitparity.study.resolve import load_study
@@ -214,10 +214,11 @@ def test_a_fault_that_is_not_one_of_memory_lowers_nothing(prepare: Prepare) -> N
     assert restarts.variant.engine.max_num_seqs is None
 
 
-class Disk:
-    """A policy that makes room after a while, and notes what it was told."""
+class Disk(FullDisk):
+    """A full disk that gets room after a while, and notes what it was told."""
 
     def __init__(self, free: Callable[[], None], after: int) -> None:
+        super().__init__()
         self.free, self.after, self.told, self.ended = free, after, 0, 0
 
     def wait(self, error: DiskFullError) -> None:
@@ -260,7 +261,7 @@ def test_a_record_that_finds_the_disk_full_is_written_once_there_is_room(small_d
     with pytest.raises(DiskFullError, match="the disk is full"):
         log.append([{"text": "x" * 9000}])
     disk = Disk(filler.unlink, after=3)
-    patient = AppendLog(small_disk / "log.jsonl", partial(write_under, disk))  # type: ignore[arg-type]
+    patient = AppendLog(small_disk / "log.jsonl", disk.write)
     patient.append([{"text": "x" * 9000}])
     for open_log in (log, patient):
         open_log.close()
@@ -271,7 +272,7 @@ def test_a_record_that_finds_the_disk_full_is_written_once_there_is_room(small_d
 def test_a_full_disk_is_told_once_and_so_is_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bitparity.store.full_disk.WAIT_SECONDS", 0.0)
     board = Board(load_study(replay_study(tmp_path)))
-    policy = WaitForRoom(partial(tell_full_disk, Events(board)))
+    policy = FullDisk(partial(tell_full_disk, Events(board)))
     for _ in range(3):
         policy.wait(DiskFullError("the disk is full: x could not be written; everything is kept"))
     assert board.snapshot()["phase"] == "waiting: the disk is full"
@@ -283,7 +284,7 @@ def test_a_full_disk_is_told_once_and_so_is_its_end(tmp_path: Path, monkeypatch:
         "there is room on the disk again: going on",
     ]
     with pytest.raises(DiskFullError):
-        FailOnFullDisk().wait(DiskFullError("no"))
+        FullDisk().wait(DiskFullError("no"))
 
 
 def until(happened: Callable[[], bool], seconds: float = 60.0) -> bool:

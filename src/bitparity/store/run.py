@@ -28,7 +28,7 @@ from bitparity.safe_io.redaction import remember_keys
 from bitparity.schema import Study
 from bitparity.store import jsonl
 from bitparity.store.environment import RunRecord
-from bitparity.store.full_disk import FailOnFullDisk, write_under
+from bitparity.store.full_disk import FullDisk
 from bitparity.store.lock import RunLock
 from bitparity.store.rows import Row, grade_from_row, sample_from_line, scan_samples
 
@@ -38,7 +38,7 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.full_disk = FailOnFullDisk()
+        self.full_disk = FullDisk()
 
     @property
     def environment_path(self) -> Path:
@@ -62,8 +62,8 @@ class Run:
         return self.path / "logs" / f"{variant}.log"
 
     def write(self, write: Callable[[], None]) -> None:
-        """Call `write`, which changes a file of the run; where the disk is full, as the policy for that says."""
-        write_under(self.full_disk, write)
+        """Call `write`, which changes a file of the run; on a full disk it may wait, see `FullDisk`."""
+        self.full_disk.write(write)
 
     def study(self) -> Study:
         """The resolved study of the run. Raises RunError where the folder holds none."""
