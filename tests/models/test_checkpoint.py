@@ -143,7 +143,7 @@ def test_a_hub_model_that_is_not_cached_offline(tmp_path: Path, monkeypatch: pyt
 def test_identity_follows_the_content(tmp_path: Path) -> None:
     one, same = checkpoint(tmp_path / "one"), checkpoint(tmp_path / "same")
     other = checkpoint(tmp_path / "other", weights=b"weightS")
-    found = [identities.identity(folder) for folder in (one, same, other)]
+    found = [identities.identity_of(variant(folder), folder) for folder in (one, same, other)]
     hashes = [entry["weights"]["sha256"] for entry in found]
     assert hashes[0] == hashes[1] != hashes[2]
     assert found[0]["context_length"] == 4096
@@ -155,19 +155,19 @@ def test_large_weights_are_sampled_and_it_says_so(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(identities, "FULL_HASH_BYTES", 1000)
     size = 3 << 20
     folder = checkpoint(tmp_path / "m", weights=b"\0" * size)
-    first = identities.identity(folder)["weights"]
+    first = identities.identity_of(variant(folder), folder)["weights"]
     assert set(first) == {"files", "bytes", "sampled_sha256"}
     for at in (0, size // 2, size - 1):
         content = bytearray(size)
         content[at] = 1
         (folder / "model.safetensors").write_bytes(content)
-        assert identities.identity(folder)["weights"]["sampled_sha256"] != first["sampled_sha256"]
+        assert identities.identity_of(variant(folder), folder)["weights"]["sampled_sha256"] != first["sampled_sha256"]
 
 
 def test_the_hashes_of_weights_can_be_made_by_hand(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path / "m", weights=b"abc")
     (folder / "second.safetensors").write_bytes(b"de")
-    found = identities.identity(folder)["weights"]
+    found = identities.identity_of(variant(folder), folder)["weights"]
     assert found["sha256_by_file"] == {
         "model.safetensors": hashlib.sha256(b"abc").hexdigest(),
         "second.safetensors": hashlib.sha256(b"de").hexdigest(),
@@ -291,19 +291,20 @@ def test_weights_that_are_as_declared_are_taken(
 ) -> None:
     folder = checkpoint(tmp_path / "m", config, safetensors(**tensors))
     assert models.resolve_model(variant(folder, "vllm", **engine)) == folder
-    assert identities.identity(folder)["weights"]["bytes_by_type"]["BF16"] >= 32
+    assert identities.identity_of(variant(folder), folder)["weights"]["bytes_by_type"]["BF16"] >= 32
 
 
 def test_of_weights_in_another_format_nothing_is_said(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path / "m", quantized(**FP8))
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     assert models.resolve_model(variant(folder)) == folder
-    assert "bytes_by_type" not in identities.identity(folder)["weights"]
+    assert "bytes_by_type" not in identities.identity_of(variant(folder), folder)["weights"]
 
 
 def test_a_hub_snapshots_commit_is_known(tmp_path: Path) -> None:
     commit = "a" * 40
-    assert identities.identity(checkpoint(tmp_path / "models--org--name" / "snapshots" / commit))["revision"] == commit
+    folder = checkpoint(tmp_path / "models--org--name" / "snapshots" / commit)
+    assert identities.identity_of(variant(folder), folder)["revision"] == commit
 
 
 def test_declared_quantization(tmp_path: Path) -> None:

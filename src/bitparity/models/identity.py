@@ -31,18 +31,12 @@ _TOKENIZER_FILES = (
 
 
 def identity_of(variant: Variant, folder: Path) -> dict[str, object]:
-    """The identity of a variant's checkpoint in a folder, with the tokenizer that the study names for it."""
-    tokenizer = None if variant.tokenizer is None else resolve_tokenizer(variant)
-    return identity(folder, tokenizer, code=variant.engine.trust_remote_code)
-
-
-def identity(folder: Path, tokenizer: Path | None = None, *, code: bool = False) -> dict[str, object]:
-    """The identity of a checkpoint as JSON values: hashes (SHA-256), declared quantization, length, hub commit.
+    """The identity of a variant's checkpoint as JSON values: SHA-256 hashes, declared quantization, length, hub commit.
 
     Weights up to 2 GiB are hashed whole (`sha256` over each file's name, size and content, and
     `sha256_by_file`); larger ones by sizes, heads, tails and evenly spaced blocks only (`sampled_sha256`),
-    which tells checkpoints apart but does not prove every byte. `tokenizer` is the folder of another tokenizer
-    than the model's own; with `code` the folder's Python files are hashed too, since they are run.
+    which tells checkpoints apart but does not prove every byte. With it stands the tokenizer that the study names for
+    it; with `trust_remote_code` the folder's Python files are hashed too, since they are run.
     """
     architectures = read_config(folder).items("architectures")
     return {
@@ -52,8 +46,8 @@ def identity(folder: Path, tokenizer: Path | None = None, *, code: bool = False)
         "weights": _weights_identity(weight_files(folder)),
         "config_sha256": _hash(folder / "config.json"),
         "generation_config_sha256": _hash(folder / "generation_config.json"),
-        **(tokenizer_identity(folder) if tokenizer is None else other_tokenizer(tokenizer)),
-        **({"code_sha256": _hashes(folder, sorted(folder.rglob("*.py")))} if code else {}),
+        **(other_tokenizer(resolve_tokenizer(variant)) if variant.tokenizer else tokenizer_identity(folder)),
+        **({"code_sha256": _hashes(folder, sorted(folder.rglob("*.py")))} if variant.engine.trust_remote_code else {}),
         "quantization": declared_quantization(folder),
         "context_length": context_length(folder),
     }
