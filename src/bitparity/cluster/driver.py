@@ -260,7 +260,7 @@ class Driver:
         self._wake()
 
     def _suspect(self, variant: str, pieces: list[Piece], reason: str) -> None:
-        """Try pieces again in halves; one that was alone, and not for the first time, is the culprit."""
+        """Try pieces again in halves; one that was alone, and not for the first time, is the cause."""
         queue = self._queues[variant]
         # one death alone may have been the device's fault
         if len(pieces) == 1 and (pieces[0].deaths > 1 or pieces[0].losses > MOST_LOSSES):

@@ -145,7 +145,7 @@ def _check_doubles(runs: Sequence[Run], variant: str, benchmark: str) -> None:
 
 
 def _take_over(target: WritableRun, runs: Sequence[Run], variant: str, benchmark: str) -> int:
-    """Append what the target has not; the number of samples."""
+    """Append the samples that the target lacks; their number."""
     have, taken = target.done(variant, benchmark), 0
     with closing(AppendLog(target.samples_path(variant, benchmark), target.write)) as log:
         for run in runs:

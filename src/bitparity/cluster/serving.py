@@ -66,7 +66,7 @@ class DeviceServer:
         return self._folder / f"{name}-{self._device}.log"
 
     def send(self, pieces: Sequence[Sequence[Request]]) -> None:
-        """More for the engine that is loaded."""
+        """Give more requests to the engine that is loaded."""
         if self._work is not None:
             self._work.pieces.put([request for piece in pieces for request in piece])
 

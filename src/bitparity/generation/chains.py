@@ -264,7 +264,7 @@ def _as_they_come(
 
 
 def _put(waiting: RequestQueue, requests: list[Request], chains: Chains) -> Iterator[list[Sample]]:
-    """Ask what fits; what does not ends at once, and what follows from that is asked in turn."""
+    """Ask the requests that fit the context; the others end at once, and what follows from these is asked in turn."""
     while requests:
         fits, cut_off = fitting(chains, requests)
         waiting.put(fits, follow_up=True)

@@ -72,7 +72,7 @@ class _Course:
 
 
 class Hours:
-    """The time of one run. `begin` takes a prepared run up; `expected` has all its variants."""
+    """The time of one run. `begin` continues a prepared run; `expected` has all its variants."""
 
     def __init__(
         self, hours: float, expected: Mapping[str, Expected], clock: Callable[[], float] = time.monotonic

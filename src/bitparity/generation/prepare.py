@@ -128,7 +128,7 @@ def prepare(
 
 
 def _set_hours(run: WritableRun, study: Study, environment: RunRecord, hours: float | None) -> None:
-    """Take the hours that a run has now."""
+    """Note the hours that the run may take in all. Raises RunError where it was begun without."""
     if hours is None:
         return
     if environment.hours is None:

@@ -25,7 +25,7 @@ READING = "reading the baseline's answers"
 
 
 def readings_waiting(prepared: Prepared) -> list[str]:
-    """The variants, the baseline first, that have answers left to read which are there."""
+    """The variants that still have some of the baseline's stored answers to read, the baseline first."""
     readers = open_readers(prepared)
     if readers is None:
         return []

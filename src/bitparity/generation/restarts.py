@@ -21,7 +21,7 @@ class Restarts:
         self._count = 0
 
     def again(self, error: EngineError) -> bool:
-        """Tells if to try once more after this error; a restart is recorded in environment.json.
+        """True if the engine is to be started once more after this error; a restart is recorded in environment.json.
 
         An engine that could not even load is tried again only where it was killed or hung, where memory was what it
         lacked and less can be asked for, or where it had loaded before.

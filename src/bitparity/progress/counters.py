@@ -32,7 +32,7 @@ class Counter:
         self.set(now, self.total + count)
 
     def set(self, now: float, total: int) -> None:
-        """The total is this now; where it is lower than before, somebody else counts, from the start."""
+        """Set the total. One that is lower than before begins a new count, as of an engine that was started again."""
         if total < self.total:
             self._points.clear()
         elif self._points and int(self._points[-1][0]) == int(now):

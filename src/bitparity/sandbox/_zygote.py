@@ -93,7 +93,7 @@ def serve(control: socket.socket) -> None:
 
 
 def _wait(control: socket.socket, ended: int) -> None:
-    """Until the script's first process has ended; if the other side goes away, everything ends."""
+    """Waits until the script's first process has ended; if the other side goes away, everything ends."""
     waiting = select.poll()
     waiting.register(ended, select.POLLIN)
     waiting.register(control, select.POLLRDHUP)
@@ -139,7 +139,7 @@ def _first_process(descriptors: list[int], tell: int) -> None:
 
 
 def _prepare(asked: dict[str, Any]) -> None:
-    """Namespaces and file system; then no right is left, and no dangerous call."""
+    """Sets up namespaces and file system, then gives up every right and every dangerous system call."""
     for name, text in (("setgroups", "deny"), ("uid_map", f"{_USER} {_USER} 1"), ("gid_map", f"{_GROUP} {_GROUP} 1")):
         with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123
             file.write(text)

@@ -159,7 +159,7 @@ def _told(engine: str, *arguments: str, data: bytes = b"") -> subprocess.Complet
 
 
 def _kill(engine: str, name: str) -> None:
-    """The container may still be on its way; the engine's client ends when it does."""
+    """Kills the container, which may not have started yet; the engine's client ends with it."""
     deadline = time.monotonic() + _ENGINE_S
     while _told(engine, "kill", name).returncode != 0 and time.monotonic() < deadline:
         if _told(engine, "inspect", "--format", "{{.State.Running}}", name).stdout.strip() == b"false":

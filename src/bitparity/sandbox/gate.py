@@ -22,7 +22,7 @@ class Gate:
 
     @contextmanager
     def beside_others(self) -> Iterator[None]:
-        """One test among others; inside `undisturbed` of the same thread it goes straight through."""
+        """One test among others; inside `undisturbed` of the same thread it does not wait."""
         if threading.get_ident() in self._undisturbed:
             yield
             return
@@ -38,7 +38,10 @@ class Gate:
 
     @contextmanager
     def undisturbed(self, at_once: int = 1) -> Iterator[None]:
-        """Keeps other tests out and waits until none runs but so many of its kind. Not to be entered inside a test."""
+        """Keeps other tests out, and waits for their end. Not to be entered inside a test.
+
+        At most `at_once` blocks of this kind run at one time.
+        """
         me = threading.get_ident()
         with self._changed:
             # from here on no new test begins beside others, or a steady stream of them would keep this one waiting

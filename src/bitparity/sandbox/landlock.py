@@ -110,7 +110,7 @@ class Unsafe(Landlock):
         return b""
 
     def self_test(self) -> None:
-        """Only that programs run: nothing is confined."""
+        """Tests only that programs run: nothing is confined."""
         ended = self.run({}, [self.python, "-c", "print(1)"])
         if ended.stdout != b"1\n":
             raise SandboxError(f"no program runs with {self.python}: {ended.detail or ended.stderr.decode()[-500:]}")

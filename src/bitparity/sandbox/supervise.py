@@ -130,7 +130,7 @@ class Pump:
             self._poll.register(stdin, select.POLLOUT)
 
     def listen(self, fd: int, heard: Callable[[bytes], None]) -> None:
-        """Reads another descriptor besides, which is the pump's own from now on."""
+        """Reads another descriptor too; the pump closes it."""
         os.set_blocking(fd, False)
         self._owned.append(fd)
         self._readers[fd] = heard
@@ -185,7 +185,7 @@ class Pump:
         return True
 
     def _feed(self) -> None:
-        """Writes as much input as the pipe takes; a program that does not read it is free to."""
+        """Writes as much input as the pipe takes; a program need not read it."""
         assert self._stdin is not None
         try:
             while self._input:

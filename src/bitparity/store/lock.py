@@ -101,7 +101,7 @@ class RunLock:
         return b""
 
     def close(self) -> None:
-        """Give the run free."""
+        """Release the run."""
         _held.remove(self)
         self._file.close()
 
