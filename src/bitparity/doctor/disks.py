@@ -132,7 +132,8 @@ def _more_room(disk: Disk, uses: Sequence[Use], needed: int, host: Host) -> str:
     if widest is None:
         return "free some, or attach a larger disk"
     largest = sorted(uses, key=lambda use: -use.size)
-    moved = {use.variable: Path(widest.mount) / _FOLDER[use.variable] for use in largest if use.variable in _FOLDER}
+    places = {use.variable: Path(widest.mount) / _FOLDER[use.variable] for use in largest if use.variable in _FOLDER}
+    moved = {variable: shlex.quote(str(place)) for variable, place in places.items()}
     has = f"{widest.mount} has {gigabytes(widest.free)}: "
     if not moved:
         return f"{has}give --out a folder in {widest.mount}"
