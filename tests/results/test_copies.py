@@ -98,6 +98,18 @@ def test_a_part_of_drawn_answers_was_copied(copied: float, edit: str, exchanged:
     assert bool(list(same_answers(drawn(copied, edit, exchanged=exchanged)))) is told
 
 
+def test_copies_of_the_baselines_second_run_are_told() -> None:
+    """The two runs of the baseline themselves may write the same."""
+    found = drawn(0.5)
+    again = found.sheets["bf16"]
+    turned = {key: replace(sample, text=sample.text[::-1]) for key, sample in again.samples.items()}
+    sheets = {"bf16": replace(again, samples=turned), "fp8": found.sheets["fp8"], "again": again}
+    (guard,) = same_answers(replace(found, sheets=sheets, control="again"))
+    assert guard.variant == "fp8"
+    assert "'again' and 'fp8'" in guard.message
+    assert not list(same_answers(replace(found, sheets={"bf16": again, "again": again}, control="again")))
+
+
 PROSE = 'So the sum of {} and \\(\\frac{{1}}{{2}}\\) is "known".\n\n  Take it. ' * 8
 
 

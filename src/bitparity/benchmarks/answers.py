@@ -26,7 +26,7 @@ _NOT_PLAIN = re.compile(f"[{''.join(map(chr, _PLAIN))}]")
 # between "answer" and what it is, and the same in Chinese
 VERB = (
     r"(?:[:=→]|\s-{1,2}\s"
-    r"|\b(?:is|are|equals|remains|(?:would|should|must|will|can only|has to|seems to|appears to) be)\b)"
+    r"|\b(?:is|are|would be|should be|must be|will be|can only be|has to be|equals|remains|(?:seems|appears) to be)\b)"
 )
 CHINESE = r"答案[^.\n:是为不]{0,6}(?:[:是为]{1,2}(?:选(?!项))?|选(?!项))"
 _TAG = r"<answer>"

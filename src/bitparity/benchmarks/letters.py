@@ -35,15 +35,12 @@ _ANSWER = re.compile(
     rf"[aA](?<!\w[aA])(?:nswer|NSWER)\b(?i:{_SHORT}|[^.\n:=]{{0,40}}?{VERB}|(?<=final answer)[\s*_#]*\n)"
 )
 _MARKED = re.compile(r"\\f?box(?:ed)?\s*(?=\{)|<(?:final_?)?answer>")
-_OPTION = (
-    r"\b(?:(?:correct|best|right|closest|likely|appropriate|accurate|only(?:\s+(?:remaining|possible))?)\s+"
-    r"(?:option|choice|one|match)|my\s+(?:choice|pick))\b|正确选项"
-)
+_OPTION = r"\b(?:correct|best|right|closest|likely|appropriate|accurate)\s+(?:option|choice|one|match)\b|正确选项"
 _CORRECT = re.compile(
     rf"(?:{_OPTION})(?:{_SHORT}|[^.\n:=]{{0,40}}?(?:{VERB}|是|为))|{CHINESE}|(?:^|[故应此以,;\]\s])选(?!项)择?"
     r"|^[^\n\w]{0,12}(?:ans\s*[.:]|(?:(?:(?:my|the) )?(?:final|selected|chosen|correct) )?(?:option|choice)\s*:"
     r"|correct\s*:)"
-    r"|\b(?:choose|pick|select|go(?:ing)? with|I['’]d say)\b",
+    r"|\b(?:choose|pick|select|go with)\b",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -93,6 +90,13 @@ _ANSWER_HEAD = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _PROSE = re.compile(r"[^\W_]")
+_MARKS = r"[(*]{0,3}", r"[)*]{0,3}", r"(?:[Oo]ption\s+|[Cc]hoice\s+)?"  # before a letter, behind it, before both
+_ONLY = r"the\s+only\s+(?:\w+\s+)?(?:answer|option|choice|possibility|one)"
+_FITS = r"(?:fits|works|matches|remains|qualifies|holds|is\s+(?:left|possible|correct|right|true))\b"
+# few texts have these words, and a search for them takes less time than the pattern
+_LEAVES = re.compile(
+    r"(?:but|except|than|from|besides|so|hence|thus|therefore|gives|only|[Mm]y|say|going|limination)\b"
+)
 _BUT = r"(?:but|except(?:\s+for)?|other\s+than|apart\s+from|besides)\s+"
 _DENIED = re.compile(
     r"\b(?:but|however|although|though|yet)\b[^\n]{0,80}?\b(?:not (?:the )?(?:correct|right|listed|given|an option)"
@@ -184,7 +188,7 @@ class _Patterns:
             rf"(?:(?:,|,?\s+n?or)\s*[(*]{{0,3}}{upper}[)*]{{0,3}}){{0,8}},?\s+but\s+(?:rather\s+)?"
             rf"(?:option\s+)?[(*]{{0,3}}(?P<letter>{upper})\b"
         )
-        self.last_word = _last_word(upper, unlike_words)
+        self.last_word, self.left = _last_word(upper, unlike_words), _left(upper)
         self.last_is = re.compile(
             rf"\b(?:is|are|(?:would|must|should) be)[\s:*_]+(?:(?P<option>option|choice)\s+)?[*_]{{0,2}}"
             rf"(?:\((?P<wrapped>{upper})\)|(?P<dotted>{upper})[.:)](?=\s+[A-Z\d$\\])|(?P<bare>{upper})\b)(?=(?P<rest>[^\n]*))"
@@ -198,34 +202,41 @@ class _Patterns:
 
 def _last_word(upper: str, unlike_words: str) -> re.Pattern[str]:
     """The pattern of a text's last words that name an option, each way in a group of its own."""
-    opened, closed, option = r"[(*]{0,3}", r"[)*]{0,3}", r"(?:[Oo]ption\s+|[Cc]hoice\s+)?"
+    opened, closed, option = _MARKS
     so = (
         r"(?:\b(?:[Hh]ence|[Tt]hus|[Tt]herefore|[Ss]o)\b,?\s+(?:it\s+is\s+)?(?:option|choice)\s+"
         r"|(?:(?<=[.!?:] )|(?<=\n))(?:Hence|Thus|Therefore|So),?\s+(?=\())"
     )
     begun = r"(?:\A|(?<=[.!?,:;\n-])\s*|\b(?:[Ss]o|[Tt]hen|[Hh]ence|[Tt]hus|[Tt]herefore),?\s+)"
-    only = r"the\s+only\s+(?:\w+\s+)?(?:answer|option|choice|possibility|one)"
-    fits = r"(?:fits|works|matches|remains|qualifies|holds|is\s+(?:left|possible|correct|right|true))\b"
     return re.compile(
         rf"(?:{so}{opened}(?P<so>{upper}){closed}"
         rf"|\((?P<sure>{upper})\)\s+is\s+(?:correct|right)"
         rf"|\b(?:left with|leav(?:es|ing)(?: us with)?)(?: only)?\s+{option}{opened}(?P<left>{upper}){closed}"
-        rf"(?:\s+as\s+(?:{only}|(?:the|a)\s+(?:\w+\s+)?(?:answer|option|choice|possibility)))?"
+        rf"(?:\s+as\s+(?:{_ONLY}|(?:the|a)\s+(?:\w+\s+)?(?:answer|option|choice|possibility)))?"
         rf"|{begun}{option}{opened}(?P<right>{unlike_words}){closed}\s+"
-        rf"(?:is\s+(?:correct|right|left)|remains|is\s+{only}(?:\s+(?:left|remaining|that\s+{fits}))?)"
+        rf"(?:is\s+(?:correct|right|left)|remains|is\s+{_ONLY}(?:\s+(?:left|remaining|that\s+{_FITS}))?)"
         rf"|{begun}(?:I\s+(?:think|believe|guess)\s+)?(?:[Ii]t|[Tt]his|[Tt]hat)"
         r"(?:['’]s|\s+is|(?:\s+(?:must|should|would|can only|has to)|['’]d)\s+be)\s+"
         rf"{opened}(?P<it>{unlike_words}){closed}"
         rf"|{begun}{option}{opened}(?P<chosen>{upper}){closed}\s+it\s+is"
-        rf"|(?<![Nn]ot )(?<![Ii]f )\b[Oo]nly\s+{option}{opened}(?P<only>{upper}){closed}\s+{fits}[^.!?\n]{{0,30}}"
-        # elimination: "all but D are wrong", "none but D fits", "neither A nor B, so C", "by elimination, D"
-        rf"|\b(?:[Aa]ll|[Ee]very(?:thing)?|[Ee]ach)\b[^.!?\n]{{0,25}}?\b{_BUT}{option}{opened}(?P<rest>{upper}){closed}\s+"
+        rf"|(?<![Nn]ot )(?<![Ii]f )\b[Oo]nly\s+{option}{opened}(?P<only>{upper}){closed}\s+{_FITS}[^.!?\n]{{0,30}})"
+        r"[\s.*!]*\Z"
+    )
+
+
+def _left(upper: str) -> re.Pattern[str]:
+    """The pattern of last words that leave an option: all but D are wrong; neither A nor B, so C; the only one is D."""
+    opened, closed, option = _MARKS
+    return re.compile(
+        rf"(?:\b(?:[Aa]ll|[Ee]very(?:thing)?|[Ee]ach)\b[^.!?\n]{{0,25}}?\b{_BUT}{option}{opened}(?P<rest>{upper}){closed}\s+"
         r"(?:is|are|(?:can|could|must)(?:\s+\w+)?\s+be)\s+(?:\w+\s+)?"
         r"(?:wrong|incorrect|false|invalid|impossible|ruled out|eliminated|excluded|dismissed)\b[^.!?\n]{0,30}"
-        rf"|\b[Nn](?:one|o|othing)\b[^.!?\n]{{0,25}}?\b{_BUT}{option}{opened}(?P<none>{upper}){closed}\s+{fits}[^.!?\n]{{0,30}}"
+        rf"|\b[Nn](?:one|o|othing)\b[^.!?\n]{{0,25}}?\b{_BUT}{option}{opened}(?P<none>{upper}){closed}\s+{_FITS}[^.!?\n]{{0,30}}"
         rf"|(?:\b(?:[Nn]either|[Nn]ot|[Ee]liminat\w+|[Rr]ul(?:ed|ing) out|wrong|incorrect)|n['’]t)\b[^.!?\n]{{0,60}}?"
         rf"\b(?:so|hence|thus|therefore|gives|but)\b,?\s+{option}{opened}(?P<other>{upper}){closed}"
-        rf"|\b[Ee]limination[,:]\s+{option}{opened}(?P<by>{upper}){closed})[\s.*!]*\Z"
+        r"|\b(?:[Ee]limination[,:]|only\s+(?:\w+\s+)?(?:option|choice|one|possibility)(?:\s+left)?\s+is"
+        rf"|[Mm]y\s+(?:choice|pick)(?:['’]s|\s+is|:)|(?:I['’]d|would)\s+say|going\s+with)\s+"
+        rf"{option}{opened}(?P<by>{upper}){closed})[\s.*!]*\Z"
     )
 
 
@@ -346,7 +357,10 @@ class _Reader:
         text = self._text.rstrip()
         tail = text[max(text.rfind("\n") + 1, len(text) - STATEMENT_CHARS) :]
         at = len(text) - len(tail)
-        if match := self._patterns.last_word.search(tail[-LAST_WORDS:]):
+        match = self._patterns.last_word.search(tail[-60:])
+        if match is None and _LEAVES.search(tail):
+            match = self._patterns.left.search(tail[-LAST_WORDS:])
+        if match:
             yield Statement(len(text) - 1, len(text), next(filter(None, match.groups())))
         for match in self._patterns.last_is.finditer(tail):
             letter = match["wrapped"] or match["dotted"] or match["bare"]

@@ -192,7 +192,7 @@ class Design:
     @property
     def simulated(self) -> bool:
         """True where the power is that of simulated studies: groups of items, too few for a normal formula."""
-        return bool(self.sizes) and self.items <= self.few
+        return bool(self.sizes) and self.items <= self.few and self.units > 1
 
     @property
     def few(self) -> int:
@@ -208,7 +208,7 @@ class Design:
 
     def loss_power(self, loss: float) -> float:
         """Probability that a true loss is shown: simulated for few items in groups, else `loss_formula`."""
-        if self.simulated and self.units > 1:
+        if self.simulated:
             return float(self._studies(loss).loss_shown(ALPHA).mean())
         return _corrected(self.loss_formula(loss), _lacking(self)[0])
 
@@ -231,7 +231,7 @@ class Design:
 
     def margin_power(self, margin: float) -> float:
         """Probability that equally good variants are shown to lie within `margin`, as `loss_power`."""
-        if self.simulated and self.units > 1 and margin >= untraced_loss(self._groups, ALPHA):
+        if self.simulated and margin >= untraced_loss(self._groups, ALPHA):
             return float(self._studies(0.0).within(margin, ALPHA).mean())
         return _corrected(self.margin_formula(margin), _lacking(self)[1])
 
@@ -269,7 +269,7 @@ class Design:
     ) -> float | None:
         """The smallest value `within` whose chance of a claim, at this one-sided level, is the power; None for none."""
         low, high = within
-        if self.simulated and self.units > 1:
+        if self.simulated:
             # a simulation is dear, and its quantile grows by nearly one for each standard error: Newton's method
             error = self.standard_error()
             found = min(high, max(low, float(stdtrit(self.units - 1, level) + ndtri(POWER)) * error))
@@ -287,12 +287,12 @@ class Design:
 def _lacking(design: Design) -> tuple[float, float]:
     """What the formulas of loss and margin lack beside simulated studies, near the POWER, as quantiles of it.
 
-    Of groups of unequal sizes with more items than are simulated: what they lack with so many, less by the root of the
-    items, as skewness does. 0 where nothing is simulated.
+    Of more items in groups than are simulated: what they lack with so many, less by the root of the items, as skewness
+    does. 0 where nothing is simulated.
     """
-    if len(set(design.sizes)) < 2 and not design.simulated:
-        return 0.0, 0.0
     few = replace(design, items=min(design.items, design.few))
+    if not few.simulated:
+        return 0.0, 0.0
     loss, margin = few.detectable(), few.provable()
     ratio = math.sqrt(few.items / design.items)
     return (

@@ -36,8 +36,10 @@ def same_answers(answers: Answers) -> Iterator[Guard]:
 
     Two runs part at some token, so a text of n characters stays the same with probability exp(-n / characters).
     """
-    names = [name for name, _ in answers.started() if name != answers.control]
+    names = sorted((name for name, _ in answers.started()), key=lambda name: name == answers.control, reverse=True)
     for one, other in combinations(names, 2):
+        if {one, other} == {answers.baseline, answers.control}:
+            continue  # one model under two names, as it should be
         pairs = _telling_pairs(answers.sheets[one], answers.sheets[other])
         lengths = [max(len(a), len(b)) for a, b in pairs]
         parted = [_parted(a, b) for a, b in pairs]
