@@ -89,8 +89,7 @@ def test_what_is_too_hard_is_said_and_what_is_missing_leaves_it_open() -> None:
 def test_answers_without_grades_are_to_be_graded_and_not_asked_again() -> None:
     found = made(a={"comparisons": {"nvfp4": FINE}}, b={"status": "not_run", "reason": NOT_GRADED_AGAIN})
     assert block(found).decision == (
-        "Not decided: b answered but not graded; "
-        "grading it again (bitparity grade, with its data at hand) would decide."
+        "Not decided: b not graded; grading it (bitparity grade, with its data file) would decide."
     )
     assert block(found).findings[0] == f"No figure on b: answered, but not graded: {NOT_GRADED_AGAIN}."
     for lang, wrong in (("en", "not run"), ("zh", "未运行")):
