@@ -6,6 +6,7 @@
     python perf/localization.py whole BF16 CANDIDATE ...             # seconds and memory of one localization of each
     python perf/localization.py quantize BF16 OUT NVFP4 [FOUND.json] # by llm-compressor, the modules of a recipe spared
     python perf/localization.py recipe BF16 FOLDER NVFP4             # quantize, locate, quantize with the recipe
+    python perf/localization.py recipe BF16 FOLDER NVFP4+FP8_DYNAMIC # the same, with the recipe in FP8
 
 `--device`, `--seed` (others make other trials), `--seconds` (then it ends, whatever it does), `--answers` and
 `--tokens` of each. Every result is one JSON line, printed as it comes.
@@ -313,6 +314,10 @@ def quantize(options: argparse.Namespace, _: Path) -> None:
     clock, (baseline, out, scheme, *documents) = Clock(torch.device(options.device)), options.paths
     found = [Localization.model_validate_json(document.read_bytes()).recipe for document in documents]
     ignored = found[0].llm_compressor_ignore if found and found[0] else ["lm_head"]
+    name, _, other = str(scheme).partition("+")
+    how: dict[str, Any] = {"scheme": name, "targets": "Linear"}
+    if other and found and found[0] and found[0].in_fp8:
+        how, ignored = {"scheme": {name: ["Linear"], other: found[0].in_fp8.modules}}, ["lm_head"]
     model = AutoModelForCausalLM.from_pretrained(baseline, dtype=torch.bfloat16).to(options.device)
     tokenizer = AutoTokenizer.from_pretrained(baseline)
     data: dict[str, Any] = {}
@@ -322,7 +327,7 @@ def quantize(options: argparse.Namespace, _: Path) -> None:
         )
         loader = DataLoader([{"input_ids": ids, "attention_mask": torch.ones_like(ids)}])
         data = {"dataset": loader, "tokenizer": tokenizer, "pipeline": "basic"}
-    oneshot(model=model, recipe=QuantizationModifier(targets="Linear", scheme=str(scheme), ignore=ignored), **data)
+    oneshot(model=model, recipe=QuantizationModifier(**how, ignore=ignored), **data)
     model.save_pretrained(out, save_compressed=True)
     tokenizer.save_pretrained(out)
     say(

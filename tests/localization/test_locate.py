@@ -202,3 +202,38 @@ def test_the_document_is_read_back_and_its_recipe_is_ready(baseline: Path, fp8: 
     assert recipe is not None
     assert recipe.llm_compressor_ignore == ["lm_head", *recipe.modules]  # lm_head was left out already
     assert recipe.modelopt_quant_cfg == {f"{name}.*": {"enable": False} for name in recipe.modules}
+
+
+def test_a_recipe_in_fp8_for_four_bits(baseline: Path, tmp_path: Path) -> None:
+    """What it regains is the KL of a checkpoint that has these modules in FP8 indeed; FP8 itself has none."""
+    four, mixed = quantized_fp8(baseline, tmp_path / "four"), quantized_fp8(baseline, tmp_path / "mixed")
+    in_fp8, plain = load_file(four / "model.safetensors"), load_file(baseline / "model.safetensors")
+    packed = dict(in_fp8)
+    for name in [n.removesuffix(".weight_scale") for n in in_fp8 if n.endswith("weight_scale")]:
+        weight = plain[f"{name}.weight"].float()
+        scale = weight.abs().amax(1, keepdim=True) / 7
+        codes = (torch.round(weight / scale) + 8).to(torch.int32).unflatten(1, (-1, 8))
+        packed[f"{name}.weight_packed"] = (codes << torch.arange(0, 32, 4)).sum(2).to(torch.int32)
+        packed |= {f"{name}.weight_scale": scale, f"{name}.weight_shape": torch.tensor(weight.shape)}
+        del packed[f"{name}.weight"]
+    save_file(packed, four / "model.safetensors", {"format": "pt"})
+    weights = {"num_bits": 4, "type": "int", "strategy": "channel", "symmetric": True}
+    integers = {"targets": ["Linear"], "weights": weights}
+    declare(four, {"quant_method": "compressed-tensors", "config_groups": {"group_0": integers}})
+    document = found(baseline, four, tmp_path / "state")
+    recipe = document.recipe
+    assert recipe is not None
+    assert recipe.in_fp8 is not None
+    assert 0.1 < recipe.in_fp8.share_of_bytes <= 0.15
+    assert recipe.in_fp8.extra_bytes < recipe.extra_bytes
+    for name in recipe.in_fp8.modules:
+        packed = {key: values for key, values in packed.items() if not key.startswith(f"{name}.")}
+        packed |= {key: values for key, values in in_fp8.items() if key.startswith(f"{name}.")}
+    save_file(packed, mixed / "model.safetensors", {"format": "pt"})
+    declared = json.loads((mixed / "config.json").read_text())["quantization_config"]
+    declared["config_groups"]["group_0"]["targets"] = recipe.in_fp8.modules
+    declared["config_groups"]["group_1"] = integers
+    declare(mixed, declared)
+    left = found(baseline, mixed, tmp_path / "state")
+    assert left.divergence.value == pytest.approx((1 - recipe.in_fp8.regained.value) * document.divergence.value)
+    assert left.recipe is not None

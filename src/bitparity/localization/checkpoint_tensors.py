@@ -15,7 +15,14 @@ from safetensors import safe_open
 
 from bitparity.errors import ModelError
 from bitparity.localization.document import Kernels
-from bitparity.localization.number_formats import Activations, Kind, decode_weight, with_power_of_two_scales
+from bitparity.localization.number_formats import (
+    LARGEST,
+    Activations,
+    Kind,
+    decode_weight,
+    round_numbers,
+    with_power_of_two_scales,
+)
 from bitparity.models.checkpoint import weight_files
 from bitparity.models.config import Config, read_config, read_object
 from bitparity.models.safetensors import read_tensors
@@ -38,6 +45,13 @@ class LinearWeights:
     weight: torch.Tensor
     bias: torch.Tensor | None
     activations: Activations | None
+
+
+def in_fp8(weights: LinearWeights) -> LinearWeights:
+    """A module in FP8 as llm-compressor's FP8_DYNAMIC makes it: a scale for each channel and each token."""
+    scale = weights.weight.abs().amax(1, keepdim=True) / LARGEST["fp8"]
+    scale = torch.where(scale == 0, 1.0, scale)
+    return LinearWeights(round_numbers(weights.weight / scale, "fp8") * scale, weights.bias, Activations("fp8"))
 
 
 class CheckpointTensors:

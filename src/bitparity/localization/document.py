@@ -76,11 +76,13 @@ class Recipe(Point):
     """The modules to spare. `regained` was measured on all answers.
 
     Ready to be used are llm-compressor's `ignore`, with what the checkpoint left out already, and ModelOpt's
-    `quant_cfg`, which switches off the quantizers of the modules.
+    `quant_cfg`, which switches off the quantizers of the modules. `in_fp8` are the modules that FP8 in the place of the
+    candidate's format takes as many bytes for; None where that has no fewer bits, and in older files.
     """
 
     llm_compressor_ignore: list[str]
     modelopt_quant_cfg: dict[str, dict[str, bool]]
+    in_fp8: Point | None = None
 
 
 class Localization(_Part):

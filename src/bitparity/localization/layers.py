@@ -9,20 +9,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional
 
 from bitparity.engines.checks import kind_and_message
 from bitparity.errors import ModelError
-from bitparity.localization.checkpoint_tensors import CheckpointTensors, LinearWeights
+from bitparity.localization.checkpoint_tensors import CheckpointTensors, LinearWeights, in_fp8
 from bitparity.localization.document import Kernels
 from bitparity.localization.number_formats import Activations
 from bitparity.models.checkpoint import weight_bytes
 
 Watch = Callable[["Located", torch.Tensor, torch.Tensor], None]  # (module, its input, its output)
 Call = tuple[tuple[Any, ...], dict[str, Any]]  # what a decoder layer is called with beside the hidden states
+Given = Literal["candidate", "baseline", "fp8"]  # whose numbers a module has
 KEPT_BYTES = 4 << 30  # of float32 weights: smaller pairs stay in memory from pass to pass
 _ROTATED = 0.2  # relative change of the embedding from which on the two models' hidden states are not the same numbers
 
@@ -36,7 +37,7 @@ class Located(torch.nn.Module):  # type: ignore[misc]
         self.shared = shared  # the last input that was rounded in this part: q, k and v have the same one
         self.base: LinearWeights | None = None
         self.candidate: LinearWeights | None = None
-        self.given_back = True
+        self.given: Given = "baseline"
         self.watch: Watch | None = None
 
     @property
@@ -47,7 +48,7 @@ class Located(torch.nn.Module):  # type: ignore[misc]
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """The product of the checkpoint that holds now."""
-        found = self.plain(values) if self.given_back else self.quantized(values)
+        found = self.plain(values) if self.given == "baseline" else self.quantized(values)
         if self.watch is not None:
             self.watch(self, values, found)
         return found
@@ -58,12 +59,14 @@ class Located(torch.nn.Module):  # type: ignore[misc]
         return functional.linear(values, self.base.weight, self.base.bias)
 
     def quantized(self, values: torch.Tensor) -> torch.Tensor:
-        """The candidate's product; a gradient passes the rounding of its input as if there were none."""
+        """The candidate's product, or FP8's; a gradient passes the rounding of its input as if there were none."""
+        assert self.base is not None
         assert self.candidate is not None
-        if (activations := self.candidate.activations) is not None:
+        held = in_fp8(self.base) if self.given == "fp8" else self.candidate
+        if (activations := held.activations) is not None:
             rounded = self._rounded(values, activations)
             values = values + (rounded - values).detach() if values.requires_grad else rounded
-        return functional.linear(values, self.candidate.weight, self.candidate.bias)
+        return functional.linear(values, held.weight, held.bias)
 
     def _rounded(self, values: torch.Tensor, activations: Activations) -> torch.Tensor:
         if not any(given is values and how.same_as(activations) for given, how, _ in self.shared):
@@ -92,11 +95,16 @@ class Part:
         return any(self.candidate[name] is not values for name, values in self.base.items())
 
     def run(
-        self, *args: Any, back: frozenset[str] | None = frozenset(), watch: Watch | None = None, **named: Any
+        self,
+        *args: Any,
+        back: frozenset[str] | None = frozenset(),
+        fp8: frozenset[str] = frozenset(),
+        watch: Watch | None = None,
+        **named: Any,
     ) -> Any:
-        """The candidate's output, with the modules named in `back` given back; None: all of the part."""
+        """The candidate's output, the modules in `back` given back (None: the whole part), those in `fp8` in FP8."""
         for name, located in self.linears.items():
-            located.given_back = back is None or name in back
+            located.given = "baseline" if back is None or name in back else "fp8" if name in fp8 else "candidate"
             located.watch = watch
         found = torch.func.functional_call(self.module, self.base if back is None else self.candidate, args, named)
         for located in self.linears.values():

@@ -6,6 +6,7 @@ import fnmatch
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -16,7 +17,7 @@ from bitparity.distance.texts import Answer
 from bitparity.engines.transformers_loading import choose_device
 from bitparity.errors import ModelError
 from bitparity.localization import recipe as recipes
-from bitparity.localization.document import Kernels, Layer, Localization, Module, Point, Recipe, Rule
+from bitparity.localization.document import Figure, Kernels, Layer, Localization, Module, Point, Recipe, Rule
 from bitparity.localization.layers import ModelPair
 from bitparity.localization.passes import Arm, Floats, Passes
 from bitparity.localization.shares import ERROR_RATE, LEAST_SHARE, Shares, stand_out
@@ -80,7 +81,8 @@ class _Findings:
         through = {} if self._shares.nothing else {name: part.sum() for name, part in passes.measured.through.items()}
         self._tested = sorted(sorted(through), key=through.__getitem__, reverse=True)[:TESTED]
         units = recipes.units({name: self._sizes[name] for name in through})
-        self._prefixes = recipes.prefixes(recipes.greedy(units, through), self._whole)
+        self._order = recipes.greedy(units, through)
+        self._prefixes = recipes.prefixes(self._order, self._whole)
         self._given = {} if self._shares.nothing else self._give_back()
 
     def _over_layers(self, what: str, step: Callable[[Advance], Found]) -> Found:
@@ -158,13 +160,11 @@ class _Findings:
         return Layer(layer=number, folded=folded, through=through, regained=self._shares.regained(given))
 
     def _point(self, number: int) -> Point:
-        units = self._prefixes[number]
-        return Point(
-            modules=_names(units),
-            share_of_bytes=sum(unit.baseline for unit in units) / self._whole,
-            extra_bytes=sum(unit.baseline - unit.candidate for unit in units),
-            regained=self._shares.regained(self._given[f"point {number}"]),
-        )
+        return _point(self._prefixes[number], 1.0, self._whole, self._shares.regained(self._given[f"point {number}"]))
+
+    def _inside(self) -> list[recipes.Unit]:
+        """The units in layers, in the order in which they are spared."""
+        return [unit for unit in self._order if self._pair.place_of(unit.modules[0])[0] is not None]
 
     def _recipe(self, curve: Sequence[Point]) -> Recipe | None:
         """The recommended point of the curve; what it regains is measured on all answers."""
@@ -172,15 +172,28 @@ class _Findings:
         chosen = recipes.recommended(seen)
         if chosen is None:
             return None
-        point = curve[chosen]
+        point, eighth = curve[chosen], recipes.in_fp8(self._inside(), self._whole)
         arms = {"recipe": self._arm(point.modules)}
+        if eighth:
+            arms["fp8"] = replace(self._arm(_names(eighth)), modules=frozenset(), fp8=frozenset(_names(eighth)))
         given = self._over_layers("recipe", partial(self._passes.given_back, arms))
         return Recipe(
             **point.model_dump(exclude={"regained"}),
             regained=self._shares.regained(given["recipe"]),
+            in_fp8=_point(eighth, 0.5, self._whole, self._shares.regained(given["fp8"])) if eighth else None,
             llm_compressor_ignore=[*dict.fromkeys([*_ignored(self._pair), *point.modules])],
             modelopt_quant_cfg={f"{name}.*": {"enable": False} for name in point.modules},
         )
+
+
+def _point(units: Sequence[recipes.Unit], stored: float, whole: int, regained: Figure) -> Point:
+    """Units that are stored with a part of the baseline's bytes, as the document has them."""
+    return Point(
+        modules=_names(units),
+        share_of_bytes=stored * sum(unit.baseline for unit in units) / whole,
+        extra_bytes=round(sum(stored * unit.baseline - unit.candidate for unit in units)),
+        regained=regained,
+    )
 
 
 def _names(units: Sequence[recipes.Unit]) -> list[str]:

@@ -54,6 +54,8 @@ class Arm:
 
     layers: frozenset[int] = frozenset()
     modules: frozenset[str] = frozenset()
+    fp8: frozenset[str] = frozenset()
+    """Modules of layers, by name, that are in FP8 in the place of the candidate's format."""
     first: int = 0
     """The layer before which nothing is given back."""
     sampled: bool = False
@@ -217,7 +219,9 @@ class Passes:
 
         NaN at the answers that a sampled arm left out.
         """
-        what = [(key, sorted(arm.layers), sorted(arm.modules), arm.sampled) for key, arm in arms.items()]
+        what = [
+            (key, sorted(arm.layers), sorted(arm.modules), sorted(arm.fp8), arm.sampled) for key, arm in arms.items()
+        ]
         name = f"arms-{zlib.crc32(repr(what).encode()):08x}"
         tensors, start = self._state.get(name) or ({}, 0)
         hidden = {key: self._hidden(tensors, f"{key}/") for key in arms if f"{key}/0" in tensors}
@@ -258,7 +262,8 @@ class Passes:
         self, part: Part, number: int, at: int, values: torch.Tensor, arm: Arm, watch: Watch | None = None
     ) -> torch.Tensor:
         args, named = self._batches[at].calls[number]
-        found: torch.Tensor = part.run(values.to(self._pair.device), *args, back=arm.back(number), watch=watch, **named)
+        values = values.to(self._pair.device)
+        found: torch.Tensor = part.run(values, *args, back=arm.back(number), fp8=arm.fp8, watch=watch, **named)
         return found.cpu()
 
     def _scores(

@@ -46,13 +46,27 @@ def prefixes(order: Sequence[Unit], whole: int) -> list[list[Unit]]:
     """For each of SHARES of `whole` bytes the units that fit, taken in their order, each different set once."""
     found: list[list[Unit]] = []
     for share in SHARES:
-        taken: list[Unit] = []
-        for unit in order:
-            if sum(each.baseline for each in taken) + unit.baseline <= share * whole:
-                taken.append(unit)
+        taken = _fitting(order, share * whole)
         if taken and (not found or taken != found[-1]):
             found.append(taken)
     return found
+
+
+def in_fp8(order: Sequence[Unit], whole: int) -> list[Unit]:
+    """The units that take MOST_SPARED of `whole` bytes in FP8, half of a 16-bit baseline's.
+
+    None where the candidate has hardly fewer bytes than that.
+    """
+    return _fitting([unit for unit in order if 1.5 * unit.candidate < unit.baseline / 2], 2 * MOST_SPARED * whole)
+
+
+def _fitting(order: Sequence[Unit], most: float) -> list[Unit]:
+    """The units that fit into so many of the baseline's bytes, taken in their order."""
+    taken: list[Unit] = []
+    for unit in order:
+        if sum(each.baseline for each in taken) + unit.baseline <= most:
+            taken.append(unit)
+    return taken
 
 
 def bend(curve: Sequence[tuple[float, float]], end: float) -> int | None:

@@ -42,6 +42,10 @@ def sentences(found: Localization, lang: Lang = "en") -> list[str]:
         figures = {"bytes": f"{100 * recipe.share_of_bytes:.1f}", "megabytes": f"{recipe.extra_bytes / 1e6:.1f}"}
         regained = percent(recipe.regained, lang)
         said.append(text("locate.recipe", lang, count=len(recipe.modules), regained=regained, **figures))
+        if (fp8 := recipe.in_fp8) is not None:
+            figures = {"bytes": f"{100 * fp8.share_of_bytes:.1f}", "megabytes": f"{fp8.extra_bytes / 1e6:.1f}"}
+            regained = percent(fp8.regained, lang)
+            said.append(text("locate.in_fp8", lang, count=len(fp8.modules), regained=regained, **figures))
     return said
 
 
