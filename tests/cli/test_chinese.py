@@ -20,10 +20,13 @@ ENGLISH = re.compile(r"(?<![\w./-])[A-Za-z][a-z']+(?: [A-Za-z][a-z']+){2,}(?![\w
 QUOTED = re.compile(
     r"bitparity (?:-\S+ |[a-z]+)[^；。，）]*|`[^`]*`|\{[^{}]*\}|<[^<>]*>|“[^”]*”|\"[^\"]*\"|'[^']*'|http\S+"
 )
+OF_OTHERS = ("Input format not supported by decoder", "No such file or directory")  # Python's and the system's
 
 
 def left_over(shown: str) -> list[str]:
     """What is said in English in the output of a command."""
+    for words in OF_OTHERS:
+        shown = shown.replace(words, "")
     return [found[0] for line in shown.splitlines() for found in ENGLISH.finditer(QUOTED.sub("", line))]
 
 
@@ -67,6 +70,7 @@ def commands(folder: Path) -> Iterator[tuple[object, ...]]:
     yield "verify", folder / "sealed.tar.xz"
     yield "verify", folder / "bare.tar.xz"
     yield "verify", folder / "study.yaml"
+    yield "verify", folder / "none"
     yield "verify", folder / "sealed.tar.xz", "--rerun", 2
     yield ("benchmarks",)
     yield "export", run, "--format", "lm-eval", "--out", folder / "exported"

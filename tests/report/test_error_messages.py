@@ -85,6 +85,11 @@ def test_a_message_keeps_every_value_in_chinese(english: str) -> None:
             "版本“fp8”：模型文件夹 /m 没有 config.json；这是模型的文件夹吗？",
         ),
         (
+            "/s.yaml exists already and is left as it is; give another path",
+            "/s.yaml 已存在，未作改动；请给出另一个路径",
+        ),
+        ("/s: File name too long; give another path", "/s：File name too long；请给出另一路径"),
+        (
             "/f.xz is refused: it ends too early. It was damaged or changed after it was sealed",
             "拒绝 /f.xz：文件过早结束。它在封存之后受损或被改动过",
         ),

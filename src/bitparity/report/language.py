@@ -77,6 +77,8 @@ def suffix(lang: Lang) -> str:
 @functools.lru_cache(4096)
 def _in_chinese(said: str) -> str | None:
     """A reason or an error in Chinese, also behind the place that it is told of; None where no entry makes it."""
+    if said.startswith("error: "):
+        return text("colon", "zh", name=text("error", "zh"), said=reason(said[len("error: ") :], "zh"))
     if (found := _matched(_reasons(), said, lambda part: _parts(part, _in_chinese) or part)) is not None:
         return found
     place, colon, rest = said.partition(": ")
