@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +17,15 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny_model
 import vllm_names
 
+from bitparity.distance.divergence import estimated
+from bitparity.distance.store import likeliest, named
 from bitparity.doctor.vllm import VLLM
 from bitparity.doctor.vllm_inquiry import ask_vllm
 from bitparity.engines.host import EngineProcess
@@ -207,34 +211,37 @@ def test_a_reading_tells_of_every_token_of_the_answer(samples: dict[str, Sample]
     assert float(arrays["chosen"].sum()) == pytest.approx(samples["scored"].logprobs[2][0], abs=0.2)  # other batches
 
 
-def test_drawn_and_named_tokens_are_told_as_transformers_tells_them(
-    engine: EngineProcess, folder: Path, tmp_path: Path
-) -> None:
-    """vLLM's own draws, named to transformers and to vLLM itself; with several answers under way and in parts."""
+@pytest.fixture(scope="module")
+def pairs(folder: Path) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """(context, answer) of some texts."""
     from bitparity.exam.rendering import Renderer
 
     renderer = Renderer(folder)
     texts = [" ".join(str(n * step) for n in range(60)) for step in (1, 3, 7)] + [
         "The train to the coast was late. " * 40
     ]
-    pairs = [renderer.encode(text[:9], (text[9:],)).scored for text in texts]
+    return [pair for text in texts for pair in renderer.encode(text[:9], (text[9:],)).scored or ()]
 
-    def asked(reading: list[Reading]) -> list[Request]:
-        return [
-            Request("b", str(number), 0, Sampling(1), 0, scored=pair, reading=wanted)
-            for number, (pair, wanted) in enumerate(zip(pairs, reading, strict=True))
-        ]
 
-    def read(process: EngineProcess, reading: list[Reading]) -> list[Arrays]:
-        found = {s.item: arrays_of(s) for burst in process.run(asked(reading)) for s in burst}
-        return [found[str(number)] for number in range(len(pairs))]
+def read(process: EngineProcess, pairs: list[Any], readings: list[Reading]) -> list[Arrays]:
+    requests = [
+        Request("b", str(number), 0, Sampling(1), 0, scored=(pair,), batch=number, reading=reading)
+        for number, (pair, reading) in enumerate(zip(pairs, readings, strict=True))
+    ]
+    found = {s.item: arrays_of(s) for burst in process.run(requests) for s in burst}
+    return [found[request.item] for request in requests]
 
-    first = read(engine, [Reading(20, drawn=DRAWN)] * len(pairs))
+
+def test_drawn_and_named_tokens_are_told_as_transformers_tells_them(
+    engine: EngineProcess, pairs: list[Any], folder: Path, tmp_path: Path
+) -> None:
+    """vLLM's own draws, named to transformers and to vLLM itself; with several answers under way."""
+    first = read(engine, pairs, [Reading(20, drawn=DRAWN)] * len(pairs))
     names = [Reading(20, named=named_text(each)) for each in first]
-    again = read(engine, names)
+    again = read(engine, pairs, names)
     with EngineProcess(tiny_model.variant(folder), tmp_path / "log") as process:
-        theirs = read(process, names)
-    for base, own, other, ((_, answer),) in zip(first, again, theirs, pairs, strict=True):
+        theirs = read(process, pairs, names)
+    for base, own, other, (_, answer) in zip(first, again, theirs, pairs, strict=True):
         assert base["drawn_ids"].shape == (len(answer), DRAWN)
         assert not (base["drawn_ids"][:, :, None] == base["ids"][:, None, :]).any()
         assert (base["rest"] >= base["drawn"].max(axis=1) - 1e-4).all()
@@ -244,6 +251,32 @@ def test_drawn_and_named_tokens_are_told_as_transformers_tells_them(
         assert np.median(np.abs(other["rest"] - base["rest"])) < 0.1
         mass = np.exp(base["logprobs"].astype(np.float64)).sum(axis=1) + np.exp(base["rest"].astype(np.float64))
         assert mass == pytest.approx(1, abs=1e-5)
+
+
+def test_the_estimate_is_the_exact_divergence_of_transformers(
+    engine: EngineProcess, pairs: list[Any], folder: Path, tmp_path: Path
+) -> None:
+    """With so many draws that chance leaves less than what is asked, on a model with one layer disturbed."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    other = shutil.copytree(folder, tmp_path / "other")
+    tensors = load_file(other / "model.safetensors")
+    weight = tensors["model.layers.9.mlp.down_proj.weight"]
+    noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) * weight.float().std()
+    tensors["model.layers.9.mlp.down_proj.weight"] = (weight.float() + noise).to(weight.dtype)
+    save_file(tensors, other / "model.safetensors", metadata={"format": "pt"})
+    first = read(engine, pairs, [Reading(20, drawn=200)] * len(pairs))
+    with EngineProcess(tiny_model.variant(other, "vllm", **ENGINE), tmp_path / "vllm.log") as process:
+        told = read(process, pairs, [Reading(20, named=named_text(each)) for each in first])
+    with EngineProcess(tiny_model.variant(other), tmp_path / "log") as process:
+        beside = tiny_model.variant(folder).model_dump(mode="json")
+        exact = np.concatenate(
+            [each["divergence"] for each in read(process, pairs, [Reading(20, beside)] * len(pairs))]
+        )
+    parts = [estimated(likeliest(base), named(own, 20)) for base, own in zip(first, told, strict=True)]
+    assert np.concatenate([found.divergence for found, _ in parts]).mean() == pytest.approx(exact.mean(), rel=0.02)
+    assert np.concatenate([bound for _, bound in parts]).mean() < 0.95 * exact.mean()
 
 
 def test_batch_invariance_is_refused_on_the_cpu(folder: Path, tmp_path: Path) -> None:
