@@ -223,7 +223,7 @@ def test_several_benchmarks_are_pooled_and_a_missing_one_is_named(files: Files) 
     assert results["overall"]["b"]["benchmarks"] == ["math500", "mmlu_pro"]
     assert results["overall"]["b"]["margin"] == pytest.approx(0.015)
     assert results["benchmarks"]["x"]["not_compared"] == {"b": "'b' has no results of it"}
-    assert "2 of 3 benchmarks together" in said(ended)
+    assert "over 2 of 3 benchmarks" in said(ended)
     assert "x: 'b' has no results of it" in said(ended)
     assert ended.code == 3
 

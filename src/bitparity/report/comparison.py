@@ -17,7 +17,7 @@ from bitparity.report.html.book import Bench, Book, book_of
 from bitparity.report.language import Lang, reason, text
 from bitparity.report.tables import Disagreement
 from bitparity.report.terminal import VERDICT, cells, columns, say, say_guard, show_doubts, show_headlines, verdict_cell
-from bitparity.report.words import difference, figures, margin, noise, percent, points, verdict_words
+from bitparity.report.words import difference, figures, margin, noise, percent
 from bitparity.results.schema import Results
 from bitparity.schema import LM_EVAL_PREFIX
 from bitparity.store.output_files import write_given
@@ -32,7 +32,7 @@ def show(outcome: Outcome, results: Results, console: Console, lang: Lang = "en"
         say(console, noise(outcome, lang))
     console.print(_table(outcome, lang))
     told = [line for found in disagreements(outcome, lang) for line in found.said]
-    for line in (*told, *_overall(outcome, lang), *_margins(outcome, lang)):
+    for line in (*told, *_margins(outcome, lang)):
         say(console, line)
     for bench, entry in outcome.benchmarks.items():
         for name, parts in entry.subgroups.items():
@@ -106,14 +106,6 @@ def _beside(outcome: Outcome, primary: Benchmark, view: Benchmark, lang: Lang) -
 
 def _score_and_difference(c: Comparison, lang: Lang) -> str:
     return text("colon", lang, name=figures(c, "candidate", lang)[0], said=difference(c, lang))
-
-
-def _overall(outcome: Outcome, lang: Lang) -> Iterator[str]:
-    for name, pooled in outcome.overall.items():
-        count, low_high, p = figures(pooled, "benchmarks interval p_holm", lang)
-        shown = {"difference": points(pooled.difference), "interval": low_high, "margin": margin(pooled.margin, lang)}
-        verdict = verdict_words(pooled, lang)
-        yield text("compare.overall", lang, name=name, count=count, p=p, verdict=verdict, **shown)
 
 
 def _margins(outcome: Outcome, lang: Lang) -> Iterator[str]:
