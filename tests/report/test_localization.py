@@ -49,6 +49,7 @@ def document(standing: bool = True) -> Localization:
         recipe=Recipe(
             **{"modules": [modules[1].name], "share_of_bytes": 0.1, "extra_bytes": 2_000_000, "regained": figure(0.55)},
             **{"llm_compressor_ignore": ["lm_head", modules[1].name], "modelopt_quant_cfg": {}},
+            in_fp8=Point(modules=["a", "b"], share_of_bytes=0.149, extra_bytes=1_700_000, regained=figure(0.73)),
         ),
         seconds=1.0,
     )
@@ -57,7 +58,21 @@ def document(standing: bool = True) -> Localization:
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_the_sentences_say_what_was_found(lang: Lang) -> None:
     said = "\n".join(sentences(document(), lang))
-    for figures in ("down<proj>|", "20", "30.0", "55.0", "10.0", "2.0", "21", "5.0", "64", "15.0"):
+    for figures in (
+        "down<proj>|",
+        "20",
+        "30.0",
+        "55.0",
+        "10.0",
+        "2.0",
+        "21",
+        "5.0",
+        "64",
+        "15.0",
+        "14.9",
+        "1.7",
+        "73.0",
+    ):
         assert figures in said
     bends = "64 % for 15.0 % (here the curve bends)" if lang == "en" else "15.0% 挽回 64%（曲线在此转折）"
     assert bends in said
