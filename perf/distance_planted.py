@@ -86,13 +86,21 @@ class Disturbance:
         self._scales: dict[str, float] = {}  # by the kind of layer: where to begin
 
     def read(self, trial: int, target: float) -> tuple[str, Tokens]:
-        """(the layer, the distances with it disturbed); its weights are then as they were."""
-        draw = np.random.default_rng((21, trial))
-        name = list(self._weights)[int(draw.integers(len(self._weights)))]
+        """(the layer, the distances with it disturbed); its weights are then as they were.
+
+        Another layer is drawn where a disturbance vanishes, as noise that is too small for bfloat16 weights does.
+        """
+        draw, names = np.random.default_rng((21, trial)), list(self._weights)
+        generator = torch.Generator().manual_seed(trial)
+        while True:
+            name = names[int(draw.integers(len(names)))]
+            if mean(tokens := self._disturbed(name, generator, target)) > target / 2:
+                return name, tokens
+
+    def _disturbed(self, name: str, generator: torch.Generator, target: float) -> Tokens:
         weight, kind = self._weights[name], ".".join(name.split(".")[-3:-1])
         kept = weight.detach().clone()
-        noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(trial)).to(kept.device)
-        noise *= kept.float().std()
+        noise = torch.randn(kept.shape, generator=generator).to(kept.device) * kept.float().std()
         scale = self._scales.get(kind, 0.02)
         for _ in range(8):  # KL grows with the square of the noise
             with torch.no_grad():
@@ -104,7 +112,7 @@ class Disturbance:
         self._scales[kind] = scale
         with torch.no_grad():
             weight.copy_(kept)
-        return name, tokens
+        return tokens
 
 
 def one_trial(readings: Readings, disturbance: Disturbance, trial: int, count: int) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class Table:
     nan: bool = False
     fails: bool = False
     stops_after: int | None = None
+    only: int | None = None  # answers that it reads; it fails on all others
     draws: bool = False  # and tells of drawn and named tokens where it is asked
     asked: list[str] = field(default_factory=list)
 
@@ -58,7 +59,7 @@ class Table:
             yield [self.sample(request)]
 
     def sample(self, request: Request) -> Sample:
-        if self.fails:
+        if self.fails or (self.only is not None and len(self.asked) > self.only):
             return Sample(*request_key(request), "", "error", 0, 0, 0.0, error="no log-probabilities here")
         ((_, answer),) = request.scored or ()
         scores, at = self.scores(request), np.arange(len(answer))

@@ -123,3 +123,11 @@ def test_nothing_was_asked_or_read(tmp_path: Path) -> None:
     assert found.top_k is None
     assert found.variants["fp8"].reason == "the run has not come to it yet"
     assert found.guards == []
+
+
+def test_few_answers_do_not_make_a_variant_the_baseline(tmp_path: Path) -> None:
+    """A figure far above the noise floor, not shown for want of answers: no word of a lost quantization."""
+    found = built(tmp_path, near=Table(noise=0.1), few=Table(noise=0.1, only=1))
+    assert [(guard.name, guard.variant) for guard in found.guards] == [("distance_unsure", "few")]
+    assert found.variants["few"].overall is not None
+    assert "too few" in found.guards[0].message

@@ -9,6 +9,7 @@ from bitparity.results.guards.facts import guard
 from bitparity.results.schema import Guard, VariantDistance
 
 NOT_READ = "the run has not come to it yet"
+ALIKE = 3.0  # times the noise floor: two second readings of the baseline itself may differ by so much
 
 
 def check_distance(variants: Mapping[str, VariantDistance], noise: VariantDistance) -> Iterator[Guard]:
@@ -23,9 +24,9 @@ def check_distance(variants: Mapping[str, VariantDistance], noise: VariantDistan
         share, bounds = found.overall.differs.value, found.overall.differs.ci95
         if (share if bounds is None else bounds[0]) > BROKEN_SHARE:
             yield guard("distance_broken", name, "error", share, limit=f"{100 * BROKEN_SHARE:g}")
-        compared = found.against_floor
-        near = found.overall.divergence.value <= RESOLUTION if compared is None else not compared.farther
-        if near and not found.nan:
-            floor = noise.overall.divergence.value if noise.overall else 0.0
-            figures = {"divergence": f"{found.overall.divergence.value:.2g}", "floor": f"{floor:.2g}"}
-            yield guard("distance_at_floor", name, "warning", found.overall.divergence.value, **figures)
+        compared, divergence = found.against_floor, found.overall.divergence.value
+        floor = noise.overall.divergence.value if noise.overall else 0.0
+        alike = divergence <= max(RESOLUTION, ALIKE * floor)
+        if not found.nan and (alike if compared is None else not compared.farther):
+            figures = {"divergence": f"{divergence:.2g}", "floor": f"{floor:.2g}", "answers": found.overall.answers}
+            yield guard("distance_at_floor" if alike else "distance_unsure", name, "warning", divergence, **figures)
