@@ -42,10 +42,7 @@ def start(study: Study, path: Path, arguments: Sequence[str]) -> int | None:
     offset = run_log(path).stat().st_size
     child = _spawn(path, arguments)
     code = await_start(child, path, offset)
-    if code is None:
-        say(f"detached: pid {child.pid}")
-    else:
-        say(f"the run is over already, with exit code {code}")
+    say(f"detached: pid {child.pid}" if code is None else f"the run is over already, with exit code {code}")
     say(f"log: {run_log(path)}")
     if code is None:
         say(f"watch: bitparity status {shlex.quote(str(path))} --watch")

@@ -54,37 +54,32 @@ def with_language(command: Callable[..., None]) -> Callable[..., None]:
         del given["lang"]
         command(**given)
 
-    signature = inspect.signature(command, eval_str=True)
     option = inspect.Parameter("lang", inspect.Parameter.KEYWORD_ONLY, default="en", annotation=Language)
-    speaking.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()} | {
-        "lang": Language
-    }
-    speaking.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
+    parameters = [*inspect.signature(command, eval_str=True).parameters.values(), option]
+    speaking.__annotations__ = {each.name: each.annotation for each in parameters}
+    speaking.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return speaking
 
 
-class Command(TyperCommand):
-    """A command whose help is in the language of the command line."""
+class _Helping:
+    """Help in the language of the command line."""
 
     def get_help(self, ctx: Any) -> str:
         """The help, as wide as the terminal."""
-        return _help(super().get_help, ctx)
+        made: Callable[[Any], str] = super().get_help  # type: ignore[misc]
+        if language() == "en":
+            return made(ctx)
+        width = ctx.make_formatter().width
+        ctx.terminal_width = 10_000  # every text in one line, as help.zh.toml has it
+        return "\n".join(line for whole in made(ctx).splitlines() for line in _in_chinese(whole, width))
 
 
-class Group(TyperGroup):
-    """The list of commands in the language of the command line."""
-
-    def get_help(self, ctx: Any) -> str:
-        """The help, as wide as the terminal."""
-        return _help(super().get_help, ctx)
+class Command(_Helping, TyperCommand):
+    """A command."""
 
 
-def _help(made: Callable[[Any], str], context: Any) -> str:
-    if language() == "en":
-        return made(context)
-    width = context.make_formatter().width
-    context.terminal_width = 10_000  # every text in one line, as help.zh.toml has it
-    return "\n".join(line for whole in made(context).splitlines() for line in _in_chinese(whole, width))
+class Group(_Helping, TyperGroup):
+    """The list of commands."""
 
 
 def _in_chinese(line: str, width: int) -> list[str]:

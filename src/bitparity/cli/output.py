@@ -104,9 +104,9 @@ def show_report(path: Path, made: Results) -> None:
         print_error(f"the table could not be written ({error.strerror}); it is in {report}")
 
 
-def say(line: str) -> None:
+def say(line: str, indent: str = "") -> None:
     """One line on stdout in the language of the command, without control characters."""
-    print(clean(told(line)), flush=True)
+    print(indent + clean(told(line)), flush=True)
 
 
 def print_error(line: str) -> None:

@@ -75,8 +75,7 @@ def report(
         filled = filling.write(fill, made, given_language())
         say(f"filled: {fill}, {filled.cells} cells")
         for message in filled.messages:
-            print("  ", end="")
-            say(message)
+            say(message, "  ")
 
 
 def export(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bitparity.cli import options
-from bitparity.cli.language import language
+from bitparity.cli.language import language, told
 from bitparity.cli.options import Limit, Out, StudyFile, UnsafeExec
 from bitparity.cli.output import console, make_report, print_error, report_run, say, show_report
 from bitparity.errors import EXIT_OPEN, UserInputError
@@ -62,8 +62,8 @@ def run(
     if detach:
         from bitparity.cli.detach import start
 
-        same = [word for word in sys.argv[sys.argv.index("run") + 1 :] if word != "--detach"]
-        same += ["--lang", language()]
+        words = sys.argv[sys.argv.index("run") + 1 :]
+        same = [*(word for word in words if word != "--detach"), "--lang", language()]
         raise typer.Exit(start(resolved, place, same) or 0)
     outcome, results = _run(resolved, place, unsafe_exec=unsafe_exec, ray=ray, shard=part, hours=limited)
     if results is not None:
@@ -155,10 +155,8 @@ def doctor(
 
     resolved = load_study(study, limit)
     if fix:
-        lines = exports(Host())
-        print("\n".join(lines)) if lines else say(
-            "# nothing to move: every cache has its variable, or no disk can be written"
-        )
+        nothing = told("# nothing to move: every cache has its variable, or no disk can be written")
+        print("\n".join(exports(Host())) or nothing)
         return
     failed, lang = False, language()
     for finding in examine(resolved, Host(), out or Path("artifacts") / resolved.name):

@@ -38,6 +38,9 @@ _NARROW = dict.fromkeys(["count", "of", "line", "hours", "minutes", "seconds"], 
     "word": r"\S+",
 }
 
+# the messages of the guards as they are made, read only where Chinese is asked for
+_messages = functools.cache(functools.partial(packaged_toml, "bitparity.results.guards", "messages.toml"))
+
 # guard -> its title in Chinese, and its messages by the keys of results/guards/messages.toml
 GUARDS: dict[str, dict[str, str]] = packaged_toml(__package__, "guards.zh.toml")
 
@@ -58,8 +61,7 @@ def guard_message(name: str, message: str, lang: Lang = "en") -> str:
     """A guard's message; as it is, with a word that says so, where no template of this version made it."""
     if lang == "en":
         return message
-    said = _guard_in_chinese(name, message)
-    return text("guard.unknown", lang, message=message) if said is None else said
+    return _guard_in_chinese(name, message) or text("guard.unknown", lang, message=message)
 
 
 def reason(said: str | None, lang: Lang = "en") -> str:
@@ -92,8 +94,8 @@ def _guard_in_chinese(name: str, message: str) -> str | None:
         return reason(message, "zh")
     templates = _messages().get(name, {})
     pairs = sorted(((templates[key], GUARDS[name][key]) for key in templates), key=_wordiness)
-    translated = functools.partial(_guard_in_chinese, name)
-    return _matched(pairs, message, lambda part: _parts(part, translated) or _plain_figure(part))
+    part_of = functools.partial(_guard_in_chinese, name)
+    return _matched(pairs, message, lambda part: _parts(part, part_of) or _plain_figure(part))
 
 
 def _matched(pairs: Iterable[tuple[str, str]], said: str, figure: Callable[[str], str]) -> str | None:
@@ -101,15 +103,11 @@ def _matched(pairs: Iterable[tuple[str, str]], said: str, figure: Callable[[str]
 
     One with clean figures comes before one without.
     """
-    second: tuple[str, dict[str, str]] | None = None
-    for english, chinese in pairs:
-        found = all(map(said.__contains__, _literals(english))) and _pattern(english).fullmatch(said)
-        if found:
-            second = second or (chinese, found.groupdict())
-            if _is_clean(english, found.groupdict()):
-                second = chinese, found.groupdict()
-                break
-    return second and second[0].format(**{name: figure(value) for name, value in second[1].items()})
+    possible = [pair for pair in pairs if all(map(said.__contains__, _literals(pair[0])))]
+    made = [(*pair, found.groupdict()) for pair in possible if (found := _pattern(pair[0]).fullmatch(said))]
+    for _, chinese, figures in sorted(made, key=lambda each: not _is_clean(each[0], each[2])):
+        return chinese.format(**{name: figure(value) for name, value in figures.items()})
+    return None
 
 
 def _parts(said: str, translated: Callable[[str], str | None]) -> str | None:
@@ -118,9 +116,8 @@ def _parts(said: str, translated: Callable[[str], str | None]) -> str | None:
         return None
     for splitter, joiner in _LISTS.items():
         parts = re.split(splitter, said)
-        told = [translated(part) for part in parts] if len(parts) > 1 else []
-        if told and all(told):
-            return joiner.join(filter(None, told))
+        if len(parts) > 1 and all(told := [translated(part) or "" for part in parts]):
+            return joiner.join(told)
     return translated(said)
 
 
@@ -135,13 +132,6 @@ def _plain_figure(value: str) -> str:
     ):
         value = re.sub(pattern, chinese, value)
     return value
-
-
-@functools.cache
-def _messages() -> dict[str, dict[str, str]]:
-    """The messages of the guards as they are made."""
-    found: dict[str, dict[str, str]] = packaged_toml("bitparity.results.guards", "messages.toml")
-    return found
 
 
 def _is_clean(english: str, figures: dict[str, str]) -> bool:
@@ -160,8 +150,7 @@ def _reasons() -> list[tuple[str, str]]:
 
 def _wordiness(pair: tuple[str, str]) -> int:
     """Orders templates: that with most letters beside its figures first, where a figure counts against it."""
-    literals = _literals(pair[0])
-    return 5 * len(literals) - 4 * sum(map(len, literals))
+    return sum(5 - 4 * len(literal) for literal in _literals(pair[0]))
 
 
 @functools.cache
