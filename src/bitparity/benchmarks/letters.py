@@ -357,9 +357,10 @@ class _Reader:
         text = self._text.rstrip()
         tail = text[max(text.rfind("\n") + 1, len(text) - STATEMENT_CHARS) :]
         at = len(text) - len(tail)
-        match = self._patterns.last_word.search(tail[-60:])
-        if match is None and _LEAVES.search(tail):
-            match = self._patterns.left.search(tail[-LAST_WORDS:])
+        end = tail[-LAST_WORDS:]
+        match = self._patterns.last_word.search(end[-60:])
+        if match is None and _LEAVES.search(end):
+            match = self._patterns.left.search(end)
         if match:
             yield Statement(len(text) - 1, len(text), next(filter(None, match.groups())))
         for match in self._patterns.last_is.finditer(tail):

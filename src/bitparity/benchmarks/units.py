@@ -36,7 +36,7 @@ _MARKS = (
     "jul/july,aug/august,sep/september,oct/october,nov/november,dec/december"
 )
 _MARK_OF = {name: names.split("/")[0] for names in _MARKS.split(",") for name in names.split("/")}
-_MARK = re.compile(r"[A-Za-z](?:\.[A-Za-z]\b\.?|[A-Za-z]+\b)|(?<=°)\s*[NSEW]\b|(?<=circ)\s*[NSEW]\b|\b[NSEW](?=\s*$)")
+_MARK = re.compile(r"[A-Za-z](?:\.[A-Za-z]\b\.?|[A-Za-z]+\b)|(?:(?<=°)|(?<=circ)\}?)\s*[NSEW]\b|\b[NSEW](?=\s*$)")
 _BEHIND = re.compile(r"[^\d]*\Z")
 
 
