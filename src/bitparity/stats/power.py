@@ -197,9 +197,8 @@ class Design:
     @property
     def few(self) -> int:
         """The most items of which studies are simulated."""
-        if len(set(self.sizes)) < 2:
-            return FEW_ITEMS
-        return min(MOST_SIMULATED, max(FEW_UNEQUAL, FEW_GROUPS * sum(self.sizes) // len(self.sizes)))
+        least = FEW_ITEMS if len(set(self.sizes)) < 2 else FEW_UNEQUAL
+        return min(MOST_SIMULATED, max(least, FEW_GROUPS * sum(self.sizes) // max(len(self.sizes), 1)))
 
     def _studies(self, loss: float) -> Studies:
         noise = self.noise_flip_rate if self.samples > 1 else 0.0
