@@ -81,6 +81,29 @@ def commands(folder: Path) -> Iterator[tuple[object, ...]]:
     yield "report", folder
     yield "check", run, "--margin", 3
     yield "compare", f"{run}:bf16", f"{run}:no"
+    yield from REFUSED
+
+
+# command lines that typer refuses
+REFUSED = [
+    *(("run",), ("run", "a", "b"), ("run", "a", "--foo"), ("distance", "a", "--items", "x"), ("run", "a", "--out")),
+    *(
+        ("run", "a", "--hours", "x"),
+        ("run", "a", "--detach=3"),
+        ("check", "a", "--allow", "no"),
+        ("run", "--lang", "fr"),
+    ),
+    ("distance", "a", "--items", 1),
+]
+
+
+@pytest.mark.parametrize("words", [*REFUSED, ("rum",)], ids=str)
+def test_a_command_line_that_cannot_be_read_is_told_in_one_line(cli: Cli, words: tuple[object, ...]) -> None:
+    ended = cli(*words)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.count("\n") == 1
+    assert ended.err.startswith("error: ")
+    assert ended.err.endswith(" --help\n")
 
 
 def test_a_study_goes_through_all_commands_in_chinese(

@@ -30,6 +30,15 @@ JOINED = {
     *(f"{{what}}. {rest}log: {{log}}" for rest in ("", "last lines: {l}. ", "likely cause: {c}. ")),
     *("{what}. last lines: {l}. likely cause: {c}. log: {log}", "the engine process {ended}"),
     *(each["message_template_python"] for each in list_all_errors()),
+    *(
+        "; see: {command} --help",
+        "Invalid value for {n} (env var: {v}): {p}",
+        "No such option: {n} (Possible options: {o})",
+    ),  # and by typer
+    *("Missing argument {n}", "Missing option {n}", "No such option: {n}", "No such command {n}", "Invalid value: {p}"),
+    *("No such command {n}. Did you mean {o}?", "Got unexpected extra argument(s) ({n})", "Invalid value for {n}: {p}"),
+    *("Option {n} does not take a value", "Option {n} requires an argument", "Option {n} requires {count} arguments"),
+    *("{value} is not one of {others}", "Value {value} is not a valid {kind}"),
 }
 
 

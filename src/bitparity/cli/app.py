@@ -11,12 +11,12 @@ import signal
 import sys
 import traceback
 from contextlib import suppress
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from bitparity.cli import distance, recorded, studies
-from bitparity.cli.language import Command, Group, Language, with_language
+from bitparity.cli.language import Command, Group, Language, told, with_language
 from bitparity.cli.output import TolerantStream, drop_stdout, print_error
 from bitparity.errors import EXIT_INPUT, EXIT_OPEN, BitparityError
 from bitparity.safe_io.redaction import RedactedStream, remember_environment
@@ -70,6 +70,17 @@ def _fail() -> NoReturn:
     sys.exit(EXIT_OPEN)
 
 
+def _refuse(error: Any) -> NoReturn:
+    """End on a command line that cannot be read, of which typer tells."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # typer names it nowhere else
+        error.show()
+    else:
+        problem = error.format_message().replace("Value error, ", "").rstrip(".")
+        place = error.ctx.command_path if error.ctx else "bitparity"  # typer does not always say which command
+        print_error(told(f"error: {problem}") + told(f"; see: {place} --help"))
+    sys.exit(EXIT_INPUT)
+
+
 def main() -> None:
     """The entry point: errors become one line on stderr and the exit code of the design."""
     remember_environment()
@@ -78,14 +89,10 @@ def main() -> None:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
     try:
-        app()
+        ended = app(standalone_mode=False)
     except BitparityError as error:
         print_error(f"error: {' '.join(str(error).split())}")
         sys.exit(error.exit_code)
-    except SystemExit as ended:
-        if ended.code == EXIT_STOPPED:  # what typer makes of Ctrl-C
-            _stopped()
-        raise
     except KeyboardInterrupt:
         _stopped()
     except BrokenPipeError:
@@ -96,5 +103,10 @@ def main() -> None:
             _fail()
         print_error(f"error: {str(error.filename)[:200]}: {error.strerror}; give another path")
         sys.exit(EXIT_INPUT)
-    except Exception:
+    except Exception as error:
+        if hasattr(error, "format_message"):  # typer's versions have no other base of such errors in common
+            _refuse(error)
         _fail()
+    if ended == EXIT_STOPPED:  # what typer makes of Ctrl-C
+        _stopped()
+    sys.exit(ended)
