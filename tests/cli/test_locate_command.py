@@ -46,6 +46,8 @@ def test_a_damaged_module_is_named_in_the_run_and_its_reports(cli: Cli, study: P
     ElementTree.fromstring((folder / "layers.svg").read_text())
     assert cli("report", out, "--lang", "zh").code == 0
     assert "距离来自何处" in (out / "report.zh.md").read_text()
+    assert "(localization/damaged/layers.zh.svg)" in (out / "report.zh.md").read_text()
+    assert "层" in (folder / "layers.zh.svg").read_text()
     assert cli("report", out).code == 0
     markdown, page = (out / "report.md").read_text(), (out / "report.html").read_text()
     assert "(localization/damaged/layers.svg)" in markdown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -127,6 +128,16 @@ def test_the_page_and_the_document_say_the_same(runs: Path, tmp_path: Path, cli:
     for words in ("version: 0.25.1 → 0.26.0", noise, "NVIDIA H200"):
         assert words in page, words
     assert "<script" not in page
+
+
+def test_the_page_in_chinese(runs: Path, cli: Cli) -> None:
+    ended = cli("history", runs, "--lang", "zh")
+    assert ended.code == 0, ended
+    page = (runs / "history.zh.html").read_text()
+    words = re.sub(r"<style>.*?</style>|<span class=.quiet code.>.*?</span>|<[^>]*>", "\n", page, flags=re.DOTALL)
+    assert "失去 8 题，得到 0 题：翻转 20.0%；自身翻转 2.5%" in words
+    own = words.rpartition("未纳入")[0]  # behind it a library tells what is wrong with a file
+    assert re.findall(r"[a-z]{2,} [a-z]{2,} [a-z]{2,}", own.replace(str(runs), "")) == []
 
 
 def test_a_name_cannot_steer_the_page(runs: Path, tmp_path: Path) -> None:

@@ -166,13 +166,14 @@ def history(
     """
     from bitparity.compare.compare import write_document
     from bitparity.report.history import history, render
+    from bitparity.report.language import suffix
     from bitparity.report.live import show_tasks
     from bitparity.store.jsonl import write_atomically
 
     with show_tasks(language()) as events:
         found = history(folder, events)
-    page = out or folder / "history.html"
-    write_atomically(page, [render(found)])
+    page = out or folder / f"history{suffix(language())}.html"
+    write_atomically(page, [render(found, language())])
     if json_file is not None:
         write_document(json_file, found.document())
     say(f"{len(found.runs)} runs on {len(found.lines)} lines: {page}")

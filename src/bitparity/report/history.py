@@ -25,9 +25,9 @@ from bitparity.grading.passes import regrade_if_needed
 from bitparity.progress.events import Events
 from bitparity.report import words
 from bitparity.report.distance import number
-from bitparity.report.language import guard_title
+from bitparity.report.language import Lang, guard_title, reason, text
 from bitparity.report.plain import flat
-from bitparity.report.templates import packaged_text, template
+from bitparity.report.templates import packaged_text, spoken, template
 from bitparity.results.build import build
 from bitparity.results.schema import Benchmark, FinalVerdict, Interval, Part, Results, Whole
 from bitparity.store.environment import RunRecord
@@ -291,12 +291,12 @@ def _difference(first: Source, second: Source, benchmark: str) -> Comparison:
     return found
 
 
-def render(found: History) -> str:
+def render(found: History, lang: Lang = "en") -> str:
     """The page as HTML."""
     groups: dict[tuple[str, str], list[Line]] = {}
     for line in found.lines:
         groups.setdefault((line.benchmark, line.exam), []).append(line)
     style = Markup(packaged_text(__package__, "html/page.css"))
-    said = {function.__name__: function for function in (words.percent, words.points, words.interval, words.mean_score)}
+    said = spoken(lang, words.percent, words.interval, words.mean_score, guard_title, reason, text)
     page = template(__package__, "history.html.j2")
-    return page.render(found=found, groups=groups, style=style, number=number, guard_title=guard_title, **said)
+    return page.render(found=found, groups=groups, style=style, number=number, points=words.points, lang=lang, **said)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bitparity.localization.document import Figure, Localization, Module, folder_of, load_localizations
 from bitparity.report.distance import number
-from bitparity.report.language import Lang, text
+from bitparity.report.language import Lang, suffix, text
 from bitparity.report.templates import spoken, template
 from bitparity.report.terminal import cells, columns, say
 from bitparity.report.words import with_interval
@@ -122,9 +122,9 @@ def _colour(share: float) -> str:
     return "#{:02x}{:02x}{:02x}".format(*mixed)
 
 
-def write_picture(run: Run, found: Localization) -> None:
-    """Write layers.svg beside localization.json."""
-    write_atomically(folder_of(run, found.candidate) / "layers.svg", [picture(found)])
+def write_picture(run: Run, found: Localization, lang: Lang = "en") -> None:
+    """Write the picture beside localization.json: layers.svg, layers.zh.svg in Chinese."""
+    write_atomically(folder_of(run, found.candidate) / f"layers{suffix(lang)}.svg", [picture(found, lang)])
 
 
 def html_part(run: Run, lang: Lang = "en") -> Markup:
@@ -134,6 +134,8 @@ def html_part(run: Run, lang: Lang = "en") -> Markup:
 
 def markdown_part(run: Run, escaped: Callable[[object], str], lang: Lang = "en") -> str:
     """The section of report.md, its texts made harmless by `escaped`; empty where nothing was localized."""
+    for found in load_localizations(run) if lang != "en" else ():
+        write_picture(run, found, lang)
     return _part("localization.md.j2", run, lang, escaped)
 
 
@@ -142,7 +144,9 @@ def _part(name: str, run: Run, lang: Lang, escaped: Callable[[object], str] = st
     if not found:
         return ""
     said = spoken(lang, text, sentences, rows, picture)
-    return _template(name).render(localizations=found, COLUMNS=COLUMNS, as_is=Markup, escaped=escaped, **said)
+    return _template(name).render(
+        localizations=found, COLUMNS=COLUMNS, as_is=Markup, escaped=escaped, suffix=suffix(lang), **said
+    )
 
 
 @functools.cache
