@@ -113,9 +113,10 @@ def test_copies_of_the_baselines_second_run_are_told() -> None:
 PROSE = 'So the sum of {} and \\(\\frac{{1}}{{2}}\\) is "known".\n\n  Take it. ' * 8
 
 
-def signs(change: Callable[[str], str]) -> list[str]:
-    """The guard's words on texts that were changed so."""
+def signs(change: Callable[[str], str], bare: int = 0) -> list[str]:
+    """The guard's words on texts that were changed so, of which the first `bare` of 30 have no quotes."""
     written = {str(n): PROSE.format(*range(n, n + 8)) for n in range(30)}
+    written |= {str(n): written[str(n)].replace('"', "") for n in range(bare)}
 
     def of(change: Callable[[str], str]) -> Sheet:
         samples = {(i, 0): Sample("b", i, 0, change(text), "stop", 1, 1, 0.0) for i, text in written.items()}
@@ -139,6 +140,13 @@ def test_signs_that_texts_have_lost_on_their_way(change: Callable[[str], str], s
     (found,) = signs(change)
     assert found.startswith("error")
     assert sign in found
+
+
+def test_quotes_that_few_texts_have_and_that_others_have_replaced() -> None:
+    (found,) = signs(lambda text: text.replace('"', "”"), bare=24)
+    assert "QUOTATION MARK" in found
+    assert signs(lambda text: text.replace('"', "”"), bare=28) == []
+    assert signs(lambda text: text.replace('"', ""), bare=24) == []  # a matter of style
 
 
 @pytest.mark.parametrize(

@@ -29,4 +29,7 @@ def check_distance(variants: Mapping[str, VariantDistance], noise: VariantDistan
         alike = divergence <= max(RESOLUTION, ALIKE * floor)
         if not found.nan and (alike if compared is None else not compared.farther):
             figures = {"divergence": f"{divergence:.2g}", "floor": f"{floor:.2g}", "answers": found.overall.answers}
-            yield guard("distance_at_floor" if alike else "distance_unsure", name, "warning", divergence, **figures)
+            if alike:
+                yield guard("distance_at_floor", name, "warning", divergence, **figures)
+            else:
+                yield guard("distance_unsure", name, "warning", divergence, **figures)
