@@ -32,10 +32,7 @@ DAMAGES = {  # by the key of their message
 }
 # Characters in more than COMMON of one variant's long texts and in fewer than SELDOM of the other's
 COMMON, SELDOM = 0.50, 0.05
-SWAPPED, TIMES = (
-    0.10,
-    10.0,
-)  # a sign in so many of them that another has taken the place of: it has become so much rarer
+SWAPPED, TIMES = 0.10, 10.0  # a sign of more than SWAPPED has become TIMES rarer, and another as much more frequent
 # what programs change; any other sign may be a matter of style
 DAMAGED = {"CAPITAL letters", "SMALL letters", "line ends", "indents", "SPACE", "REVERSE SOLIDUS"}
 DAMAGED |= {"QUOTATION MARK", "APOSTROPHE"}
@@ -153,14 +150,12 @@ def changed_characters(answers: Answers) -> Iterator[Guard]:
         lost = {kind for kind, share in usual.items() if share > COMMON and found.get(kind, 0.0) < SELDOM}
         new = {kind for kind, share in found.items() if share > COMMON and usual.get(kind, 0.0) < SELDOM} - ASCII
         known = sum(share > COMMON for share in usual.values())
-        language = any(kind.endswith(" letters") and kind not in LATIN for kind in new)  # signs come with it
         damage = lost & DAMAGED
-        swapped = {kind for kind in DAMAGED if usual.get(kind, 0.0) > max(SWAPPED, TIMES * found.get(kind, 0.0))}
-        instead = {
-            kind for kind, share in found.items() if share > max(SWAPPED / 2, TIMES * usual.get(kind, 0.0))
-        } - ASCII
-        if swapped and instead:
-            damage, new = damage | swapped, new | instead
+        gone = {kind for kind in DAMAGED if usual.get(kind, 0.0) > max(SWAPPED, TIMES * found.get(kind, 0.0))}
+        come = {kind for kind, share in found.items() if share > max(SWAPPED / 2, TIMES * usual.get(kind, 0.0))} - ASCII
+        if gone and come:
+            damage, new = damage | gone, new | come
+        language = any(kind.endswith(" letters") and kind not in LATIN for kind in new)  # signs come with it
         if (damage or new) and 2 * len(lost) <= known and not language:
             said = {"lost": ", ".join(sorted(damage)) or "-", "new": ", ".join(sorted(new)) or "-"}
             yield guard("damaged_text", name, "error", None, "changed", **said)
