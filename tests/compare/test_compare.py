@@ -653,6 +653,11 @@ BAD: dict[str, tuple[Callable[[], Rows], Callable[[], Rows], str]] = {
         lambda: logged([1, 0], "acc"),
         "exact_match,none and 'b' by acc",
     ),
+    "edited target": (
+        lambda: logged([1, 0]),
+        lambda: [row | {"target_hash": sha(str(n)), "target": "0"} for n, row in enumerate(logged([1, 0]))],
+        "line 2: the target is not the one that target_hash was made of",
+    ),
     "document twice": (lambda: logged([1, 0]), lambda: logged([1, 0]) * 2, "document 0 stands twice"),
     "no hashes": (lambda: logged([1]), lambda: [{"doc_id": 0, "filter": "none", "acc": 1}], "no sample of lm-eval"),
     "metric of another scale": (lambda: logged([1]), lambda: logged([34.2]), "outside [0, 1]"),

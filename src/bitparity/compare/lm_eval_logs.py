@@ -8,6 +8,7 @@ group and which metrics are better when lower.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import zlib
@@ -85,6 +86,7 @@ def _read_log(file: Path, task: str, given: Given) -> list[Results]:
     rows = read_jsonl(file)
     for number, row in enumerate(rows, 1):
         _check_row(row, f"{file}, line {number}")
+    _check_targets(rows, file)
     filters = list(dict.fromkeys(row["filter"] for row in rows))
     primary = given.choose("filter", filters, file)
     others = [] if given.asks("filter") else [name for name in filters if name != primary]
@@ -124,6 +126,23 @@ def _check_row(row: Row, where: str) -> None:
         raise DataError(f"{where}: metrics must be a list of names; is this a sample log of lm-eval?")
     if not all(isinstance(row[name], str) for name in ("filter", *_HASHES)):
         raise DataError(f"{where}: filter and hashes must be texts; is this a sample log of lm-eval?")
+
+
+def _check_targets(rows: Sequence[Row], file: Path) -> None:
+    """Raise DataError where some targets are not those of their hashes.
+
+    Another version may hash in another way, but then all of them; JSON changes targets that are no texts.
+    """
+    texts = [(number, row) for number, row in enumerate(rows, 1) if isinstance(row.get("target"), str)]
+    fits = [
+        hashlib.sha256(row["target"].encode("utf-8", "replace")).hexdigest() == row["target_hash"] for _, row in texts
+    ]
+    if any(fits) and not all(fits):
+        number = texts[fits.index(False)][0]
+        raise DataError(
+            f"{file}, line {number}: the target is not the one that target_hash was made of, as it is in other lines: "
+            "the file was edited. Give the log as lm-eval wrote it"
+        )
 
 
 def _item(row: Row, metric: str, where: str) -> ItemResult:
