@@ -109,6 +109,16 @@ def guard_names(results: dict[str, Any]) -> set[str]:
 MIXED = [1, 0, 1, 1, 0, 1, 0, 1, 1, 0] * 40  # 60 %
 
 
+def test_one_answer_with_two_scores_is_told(files: Files) -> None:
+    before = [row | {"filtered_resps": [f"{row['doc_id'] % 7}"]} for row in logged([1] * 200)]
+    edited = [row | {"exact_match": 0} if row["doc_id"] in range(6) else row for row in before]
+    ended, results = files(before, edited)
+    assert "6 of 200 answers that are the same" in said(ended)
+    assert [guard["level"] for entry in results["benchmarks"].values() for guard in entry["guards"]].count("error") >= 1
+    other = [row | {"filtered_resps": ["8"]} if row["doc_id"] in range(6) else row for row in edited]
+    assert "two_scores" not in guard_names(files(before, other)[1])
+
+
 def test_plain_rows_are_paired_by_item_and_give_the_statistics_of_the_library(files: Files) -> None:
     after = [0 if n < 60 else score for n, score in enumerate(MIXED)]
     shuffled = list(reversed(plain(after)))

@@ -17,6 +17,7 @@ from bitparity.stats.arrays import PairedScores
 
 # Thresholds, as fractions.
 UNSCORED_ERROR = 0.01
+TWO_SCORES_WARNING, TWO_SCORES_ERROR = 0.002, 0.02  # of the answers that both variants have given alike
 GRADER_GAP = 0.05  # two graders of one benchmark that differ by more disagree about what is right
 FLOOR, CEILING = 0.01, 0.99
 LARGE_MARGIN = 0.25  # of the baseline's score: a loss within it is a large part of what the model can do
@@ -41,6 +42,21 @@ def unscored(answers: Answers) -> Iterator[Guard]:
             figures = {"unscored": sheet.unscored, "expected": sheet.expected, "missing": sheet.missing}
             words = {"items": _some(answers, ~sheet.whole()[: sheet.asked]), "reason": _reason(sheet)}
             yield guard("unscored", name, level(share, UNSCORED_ERROR), share, answers.source, **figures, **words)
+
+
+def two_scores(answers: Answers) -> Iterator[Guard]:
+    """One and the same answer to one question with two scores, in results from elsewhere: no grader gives that."""
+    for name, sheet in answers.others():
+        shared = ((answers.first.grades.get(key), grade) for key, grade in sheet.grades.items() if grade.extracted)
+        scores = [
+            (ours.score, theirs.score)
+            for ours, theirs in (shared if sheet.origin is not None else ())
+            if ours is not None and ours.extracted == theirs.extracted and None not in (ours.score, theirs.score)
+        ]
+        differing = sum(one != other for one, other in scores)
+        if differing > 1 and (share := differing / len(scores)) > TWO_SCORES_WARNING:
+            figures = {"baseline": answers.baseline, "differing": differing, "answers": len(scores)}
+            yield guard("two_scores", name, level(share, TWO_SCORES_ERROR), share, **figures)
 
 
 def _reason(sheet: Sheet) -> str:
