@@ -212,10 +212,10 @@ class VllmEngine(Engine):
         """
         context, answer = the_text(request)
         width = top if asked is None else asked.width
-        more = {} if asked is None else {"extra_args": asked_of_worker(asked, len(context) - 1)}
+        told = None if asked is None else asked_of_worker(asked, len(context) - 1)
         async with self._reading:
             started = time.perf_counter()
-            parameters = _scoring_params(width, flat_logprobs=True, **more)
+            parameters = _scoring_params(width, flat_logprobs=True, extra_args=told)
             found = (await self._final(context + answer, parameters)).prompt_logprobs
             if found is None:
                 raise EngineError("vLLM gave no log-probabilities of the prompt")
