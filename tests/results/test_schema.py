@@ -71,13 +71,14 @@ def test_a_recorded_run_gives_the_stored_document(recorded: Path) -> None:
     # nor that however often 30 items are asked, they prove no margin below 9.5 points
     for comparison in expected["benchmarks"]["aime24"]["comparisons"].values():
         comparison["provable_margin"] = comparison["provable_margin"] and 1 - 0.05 ** (1 / 30)
-    # nor loops whose lines are numbered: some more answers repeat themselves
-    for bench, entry in made["benchmarks"].items():
-        stored_guards = {(g["name"], g["variant"]): g for g in expected["benchmarks"][bench]["guards"]}
-        for loops in [guard for guard in entry["guards"] if guard["name"] == "loops"]:
-            before = stored_guards["loops", loops["variant"]]
-            assert before["value"] <= loops["value"] <= before["value"] + 0.01
-            before |= {key: loops[key] for key in ("value", "message")}
+    # nor loops whose lines are numbered: more answers repeat themselves
+    for bench in made["benchmarks"]:
+        entries = [document["benchmarks"][bench] for document in (expected, made)]
+        before, now = ({g["variant"]: g["value"] for g in e["guards"] if g["name"] == "loops"} for e in entries)
+        assert all(before.get(name, 0.0) <= share <= before.get(name, 0.01) + 0.06 for name, share in now.items())
+        assert before.keys() <= now.keys()
+        for entry in entries:
+            entry["guards"] = [guard for guard in entry["guards"] if guard["name"] != "loops"]
     # nor that 3 points are two fifths of the baseline's score
     large = next(g for g in made["benchmarks"]["livecodebench"]["guards"] if g["name"] == "floor")
     assert (large["level"], large["variant"]) == ("warning", "bf16")
