@@ -139,9 +139,9 @@ def test_a_core_that_the_kernel_kills_is_told_as_such(folder: Path, requests: li
     with process:
         group = process._process.pid if process._process is not None else 0
         (core,) = [pid for pid in members(group) if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        threading.Timer(1.0, os.kill, (core, signal.SIGKILL)).start()
+        threading.Timer(0.3, os.kill, (core, signal.SIGKILL)).start()
         with pytest.raises(EngineError, match="its process was killed by signal 9") as caught:
-            list(process.run([replace(long, item=f"long{n}") for n in range(8)]))
+            list(process.run([replace(long, item=f"long{n}") for n in range(64)]))
     assert caught.value.out_of_memory
     assert caught.value.again
 
