@@ -109,7 +109,7 @@ def layer(made: Qwen3Config, device: torch.device) -> tuple[Tensors, Tensors]:
 
 
 def outside(made: Qwen3Config, device: torch.device) -> Tensors:
-    """What is outside of the layers, the same in both checkpoints."""
+    """The tensors outside of the layers, the same in both checkpoints."""
     generator = torch.Generator(device).manual_seed(1)
     found = {"model.norm.weight": torch.ones(made.hidden_size, dtype=torch.bfloat16)}
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
@@ -145,7 +145,7 @@ class File:
 
 
 def declaration() -> dict[str, Any]:
-    """How compressed-tensors declares NVFP4."""
+    """The declaration of NVFP4 in the form of compressed-tensors."""
     numbers = {"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": GROUP, "symmetric": True}
     activations = numbers | {"dynamic": "local"}
     return {

@@ -76,7 +76,8 @@ def _refuse(error: Any) -> NoReturn:
         error.show()
     else:
         problem = error.format_message().replace("Value error, ", "").rstrip(".")
-        place = error.ctx.command_path if error.ctx else "bitparity"  # typer does not always say which command
+        context = getattr(error, "ctx", None)  # typer does not always say which command
+        place = context.command_path if context else "bitparity"
         print_error(told(f"error: {problem}") + told(f"; see: {place} --help"))
     sys.exit(EXIT_INPUT)
 

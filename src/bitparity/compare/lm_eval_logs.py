@@ -8,7 +8,6 @@ group and which metrics are better when lower.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import zlib
@@ -19,7 +18,7 @@ from typing import Any
 
 from bitparity.benchmarks.dataset import read_jsonl
 from bitparity.benchmarks.lm_eval_math import box_content, equivalent, last_box
-from bitparity.compare.records import Given, ItemResult, Results, Source, unit_score
+from bitparity.compare.records import Given, ItemResult, Results, Source, text_hash, unit_score
 from bitparity.errors import DataError
 from bitparity.grading.reasoning import UNNAMED_TAG, split_reasoning
 from bitparity.grading.rules import unscored, unusable
@@ -134,9 +133,7 @@ def _check_targets(rows: Sequence[Row], file: Path) -> None:
     Another version may hash in another way, but then all of them; JSON changes targets that are no texts.
     """
     texts = [(number, row) for number, row in enumerate(rows, 1) if isinstance(row.get("target"), str)]
-    fits = [
-        hashlib.sha256(row["target"].encode("utf-8", "replace")).hexdigest() == row["target_hash"] for _, row in texts
-    ]
+    fits = [text_hash(row["target"]) == row["target_hash"] for _, row in texts]
     if any(fits) and not all(fits):
         number = texts[fits.index(False)][0]
         raise DataError(

@@ -264,6 +264,11 @@ def parsed_rows(model: type[Parsed], path: Path, what: str) -> list[Parsed]:
     return [parsed(model, row, f"{path}, line {number}", what) for number, row in enumerate(read_jsonl(path), 1)]
 
 
+def text_hash(text: str) -> str:
+    """SHA-256 of a text, as lm-eval's logs have it."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def digest(told: object) -> str:
     """The hash of what was asked, as `ItemResult.checks` holds it."""
     return hashlib.sha256(json.dumps(told, ensure_ascii=True, sort_keys=True, default=str).encode()).hexdigest()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from typing import Any
 
-from bitparity.compare.records import Given, ItemResult, Results, RunVariant, Source
+from bitparity.compare.records import Given, ItemResult, Results, RunVariant, Source, text_hash
 from bitparity.errors import RunError
 from bitparity.exam.frozen import Exam, ExamItem, frozen_exams
 from bitparity.exam.stops import asked_in_time
@@ -86,12 +84,10 @@ def _checks(entry: ExamItem) -> dict[str, str]:
     """Hashes of what was asked: the messages, the rendered prompt (as lm-eval hashes it), the reference."""
     item = entry.item
     asked = [(p.messages, p.text, p.continuations) for p in item.prompts]
-    target = item.metadata.get("target_hash") or _hash(json.dumps(item.reference, ensure_ascii=False, sort_keys=True))
-    checks = {"question": _hash(json.dumps(asked, ensure_ascii=False)), "target": target}
+    target = item.metadata.get("target_hash") or text_hash(
+        json.dumps(item.reference, ensure_ascii=False, sort_keys=True)
+    )
+    checks = {"question": text_hash(json.dumps(asked, ensure_ascii=False)), "target": target}
     if entry.texts is not None:
-        checks["prompt"] = _hash("\0".join(entry.texts))
+        checks["prompt"] = text_hash("\0".join(entry.texts))
     return checks
-
-
-def _hash(text: Any) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -20,7 +20,7 @@ _STEP = 4096  # positions compared at once: k * k comparisons each
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What a model gives to the tokens outside the baseline's likeliest ones.
+    """A model's probabilities of the tokens outside the baseline's likeliest ones.
 
     `rest` (positions,) is the logarithm of their mass, `drawn` (positions, draws) the log-probability of each token
     that was drawn from the baseline's distribution within them.

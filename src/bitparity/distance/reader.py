@@ -127,7 +127,7 @@ class OpenReader:
         return failures
 
     def _wanted(self, base: Arrays | None) -> Wanted:
-        """What is asked of one answer: of the baseline's first reading to draw tokens, of others to tell of these."""
+        """The request for one answer: the baseline's first reading is to draw tokens, others are to tell of these."""
         top, beside = self._readers.top, self._readers.beside
         if beside is not None:
             return Wanted(top, beside)

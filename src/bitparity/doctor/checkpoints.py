@@ -60,7 +60,7 @@ class Checkpoint:
         return self.read(chat_template)
 
     def read(self, read: Callable[[Path], T]) -> T | None:
-        """What a function reads from its folder."""
+        """The value that a function reads from its folder."""
         try:
             return None if self.folder is None else read(self.folder)
         except ModelError:

@@ -72,7 +72,7 @@ def the_text(request: Request) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What is to be told of the positions of one answer beyond its own tokens, as columns of ids and log-probabilities.
+    """The tokens to be told of at the positions of one answer, as columns of ids and log-probabilities.
 
     With `points` (positions, drawn), numbers from 0 to 1 that decide the draws: the `top` likeliest tokens, the drawn
     ones, the rest. With `named` (positions, top + drawn): the likeliest token, the named ones, the rest outside the

@@ -61,7 +61,7 @@ class Task:
         return None if asked is None else cls(asked, device)
 
     def within(self, first: int, count: int) -> range:
-        """Which of `count` positions of the prompt from `first` on are of the answer."""
+        """The positions of the answer among `count` positions of the prompt from `first` on."""
         return range(max(self.start, first), min(self.start + self.count, first + count))
 
     def make(self, logits: torch.Tensor, first: int) -> None:

@@ -180,7 +180,7 @@ class _Words:
             yield self.say("fine", benches=text("separator", self.lang).join(said))
 
     def caveat(self) -> Iterator[str]:
-        """What another device would change: there the activations are quantized too."""
+        """A note for weight-only precisions: another device would quantize the activations too."""
         entries = self.results.measured.values()
         if any((guard.name, guard.variant) == ("weight_only", self.name) for each in entries for guard in each.guards):
             yield self.say("weight_only")

@@ -65,7 +65,7 @@ def guard_message(name: str, message: str, lang: Lang = "en") -> str:
 
 
 def reason(said: str | None, lang: Lang = "en") -> str:
-    """What was written down in English, in a language: a reason, an error, a line; as it is where no entry makes it."""
+    """A reason, an error or a line that was written in English, in a language; unchanged where no entry makes it."""
     if said is None or lang == "en":
         return said or ""
     return _in_chinese(said) or said
@@ -143,7 +143,7 @@ def _is_clean(english: str, figures: dict[str, str]) -> bool:
 
 @functools.cache
 def _reasons() -> list[tuple[str, str]]:
-    """What stages before the report write down and what errors say, in English and Chinese: the wordiest first."""
+    """Templates of reasons and errors in English and Chinese, the wordiest first."""
     errors: dict[str, str] = packaged_toml(__package__, "errors.zh.toml")
     return sorted([*load_words("reasons.toml").values(), *errors.items()], key=_wordiness)
 
@@ -155,7 +155,7 @@ def _wordiness(pair: tuple[str, str]) -> int:
 
 @functools.cache
 def _literals(template: str) -> tuple[str, ...]:
-    """What a template says beside its figures."""
+    """The parts of a template between its figures."""
     return tuple(literal for literal, *_ in Formatter().parse(template))
 
 

@@ -134,8 +134,6 @@ def html_part(run: Run, lang: Lang = "en") -> Markup:
 
 def markdown_part(run: Run, escaped: Callable[[object], str], lang: Lang = "en") -> str:
     """The section of report.md, its texts made harmless by `escaped`; empty where nothing was localized."""
-    for found in load_localizations(run) if lang != "en" else ():
-        write_picture(run, found, lang)
     return _part("localization.md.j2", run, lang, escaped)
 
 

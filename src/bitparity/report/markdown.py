@@ -9,12 +9,13 @@ from typing import Any
 
 from jinja2 import Template
 
+from bitparity.localization.document import load_localizations
 from bitparity.report import plots, words
 from bitparity.report.distance import rows, sentences
 from bitparity.report.doubts import count, doubts
 from bitparity.report.headline import headlines
 from bitparity.report.language import Lang, guard_message, reason, suffix, text
-from bitparity.report.localization import markdown_part
+from bitparity.report.localization import markdown_part, write_picture
 from bitparity.report.plain import shortened
 from bitparity.report.tables import Disagreement, card, grader_rows, program_rows, speed_rows
 from bitparity.report.templates import spoken, template
@@ -63,6 +64,8 @@ def write(run: Run, results: Results, lang: Lang = "en") -> None:
     drawn = {name.replace(".svg", f"{suffix(lang)}.svg"): plot for name, plot in plots.draw(results, lang).items()}
     for name, picture in drawn.items():
         write_atomically(run.path / "plots" / name, [picture])
+    for found in load_localizations(run) if lang != "en" else ():  # `locate` itself draws in English
+        write_picture(run, found, lang)
     parts = [render(results, lang, drawn), markdown_part(run, escaped, lang)]
     write_atomically(run.path / f"report{suffix(lang)}.md", parts)
 

@@ -284,7 +284,7 @@ class Design:
 
 @lru_cache(maxsize=256)
 def _lacking(design: Design) -> tuple[float, float]:
-    """What the formulas of loss and margin lack beside simulated studies, near the POWER, as quantiles of it.
+    """Corrections of the formulas of loss and margin by simulated studies, near the POWER, as quantiles of it.
 
     Of more items in groups than are simulated: what they lack with so many, less by the root of the items, as skewness
     does. 0 where nothing is simulated.

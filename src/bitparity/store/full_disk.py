@@ -11,7 +11,7 @@ WAIT_SECONDS = 5.0  # between two tries
 
 
 class FullDisk:
-    """What happens where a write finds the disk full.
+    """The policy for a write that finds the disk full.
 
     Without `tell`, as for readers and single commands, the error ends the write. With it, as in a run, each write waits
     until there is room: `tell` is called once with the error where waiting begins, and once with None where it ends.

@@ -49,7 +49,7 @@ def is_loop(text: str, times: int = LOOP_REPEATS) -> bool:
 
 
 def _unit(text: str, times: int) -> str:
-    """What a text says over and over at its end, "" where there is nothing.
+    """The unit that a text repeats at its end, "" where there is nothing.
 
     Its length is the distance between the text's last characters and where they stood before.
     """
