@@ -317,7 +317,7 @@ def quantize(options: argparse.Namespace, _: Path) -> None:
     name, _, other = str(scheme).partition("+")
     how: dict[str, Any] = {"scheme": name, "targets": "Linear"}
     if other and found and found[0] and found[0].in_fp8:
-        how, ignored = {"scheme": {name: ["Linear"], other: found[0].in_fp8.modules}}, ["lm_head"]
+        how, ignored = {"scheme": {name: found[0].in_fp8.others, other: found[0].in_fp8.modules}}, ["lm_head"]
     model = AutoModelForCausalLM.from_pretrained(baseline, dtype=torch.bfloat16).to(options.device)
     tokenizer = AutoTokenizer.from_pretrained(baseline)
     data: dict[str, Any] = {}

@@ -22,6 +22,7 @@ from bitparity.engines.diagnosis import likely_cause, telling_lines
         ("the engine process was killed by signal 9 (SIGKILL)", "see dmesg"),
         ("RuntimeError: Engine core initialization failed. Failed core proc(s): {'EngineCore_0': -9}", "see dmesg"),
         ("the engine process was killed by signal 11 (SIGSEGV)", ""),
+        ("AttributeError: 'QKVParallelLinear' object has no attribute 'data'", "names of all modules"),
         ("something else", ""),
     ],
 )

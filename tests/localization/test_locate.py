@@ -226,6 +226,7 @@ def test_a_recipe_in_fp8_for_four_bits(baseline: Path, tmp_path: Path) -> None:
     assert recipe.in_fp8 is not None
     assert 0.1 < recipe.in_fp8.share_of_bytes <= 0.15
     assert recipe.in_fp8.extra_bytes < recipe.extra_bytes
+    assert sorted(recipe.in_fp8.others + recipe.in_fp8.modules) == sorted(each.name for each in document.modules)
     for name in recipe.in_fp8.modules:
         packed = {key: values for key, values in packed.items() if not key.startswith(f"{name}.")}
         packed |= {key: values for key, values in in_fp8.items() if key.startswith(f"{name}.")}

@@ -72,6 +72,16 @@ class Point(_Part):
     regained: Figure
 
 
+class InFp8(Point):
+    """Modules held in FP8. `others` are all those that keep the candidate's format; empty in older files.
+
+    Both are named one by one: where a group of a checkpoint has the target "Linear", vLLM 0.25.1 takes the modules
+    that it joins for members of that group, whatever another group says of them.
+    """
+
+    others: list[str] = []
+
+
 class Recipe(Point):
     """The modules to spare. `regained` was measured on all answers.
 
@@ -82,7 +92,7 @@ class Recipe(Point):
 
     llm_compressor_ignore: list[str]
     modelopt_quant_cfg: dict[str, dict[str, bool]]
-    in_fp8: Point | None = None
+    in_fp8: InFp8 | None = None
 
 
 class Localization(_Part):

@@ -17,7 +17,7 @@ from bitparity.distance.texts import Answer
 from bitparity.engines.transformers_loading import choose_device
 from bitparity.errors import ModelError
 from bitparity.localization import recipe as recipes
-from bitparity.localization.document import Figure, Kernels, Layer, Localization, Module, Point, Recipe, Rule
+from bitparity.localization.document import Figure, InFp8, Kernels, Layer, Localization, Module, Point, Recipe, Rule
 from bitparity.localization.layers import ModelPair
 from bitparity.localization.passes import Arm, Floats, Passes
 from bitparity.localization.shares import ERROR_RATE, LEAST_SHARE, Shares, stand_out
@@ -180,10 +180,14 @@ class _Findings:
         return Recipe(
             **point.model_dump(exclude={"regained"}),
             regained=self._shares.regained(given["recipe"]),
-            in_fp8=_point(eighth, 0.5, self._whole, self._shares.regained(given["fp8"])) if eighth else None,
+            in_fp8=self._in_fp8(eighth, self._shares.regained(given["fp8"])) if eighth else None,
             llm_compressor_ignore=[*dict.fromkeys([*_ignored(self._pair), *point.modules])],
             modelopt_quant_cfg={f"{name}.*": {"enable": False} for name in point.modules},
         )
+
+    def _in_fp8(self, units: Sequence[recipes.Unit], regained: Figure) -> InFp8:
+        others = sorted(set(self._sizes) - set(_names(units)))
+        return InFp8(**_point(units, 0.5, self._whole, regained).model_dump(), others=others)
 
 
 def _point(units: Sequence[recipes.Unit], stored: float, whole: int, regained: Figure) -> Point:
