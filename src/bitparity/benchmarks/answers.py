@@ -10,31 +10,18 @@ import itertools
 import re
 from typing import Literal, NamedTuple
 
+from bitparity.benchmarks.patterns import compiled
 from bitparity.benchmarks.units import is_counted, marks, unit_of
 
 STATEMENT_CHARS = 400  # a statement of an answer is read no further than this
 MOST_BOXES = 20  # that are looked at where different ones are counted
 BOX_CHARS = 2000  # a box longer than this holds no answer
-
+PATTERNS = compiled("answers")
 
 # Full-width forms and typographic dashes as the ASCII characters they stand for, one for one, so that positions stay
 _PLAIN = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _PLAIN |= {ord(c): ord(p) for c, p in zip("。【】「」『』〔〕–—−", ".[][][][]---", strict=True)}
 _NOT_PLAIN = re.compile(f"[{''.join(map(chr, _PLAIN))}]")
-
-
-# between "answer" and what it is, and the same in Chinese
-VERB = (
-    r"(?:[:=→]|\s-{1,2}\s"
-    r"|\b(?:is|are|would be|should be|must be|will be|can only be|has to be|equals|remains|(?:seems|appears) to be)\b)"
-)
-CHINESE = r"答案[^.\n:是为不]{0,6}(?:[:是为]{1,2}(?:选(?!项))?|选(?!项))"
-_TAG = r"<answer>"
-
-_SHORT = r"['’](?:s|(?:d|ll)\s+be)(?=\W{1,8}(?:(?!not\b)\w{3,13}\W{1,8})?\d|\W{0,8}[$\\])"  # "the answer's 42"
-_ANSWER = re.compile(
-    rf"\banswers?\b(?:{_SHORT}|[^.\n:=]{{0,40}}?{VERB})|\bfinal answer\b[\s*_#]*\n|{CHINESE}|{_TAG}", re.IGNORECASE
-)
 
 
 def plain(text: str) -> str:
@@ -53,29 +40,6 @@ class Stated(NamedTuple):
     options: tuple[str, ...]
 
 
-_TOKEN = re.compile(r"\\.|[{}]", re.DOTALL)
-_BOX_HEAD = re.compile(r"\\f?box(?:ed)?(?![a-zA-Z])\s*|(?<![a-zA-Z\\])boxed(?=\{)")
-_BARE_BOX = re.compile(r"-?\d+(?:[.,/]\d+)*")
-_QUAD = r"(?:\\q?quad|[\s$\\()\[\],;!~]){0,12}"
-_AND = r"(?:,|;|\b(?:and|or)\b)"
-_JOINT = re.compile(
-    rf"(?:{_QUAD}(?:[a-zA-Z]{{1,15}}\s*)?{_AND}|{_QUAD}\\q?quad|{_QUAD}\\text\{{[^{{}}]{{0,30}}?{_AND}\s*\}})"
-    rf"{_QUAD}(?:[a-zA-Z](?:_\{{?\d\}}?)?\s*=\s*)?| *"
-)
-_SEGMENT = r"(?:\$\$[^$]{1,400}\$\$|\$[^$\n]{1,400}\$|\\\([^\n]{1,400}?\\\)|\\\[.{1,400}?\\\])"
-_MATHS = re.compile(rf"{_SEGMENT}(?:\s*(?:,\s*and|,\s*or|,|and|or)\s+{_SEGMENT}){{0,5}}", re.DOTALL)
-
-_FILLER = re.compile(
-    r"\A(?:[\s:*_#~]|\b(?:approximately|about|simply|thus|therefore|equal to|the|is|that|then)\b){0,20}+", re.IGNORECASE
-)
-
-_SENTENCE_END = re.compile(r"\n|[.!?](?=[\s*$]|$)|</answer>|[,;]?\s+\b(?:because|since|which|where|as|so|for|not)\b")
-_NUMBER_FIRST = re.compile(r"(?P<number>[-+−]?\\?[$€£]?\s?\d[\d,]*(?:\.\d+)?(?:/\d+)?)(?P<rest>\s+[^\d]*)?$")
-_DOLLAR = re.compile(r"(?<!\\)\$")
-_EXPRESSION = re.compile(r"\$|\\[(\[a-zA-Z]|[-+−]?[.\d]|[a-zA-Z]\s*=")
-_MATHEMATICAL = re.compile(r"\d|\$|\\[(\[]|\\[a-zA-Z]")
-
-
 def final_answer(text: str, ended: bool = True) -> Stated | None:
     """The mathematical answer that a text states last, None without one.
 
@@ -91,26 +55,26 @@ def final_answer(text: str, ended: bool = True) -> Stated | None:
     if not content:
         return None
     later = _last_statement(text, end)
-    return later if later and _EXPRESSION.match(later.options[0]) else Stated("box", (content,))
+    return later if later and PATTERNS["expression"].match(later.options[0]) else Stated("box", (content,))
 
 
 def has_box(text: str) -> bool:
     """True where a text opens a box, closed or not."""
-    return _BOX_HEAD.search(text) is not None
+    return PATTERNS["box_head"].search(text) is not None
 
 
 def boxed_answers(text: str) -> set[str]:
     """The different contents of a text's first boxes, without white space; an open box has none."""
     if "box" not in text:  # a cheaper look than the pattern, and few benchmarks have boxes
         return set()
-    heads = itertools.islice(_BOX_HEAD.finditer(text), MOST_BOXES)
+    heads = itertools.islice(PATTERNS["box_head"].finditer(text), MOST_BOXES)
     contents = (_box_content(text, head.end())[1] for head in heads)
     return {"".join(content.split()) for content in contents if content}
 
 
 def _last_box(text: str) -> tuple[int, str] | None:
     """End and content of the last box, "" where it is never closed; empty boxes are passed over."""
-    heads = [m.span() for m in _BOX_HEAD.finditer(text)]
+    heads = [m.span() for m in PATTERNS["box_head"].finditer(text)]
     contents: list[str] = []
     first = last = 0
     for start, head_end in reversed(heads):
@@ -127,16 +91,16 @@ def _last_box(text: str) -> tuple[int, str] | None:
 
 
 def _joined(gap: str) -> bool:
-    return len(gap) <= 40 and _JOINT.fullmatch(gap) is not None
+    return len(gap) <= 40 and PATTERNS["joint"].fullmatch(gap) is not None
 
 
 def _box_content(text: str, at: int) -> tuple[int, str | None]:
     """End and content of a box whose head ends at `at`; None where its brace never closes."""
     if not text.startswith("{", at):
-        bare = _BARE_BOX.match(text, at)
+        bare = PATTERNS["bare_box"].match(text, at)
         return (bare.end(), bare[0]) if bare else (at, "")
     depth = 0
-    for token in _TOKEN.finditer(text, at, at + BOX_CHARS):
+    for token in PATTERNS["token"].finditer(text, at, at + BOX_CHARS):
         depth += {"{": 1, "}": -1}.get(token[0], 0)
         if depth == 0:
             return token.end(), text[at + 1 : token.start()].strip()
@@ -145,15 +109,11 @@ def _box_content(text: str, at: int) -> tuple[int, str | None]:
 
 def _last_statement(text: str, after: int) -> Stated | None:
     """The answer in the last "the answer is ..." behind the position `after`."""
-    for end in reversed([m.end() for m in _ANSWER.finditer(text, after)]):
-        said = _said(_FILLER.sub("", text[end : end + STATEMENT_CHARS], count=1))
+    for end in reversed([m.end() for m in PATTERNS["answer"].finditer(text, after)]):
+        said = _said(PATTERNS["filler"].sub("", text[end : end + STATEMENT_CHARS], count=1))
         if said:
             return Stated("statement", said)
     return None
-
-
-_LABEL = re.compile(r"^[^\w\n]{0,8}(?:(?:exact|final)\s)?answer[*_`\s]{0,4}:[*_`]{0,3}", re.IGNORECASE | re.MULTILINE)
-_NEXT_LABEL = re.compile(r"^[^\w\n]{0,8}(?:confidence|explanation)\b[^\n]{0,4}:", re.IGNORECASE | re.MULTILINE)
 
 
 def labelled_answer(text: str) -> Stated | None:
@@ -163,27 +123,27 @@ def labelled_answer(text: str) -> Stated | None:
     such a line or with nothing behind it.
     """
     text = plain(text)
-    for end in reversed([m.end() for m in _LABEL.finditer(text)]):
+    for end in reversed([m.end() for m in PATTERNS["label"].finditer(text)]):
         piece = text[end : end + BOX_CHARS]
-        following = _NEXT_LABEL.search(piece)
+        following = PATTERNS["next_label"].search(piece)
         piece = piece[: following.start() if following else len(piece)].strip()
         piece = re.split(r"\n\s*\n", piece, maxsplit=1)[0].strip(" *_`\n\t")
         if piece:
             box = _last_box(piece)
             if box is not None:
                 return Stated("box", (box[1],)) if box[1] else None
-            head = _FILLER.sub("", piece[:STATEMENT_CHARS], count=1)
+            head = PATTERNS["filler"].sub("", piece[:STATEMENT_CHARS], count=1)
             return Stated("statement", tuple(dict.fromkeys((piece, *_said(head)))))
     return None
 
 
 def _said(tail: str) -> tuple[str, ...]:
-    maths = _MATHS.match(tail)
+    maths = PATTERNS["maths"].match(tail)
     if maths:
         return (maths[0],)
-    end = _SENTENCE_END.search(tail)
+    end = PATTERNS["sentence_end"].search(tail)
     piece = tail[: end.start() if end else len(tail)].strip(" *_`\"'")
-    number = _NUMBER_FIRST.fullmatch(piece)
+    number = PATTERNS["number_first"].fullmatch(piece)
     if number and number["rest"] and is_counted(number["rest"]) and not (unit_of(number["rest"]) or marks(piece)[0]):
         return (piece, number["number"])  # what is counted does not matter; a unit or "PM" does, and stays
     return (piece,) if piece else ()
@@ -197,17 +157,17 @@ def _conclusion(text: str) -> Stated | None:
         if line.strip(" .\t") == closing:
             line = stripped[max(0, stripped.rfind(opening, 0, len(stripped) - len(line))) :]
     before, line = line[:-STATEMENT_CHARS], line[-STATEMENT_CHARS:]
-    if _DOLLAR.subn("", before)[1] % 2:  # cut inside a formula, of which the rest is none
+    if PATTERNS["dollar"].subn("", before)[1] % 2:  # cut inside a formula, of which the rest is none
         line = line.partition("$")[2]
-    return Stated("conclusion", (line,)) if _MATHEMATICAL.search(line) and not breaks_off(line) else None
+    return Stated("conclusion", (line,)) if PATTERNS["mathematical"].search(line) and not breaks_off(line) else None
 
 
 def breaks_off(text: str) -> bool:
     """True where a formula of the text is not closed: a brace, a display or a dollar that opens has no end."""
-    braces = [token[0] for token in _TOKEN.finditer(text)]
+    braces = [token[0] for token in PATTERNS["token"].finditer(text)]
     opened = text.rfind("\\["), text.rfind("\\(")
     closed = text.rfind("\\]"), text.rfind("\\)")
-    dollars = len(_DOLLAR.findall(text))
+    dollars = len(PATTERNS["dollar"].findall(text))
     return (
         braces.count("{") != braces.count("}")
         or any(o > c for o, c in zip(opened, closed, strict=True))

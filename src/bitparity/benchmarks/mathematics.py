@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 from bitparity.benchmarks.answers import Stated, breaks_off, final_answer, has_box
+from bitparity.benchmarks.patterns import compiled
 from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.benchmarks.unicode_maths import as_latex, names_as_latex
 from bitparity.benchmarks.units import Unit, is_counted, marks, unit_of
@@ -22,6 +23,7 @@ INSTRUCTION = "\nPlease reason step by step, and put your final answer within \\
 
 # a longer expression, or a longer sentence with one, is compared as text alone; the longest key of MATH-500 has 53
 MATH_VERIFY_CHARS, SENTENCE_CHARS = 400, 1000
+_PATTERNS = compiled("mathematics", most=str(MATH_VERIFY_CHARS))
 # brackets in brackets, floors, bars, sums and limits, powers of brackets that it reads within a second
 DEEPEST, MOST_FLOORS, MOST_BARS, MOST_OPERATORS, MOST_POWERS = 9, 4, 40, 3, 12
 NEAR_ZERO, FAR = 1e-25, 1e-5  # relative differences of numbers that are equal, and that are not
@@ -124,13 +126,13 @@ def equal(given: str, reference: str, boxed: bool = True) -> bool:
     ours, theirs = normalised(given), normalised(reference)
     if ours == theirs:
         return bool(ours)
-    if _ELLIPSIS.search(ours) or _ELLIPSIS.search(theirs):
+    if _PATTERNS["ellipsis"].search(ours) or _PATTERNS["ellipsis"].search(theirs):
         return False  # Math-Verify reads no more than the members that are written out
     own, key = quantity(given), quantity(reference)
     if own is not None and key is not None and (own.unit or key.unit):
         return _same_quantity(own, key)
     if number(theirs) is not None:
-        words = _NUMBER_AND_WORDS.fullmatch(_WRAPPER.sub(r" \1 ", given).strip())
+        words = _PATTERNS["number_and_words"].fullmatch(_PATTERNS["wrapper"].sub(r" \1 ", given).strip())
         if words and not is_counted(words["rest"]):
             return False  # "3 sin x", "5 squared": Math-Verify may leave the words out
         ours, given = _bare_value(ours), _bare_value(given)
@@ -138,21 +140,22 @@ def equal(given: str, reference: str, boxed: bool = True) -> bool:
         ours, given, reference = (text.strip().removesuffix("\\%") for text in (ours, given, reference))
     if _is_words(reference):
         return _words(given) == _words(reference)
-    bare = _WRAPPER.sub(r"\1", ours)
-    our_base, their_base = _BASED.fullmatch(bare), _BASED.fullmatch(theirs)
+    bare = _PATTERNS["wrapper"].sub(r"\1", ours)
+    our_base, their_base = _PATTERNS["based"].fullmatch(bare), _PATTERNS["based"].fullmatch(theirs)
     if our_base and their_base:
         return our_base.groups() == their_base.groups()
     our_number, their_number = number(bare), number(theirs)
     if any(
-        _DECIMAL_COMMA.fullmatch(one) and _DECIMAL.fullmatch(other) for one, other in ((bare, theirs), (theirs, bare))
+        _PATTERNS["decimal_comma"].fullmatch(one) and _PATTERNS["decimal"].fullmatch(other)
+        for one, other in ((bare, theirs), (theirs, bare))
     ):
         return number(bare.replace(",", ".")) == number(theirs.replace(",", "."))
     if our_number is not None and their_number is not None:
-        return our_number == their_number and not _LIST.search(given)
-    if len(given) > (MATH_VERIFY_CHARS if boxed else SENTENCE_CHARS) or _HUGE.search(ours):
+        return our_number == their_number and not _PATTERNS["list"].search(given)
+    if len(given) > (MATH_VERIFY_CHARS if boxed else SENTENCE_CHARS) or _PATTERNS["huge"].search(ours):
         return False
     cleaned = given if our_number is None else bare  # decimals are rounded, which Math-Verify knows
-    if our_number is not None and not _DECIMAL.fullmatch(bare):
+    if our_number is not None and not _PATTERNS["decimal"].fullmatch(bare):
         cleaned = f"\\frac{{{our_number.numerator}}}{{{our_number.denominator}}}"
     return math_verify_equal(f"\\boxed{{{cleaned}}}" if boxed else cleaned, reference)
 
@@ -167,9 +170,9 @@ class Quantity(NamedTuple):
 
 def quantity(latex: str) -> Quantity | None:
     """A number with a known unit, or without any; None for anything else."""
-    money = _MONEY.match(latex)
+    money = _PATTERNS["money"].match(latex)
     text = latex if money is None else f"{latex[money.end() :].rstrip(' $')} {money['sign']}"
-    match = _QUANTITY.fullmatch(text if money else text.replace("$", "").strip())
+    match = _PATTERNS["quantity"].fullmatch(text if money else text.replace("$", "").strip())
     value = number(normalised(match["number"])) if match else None
     if match is None or value is None:
         return None
@@ -186,55 +189,10 @@ def _same_quantity(own: Quantity, key: Quantity) -> bool:
     return own.unit.kinds == key.unit.kinds and own.value * own.unit.size == key.value * key.unit.size
 
 
-_TOWER = re.compile(  # x^x^x^x^x^x^, 1/2/3/4/5/6/7/8/9/10, mixed numbers in a row
-    r"(?:\w{1,8}\s*\}?\s*[\^_]\s*\{?\s*\\?){6}|"
-    r"(?:/\s*\d+\s*){9}|(?:\d+(?:\s+\d+)?(?:\s+\d+)?/){8}|(?:\d+:){6}|(?:\)\s*\^\s*\{?\d+\}?\s*){4}|"
-    r"(?:\\binom\{\w+\}\{){4}|(?:\d\s?\\frac\s*\{?\d+\}?\s*\{?\d+\}?\s*){8}"
-)
-_NESTED = re.compile(  # exp(exp(exp(exp(, whose values no computer holds
-    r"(?:\\(?:exp|ln|log(?:_\{?\w{1,3}\}?)?|(?:arc)?(?:sin|cos|tan|sec|csc|cot)h?)(?![a-zA-Z])\s*(?:\\left\s*)?"
-    r"[({\[][^()\[\]{}\\]{0,20}){4}|(?:\\(?:ln|log|exp)\s*){6}"
-)
-_PROSE_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
-# a formula of words, whose letters Math-Verify multiplies one by one
-_LONG_FORMULA = re.compile(
-    rf"(?<!\\)\$[^$]{{{MATH_VERIFY_CHARS}}}[^$]*\$|\\\[(?:(?!\\\]).){{{MATH_VERIFY_CHARS}}}"
-    rf"|\\\((?:(?!\\\)).){{{MATH_VERIFY_CHARS}}}",
-    re.DOTALL,
-)
-_OPERATOR = re.compile(r"\\(?:sum|prod|int|lim)(?![a-zA-Z])")
-_BRACKET = re.compile(r"[()\[\]{}]")
-_BASED = re.compile(r"\(?(\w+)\)?_\{?(\d+)\}?")
-_HUGE = re.compile(r"(?:[2-9]|\d\d)\)?\^\{?\d{5}|\d\^\{?\d+\^|\d{5}!")  # Math-Verify would write the number out
-_DECIMAL = re.compile(r"[-+]?\d*\.\d+")
-_DECIMAL_COMMA = re.compile(r"-?(?!\d{1,3}(?:,\d{3})+$)\d+,\d+|-?0,\d+")
-_LIST = re.compile(r"\d,\s+\d")  # no thousands
-_NUMBER = re.compile(r"[-+]?(?:(?!0)\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)?(?:\.\d*)?(?:[eE][-+]?\d{1,2})?")
-_REPEATING = re.compile(r"(-?)(\d{0,9})\.(\d{0,9})\\overline\{?(\d{1,9})\}?")
-_MIXED = re.compile(r"(-?)(\d{1,9}) (\d{1,9})/(\d{1,9})")
-_SCIENTIFIC = re.compile(r"([-+]?)(?:(\d{1,30}(?:\.\d{1,30})?)(?:\\times|\\cdot|\*))?10\^\{?([-+]?\d{1,3})\}?")
-_QUANTITY = re.compile(
-    r"(?P<number>[-+]?\d[\d.,]*(?:(?:\\times|\\cdot|\*|\s)*10\^\{?-?\d{1,3}\}?)?)(?P<rest>(?:[^\d.,].*)?)", re.DOTALL
-)
-_MONEY = re.compile(r"[\s$]*(?:\\(?=\$))?(?P<sign>(?<=\\)\$|[€£])\s?(?=\d)")
-_UNIT = re.compile(r"(?<=[\d})])(?P<rest>\s*\\(?:text(?:rm)?|mathrm|mbox)\s*\{[^{}]*\}(?:\^\{?-?\d\}?)?)$")
-_COUNTED = re.compile(r"(?P<number>-?\d[\d.,]*)(?P<rest>\s+[a-zA-Z ]+)")
-_NUMBER_AND_WORDS = re.compile(r"[-+]?\d[\d.,]*\s*(?P<rest>[a-zA-Z][a-zA-Z ]*)")
-_ORDINAL = re.compile(r"(?<=\d)(?:\^\{?\s*)?(?:\\(?:text|mathrm|rm)\s*\{)?(?:st|nd|rd|th)\b\}{0,2}")
-_RATIO = re.compile(r"(?<=\d)\s*(?:\\text\s*\{\s*to\s*\}|\bto\b)\s*(?=\d)")
-_ELLIPSIS = re.compile(r"\\(?:l|c|v|d)?dots|\.\.\.")
-_UPRIGHT = re.compile(r"\\(?:mathrm|text|rm)\s*\{([eid])\}")
-_PHRASE = re.compile(r"^\\text\s*\{[^{}]*\b(?:answer|is|equals)\b[^{}]*\}(?=.)")
-_WRAPPER = re.compile(r"\\(?:text(?:bf|rm|it|sf|normal)?|math(?:bf|rm|it|sf)|mbox)\s*\{([^{}]*)\}")
-_SPACING = re.compile(r"\\[!,;: ]|\\(?:left|right|displaystyle|big|Big)(?![a-zA-Z])|~")
-_WORDS = re.compile(r"\\(?:text(?:bf|rm)?|mbox|mathrm)\s*\{([A-Za-z() ]*)\}|[A-Za-z]{3,}(?: [A-Za-z]+)*")
-_ARTICLE = re.compile(r"^(?:the|an|a) ")
-
-
 def normalised(latex: str) -> str:
     """LaTeX without what does not change its meaning: spacing, sizes, dollars, degrees."""
     text = _cleaned(latex).replace("\\$", "").replace("$", "")
-    text = _SPACING.sub("", text).replace("{,}", ",").replace("^{\\circ}", "").replace("^\\circ", "")
+    text = _PATTERNS["spacing"].sub("", text).replace("{,}", ",").replace("^{\\circ}", "").replace("^\\circ", "")
     text = re.sub(r"\\[dt]frac(?![a-zA-Z])", r"\\frac", text)
     text = re.sub(r"(?<=\w)\s+(?=\w)", " ", text.strip())
     return re.sub(r"(?<!\w)\s+|\s+(?!\w)", "", text).rstrip(".")
@@ -242,16 +200,16 @@ def normalised(latex: str) -> str:
 
 def _cleaned(given: str) -> str:
     text = as_latex(given).replace("°", "^\\circ").replace("−", "-").replace("\\varnothing", "\\emptyset")
-    text = _RATIO.sub(":", text.strip().rstrip("."))
-    return _UPRIGHT.sub(r"\1", _ORDINAL.sub("", text))
+    text = _PATTERNS["ratio"].sub(":", text.strip().rstrip("."))
+    return _PATTERNS["upright"].sub(r"\1", _PATTERNS["ordinal"].sub("", text))
 
 
 def _bare_value(latex: str) -> str:
     """An expression without the phrase before it, and what is counted and the per cent sign behind it."""
-    text = _PHRASE.sub("", latex.strip())
-    wrapped = _WRAPPER.fullmatch(text)
+    text = _PATTERNS["phrase"].sub("", latex.strip())
+    wrapped = _PATTERNS["wrapper"].fullmatch(text)
     text = wrapped[1].strip() if wrapped else text
-    behind = _COUNTED.fullmatch(text) or _UNIT.search(text)
+    behind = _PATTERNS["counted"].fullmatch(text) or _PATTERNS["unit"].search(text)
     if behind and is_counted(behind["rest"]):
         text = text[: behind.start("rest")]
     text = text.removesuffix("\\%").rstrip("\\,;~ ")
@@ -259,34 +217,34 @@ def _bare_value(latex: str) -> str:
 
 
 def _is_words(reference: str) -> bool:
-    return _WORDS.fullmatch(reference.strip()) is not None
+    return _PATTERNS["words"].fullmatch(reference.strip()) is not None
 
 
 def _words(latex: str) -> str:
-    text = _WRAPPER.sub(r"\1", normalised(latex)).lower()
+    text = _PATTERNS["wrapper"].sub(r"\1", normalised(latex)).lower()
     words = re.sub(r"[^a-z0-9]+", " ", text).strip()
-    return _ARTICLE.sub("", words)
+    return _PATTERNS["article"].sub("", words)
 
 
 def number(text: str) -> Fraction | None:
     """The value of a decimal number, thousands parted or not, or of "1 1/2"; None for anything else."""
     if not text.isascii() or len(text) > MATH_VERIFY_CHARS or not any(c.isdigit() for c in text):
         return None
-    if scientific := _SCIENTIFIC.fullmatch(text.replace(" ", "")):
+    if scientific := _PATTERNS["scientific"].fullmatch(text.replace(" ", "")):
         sign, factor, power = scientific.groups()
         return Fraction(f"{sign}{factor or 1}") * Fraction(10) ** int(power)
-    if repeating := _REPEATING.fullmatch(text):
+    if repeating := _PATTERNS["repeating"].fullmatch(text):
         sign, whole, once, again = repeating.groups()
         value = Fraction(
             int(f"{whole}{once}{again}") - int(f"{whole}{once}" or 0), 10 ** len(once) * (10 ** len(again) - 1)
         )
         return -value if sign else value
-    mixed = _MIXED.fullmatch(text)
+    mixed = _PATTERNS["mixed"].fullmatch(text)
     if mixed and int(mixed[4]):
         value = int(mixed[2]) + Fraction(int(mixed[3]), int(mixed[4]))
         return -value if mixed[1] else value
     plain = text.replace(",", "").replace(" ", "")
-    return Fraction(plain) if _NUMBER.fullmatch(text) and plain.lower()[:1] != "e" else None
+    return Fraction(plain) if _PATTERNS["number"].fullmatch(text) and plain.lower()[:1] != "e" else None
 
 
 def math_verify_equal(given: str, reference: str) -> bool:
@@ -310,17 +268,28 @@ def math_verify_equal(given: str, reference: str) -> bool:
 def _is_deep(latex: str) -> bool:
     """True where brackets, bars, powers, functions and the like are so many that Math-Verify could take minutes."""
     depth = 0
-    for bracket in _BRACKET.findall(latex):
+    for bracket in _PATTERNS["bracket"].findall(latex):
         depth = depth + 1 if bracket in "([{" else max(depth - 1, 0)
         if depth > DEEPEST:
             return True
     floors = latex.count("\\lfloor") + latex.count("\\lceil")
-    too_many = floors > MOST_FLOORS or latex.count("|") > MOST_BARS or len(_OPERATOR.findall(latex)) > MOST_OPERATORS
+    too_many = (
+        floors > MOST_FLOORS
+        or latex.count("|") > MOST_BARS
+        or len(_PATTERNS["operator"].findall(latex)) > MOST_OPERATORS
+    )
     too_many = too_many or latex.count(")^") > MOST_POWERS
     # a text that is read whole may hold a list of thousands
-    long = len(latex) > MATH_VERIFY_CHARS and any(len(gap) > MATH_VERIFY_CHARS for gap in _PROSE_WORD.split(latex))
-    long = long or _LONG_FORMULA.search(latex) is not None
-    return too_many or long or _TOWER.search(latex) is not None or _NESTED.search(latex) is not None
+    long = len(latex) > MATH_VERIFY_CHARS and any(
+        len(gap) > MATH_VERIFY_CHARS for gap in _PATTERNS["prose_word"].split(latex)
+    )
+    long = long or _PATTERNS["long_formula"].search(latex) is not None
+    return (
+        too_many
+        or long
+        or _PATTERNS["tower"].search(latex) is not None
+        or _PATTERNS["nested"].search(latex) is not None
+    )
 
 
 def _with_imaginary_unit(parsed: list[Any]) -> list[Any]:

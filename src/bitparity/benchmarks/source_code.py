@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SHARED = "bitparity.benchmarks"
-SUFFIXES = (".py", ".csv")  # tables beside the code: system calls, units
+SUFFIXES = (".py", ".csv", ".toml")  # tables beside the code: system calls, units, patterns
 
 
 def sha256_of(text: str) -> str:

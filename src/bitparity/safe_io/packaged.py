@@ -10,6 +10,7 @@ from typing import Any
 def packaged_toml(package: str, name: str) -> Any:
     """The content of a file in a package's folder.
 
-    Nothing in it may decide over a grade: a grader's fingerprint covers code and `.csv` tables alone.
+    What decides over a grade may stand only in a file with the name of a benchmark's module, or of one that it imports
+    from `bitparity.benchmarks`: no other is part of a grader's fingerprint.
     """
     return tomllib.loads((resources.files(package) / name).read_text(encoding="utf-8"))

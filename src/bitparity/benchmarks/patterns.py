@@ -1,0 +1,23 @@
+"""Patterns that find and read answers, kept in TOML tables beside the modules that use them."""
+
+from __future__ import annotations
+
+import re
+
+from bitparity.safe_io.packaged import packaged_toml
+
+_PART = re.compile(r"\{([a-z_]+)\}")
+
+
+def compiled(table: str, **parts: str) -> dict[str, re.Pattern[str]]:
+    """The compiled patterns of the table `table`.toml by name, and `parts`.
+
+    A pattern is a text, or a list of texts that are joined. `{name}` in it stands for an entry before it, or for one of
+    `parts`; numbers of repetitions and escaped braces are no names. A module's table has the module's own name: so the
+    grader's fingerprint covers it.
+    """
+    texts = dict(parts)
+    for name, given in packaged_toml(__package__, f"{table}.toml").items():
+        text = given if isinstance(given, str) else "".join(given)
+        texts[name] = _PART.sub(lambda part: texts[part[1]], text)
+    return {name: re.compile(text) for name, text in texts.items()}
