@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitparity.distance.divergence import TokenDistances, distances
+from bitparity.distance.divergence import exact
 from bitparity.distance.figures import Tokens, against, join
-from bitparity.distance.store import likeliest
 from bitparity.engines.transformers_loading import choose_device, device_name, load_model
 from bitparity.engines.transformers_reading import token_numbers
 from bitparity.schema import EngineSpec
@@ -65,9 +64,7 @@ class Readings:
         found, start = [], 0
         for number, length in enumerate(self._lengths):
             own = {name: values[start : start + length] for name, values in arrays.items()}
-            bound = distances(likeliest(own, "base_"), likeliest(own))
-            whole = TokenDistances(own["divergence"], bound.lost, bound.differs, np.ones(length))
-            found.append((str(number), whole, -own["chosen"].astype(np.float64)))
+            found.append((str(number), exact(own)[0], -own["chosen"].astype(np.float64)))
             start += length
         return join(found)
 

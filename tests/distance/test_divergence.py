@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_softmax, rel_entr
 
-from bitparity.distance.divergence import Likeliest, Named, Outside, distances, estimated, lumped_divergence
+from bitparity.distance.divergence import distances, estimated, lumped_divergence
+from bitparity.engines.readings import Arrays
 
 P, Q = np.log([[0.5, 0.3, 0.2]]), np.log([[0.4, 0.4, 0.2]])
 IDS = np.array([[0, 1, 2]], dtype=np.int32)
 
 
-def likeliest(logits: np.ndarray, top: int, answer: np.ndarray) -> Likeliest:
+def likeliest(logits: np.ndarray, top: int, answer: np.ndarray) -> Arrays:
     """A reading of rows of logits, sorted by hand."""
     scores = log_softmax(logits, axis=1)
     order = np.argsort(-scores, axis=1)[:, :top].astype(np.int32)
-    chosen = scores[np.arange(len(answer)), answer]
-    return Likeliest(order, np.take_along_axis(scores, order, 1).astype(np.float32), chosen.astype(np.float32))
+    logprobs, chosen = np.take_along_axis(scores, order, 1), scores[np.arange(len(answer)), answer]
+    return {"ids": order, "logprobs": logprobs.astype(np.float32), "chosen": chosen.astype(np.float32)}
 
 
 def test_known_values() -> None:
@@ -68,25 +67,23 @@ def test_the_same_reading_is_at_zero_and_a_missing_number_is_told() -> None:
     reading = likeliest(np.random.default_rng(0).normal(0, 5, (4, 40)), 20, np.arange(4))
     assert not distances(reading, reading).divergence.any()
     lost = np.array([np.nan, 0, 0, 0], dtype=np.float32)
-    broken = Likeliest(reading.ids, reading.logprobs + lost[:, np.newaxis], reading.chosen + lost)
+    broken = {**reading, "logprobs": reading["logprobs"] + lost[:, np.newaxis], "chosen": reading["chosen"] + lost}
     found = distances(reading, broken)
     assert np.isnan(found.divergence).tolist() == [True, False, False, False]
     with pytest.raises(ValueError, match="4 and 3 positions"):
-        distances(reading, Likeliest(reading.ids[1:], reading.logprobs[1:], reading.chosen[1:]))
+        distances(reading, {name: values[1:] for name, values in reading.items()})
 
 
-def drawn(base: np.ndarray, other: np.ndarray, top: int, token: np.ndarray) -> tuple[Likeliest, Named]:
+def drawn(base: np.ndarray, other: np.ndarray, top: int, token: np.ndarray) -> tuple[Arrays, Arrays]:
     """Both readings of rows of log-probabilities, where the baseline has drawn these tokens, (positions, draws)."""
-    ids = np.argsort(-base, axis=1)[:, :top]
+    ids = np.argsort(-base, axis=1)[:, :top].astype(np.int32)
     inside = np.zeros(base.shape, dtype=bool)
     np.put_along_axis(inside, ids, values=True, axis=1)
-    likeliest, outside = [], []
-    for scores in (base, other):
-        rest = np.log(np.where(inside, 0.0, np.exp(scores)).sum(axis=1))
-        likeliest.append(np.take_along_axis(scores, ids, 1))
-        outside.append(Outside(rest, np.take_along_axis(scores, token, 1)))
-    first = Likeliest(ids.astype(np.int32), likeliest[0], base[:, 0], outside[0])
-    return first, Named(likeliest[1], outside[1], other.argmax(axis=1).astype(np.int32), other.max(axis=1), other[:, 0])
+    rest = [np.log(np.where(inside, 0.0, np.exp(scores)).sum(axis=1)) for scores in (base, other)]
+    told = [[np.take_along_axis(scores, each, 1) for each in (ids, token)] for scores in (base, other)]
+    first = {"ids": ids, "logprobs": told[0][0], "chosen": base[:, 0], "rest": rest[0], "drawn": told[0][1]}
+    own = {"ids": other.argmax(axis=1)[:, np.newaxis].astype(np.int32), "logprobs": other.max(axis=1)[:, np.newaxis]}
+    return first, {**own, "chosen": other[:, 0], "rest": rest[1], "named": np.concatenate(told[1], axis=1)}
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 11), st.floats(0, 3))
@@ -115,18 +112,25 @@ def test_estimates_of_equal_and_of_missing_numbers() -> None:
     assert not found.divergence.any()
     assert not bound.any()
     assert not found.differs.any()
-    nowhere = Outside(np.full(6, -np.inf), np.full((6, 2), -np.inf))  # a vocabulary that has no others
-    alone = Likeliest(first.ids, first.logprobs, first.chosen, nowhere)
-    assert not estimated(alone, replace(same, outside=nowhere))[0].divergence.any()
-    unknown = replace(same, outside=Outside(same.outside.rest, np.full((6, 2), -np.inf, dtype=np.float32)))
+    nowhere = {"rest": np.full(6, -np.inf), "drawn": np.full((6, 2), -np.inf)}  # a vocabulary that has no others
+    outside = {"rest": nowhere["rest"], "named": with_outside(same, nowhere["drawn"])}
+    assert not estimated({**first, **nowhere}, {**same, **outside})[0].divergence.any()
+    unknown = {**same, "named": with_outside(same, np.full((6, 2), -np.inf, dtype=np.float32))}
     assert not estimated(first, unknown)[0].divergence.any()
-    lost = replace(same, outside=Outside(same.outside.rest, same.outside.drawn * np.float32(np.nan)))
+    lost = {**same, "named": with_outside(same, same["named"][:, 3:] * np.float32(np.nan))}
     assert np.isnan(estimated(first, lost)[0].divergence).all()
-    with pytest.raises(ValueError, match="not of the same tokens"):
-        estimated(replace(first, outside=None), same)
+    undrawn = {name: values for name, values in first.items() if name != "drawn"}
+    for one, other in ((undrawn, same), (first, {**same, "named": same["named"][:, :2]})):
+        with pytest.raises(ValueError, match="not of the same tokens"):
+            estimated(one, other)
+
+
+def with_outside(reading: Arrays, drawn: np.ndarray) -> np.ndarray:
+    """The named tokens' numbers with others for the drawn ones, which come after the three likeliest."""
+    return np.concatenate([reading["named"][:, :3], drawn], axis=1)
 
 
 def test_a_tie_is_no_other_likeliest_token() -> None:
     p, q = np.log([[0.5, 0.3, 0.2]]), np.log([[0.4, 0.4, 0.2]])
     first, other = drawn(p, q, 2, np.array([[2]]))
-    assert not estimated(first, replace(other, likeliest=np.array([1], dtype=np.int32)))[0].differs.any()
+    assert not estimated(first, {**other, "ids": np.array([[1]], dtype=np.int32)})[0].differs.any()

@@ -25,7 +25,6 @@ import tiny_model
 import vllm_names
 
 from bitparity.distance.divergence import estimated
-from bitparity.distance.store import likeliest, named
 from bitparity.doctor.vllm import VLLM
 from bitparity.doctor.vllm_inquiry import ask_vllm
 from bitparity.engines.host import EngineProcess
@@ -274,7 +273,7 @@ def test_the_estimate_is_the_exact_divergence_of_transformers(
         exact = np.concatenate(
             [each["divergence"] for each in read(process, pairs, [Reading(20, beside)] * len(pairs))]
         )
-    parts = [estimated(likeliest(base), named(own, 20)) for base, own in zip(first, told, strict=True)]
+    parts = [estimated(base, own) for base, own in zip(first, told, strict=True)]
     assert np.concatenate([found.divergence for found, _ in parts]).mean() == pytest.approx(exact.mean(), rel=0.02)
     assert np.concatenate([bound for _, bound in parts]).mean() < 0.95 * exact.mean()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ Numbers = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(TokenDistances):
     """The distances of many answers, one after another: arrays of shape (tokens,) but for `unit`, (answers,).
 
     `answer` numbers the answer of each token, `position` counts from the answer's first token, `unit` numbers the item
@@ -32,10 +32,6 @@ class Tokens:
     log-probability of the answer's token, in nats.
     """
 
-    divergence: Floats
-    lost: Floats
-    differs: NDArray[np.bool_]
-    covered: Floats
     surprise: Floats
     answer: Numbers
     position: Numbers
@@ -56,19 +52,13 @@ def join(answers: Sequence[tuple[str, TokenDistances, Floats]]) -> Tokens:
     """Answers as one: (item, its distances, its surprise) each. An empty sequence gives arrays without tokens."""
     lengths = [len(found.lost) for _, found, _ in answers]
     codes = {item: number for number, item in enumerate(dict.fromkeys(item for item, _, _ in answers))}
-    divergence, lost, covered, surprise = (
-        np.concatenate([np.zeros(0), *parts])
-        for parts in (
-            [found.divergence for _, found, _ in answers],
-            [found.lost for _, found, _ in answers],
-            [found.covered for _, found, _ in answers],
-            [surprise for _, _, surprise in answers],
-        )
-    )
+    rows = [(found.divergence, found.lost, found.covered, surprise, found.differs) for _, found, surprise in answers]
+    parts = zip(*rows, strict=True) if rows else [()] * 5
+    divergence, lost, covered, surprise, differs = (np.concatenate([np.zeros(0), *each]) for each in parts)
     return Tokens(
         divergence=divergence,
         lost=lost,
-        differs=np.concatenate([np.zeros(0, np.bool_), *(found.differs for _, found, _ in answers)]),
+        differs=differs.astype(np.bool_),
         covered=covered,
         surprise=surprise,
         answer=np.repeat(np.arange(len(answers)), lengths),
@@ -119,49 +109,52 @@ class Figures:
 
 def figures(tokens: Tokens) -> Figures | None:
     """All figures; None where no token was told."""
-    told, sizes = tokens.told, tokens.sizes
-    divergence, lost = mean(tokens, tokens.divergence), mean(tokens, tokens.lost)
-    differs, surprise = mean(tokens, tokens.differs), mean(tokens, tokens.surprise)
-    if divergence is None or lost is None or differs is None or surprise is None:
+    told = tokens.told
+    if not told.any():
         return None
-    values = np.sort(tokens.divergence[told])
+    lost, values = _mean(tokens, tokens.lost), np.sort(tokens.divergence[told])
     return Figures(
-        answers=int((sizes > 0).sum()),
+        answers=int((tokens.sizes > 0).sum()),
         tokens=int(told.sum()),
         nan=int((~told).sum()),
-        divergence=within(divergence, 0.0, math.inf),
-        differs=within(differs, 0.0, 1.0),
+        divergence=_within(_mean(tokens, tokens.divergence), math.inf),
+        differs=_within(_mean(tokens, tokens.differs), 1.0),
         lost=lost,
         median=_quantile(tokens, values, 0.5),
         p99=_quantile(tokens, values, 0.99),
         largest=float(values[-1]),
         covered=float(tokens.covered[told].mean()),
-        perplexity=_exponential(surprise),
+        perplexity=_exponential(_mean(tokens, tokens.surprise)),
         perplexity_ratio=_exponential(lost),
-        divergence_by_answer=within(_by_answer(tokens, tokens.divergence), 0.0, math.inf),
+        divergence_by_answer=_within(_by_answer(tokens, tokens.divergence), math.inf),
         lost_by_answer=_by_answer(tokens, tokens.lost),
         positions=tuple(_positions(tokens)),
     )
 
 
-def mean(tokens: Tokens, values: NDArray[np.generic]) -> Ratio | None:
-    """A mean a token with its interval over items; None where no token was told."""
-    return ratio_of_sums(tokens.by_answer(values), tokens.sizes, tokens.unit)
+def _mean(tokens: Tokens, values: NDArray[np.generic]) -> Ratio:
+    """A mean a token with its interval over items."""
+    return _ratio(tokens.by_answer(values), tokens.sizes, tokens.unit)
 
 
 def _by_answer(tokens: Tokens, values: NDArray[np.generic]) -> Ratio:
-    sizes = tokens.sizes
-    told = sizes > 0
-    means = tokens.by_answer(values)[told] / sizes[told]
-    found = ratio_of_sums(means, np.ones(len(means)), _renumbered(tokens.unit[told]))
+    """A mean of the answers' means, with its interval over items."""
+    told = tokens.sizes > 0
+    means = tokens.by_answer(values)[told] / tokens.sizes[told]
+    return _ratio(means, np.ones(len(means)), tokens.unit[told])
+
+
+def _ratio(above: Floats, below: Floats, unit: Numbers) -> Ratio:
+    # numbered without gaps: a unit without any answer would count as one more
+    found = ratio_of_sums(above, below, np.unique(unit, return_inverse=True)[1].astype(np.intp))
     assert found is not None  # asked only where some token was told
     return found
 
 
-def within(found: Ratio, least: float, most: float) -> Ratio:
-    """The same with its interval cut to what the figure can be."""
-    low, high = (None if end is None else min(max(end, least), most) for end in (found.low, found.high))
-    return Ratio(found.value, found.error, low, high)
+def _within(found: Ratio, most: float) -> Ratio:
+    """The same with its interval cut to what the figure can be, from 0 on."""
+    low, high = (None if end is None else min(max(end, 0.0), most) for end in (found.low, found.high))
+    return replace(found, low=low, high=high)
 
 
 def _exponential(found: Ratio) -> Ratio:
@@ -180,8 +173,8 @@ def _quantile(tokens: Tokens, values: Floats, share: float) -> Ratio:
     The share of tokens up to the quantile has an interval over items; the quantiles at its ends are the interval.
     """
     found = float(np.quantile(values, share))
-    below = mean(tokens, tokens.divergence <= found)
-    if below is None or below.low is None or below.high is None:
+    below = _mean(tokens, tokens.divergence <= found)
+    if below.low is None or below.high is None:
         return Ratio(found, None, None, None)
     down, up = share - (below.value - below.low), share + (below.high - below.value)
     low, high = (float(np.quantile(values, min(max(each, 0.0), 1.0))) for each in (down, up))
@@ -198,17 +191,13 @@ def _positions(tokens: Tokens) -> list[PositionPart]:
     found = []
     for number, (start, end) in enumerate(zip(POSITIONS, (*POSITIONS[1:], None), strict=True)):
         there = sizes[:, number] > 0  # answers that are so long
-        columns = (each[there, number] for each in (divergence, differs))
-        ratios = [ratio_of_sums(column, sizes[there, number], _renumbered(tokens.unit[there])) for column in columns]
-        if ratios[0] is not None and ratios[1] is not None:
-            count = int(sizes[:, number].sum())
-            found.append(PositionPart(start, end, count, within(ratios[0], 0.0, math.inf), within(ratios[1], 0.0, 1.0)))
+        if there.any():
+            apart, other = (
+                _within(_ratio(each[there, number], sizes[there, number], tokens.unit[there]), most)
+                for each, most in ((divergence, math.inf), (differs, 1.0))
+            )
+            found.append(PositionPart(start, end, int(sizes[:, number].sum()), apart, other))
     return found
-
-
-def _renumbered(unit: Numbers) -> Numbers:
-    """Units numbered without gaps: one without any answer would count as one more unit."""
-    return np.unique(unit, return_inverse=True)[1].astype(np.intp)
 
 
 @dataclass(frozen=True, slots=True)

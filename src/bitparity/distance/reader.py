@@ -8,17 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitparity.distance.divergence import TokenDistances, distances, estimated
+from bitparity.distance.divergence import TokenDistances, distances, estimated, exact
 from bitparity.distance.store import (
     AGAIN,
     Reading,
     ReadingLog,
     compared_reading,
     first_reading,
-    likeliest,
     load_arrays,
     load_readings,
-    named,
 )
 from bitparity.distance.texts import Answer
 from bitparity.engines.readings import DRAWN, TOP, Arrays, arrays_of, named_text
@@ -164,21 +162,18 @@ class OpenReader:
             log.close()
 
 
-def _distances(arrays: Arrays, base: Arrays | None) -> tuple[TokenDistances, Arrays]:
+def _distances(own: Arrays, base: Arrays | None) -> tuple[TokenDistances, Arrays]:
     """The distances of one answer, and what else is kept by token."""
-    own = likeliest(arrays)
-    surprise = {"surprise": -own.chosen}
-    if "divergence" not in arrays:
-        if base is None:
-            raise ValueError("the baseline has not read this answer")
-        first = likeliest(base)
-        if "named" not in arrays:
-            return distances(first, own), surprise
-        whole, least = estimated(first, named(arrays, first.ids.shape[1]))
-        return whole, {**surprise, "bound": least.astype(np.float32)}
-    bound = distances(likeliest(arrays, "base_"), own)
-    whole = TokenDistances(arrays["divergence"], bound.lost, bound.differs, np.ones(len(own.chosen)))
-    return whole, {**surprise, "bound": bound.divergence.astype(np.float32)}
+    bound = None
+    if "divergence" in own:
+        whole, bound = exact(own)
+    elif base is None:
+        raise ValueError("the baseline has not read this answer")
+    elif "named" in own:
+        whole, bound = estimated(base, own)
+    else:
+        whole = distances(base, own)
+    return whole, {"surprise": -own["chosen"]} | ({} if bound is None else {"bound": bound.astype(np.float32)})
 
 
 def _rounds(answers: Sequence[Answer]) -> Iterator[list[Answer]]:

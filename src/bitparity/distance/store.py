@@ -11,7 +11,7 @@ before its line is: a line that is there has them whole, and what no line points
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from bitparity.distance.divergence import Likeliest, Named, Outside, TokenDistances
+from bitparity.distance.divergence import TokenDistances
 from bitparity.distance.texts import Answer
 from bitparity.engines.readings import Arrays, pack, unpack
 from bitparity.errors import StoreError
@@ -150,15 +150,15 @@ class ReadingLog:
 
 def first_reading(answer: Answer, arrays: Arrays, top: int | None, seconds: float) -> tuple[Reading, Arrays]:
     """The baseline's reading of its own answer, which others are compared with."""
-    read = likeliest(arrays)
-    told = np.isfinite(read.chosen)
+    chosen, drawn = arrays["chosen"], arrays.get("drawn")
+    told = np.isfinite(chosen)
     reading = Reading(
         *(answer.item, answer.sample, answer.fingerprint, top),
-        drawn=None if read.outside is None else read.outside.drawn.shape[1],
+        drawn=None if drawn is None else drawn.shape[1],
         tokens=int(told.sum()),
         nan=int((~told).sum()),
-        surprise=-float(read.chosen[told].sum(dtype=np.float64)),
-        covered=float(np.exp(read.logprobs[told].astype(np.float64)).sum()),
+        surprise=-float(chosen[told].sum(dtype=np.float64)),
+        covered=float(np.exp(arrays["logprobs"][told].astype(np.float64)).sum()),
         seconds=round(seconds, 3),
     )
     return reading, {name: arrays[name] for name in _FIRST if name in arrays}
@@ -188,19 +188,6 @@ def compared_reading(
     )
     kept = {name: getattr(found, name).astype(np.float32) for name in ("divergence", "lost", "covered")}
     return reading, {**kept, "differs": found.differs, **surprise}
-
-
-def likeliest(arrays: Mapping[str, Any], prefix: str = "") -> Likeliest:
-    """The reading in an engine's arrays, or of the baseline in those of one that had it beside (prefix "base_")."""
-    outside = Outside(arrays["rest"], arrays["drawn"]) if "drawn" in arrays else None
-    return Likeliest(arrays[f"{prefix}ids"], arrays[f"{prefix}logprobs"], arrays[f"{prefix}chosen"], outside)
-
-
-def named(arrays: Mapping[str, Any], top: int) -> Named:
-    """The reading in an engine's arrays that tells of the baseline's `top` likeliest tokens and of those it drew."""
-    found = arrays["named"]
-    outside = Outside(arrays["rest"], found[:, top:])
-    return Named(found[:, :top], outside, arrays["ids"][:, 0], arrays["logprobs"][:, 0], arrays["chosen"])
 
 
 def distances_of(arrays: Arrays) -> TokenDistances:
