@@ -20,8 +20,8 @@ import torch
 
 from bitparity.distance.divergence import exact
 from bitparity.distance.figures import Tokens, against, join
+from bitparity.engines.token_numbers import token_numbers
 from bitparity.engines.transformers_loading import choose_device, device_name, load_model
-from bitparity.engines.transformers_reading import token_numbers
 from bitparity.schema import EngineSpec
 
 LEAST = 1e-4  # nats: a smaller change of bfloat16 weights either vanishes or jumps beyond

@@ -26,9 +26,9 @@ def columns(scores: np.ndarray, asked: Columns) -> tuple[np.ndarray, np.ndarray]
     """The columns that are asked for, made by a real engine's own function."""
     import torch
 
-    from bitparity.engines.columns import ColumnMaker
+    from bitparity.engines import token_numbers
 
-    ids, logprobs = ColumnMaker(asked, torch.device("cpu")).make(torch.tensor(scores), 0)
+    ids, logprobs = token_numbers.columns(asked, torch.tensor(scores), 0)
     return ids.numpy().astype(np.int32), logprobs.numpy()
 
 

@@ -26,9 +26,9 @@ def asked(context: int, answer: int, reading: Reading) -> Columns:
 
 
 def made(columns: Columns, logits: Any, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    from bitparity.engines.columns import ColumnMaker
+    from bitparity.engines import token_numbers
 
-    ids, logprobs = ColumnMaker(columns, torch.device("cpu")).make(logits, first)
+    ids, logprobs = token_numbers.columns(columns, logits, first)
     return ids.numpy().astype(np.int32), logprobs.numpy()
 
 
@@ -192,7 +192,7 @@ Prompts = dict[str, tuple[list[int], Any, Any, Columns | None]]  # tokens, state
 
 @pytest.fixture
 def prompts() -> Prompts:
-    from bitparity.engines.vllm_columns import asked_of_worker
+    from bitparity.engines.vllm_worker import asked_of_worker
 
     torch.manual_seed(2)
     named = torch.randint(VOCABULARY, (9, TOP + DRAWS)).numpy().astype(np.int32)
@@ -224,7 +224,7 @@ def batches(prompts: Prompts, order: str, step: int) -> Iterator[dict[str, range
 
 
 def run_newer(prompts: Prompts, head: Any, order: str, step: int) -> dict[str, Any]:
-    from bitparity.engines.vllm_columns import install
+    from bitparity.engines.vllm_worker import install
 
     worker = NewerWorker()
     install(SimpleNamespace(prompt_logprobs_worker=worker, device=torch.device("cpu")))
@@ -252,7 +252,7 @@ def run_newer(prompts: Prompts, head: Any, order: str, step: int) -> dict[str, A
 
 
 def run_older(prompts: Prompts, head: Any, order: str, step: int) -> dict[str, Any]:
-    from bitparity.engines.vllm_columns import install
+    from bitparity.engines.vllm_worker import install
 
     runner = OlderRunner(head)
     install(runner)
@@ -310,7 +310,7 @@ def test_where_columns_cannot_be_made_the_likeliest_tokens_stand(
 
 
 def test_a_runner_of_another_kind_is_left_alone() -> None:
-    from bitparity.engines.vllm_columns import install
+    from bitparity.engines.vllm_worker import install
 
     runner = SimpleNamespace(prompt_logprobs_worker=None)
     install(runner)

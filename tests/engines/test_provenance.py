@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bitparity.engines.vllm_probe import ModelProbe, _scales_requantized, layer_facts
+from bitparity.engines.vllm_worker import ModelProbe, _scales_requantized, layer_facts
 from bitparity.models.quantization import quantizes_activations
 
 

@@ -149,7 +149,7 @@ def test_flat_log_probabilities_become_arrays() -> None:
 @pytest.mark.parametrize("step", [1, 3, 100])
 def test_logits_in_slices_are_the_same(step: int) -> None:
     torch = pytest.importorskip("torch")
-    from bitparity.engines.vllm_probe import in_slices
+    from bitparity.engines.vllm_worker import in_slices
 
     class Model(torch.nn.Module):  # type: ignore[misc,name-defined]
         largest = 0

@@ -16,8 +16,8 @@ from localization_checkpoints import declare, quantized_fp8
 from safetensors.torch import load_file, save_file
 
 from bitparity.distance.texts import Answer
+from bitparity.engines.token_numbers import token_numbers
 from bitparity.engines.transformers_loading import load_model
-from bitparity.engines.transformers_reading import token_numbers
 from bitparity.errors import ModelError
 from bitparity.localization.document import Localization
 from bitparity.localization.layers import ModelPair

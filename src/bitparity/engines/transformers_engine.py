@@ -264,7 +264,7 @@ class TransformersEngine(Engine):
             return []
         import torch
 
-        from bitparity.engines.transformers_reading import column_numbers, token_numbers
+        from bitparity.engines.token_numbers import column_numbers, token_numbers
 
         started = time.perf_counter()
         pairs = [the_text(request) for request in requests]

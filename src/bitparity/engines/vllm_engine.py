@@ -38,7 +38,7 @@ from bitparity.engines.readings import (
     split_columns,
     the_text,
 )
-from bitparity.engines.vllm_columns import asked_of_worker
+from bitparity.engines.vllm_worker import asked_of_worker
 from bitparity.engines.watchdog import how_ended
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.hardware import nvml
@@ -355,7 +355,7 @@ def _engine_config(folder: Path, tokenizer: Path, arguments: Mapping[str, object
             tokenizer=str(tokenizer),
             # nothing of the checkpoint's own file
             generation_config="vllm",
-            worker_extension_cls="bitparity.engines.vllm_probe.ModelProbe",
+            worker_extension_cls="bitparity.engines.vllm_worker.ModelProbe",
             max_logprobs=TOP_MOST + 2 + DRAWN,
             **arguments,
         )
