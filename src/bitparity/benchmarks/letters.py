@@ -43,13 +43,18 @@ class Statement(NamedTuple):
     weak: bool = False
 
 
+def question_of(item: Item, sample: int = 0) -> str:
+    """The text that asks a sample's question: the last message of its prompt; empty where there is no prompt."""
+    if not item.prompts:
+        return ""
+    prompt = item.prompts[sample % len(item.prompts)]
+    return prompt.messages[-1]["content"] if prompt.messages else prompt.text or ""
+
+
 def options_of(item: Item, sample: int = 0) -> dict[str, str]:
     """The text of each option, by letter, as the sample's prompt shows them; of several questions those of the last."""
-    if not item.prompts:
-        return {}
-    prompt = item.prompts[sample % len(item.prompts)]
-    text = prompt.messages[-1]["content"] if prompt.messages else prompt.text or ""
-    return {match["letter"]: match["text"].strip() for match in _patterns("J")["option_line"].finditer(text)}
+    lines = _patterns("J")["option_line"].finditer(question_of(item, sample))
+    return {match["letter"]: match["text"].strip() for match in lines}
 
 
 def final_letter(text: str, letters: str, ended: bool = True, options: Options = dict) -> str | None:

@@ -20,10 +20,10 @@ import hashlib
 import json
 import pickletools
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, cast
 
 from pydantic import Field
 
@@ -135,26 +135,24 @@ class LiveCodeBench(CodeBenchmark):
 
     def code(self, item: Item, completion: Completion) -> str | None:
         """The last complete code block, or what upstream takes."""
-        return (
-            upstream_code(completion.text) if self.settings.extraction == "upstream" else super().code(item, completion)
-        )
+        if self.settings.extraction == "upstream":
+            return upstream_code(completion.text)
+        return super().code(item, completion)
 
     def asked_name(self, item: Item) -> str | None:
         """The function that the tests call; None where they give standard input."""
-        function: str | None = item.metadata["function"]
-        return function
+        return cast(str | None, item.metadata["function"])
 
     def try_code(self, item: Item, code: str, completion: Completion) -> Judged:
         """Public tests first, then private ones, as upstream; the first one not passed decides."""
         tests = self._tests(item)
-        if (function := item.metadata["function"]) is not None:
+        if (function := self.asked_name(item)) is not None:
             return self.judge_function(code, function, tests)
         return self.judge_program(code, tests)
 
     def _tests(self, item: Item) -> list[Case]:
         where = item.metadata
-        local = None if self.spec.data is None else Path(self.spec.data)
-        place = local or hub_file(self.source, where["file"])
+        place = Path(self.spec.data) if self.spec.data is not None else hub_file(self.source, where["file"])
         try:
             with open_regular(place) as file:
                 file.seek(where["offset"])
@@ -194,10 +192,9 @@ class LiveCodeBench(CodeBenchmark):
         except ValueError:
             raise DataError("a test's input is not one JSON value a line") from None
         asked = json.dumps({"function": function, "limit": self.settings.timeout, "inputs": given}).encode()
-        files = {**_program(code, "functional_main.py"), "codec.py": inside("codec.py")}
+        files = _program(code, "functional_main.py", "codec.py")
         argv = [self.sandbox.python, "-B", "functional_main.py"]
-        limits = self._limits(len(tests) + 1, "".join(test.expected for test in tests))
-        ended = self.run(files, argv, asked, limits)
+        ended = self.run(files, argv, asked, self._limits(len(tests) + 1, "".join(test.expected for test in tests)))
         if ended.end == "infrastructure_error":
             return Judged("infrastructure_error", len(tests), None, ended.detail)
         lines = ended.stdout.decode("ascii", "replace").split("\n")[:-1]
@@ -205,7 +202,7 @@ class LiveCodeBench(CodeBenchmark):
             kind, value = (reply(spoken(lines[number - 1])) if number <= len(lines) else None) or (None, "")
             if kind == "v" and same_value(unpacked(value), test.expected):
                 continue
-            verdict = _function_fault(kind, value, verdict_of(ended), ended.status)
+            verdict = _function_fault(kind, value, ended)
             return Judged(verdict, len(tests), number, value if kind == "e" else "", ended.cpu_s)
         return Judged("pass", len(tests), cpu_s=ended.cpu_s)
 
@@ -216,20 +213,19 @@ class LiveCodeBench(CodeBenchmark):
         return Limits(cpu_s=seconds, wall_s=5 * seconds + 10, memory_mb=MEMORY_MB, output_bytes=room)
 
 
-def _function_fault(kind: str | None, value: str, ended: Verdict, status: int | None) -> Verdict:
+def _function_fault(kind: str | None, value: str, ended: Ended) -> Verdict:
     """Why a call did not give what was expected."""
-    if kind == "v":
-        return "wrong_answer"
-    if kind == "e":
-        return raised(value)
-    if status in (-27, -14):  # SIGPROF, SIGALRM: one call's own limit
+    if kind is not None:
+        return "wrong_answer" if kind == "v" else raised(value)
+    if ended.status in (-27, -14):  # SIGPROF, SIGALRM: one call's own limit
         return "time_limit"
-    return "runtime_error" if ended == "pass" else ended
+    verdict = verdict_of(ended)
+    return "runtime_error" if verdict == "pass" else verdict
 
 
-def _program(code: str, main: str) -> dict[str, bytes]:
+def _program(code: str, *others: str) -> dict[str, bytes]:
     solution = code.encode("utf-8", "surrogatepass")
-    return {"solution.py": solution, **{name: inside(name) for name in ("prelude.py", main)}}
+    return {"solution.py": solution, **{name: inside(name) for name in ("prelude.py", *others)}}
 
 
 def problems(place: Path, digest: hashlib._Hash) -> Iterator[tuple[dict[str, str], int, bytes]]:
@@ -259,24 +255,19 @@ def _row(raw: bytes, where: str) -> dict[str, str]:
     return {name: row[name] for name in FIELDS}
 
 
-def prompt(row: Mapping[str, str]) -> Prompt:
-    """Upstream's chat prompt."""
-    kind = "starter" if row["starter_code"] else "stdin"
-    template = packaged_prompt(f"livecodebench_{kind}.txt")
-    asked = template.format(question=row["question_content"], starter=row["starter_code"])
-    return Prompt(messages=({"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}))
-
-
 def _item(row: dict[str, str], place: Facts, raw: bytes, known_bad: str | None) -> Item:
+    """The item of a problem, with upstream's chat prompt."""
     try:
         function = json.loads(row["metadata"]).get("func_name")
     except (ValueError, AttributeError):
         raise DataError(f"{place['file']}: metadata of question {row['question_id']} is no JSON object") from None
+    template = packaged_prompt(f"livecodebench_{'starter' if row['starter_code'] else 'stdin'}.txt")
+    asked = template.format(question=row["question_content"], starter=row["starter_code"])
+    prompt = Prompt(messages=({"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}))
     about: Facts = {"platform": row["platform"], "contest_date": row["contest_date"], "function": function}
-    if known_bad:
-        about["known_bad"] = known_bad
+    about |= {"known_bad": known_bad} if known_bad else {}
     about |= {**place, "sha256": hashlib.sha256(raw).hexdigest()}
-    return Item(row["question_id"], (prompt(row),), None, None, row["difficulty"], about)
+    return Item(row["question_id"], (prompt,), None, None, row["difficulty"], about)
 
 
 class Case(NamedTuple):
@@ -286,9 +277,7 @@ class Case(NamedTuple):
     expected: str
 
 
-_TEXT_OPCODES = frozenset(
-    {"PROTO", "FRAME", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "MEMOIZE", "BINPUT", "STOP"}
-)
+_TEXT_OPCODES = {"PROTO", "FRAME", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "MEMOIZE", "BINPUT", "STOP"}
 
 
 def decode_tests(text: str, limit: int | None = None) -> list[Case]:
@@ -347,8 +336,8 @@ def same_output(produced: bytes, expected: str) -> bool:
     Both texts stripped, the same number of lines, each line equal when stripped, or equal as decimal numbers
     word by word, without any tolerance.
     """
-    both = (produced.decode("utf-8", "replace"), expected)
-    ours, theirs = ([line.strip() for line in text.strip().split("\n")] for text in both)
+    texts = (produced.decode("utf-8", "replace"), expected)
+    ours, theirs = ([line.strip() for line in text.strip().split("\n")] for text in texts)
     return len(ours) == len(theirs) and all(a == b or _same_numbers(a, b) for a, b in zip(ours, theirs, strict=True))
 
 

@@ -125,10 +125,7 @@ def quiet() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     try:
-        with (
-            patch.object(task_module, "tqdm", bar),
-            patch.object(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False),
-        ):
+        with patch.object(task_module, "tqdm", bar), patch.object(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False):
             yield
     finally:
         logger.setLevel(level)
@@ -148,8 +145,12 @@ def load_tasks(name: str, data: str | None, fewshot_data: str | None, cache: Pat
 
     manager, name = _manager_of(name)
     leaves = list(_leaves(manager.task_index, name))
-    for leaf in leaves:
-        _check_leaf(leaf, data)
+    for leaf in leaves:  # what the YAML alone shows is refused before any data is fetched
+        config = leaf.config
+        shows = bool(config.get("doc_to_image") or config.get("doc_to_audio"))
+        refuse(leaf.name, config.get("output_type"), shows, bool(config.get("unsafe_code")), config.get("repeats") or 1)
+        if data is not None and "class" in config:
+            raise DataError(f"lm-eval task '{leaf.name}' reads its data by code of its own; remove data: for it")
     sources: Any = name
     if data is not None:
         sources = _local_sources(name, leaves, data, fewshot_data, cache)
@@ -227,20 +228,19 @@ def refuse(name: str, output_type: str | None, multimodal: bool, unsafe: bool, r
             raise DataError(f"lm-eval task '{name}' {reason}; bitparity does not run such tasks of lm-eval")
 
 
-def _check_leaf(leaf: Leaf, data: str | None) -> None:
-    """Refuse what the YAML alone shows, before any data is fetched."""
-    config = leaf.config
-    shows = bool(config.get("doc_to_image") or config.get("doc_to_audio"))
-    refuse(leaf.name, config.get("output_type"), shows, bool(config.get("unsafe_code")), config.get("repeats") or 1)
-    if data is not None and "class" in config:
-        raise DataError(f"lm-eval task '{leaf.name}' reads its data by code of its own; remove data: for it")
-
-
 def _local_sources(name: str, leaves: list[Leaf], data: str, fewshot_data: str | None, cache: Path) -> list[str]:
     """One YAML file a task that includes the task's own and names the files in place of its data set."""
     import yaml
 
-    _check_one_data_set(name, leaves)
+    if any(leaf.overridden for leaf in leaves):
+        raise DataError(f"group '{name}' changes the settings of its tasks; with data: name a single task instead")
+    # one file can stand for one configuration of one data set; the tasks may only select from it
+    sets = {(leaf.config.get("dataset_path"), leaf.config.get("dataset_name")) for leaf in leaves}
+    if len(sets) > 1:
+        raise DataError(
+            f"the tasks of '{name}' read {len(sets)} different data sets or configurations; "
+            "with data: name a single task, each with its own file"
+        )
     for path in filter(None, (data, fewshot_data)):
         _check_rows(path)
     files: dict[str, str] = {}
@@ -255,22 +255,9 @@ def _local_sources(name: str, leaves: list[Leaf], data: str, fewshot_data: str |
         kwargs = {"data_files": files, "cache_dir": str(cache / "datasets")}
         place = {"dataset_path": "json", "dataset_name": None, "custom_dataset": None, "dataset_kwargs": kwargs}
         source = cache / f"{leaf.name}.yaml"
-        text = yaml.safe_dump({"include": str(leaf.yaml), "task": leaf.name, **place})
-        source.write_text(text, encoding="utf-8")
+        source.write_text(yaml.safe_dump({"include": str(leaf.yaml), "task": leaf.name, **place}), encoding="utf-8")
         sources.append(str(source))
     return sources
-
-
-def _check_one_data_set(name: str, leaves: list[Leaf]) -> None:
-    """One file can stand for one configuration of one data set; the tasks may only select from it."""
-    if any(leaf.overridden for leaf in leaves):
-        raise DataError(f"group '{name}' changes the settings of its tasks; with data: name a single task instead")
-    sets = {(leaf.config.get("dataset_path"), leaf.config.get("dataset_name")) for leaf in leaves}
-    if len(sets) > 1:
-        raise DataError(
-            f"the tasks of '{name}' read {len(sets)} different data sets or configurations; "
-            "with data: name a single task, each with its own file"
-        )
 
 
 def _check_rows(path: str) -> None:

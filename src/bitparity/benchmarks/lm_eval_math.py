@@ -63,25 +63,18 @@ def equivalent(given: str | None, reference: str | None) -> bool:
         return given == reference
 
 
-_REPLACED = (
-    ("\n", ""),
-    ("\\!", ""),
-    ("\\\\", "\\"),
-    ("tfrac", "frac"),
-    ("dfrac", "frac"),
-    ("\\left", ""),
-    ("\\right", ""),
-    ("^{\\circ}", ""),
-    ("^\\circ", ""),
-    ("\\$", ""),
-)
+# in this order: what is left out, and the names that become others
+_REPLACED = {"\n": "", "\\!": "", "\\\\": "\\", "tfrac": "frac", "dfrac": "frac", "\\left": "", "\\right": ""}
+_REPLACED |= {"^{\\circ}": "", "^\\circ": "", "\\$": ""}
 
 
 def _normalised(text: str) -> str:
-    for old, new in _REPLACED:
+    for old, new in _REPLACED.items():
         text = text.replace(old, new)
-    text = _without_unit(text).replace("\\%", "")
-    text = text.replace(" .", " 0.").replace("{.", "{0.")
+    before, *units = text.split("\\text{ ")
+    if len(units) > 1:
+        raise ValueError("more than one unit")
+    text = before.replace("\\%", "").replace(" .", " 0.").replace("{.", "{0.")
     if not text:
         return text
     if text.startswith("."):
@@ -91,13 +84,6 @@ def _normalised(text: str) -> str:
         text = sides[1]
     text = _braced_fractions(_braced_roots(text).replace(" ", ""))
     return _slash_fraction("\\frac{1}{2}" if text == "0.5" else text)
-
-
-def _without_unit(text: str) -> str:
-    before, *units = text.split("\\text{ ")
-    if len(units) > 1:
-        raise ValueError("more than one unit")
-    return before
 
 
 def _braced_roots(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ INSTRUCTION = "\nPlease reason step by step, and put your final answer within \\
 MATH_VERIFY_CHARS, SENTENCE_CHARS = 400, 1000
 _PATTERNS = compiled("mathematics", most=str(MATH_VERIFY_CHARS))
 # brackets in brackets, floors, bars, sums and limits, powers of brackets that it reads within a second
-DEEPEST, MOST_FLOORS, MOST_BARS, MOST_OPERATORS, MOST_POWERS = 9, 4, 40, 3, 12
+DEEPEST, MOST = 9, (4, 40, 3, 12)
 NEAR_ZERO, FAR = 1e-25, 1e-5  # relative differences of numbers that are equal, and that are not
 POINTS = ((0.61803, 1.32471, 2.23607, 0.43429, 1.77245), (1.20206, 0.57721, 0.91596, 2.68545, 3.35988))  # variables
 MOST_NODES, MOST_POWER = 120, 12  # of a formula that Math-Verify may make simpler
@@ -41,12 +42,8 @@ class MathBenchmark(RowsBenchmark):
 
     def prompt(self, problem: str) -> Prompt:
         """The prompt of the spec's form."""
-        if self.spec.form == "chat":
-            return Prompt(messages=({"role": "user", "content": problem + INSTRUCTION},))
-        text = self.lm_eval_prompt.format(problem)
-        if self.spec.protocol.apply_chat_template:
-            return Prompt(messages=({"role": "user", "content": text},))
-        return Prompt(text=text)
+        chat = self.spec.form == "chat"
+        return self.prompt_of(problem + INSTRUCTION if chat else self.lm_eval_prompt.format(problem))
 
     def load_grader(self) -> None:
         """Import Math-Verify and SymPy."""
@@ -138,24 +135,22 @@ def equal(given: str, reference: str, boxed: bool = True) -> bool:
         ours, given = _bare_value(ours), _bare_value(given)
     elif ours.endswith("\\%"):
         ours, given, reference = (text.strip().removesuffix("\\%") for text in (ours, given, reference))
-    if _is_words(reference):
+    if _PATTERNS["words"].fullmatch(reference.strip()):
         return _words(given) == _words(reference)
     bare = _PATTERNS["wrapper"].sub(r"\1", ours)
     our_base, their_base = _PATTERNS["based"].fullmatch(bare), _PATTERNS["based"].fullmatch(theirs)
     if our_base and their_base:
         return our_base.groups() == their_base.groups()
     our_number, their_number = number(bare), number(theirs)
-    if any(
-        _PATTERNS["decimal_comma"].fullmatch(one) and _PATTERNS["decimal"].fullmatch(other)
-        for one, other in ((bare, theirs), (theirs, bare))
-    ):
+    comma, point = _PATTERNS["decimal_comma"].fullmatch, _PATTERNS["decimal"].fullmatch
+    if (comma(bare) and point(theirs)) or (comma(theirs) and point(bare)):
         return number(bare.replace(",", ".")) == number(theirs.replace(",", "."))
     if our_number is not None and their_number is not None:
         return our_number == their_number and not _PATTERNS["list"].search(given)
     if len(given) > (MATH_VERIFY_CHARS if boxed else SENTENCE_CHARS) or _PATTERNS["huge"].search(ours):
         return False
     cleaned = given if our_number is None else bare  # decimals are rounded, which Math-Verify knows
-    if our_number is not None and not _PATTERNS["decimal"].fullmatch(bare):
+    if our_number is not None and not point(bare):
         cleaned = f"\\frac{{{our_number.numerator}}}{{{our_number.denominator}}}"
     return math_verify_equal(f"\\boxed{{{cleaned}}}" if boxed else cleaned, reference)
 
@@ -216,10 +211,6 @@ def _bare_value(latex: str) -> str:
     return text or latex
 
 
-def _is_words(reference: str) -> bool:
-    return _PATTERNS["words"].fullmatch(reference.strip()) is not None
-
-
 def _words(latex: str) -> str:
     text = _PATTERNS["wrapper"].sub(r"\1", normalised(latex)).lower()
     words = re.sub(r"[^a-z0-9]+", " ", text).strip()
@@ -235,12 +226,10 @@ def number(text: str) -> Fraction | None:
         return Fraction(f"{sign}{factor or 1}") * Fraction(10) ** int(power)
     if repeating := _PATTERNS["repeating"].fullmatch(text):
         sign, whole, once, again = repeating.groups()
-        value = Fraction(
-            int(f"{whole}{once}{again}") - int(f"{whole}{once}" or 0), 10 ** len(once) * (10 ** len(again) - 1)
-        )
+        parts = 10 ** len(once) * (10 ** len(again) - 1)
+        value = Fraction(int(f"{whole}{once}{again}") - int(f"{whole}{once}" or 0), parts)
         return -value if sign else value
-    mixed = _PATTERNS["mixed"].fullmatch(text)
-    if mixed and int(mixed[4]):
+    if (mixed := _PATTERNS["mixed"].fullmatch(text)) and int(mixed[4]):
         value = int(mixed[2]) + Fraction(int(mixed[3]), int(mixed[4]))
         return -value if mixed[1] else value
     plain = text.replace(",", "").replace(" ", "")
@@ -259,8 +248,7 @@ def math_verify_equal(given: str, reference: str) -> bool:
     for module in ("parser", "grader"):  # they warn at each call that no timeout is set
         logging.getLogger(f"math_verify.{module}").setLevel(logging.ERROR)
     parsed, key = _with_imaginary_unit(parse(given, parsing_timeout=None)), _parsed_reference(reference)
-    decided = _decided(parsed, key)
-    if decided is not None:
+    if (decided := _decided(parsed, key)) is not None:
         return decided
     return bool(verify(key, parsed, timeout_seconds=None, allow_set_relation_comp=True))
 
@@ -273,23 +261,13 @@ def _is_deep(latex: str) -> bool:
         if depth > DEEPEST:
             return True
     floors = latex.count("\\lfloor") + latex.count("\\lceil")
-    too_many = (
-        floors > MOST_FLOORS
-        or latex.count("|") > MOST_BARS
-        or len(_PATTERNS["operator"].findall(latex)) > MOST_OPERATORS
-    )
-    too_many = too_many or latex.count(")^") > MOST_POWERS
+    operators = len(_PATTERNS["operator"].findall(latex))
+    counts = (floors, latex.count("|"), operators, latex.count(")^"))
     # a text that is read whole may hold a list of thousands
-    long = len(latex) > MATH_VERIFY_CHARS and any(
-        len(gap) > MATH_VERIFY_CHARS for gap in _PATTERNS["prose_word"].split(latex)
-    )
-    long = long or _PATTERNS["long_formula"].search(latex) is not None
-    return (
-        too_many
-        or long
-        or _PATTERNS["tower"].search(latex) is not None
-        or _PATTERNS["nested"].search(latex) is not None
-    )
+    gaps = _PATTERNS["prose_word"].split(latex) if len(latex) > MATH_VERIFY_CHARS else []
+    if any(map(operator.gt, counts, MOST)) or any(len(gap) > MATH_VERIFY_CHARS for gap in gaps):
+        return True
+    return any(_PATTERNS[name].search(latex) for name in ("long_formula", "tower", "nested"))
 
 
 def _with_imaginary_unit(parsed: list[Any]) -> list[Any]:
@@ -323,11 +301,9 @@ def _decided(given: list[Any], reference: list[Any]) -> bool | None:
         return None  # "answer" may be read as a product of letters
     points = POINTS if names else POINTS[:1]
     found = [_same_values(ours, theirs, dict(zip(names, point, strict=False))) for point in points]
-    if False in found:
+    if False in found or (None in found and large):
         return False
-    if None in found:
-        return False if large else None
-    return True if large or not names else None
+    return True if None not in found and (large or not names) else None
 
 
 def _same_values(ours: Any, theirs: Any, values: Mapping[str, float]) -> bool | None:
@@ -335,12 +311,8 @@ def _same_values(ours: Any, theirs: Any, values: Mapping[str, float]) -> bool | 
     import sympy
 
     try:
-        given, key = (
-            sympy.nsimplify(each, rational=True).xreplace(
-                {s: sympy.Rational(values[s.name]) for s in each.free_symbols}
-            )
-            for each in (ours, theirs)
-        )
+        numbers = {s: sympy.Rational(values[s.name]) for s in ours.free_symbols | theirs.free_symbols}
+        given, key = (sympy.nsimplify(each, rational=True).xreplace(numbers) for each in (ours, theirs))
         difference, size = (abs(sympy.N(each, 30)) for each in (given - key, key))
         return True if difference <= size * NEAR_ZERO else False if difference > size * FAR else None
     except (TypeError, KeyError, ValueError, ArithmeticError):  # no number, or not comparable

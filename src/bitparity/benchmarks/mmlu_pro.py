@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from bitparity.benchmarks.contract import Info, Source
 from bitparity.benchmarks.dataset import Row, load_rows
-from bitparity.benchmarks.letters import final_letter, options_of
+from bitparity.benchmarks.letters import final_letter, options_of, question_of
 from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.errors import DataError
@@ -70,14 +70,8 @@ class MmluPro(RowsBenchmark):
         rows = self.rows(_item_id)
         shots = self._examples({row["category"] for row in rows}) if self.spec.form == "lm-eval" else {}
         for row in rows:
-            letters = _letters(row)
-            yield Item(
-                id=_item_id(row),
-                prompts=(self._prompt(row, shots),),
-                reference=row["answer"],
-                subgroup=row["category"],
-                metadata={"letters": letters},
-            )
+            letters = {"letters": _letters(row)}
+            yield Item(_item_id(row), (self._prompt(row, shots),), row["answer"], None, row["category"], letters)
 
     def _prompt(self, row: Row, shots: dict[str, list[Message]]) -> Prompt:
         if self.spec.form == "chat":
@@ -113,10 +107,8 @@ class MmluPro(RowsBenchmark):
         """The chosen letter against the key, next to lm-eval's first match."""
         letter = stated_letter(completion.text, item, ended=completion.finish != "length")
         first = LM_EVAL_ANSWER.search(completion.text)
-        metrics = {
-            "exact_match": float(letter == item.reference),
-            "lm_eval_exact_match": float(first is not None and first[1] == item.reference),
-        }
+        right = letter == item.reference, first is not None and first[1] == item.reference
+        metrics = dict(zip(("exact_match", "lm_eval_exact_match"), map(float, right), strict=True))
         score = metrics[self.metric]
         return Grade(score, "answered" if letter or score > 0 else "no_answer", letter, metrics)
 
@@ -134,7 +126,7 @@ def stated_letter(text: str, item: Item, ended: bool) -> str | None:
     heads = list(_NEXT_QUESTION.finditer(text))
     ends = [*(head.start() for head in heads), len(text)]
     parts = [text[: ends[0]], *(text[h.end() : end].lstrip() for h, end in zip(heads, ends[1:], strict=True))]
-    asked = _question_asked(item) if heads else ""
+    asked = question_of(item).rpartition("Question:")[2].strip() if heads else ""
     options = partial(options_of, item)
     for number, part in enumerate(parts):
         if number == 0 or (part and asked.startswith(part.partition("\n")[0][:40].rstrip())):
@@ -142,12 +134,6 @@ def stated_letter(text: str, item: Item, ended: bool) -> str | None:
             if letter:
                 return letter
     return None
-
-
-def _question_asked(item: Item) -> str:
-    prompt = item.prompts[0]
-    text = prompt.messages[-1]["content"] if prompt.messages else prompt.text or ""
-    return text.rpartition("Question:")[2].strip()
 
 
 def _item_id(row: Row) -> str:

@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypedDict, cast
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -92,32 +92,6 @@ class Problem(BaseModel):
         return sum(step.step_number not in env.GIVEN_STEPS for step in self.sub_steps)
 
 
-class Described(TypedDict):
-    """The parts of a step that prompts show."""
-
-    prompt: str
-    background: str
-    header: str
-
-
-class Before(Described):
-    """A step before the one that is asked; `given` is the authors' code for it, None where the sample's own counts."""
-
-    number: str
-    given: str | None
-
-
-class Asked(Described):
-    """The metadata of an item: what its prompt and its tests need. `steps` is the number of the problem's items."""
-
-    name: str
-    steps: int
-    return_line: str | None
-    tests: list[str]
-    dependencies: str
-    before: list[Before]
-
-
 class SciCode(CodeBenchmark):
     """SciCode."""
 
@@ -150,37 +124,42 @@ class SciCode(CodeBenchmark):
         self._provenance = {**place, "targets": env.described(self._targets())}
 
     def _steps(self, problem: Problem) -> Iterator[Item]:
-        """The items of one problem, each after the one before it."""
-        before: list[Before] = []
+        """The items of one problem, each after the one before it.
+
+        `steps` is the number of the problem's items; a step in `before` has `given`, the authors' code for it, or None
+        where the sample's own counts.
+        """
+        before: list[Facts] = []
         after: str | None = None
         for number, step in enumerate(problem.sub_steps):
-            told = {"prompt": step.step_description_prompt, "background": step.step_background or ""}
-            given = self._given(step.step_number) if step.step_number in env.GIVEN_STEPS else None
-            if given is None:
+            shown = {"prompt": step.step_description_prompt, "background": step.step_background or ""}
+            given = None
+            if step.step_number in env.GIVEN_STEPS:
+                given = env.given_step(step.step_number, [self.settings.given, self._beside])
+            else:
                 about = {
                     "name": problem.problem_name or problem.problem_id,
                     "steps": problem.scored,
-                    **told,
+                    **shown,
                     "header": step.function_header,
                     "return_line": step.return_line,
                     "tests": step.test_cases,
                     "dependencies": problem.required_dependencies,
                     "before": list(before),
                 }
-                prompt = self._prompt(cast(Asked, about), [""] * number)
+                prompt = self._prompt(about, [""] * number)
                 reference = {"problem": problem.problem_id, "step": number}
                 yield Item(step.step_number, (prompt,), reference, problem.problem_id, None, about, after)
                 after = step.step_number
-            earlier = {"number": step.step_number, **told, "header": step.function_header, "given": given}
-            before.append(cast(Before, earlier))
+            before.append({"number": step.step_number, **shown, "header": step.function_header, "given": given})
 
     def _problems(self) -> tuple[list[Problem], Facts]:
         """The checked problems, and where they came from. Raises DataError."""
-        source = Source(self.settings.hub, self.settings.split, "main")
         if self.spec.data is not None:
             rows, origin = read_jsonl(Path(self.spec.data)), self.spec.data
             place: Facts = {"path": origin}
         else:
+            source = Source(self.settings.hub, self.settings.split, "main")
             rows, origin = hub_rows(source), f"data set {source.path} ({source.split})"
             place = {"hub": source.path, "split": source.split, "revision": source.revision}
         problems = [_checked(row, f"{origin}, problem {number}") for number, row in enumerate(rows, 1)]
@@ -194,34 +173,27 @@ class SciCode(CodeBenchmark):
         sha256 = content_hash(rows, ("problem_id", "required_dependencies", "sub_steps"))
         return problems, {**place, "problems": len(rows), "steps": steps, "sha256": sha256}
 
+    @property
     def _beside(self) -> Path | None:
         """The folder of the study's own data file."""
         return None if self.spec.data is None else Path(self.spec.data).parent
-
-    def _given(self, number: str) -> str:
-        return env.given_step(number, [self.settings.given, self._beside()])
 
     # ------------------------------------------------------------ prompts
 
     def follow_up(self, item: Item, earlier: Sequence[Completion]) -> Prompt:
         """The step's prompt with the sample's own code of the steps before it."""
-        about = cast(Asked, item.metadata)
-        return self._prompt(about, _code_before(about, earlier))
+        return self._prompt(item.metadata, _code_before(item.metadata, earlier))
 
-    def _prompt(self, about: Asked, before: Sequence[str]) -> Prompt:
-        parts: list[str] = []
-        for step, code in zip(about["before"], before, strict=True):
-            parts += [self._described(step), code, "------"]
-        kind = "with" if self.settings.background else "without"
+    def _prompt(self, about: Mapping[str, Any], before: Sequence[str]) -> Prompt:
+        kind, parts = ("with", ("prompt", "background")) if self.settings.background else ("without", ("prompt",))
+        *told, asked = ("\n".join(step[part] for part in parts) for step in [*about["before"], about])
+        steps = (f"{step}\n\n{code}" for step, code in zip(told, before, strict=True))
         text = packaged_prompt(f"scicode_{kind}_background.txt").format(
-            problem_steps_str="\n\n".join(parts[:-1]),
-            next_step_str=f"{self._described(about)}\n\n{about['header']}\n\n{about['return_line']}",
+            problem_steps_str="\n\n------\n\n".join(steps),
+            next_step_str=f"{asked}\n\n{about['header']}\n\n{about['return_line']}",
             dependencies=about["dependencies"],
         )
-        return Prompt(messages=({"role": "user", "content": text},))
-
-    def _described(self, step: Described) -> str:
-        return f"{step['prompt']}\n{step['background']}" if self.settings.background else step["prompt"]
+        return self.prompt_of(text)
 
     # ------------------------------------------------------------ grading
 
@@ -242,8 +214,8 @@ class SciCode(CodeBenchmark):
         self._workers.clear()
 
     def _targets(self) -> Path:
-        beside = (self._beside() or Path()) / env.TARGETS_FILE
-        return env.targets(self.settings.targets or (beside if self._beside() and beside.is_file() else None))
+        beside = self._beside and self._beside / env.TARGETS_FILE
+        return env.targets(self.settings.targets or (beside if beside and beside.is_file() else None))
 
     def asked_name(self, item: Item) -> str | None:
         """The function or class of the step's header."""
@@ -251,29 +223,32 @@ class SciCode(CodeBenchmark):
 
     def try_code(self, item: Item, code: str, completion: Completion) -> Judged:
         """Compute the tests' values beside the code, then compare them with the targets elsewhere."""
-        about = cast(Asked, item.metadata)
+        about = item.metadata
         halves = _halves(tuple(about["tests"]), about["dependencies"])
         program = "\n".join([about["dependencies"], *_code_before(about, completion.earlier), code]) + "\n"
-        ended = self._compute({"program": program, "tests": [half.inside for half in halves]})
+        asked: Facts = {"program": program, "tests": [half.inside for half in halves]}
+        ended = self._run(self._workers[0], "scicode_main.py", asked, output_bytes=256 << 20, file_mb=256)
         verdict = verdict_of(ended)
         if verdict == "infrastructure_error":
             return Judged(verdict, len(halves), None, ended.detail)
         values, finished, error = _values(ended.stdout, len(halves))
         failed, reason, upstream = self._compare(item.id, about["dependencies"], halves[:finished], values)
+        whole = finished == len(halves)
         if failed:
-            other: Verdict | None = "pass" if not upstream and finished == len(halves) else None
+            other: Verdict | None = "pass" if whole and not upstream else None
             return Judged("wrong_answer", len(halves), failed, reason, ended.cpu_s, other)
-        if finished == len(halves):
+        if whole:
             return Judged("pass", len(halves), cpu_s=ended.cpu_s)
         if error or verdict == "pass":
             verdict = raised(error)
         return Judged(verdict, len(halves), finished + 1, error, ended.cpu_s)
 
-    def _compute(self, asked: Facts) -> Ended:
+    def _run(self, worker: WarmWorker, script: str, asked: Facts, **limits: int) -> Ended:
+        """One program of `inside` on what it is asked; twice where it was stopped for its time."""
         seconds = self.settings.timeout
-        limits = Limits(cpu_s=seconds, wall_s=3 * seconds, memory_mb=MEMORY_MB, output_bytes=256 << 20, file_mb=256)
-        script, stdin = inside("scicode_main.py").decode(), json.dumps(asked).encode()
-        return counted(lambda: self._workers[0].run(_shared_files(), script, stdin, limits))
+        bounds = Limits(cpu_s=seconds, wall_s=3 * seconds, memory_mb=MEMORY_MB, **limits)
+        source, stdin = inside(script).decode(), json.dumps(asked).encode()
+        return counted(lambda: worker.run(_shared_files(), source, stdin, bounds))
 
     def _compare(
         self, step: str, dependencies: str, halves: Sequence[Halves], values: Sequence[Any]
@@ -286,10 +261,14 @@ class SciCode(CodeBenchmark):
             return 0, "", 0
         tests = [{name: value for name, value in half._asdict().items() if name != "inside"} for half in halves]
         targets = str(self._targets().resolve())
-        asked = {"targets": targets, "step": step, "dependencies": dependencies, "tests": tests, "values": values}
-        limits = Limits(cpu_s=self.settings.timeout, wall_s=3 * self.settings.timeout, memory_mb=MEMORY_MB)
-        script, stdin = inside("scicode_check.py").decode(), json.dumps(asked).encode()
-        ended = counted(lambda: self._workers[1].run(_shared_files(), script, stdin, limits))
+        asked: Facts = {
+            "targets": targets,
+            "step": step,
+            "dependencies": dependencies,
+            "tests": tests,
+            "values": values,
+        }
+        ended = self._run(self._workers[1], "scicode_check.py", asked)
         match spoken(ended.stdout):
             case [int(failed), str(reason), int(upstream)]:
                 return failed, reason, upstream
@@ -351,10 +330,10 @@ def _values(stdout: bytes, tests: int) -> tuple[list[Any], int, str]:
 
 def _name(header: str) -> str | None:
     found = re.search(r"^\s*(?:def|class)\s+(\w+)", header, re.MULTILINE)
-    return found[1] if found else None
+    return found and found[1]
 
 
-def _code_before(about: Asked, earlier: Sequence[Completion]) -> list[str]:
+def _code_before(about: Mapping[str, Any], earlier: Sequence[Completion]) -> list[str]:
     """The code of each step before this one: the sample's own, or the given one."""
     own = iter(earlier)
     return [

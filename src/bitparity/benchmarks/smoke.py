@@ -14,6 +14,7 @@ import hashlib
 import json
 import random
 import re
+import string
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from decimal import Decimal
@@ -64,7 +65,7 @@ def _copy_number(rng: random.Random) -> Question:
 
 
 def _copy_letters(rng: random.Random) -> Question:
-    letters = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(5))
+    letters = "".join(rng.choice(string.ascii_lowercase) for _ in range(5))
     return Question(f"Repeat these letters: {letters}", 'The letters are "', letters)
 
 
@@ -121,18 +122,32 @@ class Smoke(Benchmark):
     def items(self) -> Iterator[Item]:
         """All items; no question twice."""
         for name, task in TASKS.items():
-            for number, question in enumerate(_distinct(name, task)):
-                yield _item(f"{name}-{number:03d}", name, task.subgroup, question)
+            rng = random.Random(f"bitparity/smoke/{VERSION}/{name}")
+            questions: dict[str, Question] = {}
+            while len(questions) < task.items:
+                question = task.draw(rng)
+                questions.setdefault(question.user, question)
+            for number, (user, question) in enumerate(questions.items()):
+                messages = ({"role": "user", "content": user}, {"role": "assistant", "content": question.start})
+                prompt = Prompt(messages=messages, continuations=question.options)
+                about = {"task": name}
+                yield Item(f"{name}-{number:03d}", (prompt,), question.answer, None, task.subgroup, about)
 
     def grade(self, item: Item, completion: Completion) -> Grade:
         """Right or wrong by the rule of the item's subgroup; no_answer where there is nothing to judge."""
-        if item.subgroup == "choice":
-            return _grade_choice(item, completion)
         text, cut = completion.text, completion.finish == "length"
-        found = stated_number(text, cut) if item.subgroup == "sum" else stated_string(text, cut)
-        if found is None:
-            return Grade(0.0, "no_answer", None, {"exact_match": 0.0})
-        return _grade(_same(item, found), found)
+        if item.subgroup == "choice":
+            if completion.logprobs is None:
+                raise ValueError("a choice needs the log-likelihood of every option")
+            logprobs = [logprob for logprob, _ in completion.logprobs]
+            chosen = logprobs.index(max(logprobs))
+            found: str | None = item.prompts[0].continuations[chosen].strip()
+            right = chosen == item.reference
+        else:
+            found = stated_number(text, cut) if item.subgroup == "sum" else stated_string(text, cut)
+            right = found is not None and _same(item, found)
+        score = float(right)
+        return Grade(score, "no_answer" if found is None else "answered", found, {"exact_match": score})
 
     def task_settings(self) -> Facts:
         """An answer ends with its line or at the quote that closes it."""
@@ -141,46 +156,16 @@ class Smoke(Benchmark):
     def provenance(self) -> Facts:
         """The generator's version and the hash of what it made: ids, prompts, references, groups and metadata."""
         # none of the items builds on another
-        made = [{k: v for k, v in asdict(item).items() if k != "after"} for item in self.items()]
-        rows = [json.dumps(item, sort_keys=True) for item in made]
-        return {"generator": VERSION, "sha256": hashlib.sha256("\n".join(rows).encode()).hexdigest()}
-
-
-def _distinct(name: str, task: Task) -> Iterator[Question]:
-    rng = random.Random(f"bitparity/smoke/{VERSION}/{name}")
-    seen: set[str] = set()
-    while len(seen) < task.items:
-        question = task.draw(rng)
-        if question.user not in seen:
-            seen.add(question.user)
-            yield question
-
-
-def _item(item_id: str, task: str, subgroup: str, question: Question) -> Item:
-    messages = ({"role": "user", "content": question.user}, {"role": "assistant", "content": question.start})
-    prompt = Prompt(messages=messages, continuations=question.options)
-    return Item(item_id, (prompt,), question.answer, subgroup=subgroup, metadata={"task": task})
-
-
-def _grade_choice(item: Item, completion: Completion) -> Grade:
-    if completion.logprobs is None:
-        raise ValueError("a choice needs the log-likelihood of every option")
-    logprobs = [logprob for logprob, _ in completion.logprobs]
-    chosen = logprobs.index(max(logprobs))
-    return _grade(chosen == item.reference, item.prompts[0].continuations[chosen].strip())
-
-
-def _grade(right: bool, extracted: str) -> Grade:
-    score = float(right)
-    return Grade(score, "answered", extracted, {"exact_match": score})
+        made = ({k: v for k, v in asdict(item).items() if k != "after"} for item in self.items())
+        rows = "\n".join(json.dumps(item, sort_keys=True) for item in made)
+        return {"generator": VERSION, "sha256": hashlib.sha256(rows.encode()).hexdigest()}
 
 
 def _same(item: Item, found: str) -> bool:
     if item.subgroup == "sum":
         return Decimal(found) == int(item.reference)
-    if item.metadata["task"] == "upper-case":
-        return bool(found == item.reference)
-    return bool(found.casefold() == item.reference.casefold())
+    exact = item.metadata["task"] == "upper-case"
+    return bool(found == item.reference if exact else found.casefold() == item.reference.casefold())
 
 
 def stated_number(text: str, cut: bool = False) -> str | None:

@@ -10,34 +10,21 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from fractions import Fraction
 from functools import lru_cache
 from importlib import resources
 from typing import NamedTuple
+
+from bitparity.benchmarks.patterns import compiled
 
 MOST_CHARS = 40  # no unit is so long, and a sentence need not be taken apart
 
 # powers of ten of the SI prefixes, before symbols and before names
 _PREFIXES = {"k": 3, "M": 6, "G": 9, "T": 12, "c": -2, "d": -1, "m": -3, "μ": -6, "µ": -6, "n": -9, "p": -12, "f": -15}
 _WORDS = {"kilo": 3, "mega": 6, "giga": 9, "centi": -2, "deci": -1, "milli": -3, "micro": -6, "nano": -9, "pico": -12}
-# words of mathematics, which change the value of a number before them
-_OPERATION = re.compile(
-    r"(?:sin|cos|tan|cot|sec|csc|log|exp|pi|squared|cubed|factorial|times|plus|minus|over|roots?|mod|modulo|powers?|choose"
-    r"|zero|(?:ten|hundred|thousand|million|billion|trillion)(?:s|ths?)?|dozens?|hal(?:f|ves)|thirds?|fold|twice|percent|and|or|not|infinity|infinite|theta|alpha|beta)"
-)
-_FACTOR = re.compile(
-    r"(?P<over>/|\bper\b)?\s*(?P<raised>(?:sq(?:uare|\.)?|cu(?:bic|\.)?)\s+)?(?P<name>[^\W\d_]+(?:-[^\W\d_]+)?|°\s?[CF]?|[$€£¢])(?:\s*\^?\{?(?P<power>-?\d)\}?)?\s*[*·.]?\s*"
-)
-_MARKUP = re.compile(r"\\(?:text(?:rm|bf)?|math(?:rm|bf)|mbox)\s*\{([^{}]*)\}|\\[,;: !]|~|\\(?:cdot|times)\b")
-# words that tell two equal numbers apart: the time of day, an era, a direction, a change, a month
-_MARKS = (
-    "am,pm,bc/bce,ad/ce,north/n,south/s,east/e,west/w,left,right,up,down,clockwise,counterclockwise/anticlockwise,above,below,"
-    "increase,decrease,gain/profit,loss,ago/before,later/after,jan/january,feb/february,mar/march,apr/april,may,jun/june,"
-    "jul/july,aug/august,sep/september,oct/october,nov/november,dec/december"
-)
-_MARK_OF = {name: names.split("/")[0] for names in _MARKS.split(",") for name in names.split("/")}
-_MARK = re.compile(r"[A-Za-z](?:\.[A-Za-z]\b\.?|[A-Za-z]+\b)|(?:(?<=°)|(?<=circ)\}?)\s*[NSEW]\b|\b[NSEW](?=\s*$)")
-_BEHIND = re.compile(r"[^\d]*\Z")
+_PATTERNS = compiled("units")
+_MARK_OF = {name: names.split("/")[0] for names in _PATTERNS["marks"].pattern.split("|") for name in names.split("/")}
 
 
 class Unit(NamedTuple):
@@ -63,29 +50,27 @@ def _known() -> dict[str, tuple[str, Fraction]]:
     return prefixed | found
 
 
+def _unmarked(text: str) -> str:
+    return _PATTERNS["markup"].sub(lambda match: f" {match[1] or ''} ", text)
+
+
 @lru_cache(maxsize=1024)
 def unit_of(text: str) -> Unit | None:
     """The unit that a text behind a number is: "kg", "m/s^2", "\\text{ km}"; None for anything else."""
-    bare = (
-        _MARKUP.sub(lambda match: f" {match[1] or ''} ", text)
-        .replace("^{\\circ}", "°")
-        .replace("^\\circ", "°")
-        .replace("°{", "{")
-        .strip(" {}.")
-    )
-    kinds: dict[str, int] = {}
-    size, at = Fraction(1), 0
+    bare = _unmarked(text).replace("^{\\circ}", "°").replace("^\\circ", "°").replace("°{", "{").strip(" {}.")
     if not bare or len(bare) > MOST_CHARS:
         return None
+    kinds: Counter[str] = Counter()
+    size, at = Fraction(1), 0
     while at < len(bare):
-        match = _FACTOR.match(bare, at)
+        match = _PATTERNS["factor"].match(bare, at)
         name = match and "".join(match["name"].split())
         if not match or name not in _known():
             return None
         kind, own = _known()[str(name)]
         raised = {"": 1, "s": 2, "c": 3}[(match["raised"] or "")[:1]]
         power = raised * int(match["power"] or 1) * (-1 if match["over"] else 1)
-        kinds[kind] = kinds.get(kind, 0) + power
+        kinds[kind] += power
         size *= own**power
         at = match.end()
     return Unit(tuple(sorted((kind, power) for kind, power in kinds.items() if power)), size)
@@ -95,7 +80,7 @@ def marks(text: str) -> tuple[tuple[str, ...], str]:
     """The words behind a number that tell it from an equal one, and the text without: (("pm",), "7") of "7 p.m."."""
     if len(text) > MOST_CHARS or not any(c.isdigit() for c in text):
         return (), text
-    bare = _MARKUP.sub(lambda match: f" {match[1] or ''} ", text)
+    bare = _unmarked(text)
     found = list[str]()
 
     def without(match: re.Match[str]) -> str:
@@ -105,9 +90,9 @@ def marks(text: str) -> tuple[tuple[str, ...], str]:
             return match[0] if match[0] == name and len(name) == 1 else ""  # a bare N may be the newton
         return match[0]
 
-    behind = _BEHIND.search(bare)
+    behind = _PATTERNS["behind"].search(bare)
     at = behind.start() if behind else len(bare)
-    rest = _MARK.sub(without, bare[at:])
+    rest = _PATTERNS["mark"].sub(without, bare[at:])
     return tuple(found), (bare[:at] + rest).strip() if found else text
 
 
@@ -115,7 +100,6 @@ def is_counted(text: str) -> bool:
     """True for words behind a number that leave it as it is: a unit, or what is counted ("apples", "ways to go")."""
     if unit_of(text) is not None:
         return True
-    words = _MARKUP.sub(lambda match: f" {match[1] or ''} ", text).strip(" {}.,;!").split()
-    return all(w.isalpha() and w.isascii() and not _OPERATION.fullmatch(w.lower()) for w in words) and any(
-        len(w) > 2 for w in words
-    )
+    words = _unmarked(text).strip(" {}.,;!").split()
+    plain = all(w.isalpha() and w.isascii() and not _PATTERNS["operation"].fullmatch(w.lower()) for w in words)
+    return plain and any(len(w) > 2 for w in words)

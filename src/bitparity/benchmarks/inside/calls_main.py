@@ -7,38 +7,27 @@ sees a test. stdin and stdout hold JSON.
 
 import contextlib
 import copy
-import json
 import os
 import random
 import sys
-import types
 
 
 def main(part: str) -> None:
     sys.path.insert(0, ".")
     import codec
 
-    channel, asked = codec.take_over()
+    say, asked = codec.take_over()
     if part != "replay":  # there a value of the model's own could make a test write out millions of digits
         sys.set_int_max_str_digits(0)
-    done = {"record": record, "answer": answer, "replay": replay}[part](codec, asked)
-    channel.write(json.dumps(done))
-    channel.flush()
+    say({"record": record, "answer": answer, "replay": replay}[part](codec, asked))
     # a thread of the model's code that never ends is no concern of ours
     os._exit(0)
 
 
-def module_of(text):
-    module = types.ModuleType("solution")
-    sys.modules["solution"] = module
-    exec(compile(text, "solution.py", "exec", dont_inherit=True), module.__dict__)
-    return module
-
-
-def run_tests(asked, make_candidate):
+def run_tests(codec, asked, make_candidate):
     """Run the data set's test with `make_candidate(reference)` in the place of the function."""
     random.seed(0)  # some tests draw their inputs
-    space = module_of(asked["code"]).__dict__  # tests use the helpers of the prompt
+    space = codec.module_of(asked["code"]).__dict__  # tests use the helpers of the prompt
     function = space[asked["function"]]
     exec(compile(asked["test"], "test.py", "exec", dont_inherit=True), space)
     space["check"](make_candidate(function))
@@ -55,13 +44,13 @@ def record(codec, asked):
 
         return candidate
 
-    run_tests(asked, recording)
+    run_tests(codec, asked, recording)
     return calls
 
 
 def answer(codec, asked):
     """A packed value, or the kind of an exception, for every call until the first exception."""
-    function = getattr(module_of(asked["code"]), asked["function"])
+    function = getattr(codec.module_of(asked["code"]), asked["function"])
     made = []
     for call in asked["calls"]:
         try:
@@ -83,7 +72,7 @@ def replay(codec, asked):
         return codec.loads(value)
 
     try:
-        run_tests(asked, lambda _: candidate)
+        run_tests(codec, asked, lambda _: candidate)
     except Exception as error:
         return type(error).__name__
     return "pass"

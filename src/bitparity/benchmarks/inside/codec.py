@@ -12,13 +12,16 @@ import base64
 import json
 import os
 import sys
+import types
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, TextIO
+from typing import Any
 
 MAX_DIGITS = 4300  # of an integer in decimal digits, as Python's own limit; reading them takes quadratic time
 MAX_BITS = 14_000  # longer integers travel in hexadecimal digits, which take linear time
+_MEMBERS: dict[Any, str] = {tuple: "t", set: "s", frozenset: "s"}  # containers that are a list with a tag
 MAX_SAME_HASH = 100  # members of one hash; values that no one chose for it have a handful
 
 
@@ -37,8 +40,8 @@ class Opaque:
         return f"<{self.kind}>"
 
 
-def take_over() -> tuple[TextIO, Any]:
-    """(channel for this program's own lines, what it is asked). Called before any code of a model's runs.
+def take_over() -> tuple[Callable[[Any], None], Any]:
+    """(writer of a JSON value as a line of this program's own, what it is asked). Called before any code of a model's.
 
     That code prints and reads nothing: its standard input and output lead nowhere.
     """
@@ -47,7 +50,21 @@ def take_over() -> tuple[TextIO, Any]:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
-    return channel, asked
+
+    def say(value: Any) -> None:
+        channel.write(json.dumps(value) + "\n")
+        channel.flush()
+
+    return say, asked
+
+
+def module_of(*texts: str) -> types.ModuleType:
+    """The module `solution`, made of source texts one after the other; it is there before they run."""
+    sys.modules["solution"] = module = types.ModuleType("solution")
+    for text in texts:
+        # without the future statement of this file
+        exec(compile(text, "solution.py", "exec", dont_inherit=True), module.__dict__)
+    return module
 
 
 def dumps(value: Any) -> str:
@@ -80,14 +97,11 @@ def _packed(value: Any) -> Any:  # one case a type, in the order of how often th
         return str.__str__(value)
     if isinstance(value, list):
         return [_packed(v) for v in list.__iter__(value)]
-    if isinstance(value, tuple):
-        return {"t": [_packed(v) for v in tuple.__iter__(value)]}
     if isinstance(value, dict):
         return {"d": [[_packed(k), _packed(v)] for k, v in dict.items(value)]}
-    if isinstance(value, set):
-        return {"s": [_packed(v) for v in set.__iter__(value)]}
-    if isinstance(value, frozenset):
-        return {"s": [_packed(v) for v in frozenset.__iter__(value)]}
+    for kind, tag in _MEMBERS.items():
+        if isinstance(value, kind):
+            return {tag: [_packed(v) for v in kind.__iter__(value)]}
     if isinstance(value, complex):
         return {"c": [value.real, value.imag]}
     if isinstance(value, bytes | bytearray):
@@ -98,7 +112,8 @@ def _packed(value: Any) -> Any:  # one case a type, in the order of how often th
 
 
 def _packed_array(value: Any) -> Any:
-    numpy, sparse, sympy = (_module(name) for name in ("numpy", "scipy.sparse", "sympy"))
+    loaded: Any = sys.modules.get
+    numpy, sparse, sympy = loaded("numpy"), loaded("scipy.sparse"), loaded("sympy")
     if numpy is not None and isinstance(value, numpy.generic):
         plain = value.item()
         return _packed(float(plain) if isinstance(plain, numpy.generic) else plain)
@@ -111,10 +126,6 @@ def _packed_array(value: Any) -> Any:
     if sympy is not None and isinstance(value, sympy.Basic):
         return {"y": str(value)}
     return {"o": type(value).__name__}
-
-
-def _module(name: str) -> Any:
-    return sys.modules.get(name)
 
 
 def _packed_numbers(numpy: Any, value: Any) -> Any:
@@ -138,9 +149,8 @@ def _unpacked(value: Any, arrays: bool) -> Any:
     if tag == "t":
         return tuple(_unpacked(v, arrays) for v in content)
     if tag == "d":
-        return dict(
-            zip(_keys([k for k, _ in content], arrays), [_unpacked(v, arrays) for _, v in content], strict=True)
-        )
+        keys = _keys([k for k, _ in content], arrays)
+        return dict(zip(keys, [_unpacked(v, arrays) for _, v in content], strict=True))
     if tag == "s":
         return set(_keys(content, arrays))
     if tag == "c":

@@ -3,27 +3,17 @@
 stdin: {"program", "tests"}; a line is [test, check, packed values], [test, "end"] after a test, or ["e", exception].
 """
 
-import json
 import os
 import sys
-import types
 
 
 def main() -> None:
     sys.path.insert(0, os.getcwd())
     import codec
 
-    channel, asked = codec.take_over()
-
-    def say(line) -> None:
-        channel.write(json.dumps(line) + "\n")
-        channel.flush()
-
-    module = types.ModuleType("solution")
-    sys.modules["solution"] = module
-    space = module.__dict__
+    say, asked = codec.take_over()
     try:
-        exec(compile(asked["program"], "solution.py", "exec", dont_inherit=True), space)
+        space = codec.module_of(asked["program"]).__dict__
         for number, test in enumerate(asked["tests"]):
             space["__emit__"] = lambda check, *values, number=number: say([number, check, codec.dumps(list(values))])
             exec(compile(test, f"test{number + 1}.py", "exec", dont_inherit=True), space)
