@@ -20,7 +20,7 @@ Package = Callable[..., None]
 
 ECHO = """
 from bitparity.benchmarks.contract import Info, Source
-from bitparity.benchmarks.rows import RowsBenchmark
+from bitparity.benchmarks.dataset import RowsBenchmark
 from bitparity.records import Grade, Item, Prompt
 
 class Echo(RowsBenchmark):

@@ -38,12 +38,9 @@ class Aime24(MathBenchmark):
     def items(self) -> Iterable[Item]:
         """The problems."""
         for row in self.rows(lambda row: str(row["ID"])):
-            yield Item(
-                id=row["ID"],
-                prompts=(self.prompt(row["Problem"]),),
-                reference=_integer(row["Answer"], row["ID"]),
-                metadata={"lm_eval_reference": str(row["Answer"])},
-            )
+            about = {"lm_eval_reference": str(row["Answer"])}
+            key = _integer(row["Answer"], row["ID"])
+            yield Item(row["ID"], (self.prompt(row["Problem"]),), key, metadata=about)
 
     def lm_eval_score(self, item: Item, text: str) -> float:
         """The score of aime24: string equality after normalisation."""

@@ -79,8 +79,8 @@ def _last_box(text: str) -> tuple[int, str] | None:
     first = last = 0
     for start, head_end in reversed(heads):
         end, content = _box_content(text, head_end)
-        if contents and (end > first or not _joined(text[end:first])):
-            break
+        if contents and not (end <= first <= end + 40 and PATTERNS["joint"].fullmatch(text[end:first])):
+            break  # not joined to one list with the box behind
         if content is None and not contents:
             return (len(text), "")
         if content and content not in contents:
@@ -88,10 +88,6 @@ def _last_box(text: str) -> tuple[int, str] | None:
         if content:
             last, first = last or end, start
     return (last, ", ".join(contents)) if contents else None
-
-
-def _joined(gap: str) -> bool:
-    return len(gap) <= 40 and PATTERNS["joint"].fullmatch(gap) is not None
 
 
 def _box_content(text: str, at: int) -> tuple[int, str | None]:
@@ -110,8 +106,7 @@ def _box_content(text: str, at: int) -> tuple[int, str | None]:
 def _last_statement(text: str, after: int) -> Stated | None:
     """The answer in the last "the answer is ..." behind the position `after`."""
     for end in reversed([m.end() for m in PATTERNS["answer"].finditer(text, after)]):
-        said = _said(PATTERNS["filler"].sub("", text[end : end + STATEMENT_CHARS], count=1))
-        if said:
+        if said := _said(PATTERNS["filler"].sub("", text[end : end + STATEMENT_CHARS], count=1)):
             return Stated("statement", said)
     return None
 
@@ -138,8 +133,7 @@ def labelled_answer(text: str) -> Stated | None:
 
 
 def _said(tail: str) -> tuple[str, ...]:
-    maths = PATTERNS["maths"].match(tail)
-    if maths:
+    if maths := PATTERNS["maths"].match(tail):
         return (maths[0],)
     end = PATTERNS["sentence_end"].search(tail)
     piece = tail[: end.start() if end else len(tail)].strip(" *_`\"'")
@@ -165,11 +159,7 @@ def _conclusion(text: str) -> Stated | None:
 def breaks_off(text: str) -> bool:
     """True where a formula of the text is not closed: a brace, a display or a dollar that opens has no end."""
     braces = [token[0] for token in PATTERNS["token"].finditer(text)]
-    opened = text.rfind("\\["), text.rfind("\\(")
-    closed = text.rfind("\\]"), text.rfind("\\)")
-    dollars = len(PATTERNS["dollar"].findall(text))
-    return (
-        braces.count("{") != braces.count("}")
-        or any(o > c for o, c in zip(opened, closed, strict=True))
-        or dollars % 2 == 1
-    )
+    displays = (("\\[", "\\]"), ("\\(", "\\)"))
+    open_display = any(text.rfind(opening) > text.rfind(closing) for opening, closing in displays)
+    open_dollar = len(PATTERNS["dollar"].findall(text)) % 2 == 1
+    return open_display or open_dollar or braces.count("{") != braces.count("}")

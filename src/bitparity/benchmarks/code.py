@@ -41,26 +41,21 @@ class Judged:
 
 def grade_of(judged: Judged, metric: str, code: str | None) -> Grade:
     """The grade: 1 for a pass, 0 for any fault of the program, none for a fault of ours."""
+    told = {"failed_test": judged.failed, "upstream": judged.upstream}
     details: Facts = {"verdict": judged.verdict, "tests": judged.tests}
-    if judged.failed is not None:
-        details["failed_test"] = judged.failed
-    if judged.upstream is not None:
-        details["upstream"] = judged.upstream
+    details |= {name: value for name, value in told.items() if value is not None}
     if judged.verdict == "infrastructure_error":
         return Grade(None, "infrastructure_error", details={**details, "error": judged.reason})
-    if judged.reason:
-        details["reason"] = judged.reason
+    details |= {"reason": judged.reason} if judged.reason else {}
     score = float(judged.verdict == "pass")
     return Grade(score, STATUS.get(judged.verdict, "answered"), code, {metric: score}, details)
 
 
 def verdict_of(ended: Ended) -> Verdict:
     """The failure of a program that gave no full answer; "pass" where it ended well."""
-    if ended.end == "exit":
-        return "pass"
     if ended.end == "runtime_error" and last_line(ended).startswith("MemoryError"):
         return "memory_limit"
-    return ended.end
+    return "pass" if ended.end == "exit" else ended.end
 
 
 def raised(kind: str) -> Verdict:
@@ -111,7 +106,8 @@ class CodeBenchmark(Benchmark):
     def open_grader(self, unsafe_exec: bool) -> Facts:
         """Open the sandbox, with the checks that need it; what is recorded of it. Raises SandboxError or DataError."""
         self._sandbox = open_sandbox(unsafe=unsafe_exec)
-        return {**self.sandbox.facts(), "python_version": _python_version(self.sandbox)}
+        told = self.sandbox.run({}, [self.sandbox.python, "-c", "import sys; print(sys.version.split()[0])"]).stdout
+        return {**self.sandbox.facts(), "python_version": told.decode("ascii", "replace").strip()}
 
     def close_grader(self) -> None:
         """Close the sandbox."""
@@ -151,13 +147,7 @@ class CodeBenchmark(Benchmark):
 
 def counted(run: Callable[[], Ended]) -> Ended:
     """The end of a program; where it was stopped for its time, that of a rerun beside nothing but a few such reruns."""
-    ended = run()
-    if ended.end != "time_limit":
+    if (ended := run()).end != "time_limit":
         return ended
     with GATE.undisturbed(max(1, usable_cores() // CORES_A_RERUN)):
         return run()
-
-
-def _python_version(sandbox: Sandbox) -> str:
-    ended = sandbox.run({}, [sandbox.python, "-c", "import sys; print(sys.version.split()[0])"])
-    return ended.stdout.decode("ascii", "replace").strip()

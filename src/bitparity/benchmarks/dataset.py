@@ -1,4 +1,4 @@
-"""Rows of a benchmark's data set, from a local JSONL file or from the hub at the pinned commit.
+"""Rows of a benchmark's data set, from a local JSONL file or from the hub at the pinned commit, and their benchmark.
 
 Every row is checked before it is used, so that a wrong file is named here and not by a strange score later.
 """
@@ -11,11 +11,11 @@ import hashlib
 import importlib.util
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from bitparity.benchmarks.contract import Source
+from bitparity.benchmarks.contract import Benchmark, Source
 from bitparity.errors import DataError, GatedDataError, MissingDependencyError, UnavailableError
 from bitparity.models.hub import use_cache_where_unreachable
 from bitparity.safe_io.input_files import LARGEST_DATA, read_regular, unpacked
@@ -45,21 +45,62 @@ def load_rows(
     one hash wherever it came from. Raises DataError, GatedDataError or MissingDependencyError.
     """
     if path is None:
-        rows = hub_rows(source)
-        _check_count(rows, source)
-        origin, unit = f"data set {source.path} ({source.split})", "row"
+        rows, origin, unit = hub_rows(source), f"data set {source.path} ({source.split})", "row"
+        if source.rows is not None and len(rows) != source.rows:
+            # a download that lost rows would otherwise be a smaller benchmark
+            raise DataError(
+                f"{origin} at {source.revision} has {source.rows:,} rows, but {len(rows):,} came from the hub or its "
+                "cache; remove it from the cache in HF_HOME and run again"
+            )
         place = {"hub": source.path, "config": source.config, "split": source.split, "revision": source.revision}
     else:
-        rows = read_jsonl(Path(path))
-        origin, unit = str(path), "line"
-        place = {"path": str(path)}
+        rows, origin, unit = read_jsonl(Path(path)), str(path), "line"
+        place = {"path": origin}
     if not rows:
         raise DataError(f"{origin} holds no rows; give a file with one JSON object a line")
+    seen: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
         _check_fields(row, fields, f"{origin}, {unit} {number}")
-    if item_id:
-        _check_unique(map(item_id, rows), origin, unit)
+    for number, name in enumerate(map(item_id, rows) if item_id else (), 1):
+        if (first := seen.setdefault(name, number)) != number:
+            where = f"{unit}s {first} and {number}"
+            raise DataError(f"{origin}: item id '{name}' stands twice, in {where}; keep one")
     return Rows(rows, {**place, "rows": len(rows), "sha256": content_hash(rows, fields)})
+
+
+class RowsBenchmark(Benchmark):
+    """A benchmark whose items are the rows of a data set, `source`, or of the study's own file of them.
+
+    `fields` are the required fields with their types, as `load_rows` takes them.
+    """
+
+    source: ClassVar[Source]
+    fields: ClassVar[Mapping[str, tuple[type, ...]]]
+
+    def rows(self, item_id: Callable[[Row], str]) -> list[Row]:
+        """The checked rows. Raises DataError."""
+        rows, self._provenance = load_rows(self.spec.data or self.packaged(), self.source, self.fields, item_id)
+        return rows
+
+    def packaged(self) -> str | None:
+        """Path of a file of rows that an installed package carries; None where the rows come from the hub."""
+        return None
+
+    def notes(self) -> list[str]:
+        """Where the rows are not the published ones: another number of them, or other content."""
+        published, rows, sha256 = self.source, self._provenance.get("rows"), str(self._provenance.get("sha256"))
+        if rows is None or published.rows is None:
+            return []
+        if rows != published.rows:
+            return [
+                f"{rows:,} rows were read, the published data set has {published.rows:,}: not the published benchmark"
+            ]
+        if published.sha256 not in (None, sha256):
+            return [
+                f"the content of the rows (sha256 {sha256[:12]}) is not that which this version of "
+                f"bitparity was tested with ({(published.sha256 or '')[:12]}): questions or answers differ somewhere"
+            ]
+        return []
 
 
 def read_jsonl(path: Path) -> list[Row]:
@@ -115,24 +156,13 @@ def _check_fields(row: Row, fields: Mapping[str, tuple[type, ...]], where: str) 
 def _is_one_of(value: object, types: tuple[type, ...]) -> bool:
     if isinstance(value, list):
         return list in types and bool(value) and all(isinstance(v, str) for v in value)
-    if isinstance(value, str):
-        return str in types and bool(value.strip())
-    return isinstance(value, types) and not isinstance(value, bool)
-
-
-def _check_unique(ids: Iterable[str], origin: str, unit: str) -> None:
-    seen: dict[str, int] = {}
-    for number, name in enumerate(ids, 1):
-        first = seen.setdefault(name, number)
-        if first != number:
-            where = f"{unit}s {first} and {number}"
-            raise DataError(f"{origin}: item id '{name}' stands twice, in {where}; keep one")
+    filled = value.strip() != "" if isinstance(value, str) else not isinstance(value, bool)
+    return isinstance(value, types) and filled
 
 
 def content_hash(rows: Iterable[Row], fields: Iterable[str]) -> str:
     """SHA-256 over the named fields of the rows, as canonical JSON in the rows' order, hex."""
-    names = sorted(fields)
-    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+    names, encode = sorted(fields), json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
     text = "\n".join(encode([row[name] for name in names]) for row in rows)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -152,15 +182,6 @@ def hub_rows(source: Source) -> list[Row]:
     # pictures would be decoded, one by one, for nobody
     pictures = [name for name, kind in loaded.features.items() if isinstance(kind, datasets.Image)]
     return [dict(row) for row in loaded.remove_columns(pictures)]
-
-
-def _check_count(rows: Sequence[Row], source: Source) -> None:
-    """A download that lost rows would otherwise be a smaller benchmark."""
-    if source.rows is not None and len(rows) != source.rows:
-        raise DataError(
-            f"data set {source.path} ({source.split}) at {source.revision} has {source.rows:,} rows, but {len(rows):,} "
-            "came from the hub or its cache; remove it from the cache in HF_HOME and run again"
-        )
 
 
 def hub_file(source: Source, name: str) -> Path:
@@ -185,12 +206,10 @@ def _hub(source: Source, package: str) -> Iterator[None]:
 
 def _hub_error(source: Source, error: BaseException, why_not: str | None) -> DataError:
     """The error that a failed download stands for, read from its chain of causes."""
-    chain: list[BaseException] = []
-    cause: BaseException | None = error
+    chain = [error]
     # a chain of causes may lead back to itself
-    while cause is not None and cause not in chain:
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
         chain.append(cause)
-        cause = cause.__cause__ or cause.__context__
     names = {type(e).__name__ for e in chain}
     statuses = {getattr(getattr(e, "response", None), "status_code", None) for e in chain}
     if "GatedRepoError" in names or "gated dataset" in str(error) or (source.gated and statuses & {401, 403}):

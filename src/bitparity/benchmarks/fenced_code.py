@@ -60,14 +60,11 @@ def code_blocks(text: str) -> list[Block]:
                 lines.append(line[len(shared) :])
         elif opened and fence and _closes(opened[-1][0], fence, opened[-1][1]):
             opened.pop()
-        elif fence := fence or _opened_late(line):
+        elif fence:
             opened.append((fence, language_of(fence["info"]), []))
+        elif "`" in line and (late := _OPENED_LATE.fullmatch(line)) and language_of(late["info"]) == "python":
+            opened.append((late, "python", []))
     return blocks
-
-
-def _opened_late(line: str) -> re.Match[str] | None:
-    found = _OPENED_LATE.fullmatch(line) if "`" in line else None
-    return found if found and language_of(found["info"]) == "python" else None
 
 
 def _closes(opened: re.Match[str], fence: re.Match[str], language: str) -> bool:
@@ -93,9 +90,8 @@ def last_code(text: str, name: str | None = None) -> str | None:
             return named[-1]
     if python := list(_python(blocks)):
         return (_without_examples(python) or python)[-1]
-    if plain:
-        return plain[-1]
-    return next((block.text for block in reversed(blocks) if _is_program(_parsed(block.text))), None)
+    programs = (block.text for block in reversed(blocks) if _is_program(_parsed(block.text)))
+    return plain[-1] if plain else next(programs, None)
 
 
 def _python(blocks: list[Block]) -> Iterator[str]:
@@ -134,9 +130,8 @@ def _is_program(tree: ast.Module) -> bool:
         if hasattr(node, "body") or isinstance(node, ast.Import | ast.ImportFrom):
             return True
         inner = list(ast.walk(value)) if (value := getattr(node, "value", None)) is not None else []
-        if _called(inner) & _FUNCTIONS or any(
-            isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) for n in inner
-        ):
+        calls = [n.func for n in inner if isinstance(n, ast.Call)]
+        if _called(inner) & _FUNCTIONS or any(isinstance(called, ast.Attribute) for called in calls):
             return True
     return False
 
@@ -147,12 +142,7 @@ def _called(nodes: list[ast.AST]) -> set[str]:
 
 def _bound(nodes: list[ast.AST]) -> set[str]:
     names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    return names | {
-        alias.asname or alias.name
-        for node in nodes
-        for alias in getattr(node, "names", ())
-        if isinstance(alias, ast.alias)
-    }
+    return names | {node.asname or node.name for node in nodes if isinstance(node, ast.alias)}
 
 
 def upstream_code(text: str) -> str | None:

@@ -15,10 +15,9 @@ from dataclasses import replace
 from typing import ClassVar
 
 from bitparity.benchmarks.contract import Facts, Info, Source
-from bitparity.benchmarks.dataset import Row, content_hash
+from bitparity.benchmarks.dataset import Row, RowsBenchmark, content_hash
 from bitparity.benchmarks.letters import final_letter, options_of
 from bitparity.benchmarks.prompts import packaged_prompt
-from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.records import Completion, Grade, Item, Prompt
 
 LETTERS = "ABCD"
@@ -61,12 +60,9 @@ class GpqaDiamond(RowsBenchmark):
         for row in self.rows(item_id):
             name = item_id(row)
             permutations = [option_order(name, k) for k in range(orders)]
-            yield Item(
-                id=name,
-                prompts=tuple(self._prompt(row, order) for order in permutations),
-                reference=[LETTERS[order.index(0)] for order in permutations],
-                subgroup=row.get("High-level domain"),
-            )
+            prompts = tuple(self._prompt(row, order) for order in permutations)
+            keys = [LETTERS[order.index(0)] for order in permutations]
+            yield Item(name, prompts, keys, subgroup=row.get("High-level domain"))
 
     def _prompt(self, row: Row, order: tuple[int, ...]) -> Prompt:
         options = [row[CHOICES[i]] for i in order]

@@ -11,7 +11,6 @@ Answer pattern: the last line "Answer: ...", else a box or "the answer is ...".
 
 from __future__ import annotations
 
-import re
 import string
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -19,12 +18,12 @@ from typing import ClassVar
 
 from bitparity.benchmarks.answers import Stated, final_answer, labelled_answer
 from bitparity.benchmarks.contract import Info, JudgeSettings, Settings, Source
-from bitparity.benchmarks.dataset import Row, content_hash
+from bitparity.benchmarks.dataset import Row, RowsBenchmark, content_hash
 from bitparity.benchmarks.judging import JUDGE_PROMPT, METRIC, judge_prompt
 from bitparity.benchmarks.letters import final_letter, options_of
 from bitparity.benchmarks.mathematics import equal, is_whole, math_verify_equal
+from bitparity.benchmarks.patterns import compiled
 from bitparity.benchmarks.prompts import packaged_prompt
-from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.errors import DataError
 from bitparity.records import Completion, Grade, Item, Prompt
 
@@ -33,16 +32,7 @@ SYSTEM_PROMPT = packaged_prompt("hle_system.txt")
 TYPES = ("exactMatch", "multipleChoice")
 MOST_WORDS = 6  # an answer of more words is compared as text alone
 
-_OPTION = re.compile(r"^[\s*(]{0,4}([A-Z])[.):]\s", re.MULTILINE)
-_KEY = re.compile(r"\(?([A-Z])\)?(?:[.):\s].*)?", re.DOTALL)
-_FUNCTIONS = (
-    "sin|cos|tan|cot|sec|csc|log|exp|min|max|gcd|lcm|mod|det|dim|ker|arcsin|arccos|arctan|sinh|cosh|tanh|sqrt|infinity"
-)
-_COMMAND = re.compile(rf"\\[a-zA-Z]+|\b(?:{_FUNCTIONS})\b")
-_CODE = re.compile(r"[A-Z]{2,}|\d+(?:[-:]\d+)+")  # a code, a score or a range: compared as text, never calculated
-# letters and digits in one word, of which the case tells: SMILES, FEN, "K1b"; of hexadecimal numbers it does not
-_CASED = re.compile(r"(?!0x)(?=\S*\d)(?=(?:\S*?[a-zA-Z]){2})\S{1,500}")
-_WORD = re.compile(r"[^\W\d_]{3,}")
+_PATTERNS = compiled("hle")
 
 
 class HleSettings(Settings):
@@ -101,13 +91,9 @@ class Hle(RowsBenchmark):
         for row in asked:
             letters = _letters(row)
             messages = ({"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": row["question"]})
-            yield Item(
-                id=row["id"],
-                prompts=(Prompt(messages=messages),),
-                reference=_key_letter(row["answer"]) if letters else row["answer"],
-                subgroup=row.get("category"),
-                metadata={"letters": letters, "answer": row["answer"]},
-            )
+            reference = _key_letter(row["answer"]) if letters else row["answer"]
+            about = {"letters": letters, "answer": row["answer"]}
+            yield Item(row["id"], (Prompt(messages=messages),), reference, None, row.get("category"), about)
 
     def notes(self) -> list[str]:
         """The number of questions left out for their image."""
@@ -149,8 +135,8 @@ def _check(row: Row) -> None:
 
 
 def _key_letter(answer: str) -> str | None:
-    match = _KEY.fullmatch(answer.strip())
-    return match[1] if match else None
+    match = _PATTERNS["key"].fullmatch(answer.strip())
+    return match and match[1]
 
 
 def _letters(row: Row) -> str | None:
@@ -158,20 +144,20 @@ def _letters(row: Row) -> str | None:
     key = _key_letter(row["answer"])
     if row["answer_type"] != "multipleChoice" or key is None:
         return None
-    last = max([key, *_OPTION.findall(row["question"])])
+    last = max([key, *_PATTERNS["option"].findall(row["question"])])
     return string.ascii_uppercase[: string.ascii_uppercase.index(last) + 1]
 
 
 def matches(stated: Stated, reference: str) -> bool:
     """True where a stated answer equals the key: as normalised text, or, where the key is mathematics, in its value."""
-    cased = _CASED.fullmatch(reference.strip()) is not None
+    cased = _PATTERNS["cased"].fullmatch(reference.strip()) is not None
     same = [option for option in stated.options if text_key(option) == text_key(reference) != ""]
     if any(not cased or text_key(option, cased) == text_key(reference, cased) for option in same):
         return True
-    if not is_mathematical(reference) or _CODE.fullmatch(reference.strip()):
+    if not is_mathematical(reference) or _PATTERNS["code"].fullmatch(reference.strip()):
         return False
     others = [option for option in stated.options if option not in same]
-    short = [o for o in others if len(_words(o)) <= MOST_WORDS and not _CODE.fullmatch(o.strip(" $"))]
+    short = [o for o in others if len(_words(o)) <= MOST_WORDS and not _PATTERNS["code"].fullmatch(o.strip(" $"))]
     return any(equal(option, reference, boxed=is_whole(stated, option)) for option in short)
 
 
@@ -179,9 +165,8 @@ def text_key(text: str, cased: bool = False) -> str:
     """A text without markup, accents' spelling, outer punctuation, article and, unless `cased`, case."""
     plain = unicodedata.normalize("NFKC", text)
     plain = plain if cased else plain.casefold()
-    plain = re.sub(r"\\(?:text|mathrm|mathbf|textbf|mbox)\b|[*_`$\"“”{}]", "", plain)
-    plain = " ".join(plain.split()).strip(" .;,!'‘’")
-    return re.sub(r"^(?:the|an|a) ", "", plain)
+    plain = " ".join(_PATTERNS["markup"].sub("", plain).split()).strip(" .;,!'‘’")
+    return _PATTERNS["article"].sub("", plain)
 
 
 def is_mathematical(reference: str) -> bool:
@@ -190,7 +175,7 @@ def is_mathematical(reference: str) -> bool:
 
 
 def _words(text: str) -> Sequence[str]:
-    return _WORD.findall(_COMMAND.sub(" ", text))
+    return _PATTERNS["word"].findall(_PATTERNS["command"].sub(" ", text))
 
 
 BENCHMARK = Hle

@@ -21,8 +21,8 @@ from typing import ClassVar
 
 from bitparity.benchmarks.code import CodeBenchmark, Judged, complaint, raised, reply, spoken, verdict_of
 from bitparity.benchmarks.contract import Facts, Info, Source
+from bitparity.benchmarks.dataset import RowsBenchmark
 from bitparity.benchmarks.inside import source as inside
-from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.errors import DataError
 from bitparity.records import Completion, Item
 from bitparity.sandbox.contract import Ended, Limits
@@ -113,12 +113,11 @@ def _program(task: dict[str, str], code: str) -> str:
     """The task's own beginning, with its imports and helpers, and the answer: the whole function, or its body."""
     whole = re.search(rf"^[ \t]*(?:async\s+)?def\s+{re.escape(task['entry_point'])}\b", code, re.MULTILINE)
     # the prompt ends inside the function: `pass` closes it, and the answer's own then takes its name
-    return f"{task['prompt']}\n    pass\n\n{code}\n" if whole else f"{task['prompt']}\n{_indented(code)}\n"
-
-
-def _indented(body: str) -> str:
-    lines = body.strip("\n").split("\n")
-    return body if lines[0].startswith((" ", "\t")) else "\n".join(f"    {line}" for line in lines)
+    if whole:
+        return f"{task['prompt']}\n    pass\n\n{code}\n"
+    lines = code.strip("\n").split("\n")
+    body = code if lines[0].startswith((" ", "\t")) else "\n".join(f"    {line}" for line in lines)
+    return f"{task['prompt']}\n{body}\n"
 
 
 def _answers(ended: Ended) -> list[tuple[str, str]] | None:

@@ -74,11 +74,9 @@ def judged(grade: Grade, judgment: Judgment | None, primary: bool) -> Grade:
             status = "answered"
         if not primary and grade.score is None:
             return grade
-        metrics = {**grade.metrics, METRIC: score}
         extracted = grade.extracted or (judgment.extracted if names_answer(judgment) else None)
-        return replace(
-            grade, score=score if primary else grade.score, status=status, extracted=extracted, metrics=metrics
-        )
+        with_it = replace(grade, status=status, extracted=extracted, metrics={**grade.metrics, METRIC: score})
+        return replace(with_it, score=score) if primary else with_it
     if judgment is None and grade.status == "infrastructure_error":
         return grade
     reason = f"no verdict of the judge: {judgment.error if judgment else 'it was not asked; run the study again'}"

@@ -84,7 +84,10 @@ class LiveCodeBench(CodeBenchmark):
         files: list[dict[str, str | int]] = []
         left_out: dict[str, str] = {}
         taken: list[str] = []
-        for place, expected in self._places():
+        release = FILES[: int(self.settings.release[1:])]
+        # one at a time: a file of the release is downloaded when it is read
+        places = ((hub_file(self.source, name), rows) for name, rows in release)
+        for place, expected in places if self.spec.data is None else [(Path(self.spec.data), None)]:
             digest, count = hashlib.sha256(), 0
             for row, offset, raw in problems(place, digest):
                 count += 1
@@ -118,14 +121,6 @@ class LiveCodeBench(CodeBenchmark):
         bounds = (self.settings.start, self.settings.end)
         start, end = (datetime.datetime.combine(day, datetime.time()) if day else date for day in bounds)
         return start <= date <= end
-
-    def _places(self) -> Iterator[tuple[Path, int | None]]:
-        """The files of the release with their numbers of problems; the study's own file instead where it has one."""
-        if self.spec.data is not None:
-            yield Path(self.spec.data), None
-            return
-        for name, rows in FILES[: int(self.settings.release[1:])]:
-            yield hub_file(self.source, name), rows
 
     def check_tests(self, items: Sequence[Item]) -> None:
         """Read the tests of the last problem of each file. Raises DataError where they are not there any more."""

@@ -31,9 +31,7 @@ def last_box(text: str) -> str | None:
     r"""The last `\boxed{...}` or `\fbox{...}` with its braces, or `\boxed ` with what follows up to a "$"."""
     if "\\boxed " in text:
         return "\\boxed " + text.rpartition("\\boxed ")[2].partition("$")[0]
-    start = text.rfind("\\boxed")
-    if start < 0:
-        start = text.rfind("\\fbox")
+    start = text.rfind("\\boxed" if "\\boxed" in text else "\\fbox")
     if start < 0:
         return None
     depth = 0
@@ -97,13 +95,12 @@ def _braced_fractions(text: str) -> str:
     for part in rest:
         if part[0] != "{" and len(part) < 2:
             return text
-        parts.append("\\frac" + (part if part[0] == "{" else _braced_fraction(part)))
+        if part[0] == "{":
+            parts.append("\\frac" + part)
+        else:
+            above, below, after = part[0], part[1], part[2:]
+            parts.append("\\frac{" + above + "}" + (below if below == "{" else "{" + below + "}") + after)
     return "".join(parts)
-
-
-def _braced_fraction(part: str) -> str:
-    above, below, after = part[0], part[1], part[2:]
-    return "{" + above + "}" + (below if below == "{" else "{" + below + "}") + after
 
 
 def _slash_fraction(text: str) -> str:

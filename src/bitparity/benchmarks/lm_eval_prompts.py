@@ -85,17 +85,17 @@ def agreed(name: str, what: str, by_task: Mapping[str, Value]) -> Value:
 
 
 def task_settings(name: str, task: Any) -> Facts:
-    """The sampling that a task sets, as keys of `Sampling`; empty where it writes nothing."""
-    return _settings(name, task.config.generation_kwargs) if task.OUTPUT_TYPE == "generate_until" else {}
+    """The sampling that a task sets, as keys of `Sampling`, resolved as lm-eval's model classes do.
 
-
-def _settings(name: str, generation_kwargs: Facts) -> Facts:
-    """A task's `generation_kwargs` as keys of `Sampling`, resolved as lm-eval's model classes do."""
+    Empty where it writes nothing.
+    """
+    if task.OUTPUT_TYPE != "generate_until":
+        return {}
     from lm_eval.defaults import DEFAULT_MAX_GEN_TOKS
     from lm_eval.models.utils import normalize_gen_kwargs
 
     with quiet():
-        given = normalize_gen_kwargs(generation_kwargs, DEFAULT_MAX_GEN_TOKS)
+        given = normalize_gen_kwargs(task.config.generation_kwargs, DEFAULT_MAX_GEN_TOKS)
     greedy = not given.pop("do_sample")
     beams = given.pop("num_beams", 1)
     unknown = sorted(set(given) - set(_SETTINGS)) + ([] if beams == 1 else ["num_beams"])

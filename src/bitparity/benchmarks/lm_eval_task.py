@@ -115,6 +115,8 @@ class LmEvalTask(Benchmark):
                 )
 
     def _item(self, name: str, task: Any, requests: list[Any]) -> Item:
+        from lm_eval.utils import handle_non_serializable
+
         doc, target = requests[0].doc, task.doc_to_target(requests[0].doc)
         writes = asked.writes_answer(name, requests)
         if writes and requests[0].args[1] != task.config.generation_kwargs:
@@ -122,7 +124,8 @@ class LmEvalTask(Benchmark):
         metadata = {
             "task": name,
             "doc_id": requests[0].doc_id,
-            "doc_hash": _doc_hash(doc),
+            # as in the sample logs of evaluator.evaluate
+            "doc_hash": _hash(json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False)),
             "target_hash": _hash(str(target)),
             "choices": None if writes or task.config.doc_to_choice is None else task.doc_to_choice(doc),
             "doc": doc,
@@ -191,37 +194,27 @@ class LmEvalTask(Benchmark):
         """lm-eval's version and, a task, its version, data set and number of items; local files with their SHA-256."""
         import lm_eval
 
+        tasks: dict[str, Facts] = {}
+        available = 0
         with source.quiet(), self._random.resumed():
-            available = {name: len(task.eval_docs) for name, task in self._tasks.items()}
-        files = {"data": self.spec.data, "fewshot_data": self.spec.fewshot_data}
-        return {
-            "lm_eval": lm_eval.__version__,
-            "available": sum(available.values()),
-            "tasks": {name: _about(task) | {"items": available[name]} for name, task in self._tasks.items()},
-            **{key: {"path": path, "sha256": file_sha256(Path(path))} for key, path in files.items() if path},
-        }
-
-
-def _about(task: Any) -> Facts:
-    config = task.config
-    return {
-        "version": task.VERSION,
-        "dataset": config.dataset_path,
-        "config": config.dataset_name,
-        "split": config.test_split or config.validation_split,
-        "num_fewshot": config.num_fewshot,
-    }
+            for name, task in self._tasks.items():
+                config, items = task.config, len(task.eval_docs)
+                available += items
+                tasks[name] = {
+                    "version": task.VERSION,
+                    "dataset": config.dataset_path,
+                    "config": config.dataset_name,
+                    "split": config.test_split or config.validation_split,
+                    "num_fewshot": config.num_fewshot,
+                    "items": items,
+                }
+        paths = {"data": self.spec.data, "fewshot_data": self.spec.fewshot_data}
+        files = {key: {"path": path, "sha256": file_sha256(Path(path))} for key, path in paths.items() if path}
+        return {"lm_eval": lm_eval.__version__, "available": available, "tasks": tasks, **files}
 
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def _doc_hash(doc: Any) -> str:
-    """The `doc_hash` of lm-eval's sample logs (evaluator.evaluate)."""
-    from lm_eval.utils import handle_non_serializable
-
-    return _hash(json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False))
 
 
 def _filters(task: Any) -> list[str]:

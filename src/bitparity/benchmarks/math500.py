@@ -37,13 +37,9 @@ class Math500(MathBenchmark):
         """The problems; the subject is the subgroup."""
         for row in self.rows(lambda row: str(row["unique_id"])):
             box = last_box(row["solution"])
-            yield Item(
-                id=row["unique_id"],
-                prompts=(self.prompt(row["problem"]),),
-                reference=row["answer"],
-                subgroup=row.get("subject"),
-                metadata={"lm_eval_reference": box_content(box) if box else None},
-            )
+            about = {"lm_eval_reference": box_content(box) if box else None}
+            prompt = self.prompt(row["problem"])
+            yield Item(row["unique_id"], (prompt,), row["answer"], subgroup=row.get("subject"), metadata=about)
 
     def lm_eval_score(self, item: Item, text: str) -> float:
         """The score of hendrycks_math500: against the box of the solution."""

@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 from bitparity.benchmarks.answers import Stated, breaks_off, final_answer, has_box
+from bitparity.benchmarks.dataset import RowsBenchmark
 from bitparity.benchmarks.patterns import compiled
-from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.benchmarks.unicode_maths import as_latex, names_as_latex
 from bitparity.benchmarks.units import Unit, is_counted, marks, unit_of
 from bitparity.records import Completion, Grade, Item, Prompt

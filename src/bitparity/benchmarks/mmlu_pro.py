@@ -15,10 +15,9 @@ from functools import partial
 from typing import ClassVar
 
 from bitparity.benchmarks.contract import Info, Source
-from bitparity.benchmarks.dataset import Row, load_rows
+from bitparity.benchmarks.dataset import Row, RowsBenchmark, load_rows
 from bitparity.benchmarks.letters import final_letter, options_of, question_of
 from bitparity.benchmarks.prompts import packaged_prompt
-from bitparity.benchmarks.rows import RowsBenchmark
 from bitparity.errors import DataError
 from bitparity.records import Completion, Grade, Item, Message, Prompt
 
@@ -67,17 +66,17 @@ class MmluPro(RowsBenchmark):
 
     def items(self) -> Iterable[Item]:
         """The questions; the category is the subgroup."""
-        rows = self.rows(_item_id)
+        rows = self.rows(lambda row: str(row["question_id"]))
         shots = self._examples({row["category"] for row in rows}) if self.spec.form == "lm-eval" else {}
         for row in rows:
-            letters = {"letters": _letters(row)}
-            yield Item(_item_id(row), (self._prompt(row, shots),), row["answer"], None, row["category"], letters)
+            name, about = str(row["question_id"]), {"letters": _letters(row)}
+            yield Item(name, (self._prompt(row, shots),), row["answer"], None, row["category"], about)
 
     def _prompt(self, row: Row, shots: dict[str, list[Message]]) -> Prompt:
         if self.spec.form == "chat":
             options = _option_lines(row["options"])
-            content = CHAT_PROMPT.format(category=row["category"], question=row["question"], options=options)
-            return Prompt(messages=({"role": "user", "content": content},))
+            asked = {"category": row["category"], "question": row["question"], "options": options}
+            return self.prompt_of(CHAT_PROMPT.format(**asked))
         messages = [*shots[row["category"]], {"role": "user", "content": _question(row)}]
         if self.spec.protocol.apply_chat_template:
             return Prompt(messages=tuple(messages))
@@ -134,10 +133,6 @@ def stated_letter(text: str, item: Item, ended: bool) -> str | None:
             if letter:
                 return letter
     return None
-
-
-def _item_id(row: Row) -> str:
-    return str(row["question_id"])
 
 
 def _letters(row: Row) -> str:

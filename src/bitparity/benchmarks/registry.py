@@ -6,6 +6,7 @@ an entry point of the group `bitparity.benchmarks`. A benchmark is imported only
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import re
@@ -31,10 +32,8 @@ def built_in() -> dict[str, str]:
 @functools.cache
 def entry_points_by_name() -> dict[str, list[EntryPoint]]:
     """The entry points of other packages by name; two packages may have taken the same one."""
-    found: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=GROUP):
-        found.setdefault(point.name, []).append(point)
-    return found
+    offered = entry_points(group=GROUP)
+    return {name: list(offered.select(name=name)) for name in offered.names}
 
 
 def benchmark_names() -> list[str]:
@@ -92,10 +91,8 @@ def infos() -> dict[str, Info]:
     """The `Info` of every benchmark by name. One that cannot be loaded is left out: nobody asked for it."""
     found: dict[str, Info] = {}
     for name in benchmark_names():
-        try:
+        with contextlib.suppress(BitparityError):
             found[name] = benchmark_class(name).info
-        except BitparityError:
-            continue
     return found
 
 

@@ -75,8 +75,7 @@ def targets(given: Path | None) -> Path:
     """The file of expected values: the study's, the one set up, or the mirror's. Raises UnavailableError."""
     if given is not None:
         return given
-    own = folder() / TARGETS_FILE
-    if own.is_file():
+    if (own := folder() / TARGETS_FILE).is_file():
         return own
     try:
         found = hub_file(TARGETS_MIRROR, TARGETS_FILE)
@@ -132,8 +131,12 @@ def set_up() -> None:
     if not python.is_file():
         if not (3, 10) <= sys.version_info[:2] <= (3, 12):
             raise UnavailableError("numpy 1.26 needs Python 3.10 to 3.12; run this command with one of them")
-        _run([sys.executable, "-m", "venv", str(place / "env")])
-        _run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES])
+        make = [sys.executable, "-m", "venv", str(place / "env")]
+        for command in (make, [str(python), "-m", "pip", "install", "--quiet", *PACKAGES]):
+            try:
+                subprocess.run(command, check=True)
+            except (OSError, subprocess.CalledProcessError) as error:
+                raise UnavailableError(f"{' '.join(command)} failed: {error}") from None
     print(f"interpreter: {python} {check_interpreter(python)}")
     for number, published in GIVEN_STEPS.items():
         _fetch_step(place / f"{number}.txt", f"{UPSTREAM}/{published['path']}")
@@ -143,13 +146,6 @@ def set_up() -> None:
     print(f"targets: {found} {described(found)}")
 
 
-def _run(command: Sequence[str]) -> None:
-    try:
-        subprocess.run(command, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise UnavailableError(f"{' '.join(command)} failed: {error}") from None
-
-
 def _fetch_step(path: Path, url: str) -> None:
     if path.is_file():
         return
@@ -157,9 +153,8 @@ def _fetch_step(path: Path, url: str) -> None:
         with urllib.request.urlopen(url, timeout=60) as answer:
             path.write_bytes(answer.read(1 << 20))
     except OSError as error:
-        raise UnavailableError(
-            f"{url} could not be read ({error}); check the network, or put the file at {path}"
-        ) from None
+        remedy = f"check the network, or put the file at {path}"
+        raise UnavailableError(f"{url} could not be read ({error}); {remedy}") from None
 
 
 if __name__ == "__main__":

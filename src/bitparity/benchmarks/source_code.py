@@ -33,11 +33,8 @@ def source_files(module: str) -> dict[Path, str]:
     if path.name != "__init__.py":
         own = (path.with_suffix(suffix) for suffix in SUFFIXES)
         return {file: module.rpartition(".")[0] for file in own if file.is_file()}
-    return {
-        f: ".".join([module, *f.parent.relative_to(path.parent).parts])
-        for f in path.parent.rglob("*.*")
-        if f.suffix in SUFFIXES
-    }
+    inner = [file for file in path.parent.rglob("*.*") if file.suffix in SUFFIXES]
+    return {file: ".".join([module, *file.parent.relative_to(path.parent).parts]) for file in inner}
 
 
 class SourceCode(NamedTuple):

@@ -65,12 +65,11 @@ def target(group):
 def value_of(node):
     if isinstance(node, h5py.Dataset):
         return plain(node[()])
-    for key in node:
-        if key == "list":
-            return [node[key][part][()] for part in node[key]]
-        if key == "sparse_matrix":
-            return matrix(node[key])
-        break
+    first = next(iter(node), None)
+    if first == "list":
+        return [node[first][part][()] for part in node[first]]
+    if first == "sparse_matrix":
+        return matrix(node[first])
     return {number(key): dict_value(part) for key, part in node.items()}
 
 
