@@ -15,7 +15,7 @@ from support import Cli, replay_study
 
 from bitparity.progress.events import Events
 from bitparity.report.history import history, render
-from bitparity.report.words import percent
+from bitparity.report.language import percent
 from bitparity.results.build import write
 from bitparity.runner import run_study
 from bitparity.study.resolve import load_study

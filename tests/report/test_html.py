@@ -20,7 +20,7 @@ from made_results import results as typed
 from made_results import typed as typed_as
 from support import Cli, replay_study, stamp_grades, write_jsonl
 
-from bitparity.report import html, markdown, words
+from bitparity.report import html, language, markdown, words
 from bitparity.report.gated import is_gated
 from bitparity.report.headline import headlines
 from bitparity.report.html import book as books
@@ -155,21 +155,21 @@ def expected_rows(found: Results) -> Iterable[list[str]]:
     """The table rows that results.json asks for, in words."""
     for bench, entry in found.benchmarks.items():
         for name, score in entry.scores.items():
-            cut_off, no_answer = words.percent(score.cut_off), words.percent(score.no_answer)
+            cut_off, no_answer = language.percent(score.cut_off), language.percent(score.no_answer)
             yield [name, "", f"cut off {cut_off}", "", f"no answer {no_answer}", f"unscored {score.unscored}"]
         for name, c in entry.comparisons.items():
-            points, bounds, verdict = words.points(c.difference), words.interval(c.ci95), words.verdict_words(c)
+            points, bounds, verdict = language.points(c.difference), language.interval(c.ci95), words.verdict_words(c)
             lost, gained = str(c.lost), str(c.gained)
-            tests = [words.p_value(c.p_value), words.p_value(c.p_adjusted), words.percent(c.recovery)]
-            figures = [points, bounds, f"{lost} / {gained}", *tests, words.margin(entry.margin), verdict]
+            tests = [language.p_value(c.p_value), language.p_value(c.p_adjusted), language.percent(c.recovery)]
+            figures = [points, bounds, f"{lost} / {gained}", *tests, language.margin(entry.margin), verdict]
             yield [bench, name, str(c.items), *figures]
             yield [name, "", f"{points} ({bounds})", verdict]
-            yield [name, lost, "", gained, words.percent(c.flips)]
+            yield [name, lost, "", gained, language.percent(c.flips)]
         for name, group in entry.subgroups.items():
-            yield [name, str(group.items), "", *map(words.percent, group.means.values())]
+            yield [name, str(group.items), "", *map(language.percent, group.means.values())]
         for metric in next(iter(entry.scores.values())).metrics:
             label = f"{metric} primary" if metric == entry.metric else metric
-            yield [bench, label, *(words.percent(score.metrics[metric]) for score in entry.scores.values())]
+            yield [bench, label, *(language.percent(score.metrics[metric]) for score in entry.scores.values())]
 
 
 def test_the_figures_are_those_of_results_in_the_same_words(toy: tuple[Run, Results, Seen]) -> None:
@@ -177,12 +177,12 @@ def test_the_figures_are_those_of_results_in_the_same_words(toy: tuple[Run, Resu
     assert [row for row in expected_rows(found) if row not in seen.rows] == []
     entry = found.benchmarks["math500"]
     cells = next(row for row in seen.rows if row[0].startswith("math500 40 items, margin "))
-    assert words.margin(entry.margin) in cells[0]
+    assert language.margin(entry.margin) in cells[0]
     for name, cell in zip(found.variants, cells[1:], strict=True):
         said = [name, words.score(entry.scores[name])]
         if name in entry.comparisons:
             c = entry.comparisons[name]
-            said += [f"{words.points(c.difference)} ({words.interval(c.ci95)})", words.verdict_words(c)]
+            said += [f"{language.points(c.difference)} ({language.interval(c.ci95)})", words.verdict_words(c)]
         assert cell.startswith(" ".join(said))
     sentences = [said for block in headlines(found) for said in (block.decision, *block.rest)]
     for sentence in (words.noise(found), *sentences):
@@ -234,7 +234,7 @@ def test_flips_of_several_samples_count_items(tmp_path: Path) -> None:
     comparison = found.benchmarks["gpqa_diamond"].comparisons["fp8"]
     assert (comparison.lost, comparison.gained) == (1, 1)
     first = next(entry for entry in book.entries if entry.id == "rec0")
-    assert first.short == (words.percent(2 / 3), words.percent(1 / 3))
+    assert first.short == (language.percent(2 / 3), language.percent(1 / 3))
     assert len(first.questions) == len(first.references) == 3  # each sample has its own order of the options
     assert [answer[3] for answer in first.answers[0]] == ["1", "1", "0"]
 

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import pytest
 
 from bitparity.localization.document import FILE, Figure, Layer, Localization, Module, Point, Recipe, Rule
-from bitparity.report.language import LANGUAGES, Lang
-from bitparity.report.localization import html_part, markdown_part, percent, picture, rows, sentences, worst
+from bitparity.report.language import LANGUAGES, Lang, share
+from bitparity.report.localization import html_part, markdown_part, picture, rows, sentences, worst
 from bitparity.report.markdown import escaped
 from bitparity.store.jsonl import write_json
 from bitparity.store.run import Run
@@ -85,7 +85,7 @@ def test_what_was_measured_orders_before_the_gradient() -> None:
     found = worst(document().modules)
     assert [each.layer for each in found[:2]] == [1, 0]
     assert len(found) == len(rows(document())) == 10
-    assert not any(character.isdigit() for character in percent(None))
+    assert not any(character.isdigit() for character in share(None))
 
 
 def test_the_picture_is_xml_with_a_frame_for_what_stands_out() -> None:

@@ -11,8 +11,8 @@ from support import Cli
 from test_words import compared
 
 from bitparity.report import plots
-from bitparity.report.language import LANGUAGES, Lang
-from bitparity.report.words import interval, points, score, verdict_words
+from bitparity.report.language import LANGUAGES, Lang, interval, points
+from bitparity.report.words import score, verdict_words
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -13,10 +13,10 @@ import pytest
 from support import Cli
 
 from bitparity.report.headline import headlines
-from bitparity.report.language import LANGUAGES, Lang, suffix
+from bitparity.report.language import LANGUAGES, Lang, interval, margin, percent, points, suffix
 from bitparity.report.markdown import escaped
-from bitparity.report.words import interval, margin, percent, points, verdict_words
 from bitparity.report.words import score as shown_score
+from bitparity.report.words import verdict_words
 from bitparity.results.schema import Results
 
 TABLE = "| | nvfp4 | fp8 | bf16 | notes |\n|-|-|-|-|-|\n| MATH-500 | | | | |\n"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from made_results import typed
 
-from bitparity.report import words
+from bitparity.report import language, words
 from bitparity.results.schema import Comparison
 
 
@@ -45,13 +45,13 @@ def test_each_verdict_is_one_plain_sentence(comparison: dict[str, Any], expected
 
 
 def test_figures_are_points_and_per_cent() -> None:
-    assert words.percent(0.1234) == "12.3 %"
-    assert words.percent(None) == "–"
-    assert words.points(-0.0123) == "−1.2"
-    assert words.points(0.0123) == "+1.2"
-    assert words.interval([0.1, 0.25], signed=False) == "10.0 to 25.0"
-    assert (words.margin(0.01), words.margin(0.025)) == ("1 point", "2.5 points")
-    assert (words.p_value(0.0004), words.p_value(0.02), words.p_value(None)) == ("< 0.001", "0.020", "–")
+    assert language.percent(0.1234) == "12.3 %"
+    assert language.percent(None) == "–"
+    assert language.points(-0.0123) == "−1.2"
+    assert language.points(0.0123) == "+1.2"
+    assert language.interval([0.1, 0.25], written=language.hundredths) == "10.0 to 25.0"
+    assert (language.margin(0.01), language.margin(0.025)) == ("1 point", "2.5 points")
+    assert (language.p_value(0.0004), language.p_value(0.02), language.p_value(None)) == ("< 0.001", "0.020", "–")
 
 
 def test_an_engine_says_what_ran() -> None:

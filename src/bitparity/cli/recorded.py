@@ -151,7 +151,7 @@ def compare(
     if html is not None or report is not None:
         comparison.write(outcome, results, sources, html, report, language())
     lines = gate.judge_comparison(outcome, language())
-    gate.Files(junit, summary, badge).write(lines, "compare")
+    gate.write(lines, "compare", junit, summary, badge)
     raise typer.Exit(gate.exit_code(lines))
 
 
@@ -200,7 +200,7 @@ def check(
 
     Exit code 0: all passed; 1: a candidate is worse beyond its margin; 3: incomplete, invalid or inconclusive.
     """
-    from bitparity.report.gate import Files, allow_inconclusive, exit_code, judge
+    from bitparity.report.gate import allow_inconclusive, exit_code, judge, write
     from bitparity.report.headline import headlines
     from bitparity.results.build import build
     from bitparity.store.run import Run
@@ -218,7 +218,7 @@ def check(
         print(clean(str(line)))
     for block in headlines(made, language()):
         print(clean("\n  ".join([f"\n{block.first}", *block.rest])))
-    Files(junit, summary, badge).write(lines, run.resolve().name)
+    write(lines, run.resolve().name, junit, summary, badge)
     raise typer.Exit(exit_code(lines))
 
 

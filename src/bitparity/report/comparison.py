@@ -17,7 +17,7 @@ from bitparity.report.html.book import Bench, Book, book_of
 from bitparity.report.language import Lang, reason, text
 from bitparity.report.tables import Disagreement
 from bitparity.report.terminal import VERDICT, cells, columns, say, say_guard, show_doubts, show_headlines, verdict_cell
-from bitparity.report.words import difference, figures, margin, noise, percent
+from bitparity.report.words import difference, figures, noise
 from bitparity.results.schema import Results
 from bitparity.schema import LM_EVAL_PREFIX
 from bitparity.store.output_files import write_given
@@ -90,8 +90,7 @@ def _apart(view: Benchmark, primary: Benchmark, lang: Lang) -> Iterator[str]:
         yield text("views", lang, name=name, own=difference(own, lang), other=difference(other, lang), **names)
     for _, own, other in both[:1]:
         if not apart and abs(own.baseline - other.baseline) > primary.margin:
-            scores = {"own": percent(own.baseline, lang), "other": percent(other.baseline, lang)}
-            yield text("views.scores", lang, **scores, **names)
+            yield text("views.scores", lang, own=own.baseline, other=other.baseline, **names)
 
 
 def _beside(outcome: Outcome, primary: Benchmark, view: Benchmark, lang: Lang) -> Iterator[tuple[str, Sequence[str]]]:
@@ -114,8 +113,7 @@ def _margins(outcome: Outcome, lang: Lang) -> Iterator[str]:
     for bench, entry in outcome.benchmarks.items():
         used.setdefault((entry.margin, entry.margin_from), []).append(bench)
     for (value, origin), benches in used.items():
-        names = text("comma", lang).join(benches)
-        yield text("compare.margin", lang, names=names, margin=margin(value, lang), origin=reason(origin, lang))
+        yield text("compare.margin", lang, names=benches, margin=value, origin=origin)
     if sum(len(entry.comparisons.keys() - {outcome.control}) for entry in outcome.benchmarks.values()) > 1:
         yield text("compare.holm", lang)
 
@@ -125,7 +123,7 @@ def _missing(outcome: Outcome, lang: Lang) -> Iterator[str]:
         for why in entry.not_compared.values():
             yield text("colon", lang, name=bench, said=reason(why, lang))
     for name, extra in outcome.only_in_candidates.items():
-        yield text("compare.only_in", lang, names=text("comma", lang).join(extra), name=name)
+        yield text("compare.only_in", lang, names=extra, name=name)
 
 
 def write(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from bitparity.report.language import Lang, reason, text
-from bitparity.report.words import with_interval
+from bitparity.report.language import Lang, estimate, number, ratio, reason, text
 from bitparity.results.schema import Distance, DistancePair, Estimate, VariantDistance
 
 LEAST = 1e-8  # nats: what is nearer to zero stands at the left end of the scale
@@ -40,74 +39,53 @@ class Row(NamedTuple):
     figures: tuple[str, ...]
 
 
-def number(value: float) -> str:
-    """A figure of any size with three digits."""
-    return f"{value:.3g}" if value == 0 or abs(value) >= 1e-4 else f"{value:.1e}"
-
-
-def estimated(found: Estimate, lang: Lang = "en", times: float = 1.0) -> str:
-    """A figure with its interval."""
-    return with_interval(found.value, found.ci95, lambda value: number(times * value), lang)
-
-
-def ratio(found: Estimate, lang: Lang = "en") -> str:
-    """A ratio near 1 with its interval, to four decimals."""
-    return with_interval(found.value, found.ci95, "{:.4f}".format, lang)
-
-
 def sentences(distance: Distance, lang: Lang = "en") -> list[str]:
     """One sentence a candidate, one for each two of them, and what the figures are not."""
     found = [_sentence(name, each, distance, lang) for name, each in distance.variants.items()]
     found += [said for pair in distance.pairs if (said := _pair(pair, lang))]
+    return [*found, text("distance.note", lang, floor=noise_floor(distance, lang))]
+
+
+def noise_floor(distance: Distance, lang: Lang = "en") -> str:
+    """The mean divergence of the baseline from itself, or that it was not measured."""
     floor = distance.noise_floor.overall
-    noise = text("distance.no_floor", lang) if floor is None else number(floor.divergence.value)
-    return [*found, text("distance.note", lang, floor=noise)]
+    return text("distance.no_floor", lang) if floor is None else number(floor.divergence.value)
 
 
 def _sentence(name: str, found: VariantDistance, distance: Distance, lang: Lang) -> str:
-    if found.overall is None:
+    if (figures := found.overall) is None:
         return text("distance.none", lang, name=name, reason=reason(found.reason, lang) or text("dash", lang))
-    return text(
-        "distance.of" if distance.top_k == "all" else "distance.estimated" if distance.drawn else "distance.bound",
-        lang,
-        name=name,
-        drawn=distance.drawn,
-        divergence=estimated(found.overall.divergence, lang),
-        differs=number(100 * found.overall.differs.value),
-        perplexity=ratio(found.overall.perplexity_ratio, lang),
-    )
+    key = "of" if distance.top_k == "all" else "estimated" if distance.drawn else "bound"
+    differs = 100 * figures.differs.value
+    return text(f"distance.{key}", lang, name=name, drawn=distance.drawn, differs=differs, figures=figures)
 
 
 def _pair(pair: DistancePair, lang: Lang) -> str | None:
     if pair.times is None or pair.times.ci95 is None or not pair.farther:
         return None
-    low, high = pair.times.ci95
-    figures = {"times": f"{pair.times.value:.3g}", "low": f"{low:.3g}", "high": f"{high:.3g}"}
-    return text("distance.pair", lang, far=pair.variant, near=pair.than, **figures)
+    return text("distance.pair", lang, pair=pair)
 
 
 def rows(distance: Distance, lang: Lang = "en") -> list[Row]:
     """The noise floor and the candidates that were measured, in the order in which they are shown."""
-    return list(_rows(distance, lang))
-
-
-def _rows(distance: Distance, lang: Lang) -> Iterator[Row]:
     named = [(text("noise_floor", lang), True, distance.noise_floor)]
     named += [(name, False, found) for name, found in distance.variants.items()]
+    shown = []
     for name, floor, found in named:
         if (figures := found.overall) is None:
             continue
         texts = (
-            estimated(figures.divergence, lang),
-            estimated(figures.differs, lang, 100),
-            estimated(figures.lost, lang),
+            estimate(figures.divergence, lang),
+            estimate(figures.differs, lang, lambda value: number(100 * value)),
+            estimate(figures.lost, lang),
             ratio(figures.perplexity_ratio, lang),
             number(figures.median.value),
             number(figures.p99.value),
             number(figures.largest),
             f"{figures.answers} / {figures.tokens}",
         )
-        yield Row(name, floor, figures.divergence, texts)
+        shown.append(Row(name, floor, figures.divergence, texts))
+    return shown
 
 
 def log_scale(shown: Sequence[Row]) -> Scale:

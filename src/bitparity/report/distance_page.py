@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from bitparity.report.distance import number, rows, sentences
+from bitparity.report.distance import rows, sentences
 from bitparity.report.language import Lang, guard_message, suffix, text
 from bitparity.report.plots import distance_plot
 from bitparity.report.templates import spoken, template
@@ -22,7 +22,6 @@ def render(document: DistanceDocument, lang: Lang = "en") -> str:
         lang="zh-Hans" if lang == "zh" else "en",
         rows=shown,
         picture=Markup(distance_plot(shown, lang)) if shown else "",
-        number=number,
         **spoken(lang, text, guard_message, sentences),
     )
 

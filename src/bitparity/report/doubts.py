@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bitparity.report.language import Lang, guard_message, guard_title, text
-from bitparity.report.words import interval
-from bitparity.results.schema import Guard, Interval, Level, Results
+from bitparity.report.language import Lang, guard_message, guard_title, listed, parted, text
+from bitparity.results.schema import Guard, Level, Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,35 +58,27 @@ def _gravity(group: Sequence[Spoken], results: Results) -> tuple[bool, int, floa
 
 
 def _doubt(group: Sequence[Spoken], results: Results, lang: Lang) -> Doubt:
-    first, *others = sorted(group, key=lambda each: -_size(each[1]))
-    name, level = first[1].name, first[1].level
-    return Doubt(
-        name,
-        level,
-        guard_title(name, lang),
-        _where(group, results, lang),
-        _effect(group, results, lang),
-        guard_message(name, first[1].message, lang),
-        [
-            text("colon", lang, name=_place(each, lang), said=guard_message(name, each[1].message, lang))
-            for each in others
-            if each[1].message != first[1].message
-        ],
-    )
+    (_, gravest), *others = sorted(group, key=lambda each: -_size(each[1]))
+    name, level, message = gravest.name, gravest.level, guard_message(gravest.name, gravest.message, lang)
+    elsewhere = [
+        text("colon", lang, name=_place(bench, guard, lang), said=guard_message(name, guard.message, lang))
+        for bench, guard in others
+        if guard.message != gravest.message
+    ]
+    where, effect = _where(group, results, lang), _effect(group, results, lang)
+    return Doubt(name, level, guard_title(name, lang), where, effect, message, elsewhere)
 
 
 def _size(guard: Guard) -> float:
     return abs(guard.value) if isinstance(guard.value, int | float) else 0.0
 
 
-def _place(spoken: Spoken, lang: Lang) -> str:
-    bench, guard = spoken
+def _place(bench: str, guard: Guard, lang: Lang) -> str:
     return text("pause", lang).join(filter(None, [bench, guard.variant]))
 
 
 def _where(group: Sequence[Spoken], results: Results, lang: Lang) -> str:
     """Benchmarks with the variants on each; those with the same variants together."""
-    comma = text("comma", lang)
     by_bench: dict[str, list[str]] = {}
     for bench, guard in group:
         by_bench.setdefault(bench, []).extend([guard.variant] if guard.variant else [])
@@ -97,22 +88,18 @@ def _where(group: Sequence[Spoken], results: Results, lang: Lang) -> str:
     said = []
     for who_all, benches in by_variants.items():
         every = not who_all or len(who_all) == len(results.variants)
-        who = text("every_variant", lang) if every else comma.join(who_all)
-        said.append(text("colon", lang, name=comma.join(benches), said=who))
-    return text("separator", lang).join(said)
+        who = text("every_variant", lang) if every else listed(who_all, lang)
+        said.append(text("colon", lang, name=listed(benches, lang), said=who))
+    return parted(said, lang)
 
 
 def _effect(group: Sequence[Spoken], results: Results, lang: Lang) -> str:
     """The possible effect: comparisons made invalid, or the intervals if the doubted answers were right."""
     if invalid := _invalid(group, results):
         return text("effect.invalid", lang, count=invalid)
-    ends: dict[tuple[str, str], Interval] = {
-        (bench, name): bounds for bench, guard in group for name, bounds in guard.if_right.items()
-    }
+    ends = {(bench, name): bounds for bench, guard in group for name, bounds in guard.if_right.items()}
     said = [
-        text("effect.range", lang, bench=bench, name=name, interval=interval(bounds, lang=lang))
-        for (bench, name), bounds in ends.items()
+        text("effect.range", lang, bench=bench, name=name, interval=bounds) for (bench, name), bounds in ends.items()
     ]
     share = max((g.value for _, g in group if isinstance(g.value, float)), default=0.0)
-    whole = text("separator", lang).join(said)
-    return text("effect.if_right", lang, share=f"{100 * share:.1f}", said=whole) if said else ""
+    return text("effect.if_right", lang, share=share, said=said) if said else ""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bitparity.errors import UserInputError
 from bitparity.report.labels import Columns, match_columns, match_row
-from bitparity.report.language import Lang, guard_title, text
+from bitparity.report.language import Lang, guard_title, parted, text
 from bitparity.report.markdown import escaped
 from bitparity.report.pipe_tables import Document, Table
 from bitparity.report.words import clause, score_beside, unmeasured
@@ -144,16 +144,12 @@ def _contents(row: list[str], columns: Columns, benchmark: str, results: Results
     general = _general(entry, lang)
     caveats = {name: _caveats(name, entry, lang) for name in shown}
     if columns.notes is None:
-        shown = {name: _listed([cell, *map(escaped, [*general, *caveats[name]])], lang) for name, cell in shown.items()}
+        shown = {name: parted([cell, *map(escaped, [*general, *caveats[name]])], lang) for name, cell in shown.items()}
     contents = {column: shown[name] for column, name in columns.variants.items()}
     if columns.notes is not None:
         said = [line for name in shown for line in (*_verdict(name, entry, lang), *caveats[name])]
-        contents[columns.notes] = _noted(row, columns.notes, _listed([*general, *said], lang))
+        contents[columns.notes] = _noted(row, columns.notes, parted([*general, *said], lang))
     return contents
-
-
-def _listed(lines: list[str], lang: Lang) -> str:
-    return text("separator", lang).join(lines)
 
 
 def _not_asked(row: list[str], columns: Columns, lang: Lang) -> dict[int, str]:
@@ -190,8 +186,7 @@ def _caveats(name: str, entry: Benchmark, lang: Lang) -> list[str]:
     said = []
     comparison, found = entry.comparisons.get(name), entry.scores.get(name)
     if comparison is not None and comparison.verdict == "invalid":
-        failed = dict.fromkeys(guard_title(guard, lang) for guard in comparison.invalid_by)
-        said.append(text("fill.invalid", lang, name=name, guards=text("comma", lang).join(failed)))
+        said.append(text("fill.invalid", lang, name=name, guards=comparison.invalid_by))
     if found is not None and found.unscored:
         said.append(text("fill.unscored", lang, name=name, count=found.unscored))
     return said

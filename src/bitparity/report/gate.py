@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,10 +17,10 @@ from rich.cells import set_cell_size
 
 from bitparity.compare import schema as compare
 from bitparity.errors import RunError, UserInputError
-from bitparity.report.language import Lang, guard_message, guard_title, reason, text
-from bitparity.report.markdown import escaped
-from bitparity.report.templates import template
-from bitparity.report.words import Judged, guards, interval, margin, points, unmeasured, verdict_words
+from bitparity.report.language import Lang, guard_message, guard_title, guards, text
+from bitparity.report.markdown import markdown_template
+from bitparity.report.templates import spoken, template
+from bitparity.report.words import Judged, unmeasured, verdict_words
 from bitparity.results import verdicts
 from bitparity.results.schema import Benchmark, Guard, Overall, Results
 from bitparity.store.output_files import write_given
@@ -78,10 +79,9 @@ def judge(results: Results, require: Require = "every", only: Sequence[str] = ()
     if require == "overall":
         if only:
             raise UserInputError("--require overall is on all benchmarks of the study: leave --benchmark out")
-        return [replace(_overall(name, results, lang), lang=lang) for name in names]
+        return [_overall(name, results, lang) for name in names]
     chosen = dict.fromkeys(only or entries)
-    lines = [_single(name, bench, entries[bench], results, lang) for name in names for bench in chosen]
-    return [replace(line, lang=lang) for line in lines]
+    return [_single(name, bench, entries[bench], results, lang) for name in names for bench in chosen]
 
 
 def allow_inconclusive(lines: Sequence[Line]) -> list[Line]:
@@ -94,7 +94,7 @@ def judge_comparison(outcome: compare.Outcome, lang: Lang = "en") -> list[Line]:
     entries = {bench: entry for bench, entry in outcome.benchmarks.items() if entry.view_of is None}
     baseline = next(name for name, about in outcome.variants.items() if about.baseline)
     return [
-        replace(_compared(name, baseline, bench, entry, lang), lang=lang)
+        _compared(name, baseline, bench, entry, lang)
         for name in outcome.candidates
         for bench, entry in entries.items()
         if name in entry.comparisons or name in entry.not_compared
@@ -104,8 +104,8 @@ def judge_comparison(outcome: compare.Outcome, lang: Lang = "en") -> list[Line]:
 def _compared(name: str, baseline: str, bench: str, entry: compare.Benchmark, lang: Lang) -> Line:
     comparison = entry.comparisons.get(name)
     if comparison is None:
-        words = text("gate.not_compared", lang, reason=reason(entry.not_compared[name], lang))
-        return Line(name, bench, "open", "incomplete", words)
+        words = text("gate.not_compared", lang, reason=entry.not_compared[name])
+        return Line(name, bench, "open", "incomplete", words, lang=lang)
     messages = _messages(name, baseline, entry.guards, lang)
     return _line(name, bench, comparison, _words(comparison, entry.margin, lang), 0, lang, messages)
 
@@ -117,11 +117,12 @@ def exit_code(lines: Sequence[Line]) -> int:
 
 def _single(name: str, bench: str, entry: Benchmark, results: Results, lang: Lang) -> Line:
     if not entry.measured:
-        return Line(name, bench, "skipped", "not_run", unmeasured(entry, lang))
+        return Line(name, bench, "skipped", "not_run", unmeasured(entry, lang), lang=lang)
     comparison = entry.comparisons.get(name)
     unscored = _unscored(name, entry, results)
     if comparison is None:
-        return Line(name, bench, "open", "incomplete", text("gate.nothing", lang, unscored=unscored))
+        words = text("gate.nothing", lang, unscored=unscored)
+        return Line(name, bench, "open", "incomplete", words, lang=lang)
     messages = _messages(name, results.baseline, entry.guards, lang)
     return _line(name, bench, comparison, _words(comparison, entry.margin, lang), unscored, lang, messages)
 
@@ -130,59 +131,54 @@ def _line(name: str, bench: str, judged: Judged, words: str, unscored: int, lang
     outcome = verdicts.outcome(judged.verdict)
     if unscored and (outcome == "passed" or judged.verdict == "inconclusive"):
         words = text("gate.unscored", lang, unscored=unscored, words=words)
-        return Line(name, bench, "open", "incomplete", words)
+        return Line(name, bench, "open", "incomplete", words, lang=lang)
     hidden = isinstance(judged, Overall) and judged.hidden
     unclear = judged.verdict == "inconclusive" and (judged.loss_shown or hidden)
-    return Line(name, bench, outcome, "worse_size_unclear" if unclear else judged.verdict, words, detail)
+    return Line(name, bench, outcome, "worse_size_unclear" if unclear else judged.verdict, words, detail, lang)
 
 
 def _overall(name: str, results: Results, lang: Lang) -> Line:
     """The pooled verdict; it passes only where every benchmark was run whole and none is invalid or beyond."""
     pooled, entries = results.overall.get(name), results.benchmarks
+    line = partial(Line, name, "overall", lang=lang)
     used = pooled.benchmarks if pooled is not None else []
     words = text("gate.no_pool", lang) if pooled is None else _words(pooled, pooled.margin, lang)
     words += text("gate.over", lang, count=len(used), of=len(entries))
-    words += text("gate.names", lang, names=_listed(used, lang)) if used else ""
-    if invalid := [bench for bench, entry in entries.items() if entry.measured and bench not in used]:
-        words += text("gate.left_out", lang, names=_listed(invalid, lang))
+    words += text("gate.names", lang, names=used) if used else ""
+    if invalid := [bench for bench in results.measured if bench not in used]:
+        words += text("gate.left_out", lang, names=invalid)
     single = {bench: _single(name, bench, entry, results, lang) for bench, entry in entries.items()}
-    if beyond := [bench for bench, line in single.items() if line.outcome == "failed"]:
-        words = text("gate.beyond", lang, names=_listed(beyond, lang), words=words)
-        return Line(name, "overall", "failed", "worse_beyond_margin", words)
+    if beyond := [bench for bench, each in single.items() if each.outcome == "failed"]:
+        return line("failed", "worse_beyond_margin", text("gate.beyond", lang, names=beyond, words=words))
     if pooled is None:
-        return Line(name, "overall", "open", "invalid", words)
-    missing = [bench for bench, entry in entries.items() if not entry.measured]
-    if missing and verdicts.outcome(pooled.verdict) != "failed":
-        words = text("gate.missing", lang, names=_listed(missing, lang), words=words)
-        return Line(name, "overall", "open", "incomplete", words)
-    if invalid and verdicts.outcome(pooled.verdict) != "failed":
-        return Line(name, "overall", "open", "invalid", words)
-    unscored = sum(_unscored(name, entry, results) for entry in entries.values() if entry.measured)
+        return line("open", "invalid", words)
+    if verdicts.outcome(pooled.verdict) != "failed":
+        if missing := [bench for bench, entry in entries.items() if not entry.measured]:
+            return line("open", "incomplete", text("gate.missing", lang, names=missing, words=words))
+        if invalid:
+            return line("open", "invalid", words)
+    unscored = sum(_unscored(name, entry, results) for entry in results.measured.values())
     return _line(name, "overall", pooled, words, unscored, lang)
 
 
 def _words(judged: Judged, allowed: float, lang: Lang) -> str:
-    figures = {"difference": points(judged.difference), "interval": interval(judged.ci95, lang=lang)}
-    said = text("gate.words", lang, verdict=verdict_words(judged, lang), margin=margin(allowed, lang), **figures)
+    said = text("gate.words", lang, verdict=verdict_words(judged, lang), c=judged, margin=allowed)
     named = guards(getattr(judged, "invalid_by", ()) or getattr(judged, "doubted_by", ()), lang)
     return text("separator", lang).join([said, named] if named else [said])
 
 
-def _listed(names: Sequence[str], lang: Lang) -> str:
-    return text("comma", lang).join(names)
-
-
 def _unscored(name: str, entry: Benchmark, results: Results) -> int:
     """Samples without a score, of the candidate and of the baseline."""
-    pair = [variant for variant, about in results.variants.items() if about.baseline or variant == name]
-    return sum(entry.scores[variant].unscored for variant in pair)
+    return sum(entry.scores[variant].unscored for variant in {results.baseline, name})
 
 
 def _messages(name: str, baseline: str, spoke: Sequence[Guard], lang: Lang) -> str:
     """The messages of the guards that make the candidate's verdict invalid."""
-    forbid = [each for each in spoke if each.forbids(name, baseline)]
-    said = [(guard_title(each.name, lang), guard_message(each.name, each.message, lang)) for each in forbid]
-    return text("separator", lang).join(text("colon", lang, name=title, said=message) for title, message in said)
+    return text("separator", lang).join(
+        text("colon", lang, name=guard_title(each.name, lang), said=guard_message(each.name, each.message, lang))
+        for each in spoke
+        if each.forbids(name, baseline)
+    )
 
 
 def junit(lines: Sequence[Line], suite: str) -> str:
@@ -195,13 +191,8 @@ def junit(lines: Sequence[Line], suite: str) -> str:
 
 def summary(lines: Sequence[Line]) -> str:
     """The lines as Markdown for the summary page of a CI job: a headline and a table."""
-    rows = [
-        f"| {each.outcome_words} | {escaped(each.candidate)} | {escaped(each.benchmark)} | {escaped(each.words)} |\n"
-        for each in lines
-    ]
-    title = f"## bitparity: {_headline(lines)[0]}\n\n"
-    titles = [text(key, _language(lines)) for key in ("outcome", "candidate", "benchmark", "verdict")]
-    return "".join([title, f"| {' | '.join(titles)} |\n", "|---|---|---|---|\n", *rows])
+    made = markdown_template(__package__, "gate.md.j2")
+    return made.render(lines=lines, headline=_headline(lines)[0], **spoken(_language(lines), text))
 
 
 def badge(lines: Sequence[Line]) -> str:
@@ -223,22 +214,19 @@ def _language(lines: Sequence[Line]) -> Lang:
     return lines[0].lang if lines else "en"
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
-    """Paths of the files for CI; None: no such file."""
+def write(
+    lines: Sequence[Line], suite: str, xml: Path | None = None, page: Path | None = None, shield: Path | None = None
+) -> None:
+    """Write the files for CI, each where a path is given; `suite` names the tests.
 
-    junit: Path | None = None
-    summary: Path | None = None
-    badge: Path | None = None
-
-    def write(self, lines: Sequence[Line], suite: str) -> None:
-        """Write them; `suite` names the tests. Raises UserInputError where one cannot be written."""
-        if self.junit is not None:
-            write_given(self.junit, '<?xml version="1.0" encoding="UTF-8"?>\n' + junit(lines, suite), "--junit")
-        if self.summary is not None:
-            write_given(self.summary, summary(lines), "--summary")
-        if self.badge is not None:
-            write_given(self.badge, badge(lines), "--badge")
+    Raises UserInputError where one cannot be written.
+    """
+    if xml is not None:
+        write_given(xml, '<?xml version="1.0" encoding="UTF-8"?>\n' + junit(lines, suite), "--junit")
+    if page is not None:
+        write_given(page, summary(lines), "--summary")
+    if shield is not None:
+        write_given(shield, badge(lines), "--badge")
 
 
 def _text(value: object) -> object:

@@ -23,11 +23,10 @@ from bitparity.errors import BitparityError, UserInputError
 from bitparity.exam.frozen import frozen_exams
 from bitparity.grading.passes import regrade_if_needed
 from bitparity.progress.events import Events
-from bitparity.report import words
-from bitparity.report.distance import number
-from bitparity.report.language import Lang, guard_title, reason, text
+from bitparity.report.language import Lang, interval, number, points, reason, text
 from bitparity.report.plain import flat
 from bitparity.report.templates import packaged_text, spoken, template
+from bitparity.report.words import mean_score
 from bitparity.results.build import build
 from bitparity.results.schema import Benchmark, FinalVerdict, Interval, Part, Results, Whole
 from bitparity.store.environment import RunRecord
@@ -167,8 +166,13 @@ def history(folder: Path, events: Events) -> History:
 
     Raises UserInputError where there is none.
     """
+    if not folder.is_dir():
+        raise UserInputError(f"{folder} is no folder; give the one that holds the run directories")
     seen, left_out = [], {}
-    for path in _runs(folder):
+    places = [path.parent for path in sorted(folder.rglob("study.yaml"))]
+    for path in places:
+        if not any((path / name).exists() for name in _OF_A_RUN):
+            continue
         name = str(path.relative_to(folder)) if path != folder else path.name
         try:
             regrade_if_needed(path, events)
@@ -180,20 +184,8 @@ def history(folder: Path, events: Events) -> History:
             f"{folder} holds no run (a folder with study.yaml and environment.json); give their folder"
         )
     seen.sort(key=lambda run: (run.date or "", run.name))
-    return History(
-        schema=SCHEMA,
-        folder=str(folder),
-        runs=[_entry(run) for run in seen],
-        lines=list(_lines(seen)),
-        left_out=left_out,
-    )
-
-
-def _runs(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise UserInputError(f"{folder} is no folder; give the one that holds the run directories")
-    places = [path.parent for path in sorted(folder.rglob("study.yaml"))]
-    return [place for place in places if any((place / name).exists() for name in _OF_A_RUN)]
+    runs, lines = [_entry(run) for run in seen], list(_lines(seen))
+    return History(schema=SCHEMA, folder=str(folder), runs=runs, lines=lines, left_out=left_out)
 
 
 def _read(path: Path, name: str) -> _Seen:
@@ -255,12 +247,9 @@ def _lines(seen: Iterable[_Seen]) -> Iterator[Line]:
 
 def _point(run: _Seen, entry: Benchmark, variant: str, change: Change | None) -> Point:
     score, comparison = entry.scores[variant], entry.comparisons.get(variant)
-    values: dict[str, object] = {"run": run.name, "date": run.date, "score": score.mean, "ci95": score.ci95}
-    values |= {"distance": run.distance(variant), "distance_floor": run.distance(None)}
-    if comparison is not None:
-        values |= {"difference": comparison.difference, "difference_ci95": comparison.ci95}
-        values["verdict"] = comparison.verdict
-    return Point.pick(values, change=change)
+    about = {"run": run.name, "date": run.date, "score": score.mean, "ci95": score.ci95, "change": change}
+    about |= {"distance": run.distance(variant), "distance_floor": run.distance(None)}
+    return Point.made_from(comparison, difference_ci95=None if comparison is None else comparison.ci95, **about)
 
 
 def _differing(before: _Seen, now: _Seen, variant: str) -> list[str]:
@@ -297,6 +286,5 @@ def render(found: History, lang: Lang = "en") -> str:
     for line in found.lines:
         groups.setdefault((line.benchmark, line.exam), []).append(line)
     style = Markup(packaged_text(__package__, "html/page.css"))
-    said = spoken(lang, words.percent, words.interval, words.mean_score, guard_title, reason, text)
-    page = template(__package__, "history.html.j2")
-    return page.render(found=found, groups=groups, style=style, number=number, points=words.points, lang=lang, **said)
+    said = spoken(lang, number, points, interval, mean_score, reason, text)
+    return template(__package__, "history.html.j2").render(found=found, groups=groups, style=style, lang=lang, **said)

@@ -1,6 +1,7 @@
 """Words of all reports, in English and in Chinese: one table, so that no language falls behind.
 
-`text("scores", "zh")`, `text("points.margin", lang, value="2")`. Figures are formatted in `words` and put in here.
+`text("scores", "zh")`, `text("effect.range", lang, bench="aime24", name="fp8", interval=bounds)`. Fractions become
+points and per cent here and nowhere else: a text names its figures and, after a colon, how each is written.
 Messages of guards, reasons, errors and lines of the terminal are made in English where they arise, with the figures
 in them. In Chinese the figures are taken out by the template that made the message, as the texts they are, and put into
 the Chinese template; words among them are translated likewise, a single word is a name and stays. Of several templates
@@ -11,11 +12,15 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from string import Formatter
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bitparity.safe_io.packaged import packaged_toml
+
+if TYPE_CHECKING:
+    from bitparity.localization.document import Figure
+    from bitparity.results.schema import Estimate
 
 Lang = Literal["en", "zh"]
 LANGUAGES: tuple[Lang, ...] = ("en", "zh")
@@ -47,7 +52,129 @@ GUARDS: dict[str, dict[str, str]] = packaged_toml(__package__, "guards.zh.toml")
 
 def text(key: str, lang: Lang = "en", **figures: object) -> str:
     """The words under a key, with the figures filled in. Raises KeyError where key or figure is unknown."""
-    return TEXTS[key][LANGUAGES.index(lang)].format(**figures)
+    return filled(TEXTS[key], lang, figures)
+
+
+def filled(pair: tuple[str, str], lang: Lang, figures: Mapping[str, object]) -> str:
+    """The text of a pair in a language, with the figures filled in."""
+    template = pair[LANGUAGES.index(lang)]
+    # Python's own way is the faster one
+    return _FILLERS[lang].vformat(template, (), figures) if _is_special(template) else template.format(**figures)
+
+
+def percent(value: float | None, lang: Lang = "en") -> str:
+    """A fraction as a percentage; a dash where there is none."""
+    return text("dash", lang) if value is None else text("percent", lang, value=hundredths(value))
+
+
+def hundredths(value: float, lang: Lang = "en") -> str:
+    """A fraction in per cent, without the sign for it."""
+    return f"{100 * value:.1f}"
+
+
+def points(value: float | None, lang: Lang = "en") -> str:
+    """A difference in points with its sign."""
+    # a true minus sign: a hyphen may break the line after it
+    return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
+
+
+def interval(bounds: Sequence[float] | None, lang: Lang = "en", written: Callable[[float], str] = points) -> str:
+    """An interval, in points unless its ends are written otherwise; a dash where there is none."""
+    if bounds is None:
+        return text("dash", lang)
+    low, high = map(written, bounds)
+    return text("range", lang, low=low, high=high)
+
+
+def margin(value: float, lang: Lang = "en") -> str:
+    """A margin in points."""
+    return text("one_point" if value == 0.01 else "points", lang, value=f"{round(100 * value, 2):g}")
+
+
+def loss(value: float, lang: Lang = "en") -> str:
+    """A loss in points, without a sign."""
+    return text("points", lang, value=f"{100 * value:.1f}")
+
+
+def lost(value: float, lang: Lang = "en") -> str:
+    """A difference as the points that are lost, without a sign."""
+    return f"{-100 * value:.1f}"
+
+
+def duration(hours: float, lang: Lang = "en") -> str:
+    """A time, below an hour in minutes."""
+    key = "hours" if hours >= 1 else "minutes" if hours >= 1 / 60 else "soon"
+    return text(f"time.{key}", lang, hours=hours, minutes=60 * hours)
+
+
+def p_value(value: float | None, lang: Lang = "en") -> str:
+    """A p-value as people write it."""
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def number(value: float, lang: Lang = "en") -> str:
+    """A figure of any size with three digits."""
+    return f"{value:.3g}" if value == 0 or abs(value) >= 1e-4 else f"{value:.1e}"
+
+
+def hours(value: float, lang: Lang = "en") -> str:
+    """Hours as a plan has them."""
+    return f"{value:.1f}" if value >= 0.1 else f"{value:.2f}"
+
+
+def small_loss(value: float, lang: Lang = "en") -> str:
+    """A loss in points, a small one with two digits."""
+    return text("points", lang, value=f"{100 * value:.2g}" if value < 0.1 else f"{100 * value:.1f}")
+
+
+def tokens(value: float | None, lang: Lang = "en") -> str:
+    """A number of tokens with one decimal of its unit."""
+    if value is None:
+        return "?"
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.1f} {unit}"
+    return f"{value:.0f}"
+
+
+def estimate(found: Estimate | Figure | None, lang: Lang = "en", written: Callable[[float], str] = number) -> str:
+    """A measured figure with its interval, where it has one; a dash where there is none."""
+    if found is None:
+        return text("dash", lang)
+    said = written(found.value)
+    return said if found.ci95 is None else beside(said, interval(found.ci95, lang, written), lang)
+
+
+def beside(said: str, more: str, lang: Lang = "en") -> str:
+    """A figure or name with more on it in brackets."""
+    return text("score_and_interval", lang, score=said, interval=more)
+
+
+def ratio(found: Estimate, lang: Lang = "en") -> str:
+    """A ratio near 1 with its interval, to four decimals."""
+    return estimate(found, lang, "{:.4f}".format)
+
+
+def share(found: Figure | None, lang: Lang = "en") -> str:
+    """A share in per cent with its interval, without the sign for it; a dash where there is none."""
+    return estimate(found, lang, hundredths)
+
+
+def listed(names: Iterable[object], lang: Lang = "en") -> str:
+    """Names as a list in a sentence."""
+    return text("comma", lang).join(map(str, names))
+
+
+def parted(said: Iterable[str], lang: Lang = "en") -> str:
+    """Statements after one another in one sentence."""
+    return text("separator", lang).join(said)
+
+
+def guards(names: Iterable[str], lang: Lang = "en") -> str:
+    """Guards by their titles, each once."""
+    return listed([guard_title(name, lang) for name in dict.fromkeys(names)], lang)
 
 
 def guard_title(name: str, lang: Lang = "en") -> str:
@@ -69,6 +196,43 @@ def reason(said: str | None, lang: Lang = "en") -> str:
     if said is None or lang == "en":
         return said or ""
     return _in_chinese(said) or said
+
+
+# how a text may want a figure written: `{difference:points}`
+_WRITTEN: Mapping[str, Callable[[Any, Lang], str]] = {
+    function.__name__: function
+    for function in (
+        *(percent, hundredths, points, interval, margin, loss, lost, duration, p_value, number, estimate, ratio, share),
+        *(hours, small_loss, tokens, listed, parted, guard_title, guards, reason),
+    )
+}
+
+
+class _Filler(Formatter):
+    """Puts figures into texts of one language, written as the text wants: see `_WRITTEN`, or `100*.1f` for hundredths.
+
+    Anything else after the colon is Python's own format.
+    """
+
+    def __init__(self, lang: Lang) -> None:
+        self._lang: Lang = lang
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """The figure as text."""
+        if (written := _WRITTEN.get(format_spec)) is not None:
+            return written(value, self._lang)
+        if format_spec.startswith("100*"):
+            return format(100 * value, format_spec.removeprefix("100*"))
+        return format(value, format_spec)
+
+
+@functools.cache
+def _is_special(template: str) -> bool:
+    """True where a figure is written as Python alone cannot."""
+    return any(spec and (spec in _WRITTEN or spec[:4] == "100*") for *_, spec, _ in Formatter().parse(template))
+
+
+_FILLERS: Mapping[Lang, _Filler] = {lang: _Filler(lang) for lang in LANGUAGES}
 
 
 def suffix(lang: Lang) -> str:

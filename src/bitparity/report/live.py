@@ -29,8 +29,8 @@ from bitparity.progress.events import GENERATING, GRADING, LOADING, Event, Event
 from bitparity.progress.file import ProgressFile, repeated
 from bitparity.progress.snapshot import Cell, Note, Snapshot, TimeLeft, Variant
 from bitparity.progress.tasks import PLAIN_INTERVAL, TaskLines, duration, printable, task_words
-from bitparity.report.language import Lang, reason, text
-from bitparity.report.words import mean_score, percent
+from bitparity.report.language import Lang, percent, reason, text
+from bitparity.report.words import mean_score
 from bitparity.safe_io.packaged import packaged_toml
 
 if TYPE_CHECKING:
@@ -148,18 +148,20 @@ class PlainLines:
 
     def news(self, snapshot: Snapshot) -> Iterator[str]:
         """The lines that this snapshot adds to those before it."""
+        yield from map(printable, self._news(snapshot))
+
+    def _news(self, snapshot: Snapshot) -> Iterator[str]:
         if (phase := snapshot["phase"]) and self._is_new("phase", phase):
-            yield f"{printable(reason(phase, self._lang))} ..."
+            yield f"{reason(phase, self._lang)} ..."
         for bench, why in snapshot["not_run"].items():
             if self._is_new(f"benchmark {bench}", why):
-                yield printable(_not_run(bench, why, self._lang))
+                yield _not_run(bench, why, self._lang)
         for name, variant in snapshot["variants"].items():
-            for line in self._variant(name, variant, snapshot["updated"]):
-                yield printable(line)
+            yield from self._variant(name, variant, snapshot["updated"])
         notes = snapshot["notes"]
         for note in notes[notes.index(self._noted) + 1 if self._noted in notes else 0 :]:
             self._noted = note
-            yield printable(reason(note["text"], self._lang))
+            yield reason(note["text"], self._lang)
 
     def _is_new(self, subject: str, said: str) -> bool:
         known, self._said[subject] = self._said.get(subject), said
@@ -179,24 +181,19 @@ class PlainLines:
         graded = all(cell["graded"] >= cell["done"] for cell in cells.values())
         if state in ("finished", "incomplete") and cells and graded and self._is_new(f"accuracy {name}", ""):
             for bench, cell in cells.items():
-                yield text("live.accuracy", lang, name=name, bench=bench, accuracy=_accuracy(cell, lang))
+                flips = "" if cell["lost"] is None else text("live.flips", lang, **cell)
+                accuracy = mean_score(cell["mean"], cell["ci95"], lang) + flips
+                yield text("live.accuracy", lang, name=name, bench=bench, accuracy=accuracy)
 
 
 def _not_run(bench: str, why: str, lang: Lang) -> str:
-    return text("colon", lang, name=bench, said=text("fill.not_run", lang, reason=reason(why, lang)))
-
-
-def _accuracy(cell: Cell, lang: Lang) -> str:
-    accuracy = mean_score(cell["mean"], cell["ci95"], lang)
-    if cell["lost"] is None:
-        return accuracy
-    return accuracy + text("live.flips", lang, lost=cell["lost"], gained=cell["gained"])
+    return text("colon", lang, name=bench, said=text("fill.not_run", lang, reason=why))
 
 
 def state_words(variant: Variant, lang: Lang = "en") -> str:
     """The state of a variant in words: its phase, or how it ended."""
     if variant["state"] == "incomplete":
-        return text("live.incomplete", lang, reason=reason(variant["reason"], lang))
+        return text("live.incomplete", lang, reason=variant["reason"])
     return reason((variant["phase"] if variant["state"] == "running" else None) or variant["state"], lang)
 
 
@@ -210,34 +207,33 @@ def _under_way(name: str, variant: Variant, lang: Lang) -> str:
 
 
 def _rates(variant: Variant, lang: Lang) -> list[str]:
-    tokens = variant["tokens_per_second"]
     if variant["rate"] is None:
         return []
-    said = [text("live.rate", lang, rate=f"{variant['rate']:.1f}")]
-    return said if tokens is None else [*said, text("live.tokens_rate", lang, rate=f"{tokens:,.0f}")]
+    rates = {"live.rate": variant["rate"], "live.tokens_rate": variant["tokens_per_second"]}
+    return [text(key, lang, rate=rate) for key, rate in rates.items() if rate is not None]
 
 
 def _ended(variant: Variant, lang: Lang) -> str:
     """The samples of a variant that are all generated, and the rate at which they came."""
-    speed = variant["session_tokens_per_second"]
     said = [reason(variant["state"], lang), text("live.samples", lang, count=_counted(variant, lang))]
-    return text("pause", lang).join([*said, *([text("live.tokens_rate", lang, rate=f"{speed:,.0f}")] if speed else [])])
+    if speed := variant["session_tokens_per_second"]:
+        said.append(text("live.tokens_rate", lang, rate=speed))
+    return text("pause", lang).join(said)
 
 
 def _counted(entry: Cell | Variant, lang: Lang) -> str:
     total = "?" if entry["total"] is None else f"{entry['total']:,}"
-    failed = text("live.failed", lang, count=f"{entry['failed']:,}") if entry["failed"] else ""
+    failed = text("live.failed", lang, count=entry["failed"]) if entry["failed"] else ""
     return f"{entry['done']:,}/{total}{failed}"
 
 
 def time_left(entry: TimeLeft | Variant, lang: Lang = "en") -> str:
     """Time left of a run or a variant, in words."""
-    if entry["seconds_left"] is not None:
-        return text("live.left", lang, time=_left(entry["seconds_left"], lang))
-    most = entry.get("seconds_at_most")  # not in what an older version has left
-    if most is None:
+    left, most = entry["seconds_left"], entry.get("seconds_at_most")  # the latter not in what an older version has left
+    if left is None and most is None:
         return text("live.left_unknown", lang)
-    return text("live.left_at_most", lang, time=_left(most, lang))
+    key = "live.left_at_most" if left is None else "live.left"
+    return text(key, lang, time=_left(most if left is None else left, lang))
 
 
 def _left(seconds: float | None, lang: Lang) -> str:
@@ -245,7 +241,7 @@ def _left(seconds: float | None, lang: Lang) -> str:
     if seconds is None:
         return ""
     if seconds >= 86400:
-        return text("live.days", lang, days=f"{seconds / 86400:.1f}")
+        return text("live.days", lang, days=seconds / 86400)
     return reason(duration(round(seconds)) if seconds >= 60 else f"{max(1.0, seconds):.0f} s", lang)
 
 
@@ -261,88 +257,88 @@ class _Row:
     state_style: str = ""
 
 
+@dataclass
 class Screen:
     """One snapshot as a table that fits the console's width and, on a terminal, its height.
 
     `said` is a line for the top, by default what the snapshot knows of the time left; `tasks` stand below.
     """
 
-    def __init__(
-        self, snapshot: Snapshot, *, said: str | None = None, tasks: Sequence[TaskProgress] = (), lang: Lang = "en"
-    ) -> None:
-        self._snapshot, self._said, self._tasks = snapshot, said, tasks
-        self._lang: Lang = lang
+    snapshot: Snapshot
+    said: str | None = None
+    tasks: Sequence[TaskProgress] = ()
+    lang: Lang = "en"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         height = console.height - 1 if console.is_terminal else sys.maxsize
         below = self._below()
-        names = unfolded(self._snapshot, height - len(below) - 3 - len(self._snapshot["variants"]))
+        names = unfolded(self.snapshot, height - len(below) - 3 - len(self.snapshot["variants"]))
         yield _line(self._top(), options, "bold")
         rows = list(self._rows(names))
-        yield from _table(rows, options, self._lang)
+        yield from _table(rows, options, self.lang)
         if any(row.cells.get("accuracy") for row in rows):
-            yield _line(text("live.preliminary", self._lang), options, "dim")
+            yield _line(text("live.preliminary", self.lang), options, "dim")
         for line in [*below, *self._devices(height - len(below) - 3 - len(rows))]:
             yield _line(line, options)
 
     def _top(self) -> str:
-        snapshot, lang = self._snapshot, self._lang
+        snapshot, lang = self.snapshot, self.lang
         spent = reason(duration(snapshot["updated"] - snapshot["started"]), lang)
-        said = [snapshot["study"], self._said or text("live.so_far", lang, time=spent)]
+        said = [snapshot["study"], self.said or text("live.so_far", lang, time=spent)]
         if snapshot["running"]:
             said += [time_left(snapshot, lang), *([reason(snapshot["phase"], lang)] if snapshot["phase"] else [])]
         return " · ".join(said)
 
     def _rows(self, names: Mapping[str, Sequence[str]]) -> Iterator[_Row]:
-        for name, variant in self._snapshot["variants"].items():
+        for name, variant in self.snapshot["variants"].items():
             yield self._variant(name, variant, hidden=len(variant["benchmarks"]) - len(names[name]))
             for bench in names[name]:
                 cell = variant["benchmarks"][bench]
                 cells = {**self._numbers(cell), "name": f"  {printable(bench)}"}
                 if cell["mean"] is not None:
-                    shown = mean_score(cell["mean"], cell["ci95"], self._lang)
-                    cells |= {"accuracy": shown, "mean": percent(cell["mean"], self._lang)}
+                    shown = mean_score(cell["mean"], cell["ci95"], self.lang)
+                    cells |= {"accuracy": shown, "mean": percent(cell["mean"], self.lang)}
                 if cell["lost"] is not None:
                     cells["flips"] = f"{cell['lost']}/{cell['gained']}"
                 yield _Row(cells, _share(cell))
 
     def _variant(self, name: str, variant: Variant, hidden: int) -> _Row:
-        state, words = variant["state"], printable(state_words(variant, self._lang))
-        if not self._snapshot["running"] and state in ("running", LOADING):
-            state, words = "stopped", reason("stopped", self._lang)
-        roles = {self._snapshot["baseline"]: "baseline", self._snapshot["control"]: "control"}
-        role = f" ({text(roles[name], self._lang)})" if name in roles else ""
+        state, words = variant["state"], printable(state_words(variant, self.lang))
+        if not self.snapshot["running"] and state in ("running", LOADING):
+            state, words = "stopped", reason("stopped", self.lang)
+        roles = {self.snapshot["baseline"]: "baseline", self.snapshot["control"]: "control"}
+        role = f" ({text(roles[name], self.lang)})" if name in roles else ""
         folded = f" +{hidden}" if hidden else ""
         cells = {**self._numbers(variant), "name": printable(name) + role + folded}
         share = None if state == "waiting" else _share(variant)
-        rates = text("pause", self._lang).join(_rates(variant, self._lang))
+        rates = text("pause", self.lang).join(_rates(variant, self.lang))
         return _Row(cells, share, words, rates, "bold", _COLUMNS["styles"].get(state, "dim"))
 
     def _numbers(self, entry: Cell | Variant) -> dict[str, str]:
         """The figures that variants and benchmarks have alike; a rate of the session where there is none at present."""
-        rate = entry["session_rate"] if entry["rate"] is None else entry["rate"]
-        tokens = entry["tokens_per_second"]
+        rate, tokens = entry["rate"], entry["tokens_per_second"]
+        rate = entry["session_rate"] if rate is None else rate
         tokens = entry["session_tokens_per_second"] if tokens is None else tokens
-        is_left = self._snapshot["running"] and (entry["done"] != entry["total"] or entry.get("state") == GRADING)
+        is_left = self.snapshot["running"] and (entry["done"] != entry["total"] or entry.get("state") == GRADING)
         return {
-            "done": _counted(entry, self._lang),
+            "done": _counted(entry, self.lang),
             "rate": "" if rate is None else f"{rate:.1f}",
             "tokens": "" if tokens is None else f"{tokens:,.0f}",
-            "left": _left(entry["seconds_left"], self._lang) if is_left else "",
+            "left": _left(entry["seconds_left"], self.lang) if is_left else "",
         }
 
     def _below(self) -> list[str]:
         """The lines below the table: benchmarks left out, reasons in full, notes, tasks."""
-        snapshot, lang = self._snapshot, self._lang
+        snapshot, lang = self.snapshot, self.lang
         lines = [_not_run(bench, why, lang) for bench, why in snapshot["not_run"].items()]
         broken = {name: v["reason"] for name, v in snapshot["variants"].items() if v["reason"]}
         lines += [text("colon", lang, name=name, said=reason(why, lang)) for name, why in broken.items()]
         for note in snapshot["notes"][-MOST_NOTES:]:
             lines.append(f"{datetime.fromtimestamp(note['time']):%H:%M:%S} {reason(note['text'], lang)}")
-        return lines + [reason(task_words(task), lang) for task in self._tasks[-MOST_TASKS:]]
+        return lines + [reason(task_words(task), lang) for task in self.tasks[-MOST_TASKS:]]
 
     def _devices(self, room: int) -> list[str]:
-        lang, workers = self._lang, self._snapshot["workers"]
+        lang, workers = self.lang, self.snapshot["workers"]
         devices = [text("colon", lang, name=name, said=reason(said, lang)) for name, said in workers.items()]
         if len(devices) <= room:
             return devices
@@ -393,12 +389,10 @@ def _width(key: str, title: str, rows: Sequence[_Row]) -> int:
 
 def _drawn(row: _Row, widths: Mapping[str, int], options: ConsoleOptions) -> Text:
     columns = {key: width for key, width in widths.items() if not (row.state and key in ("accuracy", "mean", "flips"))}
-    pieces = []
-    for key, width in columns.items():
-        if key == "bar":
-            pieces.append(_bar(row.share, width, options))
-        else:
-            pieces.append(Text(_fitted(key, row.cells.get(key, ""), width)))
+    pieces = [
+        _bar(row.share, width, options) if key == "bar" else Text(_fitted(key, row.cells.get(key, ""), width))
+        for key, width in columns.items()
+    ]
     if row.state:  # to the end of the line, with the rates where they have no column
         words = row.state if "rate" in columns or not row.rates else f"{row.state}, {row.rates}"
         room = options.max_width - sum(columns.values()) - 2 * len(columns)

@@ -10,11 +10,9 @@ from markupsafe import Markup
 from rich.console import Console
 
 from bitparity.localization.document import Figure, Localization, Module, folder_of, load_localizations
-from bitparity.report.distance import number
-from bitparity.report.language import Lang, suffix, text
+from bitparity.report.language import Lang, share, suffix, text
 from bitparity.report.templates import spoken, template
 from bitparity.report.terminal import cells, columns, say
-from bitparity.report.words import with_interval
 from bitparity.store.jsonl import write_atomically
 from bitparity.store.run import Run
 
@@ -26,55 +24,31 @@ _DARK, _LIGHT = (8, 48, 107), (247, 251, 255)  # its ends differ in lightness, s
 
 def sentences(found: Localization, lang: Lang = "en") -> list[str]:
     """The localization in sentences: the distance, whether a module stands out, what none explains, the recipe."""
+    rule = text("locate.rule", lang, rule=found.rule)
     said = [
-        text("locate.of", lang, name=found.candidate, divergence=number(found.divergence.value), answers=found.answers),
-        *_outcome(found, lang),
+        text("locate.of", lang, found=found),
+        text("locate.stands_out" if found.stands_out else "locate.none", lang, names=found.stands_out, rule=rule),
     ]
     if found.unexplained is not None:
-        said.append(text("locate.unexplained", lang, share=percent(found.unexplained, lang)))
+        said.append(text("locate.unexplained", lang, share=found.unexplained))
     if layers := sorted(found.layers, key=lambda each: -each.regained.value)[:MOST_LAYERS]:
-        named = [text("locate.layer", lang, layer=each.layer, share=percent(each.regained, lang)) for each in layers]
-        said.append(text("locate.layers", lang, layers=text("comma", lang).join(named), answers=found.sampled))
+        named = [text("locate.layer", lang, layer=each) for each in layers]
+        said.append(text("locate.layers", lang, layers=named, answers=found.sampled))
     if found.curve:
-        points = [_point(found, at, lang) for at in range(len(found.curve))]
-        said.append(text("locate.curve", lang, points=text("comma", lang).join(points), answers=found.sampled))
-    if (recipe := found.recipe) is not None:
-        figures = {"bytes": f"{100 * recipe.share_of_bytes:.1f}", "megabytes": f"{recipe.extra_bytes / 1e6:.1f}"}
-        regained = percent(recipe.regained, lang)
-        said.append(text("locate.recipe", lang, count=len(recipe.modules), regained=regained, **figures))
-        if (fp8 := recipe.in_fp8) is not None:
-            figures = {"bytes": f"{100 * fp8.share_of_bytes:.1f}", "megabytes": f"{fp8.extra_bytes / 1e6:.1f}"}
-            regained = percent(fp8.regained, lang)
-            said.append(text("locate.in_fp8", lang, count=len(fp8.modules), regained=regained, **figures))
+        points = [text("locate.point", lang, point=point) for point in found.curve]
+        bent = [text("locate.bend", lang, point=each) if at == found.bend else each for at, each in enumerate(points)]
+        said.append(text("locate.curve", lang, points=bent, answers=found.sampled))
+    for key, spared in (("recipe", found.recipe), ("in_fp8", found.recipe and found.recipe.in_fp8)):
+        if spared is not None:
+            figures = {"count": len(spared.modules), "megabytes": spared.extra_bytes / 1e6}
+            said.append(text(f"locate.{key}", lang, spared=spared, **figures))
     return said
-
-
-def _outcome(found: Localization, lang: Lang) -> list[str]:
-    figures = {"share": f"{100 * found.rule.least_share:.0f}", "rate": f"{100 * found.rule.error_rate:.0f}"}
-    rule = text("locate.rule", lang, **figures)
-    if not found.stands_out:
-        return [text("locate.none", lang, rule=rule)]
-    return [text("locate.stands_out", lang, names=text("comma", lang).join(found.stands_out), rule=rule)]
-
-
-def _point(found: Localization, at: int, lang: Lang) -> str:
-    point = found.curve[at]
-    figures = {"regained": f"{100 * point.regained.value:.0f}", "bytes": f"{100 * point.share_of_bytes:.1f}"}
-    said = text("locate.point", lang, **figures)
-    return text("locate.bend", lang, point=said) if at == found.bend else said
-
-
-def percent(found: Figure | None, lang: Lang = "en") -> str:
-    """A share in per cent with its interval; a dash where there is none."""
-    if found is None:
-        return text("dash", lang)
-    return with_interval(found.value, found.ci95, lambda value: f"{100 * value:.1f}", lang)
 
 
 def rows(found: Localization, lang: Lang = "en") -> list[tuple[str, ...]]:
     """The worst modules: name, local error, share by the gradient, share regained, in per cent."""
     return [
-        (each.name, percent(each.error, lang), percent(each.through, lang), percent(each.regained, lang))
+        (each.name, share(each.error, lang), share(each.through, lang), share(each.regained, lang))
         for each in worst(found.modules)
     ]
 
@@ -95,7 +69,7 @@ def show(found: Localization, console: Console, lang: Lang = "en") -> None:
         )
         for each in shown:
             figures = (each.error, each.through, each.regained)
-            table.add_row(*cells(each.name, *(percent(f and Figure(value=f.value)) for f in figures)))
+            table.add_row(*cells(each.name, *(share(f and Figure(value=f.value)) for f in figures)))
         console.print(table)
 
 

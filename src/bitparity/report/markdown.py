@@ -14,7 +14,7 @@ from bitparity.report import plots, words
 from bitparity.report.distance import rows, sentences
 from bitparity.report.doubts import count, doubts
 from bitparity.report.headline import headlines
-from bitparity.report.language import Lang, guard_message, reason, suffix, text
+from bitparity.report.language import Lang, guard_message, margin, percent, reason, suffix, text
 from bitparity.report.localization import markdown_part, write_picture
 from bitparity.report.plain import shortened
 from bitparity.report.tables import Disagreement, card, grader_rows, program_rows, speed_rows
@@ -27,7 +27,7 @@ LONGEST = 20_000  # characters of one text
 # what the template says in the language of the report
 _SAID = (
     *(text, card, count, doubts, guard_message, headlines, reason, rows, sentences, words.noise, words.engine),
-    *(words.figures, words.margin, words.percent, words.score_beside, words.verdict_words),
+    *(words.figures, margin, percent, words.score_beside, words.verdict_words),
 )
 
 
@@ -40,7 +40,7 @@ def render(
     short: bool = False,
 ) -> str:
     """The report as Markdown; `pictures` are the files in `plots/` that it shows."""
-    return _template().render(
+    return markdown_template(__package__, "report.md.j2").render(
         results=results,
         short=short,
         suffix=suffix(lang),
@@ -80,7 +80,8 @@ def escaped(text: object) -> str:
 
 
 @functools.cache
-def _template() -> Template:
+def markdown_template(package: str, name: str) -> Template:
+    """A template of Markdown, whose filter `e` makes a text harmless."""
     # no escaping of HTML: the template escapes each value that is not ours, as Markdown
     options: dict[str, Any] = {"autoescape": False, "finalize": None, "keep_trailing_newline": True}
-    return template(__package__, "report.md.j2", filters={"e": escaped}, **options)
+    return template(package, name, filters={"e": escaped}, **options)

@@ -17,7 +17,7 @@ from bitparity.report.distance import Row, log_scale
 from bitparity.report.distance import Scale as LogScale
 from bitparity.report.distance import rows as distance_rows
 from bitparity.report.html.svg import SERIES, Scale, plots_template, scale
-from bitparity.report.language import Lang, text
+from bitparity.report.language import Lang, guards, points, text
 from bitparity.report.templates import spoken
 from bitparity.results.schema import Results
 
@@ -69,7 +69,7 @@ def _end_of_scores(results: Results) -> float:
 
 
 def _drawn(plot: str, on: Scale | LogScale, lang: Lang, **shown: object) -> str:
-    phrases = spoken(lang, text, words.difference, words.score, words.guards, words.verdict_words)
+    phrases = spoken(lang, text, words.difference, words.score, guards, words.verdict_words)
     return _template().render(plot=plot, on=on, **shown, **phrases)
 
 
@@ -84,4 +84,4 @@ def _fitted(name: str) -> str:
 
 @functools.cache
 def _template() -> Template:
-    return plots_template(__package__, place=_place, fitted=_fitted, points=words.points, **LOOK)
+    return plots_template(__package__, place=_place, fitted=_fitted, points=points, **LOOK)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from bitparity.report.language import TEXTS, Lang, text
-from bitparity.report.words import duration, percent
+from bitparity.report.language import TEXTS, Lang, duration, listed, parted, percent, text
 from bitparity.results.schema import Results, VariantEntry
 
 GLOSSARY = ("exam", "margin", "control", "invalid")  # keys of the words that a reader needs
@@ -47,16 +46,13 @@ def program_rows(results: Results, lang: Lang = "en") -> Iterator[tuple[str, str
     """For benchmarks that run code: benchmark, variant, sandbox, how programs ended, rates over several items."""
     for bench, entry in results.measured.items():
         for name in results.variants if entry.verdicts else ():
-            ends = [_end(verdict, count, lang) for verdict, count in entry.verdicts[name].items()]
+            ends = []
+            for verdict, count in entry.verdicts[name].items():
+                key = f"program.{verdict}" if f"program.{verdict}" in TEXTS else "program.other"
+                ends.append(text(key, lang, name=verdict.replace("_", " "), count=count))
             rates = [f"{key.replace('_', ' ')} {percent(rate, lang)}" for key, rate in entry.rates[name].items()]
             sandbox = (entry.execution[name] or {}).get("level", "")
-            separator = text("separator", lang)
-            yield bench, name, str(sandbox), separator.join(ends), separator.join(rates)
-
-
-def _end(verdict: str, count: int, lang: Lang) -> str:
-    key = f"program.{verdict}" if f"program.{verdict}" in TEXTS else "program.other"
-    return text(key, lang, name=verdict.replace("_", " "), count=count)
+            yield bench, name, str(sandbox), parted(ends, lang), parted(rates, lang)
 
 
 def speed_rows(results: Results, lang: Lang = "en") -> Iterator[tuple[str, str, str, str, str]]:
@@ -85,12 +81,11 @@ def gain(candidate: str, results: Results, lang: Lang = "en") -> str:
     said = []
     if fast := _times(own.tokens_per_second, base.tokens_per_second):
         places = (own.engine or {}).get("max_num_seqs")
-        at_once = text("gain.places", lang, places=f"{places:,}") if isinstance(places, int) else ""
-        rates = {"own": f"{own.tokens_per_second:,.0f}", "base": f"{base.tokens_per_second:,.0f}"}
+        at_once = text("gain.places", lang, places=places) if isinstance(places, int) else ""
+        rates = {"own": own.tokens_per_second, "base": base.tokens_per_second}
         said.append(text("gain.rate", lang, times=fast, places=at_once, **rates))
     if small := _times(own.weights_gb, base.weights_gb):
-        sizes = {"own": f"{own.weights_gb:.2f}", "base": f"{base.weights_gb:.2f}"}
-        said.append(text("gain.weights", lang, times=small, **sizes))
+        said.append(text("gain.weights", lang, times=small, own=own.weights_gb, base=base.weights_gb))
     if room := _times(_cache_tokens(own), _cache_tokens(base)):
         said.append(text("gain.cache", lang, times=room))
     return text("full_stop", lang, said=text("pause", lang).join(said)) if said else ""
@@ -116,25 +111,23 @@ def glossary(lang: Lang = "en") -> list[tuple[str, str]]:
 
 
 def _facts(results: Results, lang: Lang) -> Iterator[tuple[str, str]]:
-    comma, engines = text("comma", lang), [v.engine or {} for v in results.variants.values()]
+    engines = [variant.engine or {} for variant in results.variants.values()]
     compared = results.study.command  # of results that lie in files: which model gave them is not known
     yield "results" if compared else "model", results.variants[results.baseline].model
-    yield "device", comma.join(_different(str(e.get("device_name") or "") for e in engines))
-    yield "engine", comma.join(_different(f"{e.get('engine', '')} {e.get('version') or ''}".strip() for e in engines))
+    yield "device", _different((str(e.get("device_name") or "") for e in engines), lang)
+    yield "engine", _different((f"{e.get('engine', '')} {e.get('version') or ''}".strip() for e in engines), lang)
     yield "date", results.study.date or ""
-    items = sum(entry.items for entry in results.measured.values())
+    items, benchmarks = sum(entry.items for entry in results.measured.values()), len(results.measured)
+    yield "asked", text("card.items", lang, items=items, benchmarks=benchmarks, variants=len(results.variants))
     answers = sum(variant.generation.samples or 0 for variant in results.variants.values() if variant.generation)
-    count = {"items": f"{items:,}", "benchmarks": len(results.measured), "variants": len(results.variants)}
-    yield "asked", text("card.items", lang, **count)
     tokens = sum(s.output_tokens or 0 for entry in results.measured.values() for s in entry.scores.values())
-    written = {"answers": f"{answers:,}", "tokens": f"{tokens:,}"}
-    yield "written", text("card.tokens", lang, **written) if answers and tokens else ""
+    yield "written", text("card.tokens", lang, answers=answers, tokens=tokens) if answers and tokens else ""
     timed = [v.generation.seconds for v in results.variants.values() if v.tokens_per_second and v.generation]
     yield "hours", duration(sum(timed) / 3600, lang) if timed else ""
     command, version = compared or "bitparity run study.yaml --out again", results.study.version
     yield "again", f"{command}  # bitparity {version}" if version else ""
 
 
-def _different(said: Iterator[str]) -> list[str]:
+def _different(said: Iterable[str], lang: Lang) -> str:
     """Those that differ, in their order."""
-    return [each for each in dict.fromkeys(said) if each]
+    return listed(filter(None, dict.fromkeys(said)), lang)

@@ -13,10 +13,10 @@ from rich.text import Text
 from bitparity.report.distance import sentences
 from bitparity.report.doubts import Doubt, doubts
 from bitparity.report.headline import headlines
-from bitparity.report.language import Lang, guard_message, text
+from bitparity.report.language import Lang, beside, guard_message, listed, parted, percent, text
 from bitparity.report.plain import shortened
 from bitparity.report.tables import grader_rows
-from bitparity.report.words import Judged, figures, noise, percent, tone, unmeasured, verdict_words
+from bitparity.report.words import Judged, figures, noise, tone, unmeasured, verdict_words
 from bitparity.results.schema import Distance, Guard, Results
 
 LABEL = 18  # columns that a name gets at least, if it is that long, where there is little room
@@ -35,7 +35,7 @@ def show(results: Results, console: Console, lang: Lang = "en") -> None:
     for row in grader_rows(results):
         if not row.primary:
             means = zip(results.variants, row.means, strict=True)
-            said = text("comma", lang).join(f"{name} {percent(mean, lang)}" for name, mean in means)
+            said = listed([f"{name} {percent(mean, lang)}" for name, mean in means], lang)
             say(console, text("colon", lang, name=f"{row.benchmark} ({row.metric})", said=said))
     for bench, entry in results.benchmarks.items():
         if not entry.measured:
@@ -51,11 +51,11 @@ def show_doubts(results: Results, console: Console, lang: Lang = "en", *, whole:
             said = text("colon", lang, name=_placed(doubt, lang), said=doubt.message)
             say(console, said, text(doubt.level, lang), COLOURS[doubt.level])
     if warnings := [_placed(doubt, lang) for doubt in found if doubt.level == "warning" and not whole]:
-        say(console, text("separator", lang).join(warnings), text("warning", lang), "yellow")
+        say(console, parted(warnings, lang), text("warning", lang), "yellow")
 
 
 def _placed(doubt: Doubt, lang: Lang) -> str:
-    return text("score_and_interval", lang, score=doubt.title, interval=doubt.where)
+    return beside(doubt.title, doubt.where, lang)
 
 
 def show_headlines(results: Results, console: Console, lang: Lang = "en") -> None:

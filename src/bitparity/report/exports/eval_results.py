@@ -13,7 +13,8 @@ import yaml
 
 from bitparity.errors import MissingDependencyError, StoreError
 from bitparity.report.exports.model_card import HUB_ID, PAGE, dataset, described, public_name, unfit
-from bitparity.report.words import difference, interval, margin, verdict_words
+from bitparity.report.language import hundredths, interval, margin
+from bitparity.report.words import difference, verdict_words
 from bitparity.results.build import build
 from bitparity.results.schema import Benchmark, Results
 from bitparity.store.environment import RunRecord
@@ -78,7 +79,7 @@ def _entry(bench: str, name: str, results: Results, record: RunRecord) -> Any:
 
 
 def _notes(name: str, entry: Benchmark, results: Results) -> str:
-    said = f"{entry.metric}, 95 % interval {interval(entry.scores[name].ci95, signed=False)}"
+    said = f"{entry.metric}, 95 % interval {interval(entry.scores[name].ci95, written=hundredths)}"
     if (comparison := entry.comparisons.get(name)) is None:
         return said
     return (

@@ -16,8 +16,9 @@ import yaml
 
 from bitparity.benchmarks.registry import benchmark_class
 from bitparity.report.headline import Headline, headlines
+from bitparity.report.language import hundredths, interval, margin
 from bitparity.report.markdown import escaped
-from bitparity.report.words import difference, interval, margin, score_beside, unmeasured, verdict_words
+from bitparity.report.words import difference, score_beside, unmeasured, verdict_words
 from bitparity.results.build import build
 from bitparity.results.schema import Benchmark, Results
 from bitparity.schema import LM_EVAL_PREFIX
@@ -109,7 +110,7 @@ def unfit(name: str, entry: Benchmark) -> str | None:
 
 def _entry(bench: str, name: str, entry: Benchmark) -> dict[str, object]:
     score, comparison = entry.scores[name], entry.comparisons.get(name)
-    shown = f"{entry.metric}, 95 % interval {interval(score.ci95, signed=False)}"
+    shown = f"{entry.metric}, 95 % interval {interval(score.ci95, written=hundredths)}"
     if comparison is not None:
         shown += f"; against the baseline: {verdict_words(comparison)}"
     # the Hub knows pass@1 for programs' tests; all other primary metrics are accuracies

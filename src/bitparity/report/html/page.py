@@ -14,22 +14,20 @@ import numpy as np
 from jinja2 import Template
 from markupsafe import Markup
 
-from bitparity.report import words
+from bitparity.report import headline, language, tables, words
 from bitparity.report.distance import log_scale, rows, sentences
 from bitparity.report.doubts import count as doubt_count
 from bitparity.report.doubts import doubts
-from bitparity.report.headline import headlines
 from bitparity.report.html import svg
 from bitparity.report.html.book import Book, Packed
 from bitparity.report.html.svg import Scale
-from bitparity.report.language import LANGUAGES, TEXTS, Lang, guard_message, load_words, reason, text
+from bitparity.report.language import LANGUAGES, TEXTS, Lang
 from bitparity.report.plain import flat
-from bitparity.report.tables import Disagreement, GraderRow, card, glossary, grader_rows, program_rows, speed_rows
 from bitparity.report.templates import packaged_text, spoken, template
 from bitparity.results.schema import Benchmark, Comparison, Overall, Results
 
 BINS = 36
-PHRASES = load_words("html/phrases.toml")  # key -> (English, Chinese)
+PHRASES = language.load_words("html/phrases.toml")  # key -> (English, Chinese)
 SCRIPT_KEYS = tuple(PHRASES)[tuple(PHRASES).index("browser") :]
 NOTHING = Markup("")
 MOST_ROWS = 200  # rows of one table of subgroups or guards
@@ -88,9 +86,7 @@ def length_rows(by_variant: Mapping[str, Sequence[int]]) -> dict[str, Lengths]:
 
 def say(key: str, lang: Lang, **figures: object) -> str:
     """The page's words under a key, filled in. Raises KeyError where it is unknown."""
-    if key in PHRASES:
-        return PHRASES[key][LANGUAGES.index(lang)].format(**figures)
-    return text(key, lang, **figures)
+    return language.filled(PHRASES.get(key) or TEXTS[key], lang, figures)
 
 
 def script_phrases(lang: Lang) -> dict[str, str]:
@@ -103,8 +99,9 @@ def script_phrases(lang: Lang) -> dict[str, str]:
 
 # what the template says in the language of the page
 _SAID = (
-    *(say, card, doubts, glossary, guard_message, headlines, reason, sentences),
-    *(words.percent, words.score, words.score_beside, words.difference, words.margin, words.figures, words.guards),
+    *(say, tables.card, doubts, tables.glossary, headline.headlines, sentences),
+    *(language.guard_message, language.reason, language.percent, language.margin, language.guards),
+    *(words.score, words.score_beside, words.difference, words.figures),
     *(words.verdict_words, words.noise, words.short_noise, words.engine),
 )
 
@@ -114,7 +111,7 @@ def render(
     book: Book,
     packed: Packed,
     lang: Lang = "en",
-    disagreements: Sequence[Disagreement] = (),
+    disagreements: Sequence[tables.Disagreement] = (),
     localized: Markup = NOTHING,
 ) -> str:
     """The whole page as HTML.
@@ -168,21 +165,6 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _shares(found: Mapping[str, float | None]) -> dict[str, float | None]:
-    """A quantity of each variant as a share of the largest; None where it is not known."""
-    most = max((value for value in found.values() if value is not None), default=1.0)
-    return {name: None if value is None else value / most for name, value in found.items()}
-
-
-class _GaveBack(NamedTuple):
-    """A variant's figures of speed and memory, both as shares of the most; its differences by number of benchmark."""
-
-    figures: tuple[str, ...]
-    fast: float | None
-    small: float | None
-    found: list[tuple[int, float]]
-
-
 class _View:
     """The parts of the page that the template asks for beside words and figures: lists, tones, plots."""
 
@@ -202,9 +184,10 @@ class _View:
         self.valid = bool(valid)
         flips = [count / c.items for c, _ in valid or compared for count in (c.lost, c.gained)]
         self.most_flips = max([*flips, 0.001]) * 1.05
-        self._percent = functools.partial(words.percent, lang=lang)
-        self.speed_rows = list(speed_rows(results, lang))
-        self.programs = list(program_rows(results, lang))
+        self.speed_rows = list(tables.speed_rows(results, lang))
+        self.fastest = max((v.tokens_per_second or 0.0 for v in results.variants.values()), default=1.0)
+        self.largest = max((v.weights_gb or 0.0 for v in results.variants.values()), default=1.0)
+        self.programs = list(tables.program_rows(results, lang))
         self.program_rates = any(rates for *_, rates in self.programs)
         self.has_lengths = any(map(self.lengths, self.measured))
         self.distances = [] if results.distance is None else rows(results.distance, lang)
@@ -217,8 +200,8 @@ class _View:
 
     def invalid_by(self, comparison: Comparison) -> str:
         """The guards that make a comparison invalid or doubt its size, in words; empty where none does."""
-        titles = words.guards(comparison.invalid_by or comparison.doubted_by, self.lang)
-        return say("why_invalid", self.lang, guards=titles) if titles else ""
+        found = comparison.invalid_by or comparison.doubted_by
+        return say("why_invalid", self.lang, guards=found) if found else ""
 
     # plots
 
@@ -233,8 +216,8 @@ class _View:
 
     def flips_axis(self) -> Markup:
         """Shares of the items, to the left and to the right."""
-        both = svg.Scale(-self.most_flips, self.most_flips)
-        return self._axis(both, lambda value: self._percent(abs(value)) if abs(value) > 1e-9 else "0")
+        both = Scale(-self.most_flips, self.most_flips)
+        return self._axis(both, lambda value: language.percent(abs(value), self.lang) if abs(value) > 1e-9 else "0")
 
     def length_axis(self, bench: str) -> Markup:
         """Tokens, on the logarithmic scale of a benchmark's distributions."""
@@ -242,7 +225,7 @@ class _View:
         at = list(map(math.log, length_ticks(on)))
         return svg.plot("axis", on, lambda value: count(math.exp(value)), at)
 
-    def _axis(self, on: svg.Scale, label: Callable[[float], str], most: int = 6) -> Markup:
+    def _axis(self, on: Scale, label: Callable[[float], str], most: int = 6) -> Markup:
         return svg.plot("axis", on, label, svg.ticks(on, most))
 
     def strip_end(self, entry: Benchmark) -> float:
@@ -250,14 +233,8 @@ class _View:
         means = [mean for group in entry.subgroups.values() for mean in group.means.values() if mean is not None]
         return max(1, math.ceil(10 * max(means, default=1.0) - 1e-9)) / 10
 
-    def gave_back(self) -> list[_GaveBack]:
-        """The speed and memory of each variant, beside its valid differences."""
-        variants = self.results.variants.items()
-        rates = _shares({name: variant.tokens_per_second for name, variant in variants})
-        sizes = _shares({name: variant.weights_gb for name, variant in variants})
-        return [_GaveBack(row, rates[row[0]], sizes[row[0]], self._differences(row[0])) for row in self.speed_rows]
-
-    def _differences(self, name: str) -> list[tuple[int, float]]:
+    def differences(self, name: str) -> list[tuple[int, float]]:
+        """The valid differences of a variant, each with the number of its benchmark."""
         found = ((number, entry.comparisons.get(name)) for number, entry in enumerate(self.measured.values()))
         return [(number, c.difference) for number, c in found if c is not None and c.verdict != "invalid"]
 
@@ -267,7 +244,7 @@ class _View:
 
     # tables
 
-    def graders(self) -> list[GraderRow]:
+    def graders(self) -> list[tables.GraderRow]:
         """Every grader's means where a benchmark has more than one, by the names of the graders."""
         order = list(self.measured)
-        return sorted(grader_rows(self.results), key=lambda row: (order.index(row.benchmark), row.metric))
+        return sorted(tables.grader_rows(self.results), key=lambda row: (order.index(row.benchmark), row.metric))
