@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from made_results import results
 
-from bitparity.report.doubts import count, doubts
+from bitparity.report.doubts import doubt_count, doubts
 from bitparity.report.gate import judge
 from bitparity.report.headline import Headline, headlines
 from bitparity.report.tables import card, glossary
@@ -142,7 +142,7 @@ def test_doubts_are_grouped_and_the_most_serious_first() -> None:
         "nvfp4 on a −0.1 to +0.9."
     )
     assert (third.name, third.where) == ("limit", "a: every variant")
-    assert count(found) == "errors 1, warnings 2"
+    assert doubt_count(found) == "errors 1, warnings 2"
 
 
 def test_the_card_says_what_is_known_and_leaves_out_what_is_not() -> None:

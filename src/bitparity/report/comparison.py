@@ -142,7 +142,7 @@ def write(
     if page is not None:
         write_given(page, html.page(results, page_book(results, sources), lang, found), "--html")
     if report is not None:
-        write_given(report, markdown.render(results, lang, disagreements=found), "--report")
+        write_given(report, markdown.render(results, lang, apart=found), "--report")
 
 
 def page_book(results: Results, sources: Sequence[Source]) -> Book:

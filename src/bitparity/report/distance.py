@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bitparity.report.language import Lang, estimate, number, ratio, reason, text
-from bitparity.results.schema import Distance, DistancePair, Estimate, VariantDistance
+from bitparity.results.schema import Distance, Estimate, VariantDistance
 
 LEAST = 1e-8  # nats: what is nearer to zero stands at the left end of the scale
 
@@ -42,7 +42,8 @@ class Row(NamedTuple):
 def sentences(distance: Distance, lang: Lang = "en") -> list[str]:
     """One sentence a candidate, one for each two of them, and what the figures are not."""
     found = [_sentence(name, each, distance, lang) for name, each in distance.variants.items()]
-    found += [said for pair in distance.pairs if (said := _pair(pair, lang))]
+    pairs = [pair for pair in distance.pairs if pair.times is not None and pair.times.ci95 is not None and pair.farther]
+    found += [text("distance.pair", lang, pair=pair) for pair in pairs]
     return [*found, text("distance.note", lang, floor=noise_floor(distance, lang))]
 
 
@@ -58,12 +59,6 @@ def _sentence(name: str, found: VariantDistance, distance: Distance, lang: Lang)
     key = "of" if distance.top_k == "all" else "estimated" if distance.drawn else "bound"
     differs = 100 * figures.differs.value
     return text(f"distance.{key}", lang, name=name, drawn=distance.drawn, differs=differs, figures=figures)
-
-
-def _pair(pair: DistancePair, lang: Lang) -> str | None:
-    if pair.times is None or pair.times.ci95 is None or not pair.farther:
-        return None
-    return text("distance.pair", lang, pair=pair)
 
 
 def rows(distance: Distance, lang: Lang = "en") -> list[Row]:

@@ -38,7 +38,7 @@ def doubts(results: Results, lang: Lang = "en") -> list[Doubt]:
     return [_doubt(group, results, lang) for group in ranked]
 
 
-def count(results: Results, lang: Lang = "en") -> str:
+def doubt_count(results: Results, lang: Lang = "en") -> str:
     """The number of guards that spoke, by level."""
     found = doubts(results, lang)
     errors = sum(each.level == "error" for each in found)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bitparity.benchmarks.registry import infos
@@ -21,15 +21,13 @@ from bitparity.schema import LM_EVAL_PREFIX
 _TABLE = packaged_toml(__package__, "labels.toml")
 
 
-def _words(key: str) -> frozenset[str]:
-    """The words under a key of `labels.toml`, which explains each."""
-    return frozenset(_TABLE[key].split())
-
+# the words under each key of `labels.toml`, which explains them
+_WORDS = {key: frozenset(words.split()) for key, words in _TABLE.items() if isinstance(words, str)}
 
 _UNIT = re.compile(r"[a-z0-9]+(?:@[a-z0-9]+)?|[\u3400-\u9fff]+|[^\W\d_a-z\u3400-\u9fff]+|\S")
 _BENIGN = frozenset("↑↓→|~<>=•·※★☆")  # symbols that change nothing; + ± Δ and other signs do
 
-_SCHEMES = _words("schemes")
+_SCHEMES = _WORDS["schemes"]
 _PRECISIONS = {word: {word, *others.split()} for word, others in _TABLE["precisions"].items()}
 _PRECISIONS |= {word: {word} for word in _SCHEMES}
 _CANONICAL = {spelling: word for word, spellings in _PRECISIONS.items() for spelling in spellings}
@@ -58,8 +56,12 @@ def _rest(found: list[str], name: str) -> list[str] | None:
 
 def is_notes(header: str) -> bool:
     """True if a column is for notes."""
-    found = units(header)
-    return bool(found) and set(found) <= _words("notes")
+    return _said_by(units(header), "notes")
+
+
+def _said_by(found: Sequence[str], key: str) -> bool:
+    """True if a label says something, and nothing but words under a key."""
+    return bool(found) and _WORDS[key].issuperset(found)
 
 
 @dataclass(slots=True)
@@ -92,12 +94,7 @@ def match_columns(header: Iterable[str], variants: Mapping[str, VariantEntry]) -
                 columns.unmatched[number] = reason
             else:
                 columns.labels.append(number)
-    _settle(columns, exact, close)
-    return columns
-
-
-def _settle(columns: Columns, exact: Mapping[int, str], close: Mapping[int, str]) -> None:
-    """Give each variant its column: the one with its very name before one that only names its precision."""
+    # each variant gets the column with its very name before one that only names its precision
     both = {**exact, **close}
     for number, name in both.items():
         rivals = exact if number in exact else both
@@ -105,6 +102,7 @@ def _settle(columns: Columns, exact: Mapping[int, str], close: Mapping[int, str]
             columns.unmatched[number] = f"another column stands for variant '{name}' too"
         else:
             columns.variants[number] = name
+    return columns
 
 
 def _full_names(name: str, variant: VariantEntry) -> set[str]:
@@ -118,7 +116,7 @@ def _by_precision(found: list[str], variants: Mapping[str, VariantEntry]) -> tup
     if len(named) > 1:
         named -= _SCHEMES  # "NVFP4 (W4A4)" says one thing twice
     if not named:
-        only = bool(found) and set(found) <= _words("baseline")
+        only = _said_by(found, "baseline")
         return next((name for name, v in variants.items() if v.baseline and only), None), None
     if len(named) > 1:
         return None, "it names several precisions"
@@ -128,7 +126,7 @@ def _by_precision(found: list[str], variants: Mapping[str, VariantEntry]) -> tup
         return None, "it names no variant of this run"
     if len(fitting) > 1:
         return None, f"several variants are {word} ({', '.join(fitting)}); name the column like one of them"
-    harmless = _words("column") | _PRECISIONS[word] | _SCHEMES | set(units(variants[fitting[0]].model))
+    harmless = _WORDS["column"] | _PRECISIONS[word] | _SCHEMES | set(units(variants[fitting[0]].model))
     if more := _more(found, harmless, "column_chinese"):
         return None, f"it says more than a variant's name ({' '.join(more)})"
     return fitting[0], None
@@ -146,7 +144,7 @@ def _precisions(name: str, variant: VariantEntry) -> set[str]:
 
 def _more(found: Iterable[str], harmless: Collection[str], chinese: str) -> list[str]:
     """The units that are no harmless words; `chinese` is the key of the harmless Chinese ones."""
-    words = re.compile(f"(?:{'|'.join(_words(chinese))})+")
+    words = re.compile(f"(?:{'|'.join(_WORDS[chinese])})+")
     return [unit for unit in found if unit not in harmless and not words.fullmatch(unit)]
 
 
@@ -192,8 +190,9 @@ def match_row(labels: Iterable[str], benchmarks: Mapping[str, Benchmark]) -> Row
     if len(own) > 1:
         return RowMatch(None, f"it names several benchmarks ({', '.join(own)})")
     label = matched[own[0]]
-    others = [unit for n, found in enumerate(said) if n != label and _has_letters(found) for unit in found]
-    if other := [unit for unit in others if _is_other_figure(unit, harmless[own[0]])]:
+    # a cell of figures alone says nothing of what the row is about
+    others = [found for n, found in enumerate(said) if n != label and any(map(str.isalpha, "".join(found)))]
+    if other := [unit for found in others for unit in found if _is_other_figure(unit, harmless[own[0]])]:
         return RowMatch(None, f"it is not about the score of '{own[0]}' ({' '.join(other)})")
     return RowMatch(own[0], None, label)
 
@@ -218,7 +217,7 @@ def _beside(found: list[str], name: str) -> list[str] | None:
 def _harmless(name: str, entry: Benchmark | None) -> set[str]:
     """The words that change nothing beside a benchmark's name, its release and its number of samples among them."""
     info = _infos().get(name)
-    words = {*_words("row"), *(info.label_words.split() if info else ())}
+    words = {*_WORDS["row"], *(info.label_words.split() if info else ())}
     if entry is not None:
         words |= {f"avg@{entry.samples}", f"mean@{entry.samples}"}
         words |= {str(entry.data[key]).casefold() for key in ("release", "version") if entry.data.get(key) is not None}
@@ -229,10 +228,5 @@ def _is_other_figure(unit: str, harmless: Collection[str]) -> bool:
     """True if a word of another label cell says that the row holds something else than the score."""
     if "@" in unit:
         return unit not in harmless
-    said_in_chinese = any(word in unit for word in _words("other_figure_chinese"))
-    return unit in _words("other_figure") or unit in "Δ∆δ±+" or said_in_chinese
-
-
-def _has_letters(found: Iterable[str]) -> bool:
-    """True if a cell says words: one of figures alone says nothing of what the row is about."""
-    return any(character.isalpha() for unit in found for character in unit)
+    said_in_chinese = any(word in unit for word in _WORDS["other_figure_chinese"])
+    return unit in _WORDS["other_figure"] or unit in "Δ∆δ±+" or said_in_chinese

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -12,7 +12,6 @@ from bitparity.benchmarks.contract import Source
 from bitparity.benchmarks.registry import benchmark_class, benchmark_names
 from bitparity.errors import StudyError
 from bitparity.report.language import Lang, reason, text
-from bitparity.schema import BenchmarkSpec
 from bitparity.study.files import profile_names
 from bitparity.study.resolve import parse_study
 
@@ -25,10 +24,6 @@ def show_benchmarks(console: Console | None = None, lang: Lang = "en") -> None:
 
     The data set with its pinned commit stands in whole, on a line of its own, so that it can be copied.
     """
-    (console or Console()).print(_listing(lang))
-
-
-def _listing(lang: Lang) -> RenderableType:
     table = Table(header_style="bold")
     for title in TITLES:
         table.add_column(
@@ -37,7 +32,9 @@ def _listing(lang: Lang) -> RenderableType:
     sources = [Text(reason("data sets, at the pinned commits:", lang))]
     for name in benchmark_names():
         try:
-            info, spec = benchmark_class(name).info, _default_spec(name)
+            info = benchmark_class(name).info
+            study = f"study: listing\nvariants: {{only: {{model: none/none}}}}\nbenchmarks: [{name}]"
+            spec = parse_study(study, name, Path.cwd()).benchmarks[0]
         except StudyError as error:  # another package's benchmark that cannot be loaded
             sources.append(Text(f"  {name}: {reason(str(error), lang)}", overflow="fold"))
             continue
@@ -51,12 +48,7 @@ def _listing(lang: Lang) -> RenderableType:
         f"profiles: {', '.join(profile_names())}",
         "lm_eval:<task> runs any generate or log-likelihood task of lm-eval 0.4.13",
     )
-    return Group(table, *sources, *(Text(reason(note, lang)) for note in notes))
-
-
-def _default_spec(name: str) -> BenchmarkSpec:
-    text = f"study: listing\nvariants: {{only: {{model: none/none}}}}\nbenchmarks: [{name}]"
-    return parse_study(text, name, Path.cwd()).benchmarks[0]
+    (console or Console()).print(Group(table, *sources, *(Text(reason(note, lang)) for note in notes)))
 
 
 def _source(source: Source | None) -> str:

@@ -18,7 +18,6 @@ from bitparity.store.run import Run
 
 WORST, MOST_LAYERS = 10, 3  # modules in the table, layers in a sentence
 COLUMNS = ("locate.module", "locate.error", "locate.through", "locate.regained")
-CELL, LEFT, TOP = 18, 150, 64  # pixels of the picture
 _DARK, _LIGHT = (8, 48, 107), (247, 251, 255)  # its ends differ in lightness, so that it reads in grey
 
 
@@ -78,16 +77,13 @@ def picture(found: Localization, lang: Lang = "en") -> str:
     kinds = list(dict.fromkeys(each.kind for each in sorted(found.modules, key=lambda m: (m.layer is None, m.name))))
     layers = 1 + max((each.layer or 0 for each in found.modules), default=0)
     most = max((each.through.value for each in found.modules if each.through), default=0.0)
-    standing = set(found.stands_out)
     squares = [
         (each.layer or 0, kinds.index(each.kind), _colour(each.through.value / most if most > 0 else 0.0), each)
         for each in found.modules
         if each.through is not None
     ]
-    return _template("localization.svg.j2").render(
-        **{"found": found, "kinds": kinds, "layers": layers, "squares": squares, "standing": standing, "most": most},
-        **{"cell": CELL, "left": LEFT, "top": TOP, "colour": _colour, "text": functools.partial(text, lang=lang)},
-    )
+    shown = {"found": found, "kinds": kinds, "layers": layers, "squares": squares, "most": most, "colour": _colour}
+    return _template("localization.svg.j2").render(**shown, **spoken(lang, text))
 
 
 def _colour(share: float) -> str:

@@ -12,12 +12,12 @@ from jinja2 import Template
 from bitparity.localization.document import load_localizations
 from bitparity.report import plots, words
 from bitparity.report.distance import rows, sentences
-from bitparity.report.doubts import count, doubts
+from bitparity.report.doubts import doubt_count, doubts
 from bitparity.report.headline import headlines
 from bitparity.report.language import Lang, guard_message, margin, percent, reason, suffix, text
 from bitparity.report.localization import markdown_part, write_picture
 from bitparity.report.plain import shortened
-from bitparity.report.tables import Disagreement, card, grader_rows, program_rows, speed_rows
+from bitparity.report.tables import Disagreements, card, grader_rows, program_rows, speed_rows
 from bitparity.report.templates import spoken, template
 from bitparity.results.schema import Results
 from bitparity.store.jsonl import write_atomically
@@ -26,32 +26,19 @@ from bitparity.store.run import Run
 LONGEST = 20_000  # characters of one text
 # what the template says in the language of the report
 _SAID = (
-    *(text, card, count, doubts, guard_message, headlines, reason, rows, sentences, words.noise, words.engine),
-    *(words.figures, margin, percent, words.score_beside, words.verdict_words),
+    *(text, card, doubt_count, doubts, guard_message, headlines, margin, percent, reason, rows, sentences),
+    *(program_rows, speed_rows, words.noise, words.engine, words.figures, words.score_beside, words.verdict_words),
 )
 
 
 def render(
-    results: Results,
-    lang: Lang = "en",
-    pictures: Iterable[str] = (),
-    disagreements: Iterable[Disagreement] = (),
-    *,
-    short: bool = False,
+    results: Results, lang: Lang = "en", pictures: Iterable[str] = (), apart: Disagreements = (), short: bool = False
 ) -> str:
     """The report as Markdown; `pictures` are the files in `plots/` that it shows."""
-    return markdown_template(__package__, "report.md.j2").render(
-        results=results,
-        short=short,
-        suffix=suffix(lang),
-        pictures=list(pictures),
-        disagreements=list(disagreements),
-        levels=Counter(guard.level for entry in results.measured.values() for guard in entry.guards),
-        speeds=list(speed_rows(results, lang)),
-        graders=list(grader_rows(results)),
-        programs=list(program_rows(results, lang)),
-        **spoken(lang, *_SAID),
-    )
+    levels = Counter(guard.level for entry in results.measured.values() for guard in entry.guards)
+    shown = {"results": results, "pictures": pictures, "disagreements": apart, "levels": levels, "short": short}
+    made = markdown_template(__package__, "report.md.j2")
+    return made.render(**shown, suffix=suffix(lang), grader_rows=grader_rows, **spoken(lang, *_SAID))
 
 
 def summary(results: Results, lang: Lang = "en") -> str:

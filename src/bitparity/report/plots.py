@@ -16,23 +16,13 @@ from bitparity.report import words
 from bitparity.report.distance import Row, log_scale
 from bitparity.report.distance import Scale as LogScale
 from bitparity.report.distance import rows as distance_rows
-from bitparity.report.html.svg import SERIES, Scale, plots_template, scale
+from bitparity.report.html.svg import Scale, plots_template, scale
 from bitparity.report.language import Lang, guards, points, text
 from bitparity.report.templates import spoken
 from bitparity.results.schema import Results
 
 LONGEST = 24  # characters of a name
 LEFT, RIGHT = 220, 600  # pixels: the plot lies between them, words on both sides
-INK, QUIET = "#1f2328", "#57606a"
-LOSS, PLAIN = "#d55e00", "#0072b2"
-LOOK = {
-    **{"INK": INK, "QUIET": QUIET, "PLAIN": PLAIN, "BAND": "#d8dee4"},
-    **{"WIDTH": 860, "LEFT": LEFT, "RIGHT": RIGHT, "TOP": 64, "ROW": 44, "LINE": 24},  # pixels
-    # one colour a variant, the baseline first; shapes differ as well
-    **{"TONES": (INK, PLAIN, LOSS, "#009e73"), "SERIES": SERIES},
-    # colour and fill of a comparison's mark
-    "LOOKS": {"invalid": (QUIET, "none"), "control": (INK, "#ffffff"), "loss": (LOSS, LOSS), "plain": (PLAIN, PLAIN)},
-}
 
 
 def draw(results: Results, lang: Lang = "en") -> dict[str, str]:
@@ -48,7 +38,10 @@ def draw(results: Results, lang: Lang = "en") -> dict[str, str]:
         on = scale([0.0, *(bound for margin, c in valid for bound in (*c.ci95, -margin, margin))])
         drawn["differences.svg"] = _drawn("differences", on, lang, rows=rows)
     if results.measured:
-        on = Scale(0.0, _end_of_scores(results))
+        # the highest bound of a score, rounded up to tens of per cent: to 100, low scores would all lie on the left
+        found = [score for entry in results.measured.values() for score in entry.scores.values()]
+        bounds = [max(score.ci95 or [score.mean]) for score in found if score.mean is not None]
+        on = Scale(0.0, math.ceil(10 * max(bounds, default=1.0) - 1e-9) / 10 or 1.0)
         drawn["scores.svg"] = _drawn("scores", on, lang, measured=results.measured, variants=list(results.variants))
     shown = [] if results.distance is None else distance_rows(results.distance, lang)
     if shown:
@@ -59,13 +52,6 @@ def draw(results: Results, lang: Lang = "en") -> dict[str, str]:
 def distance_plot(shown: Sequence[Row], lang: Lang = "en") -> str:
     """The noise floor and the candidates on a logarithmic scale."""
     return _drawn("distance", log_scale(shown), lang, rows=shown)
-
-
-def _end_of_scores(results: Results) -> float:
-    """The highest bound of a score, rounded up to tens of per cent: to 100, low scores would all lie on the left."""
-    found = [score for entry in results.measured.values() for score in entry.scores.values()]
-    bounds = [max(score.ci95 or [score.mean]) for score in found if score.mean is not None]
-    return math.ceil(10 * max(bounds, default=1.0) - 1e-9) / 10 or 1.0
 
 
 def _drawn(plot: str, on: Scale | LogScale, lang: Lang, **shown: object) -> str:
@@ -84,4 +70,4 @@ def _fitted(name: str) -> str:
 
 @functools.cache
 def _template() -> Template:
-    return plots_template(__package__, place=_place, fitted=_fitted, points=points, **LOOK)
+    return plots_template(__package__, place=_place, fitted=_fitted, points=points, LEFT=LEFT, RIGHT=RIGHT)

@@ -32,6 +32,9 @@ class Disagreement(NamedTuple):
     rows: Sequence[tuple[str, Sequence[str]]]
 
 
+Disagreements = Sequence[Disagreement]
+
+
 def grader_rows(results: Results) -> Iterator[GraderRow]:
     """The rows of every measured benchmark that has more than one grader, the primary one first."""
     for bench, entry in results.measured.items():

@@ -11,25 +11,12 @@ from pathlib import Path
 from bitparity.results.build import build
 from bitparity.results.decision import decisions
 from bitparity.results.schema import Comparison, Decision, Part, Results, Score
+from bitparity.safe_io.packaged import packaged_toml
 from bitparity.store.run import Run
 
 Figure = str | int | float | None
 
-# the columns of CSV and Parquet, with their types: one row a benchmark and variant
-COLUMNS: Mapping[str, type] = {
-    **dict.fromkeys(("study", "fingerprint", "benchmark", "status", "reason", "metric"), str),
-    **dict.fromkeys(("items", "available", "samples"), int),
-    "margin": float,
-    **dict.fromkeys(("variant", "role", "model", "revision"), str),
-    **dict.fromkeys(("score", "score_low", "score_high", "no_answer", "cut_off"), float),
-    **dict.fromkeys(("unscored", "output_tokens"), int),
-    "seconds": float,
-    "metrics": str,
-    **dict.fromkeys(("difference", "difference_low", "difference_high", "p_value", "p_adjusted", "recovery"), float),
-    **dict.fromkeys(("lost", "gained"), int),
-    **dict.fromkeys(("test", "verdict", "invalid_by", "decision", "standing"), str),
-    **dict.fromkeys(("up_to", "kl", "kl_low", "kl_high", "likeliest_differs", "perplexity_ratio"), float),
-}
+COLUMNS: Mapping[str, str] = packaged_toml(__package__, "columns.toml")  # each with the type of its values
 
 
 def make(run: Run, out: Path | None) -> str:

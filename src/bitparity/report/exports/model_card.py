@@ -17,7 +17,7 @@ import yaml
 from bitparity.benchmarks.registry import benchmark_class
 from bitparity.report.headline import Headline, headlines
 from bitparity.report.language import hundredths, interval, margin
-from bitparity.report.markdown import escaped
+from bitparity.report.markdown import markdown_template
 from bitparity.report.words import difference, score_beside, unmeasured, verdict_words
 from bitparity.results.build import build
 from bitparity.results.schema import Benchmark, Results
@@ -55,29 +55,27 @@ def _card(name: str, results: Results, block: Headline | None) -> str:
     left_out, entries = [], []
     for bench, entry in results.benchmarks.items():
         if reason := unfit(name, entry):
-            left_out.append(f"# {bench} is left out: {reason}")
+            left_out.append(f"{bench} is left out: {reason}")
         else:
             entries.append(_entry(bench, name, entry))
-    head = [f"# {_line(name)}: the model card of {_line(model)}"]
     index = {"model-index": [{"name": model.rstrip("/").rsplit("/", 1)[-1], "results": entries}]} if entries else {}
     body = yaml.safe_dump(index, sort_keys=False, allow_unicode=True, width=1000)
-    return "\n".join(["---", *head, *left_out, f"{body}---", "", *_section(name, results, block)])
+    shown: dict[str, object] = {
+        "name": _line(name),
+        "model": _line(model),
+        "left_out": left_out,
+        "body": body,
+        "block": block,
+    }
+    shown |= {"baseline": public_name(results.baseline, results), "rows": list(_rows(name, results))}
+    return markdown_template(__package__, "model_card.md.j2").render(**shown, PAGE=PAGE)
 
 
-def _section(name: str, results: Results, block: Headline | None) -> Iterator[str]:
-    """The decision, the lines of the table, and the link to the page."""
-    rows = [
-        (bench, score_beside(name, entry), difference(found), margin(entry.margin), _verdict(name, entry))
-        for bench, entry in results.benchmarks.items()
-        if entry.measured and (found := entry.comparisons.get(name)) is not None
-    ]
-    if block is None or not rows:
-        return
-    yield from (f"## Accuracy against {escaped(public_name(results.baseline, results))}", "")
-    yield from (f"**{escaped(block.decision)}**", "", *(f"- {escaped(said)}" for said in block.rest), "")
-    yield from ("| benchmark | score | difference, points (95 %) | margin | verdict |", "|---|---|---|---|---|")
-    yield from ("| " + " | ".join(escaped(cell) for cell in row) + " |" for row in rows)
-    yield from ("", f"Paired by item, measured with bitparity: [all figures, conditions and warnings]({PAGE}).", "")
+def _rows(name: str, results: Results) -> Iterator[tuple[str, ...]]:
+    """The lines of the table: benchmark, score, difference, margin, verdict."""
+    for bench, entry in results.measured.items():
+        if (found := entry.comparisons.get(name)) is not None:
+            yield bench, score_beside(name, entry), difference(found), margin(entry.margin), _verdict(name, entry)
 
 
 def _verdict(name: str, entry: Benchmark) -> str:

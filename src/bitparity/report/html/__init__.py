@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from markupsafe import Markup
-
 from bitparity.report.gated import Withhold
 from bitparity.report.html.book import Book, Packed, collect, pack
-from bitparity.report.html.page import NOTHING, load, render
+from bitparity.report.html.page import load, render
 from bitparity.report.language import Lang, suffix
 from bitparity.report.localization import html_part
-from bitparity.report.tables import Disagreement
+from bitparity.report.tables import Disagreements
 from bitparity.results.schema import Results
 from bitparity.store.jsonl import write_atomically
 from bitparity.store.run import Run
@@ -33,13 +29,7 @@ def write(run: Run, results: Results, lang: Lang = "en", withhold: Withhold = "g
     write_atomically(run.path / f"report{suffix(lang)}.html", [whole])
 
 
-def page(
-    results: Results,
-    book: Book,
-    lang: Lang = "en",
-    disagreements: Sequence[Disagreement] = (),
-    localized: Markup = NOTHING,
-) -> str:
-    """The page, at most `LIMIT` bytes; `disagreements` and `localized` as in `render`."""
-    empty = render(results, book, Packed("", [], len(book.entries)), lang, disagreements, localized)
-    return render(results, book, pack(book, LIMIT - len(empty.encode()) - _ROOM), lang, disagreements, localized)
+def page(results: Results, book: Book, lang: Lang = "en", apart: Disagreements = (), localized: str = "") -> str:
+    """The page, at most `LIMIT` bytes; `apart` and `localized` as in `render`."""
+    empty = render(results, book, Packed("", [], len(book.entries)), lang, apart, localized)
+    return render(results, book, pack(book, LIMIT - len(empty.encode()) - _ROOM), lang, apart, localized)

@@ -153,7 +153,7 @@ def book_of(results: Results, parts: Iterable[Contents]) -> Book:
     entries: list[Entry] = []
     lengths: dict[str, dict[str, list[int]]] = {}
     for bench, items, sheets in parts:
-        entries += entries_of(len(benches), bench, items, sheets, baseline, compared)
+        entries += _entries(len(benches), bench, items, sheets, baseline, compared)
         benches.append(bench)
         lengths[bench.name] = {name: answer_lengths(sheet) for name, sheet in sheets.items()}
     pairs = tuple((names.index(name), name == results.control) for name in compared)
@@ -174,13 +174,8 @@ def changes(baseline: Sheet, candidate: Sheet) -> list[int]:
     return [codes[bool(b), bool(a)] if scored else UNSCORED for scored, b, a in zip(whole, before, after, strict=True)]
 
 
-def entries_of(
-    number: int,
-    bench: Bench,
-    items: Sequence[Item],
-    sheets: Mapping[str, Sheet],
-    baseline: str,
-    compared: Sequence[str],
+def _entries(
+    number: int, bench: Bench, items: Sequence[Item], sheets: Mapping[str, Sheet], baseline: str, compared: list[str]
 ) -> Iterable[Entry]:
     """The entries of one benchmark, the `number`-th of the book; `compared` names candidates and control."""
     columns = [changes(sheets[baseline], sheets[name]) for name in compared]
@@ -340,15 +335,11 @@ def _chunks(entries: Sequence[Entry], budget: tuple[int, int], starts: list[int]
 
 
 def _texts(entry: Entry, most: int) -> tuple[list[Text], list[Text], list[list[Answer]]]:
-    answers = [
-        [
-            answer._replace(text=answer.text and cut(answer.text, most), extracted=cut(answer.extracted, most))
-            for answer in found
-        ]
-        for found in entry.answers
-    ]
+    def shorter(answer: Answer) -> Answer:
+        return answer._replace(text=answer.text and cut(answer.text, most), extracted=cut(answer.extracted, most))
+
     questions, references = ([cut(text, most) for text in texts] for texts in (entry.questions, entry.references))
-    return questions, references, answers
+    return questions, references, [list(map(shorter, found)) for found in entry.answers]
 
 
 def _index(book: Book, entries: Sequence[Entry], starts: Sequence[int]) -> dict[str, object]:

@@ -16,20 +16,19 @@ from markupsafe import Markup
 
 from bitparity.report import headline, language, tables, words
 from bitparity.report.distance import log_scale, rows, sentences
-from bitparity.report.doubts import count as doubt_count
-from bitparity.report.doubts import doubts
+from bitparity.report.doubts import doubt_count, doubts
 from bitparity.report.html import svg
 from bitparity.report.html.book import Book, Packed
 from bitparity.report.html.svg import Scale
 from bitparity.report.language import LANGUAGES, TEXTS, Lang
 from bitparity.report.plain import flat
+from bitparity.report.tables import Disagreements
 from bitparity.report.templates import packaged_text, spoken, template
 from bitparity.results.schema import Benchmark, Comparison, Overall, Results
 
 BINS = 36
 PHRASES = language.load_words("html/phrases.toml")  # key -> (English, Chinese)
 SCRIPT_KEYS = tuple(PHRASES)[tuple(PHRASES).index("browser") :]
-NOTHING = Markup("")
 MOST_ROWS = 200  # rows of one table of subgroups or guards
 
 
@@ -99,45 +98,23 @@ def script_phrases(lang: Lang) -> dict[str, str]:
 
 # what the template says in the language of the page
 _SAID = (
-    *(say, tables.card, doubts, tables.glossary, headline.headlines, sentences),
+    *(say, tables.card, doubts, doubt_count, tables.glossary, headline.headlines, sentences),
     *(language.guard_message, language.reason, language.percent, language.margin, language.guards),
-    *(words.score, words.score_beside, words.difference, words.figures),
-    *(words.verdict_words, words.noise, words.short_noise, words.engine),
+    *(words.score_beside, words.difference, words.figures, words.verdict_words),
+    *(words.noise, words.short_noise, words.engine),
 )
 
 
 def render(
-    results: Results,
-    book: Book,
-    packed: Packed,
-    lang: Lang = "en",
-    disagreements: Sequence[tables.Disagreement] = (),
-    localized: Markup = NOTHING,
+    results: Results, book: Book, packed: Packed, lang: Lang = "en", apart: Disagreements = (), localized: str = ""
 ) -> str:
     """The whole page as HTML.
 
-    `disagreements` stand below the answers, `localized` is the section on where distances come from.
+    The disagreements stand below the answers, `localized` is the section on where distances come from.
     """
-    style, script = packaged_text(__package__, "page.css"), packaged_text(__package__, "page.js")
-    return _template().render(
-        view=_View(results, book, lang),
-        results=results,
-        packed=packed,
-        localized=localized,
-        disagreements=disagreements,
-        lang="zh-Hans" if lang == "zh" else "en",
-        style=Markup(style),
-        script=Markup(script),
-        digest=_digest,
-        phrases=json_in_script(script_phrases(lang)),
-        as_is=Markup,  # base64: no character of it means anything in HTML
-        svg=svg.plots().module,
-        most=MOST_ROWS,
-        flat=flat,
-        count=count,
-        doubt_count=functools.partial(doubt_count, lang=lang),
-        **spoken(lang, *_SAID),
-    )
+    shown = {"view": _View(results, book, lang), "results": results, "packed": packed, "localized": localized}
+    shown |= {"phrases": json_in_script(script_phrases(lang)), "lang": "zh-Hans" if lang == "zh" else "en"}
+    return _template().render(disagreements=apart, **shown, **spoken(lang, *_SAID))
 
 
 def load() -> None:
@@ -157,7 +134,10 @@ def json_in_script(value: object) -> Markup:
 
 @functools.cache
 def _template() -> Template:
-    return template(__package__, "page.html.j2")
+    style, script = (Markup(packaged_text(__package__, f"page.{ending}")) for ending in ("css", "js"))
+    # base64 goes in as it is: no character of it means anything in HTML
+    known = {"style": style, "script": script, "digest": _digest, "as_is": Markup, "svg": svg.plots().module}
+    return template(__package__, "page.html.j2", known | {"most": MOST_ROWS, "flat": flat, "count": count})
 
 
 def _digest(text: str) -> str:

@@ -83,7 +83,7 @@ def benchmark_mark(number: int) -> tuple[str, str]:
 
 def plots_template(package: str, **known: object) -> Template:
     """The template of the plots of a package; `known` are names that it knows. Floats get at most two decimals."""
-    known |= {"SHAPES": SHAPES, "MARKS": MARKS, "kind": kind, "ticks": ticks}
+    known |= {"SHAPES": SHAPES, "MARKS": MARKS, "SERIES": SERIES, "kind": kind, "ticks": ticks}
     return template(package, "plots.svg.j2", known, {"percent": _percent}, finalize=_printed)
 
 
