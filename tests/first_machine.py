@@ -31,8 +31,7 @@ HUB: dict[str, tuple[int, Any]] = {
 
 def machine(folder: Path) -> partial[Any]:
     """The double of the host."""
-    from bitparity.doctor.host import Compilers, Disk
-    from bitparity.doctor.hub import Hub
+    from bitparity.doctor.host import Compilers, Disk, Hub
 
     configs = {
         name: checkpoint(folder / str(n), 0, quantization) for n, (name, (_, quantization)) in enumerate(HUB.items())

@@ -32,8 +32,7 @@ from support import Cli, replay_study, write_yaml
 
 from bitparity.doctor.checkpoints import find_checkpoint
 from bitparity.doctor.disks import CACHES, exports
-from bitparity.doctor.host import Disk, Host, all_disks, disk_of
-from bitparity.doctor.hub import Hub
+from bitparity.doctor.host import Disk, Host, Hub, all_disks, disk_of
 from bitparity.errors import EngineError, install_command
 from bitparity.hardware.nvml import read
 from bitparity.study.resolve import load_study

@@ -25,8 +25,7 @@ import tiny_model
 import vllm_names
 
 from bitparity.distance.divergence import estimated
-from bitparity.doctor.vllm import VLLM
-from bitparity.doctor.vllm_inquiry import ask_vllm
+from bitparity.doctor.vllm import VLLM, ask_vllm
 from bitparity.engines.host import EngineProcess
 from bitparity.engines.readings import DRAWN, Arrays, arrays_of, named_text
 from bitparity.engines.watchdog import members

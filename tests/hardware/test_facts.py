@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from doubles import GIB, Device, Nvml
 
-from bitparity.hardware.facts import device_facts, limits_of_slice
+from bitparity.hardware.devices import device_facts, limits_of_slice
 from bitparity.hardware.nvml import Machine, read
 from bitparity.schema import EngineSpec
 

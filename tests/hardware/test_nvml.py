@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from doubles import GIB, H100, TWO_SLICES, Device, Nvml, NVMLError, host, only, said, study
 
-from bitparity.hardware.facts import device_facts, limits_of_slice
+from bitparity.hardware.devices import device_facts, limits_of_slice
 from bitparity.hardware.nvml import Machine, read
 from bitparity.schema import EngineSpec
 

@@ -8,7 +8,7 @@ import pytest
 from bitparity.benchmarks.scicode import STEPS
 from bitparity.stats import simulated_power
 from bitparity.stats.arrays import PairedScores, effective_degrees, pair_scores
-from bitparity.stats.paired import difference_intervals
+from bitparity.stats.paired import compare_pairs, difference_intervals
 from bitparity.stats.power import Design
 from bitparity.stats.significance import sign_flip_test
 
@@ -84,3 +84,12 @@ def test_what_is_promised_has_the_power_asked_for(design):
 def test_a_loss_that_no_study_shows_is_none():
     assert Design(30, 0.04, 0.02, 1, (3,) * 10, 0.5).detectable() is None
     assert Design(2, 0.1, 0.05, 1, SCICODE, 0.15).provable() is None
+
+
+@pytest.mark.parametrize("items", [4, 8, 12, 16, 20])
+def test_a_loss_of_all_items_is_shown_where_the_comparison_would_show_it(items):
+    design = Design(items, 0.15, 0.04, 3, (2,) * 10, 0.15)
+    all_lost = pair_scores(np.ones((items, 3)), np.zeros((items, 3)), [str(item // 2) for item in range(items)])
+    shown = compare_pairs(all_lost, margin=0.02).loss_shown
+    assert design.loss_power(1.0) == shown
+    assert (design.detectable() is not None) == shown

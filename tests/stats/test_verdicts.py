@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 from support import compare_scores
 
-from bitparity.stats.family import adjust_holm
+from bitparity.stats.pooled import adjust_holm
 from bitparity.stats.verdicts import WITHIN, decide, is_worse, within_margin_on_all
 
 MARGIN = 0.02

@@ -84,7 +84,7 @@ def choose(plan: Plan, hours: float) -> Budget:
             asked.append(name)
             left -= option.hours
     chosen = _best_worst([options[name] for name in asked], hours)
-    chosen += _tightening(chosen, [found for name, found in options.items() if name not in asked], hours)
+    chosen = _tightening(chosen, [found for name, found in options.items() if name not in asked], hours)
     # one that was chosen only to tighten the average is in the plan, but its own question stays unanswered
     names = {option.bench.name for option in chosen}
     unanswered = {name: found for name, found in needed.items() if name not in names or name not in asked}
@@ -126,12 +126,11 @@ def expected(plan: Plan) -> dict[str, Expected]:
     """The seconds that every variant of a run with --hours is expected to take."""
     answers = {bench.name: (bench.size.items or 1) * bench.samples for bench in plan.benchmarks}
     graded = sum(grading_seconds(spec) * answers[spec.name] for spec in plan.study.benchmarks) / sum(answers.values())
-    found = {}
-    for name in plan.study.variants:
-        hours = [plan.hours(bench, name) for bench in plan.benchmarks]
-        seconds = sum(3600 * each for each in hours if each is not None)
-        found[name] = Expected(plan.loading[name], seconds or 1.0, graded)
-    return found
+
+    def seconds(variant: str) -> float:
+        return sum(3600 * (plan.hours(bench, variant) or 0.0) for bench in plan.benchmarks)
+
+    return {name: Expected(plan.loading[name], seconds(name) or 1.0, graded) for name in plan.study.variants}
 
 
 def _options(plan: Plan, bench: BenchmarkPlan) -> list[Option]:
@@ -151,8 +150,7 @@ def _option(plan: Plan, bench: BenchmarkPlan, items: int, samples: int) -> Optio
     design = bench.flips.design(items, bench.size.groups, samples)
     assert design is not None
     once = samples == 1 and not design.sizes
-    rate = design.flip_rate
-    chance = power.margin_power(items, rate, bench.margin) if once else design.margin_power(bench.margin)
+    chance = power.margin_power(items, design.flip_rate, bench.margin) if once else design.margin_power(bench.margin)
     chance, asked = with_looks(chance, items if once else design.units)
     return Option(bench, items, samples, hours, chance, asked, design)
 
@@ -194,13 +192,13 @@ def _best_worst(benchmarks: Sequence[Sequence[Option]], hours: float) -> list[Op
 
 
 def _tightening(chosen: Sequence[Option], others: Sequence[Sequence[Option]], hours: float) -> list[Option]:
-    """Further benchmarks within the hours left that bring the average's provable margin nearer to its margin."""
-    found: list[Option] = []
+    """The choice, and others in the hours left that bring the average's provable margin nearer to its margin."""
+    found = [*chosen]
     for options in others:
-        left = hours - sum(option.hours for option in (*chosen, *found))
+        left = hours - sum(option.hours for option in found)
         fitting = [option for option in options if option.hours <= left]
-        best = min(fitting, key=lambda option: _of_margin([*chosen, *found, option]), default=None)
-        if best is not None and _of_margin([*chosen, *found, best]) < _of_margin([*chosen, *found]):
+        best = min(fitting, key=lambda option: _of_margin([*found, option]), default=None)
+        if best is not None and _of_margin([*found, best]) < _of_margin(found):
             found.append(best)
     return found
 
@@ -222,8 +220,7 @@ def write_cut(study: Path, budget: Budget, out: Path) -> None:
     for entry in document["benchmarks"]:
         given = {"name": entry} if isinstance(entry, str) else dict(entry)
         if (option := chosen.get(given["name"])) is not None:
-            benchmarks.append(
-                given | {"limit": option.items, "samples": option.samples, "stop_early": option.asked < 1}
-            )
+            cut = {"limit": option.items, "samples": option.samples, "stop_early": option.asked < 1}
+            benchmarks.append(given | cut)
     text = yaml.safe_dump(document | {"benchmarks": benchmarks}, sort_keys=False, allow_unicode=True)
     write_study(out, f"# {study.name}, cut to what {budget.hours:g} hours can show\n{text}")

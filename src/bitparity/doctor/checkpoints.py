@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from bitparity.doctor.findings import Finding, Topic
-from bitparity.doctor.hub import Hub
-from bitparity.doctor.vllm import VLLM
+from bitparity.doctor.host import Hub
+from bitparity.doctor.vllm import VLLM, Capability, Installed
 from bitparity.engines.registry import engine_of
 from bitparity.errors import ModelError
+from bitparity.hardware.devices import VisibleDevice
 from bitparity.models.checkpoint import chat_template, check_weights, context_length, weight_bytes
 from bitparity.models.config import Config, read_config
 from bitparity.models.quantization import Quantization, declared_quantization, stored_precision
@@ -107,6 +108,42 @@ def _width(dtype: str | None) -> int:
 
 Checkpoints = Mapping[str, Checkpoint]
 """The checkpoints that are loaded on this host, by variant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """A variant that is to be loaded on the devices `used`.
+
+    `needed` is the study's longest prompt and answer in tokens, `version` that of the installed vLLM and `installed`
+    what it answered; None is not known.
+    """
+
+    name: str
+    variant: Variant
+    checkpoint: Checkpoint
+    used: Sequence[VisibleDevice]
+    needed: int = 0
+    version: str | None = None
+    installed: Installed | None = None
+
+    @property
+    def spec(self) -> EngineSpec:
+        """Its engine."""
+        return self.variant.engine
+
+    @property
+    def capability(self) -> Capability:
+        """The compute capability of its first device."""
+        return self.used[0].gpu.capability
+
+    def precisions(self) -> set[str] | None:
+        """The weights' precisions once they are loaded; None where they are not known."""
+        return self.checkpoint.precisions(self.spec.quantization)
+
+    def memory(self) -> int | None:
+        """Bytes of the devices together, each holding as much as the smallest can; None where one is not known."""
+        sizes = [device.part.memory for device in self.used if device.part.memory is not None]
+        return min(sizes) * len(sizes) if len(sizes) == len(self.used) else None
 
 
 def find_checkpoint(variant: Variant, hub: Hub, online: bool) -> Checkpoint:

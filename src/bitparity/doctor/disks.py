@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitparity.doctor.findings import Finding, Topic
-from bitparity.doctor.host import Disk, Host
-from bitparity.doctor.hub import cache_home
-from bitparity.doctor.hub_access import Need
+from bitparity.doctor.host import Disk, Host, cache_home
+from bitparity.doctor.hub import Need
 from bitparity.engines.registry import engine_of
 from bitparity.hardware.devices import gigabytes
 from bitparity.schema import Study

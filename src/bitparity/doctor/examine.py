@@ -9,25 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from bitparity.doctor import devices, disks, hub_access, prompts, software
-from bitparity.doctor.checkpoints import (
-    Checkpoint,
-    Checkpoints,
-    check_folders,
-    check_lengths,
-    check_remote_code,
-    context_of,
-    find_checkpoint,
-)
+from bitparity.doctor import checkpoints as models
+from bitparity.doctor import devices, disks, prompts, software
+from bitparity.doctor.checkpoints import Checkpoints, Loading
 from bitparity.doctor.findings import Finding
-from bitparity.doctor.host import Host
-from bitparity.doctor.hub import Hub
+from bitparity.doctor.host import Host, Hub
+from bitparity.doctor.hub import check_access, downloads_of, needs_of
 from bitparity.doctor.kernels import check_kernels, check_quantization, compiled_kernels
 from bitparity.doctor.memory import check_memory
-from bitparity.doctor.software import check_compilers, check_servers
-from bitparity.doctor.vllm_inquiry import Installed
 from bitparity.engines.registry import engine_of
-from bitparity.hardware.devices import VisibleDevice
 from bitparity.hardware.nvml import Machine
 from bitparity.schema import Study
 
@@ -37,31 +27,32 @@ def examine(study: Study, host: Host, out: Path) -> Iterator[Finding]:
     yield from software.check_versions(study, host)
     yield from software.check_variables(study, host)
     hub = host.hub
-    asks_hub = any(hub_access.needs_of(study, {}))
+    asks_hub = any(needs_of(study, {}))
     why_not = hub.unreachable() if asks_hub and not hub.offline() else None
     online = not hub.offline() and why_not is None
     # one look at each checkpoint: all checks below speak of the same files
     checkpoints = {
-        name: find_checkpoint(variant, hub, online)
+        name: models.find_checkpoint(variant, hub, online)
         for name, variant in study.variants.items()
         if engine_of(variant.engine).has_local_weights
     }
-    yield from check_folders(checkpoints)
+    yield from models.check_folders(checkpoints)
     # variants that share a device have the same findings on it: each is said once
     yield from dict.fromkeys(_check_devices(study, host, checkpoints))
-    served, findings = check_servers(study, host)
+    served, findings = software.check_servers(study, host)
     yield from findings
-    needs = list(hub_access.needs_of(study, checkpoints))
-    yield from hub_access.check_access(needs, hub, why_not)
-    yield from disks.check_disks(study, host, hub_access.downloads_of(study, needs, hub), out)
-    yield from check_lengths(study, checkpoints, host.environ)
+    needs = list(needs_of(study, checkpoints))
+    yield from check_access(needs, hub, why_not)
+    yield from disks.check_disks(study, host, downloads_of(study, needs, hub), out)
+    yield from models.check_lengths(study, checkpoints, host.environ)
     lengths = {
-        name: context_of(variant, checkpoints.get(name), served.get(name)) for name, variant in study.variants.items()
+        name: models.context_of(variant, checkpoints.get(name), served.get(name))
+        for name, variant in study.variants.items()
     }
     folder = _tokenizer_folder(study, checkpoints, hub, online)
     yield from prompts.check_budgets(study, folder, checkpoints, lengths)
     yield from prompts.check_prompts(study, folder, lengths)
-    yield from check_remote_code(study, checkpoints)
+    yield from models.check_remote_code(study, checkpoints)
     yield from software.check_sandbox(study)
 
 
@@ -94,24 +85,23 @@ def _check_devices(study: Study, host: Host, checkpoints: Checkpoints) -> Iterat
         used, findings = devices.find_devices(spec, host, machine)
         yield from findings
         if used:
-            yield from _check_loading(study, name, checkpoints[name], used, host, installed)
-            compiled |= dict.fromkeys(compiled_kernels(study.variants[name], checkpoints[name], used[0]))
+            needed, version = prompts.longest_sequence(study), host.version("vllm")
+            load = Loading(name, study.variants[name], checkpoints[name], used, needed, version, installed)
+            yield from _check_loading(load, host)
+            compiled |= dict.fromkeys(compiled_kernels(load))
     if runs_vllm:
-        yield from check_compilers(host, list(compiled))
+        yield from software.check_compilers(host, list(compiled))
 
 
-def _check_loading(
-    study: Study, name: str, checkpoint: Checkpoint, used: list[VisibleDevice], host: Host, installed: Installed | None
-) -> Iterator[Finding]:
-    """Quantization, memory and kernels of one variant on its devices; `installed` is what vLLM answered."""
-    variant = study.variants[name]
-    vllm = engine_of(variant.engine).runs_vllm
-    wrong = check_quantization(name, variant, checkpoint, host.version("vllm"), installed) if vllm else None
+def _check_loading(load: Loading, host: Host) -> Iterator[Finding]:
+    """Quantization, memory and kernels of one variant on its devices."""
+    vllm = engine_of(load.spec).runs_vllm
+    wrong = check_quantization(load) if vllm else None
     if wrong is not None:
         yield wrong
         if wrong.level == "error":
             return
-    yield check_memory(name, variant, checkpoint, used, prompts.longest_sequence(study), installed)
+    yield check_memory(load)
     if vllm:
-        yield from devices.check_settings(variant.engine, used[0], host)
-        yield from check_kernels(name, variant, checkpoint, used[0], host.version("vllm"), installed)
+        yield from devices.check_settings(load.spec, load.used[0], host)
+        yield from check_kernels(load)

@@ -50,17 +50,16 @@ class Topic:
 
     def ok(self, key: str, **figures: object) -> Finding:
         """A finding that asks for nothing."""
-        return Finding("ok", self.name, TEXTS[key]["message"].format(**figures), key=key, figures=figures)
+        return self._found("ok", key, figures)
 
     def warning(self, key: str, **figures: object) -> Finding:
         """A finding on something with which the run works, but perhaps not as intended."""
-        return self._to_do("warning", key, figures)
+        return self._found("warning", key, figures)
 
     def error(self, key: str, **figures: object) -> Finding:
         """A finding on something with which the run, or a part of it, would fail or measure something else."""
-        return self._to_do("error", key, figures)
+        return self._found("error", key, figures)
 
-    def _to_do(self, level: Level, key: str, figures: dict[str, object]) -> Finding:
-        said = TEXTS[key]
-        message, remedy = said["message"].format(**figures), said["remedy"].format(**figures)
-        return Finding(level, self.name, message, remedy, key, figures)
+    def _found(self, level: Level, key: str, figures: dict[str, object]) -> Finding:
+        remedy = "" if level == "ok" else TEXTS[key]["remedy"].format(**figures)
+        return Finding(level, self.name, TEXTS[key]["message"].format(**figures), remedy, key, figures)

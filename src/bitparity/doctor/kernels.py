@@ -1,6 +1,6 @@
 """Check of the study's `quantization`, and of the kernels that vLLM will choose for each variant on this device.
 
-The installed vLLM is asked (`vllm_inquiry`). Where it cannot be, the kernels are those of `vllm.toml`, and other
+The installed vLLM is asked (`vllm.py`). Where it cannot be, the kernels are those of `vllm.toml`, and other
 versions may choose otherwise. The run records what was chosen.
 """
 
@@ -9,13 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from bitparity.doctor.checkpoints import Checkpoint, unknown_remedy
+from bitparity.doctor.checkpoints import Checkpoint, Loading, unknown_remedy
 from bitparity.doctor.findings import Finding, Topic
-from bitparity.doctor.vllm import VLLM, Capability, Kernel
-from bitparity.doctor.vllm_inquiry import Installed
-from bitparity.hardware.devices import VisibleDevice
+from bitparity.doctor.vllm import VLLM, Capability, Installed, Kernel
 from bitparity.models.quantization import PLAIN, UNQUANTIZED
-from bitparity.schema import EngineSpec, Variant
 
 _FILES = ("quant_config.json", "quantize_config.json")  # where older AWQ and GPTQ checkpoints declare themselves
 _TURING, _AMPERE = (7, 5), (8, 0)
@@ -25,19 +22,16 @@ _BLACKWELL = (10, 0)
 _PLAIN = Kernel(since=(0, 0), kernel="plain matrix products")
 
 
-def check_quantization(
-    name: str, variant: Variant, checkpoint: Checkpoint, version: str | None, installed: Installed | None = None
-) -> Finding | None:
-    """The finding on a study's `quantization`; None where nothing is wrong. `version` is vLLM's.
-
-    `installed` is what the installed vLLM answered.
-    """
-    asked, topic = variant.engine.quantization, Topic(f"model {name}")
+def check_quantization(load: Loading) -> Finding | None:
+    """The finding on a study's `quantization`; None where nothing is wrong."""
+    asked, version, checkpoint = load.spec.quantization, load.version, load.checkpoint
+    topic = Topic(f"model {load.name}")
     if asked is None:
         return None
-    if installed is not None and (has := installed.quantizations):
+    if load.installed is not None and (has := load.installed.quantizations):
         if asked not in has:
-            return topic.error("no_quantization", version=installed.version, asked=asked, others=", ".join(sorted(has)))
+            others = ", ".join(sorted(has))
+            return topic.error("no_quantization", version=load.installed.version, asked=asked, others=others)
         if asked not in VLLM.quantizations:
             return None  # a newer one: what it takes is not known here
     if asked not in VLLM.quantizations and asked not in VLLM.unchecked_quantizations:
@@ -60,52 +54,43 @@ def check_quantization(
     return find("nothing_declared", asked=asked, at_load=", ".join(sorted(VLLM.at_load)))
 
 
-def check_kernels(
-    name: str,
-    variant: Variant,
-    checkpoint: Checkpoint,
-    device: VisibleDevice,
-    version: str | None,
-    installed: Installed | None = None,
-) -> Iterator[Finding]:
-    """One line for each precision of a checkpoint's weights, and those on what this chip or `version` of vLLM lacks.
-
-    `installed` is what the installed vLLM answered.
-    """
-    topic, spec, capability = Topic(f"kernels of {name}"), variant.engine, device.gpu.capability
-    if capability < _AMPERE and checkpoint.dtype(spec) == "bfloat16":
-        yield _no_bfloat16(topic, spec.dtype == "bfloat16", capability)
-    precisions = checkpoint.precisions(spec.quantization)
+def check_kernels(load: Loading) -> Iterator[Finding]:
+    """One line for each precision of a checkpoint's weights, and those on what this chip or vLLM's version lacks."""
+    topic, spec, version = Topic(f"kernels of {load.name}"), load.spec, load.version
+    if load.capability < _AMPERE and load.checkpoint.dtype(spec) == "bfloat16":
+        # vLLM 0.32: _resolve_auto_dtype in vllm/config/model.py, supported_dtypes in vllm/platforms/cuda.py
+        on = {"capability": _dotted(load.capability)}
+        yield topic.error("no_bfloat16", **on) if spec.dtype == "bfloat16" else topic.warning("float16_taken", **on)
+    precisions = load.precisions()
     if precisions is None:
-        remedy = "the run records what is chosen" if checkpoint.whole else unknown_remedy(variant)
-        yield topic.warning("precision_unknown", model=variant.model, remedy=remedy)
+        remedy = "the run records what is chosen" if load.checkpoint.whole else unknown_remedy(load.variant)
+        yield topic.warning("precision_unknown", model=load.variant.model, remedy=remedy)
     elif spec.linear_backend is not None:
-        shown = " + ".join(sorted(precisions))
-        yield topic.ok("linear_backend", precisions=shown, backend=spec.linear_backend)
+        yield topic.ok("linear_backend", precisions=" + ".join(sorted(precisions)), backend=spec.linear_backend)
     else:
-        weight_only = _is_weight_only(checkpoint)
-        for precision in sorted(precisions):
-            kind = _kind(precision, checkpoint, spec)
-            yield _kernel(topic, kind, capability, weight_only, installed)
+        for kind in _kinds(load):
+            yield _kernel(topic, kind, load)
             for fault in VLLM.faults:
-                here = fault.precision == kind and fault.since <= capability < fault.until
+                here = fault.precision == kind and fault.since <= load.capability < fault.until
                 if here and version is not None and fault.has(version):
                     yield topic.error("known_fault", version=version, fault=fault.fault, remedy=fault.remedy)
 
 
-def compiled_kernels(variant: Variant, checkpoint: Checkpoint, device: VisibleDevice) -> list[str]:
+def compiled_kernels(load: Loading) -> list[str]:
     """The precisions of a checkpoint whose kernels on this device are compiled at run time, with nvcc."""
-    spec = variant.engine
-    if spec.linear_backend is not None or _is_weight_only(checkpoint):
+    if load.spec.linear_backend is not None or _is_weight_only(load.checkpoint):
         return []
-    kinds = [_kind(precision, checkpoint, spec) for precision in sorted(checkpoint.precisions(spec.quantization) or ())]
-    return [f"the kernels for {kind}" for kind in kinds if (_chosen(kind, device.gpu.capability) or _PLAIN).compiled]
+    return [f"the kernels for {kind}" for kind in _kinds(load) if (_chosen(kind, load.capability) or _PLAIN).compiled]
 
 
-def _no_bfloat16(topic: Topic, asked: bool, capability: Capability) -> Finding:
-    """vLLM 0.32: _resolve_auto_dtype in vllm/config/model.py, supported_dtypes in vllm/platforms/cuda.py."""
-    shown = f"{capability[0]}.{capability[1]}"
-    return topic.error("no_bfloat16", capability=shown) if asked else topic.warning("float16_taken", capability=shown)
+def _kinds(load: Loading) -> list[str]:
+    """The precisions of the weights as `vllm.toml` names them."""
+    in_blocks = {"FP8": "FP8 with scales for blocks"} if _has_block_scales(load) else {}
+    return [in_blocks.get(precision, precision) for precision in sorted(load.precisions() or ())]
+
+
+def _dotted(capability: Capability) -> str:
+    return f"{capability[0]}.{capability[1]}"
 
 
 def _is_weight_only(checkpoint: Checkpoint) -> bool:
@@ -116,19 +101,13 @@ def _is_weight_only(checkpoint: Checkpoint) -> bool:
     return str(declared.get("method")).lower() in ("awq", "gptq", "auto-round", "bitsandbytes", "hqq")
 
 
-def _has_block_scales(checkpoint: Checkpoint, spec: EngineSpec) -> bool:
+def _has_block_scales(load: Loading) -> bool:
     """True where FP8 weights have a scale for each block of, say, 128 x 128, as DeepSeek's and Qwen's own have."""
-    declared = checkpoint.language_model().part("quantization_config")
+    declared = load.checkpoint.language_model().part("quantization_config")
     in_config = declared is not None and bool(declared.values.get("weight_block_size"))
-    schemes = (checkpoint.quantization() or {}).get("weights", [])
+    schemes = (load.checkpoint.quantization() or {}).get("weights", [])
     in_scheme = any(scheme.startswith("float 8 bit, block") for scheme in schemes)
-    return spec.quantization == "fp8_per_block" or in_config or in_scheme
-
-
-def _kind(precision: str, checkpoint: Checkpoint, spec: EngineSpec) -> str:
-    """The precision as `vllm.toml` names it."""
-    in_blocks = precision == "FP8" and _has_block_scales(checkpoint, spec)
-    return f"{precision} with scales for blocks" if in_blocks else precision
+    return load.spec.quantization == "fp8_per_block" or in_config or in_scheme
 
 
 def _chosen(kind: str, capability: Capability) -> Kernel | None:
@@ -150,15 +129,16 @@ def _told(kind: str, capability: Capability, installed: Installed) -> Kernel | N
     return Kernel(since=capability, kernel=f"{name}, which vLLM {installed.version} chooses here{how}", remedy=remedy)
 
 
-def _kernel(topic: Topic, kind: str, capability: Capability, weight_only: bool, installed: Installed | None) -> Finding:
+def _kernel(topic: Topic, kind: str, load: Loading) -> Finding:
     """The line on the kernel for weights of one kind."""
-    on = f"{kind} on compute capability {capability[0]}.{capability[1]}"
+    capability, installed = load.capability, load.installed
+    on = f"{kind} on compute capability {_dotted(capability)}"
     if kind == UNQUANTIZED:
         return topic.ok("kernel", on=on, kernel=_PLAIN.kernel)
     if capability < _TURING:
         return topic.error("no_kernel", on=on)
     chosen = (installed and _told(kind, capability, installed)) or _chosen(kind, capability)
-    if chosen is None or weight_only:
+    if chosen is None or _is_weight_only(load.checkpoint):
         kernel = "Machete or Marlin" if capability[0] == 9 and kind in ("INT4", "INT8") else "Marlin"
         return topic.ok("kernel", on=on, kernel=f"{kernel}, weights only, as the checkpoint means it")
     find = topic.warning if chosen.remedy else topic.ok

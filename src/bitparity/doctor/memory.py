@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bitparity.doctor.checkpoints import Checkpoint, unknown_remedy
+from bitparity.doctor.checkpoints import Checkpoint, Loading, unknown_remedy
 from bitparity.doctor.findings import Finding, Topic
 from bitparity.doctor.vllm import VLLM
-from bitparity.doctor.vllm_inquiry import Installed
 from bitparity.engines.registry import engine_of
-from bitparity.hardware.devices import VisibleDevice, gigabytes
+from bitparity.hardware.devices import gigabytes
 from bitparity.models.config import Config
 from bitparity.models.quantization import UNQUANTIZED
-from bitparity.schema import EngineSpec, Variant
+from bitparity.schema import EngineSpec
 
 OVERHEAD = 3 * 10**9  # bytes a device: CUDA context, activations, CUDA graphs; about what vLLM reports for 32B models
 FEW = 2  # of the study's longest answers at once; below, one long answer holds up all others
@@ -34,21 +32,17 @@ class Cache:
         return self.whole * length + self.windowed * min(length, self.window)
 
 
-def planned_cache(checkpoint: Checkpoint, spec: EngineSpec, ranks: int = 1) -> Cache | None:
-    """The cache of a variant on each of `ranks` devices; None where config.json or the study's kind does not tell."""
-    kind = spec.kv_cache_dtype or "auto"
+def planned_cache(load: Loading) -> Cache | None:
+    """The cache of a variant on each of its devices; None where config.json or the study's kind does not tell."""
+    kind, spec = load.spec.kv_cache_dtype or "auto", load.spec
+    width = VLLM.cache_bytes.get(kind)
     if kind == "auto":
-        width: float | None = 1 if _declares_8_bits(checkpoint, spec) else checkpoint.loaded_width(spec)
-    else:
-        width = VLLM.cache_bytes.get(kind)
-    return None if width is None else cache_of(checkpoint.language_model(), width, ranks)
-
-
-def _declares_8_bits(checkpoint: Checkpoint, spec: EngineSpec) -> bool:
-    """True where vLLM takes an 8-bit cache because the checkpoint has scales for one."""
-    declared = checkpoint.quantization() or {}
-    scheme = str(declared.get("kv_cache") or declared.get("kv_cache_quant_algo"))
-    return engine_of(spec).runs_vllm and ("8 bit" in scheme or "FP8" in scheme.upper())
+        # vLLM takes an 8-bit cache where the checkpoint has scales for one
+        declared = load.checkpoint.quantization() or {}
+        scheme = str(declared.get("kv_cache") or declared.get("kv_cache_quant_algo"))
+        in_8_bits = engine_of(spec).runs_vllm and ("8 bit" in scheme or "FP8" in scheme.upper())
+        width = 1 if in_8_bits else load.checkpoint.loaded_width(spec)
+    return None if width is None else cache_of(load.checkpoint.language_model(), width, len(load.used))
 
 
 def cache_of(config: Config, width: float, ranks: int = 1) -> Cache | None:
@@ -92,123 +86,89 @@ def _layers(config: Config) -> tuple[int, int, int]:
     return keeping - windowed, windowed, window
 
 
-@dataclass(frozen=True, slots=True)
-class _Loading:
-    """A variant to be loaded. `weights` is in bytes, `needed` the study's longest prompt and answer in tokens."""
-
-    topic: Topic
-    variant: Variant
-    checkpoint: Checkpoint
-    weights: float
-    needed: int
-
-    def on(self, memory: float | None) -> dict[str, str]:
-        """The figures of every line: the weights, and the memory in bytes that they are to be loaded into."""
-        return {"weights": gigabytes(self.weights), "memory": gigabytes(memory)}
-
-    def length(self) -> int:
-        """The longest sequence that the engine allows, in tokens."""
-        return self.variant.engine.max_model_len or self.checkpoint.context() or self.needed
-
-
-def check_memory(
-    name: str,
-    variant: Variant,
-    checkpoint: Checkpoint,
-    used: Sequence[VisibleDevice],
-    needed: int,
-    installed: Installed | None = None,
-) -> Finding:
-    """Weights, then room for sequences. `needed` is the study's longest prompt and answer in tokens.
-
-    `installed` is what the installed vLLM answered.
-    """
-    topic, weights = Topic(f"memory of {name}"), loaded_bytes(checkpoint, variant)
+def check_memory(load: Loading) -> Finding:
+    """Weights, then room for sequences."""
+    topic, weights, memory = Topic(f"memory of {load.name}"), loaded_bytes(load.checkpoint, load.spec), load.memory()
     if weights is None:
-        return topic.warning("size_unknown", model=variant.model, remedy=unknown_remedy(variant))
-    sizes = [device.part.memory for device in used if device.part.memory is not None]
-    if len(sizes) < len(used):
-        return topic.warning("memory_unknown", device=used[0], weights=gigabytes(weights))
-    load = _Loading(topic, variant, checkpoint, weights, needed)
-    if engine_of(variant.engine).runs_vllm:
-        return _in_vllm(load, min(sizes), len(used), installed)
-    return _in_transformers(load, used[0])
+        return topic.warning("size_unknown", model=load.variant.model, remedy=unknown_remedy(load.variant))
+    if memory is None:
+        return topic.warning("memory_unknown", device=load.used[0], weights=gigabytes(weights))
+    on = {"weights": gigabytes(weights), "memory": gigabytes(memory)}
+    return (_in_vllm if engine_of(load.spec).runs_vllm else _in_transformers)(topic, load, weights, memory, on)
 
 
-def _in_vllm(load: _Loading, smallest: int, ranks: int, installed: Installed | None) -> Finding:
-    """vLLM reserves its share of each device; every device holds as much as the smallest can, in bytes."""
-    spec, kind, memory = load.variant.engine, load.variant.engine.kv_cache_dtype, smallest * ranks
+def _in_vllm(topic: Topic, load: Loading, weights: float, memory: int, on: dict[str, str]) -> Finding:
+    """vLLM reserves its share of each device, and starts where one sequence of the longest length fits."""
+    kind, ranks = load.spec.kv_cache_dtype, len(load.used)
     heads = load.checkpoint.language_model().count("num_attention_heads")
     if heads and heads % ranks:  # vLLM 0.32, verify_with_parallel_config in vllm/config/model.py
         fitting = ", ".join(str(n) for n in range(1, 9) if heads % n == 0)
-        return load.topic.error("heads", heads=heads, ranks=ranks, fitting=fitting)
-    on, room = load.on(memory), _room(spec, load.weights, memory, ranks)
+        return topic.error("heads", heads=heads, ranks=ranks, fitting=fitting)
+    room = _room(load, weights, memory)
     if room < 0:
         overhead = OVERHEAD * ranks
-        figures = {"usable": gigabytes(room + load.weights + overhead), "overhead": gigabytes(overhead)}
-        return load.topic.error("weights_too_large", **figures, **on)
+        usable = gigabytes(room + weights + overhead)
+        return topic.error("weights_too_large", usable=usable, overhead=gigabytes(overhead), **on)
     if kind not in (None, "auto", *VLLM.cache_bytes):
         kinds, version = tuple(VLLM.cache_bytes), VLLM.read_in[0]
-        if installed is not None and installed.cache_kinds:
-            kinds, version = installed.cache_kinds, installed.version
+        if load.installed is not None and load.installed.cache_kinds:
+            kinds, version = load.installed.cache_kinds, load.installed.version
         if kind in kinds:
-            return load.topic.warning("cache_width", kind=kind, **on)
+            return topic.warning("cache_width", kind=kind, **on)
         others = ", ".join(each for each in kinds if each != "auto")
-        return load.topic.warning("cache_kind", kind=kind, version=version, kinds=others, **on)
-    cache = planned_cache(load.checkpoint, spec, ranks)
-    return load.topic.warning("cache_unknown", **on) if cache is None else _sequences(load, cache, memory, room, ranks)
-
-
-def room_for_cache(variant: Variant, checkpoint: Checkpoint, used: Sequence[VisibleDevice]) -> float | None:
-    """Bytes that vLLM has left for the cache on these devices together; None where a size is not known, or none is."""
-    weights = loaded_bytes(checkpoint, variant)
-    sizes = [device.part.memory for device in used if device.part.memory is not None]
-    if weights is None or len(sizes) < len(used):
-        return None
-    # every device holds an equal part, so the smallest one bounds them all
-    room = _room(variant.engine, weights, min(sizes) * len(used), len(used))
-    return room if room > 0 else None
-
-
-def _room(spec: EngineSpec, weights: float, memory: float, ranks: int) -> float:
-    """Each device needs its own context and activations, so the overhead grows with them."""
-    return (spec.gpu_memory_utilization or VLLM.gpu_memory_utilization) * memory - weights - OVERHEAD * ranks
-
-
-def _sequences(load: _Loading, cache: Cache, memory: int, room: float, ranks: int) -> Finding:
-    """vLLM starts where one sequence of the longest length fits; several of the study's keep the device busy."""
-    length, longest = load.length(), min(load.length(), load.needed)
-    one = ranks * cache.of(length)
-    figures = {"length": length, "one": gigabytes(one), "room": gigabytes(room), **load.on(memory)}
+        return topic.warning("cache_kind", kind=kind, version=version, kinds=others, **on)
+    cache = planned_cache(load)
+    if cache is None:
+        return topic.warning("cache_unknown", **on)
+    length = _length(load)
+    longest, one = min(length, load.needed), ranks * cache.of(length)
+    figures = {"length": length, "one": gigabytes(one), "room": gigabytes(room), **on}
     if room < one:
-        return load.topic.error("no_sequence", needed=load.needed, **figures)
-    # by the study's own longest answer: the engine's longest sequence decides only whether vLLM starts
+        return topic.error("no_sequence", needed=load.needed, **figures)
+    # several of the study's own longest answers keep the device busy
     at_once = int(room // (ranks * cache.of(longest)))
-    find = load.topic.ok if at_once >= FEW else load.topic.warning
+    find = topic.ok if at_once >= FEW else topic.warning
     return find("sequences", at_once=at_once, longest=longest, **figures)
 
 
-def _in_transformers(load: _Loading, device: VisibleDevice) -> Finding:
+def room_for_cache(load: Loading) -> float | None:
+    """Bytes that vLLM has left for the cache on all devices; None where a size is not known, or none is."""
+    weights, memory = loaded_bytes(load.checkpoint, load.spec), load.memory()
+    room = 0.0 if weights is None or memory is None else _room(load, weights, memory)
+    return room if room > 0 else None
+
+
+def _room(load: Loading, weights: float, memory: float) -> float:
+    """Each device needs its own context and activations, so the overhead grows with them."""
+    share = load.spec.gpu_memory_utilization or VLLM.gpu_memory_utilization
+    return share * memory - weights - OVERHEAD * len(load.used)
+
+
+def _length(load: Loading) -> int:
+    """The longest sequence that the engine allows, in tokens."""
+    return load.spec.max_model_len or load.checkpoint.context() or load.needed
+
+
+def _in_transformers(topic: Topic, load: Loading, weights: float, _: int, on: dict[str, str]) -> Finding:
     """Transformers reserves nothing ahead: the cache of a batch grows with its answers, into what is free."""
-    spec, memory, free = load.variant.engine, device.part.memory, device.part.free or 0
-    room = free - load.weights - OVERHEAD
+    free = load.used[0].part.free or 0
+    room = free - weights - OVERHEAD
     if room < 0:
-        figures = {"free": gigabytes(free), "overhead": gigabytes(OVERHEAD)}
-        return load.topic.error("too_large_for_transformers", **figures, **load.on(memory))
-    cache = planned_cache(load.checkpoint, spec)
+        return topic.error("too_large_for_transformers", free=gigabytes(free), overhead=gigabytes(OVERHEAD), **on)
+    cache = planned_cache(load)
     if cache is None:
-        return load.topic.warning("cache_unknown", **load.on(memory))
-    length = min(load.needed, load.length())
-    one, batch = cache.of(length), spec.batch_size * cache.of(length)
-    takes = {"size": spec.batch_size, "length": length, "batch": gigabytes(batch), "room": gigabytes(room)}
+        return topic.warning("cache_unknown", **on)
+    size, length = load.spec.batch_size, min(load.needed, _length(load))
+    one, batch = cache.of(length), size * cache.of(length)
+    takes = {"size": size, "length": length, "batch": gigabytes(batch), "room": gigabytes(room), **on}
     if room < one:
-        return load.topic.error("no_batch", **takes, **load.on(memory))
+        return topic.error("no_batch", **takes)
     if room < batch:
-        return load.topic.warning("smaller_batch", fitting=int(room // one), **takes, **load.on(memory))
-    return load.topic.ok("batch", **takes, **load.on(memory))
+        return topic.warning("smaller_batch", fitting=int(room // one), **takes)
+    return topic.ok("batch", **takes)
 
 
-def loaded_bytes(checkpoint: Checkpoint, variant: Variant) -> float | None:
+def loaded_bytes(checkpoint: Checkpoint, spec: EngineSpec) -> float | None:
     """Bytes of weights once they are on the device; None where they are not known.
 
     Plain weights are turned into the number type that is computed in, or quantized. Quantized ones stay as they are,
@@ -216,7 +176,7 @@ def loaded_bytes(checkpoint: Checkpoint, variant: Variant) -> float | None:
     """
     if checkpoint.weights is None:
         return None
-    spec, stored = variant.engine, checkpoint.precisions(None)
+    stored = checkpoint.precisions(None)
     if stored == {UNQUANTIZED}:
         in_16_bits = checkpoint.weights * 2 / checkpoint.stored_width()
         at_load = VLLM.at_load.get(spec.quantization or "")

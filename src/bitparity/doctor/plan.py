@@ -6,12 +6,12 @@ answers flip. A short run (`--limit 20`) measures the first, a control the secon
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,15 +66,14 @@ class Advice(NamedTuple):
     margin: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BenchmarkPlan:
     """One benchmark of a study: size, tokens of one variant, and what it could show (fractions).
 
     `samples` are asked an item, of which `independent` ones: repeats of greedy answers count as one.
     `output_each` is the expected length of an answer in tokens, `budget` the most it may have. `detectable` is the
     smallest loss that would be shown in 80 % of such runs and `provable` the smallest margin that equally good
-    variants would prove in 80 %, each at the least, middle and most assumed flips; None where there is none. `advice`
-    says what would answer a question that this plan cannot.
+    variants would prove in 80 %, each at the least, middle and most assumed flips; None where there is none.
     """
 
     name: str
@@ -88,7 +87,6 @@ class BenchmarkPlan:
     flips: Flips
     detectable: AtFlips
     provable: AtFlips
-    advice: Advice | None
 
     @property
     def prompt_tokens(self) -> float | None:
@@ -104,6 +102,27 @@ class BenchmarkPlan:
     def answers(self) -> bool:
         """True where equally good variants would be shown to lie within the margin, at the assumed flips."""
         return self.provable[1] is not None and self.provable[1] <= self.margin + ROUNDING
+
+    def design(self, at: int = 1) -> power.Design | None:
+        """The planned comparison at the least (0), middle (1) or most (2) assumed flips; None for an unknown size."""
+        return self.flips.design(self.size.items, self.size.groups, self.independent, at)
+
+    @cached_property
+    def advice(self) -> Advice | None:
+        """The means to answer a question that this plan cannot: more items, more samples, or another margin."""
+        size, design = self.size, self.design()
+        if design is None or self.answers:
+            return None
+        needed, provable = power.items_needed_by(design, self.margin), self.provable[1]
+        # repeats of greedy answers are no samples: more of them means sampled decoding
+        sampled = SAMPLED.design(size.items, size.groups, design.samples)
+        more = None if sampled is None or not size.writes else power.samples_needed(sampled, self.margin, MOST_SAMPLES)
+        return Advice(
+            items=needed,
+            available=size.available is None or needed <= size.available,
+            samples=more if more is not None and more > design.samples else None,
+            margin=math.ceil(1000 * provable) / 1000 if provable is not None and provable < 0.5 else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,20 +214,14 @@ def benchmark_plan(spec: BenchmarkSpec, run: Run | None = None) -> BenchmarkPlan
     size = _size(spec) if exam is None else _size_of_exam(spec, exam)
     samples = spec.samples if size.writes else 1
     sampling = spec.protocol.sampling() if exam is None else exam.sampling
-    each, source = _output(spec, size, run, sampling.max_tokens)
     flips, independent = assumed_flips(size.writes, sampling.temperature, samples)
     margin = spec.margin_at(ASSUMED_SCORE)  # a margin in proportion depends on a score that is not known yet
+    budget = sampling.max_tokens if size.writes else 0
     designs = [flips.design(size.items, size.groups, independent, at) for at in RANGE]
     detectable = tuple(None if design is None else design.detectable() for design in designs)
     provable = tuple(None if design is None else design.provable() for design in designs)
-    budget = sampling.max_tokens if size.writes else 0
-    plan = BenchmarkPlan(
-        spec.name, size, samples, independent, each, source, budget, margin, flips, detectable, provable, None
-    )
-    design = designs[1]
-    if design is None or plan.answers:
-        return plan
-    return dataclasses.replace(plan, advice=_advice(size, design, margin))
+    output = _output(spec, size, run, sampling.max_tokens)
+    return BenchmarkPlan(spec.name, size, samples, independent, *output, budget, margin, flips, detectable, provable)
 
 
 def _size(spec: BenchmarkSpec) -> Size:
@@ -296,25 +309,9 @@ def _output(spec: BenchmarkSpec, size: Size, run: Run | None, budget: int) -> tu
     return float(min(assumed, budget)), "assumed"
 
 
-def _advice(size: Size, design: power.Design, margin: float) -> Advice:
-    """The means to answer the question: more items, more samples, or another margin."""
-    needed = power.items_needed_by(design, margin)
-    # repeats of greedy answers are no samples: more of them means sampled decoding
-    sampled = SAMPLED.design(size.items, size.groups, design.samples)
-    more = None if sampled is None or not size.writes else power.samples_needed(sampled, margin, MOST_SAMPLES)
-    provable = design.provable()
-    return Advice(
-        items=needed,
-        available=size.available is None or needed <= size.available,
-        samples=more if more is not None and more > design.samples else None,
-        margin=math.ceil(1000 * provable) / 1000 if provable is not None and provable < 0.5 else None,
-    )
-
-
 def _together(benchmarks: Sequence[BenchmarkPlan]) -> tuple[float, float, float] | None:
     """The average over the benchmarks, each counting the same, at the assumed flips."""
-    designs = ((b, b.flips.design(b.size.items, b.size.groups, b.independent)) for b in benchmarks)
-    known = [(b, design) for b, design in designs if design is not None]
+    known = [(b, design) for b in benchmarks if (design := b.design()) is not None]
     if len(known) < 2:
         return None
     margin = sum(b.margin for b, _ in known) / len(known)

@@ -9,7 +9,7 @@ from typing import Literal
 from bitparity.benchmarks.registry import benchmark_class
 from bitparity.doctor.checkpoints import Checkpoint, Checkpoints
 from bitparity.doctor.findings import Finding, Topic
-from bitparity.doctor.hub_access import hub_source
+from bitparity.doctor.hub import hub_source
 from bitparity.errors import BitparityError, DataError, MissingDependencyError, UnavailableError
 from bitparity.exam.build import build_exam
 from bitparity.exam.rendering import Renderer
@@ -72,22 +72,14 @@ def switch_off(folder: Path, template: str, protocol: Protocol) -> str | None:
 def _rendered(folder: Path, template: str, protocol: Protocol, arguments: Mapping[str, object]) -> str:
     from transformers.utils.chat_template_utils import render_jinja_template  # as its tokenizers render
 
-    system = [{"role": "system", "content": protocol.system}] if protocol.system else []
-    prompts, _ = render_jinja_template(
-        [[*system, _QUESTION]],
-        chat_template=template,
-        add_generation_prompt=True,
-        **{**_special_tokens(folder), **arguments},
-    )
-    return str(prompts[0])
-
-
-def _special_tokens(folder: Path) -> dict[str, str]:
-    """The tokens that templates name, bos_token and the like, from tokenizer_config.json."""
+    # the tokens that templates name, bos_token and the like
     config = read_object(folder / "tokenizer_config.json")
     names = [name for name in config.values if name.endswith("_token")]
-    parts = {name: part.text("content") if (part := config.part(name)) else config.text(name) for name in names}
-    return {name: text for name, text in parts.items() if text is not None}
+    tokens = {name: part.text("content") if (part := config.part(name)) else config.text(name) for name in names}
+    given = {**{name: text for name, text in tokens.items() if text is not None}, **arguments}
+    chat = [*([{"role": "system", "content": protocol.system}] if protocol.system else []), _QUESTION]
+    prompts, _ = render_jinja_template([chat], chat_template=template, add_generation_prompt=True, **given)
+    return str(prompts[0])
 
 
 def _searched(template: str, protocol: Protocol) -> Thinking:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.doctor import devices
-from bitparity.doctor.checkpoints import find_checkpoint
+from bitparity.doctor.checkpoints import Loading, find_checkpoint
 from bitparity.doctor.host import Host
 from bitparity.doctor.memory import loaded_bytes, planned_cache, room_for_cache
 from bitparity.doctor.vllm import VLLM
@@ -101,9 +101,9 @@ def _estimated(variant: Variant, host: Host, machine: Machine, prompt: float, an
     if not used:
         return None
     checkpoint = find_checkpoint(variant, host.hub, online=not host.hub.offline())
-    weights, speed = loaded_bytes(checkpoint, variant), bandwidth(used[0])
-    room = room_for_cache(variant, checkpoint, used)
-    cache = planned_cache(checkpoint, variant.engine, len(used))
+    load = Loading("", variant, checkpoint, used)
+    weights, speed = loaded_bytes(checkpoint, variant.engine), bandwidth(used[0])
+    room, cache = room_for_cache(load), planned_cache(load)
     if weights is None or speed is None or room is None or cache is None:
         return None
     held = cache.of(round(prompt + answer / 2)) * len(used)  # on the mean, an answer is half written
@@ -127,7 +127,7 @@ def _estimated_loading(variant: Variant, host: Host) -> float:
     engine = engine_of(variant.engine)
     if engine.recorded or engine.served:
         return START_S
-    weights = loaded_bytes(find_checkpoint(variant, host.hub, online=False), variant)
+    weights = loaded_bytes(find_checkpoint(variant, host.hub, online=False), variant.engine)
     return (VLLM_START_S if engine.runs_vllm else START_S) + (weights or 0.0) / READ_BYTES_S
 
 

@@ -42,8 +42,7 @@ from bitparity.engines.vllm_worker import asked_of_worker
 from bitparity.engines.watchdog import how_ended
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.hardware import nvml
-from bitparity.hardware.devices import VISIBLE_DEVICES, shown_to_vllm
-from bitparity.hardware.facts import device_facts, limits_of_slice
+from bitparity.hardware.devices import VISIBLE_DEVICES, device_facts, limits_of_slice, shown_to_vllm
 from bitparity.models.checkpoint import resolve_model, resolve_tokenizer
 from bitparity.models.identity import identity_of
 from bitparity.models.quantization import Quantization, declared_quantization

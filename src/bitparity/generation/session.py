@@ -12,7 +12,7 @@ from bitparity.errors import ChangedModelError, DiskFullError
 from bitparity.generation.background import BackgroundJobs
 from bitparity.generation.hours import Hours
 from bitparity.generation.prepare import Prepared
-from bitparity.hardware.facts import device_of
+from bitparity.hardware.devices import device_of
 from bitparity.models.identity import differing
 from bitparity.progress.events import LOADING, Events, Noted, PhaseChanged, VariantEnded, VariantStarted
 from bitparity.store.environment import EngineRecord, Facts, Loads, join_engine, join_sent, this_invocation

@@ -1,10 +1,15 @@
-"""Devices that an engine sees: whole GPUs or MIG slices, by CUDA_VISIBLE_DEVICES and the study's `device`."""
+"""Devices that an engine sees: whole GPUs or MIG slices, by CUDA_VISIBLE_DEVICES and the study's `device`.
+
+The facts of the device that an engine runs on are reported by its own process, and named by NVML.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from pydantic import JsonValue
 
 from bitparity.errors import UserInputError
 from bitparity.hardware.nvml import Gpu, Machine, Slice
@@ -105,7 +110,9 @@ def visible_devices(
     if not machine.gpus:
         raise NoDeviceError("the driver shows no GPU", "check nvidia-smi and the container's GPU option")
     asked, source = asked_devices(spec, environ, vllm)
-    visible = _unasked(machine) if asked is None else _asked(asked, source, vllm, machine)
+    # where nobody asks for any, CUDA passes over a GPU with MIG mode on and no slice; the first one raises the reason
+    usable = [gpu for gpu in machine.gpus if gpu.unusable() is None] or machine.gpus[:1]
+    visible = [_whole(gpu) for gpu in usable] if asked is None else _asked(asked, source, vllm, machine)
     # vLLM is shown the device by the variable and counts from 0 there; torch takes the number within it
     number = 0 if vllm else _number(spec.device)
     if number >= len(visible):
@@ -141,12 +148,6 @@ def _number(device: str | None) -> int:
             f"write cpu, cuda or cuda:1; a UUID belongs into {VISIBLE_DEVICES}",
         )
     return int(found[1] or 0)
-
-
-def _unasked(machine: Machine) -> list[VisibleDevice]:
-    """The devices where nobody asks for any: CUDA passes over a GPU with MIG mode on and no slice."""
-    usable = [gpu for gpu in machine.gpus if gpu.unusable() is None]
-    return [_whole(gpu) for gpu in usable or machine.gpus[:1]]  # the first one raises the reason
 
 
 def _asked(asked: str, source: str, vllm: bool, machine: Machine) -> list[VisibleDevice]:
@@ -200,3 +201,71 @@ def _names(machine: Machine) -> str:
     """The names by which a device can be asked for."""
     names = [s.uuid for g in machine.gpus for s in g.slices] + [str(g.index) for g in machine.gpus if not g.mig]
     return ", ".join(names) or "nothing: MIG mode is on and there is no slice"
+
+
+def limits_of_slice(spec: EngineSpec, environ: Mapping[str, str], machine: Machine) -> dict[str, int]:
+    """Limits for vLLM on a MIG slice below 70 GiB; none elsewhere, where vLLM's own choice holds."""
+    device = _first(spec, environ, machine)
+    return device.limits() if device else {}
+
+
+def device_facts(uuid: str | None, spec: EngineSpec, environ: Mapping[str, str], machine: Machine) -> dict[str, object]:
+    """`device_uuid` as nvidia-smi writes it, and `mig`: the slice's profile, memory in bytes and GPU, or None.
+
+    `uuid` is what CUDA says in the engine's process, with or without the prefix. Empty where NVML shows no such
+    device.
+    """
+    device = _located(uuid, spec, environ, machine)
+    if device is None:
+        return {}
+    if device.slice is None:
+        return {"device_uuid": device.gpu.uuid, "mig": None}
+    profile = re.search(r"MIG \S+", device.slice.name)
+    mig = {"profile": profile[0] if profile else None, "memory": device.slice.memory, "gpu_uuid": device.gpu.uuid}
+    return {"device_uuid": device.slice.uuid, "mig": mig}
+
+
+def _located(uuid: str | None, spec: EngineSpec, environ: Mapping[str, str], machine: Machine) -> VisibleDevice | None:
+    """The slice or GPU with this UUID; of a GPU in MIG mode the slice that the engine was shown."""
+    for gpu in machine.gpus if uuid else ():
+        for each in gpu.slices:
+            if _bare(each.uuid) == _bare(uuid):
+                return VisibleDevice(gpu, each)
+        if _bare(gpu.uuid) == _bare(uuid):
+            # with MIG on, CUDA may name the parent GPU: the slice is then the one that the engine was shown
+            shown = _first(spec, environ, machine) if gpu.mig else VisibleDevice(gpu)
+            return shown if shown and shown.gpu is gpu else None
+    return None
+
+
+def _first(spec: EngineSpec, environ: Mapping[str, str], machine: Machine) -> VisibleDevice | None:
+    """The first device that vLLM sees; None where there is none."""
+    try:
+        return visible_devices(spec, environ, machine, vllm=True)[0]
+    except NoDeviceError:
+        return None
+
+
+def _bare(uuid: str | None) -> str:
+    return (uuid or "").removeprefix("GPU-").removeprefix("MIG-").lower()
+
+
+def device_of(facts: Mapping[str, JsonValue]) -> list[dict[str, JsonValue]]:
+    """The device that an engine names, as one entry; none where it names none."""
+    found = {key: facts[key] for key in ("device_uuid", "mig") if facts.get(key) is not None}
+    return [found] if found else []
+
+
+def without_place(facts: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The facts that may change a number: not which of several equal devices it is, nor how much room it has.
+
+    The model is left out: of what checkpoints differ in, `models.differing` decides.
+    """
+    kind = str(facts.get("device", "")).partition(":")[0]
+    others = {k: v for k, v in facts.items() if k not in ("device_uuid", "kv_cache_tokens", "model")}
+    return {**others, "device": kind, "mig": slice_kind(facts.get("mig"))}
+
+
+def slice_kind(mig: JsonValue) -> JsonValue:
+    """The facts of a MIG slice, less which of several equal GPUs it is on."""
+    return mig if not isinstance(mig, dict) else {key: value for key, value in mig.items() if key != "gpu_uuid"}

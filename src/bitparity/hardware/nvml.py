@@ -90,13 +90,9 @@ def read(nvml: Any) -> Machine:
         unread: list[str] = []
         gpus = tuple(gpu for index in range(nvml.nvmlDeviceGetCount()) for gpu in _gpu(nvml, index, unread))
         driver = _answer(nvml, nvml.nvmlSystemGetDriverVersion)
-        cuda = _answer(nvml, nvml.nvmlSystemGetCudaDriverVersion)  # 13000 is CUDA 13.0
-        return Machine(
-            gpus,
-            driver=driver,
-            cuda=None if cuda is None else (int(cuda) // 1000, int(cuda) % 1000 // 10),
-            unread=tuple(unread),
-        )
+        told = _answer(nvml, nvml.nvmlSystemGetCudaDriverVersion)
+        cuda = None if told is None else (int(told) // 1000, int(told) % 1000 // 10)  # 13000 is CUDA 13.0
+        return Machine(gpus, driver, cuda, unread=tuple(unread))
     except nvml.NVMLError as error:
         return _unreadable(f"the NVIDIA driver does not answer ({error})")
     finally:
@@ -148,16 +144,13 @@ def _slices(nvml: Any, gpu: Any, of: int, unread: list[str]) -> Iterator[Slice]:
         except nvml.NVMLError as error:
             unread.append(f"slice {index} of GPU {of} ({error})")
             continue
-        yield Slice(uuid, name, *_memory(nvml, handle), _instance(nvml, handle))
+        gpu_instance = _answer(nvml, nvml.nvmlDeviceGetGpuInstanceId, handle)
+        compute = _answer(nvml, nvml.nvmlDeviceGetComputeInstanceId, handle)
+        instance = None if gpu_instance is None or compute is None else (int(gpu_instance), int(compute))
+        yield Slice(uuid, name, *_memory(nvml, handle), instance)
 
 
 def _memory(nvml: Any, handle: Any) -> tuple[int | None, int | None]:
     """(all, free) in bytes."""
     memory = _answer(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
     return (None, None) if memory is None else (int(memory.total), int(memory.free))
-
-
-def _instance(nvml: Any, handle: Any) -> tuple[int, int] | None:
-    gpu = _answer(nvml, nvml.nvmlDeviceGetGpuInstanceId, handle)
-    compute = _answer(nvml, nvml.nvmlDeviceGetComputeInstanceId, handle)
-    return None if gpu is None or compute is None else (int(gpu), int(compute))

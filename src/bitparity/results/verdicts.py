@@ -14,9 +14,8 @@ from typing import Literal
 from bitparity.errors import EXIT_OPEN, EXIT_WORSE
 from bitparity.results.schema import FinalVerdict
 from bitparity.stats.arrays import PairedScores
-from bitparity.stats.family import in_family
 from bitparity.stats.paired import Comparison, compare_pairs, upper_bound
-from bitparity.stats.pooled import Pooled, average_upper_bound, pool_candidates
+from bitparity.stats.pooled import Pooled, average_upper_bound, in_family, pool_candidates
 from bitparity.stats.verdicts import WITHIN, within_margin_on_all
 
 ComparisonKey = tuple[str, str]  # (benchmark, candidate)

@@ -94,14 +94,16 @@ def skewness_adjusted_intervals(pairs: PairedScores, alphas: Sequence[float]) ->
     square = float(residuals @ residuals)
     if clusters < 2 or square < _TIE**2:
         return None
-    error = math.sqrt(square * clusters / (clusters - 1)) / pairs.items
-    skew = float(np.sum(residuals**3)) / math.pow(square, 1.5)  # skewness over sqrt(clusters)
-    intervals = []
-    for alpha in alphas:
-        quantile = float(stdtrit(pairs.degrees, 1 - alpha / 2))
-        below, above = (max(quantile, side * unskewed(side * quantile, skew)) for side in (1, -1))
-        intervals.append((max(-1.0, pairs.difference - below * error), min(1.0, pairs.difference + above * error)))
-    return intervals
+    error, difference = math.sqrt(square * clusters / (clusters - 1)) / pairs.items, pairs.difference
+    reaches = [skewed_reach(residuals, float(stdtrit(pairs.degrees, 1 - alpha / 2))) for alpha in alphas]
+    return [(max(-1.0, difference - below * error), min(1.0, difference + above * error)) for below, above in reaches]
+
+
+def skewed_reach(residuals: Floats, quantile: float) -> tuple[float, float]:
+    """Standard errors (below, above) to the bounds that Student's quantile and the residuals' skewness give."""
+    skew = float(np.sum(residuals**3)) / math.pow(float(residuals @ residuals), 1.5)  # over the root of their number
+    below, above = (max(quantile, side * unskewed(side * quantile, skew)) for side in (1, -1))
+    return below, above
 
 
 def unskewed(quantile: float, skew: float) -> float:
@@ -125,19 +127,16 @@ def bca_intervals(
     draws = _resampled_means(pairs, np.random.default_rng(seed), resamples)
     below = float(np.mean(draws < pairs.difference - _TIE) + np.mean(draws <= pairs.difference + _TIE)) / 2
     bias = float(ndtri(min(max(below, 0.5 / resamples), 1 - 0.5 / resamples)))
-    acceleration = _jackknife_acceleration(pairs)
+    # the jackknife: the mean without each cluster in turn
+    left_out = (pairs.sums.sum() - pairs.sums) / (pairs.items - pairs.sizes)
+    bend = left_out.mean() - left_out
+    acceleration = float(np.sum(bend**3)) / (6 * math.pow(float(bend @ bend), 1.5))
     intervals = []
     for alpha in alphas:
         z = bias + ndtri(np.array([alpha / 2, 1 - alpha / 2]))
         low, high = np.quantile(draws, ndtr(bias + z / (1 - acceleration * z)))
         intervals.append((float(low), float(high)))
     return intervals
-
-
-def _jackknife_acceleration(pairs: PairedScores) -> float:
-    left_out = (pairs.sums.sum() - pairs.sums) / (pairs.items - pairs.sizes)
-    bend = left_out.mean() - left_out
-    return float(np.sum(bend**3)) / (6 * math.pow(float(bend @ bend), 1.5))
 
 
 def _resampled_means(pairs: PairedScores, rng: np.random.Generator, resamples: int) -> Floats:

@@ -1,9 +1,13 @@
-"""One candidate over several benchmarks: the average difference, its interval, a stratified test, recovery."""
+"""One candidate over several benchmarks, and families of comparisons.
+
+Over several benchmarks: the average difference, its interval, a stratified test, recovery. In a family: Holm's
+correction of the test of no difference and of the test at the margin.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -15,6 +19,10 @@ from bitparity.stats.paired import ALPHA, RESAMPLES, SEED, Compared, difference_
 from bitparity.stats.ratios import recovery
 from bitparity.stats.significance import sign_flip_draws
 from bitparity.stats.verdicts import Interval, decide, is_worse
+
+Result = TypeVar("Result", bound=Compared)
+Key = TypeVar("Key", bound=Hashable)
+UpperBound = Callable[[Key, float], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +36,6 @@ class Pooled(Compared):
     benchmarks: int
 
 
-Result = TypeVar("Result", bound=Compared)
-
-
 def pool(strata: Sequence[PairedScores], *, margin: float) -> Pooled:
     """Pool the pairs of several benchmarks, one stratum each.
 
@@ -41,14 +46,13 @@ def pool(strata: Sequence[PairedScores], *, margin: float) -> Pooled:
     """
     if not strata:
         raise ValueError("no benchmark to pool; give at least one")
-    intervals = [difference_intervals(pairs) for pairs in strata]
+    _, all95, all90 = zip(*(difference_intervals(pairs) for pairs in strata), strict=True)
     means = [pairs.difference for pairs in strata]
-    ci95 = average_interval(means, [each[1] for each in intervals])
-    ci90 = average_interval(means, [each[2] for each in intervals])
+    ci95, ci90 = average_interval(means, all95), average_interval(means, all90)
     looked = any(pairs.look is not None for pairs in strata)
     p_value = (_repeated_p if looked else stratified_sign_flip_test)(strata)
     units = sum(len(pairs.sums) for pairs in strata)
-    ratio, ratio_ci95 = _average_recovery(strata, [each[1] for each in intervals])
+    ratio, ratio_ci95 = _average_recovery(strata, all95)
     return Pooled(
         benchmarks=len(strata),
         units=units,
@@ -65,20 +69,6 @@ def pool(strata: Sequence[PairedScores], *, margin: float) -> Pooled:
     )
 
 
-def adjusted(result: Result, p_adjusted: float, *, beyond: bool) -> Result:
-    """A comparison, single or pooled, with `loss_shown` and the verdict as they stand in its family.
-
-    `p_adjusted` is the p-value adjusted for the family; `beyond` tells whether the test at -margin stands in it.
-    """
-    return replace(
-        result,
-        loss_shown=is_worse(result.ci95, p_adjusted, result.alpha),
-        verdict=decide(
-            result.ci95, result.ci90, p_adjusted, result.margin, result.alpha, units=result.units, beyond=beyond
-        ),
-    )
-
-
 def pool_candidates(
     pairs: Mapping[tuple[str, str], PairedScores], margins: Mapping[str, float], used: Mapping[str, Sequence[str]]
 ) -> dict[str, Pooled]:
@@ -86,14 +76,8 @@ def pool_candidates(
 
     `pairs` by (benchmark, candidate), `margins` by benchmark, `used` by candidate; one with no benchmark is left out.
     """
-    return {
-        name: pool(
-            [pairs[bench, name] for bench in benchmarks],
-            margin=sum(margins[bench] for bench in benchmarks) / len(benchmarks),
-        )
-        for name, benchmarks in used.items()
-        if benchmarks
-    }
+    mean = {name: sum(margins[each] for each in found) / len(found) for name, found in used.items() if found}
+    return {name: pool([pairs[each, name] for each in used[name]], margin=margin) for name, margin in mean.items()}
 
 
 def average_upper_bound(strata: Sequence[PairedScores], alpha: float) -> float:
@@ -152,3 +136,58 @@ def _average_recovery(
         return None, None
     mean = math.fsum(ratios) / len(ratios)
     return mean, average_interval(ratios, bounds) if len(bounds) == len(each) else None
+
+
+def adjust_holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values in the given order (S. Holm, Scandinavian Journal of Statistics 6 (1979) 65-70).
+
+    Rejecting those below alpha keeps the probability of any wrong rejection in the family at alpha at most.
+    Raises ValueError for a value outside [0, 1].
+    """
+    if any(not 0 <= p <= 1 for p in p_values):
+        raise ValueError(f"p-values must lie in [0, 1]: {list(p_values)}")
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def rejected_by_holm(tests: Mapping[Key, Callable[[int], bool]]) -> set[Key]:
+    """The hypotheses that Holm's procedure rejects; each test tells whether its own is rejected at alpha over a number.
+
+    With k hypotheses left, those rejected at alpha / k go, and k shrinks. It needs no p-values, so an interval is
+    a test as well.
+    """
+    left, rejected = dict(tests), set[Key]()
+    while now := {key for key, test in left.items() if test(len(left))}:
+        rejected |= now
+        left = {key: test for key, test in left.items() if key not in now}
+    return rejected
+
+
+def in_family(
+    results: Mapping[Key, Result], upper: UpperBound[Key], control: Callable[[Key], bool]
+) -> dict[Key, tuple[Result, float]]:
+    """Each result with `loss_shown` and the verdict as they stand in its family, and with its adjusted p-value.
+
+    `upper` gives the upper end of a result's interval at any level 1 - alpha. Where that lies below -margin, a loss
+    larger than the margin is shown at that level, so the interval is the test that Holm corrects. The controls are a
+    family of their own.
+    """
+    found: dict[Key, tuple[Result, float]] = {}
+    for flag in (False, True):
+        members = {key: each for key, each in results.items() if control(key) is flag}
+        p_values = adjust_holm([each.p_value for each in members.values()])
+        stand = rejected_by_holm({key: _beyond(each, key, upper) for key, each in members.items()})
+        for (key, each), p in zip(members.items(), p_values, strict=True):
+            worse, beyond = is_worse(each.ci95, p, each.alpha), key in stand
+            verdict = decide(each.ci95, each.ci90, p, each.margin, each.alpha, units=each.units, beyond=beyond)
+            found[key] = replace(each, loss_shown=worse, verdict=verdict), p
+    return found
+
+
+def _beyond(result: Result, key: Key, upper: UpperBound[Key]) -> Callable[[int], bool]:
+    """The test of a loss larger than the margin with so many hypotheses left."""
+    alone = result.ci95[1] < -result.margin  # what is not shown alone is not shown at a smaller level
+    return lambda left: alone and upper(key, result.alpha / left) < -result.margin

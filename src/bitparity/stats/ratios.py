@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from bitparity.stats.arrays import Floats, PairedScores
-from bitparity.stats.intervals import unskewed
+from bitparity.stats.intervals import skewed_reach
 from bitparity.stats.verdicts import Interval
 
 ALPHA = 0.05
@@ -57,13 +57,10 @@ def ratio_of_sums(above: Floats, below: Floats, unit: NDArray[np.intp] | None = 
     if units < 2:
         return Ratio(value, None, None, None)
     residuals = above - value * below
-    square = float(residuals @ residuals)
-    error = math.sqrt(square * units / (units - 1)) / total
+    error = math.sqrt(float(residuals @ residuals) * units / (units - 1)) / total
     if not error > 0:
         return Ratio(value, 0.0, value, value)
-    quantile = float(stdtrit(units - 1, 1 - ALPHA / 2))
-    skew = float(np.sum(residuals**3)) / math.pow(square, 1.5)
-    down, up = (max(quantile, side * unskewed(side * quantile, skew)) for side in (1, -1))
+    down, up = skewed_reach(residuals, float(stdtrit(units - 1, 1 - ALPHA / 2)))
     return Ratio(value, error, value - down * error, value + up * error)
 
 

@@ -134,7 +134,7 @@ def studies(
     """
     chance, other = _chances(sizes, correlation)
     d = (chance > 1 - (changed - loss) / 2).astype(float) - (chance < (changed + loss) / 2)
-    if noise:
+    if noise and changed < 1:  # where all have changed, none is left that wavers
         wavers = np.nonzero((d == 0) & (other < 2 * noise / (1 - changed)))
         right = np.random.default_rng(SEED + 1).binomial(samples, 0.5, (2, len(wavers[0])))
         d[wavers] = (right[1] - right[0]) / samples

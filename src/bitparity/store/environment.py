@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pydantic import Field
 
 import bitparity
-from bitparity.hardware.facts import device_of, without_place
+from bitparity.hardware.devices import device_of, without_place
 from bitparity.models.identity import differing
 from bitparity.store.document import Document, JsonObject
 from bitparity.store.facts import EngineFacts, Identity

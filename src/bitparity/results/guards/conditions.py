@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any
 
 from bitparity.exam.frozen import ExamItem
-from bitparity.hardware.facts import slice_kind
+from bitparity.hardware.devices import slice_kind
 from bitparity.records import Sample
 from bitparity.results.guards.facts import Facts, differences, guard, level, text
 from bitparity.results.schema import Guard, Level, SpotCheck

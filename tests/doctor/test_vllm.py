@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from doubles import GIB, H100, Device, host, models, only, said, study
 
-from bitparity.doctor.vllm_inquiry import Installed, ask_vllm
+from bitparity.doctor.vllm import Installed, ask_vllm
 
 __all__ = ["models"]  # a fixture
 
