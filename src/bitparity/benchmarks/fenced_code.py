@@ -9,7 +9,6 @@ import ast
 import builtins
 import os.path
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 _FENCE = re.compile(r"(?P<indent>[ \t>]*+)(?P<marks>`{3,}+(?!.*`)|~{3,}+)(?P<gap>[ \t]*)(?P<info>.*)")
@@ -88,17 +87,15 @@ def last_code(text: str, name: str | None = None) -> str | None:
         named = [block.text for block in blocks if block.language in ("python", "") and defines.search(block.text)]
         if named:
             return named[-1]
-    if python := list(_python(blocks)):
+    if python := [block.text for block in blocks if _is_python(block)]:
         return (_without_examples(python) or python)[-1]
-    programs = (block.text for block in reversed(blocks) if _is_program(_parsed(block.text)))
+    programs = (block.text for block in reversed(blocks) if _is_program(block.text))
     return plain[-1] if plain else next(programs, None)
 
 
-def _python(blocks: list[Block]) -> Iterator[str]:
-    for block in blocks:
-        console = block.text.lstrip().startswith(">>>")
-        if not console and (block.language == "python" or (not block.language and _is_program(_parsed(block.text)))):
-            yield block.text
+def _is_python(block: Block) -> bool:
+    marked = block.language == "python" or (not block.language and _is_program(block.text))
+    return marked and not block.text.lstrip().startswith(">>>")  # a console's
 
 
 def _without_examples(codes: list[str]) -> list[str]:
@@ -124,9 +121,9 @@ def _parsed(code: str) -> ast.Module:
         return ast.Module([], [])
 
 
-def _is_program(tree: ast.Module) -> bool:
+def _is_program(code: str) -> bool:
     """True where code does more than name values, as sample output would: "x = 5", "Answer: 3", "Box(2)"."""
-    for node in tree.body:
+    for node in _parsed(code).body:
         if hasattr(node, "body") or isinstance(node, ast.Import | ast.ImportFrom):
             return True
         inner = list(ast.walk(value)) if (value := getattr(node, "value", None)) is not None else []

@@ -98,11 +98,8 @@ def item_id(row: Row) -> str:
 
 def option_order(name: str, number: int) -> tuple[int, ...]:
     """Order `number` of an item's four options, from hashes of its id: position -> index into `CHOICES`."""
-
-    def key(option: int) -> bytes:
-        return hashlib.sha256(f"{ORDER_SEED}\0{name}\0{number}\0{option}".encode()).digest()
-
-    return tuple(sorted(range(len(CHOICES)), key=key))
+    texts = [f"{ORDER_SEED}\0{name}\0{number}\0{option}" for option in range(len(CHOICES))]
+    return tuple(sorted(range(len(CHOICES)), key=lambda option: hashlib.sha256(texts[option].encode()).digest()))
 
 
 def preprocessed(text: str) -> str:

@@ -83,9 +83,7 @@ class HumanEval(CodeBenchmark, RowsBenchmark):
         if spoken(replay.stdout) == "pass":
             return Judged("pass", 1, cpu_s=ended.cpu_s)
         kind, error = answers[-1] if answers else ("v", "")
-        if kind == "e":
-            return Judged(raised(error), 1, 1, error)
-        return Judged("wrong_answer", 1, 1)
+        return Judged(raised(error), 1, 1, error) if kind == "e" else Judged("wrong_answer", 1, 1)
 
     def _recorded(self, item: Item) -> list[str]:
         """The arguments of the calls that the item's tests make. Raises DataError where these do not run."""

@@ -68,8 +68,7 @@ def judged(grade: Grade, judgment: Judgment | None, primary: bool) -> Grade:
     Without a verdict the sample is unscored for the judge, never wrong. An engine's failure stays what it is.
     """
     if judgment is not None and judgment.correct is not None:
-        score = float(judgment.correct)
-        status = grade.status
+        score, status = float(judgment.correct), grade.status
         if status == "infrastructure_error" or (status == "no_answer" and names_answer(judgment)):
             status = "answered"
         if not primary and grade.score is None:

@@ -213,7 +213,7 @@ class _Reader:
         if not match:
             return None
         lead, letter, rest = match.group("lead", "letter", "rest")
-        end = match.end("letter")
+        end, before = match.end("letter"), self._text[at - 1 : at]
         wrapped = any(c in lead for c in "({[<")
         if not wrapped and any(c in lead for c in QUOTES):
             rest = rest.lstrip(QUOTES)
@@ -223,9 +223,9 @@ class _Reader:
             return None
         if letter.islower() and wrapped and "\n" in lead:
             return None  # "(a)" opens a part
-        if letter.islower() and not wrapped and not self._is_lower_option(letter, rest, self._text[at - 1 : at]):
+        if letter.islower() and not wrapped and not self._is_lower_option(letter, rest, before):
             return None
-        if not wrapped and self._is_name(letter, rest, in_sentence=self._text[at - 1 : at] not in ":\n"):
+        if not wrapped and self._is_name(letter, rest, in_sentence=before not in ":\n"):
             return None
         return end, SEVERAL if self._patterns["several"].match(rest) else letter.upper()
 
@@ -251,8 +251,7 @@ class _Reader:
         if "would" not in said.lower():
             return False
         before = self._text[max(0, statement.start - 200) : statement.start]
-        sentence = self._patterns["sentence"].split(before)[-1]
-        return self._patterns["hypothetical"].search(sentence) is not None
+        return self._patterns["hypothetical"].search(self._patterns["sentence"].split(before)[-1]) is not None
 
     def _is_denied(self, statement: Statement) -> bool:
         return self._patterns["denied"].search(self._text[statement.end : statement.end + DENIAL_CHARS]) is not None

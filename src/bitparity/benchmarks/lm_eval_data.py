@@ -30,6 +30,7 @@ from bitparity.errors import (
 from bitparity.models.hub import use_cache_where_unreachable
 
 Tasks = dict[str, Any]  # lm-eval's task objects by name
+RandomStates = tuple[Any, Any]
 Config = dict[str, Any]  # a task's YAML as lm-eval reads it
 
 
@@ -83,27 +84,30 @@ class Random:
     """lm-eval's random state: seeded at first, resumed each later time, the program's own restored."""
 
     def __init__(self) -> None:
-        self._state: tuple[Any, Any] | None = None
+        import numpy as np
+        from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
+
+        drawn = np.random.RandomState(DEFAULT_OTHER_SEED).get_state()
+        self._states: RandomStates = random.Random(DEFAULT_RANDOM_SEED).getstate(), drawn
 
     @contextlib.contextmanager
     def resumed(self) -> Iterator[None]:
         """Draw from lm-eval's state inside."""
-        import numpy as np
-        from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
-
-        outer = (random.getstate(), np.random.get_state())
-        if self._state is None:
-            random.seed(DEFAULT_RANDOM_SEED)
-            np.random.seed(DEFAULT_OTHER_SEED)
-        else:
-            random.setstate(self._state[0])
-            np.random.set_state(self._state[1])
+        outer = _exchanged(self._states)
         try:
             yield
         finally:
-            self._state = (random.getstate(), np.random.get_state())
-            random.setstate(outer[0])
-            np.random.set_state(outer[1])
+            self._states = _exchanged(outer)
+
+
+def _exchanged(states: RandomStates) -> RandomStates:
+    """Set the random states of Python and numpy; the states before."""
+    import numpy as np
+
+    before = random.getstate(), np.random.get_state()
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    return before
 
 
 def require() -> None:

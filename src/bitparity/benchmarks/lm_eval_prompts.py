@@ -39,13 +39,11 @@ def _prompt(name: str, context: str, continuations: tuple[str, ...], protocol: P
     if not protocol.apply_chat_template or context == "":  # an unconditional log-likelihood has the empty context
         return Prompt(text=context, continuations=continuations)
     try:
-        messages = json.loads(context.removeprefix(_CAPTURED)) if context.startswith(_CAPTURED) else None
+        messages = json.loads(context.removeprefix(_CAPTURED) if context.startswith(_CAPTURED) else "")
     except ValueError:
-        messages = None
-    if messages is None:
         raise DataError(
             f"lm-eval task '{name}' edits the prompt after the chat template; set apply_chat_template: false for it"
-        )
+        ) from None
     return Prompt(messages=tuple(_without_system(messages, protocol.system)), continuations=continuations)
 
 

@@ -76,9 +76,8 @@ class MathBenchmark(RowsBenchmark):
         metrics = {"math_verify": float(right), "lm_eval_exact_match": self.lm_eval_score(item, completion.text)}
         score = metrics[self.metric]
         answered = stated is not None or (score > 0 and completion.finish != "length")
-        return Grade(
-            score, "answered" if answered else "no_answer", stated.options[0] if stated else None, metrics, details
-        )
+        said = stated.options[0] if stated else None
+        return Grade(score, "answered" if answered else "no_answer", said, metrics, details)
 
 
 def _is_read_whole(completion: Completion) -> bool:

@@ -10,14 +10,14 @@ _PART = re.compile(r"\{([a-z_]+)\}")
 
 
 def compiled(table: str, **parts: str) -> dict[str, re.Pattern[str]]:
-    """The compiled patterns of the table `table`.toml by name, and `parts`.
+    """The compiled patterns of the file `table`.toml by name, and `parts`; its tables hold no patterns.
 
     A pattern is a text, or a list of texts that are joined. `{name}` in it stands for an entry before it, or for one of
-    `parts`; numbers of repetitions and escaped braces are no names. A module's table has the module's own name: so the
+    `parts`; numbers of repetitions and escaped braces are no names. A module's file has the module's own name: so the
     grader's fingerprint covers it.
     """
     texts = dict(parts)
     for name, given in packaged_toml(__package__, f"{table}.toml").items():
-        text = given if isinstance(given, str) else "".join(given)
-        texts[name] = _PART.sub(lambda part: texts[part[1]], text)
+        if not isinstance(given, dict):
+            texts[name] = _PART.sub(lambda part: texts[part[1]], "".join(given))
     return {name: re.compile(text) for name, text in texts.items()}

@@ -226,7 +226,7 @@ class SciCode(CodeBenchmark):
         about = item.metadata
         halves = _halves(tuple(about["tests"]), about["dependencies"])
         program = "\n".join([about["dependencies"], *_code_before(about, completion.earlier), code]) + "\n"
-        asked: Facts = {"program": program, "tests": [half.inside for half in halves]}
+        asked = {"program": program, "tests": [half.inside for half in halves]}
         ended = self._run(self._workers[0], "scicode_main.py", asked, output_bytes=256 << 20, file_mb=256)
         verdict = verdict_of(ended)
         if verdict == "infrastructure_error":
@@ -243,7 +243,7 @@ class SciCode(CodeBenchmark):
             verdict = raised(error)
         return Judged(verdict, len(halves), finished + 1, error, ended.cpu_s)
 
-    def _run(self, worker: WarmWorker, script: str, asked: Facts, **limits: int) -> Ended:
+    def _run(self, worker: WarmWorker, script: str, asked: Mapping[str, object], **limits: int) -> Ended:
         """One program of `inside` on what it is asked; twice where it was stopped for its time."""
         seconds = self.settings.timeout
         bounds = Limits(cpu_s=seconds, wall_s=3 * seconds, memory_mb=MEMORY_MB, **limits)
@@ -261,13 +261,7 @@ class SciCode(CodeBenchmark):
             return 0, "", 0
         tests = [{name: value for name, value in half._asdict().items() if name != "inside"} for half in halves]
         targets = str(self._targets().resolve())
-        asked: Facts = {
-            "targets": targets,
-            "step": step,
-            "dependencies": dependencies,
-            "tests": tests,
-            "values": values,
-        }
+        asked = {"targets": targets, "step": step, "dependencies": dependencies, "tests": tests, "values": values}
         ended = self._run(self._workers[1], "scicode_check.py", asked)
         match spoken(ended.stdout):
             case [int(failed), str(reason), int(upstream)]:

@@ -36,8 +36,7 @@ def split_test(test: str, dependencies: str) -> Halves:
     except SyntaxError as error:
         raise DataError(f"a SciCode test is not Python (line {error.lineno})") from None
     splitter = _Splitter(known)
-    inside: list[ast.stmt] = []
-    outside: list[ast.stmt] = []
+    inside, outside = list[ast.stmt](), list[ast.stmt]()
     for statement in tree.body:
         if isinstance(statement, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef):
             # the other half is changed in place
@@ -87,9 +86,8 @@ class _Splitter(ast.NodeTransformer):
     def visit_Assert(self, node: ast.Assert) -> ast.stmt:
         values: list[ast.expr] = []
         check = self.outer(node.test, values)
-        number = len(self.checks)
+        call = ast.Call(ast.Name("__emit__", ast.Load()), [ast.Constant(len(self.checks)), *values], [])
         self.checks.append(ast.unparse(ast.fix_missing_locations(check)))
-        call = ast.Call(ast.Name("__emit__", ast.Load()), [ast.Constant(number), *values], [])
         return ast.copy_location(ast.Expr(call), node)
 
     def outer(self, node: ast.expr, values: list[ast.expr]) -> ast.expr:
@@ -107,8 +105,7 @@ class _Splitter(ast.NodeTransformer):
             if isinstance(value, ast.expr):
                 setattr(made, name, self.outer(value, values))
             elif isinstance(value, list):
-                parts = [self.outer(part, values) if isinstance(part, ast.expr) else part for part in value]
-                setattr(made, name, parts)
+                setattr(made, name, [self.outer(v, values) if isinstance(v, ast.expr) else v for v in value])
         return made
 
     def outer_call(self, node: ast.Call, values: list[ast.expr]) -> ast.expr:
@@ -123,8 +120,7 @@ class _Splitter(ast.NodeTransformer):
     @staticmethod
     def is_comparison(node: ast.expr) -> bool:
         """Expressions that are compared outside even where no target is in them."""
-        if isinstance(node, ast.BoolOp | ast.Compare):
-            return True
-        if isinstance(node, ast.UnaryOp):
-            return isinstance(node.op, ast.Not)
-        return isinstance(node, ast.Call) and ast.unparse(node.func) in COMPARISONS
+        if isinstance(node, ast.Call):
+            return ast.unparse(node.func) in COMPARISONS
+        negated = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+        return negated or isinstance(node, ast.BoolOp | ast.Compare)

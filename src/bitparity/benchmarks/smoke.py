@@ -179,7 +179,7 @@ def stated_number(text: str, cut: bool = False) -> str | None:
     if direct:
         return None if cut and direct.end() == len(text) else direct.group(1).replace(",", "")
     statement = re.match(r"\s*(?:[^.!?\n]|\.(?=\d))*", text)
-    body = statement.group() if statement else ""
+    body = statement[0] if statement else ""
     numbers = re.findall(NUMBER, body)
     return None if not numbers or (cut and body == text) else numbers[-1].replace(",", "")
 

@@ -7,7 +7,6 @@ import functools
 import hashlib
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
-from typing import NamedTuple
 
 SHARED = "bitparity.benchmarks"
 SUFFIXES = (".py", ".csv", ".toml")  # tables beside the code: system calls, units, patterns
@@ -37,13 +36,6 @@ def source_files(module: str) -> dict[Path, str]:
     return {file: ".".join([module, *file.parent.relative_to(path.parent).parts]) for file in inner}
 
 
-class SourceCode(NamedTuple):
-    """The hash of a file's code, and (module, name) of all that it imports."""
-
-    sha256: str
-    imports: list[tuple[str, str]]
-
-
 def syntax(node: object, parent: object = None) -> object:
     """A syntax tree as nested lists, the same in every version of Python; without docstrings, which no grader reads.
 
@@ -65,7 +57,7 @@ def _says_nothing(node: object, parent: object) -> bool:
 
 
 @functools.cache
-def read_source(file: Path) -> SourceCode:
+def read_source(file: Path) -> tuple[str, list[tuple[str, str]]]:
     """The hash of a file's code, and (module, name) of all that it imports, also inside its functions."""
     tree = ast.parse(file.read_bytes() if file.suffix == ".py" else f"table = {file.read_bytes()!r}")
     imports = []
@@ -74,14 +66,14 @@ def read_source(file: Path) -> SourceCode:
             imports += [(alias.name, "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             imports += [("." * node.level + (node.module or ""), alias.name) for alias in node.names]
-    return SourceCode(sha256_of(repr(syntax(tree))), imports)
+    return sha256_of(repr(syntax(tree))), imports
 
 
 @functools.cache
 def code_hash(module: str, others: tuple[str, ...]) -> str:
     """The hash of a benchmark's module, of all that it imports from `SHARED` and its own package, and of `others`."""
     own = module if module.startswith(f"{SHARED}.") else module.partition(".")[0]
-    sources = {file: read_source(file).sha256 for name in others for file in source_files(name)}
+    sources = {file: read_source(file)[0] for name in others for file in source_files(name)}
     known: set[str] = set()
     waiting = [module]
     while waiting:
@@ -90,8 +82,8 @@ def code_hash(module: str, others: tuple[str, ...]) -> str:
             continue
         known.add(module)
         for file, package in source_files(module).items():
-            sources[file] = read_source(file).sha256
-            for name, part in read_source(file).imports:
+            sources[file], imports = read_source(file)
+            for name, part in imports:
                 imported = resolve_name(name, package)
                 inner = f"{imported}.{part}"
                 # a name imported from a package may be a module of it; no other module is imported to find that out

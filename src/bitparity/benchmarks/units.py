@@ -17,14 +17,13 @@ from importlib import resources
 from typing import NamedTuple
 
 from bitparity.benchmarks.patterns import compiled
+from bitparity.safe_io.packaged import packaged_toml
 
 MOST_CHARS = 40  # no unit is so long, and a sentence need not be taken apart
 
-# powers of ten of the SI prefixes, before symbols and before names
-_PREFIXES = {"k": 3, "M": 6, "G": 9, "T": 12, "c": -2, "d": -1, "m": -3, "μ": -6, "µ": -6, "n": -9, "p": -12, "f": -15}
-_WORDS = {"kilo": 3, "mega": 6, "giga": 9, "centi": -2, "deci": -1, "milli": -3, "micro": -6, "nano": -9, "pico": -12}
+_TABLES = packaged_toml(__package__, "units.toml")["tables"]
 _PATTERNS = compiled("units")
-_MARK_OF = {name: names.split("/")[0] for names in _PATTERNS["marks"].pattern.split("|") for name in names.split("/")}
+_MARK_OF = {name: names.split("/")[0] for names in _TABLES["marks"] for name in names.split("/")}
 
 
 class Unit(NamedTuple):
@@ -39,13 +38,14 @@ def _known() -> dict[str, tuple[str, Fraction]]:
     """The kind and size of every name; a name of the table wins over a prefixed one (min is not a milli-inch)."""
     found: dict[str, tuple[str, Fraction]] = {}
     prefixed: dict[str, tuple[str, Fraction]] = {}
-    table = (resources.files(__package__) / "units.csv").read_text(encoding="utf-8").splitlines()
-    for row in csv.DictReader(table):
+    rows = (resources.files(__package__) / "units.csv").read_text(encoding="utf-8").splitlines()
+    for row in csv.DictReader(rows):
         kind, size = row["kind"], Fraction(row["size"])
         for name in row["names"].split():
             bare = name.removeprefix("+")
             found[bare] = kind, size
-            for prefix, power in () if bare == name else (_WORDS if len(bare) > 3 else _PREFIXES).items():
+            table = _TABLES["prefix_names" if len(bare) > 3 else "prefixes"]
+            for prefix, power in table.items() if bare != name else ():
                 prefixed[prefix + bare] = kind, size * Fraction(10) ** power
     return prefixed | found
 
