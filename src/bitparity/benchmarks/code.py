@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from bitparity.benchmarks.contract import Benchmark, Facts
 from bitparity.benchmarks.fenced_code import last_code
+from bitparity.benchmarks.inside import source as inside
 from bitparity.hardware.cores import usable_cores
 from bitparity.records import Completion, Grade, Item, Status
 from bitparity.sandbox.contract import Ended, Limits, Sandbox, Verdict
@@ -140,8 +141,13 @@ class CodeBenchmark(Benchmark):
     def try_code(self, item: Item, code: str, completion: Completion) -> Judged:
         """Run the code against the item's tests."""
 
-    def run(self, files: Mapping[str, bytes], argv: Sequence[str], stdin: bytes, limits: Limits) -> Ended:
-        """Run one program; a time limit counts only after an undisturbed rerun."""
+    def run(self, programs: Sequence[str], code: bytes | None, stdin: bytes, limits: Limits, *arguments: str) -> Ended:
+        """Run the first of some programs of `inside`, with the others and `solution.py` beside it.
+
+        A time limit counts only after an undisturbed rerun.
+        """
+        files = {name: inside(name) for name in programs} | ({} if code is None else {"solution.py": code})
+        argv = [self.sandbox.python, "-B", programs[0], *arguments]
         return counted(lambda: self.sandbox.run(files, argv, stdin, limits))
 
 

@@ -22,7 +22,6 @@ from typing import ClassVar
 from bitparity.benchmarks.code import CodeBenchmark, Judged, complaint, raised, reply, spoken, verdict_of
 from bitparity.benchmarks.contract import Facts, Info, Source
 from bitparity.benchmarks.dataset import RowsBenchmark
-from bitparity.benchmarks.inside import source as inside
 from bitparity.errors import DataError
 from bitparity.records import Completion, Item
 from bitparity.sandbox.contract import Ended, Limits
@@ -97,8 +96,7 @@ class HumanEval(CodeBenchmark, RowsBenchmark):
             return self._calls[item.id]
 
     def _part(self, part: str, asked: Facts) -> Ended:
-        files = {"calls_main.py": inside("calls_main.py"), "codec.py": inside("codec.py")}
-        return self.run(files, [self.sandbox.python, "-B", "calls_main.py", part], json.dumps(asked).encode(), LIMITS)
+        return self.run(("calls_main.py", "codec.py"), None, json.dumps(asked).encode(), LIMITS, part)
 
 
 def _own(task: dict[str, str]) -> Facts:

@@ -32,7 +32,6 @@ from bitparity.benchmarks.contract import Facts, Info, Settings, Source
 from bitparity.benchmarks.dataset import hub_file
 from bitparity.benchmarks.fenced_code import upstream_code
 from bitparity.benchmarks.inside import codec
-from bitparity.benchmarks.inside import source as inside
 from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.errors import DataError
 from bitparity.records import Completion, Item, Prompt
@@ -164,11 +163,9 @@ class LiveCodeBench(CodeBenchmark):
 
     def judge_program(self, code: str, tests: Sequence[Case]) -> Judged:
         """A program that reads standard input: one process a test."""
-        files = _program(code, "stdin_main.py")
-        argv = [self.sandbox.python, "-B", "stdin_main.py"]
         cpu = 0.0
         for number, test in enumerate(tests, 1):
-            ended = self.run(files, argv, test.given.encode("utf-8", "surrogatepass"), self._limits(1, test.expected))
+            ended = self._run(("stdin_main.py", "prelude.py"), code, test.given, 1, test.expected)
             cpu += ended.cpu_s
             verdict = verdict_of(ended)
             if verdict == "infrastructure_error":
@@ -186,10 +183,9 @@ class LiveCodeBench(CodeBenchmark):
             given = [[json.loads(line) for line in test.given.split("\n")] for test in tests]
         except ValueError:
             raise DataError("a test's input is not one JSON value a line") from None
-        asked = json.dumps({"function": function, "limit": self.settings.timeout, "inputs": given}).encode()
-        files = _program(code, "functional_main.py", "codec.py")
-        argv = [self.sandbox.python, "-B", "functional_main.py"]
-        ended = self.run(files, argv, asked, self._limits(len(tests) + 1, "".join(test.expected for test in tests)))
+        asked = json.dumps({"function": function, "limit": self.settings.timeout, "inputs": given})
+        programs, expected = ("functional_main.py", "prelude.py", "codec.py"), "".join(t.expected for t in tests)
+        ended = self._run(programs, code, asked, len(tests) + 1, expected)
         if ended.end == "infrastructure_error":
             return Judged("infrastructure_error", len(tests), None, ended.detail)
         lines = ended.stdout.decode("ascii", "replace").split("\n")[:-1]
@@ -201,11 +197,13 @@ class LiveCodeBench(CodeBenchmark):
             return Judged(verdict, len(tests), number, value if kind == "e" else "", ended.cpu_s)
         return Judged("pass", len(tests), cpu_s=ended.cpu_s)
 
-    def _limits(self, tests: int, expected: str) -> Limits:
-        seconds = self.settings.timeout * tests
-        room = (4 << 20) + 4 * len(expected)
+    def _run(self, programs: Sequence[str], code: str, stdin: str, tests: int, expected: str) -> Ended:
+        """One process for so many tests, with room for the output that they expect."""
+        seconds, room = self.settings.timeout * tests, (4 << 20) + 4 * len(expected)
         # on a busy host a program gets its CPU seconds late
-        return Limits(cpu_s=seconds, wall_s=5 * seconds + 10, memory_mb=MEMORY_MB, output_bytes=room)
+        limits = Limits(cpu_s=seconds, wall_s=5 * seconds + 10, memory_mb=MEMORY_MB, output_bytes=room)
+        solution, given = (text.encode("utf-8", "surrogatepass") for text in (code, stdin))
+        return self.run(programs, solution, given, limits)
 
 
 def _function_fault(kind: str | None, value: str, ended: Ended) -> Verdict:
@@ -216,11 +214,6 @@ def _function_fault(kind: str | None, value: str, ended: Ended) -> Verdict:
         return "time_limit"
     verdict = verdict_of(ended)
     return "runtime_error" if verdict == "pass" else verdict
-
-
-def _program(code: str, *others: str) -> dict[str, bytes]:
-    solution = code.encode("utf-8", "surrogatepass")
-    return {"solution.py": solution, **{name: inside(name) for name in ("prelude.py", *others)}}
 
 
 def problems(place: Path, digest: hashlib._Hash) -> Iterator[tuple[dict[str, str], int, bytes]]:

@@ -186,15 +186,15 @@ def _manager_of(name: str) -> tuple[Any, str]:
         path = Path(name).expanduser().resolve()
         manager = _manager(path.parent)
         names = [name for name, entry in manager.task_index.items() if entry.yaml_path == path]
-        if len(names) != 1:
-            raise StudyError(f"{path} is no YAML file of an lm-eval task or group; check the path and its 'task' key")
-        return manager, names[0]
+        if len(names) == 1:
+            return manager, names[0]
+        raise StudyError(f"{path} is no YAML file of an lm-eval task or group; check the path and its 'task' key")
     manager = _manager(None)
-    if name not in manager.task_index:
-        near = difflib.get_close_matches(name, manager.all_tasks, 3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "list them with: lm-eval ls tasks"
-        raise StudyError(f"lm-eval has no task, group or tag named '{name}'; {hint}")
-    return manager, name
+    if name in manager.task_index:
+        return manager, name
+    near = difflib.get_close_matches(name, manager.all_tasks, 3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "list them with: lm-eval ls tasks"
+    raise StudyError(f"lm-eval has no task, group or tag named '{name}'; {hint}")
 
 
 def _leaves(index: Mapping[str, Any], member: Any, overridden: bool = False) -> Iterator[Leaf]:
@@ -296,12 +296,11 @@ def _load_error(name: str, data: str | None, error: Exception) -> DataError:
     reason = (str(error).strip().splitlines() or [""])[0][:200]
     if "gated dataset" in str(error):
         return GatedDataError(reason.partition("'")[2].partition("'")[0] or f"of lm_eval:{name}")
+    remedy = "its data set must be reachable or in the cache; without internet give a local file with data:"
+    if data is not None:
+        remedy = f"is {data} in the schema of the task's own data set?"
     if "pip install" in str(error):
         remedy = "install what it asks for"
-    elif data is not None:
-        remedy = f"is {data} in the schema of the task's own data set?"
-    else:
-        remedy = "its data set must be reachable or in the cache; without internet give a local file with data:"
     # a file of the study can be corrected; what the hub does not give costs this benchmark only
     kind = DataError if data is not None else UnavailableError
     return kind(f"lm-eval task '{name}' could not be loaded ({type(error).__name__}: {reason}); {remedy}")

@@ -139,22 +139,18 @@ def set_up() -> None:
                 raise UnavailableError(f"{' '.join(command)} failed: {error}") from None
     print(f"interpreter: {python} {check_interpreter(python)}")
     for number, published in GIVEN_STEPS.items():
-        _fetch_step(place / f"{number}.txt", f"{UPSTREAM}/{published['path']}")
+        path, url = place / f"{number}.txt", f"{UPSTREAM}/{published['path']}"
+        try:
+            if not path.is_file():
+                with urllib.request.urlopen(url, timeout=60) as answer:
+                    path.write_bytes(answer.read(1 << 20))
+        except OSError as error:
+            remedy = f"check the network, or put the file at {path}"
+            raise UnavailableError(f"{url} could not be read ({error}); {remedy}") from None
         given_step(number, [])
         print(f"given step: {place / number}.txt")
     found = targets(None)
     print(f"targets: {found} {described(found)}")
-
-
-def _fetch_step(path: Path, url: str) -> None:
-    if path.is_file():
-        return
-    try:
-        with urllib.request.urlopen(url, timeout=60) as answer:
-            path.write_bytes(answer.read(1 << 20))
-    except OSError as error:
-        remedy = f"check the network, or put the file at {path}"
-        raise UnavailableError(f"{url} could not be read ({error}); {remedy}") from None
 
 
 if __name__ == "__main__":
