@@ -10,10 +10,9 @@ endpoint is in no record and no message.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing, closing
 from pathlib import Path
-from typing import NamedTuple
 
 from bitparity.benchmarks.contract import Benchmark, JudgeSettings
 from bitparity.benchmarks.judging import Judgment
@@ -27,13 +26,6 @@ from bitparity.records import SampleKey
 from bitparity.schema import Study
 from bitparity.store.jsonl import AppendLog, file_stem, read_lines
 from bitparity.store.run import Run
-
-
-class Question(NamedTuple):
-    """One sample to judge and the prompt about it."""
-
-    key: SampleKey
-    prompt: str
 
 
 def check(study: Study) -> None:
@@ -74,7 +66,7 @@ def judge_samples(
         return {}
     path = judgments_path(run, variant, benchmark.spec.name)
     found = stored(path)
-    questions: list[Question] = []
+    questions: dict[SampleKey, str] = {}  # the prompts about the samples to judge
     for job in jobs:
         sample, key = job.sample, (job.sample.item, job.sample.sample)
         answer = completion_of(sample, job.protocol, job.opened).text
@@ -83,7 +75,7 @@ def judge_samples(
         if not answer.strip():
             found[key] = Judgment(False)
         else:
-            questions.append(Question(key, benchmark.judge_prompt(job.item, answer, sample.sample)))
+            questions[key] = benchmark.judge_prompt(job.item, answer, sample.sample)
     if ask and questions:
         task = events.task(f"{variant}: judging {benchmark.spec.name}", len(questions), "answers")
         with closing(AppendLog(path, run.write)) as log, task as advance:
@@ -92,23 +84,22 @@ def judge_samples(
 
 
 async def _ask_all(
-    settings: JudgeSettings, questions: Sequence[Question], log: AppendLog, advance: Advance
+    settings: JudgeSettings, questions: Mapping[SampleKey, str], log: AppendLog, advance: Advance
 ) -> dict[SampleKey, Judgment]:
     """Ask PARALLEL questions at once and store each judgment."""
     found: dict[SampleKey, Judgment] = {}
     places = asyncio.Semaphore(PARALLEL)
 
-    async def ask(judge: Judge, question: Question) -> None:
+    async def ask(judge: Judge, key: SampleKey, prompt: str) -> None:
         async with places:
-            judgment, record = await judge.ask(question.prompt)
-        item, sample = question.key
-        log.append([{"item": item, "sample": sample, **record}])
-        found[question.key] = judgment
+            judgment, record = await judge.ask(prompt)
+        log.append([{"item": key[0], "sample": key[1], **record}])
+        found[key] = judgment
         advance(1)
 
     try:
         async with aclosing(Judge(settings)) as judge:
-            await asyncio.gather(*(ask(judge, question) for question in questions))
+            await asyncio.gather(*(ask(judge, key, prompt) for key, prompt in questions.items()))
     except EngineError as refusal:
-        return {question.key: Judgment(None, error=str(refusal)) for question in questions} | found
+        return dict.fromkeys(questions, Judgment(None, error=str(refusal))) | found
     return found

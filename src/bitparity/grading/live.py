@@ -12,10 +12,10 @@ from contextlib import ExitStack
 
 from bitparity.benchmarks.contract import Benchmark
 from bitparity.exam.frozen import Exam
-from bitparity.grading.passes import Grader, GradeSheet
+from bitparity.grading.passes import Grader, GradeSheet, by_key, tell_grades
 from bitparity.grading.process_pool import Graded, GradingPool
 from bitparity.grading.rules import Job, grade_job
-from bitparity.progress.events import Events, SampleGraded
+from bitparity.progress.events import Events
 from bitparity.records import Grade, Sample
 from bitparity.store.run import Run
 
@@ -48,16 +48,13 @@ class LiveGrading:
             if kind not in pools:
                 pools[kind] = GradingPool(benchmark, max(1, idle_cores), self._keep, run_code, live=True)
             self._graded[name] = sheet, pools[kind]
-            for (item, number), grade in sheet.grades.items():
-                events.emit(SampleGraded(variant, name, item, number, grade.score))
+            tell_grades(events, variant, name, sheet.grades)
 
     def _keep(self, graded: Graded) -> None:
         for name, (sheet, _) in self._graded.items():
             if own := [(job, grade) for job, grade in graded if job.sample.benchmark == name]:
                 sheet.append(own)
-        for job, grade in graded:
-            sample = job.sample
-            self._events.emit(SampleGraded(self._variant, sample.benchmark, sample.item, sample.sample, grade.score))
+                tell_grades(self._events, self._variant, name, by_key(own))
 
     def take(self, samples: Sequence[Sample]) -> None:
         """Grade stored samples where there is time."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +29,7 @@ from bitparity.store.jsonl import AppendLog, write_records
 from bitparity.store.rows import grade_to_row
 from bitparity.store.run import Run, WritableRun
 
+Reasons = dict[str, str]  # why benchmarks are not graded, by name
 GRADES_SCHEMA = "bitparity/grades/1"
 REGRADED = 1000  # stored grades of a variant and benchmark that are tried again when they are read
 
@@ -43,11 +44,7 @@ class Grader:
 
 @contextmanager
 def open_graders(
-    run: Run,
-    study: Study,
-    not_run: dict[str, str] | None,
-    unsafe_exec: bool,
-    left_out: dict[str, str] | None = None,
+    run: Run, study: Study, not_run: Reasons | None, unsafe_exec: bool, left_out: Reasons | None = None
 ) -> Iterator[dict[str, Grader]]:
     """The benchmarks of a study, those that run code with their sandbox open.
 
@@ -83,8 +80,7 @@ class GradeSheet:
     """
 
     def __init__(self, run: Run, variant: str, exam: Exam, grader: Grader, *, again: bool) -> None:
-        self.exam, self.grader, self.benchmark = exam, grader, grader.benchmark
-        self.spec = grader.benchmark.spec
+        self.exam, self.grader, self.benchmark, self.spec = exam, grader, grader.benchmark, grader.benchmark.spec
         self.path = run.grades_path(variant, self.spec.name)
         self._write = run.write
         self.samples = run.samples(variant, self.spec.name)
@@ -97,7 +93,7 @@ class GradeSheet:
         self._fingerprint = grader_fingerprint(self.benchmark)
         self._same = not again and run.grades_header(variant, self.spec.name).get("grader") == self._fingerprint
         kept = {key: grade for key, grade in self.old.items() if key in self.samples and grade.score is not None}
-        if grader.benchmark.judge is not None:
+        if self.benchmark.judge is not None:
             kept = {key: grade for key, grade in kept.items() if METRIC in grade.metrics}
         self.grades = kept if self._same else {}
         self.items = {entry.item.id: entry.item for entry in exam.items}
@@ -112,13 +108,12 @@ class GradeSheet:
 
     def job(self, key: SampleKey) -> Job:
         """One sample to grade."""
-        sample = self.samples[key]
-        item = self.items[sample.item]
+        sample, item = self.samples[key], self.items[key[0]]
         before = earlier(self.items, self.samples, item, sample.sample)
         if before is None:
             reason = "an answer that it is built on is missing"
-            sample, before = replace(sample, finish="error", error=sample.error or reason), []
-        return Job(self.benchmark, item, sample, self.spec.protocol, self.opened, tuple(before))
+            sample = replace(sample, finish="error", error=sample.error or reason)
+        return Job(self.benchmark, item, sample, self.spec.protocol, self.opened, tuple(before or ()))
 
     def take(self, sample: Sample) -> Job | None:
         """Add a sample that was stored just now; None where there is nothing to grade."""
@@ -128,23 +123,23 @@ class GradeSheet:
 
     def add(self, graded: Graded) -> None:
         """Add grades; `write` stores them."""
-        self.grades |= {(job.sample.item, job.sample.sample): grade for job, grade in graded}
+        self.grades |= by_key(graded)
 
     def append(self, graded: Graded) -> None:
         """Add grades to the file. They are durable when this returns."""
         if self._log is None:
             if not self._same:
-                self._replace([self._header()])
+                self._replace({})
             self._log = AppendLog(self.path, self._write)
-        self._log.append(grade_to_row((job.sample.item, job.sample.sample), grade) for job, grade in graded)
+        self._log.append(grade_to_row(key, grade) for key, grade in by_key(graded).items())
         self.add(graded)
 
-    def _header(self) -> dict[str, Any]:
-        header = {"schema": GRADES_SCHEMA, "grader": self._fingerprint, "metric": self.exam.metric}
-        return {**header, "execution": self.grader.facts} if self.grader.facts else header
-
-    def _replace(self, rows: Sequence[dict[str, Any]]) -> None:
-        self._write(lambda: write_records(self.path, rows))
+    def _replace(self, grades: Mapping[SampleKey, Grade]) -> None:
+        """Write the file anew: its header and these grades."""
+        header: dict[str, Any] = {"schema": GRADES_SCHEMA, "grader": self._fingerprint, "metric": self.exam.metric}
+        header |= {"execution": self.grader.facts} if self.grader.facts else {}
+        rows = [grade_to_row(key, grade) for key, grade in grades.items()]
+        self._write(lambda: write_records(self.path, [header, *rows]))
 
     def close(self) -> None:
         """Close the file."""
@@ -155,8 +150,7 @@ class GradeSheet:
     def write(self) -> list[SampleKey]:
         """Write all grades in the samples' order; the keys whose grade changed."""
         self.close()
-        rows = [self._header(), *(grade_to_row(key, self.grades[key]) for key in self.samples)]
-        self._replace(rows)
+        self._replace({key: self.grades[key] for key in self.samples})
         return [key for key in self.old if key in self.grades and self.grades[key] != self.old[key]]
 
 
@@ -170,19 +164,16 @@ def grade_benchmark(
     sheet = GradeSheet(run, variant, exam, grader, again=again)
     missing, benchmark = sheet.missing, grader.benchmark
     judgments = judge_samples(run, benchmark, variant, map(sheet.job, missing), events, ask=not again)
-    tell = partial(_tell, events, variant, exam.benchmark)
+    tell = partial(tell_grades, events, variant, exam.benchmark)
     tell(sheet.grades)
     if not missing and sheet.path.exists() and list(sheet.old) == list(sheet.samples):
         return []
     with events.task(f"{variant}: grading {exam.benchmark}", len(missing), "answers") as advance:
 
         def keep(graded: Graded) -> None:
-            if benchmark.runs_code:  # too dear to lose
-                sheet.append(graded)
-            else:
-                sheet.add(graded)
+            (sheet.append if benchmark.runs_code else sheet.add)(graded)  # grades of code are too dear to lose
             if benchmark.judge is None:
-                tell({(job.sample.item, job.sample.sample): grade for job, grade in graded})
+                tell(by_key(graded))
             advance(len(graded))
 
         with GradingPool(benchmark, usable_cores(), keep) as pool:
@@ -195,7 +186,13 @@ def grade_benchmark(
     return sheet.write()
 
 
-def _tell(events: Events, variant: str, benchmark: str, grades: Mapping[SampleKey, Grade]) -> None:
+def by_key(graded: Graded) -> dict[SampleKey, Grade]:
+    """Grades by the (item, sample) of their jobs."""
+    return {(job.sample.item, job.sample.sample): grade for job, grade in graded}
+
+
+def tell_grades(events: Events, variant: str, benchmark: str, grades: Mapping[SampleKey, Grade]) -> None:
+    """Tell the listeners of a run of these grades."""
     for (item, sample), grade in grades.items():
         events.emit(SampleGraded(variant, benchmark, item, sample, grade.score))
 
@@ -227,7 +224,7 @@ def regraded_otherwise(
     return None
 
 
-def regrade_if_needed(path: Path, events: Events) -> tuple[bool, dict[str, str]]:
+def regrade_if_needed(path: Path, events: Events) -> tuple[bool, Reasons]:
     """Grade a run again where other code has graded any of it, such as another version of bitparity.
 
     Gives whether any of it was graded again, and the benchmarks that could not be, with the reasons: their grades stay
@@ -236,7 +233,7 @@ def regrade_if_needed(path: Path, events: Events) -> tuple[bool, dict[str, str]]
     run = Run(path)
     study = run.study()
     stale = {spec.name for spec in study.benchmarks for name in study.variants if graded_otherwise(run, name, spec)}
-    left_out: dict[str, str] = {}
+    left_out: Reasons = {}
     if stale:
         grade_run(path, events, left_out=left_out)
     left_out = {name: reason for name, reason in left_out.items() if name in stale}
@@ -244,12 +241,7 @@ def regrade_if_needed(path: Path, events: Events) -> tuple[bool, dict[str, str]]
 
 
 def grade_run(
-    path: Path,
-    events: Events,
-    *,
-    unsafe_exec: bool = False,
-    again: bool = False,
-    left_out: dict[str, str] | None = None,
+    path: Path, events: Events, *, unsafe_exec: bool = False, again: bool = False, left_out: Reasons | None = None
 ) -> dict[tuple[str, str], list[SampleKey]]:
     """Grade a whole run: what has no grade by this code, or everything `again`.
 
@@ -262,18 +254,17 @@ def grade_run(
         graders = stack.enter_context(open_graders(run, study, None, unsafe_exec, left_out))
         record = run.environment()
         for spec, exam in frozen_exams(run, study):
-            name = spec.name
-            if (grader := graders.get(name)) is None or not _has_tests(grader.benchmark, exam, left_out):
+            if (grader := graders.get(spec.name)) is None or not _has_tests(grader.benchmark, exam, left_out):
                 continue
             with suppress(StoreError):  # grades that are damaged or edited tell nothing
                 if note_stops(run, study, spec, exam, record):
                     run.update_environment(record)
             for variant in study.variants:
-                changed[variant, name] = grade_benchmark(run, variant, exam, grader, events, again=again)
+                changed[variant, spec.name] = grade_benchmark(run, variant, exam, grader, events, again=again)
     return changed
 
 
-def _has_tests(benchmark: Benchmark, exam: Exam, left_out: dict[str, str] | None) -> bool:
+def _has_tests(benchmark: Benchmark, exam: Exam, left_out: Reasons | None) -> bool:
     try:
         benchmark.check_tests([entry.item for entry in exam.items])
     except DataError as error:

@@ -115,6 +115,23 @@ def scheme_in_words(declared: Config | None) -> str:
     return ", ".join(words)
 
 
+def declared_activations(declared: Mapping[str, Any]) -> list[str]:
+    """The quantization of activations that a checkpoint declares: by its groups, or by its method's own words."""
+    if (schemes := declared.get("activations")) is not None:
+        return [scheme for scheme in schemes if scheme != PLAIN]
+    if scheme := declared.get("activation_scheme"):
+        return [f"{declared.get('method')}, {scheme}"]
+    algorithm = str(declared.get("quant_algo") or "")
+    return [algorithm] if re.fullmatch(r"(NVFP4|FP8|MXFP8|W4A8\w*|W8A8\w*)(_\w+)?", algorithm, re.IGNORECASE) else []
+
+
+def quantized_kernels(engine: Mapping[str, Any]) -> list[str]:
+    """The kernels of the quantized layers, experts included."""
+    found = {kernel for kinds in (engine.get("layer_kernels") or {}).values() for kernel in kinds}
+    found |= set(engine.get("linear_kernels") or {})
+    return sorted(kernel for kernel in found if not kernel.startswith("Unquantized"))
+
+
 def loaded_precision(facts: Mapping[str, Any]) -> set[str] | None:
     """The precisions of the weights that an engine has loaded, by its facts; None where these do not tell."""
     if "quantization" not in facts:

@@ -5,6 +5,7 @@ Built from the files of a run alone, so it can be made again without a GPU.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,9 +23,9 @@ from bitparity.results.decision import decisions
 from bitparity.results.distance import build_distance
 from bitparity.results.execution import execution
 from bitparity.results.guards import check as validity
+from bitparity.results.guards.distance import NOT_READ
 from bitparity.results.guards.suspects import IF_RIGHT, all_right, counted_for_candidate
-from bitparity.results.sheet import Sheet, read_sheets, subsets
-from bitparity.results.spot_check import spot_check
+from bitparity.results.sheet import Sheet, read_sheets, spot_check, subsets
 from bitparity.results.verdicts import ComparisonKey, judge, pool_judged
 from bitparity.schema import Study
 from bitparity.stats import paired as stats
@@ -36,7 +37,6 @@ from bitparity.store.environment import RunRecord
 from bitparity.store.jsonl import write_json
 from bitparity.store.run import Run
 
-NOT_ASKED = "the run has not come to it yet"
 NOT_TOLD = "not told"  # stands for a reason in results without texts
 MOST_REASONS = 5  # of samples without a score
 
@@ -46,13 +46,10 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[schema.G
 
     `said` has what the guards said, by benchmark, where the texts that they looked at are not there any more.
     """
-    said = said or {}
-    study = run.study()
-    environment = run.environment()
-    if not with_texts:
-        for variant in environment.variants.values():
-            for restart in variant.restarts:
-                restart.reason = NOT_TOLD
+    said, study, environment = said or {}, run.study(), run.environment()
+    for variant in () if with_texts else environment.variants.values():
+        for restart in variant.restarts:
+            restart.reason = NOT_TOLD
     benchmarks: dict[str, schema.Benchmark] = {}
     pairs: dict[ComparisonKey, PairedScores] = {}
     favourable: dict[ComparisonKey, PairedScores] = {}
@@ -63,7 +60,7 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[schema.G
     for spec in study.benchmarks:
         exam = exams.get(spec.name)
         if exam is None or any(graded_otherwise(run, name, spec) for name in study.variants):
-            reason = environment.not_run.get(spec.name, NOT_ASKED) if exam is None else schema.NOT_GRADED_AGAIN
+            reason = environment.not_run.get(spec.name, NOT_READ) if exam is None else schema.NOT_GRADED_AGAIN
             benchmarks[spec.name] = schema.Benchmark(status="not_run", reason=reason, margin=spec.margin_at(None))
             continue
         sheets = read_sheets(run, study, exam, spec, texts=spec.name not in said)
@@ -71,8 +68,7 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[schema.G
         check = None if drawn is None else spot_check(run, study, exam, drawn[spec.name], sheets[study.baseline])
         facts = validity.Facts(study, spec, exam, sheets, environment, check)
         guards = said[spec.name] if spec.name in said else validity.check(facts)
-        compared = [name for name in study.candidates if sheets[name].graded]
-        guards = list(_with_range(guards, exam, sheets, compared, study))
+        guards = list(_with_range(guards, facts))
         benchmarks[spec.name] = entry = _benchmark(run, facts, guards, with_texts=with_texts)
         second = None if exam.stop else _second_run(study, entry, sheets)  # looks are at the first run alone
         for name in _compared(study):
@@ -82,9 +78,9 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[schema.G
             forbidden = _forbidden(entry.guards, name, study.baseline)
             bound = counted_for_candidate(sheets[study.baseline], sheets[name], facts.answers.items, forbidden)
             if bound is not None:
-                groups = groups_of(exam)
-                counted = pair_scores(*bound, None if groups is None else groups[: len(bound[0])])
-                favourable[spec.name, name] = replace(counted, look=_same_look(pair))
+                # what was seen at earlier looks does not hold of the same items counted otherwise
+                look = None if pair is None or pair.look is None else replace(pair.look, before=())
+                favourable[spec.name, name] = replace(pair_scores(*bound, _first(exam, len(bound[0]))), look=look)
     overall = _judge(study, benchmarks, pairs, favourable, stops)
     made = schema.Results(
         schema=schema.SCHEMA,
@@ -161,9 +157,10 @@ def _looked(pairs: PairedScores, found: stats.Comparison, stop: Reached | None) 
     return fields
 
 
-def _same_look(pair: PairedScores | None) -> Look | None:
-    """The look of pairs for the same items counted otherwise: what was seen at earlier looks does not hold of them."""
-    return None if pair is None or pair.look is None else replace(pair.look, before=())
+def _first(exam: Exam, items: int) -> list[str] | None:
+    """The groups of so many first items of an exam."""
+    groups = groups_of(exam)
+    return None if groups is None else groups[:items]
 
 
 def _compared(study: Study) -> list[str]:
@@ -218,11 +215,9 @@ def _benchmark(run: Run, facts: validity.Facts, guards: list[schema.Guard], *, w
     exam, sheets = facts.exam, facts.sheets
     measured = any(sheet.graded for sheet in sheets.values())
     groups, asked = groups_of(exam), sheets[facts.study.baseline].asked
-    more: dict[str, Any] = dict(execution(run, facts.spec, exam, sheets))
     left_out, reason = _left_out(facts.environment, len(exam.items), asked), "no variant has answered yet"
-    more |= {} if left_out is None else {"left_out": left_out}
-    more |= {} if facts.spot_check is None else {"spot_check": facts.spot_check}
-    more |= {} if facts.spec.recovery is None else {"margin_recovery": facts.spec.recovery}
+    more: dict[str, Any] = {"left_out": left_out, "spot_check": facts.spot_check}
+    more["margin_recovery"] = facts.spec.recovery
     return schema.Benchmark(
         status="measured" if measured else "not_run",
         reason=None if measured else reason if left_out is None else left_out.reason,
@@ -236,37 +231,36 @@ def _benchmark(run: Run, facts: validity.Facts, guards: list[schema.Guard], *, w
         comparisons={},
         subgroups=subsets([entry.item.subgroup for entry in exam.items], sheets),
         guards=guards,
-        **more,
+        **execution(run, facts.spec, exam, sheets),
+        **{key: value for key, value in more.items() if value is not None},
     )
 
 
-def _with_range(
-    guards: Sequence[schema.Guard], exam: Exam, sheets: Mapping[str, Sheet], compared: Sequence[str], study: Study
-) -> Iterator[schema.Guard]:
+def _with_range(guards: Sequence[schema.Guard], facts: validity.Facts) -> Iterator[schema.Guard]:
     """The guards, those on single answers with what each candidate's difference would be if these were right."""
-    items, groups = [entry.item.id for entry in exam.items], groups_of(exam)
-    found: dict[tuple[str, str], tuple[float, float]] = {}
+    exam, study, sheets = facts.exam, facts.study, facts.sheets
+    items = [entry.item.id for entry in exam.items]
+
+    @functools.cache  # a guard may speak of several variants, and each candidate is compared with the baseline
+    def if_right(guard: str, name: str) -> schema.Interval | None:
+        before, after, whole = all_right(sheets[study.baseline], sheets[name], items, guard)
+        if not whole.any():
+            return None
+        pairs = pair_scores(before[whole], after[whole], _picked(_first(exam, len(whole)), whole))
+        return stats.difference_intervals(pairs, 0.05, stats.SEED, stats.RESAMPLES)[1]
+
     for guard in guards:
-        concerned = [name for name in compared if guard.variant in (None, study.baseline, name)]
-        if guard.name in IF_RIGHT:
-            for name in concerned:
-                before, after, whole = all_right(sheets[study.baseline], sheets[name], items, guard.name)
-                if (guard.name, name) not in found and whole.any():
-                    mask = np.concatenate([whole, np.zeros(len(items) - len(whole), bool)])
-                    pairs = pair_scores(before[whole], after[whole], _picked(groups, mask))
-                    _, ci95, _ = stats.difference_intervals(pairs, 0.05, stats.SEED, stats.RESAMPLES)
-                    found[guard.name, name] = ci95
-        told = {name: found[guard.name, name] for name in concerned if (guard.name, name) in found}
+        concerned = [name for name in study.candidates if guard.variant in (None, study.baseline, name)]
+        asked = [name for name in concerned if guard.name in IF_RIGHT and sheets[name].graded]
+        told = {name: ci95 for name in asked if (ci95 := if_right(guard.name, name)) is not None}
         yield guard.model_copy(update={"if_right": told}) if told else guard
 
 
 def _left_out(record: RunRecord, of: int, asked: int) -> schema.LeftOut | None:
     if record.hours is None or asked >= of:
         return None
-    reason = (
-        f"{record.hours.hours:g} hours were over after {asked:,} of {of:,} items; every variant is counted on these"
-    )
-    return schema.LeftOut(items=of - asked, of=of, reason=reason)
+    over = f"{record.hours.hours:g} hours were over after {asked:,} of {of:,} items"
+    return schema.LeftOut(items=of - asked, of=of, reason=f"{over}; every variant is counted on these")
 
 
 def _forbidden(guards: Sequence[schema.Guard], *variants: str) -> list[str]:
@@ -283,9 +277,7 @@ def score_of(sheet: Sheet, groups: Sequence[str] | None, *, with_texts: bool) ->
     # part of a benchmark that its results have chosen has no score of its own; neither have samples of which no item is
     # whole: those that could be scored, such as cut-off programs without their tests, are no fair part
     partial = sheet.stopped or len(scored) == 0
-    errors = _errors(sheet)
-    if errors and not with_texts:
-        errors = Counter({NOT_TOLD: errors.total()})
+    errors = _errors(sheet) if with_texts else +Counter({NOT_TOLD: _errors(sheet).total()})
     return schema.Score(
         mean=None if partial else sheet.mean(),
         ci95=None if partial else mean_interval(scored, groups=_picked(groups, whole)),

@@ -7,8 +7,9 @@ where a loss beyond the margin is shown.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from bitparity.results import schema
 from bitparity.stats import power
@@ -24,9 +25,8 @@ _GRAVITY: tuple[schema.Standing, ...] = (
     *("beyond", "loss", "loss_likely", "invalid", "incomplete", "not_run", "not_graded"),
     *("open", "too_hard", "loss_within", "fine"),
 )
-# a loss is shown, or an interval below zero
-SEEN: frozenset[schema.Standing] = frozenset({"beyond", "loss", "loss_likely"})
-_UNDECIDED: frozenset[schema.Standing] = frozenset({"invalid", "incomplete", "not_run", "not_graded"})
+SEEN: frozenset[schema.Standing] = frozenset(get_args(schema.LossSeen))
+_UNDECIDED: frozenset[schema.Standing] = frozenset(get_args(schema.Undecided))
 _BOUNDED: frozenset[schema.Standing] = frozenset({"loss", "loss_likely", "open"})
 
 
@@ -54,11 +54,14 @@ class Evidence:
 
 def decisions(results: schema.Results) -> dict[str, schema.Decision]:
     """The decision on each candidate of a run."""
-    guards = results.distance.guards if results.distance is not None else []
+    on_distance = results.distance.guards if results.distance is not None else []
+    # by these the checkpoint is broken, or is the baseline itself
+    blocking = [each for each in on_distance if each.level == "error" or each.name == "distance_at_floor"]
     found = {}
     for name in results.candidates:
         evidence = [_seen(name, bench, entry, results) for bench, entry in results.benchmarks.items()]
-        found[name] = decide(evidence, results.overall.get(name), _blocking(name, guards))
+        blocked_by = [each.name for each in blocking if each.variant == name]
+        found[name] = decide(evidence, results.overall.get(name), blocked_by)
     return found
 
 
@@ -95,14 +98,8 @@ def _choice(standings: set[schema.Standing], pooled: schema.Overall | None, *, b
     return "deploy" if plain else "deploy_if"
 
 
-def _blocking(name: str, guards: Iterable[schema.Guard]) -> list[str]:
-    """Guards on the distance by which this checkpoint is broken or is the baseline itself."""
-    return [g.name for g in guards if g.variant == name and (g.level == "error" or g.name == "distance_at_floor")]
-
-
 def _finding(each: Evidence) -> schema.Finding:
-    standing = _standing(each)
-    c = each.comparison
+    standing, c = _standing(each), each.comparison
     up_to = max(-c.ci95[0], 0.0) if c is not None and standing in _BOUNDED else None
     return schema.Finding(
         benchmark=each.benchmark,
@@ -154,7 +151,8 @@ def _needs(each: Evidence, c: schema.Comparison) -> schema.Needs | None:
     decoding, which the interval of a rerun measures. None where the loss seen is the margin or more: no number of
     items would prove it then.
     """
-    provable, share = _provable(c), _share_of_loss(each, c)
+    provable = 0.0 if c.flips == 0 and c.difference == 0 else c.provable_margin  # 0 where nothing differs
+    share = _share_of_loss(each, c)
     if provable is None or share is None or not each.margin < 1:
         return None
     least = math.log(ALPHA) / math.log1p(-each.margin)  # see `untraced_loss`
@@ -163,15 +161,10 @@ def _needs(each: Evidence, c: schema.Comparison) -> schema.Needs | None:
     needed = math.ceil(max(c.items / share, by_design, least))
     items = max(needed, c.items + 1)
     beyond = each.available is not None and items > each.available
-    samples = _samples(each, c) if beyond else None
+    samples = _samples(each, c, provable, share) if beyond else None
     more = items * each.samples if samples is None else c.items * samples
     seconds = each.seconds and each.seconds * (more - c.items * each.samples)
     return schema.Needs(items=items, samples=samples, available=each.available, hours=seconds and seconds / 3600)
-
-
-def _provable(c: schema.Comparison) -> float | None:
-    """The margin that equally good variants would prove with 80 % power; 0 where nothing differs."""
-    return 0.0 if c.flips == 0 and c.difference == 0 else c.provable_margin
 
 
 def _share_of_loss(each: Evidence, c: schema.Comparison) -> float | None:
@@ -185,10 +178,12 @@ def _share_of_loss(each: Evidence, c: schema.Comparison) -> float | None:
     return (room / reach) ** 2 if reach > room else 1.0
 
 
-def _samples(each: Evidence, c: schema.Comparison) -> int | None:
-    """The samples an item that would do; None where none would, or where items have one greedy answer."""
-    provable, share = _provable(c), _share_of_loss(each, c)
-    if c.rerun_ci95 is None or not provable or share is None or each.margin < untraced_loss(c.items):
+def _samples(each: Evidence, c: schema.Comparison, provable: float, share: float) -> int | None:
+    """The samples an item that would do; None where none would, or where items have one greedy answer.
+
+    `provable` is the margin that equally good variants would prove with 80 % power, `share` that of `_share_of_loss`.
+    """
+    if c.rerun_ci95 is None or not provable or each.margin < untraced_loss(c.items):
         return None
     noise = ((c.rerun_ci95[1] - c.rerun_ci95[0]) / (c.ci95[1] - c.ci95[0])) ** 2  # its part of the variance
     room = min(share, (each.margin / provable) ** 2) - (1 - noise)

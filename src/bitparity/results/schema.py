@@ -25,19 +25,9 @@ FinalVerdict = Verdict | Literal["invalid"]
 Level = Literal["error", "warning"]
 Choice = Literal["deploy", "deploy_if", "not_decided", "do_not_deploy"]
 # of a benchmark in a decision; `results.decision` says when it is which
-Standing = Literal[
-    "fine",
-    "loss_within",
-    "open",
-    "loss_likely",
-    "loss",
-    "beyond",
-    "too_hard",
-    "invalid",
-    "incomplete",
-    "not_run",
-    "not_graded",
-]
+LossSeen = Literal["beyond", "loss", "loss_likely"]  # a loss is shown, or an interval below zero
+Undecided = Literal["invalid", "incomplete", "not_run", "not_graded"]
+Standing = Literal["fine", "loss_within", "open", "too_hard", LossSeen, Undecided]
 Why = Literal["correction", "test", "looks", "few", "proportion", "reach"]
 
 
@@ -481,11 +471,11 @@ class Results(Whole):
     def complete(self) -> bool:
         """True if every benchmark was run, or left out by the clock, and every sample has a score."""
         entries = self.benchmarks.values()
-        return all(
-            (entry.measured or entry.left_out)
-            and not any(s.unscored for s in entry.scores.values())
-            and (entry.spot_check is None or entry.spot_check.answered == entry.spot_check.asked)
-            for entry in entries
+        checks = [entry.spot_check for entry in entries if entry.spot_check is not None]
+        return (
+            all(entry.measured or entry.left_out for entry in entries)
+            and not any(score.unscored for entry in entries for score in entry.scores.values())
+            and all(check.answered == check.asked for check in checks)
         )
 
     @property

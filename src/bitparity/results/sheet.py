@@ -1,8 +1,11 @@
-"""Sheets: one variant's samples and grades of one benchmark, item by item, with their shares and means."""
+"""Sheets: one variant's samples and grades of one benchmark, item by item, with their shares and means.
+
+And the spot check: whether the baseline's second run gave the answers of its first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +17,7 @@ from bitparity.exam.stops import Answered, answered, asked_in_time, reached
 from bitparity.grading.fingerprint import graded_otherwise
 from bitparity.grading.passes import regraded_otherwise
 from bitparity.records import Grade, Sample, SampleKey
-from bitparity.results.schema import Subset
+from bitparity.results.schema import SpotCheck, Subset
 from bitparity.schema import BenchmarkSpec, Study
 from bitparity.stats.looks import Reached
 from bitparity.store.run import Run
@@ -163,6 +166,25 @@ def _answered(
     exam: Exam, samples: Mapping[SampleKey, Sample], grades: Mapping[SampleKey, Grade], per_item: int
 ) -> Answered:
     return answered(exam, per_item, {key: sample.finish == "error" for key, sample in samples.items()}, grades)
+
+
+def spot_check(run: Run, study: Study, exam: Exam, drawn: Set[SampleKey], first: Sheet) -> SpotCheck:
+    """Whether the baseline's second run gave the answers drawn that count in its `first` run."""
+    assert study.spot_check is not None
+    counting = {entry.item.id for entry in exam.items[: first.asked]}
+    asked = sorted(key for key in drawn if key[0] in counting)
+    answered, other = compared(first.samples, run.samples(study.spot_check, exam.benchmark), asked)
+    named = [item if sample == 0 else f"{item}, sample {sample}" for item, sample in other]
+    return SpotCheck(variant=study.spot_check, asked=len(asked), answered=len(answered), differing=named)
+
+
+def compared(
+    one: Mapping[SampleKey, Sample], other: Mapping[SampleKey, Sample], keys: Iterable[SampleKey]
+) -> tuple[list[SampleKey], list[SampleKey]]:
+    """(the keys that both have answered, those of them with other texts)."""
+    both = [key for key in keys if key in one and key in other]
+    ended = [key for key in both if "error" not in (one[key].finish, other[key].finish)]
+    return ended, [key for key in ended if one[key].text != other[key].text]
 
 
 def subsets(labels: Sequence[str | None], sheets: Mapping[str, Sheet]) -> dict[str, Subset]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from bitparity.records import Item, Sample
 from bitparity.results.guards.facts import Answers, guard
 from bitparity.results.schema import Guard
 from bitparity.results.sheet import Sheet
-from bitparity.stats.arrays import Floats
+from bitparity.stats.texts import fitting
 
 BELOW_GUESSING = 1e-6  # probability (exact binomial) that guesses are right so seldom
 SHIFTED = 1e-5  # probability that so many more answers fit a neighbour's key by chance
@@ -29,15 +29,10 @@ LEAST_ITEMS = 60  # that have keys so far away
 # Of 28 recorded and published sets of answers, some with other questions in them, at most 2 % are misplaced by this
 # measure, and of random words at most 6.5 %; of answers shifted by one 20 to 92 % are.
 MISPLACED_ERROR, MISPLACED_PART, LEAST_MISPLACED = 0.10, 0.05, 5
-CLEARLY = 1.5  # an answer is told apart where its best question fits so many times better than the next
 MISPLACED_BESIDE = 0.04  # beside the baseline's answers too; of 19 recorded sets at most 2.2 % are
 LOOKED_AT = 1000  # answers of a variant
 QUESTION_CHARS, ANSWER_CHARS = 2000, 10_000  # of a prompt the end is read: few-shot examples come before the question
-LEAST_WORDS = 3  # that an answer shares with a question: "So it is 12" speaks of any that has a 12
-COMMON = 0.05  # of the questions: words that stand in more of them tell nothing
 IntArray = NDArray[np.int_]
-_WORD = re.compile(r"[^\W\d_]{3,}|\d{2,}")
-_NAME = re.compile(r"\b(?:[A-Za-z]+(?:_[A-Za-z0-9]+)+|[a-z]+(?:[A-Z][a-z0-9]*)+)(?=\()")  # of a function: it tells most
 
 
 def misaligned(answers: Answers) -> Iterator[Guard]:
@@ -56,9 +51,11 @@ def misplaced(answers: Answers) -> Iterator[Guard]:
     if not started or len(answers.asked) < 2:
         return
     questions = {item.id: _question(item) for item in answers.asked}
-    fit, beside = _fitting(questions), _fitting(_with_answers(questions, answers.first))
+    fit, beside = fitting(questions), fitting(_with_answers(questions, answers.first))
     for name, written in started:
-        found = [(sample.item, other) for sample in written if (other := fit(sample)) is not None]
+        # a question that the model asks itself is not graded either
+        texts = [(sample.item, own_turn(sample.text)[0][:ANSWER_CHARS]) for sample in written]
+        found = [(item, other) for item, text in texts if (other := fit(text, item)) is not None]
         wrong = [(own, other) for own, other in found if own != other]
         # most texts that speak of their own question are no random words, of which more would seem misplaced
         most = MISPLACED_PART if 2 * (len(found) - len(wrong)) >= len(written) else MISPLACED_ERROR
@@ -66,7 +63,7 @@ def misplaced(answers: Answers) -> Iterator[Guard]:
             len(wrong) > most * len(written) or _move_together(wrong, answers.asked)
         )
         if not many and name != answers.baseline:
-            wrong = [(s.item, other) for s in written if (other := beside(s)) is not None and other != s.item]
+            wrong = [(item, other) for item, text in texts if (other := beside(text, item)) not in (None, item)]
             many = len(wrong) >= max(LEAST_MISPLACED, MISPLACED_BESIDE * len(written))
         if many:
             figures = {"wrong": len(wrong), "texts": len(written), "own": wrong[0][0], "other": wrong[0][1]}
@@ -100,56 +97,9 @@ def _looked_at(answers: Answers, sheet: Sheet) -> list[Sample]:
     return written[:: max(1, math.ceil(len(written) / LOOKED_AT))]
 
 
-def _fitting(questions: Mapping[str, str]) -> Callable[[Sample], str | None]:
-    """The id of the question that a sample's text clearly fits, by the words that they share; None where none does.
-
-    A word weighs by how rare it is among the questions (inverse document frequency, K. Sparck Jones 1972), a question
-    by the root of its words' weights. Another question than the sample's own must fit twice as well as that.
-    """
-    where: dict[str, list[int]] = defaultdict(list)
-    for row, question in enumerate(questions.values()):
-        for word in _words(question):
-            where[word].append(row)
-    most = max(2.0, COMMON * len(questions))
-    rows = {word: np.array(found) for word, found in where.items() if len(found) <= most}
-    weights = {word: _words_in(word) * math.log(len(questions) / len(found)) for word, found in rows.items()}
-    total = np.full(len(questions), 1e-9)
-    for word, found in rows.items():
-        total[found] += weights[word]
-    ids = list(questions)
-    row_of = {item: row for row, item in enumerate(ids)}
-
-    def fit(sample: Sample) -> str | None:
-        scores, shared = np.zeros(len(ids)), np.zeros(len(ids))
-        said, _ = own_turn(sample.text)  # a question that the model asks itself is not graded either
-        for word in _words(said[:ANSWER_CHARS]) & rows.keys():
-            scores[rows[word]] += weights[word]
-            shared[rows[word]] += _words_in(word)
-        best = _best(scores / np.sqrt(total), row_of[sample.item])
-        return None if best is None or shared[best] < LEAST_WORDS else ids[best]
-
-    return fit
-
-
-def _best(scores: Floats, own: int) -> int | None:
-    """The place of the best score where it is clear, and another's than `own` only where that is far below."""
-    second, best = np.argsort(scores)[-2:]
-    clear = scores[best] > 0 and scores[best] >= CLEARLY * scores[second]
-    return int(best) if clear and (best == own or scores[best] > 2 * scores[own]) else None
-
-
 def _question(item: Item) -> str:
     prompt = item.prompts[0]
     return (prompt.text or "\n".join(m["content"] for m in prompt.messages or ()))[-QUESTION_CHARS:]
-
-
-def _words(text: str) -> set[str]:
-    return set(_WORD.findall(text.lower())) | {f"{name}()" for name in _NAME.findall(text)}
-
-
-def _words_in(word: str) -> int:
-    """The weight of a word in words: the name of a function counts as many as are needed."""
-    return LEAST_WORDS if word.endswith("()") else 1
 
 
 def shifted(answers: Answers) -> Iterator[Guard]:

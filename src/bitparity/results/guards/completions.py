@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 
 from bitparity.grading.reasoning import TURN_END, UNNAMED_TAG, closing_tag
-from bitparity.records import SampleKey
+from bitparity.records import Finish
 from bitparity.results.guards.facts import Answers, differences, guard, level, shown, text
 from bitparity.results.guards.suspects import looping, not_one_box
-from bitparity.results.schema import Guard
+from bitparity.results.schema import Guard, Level
 from bitparity.results.sheet import Sheet
+from bitparity.stats.texts import character_kind
 
 # Thresholds, as fractions of the completions.
 CUT_OFF_WARNING, CUT_OFF_ERROR = 0.02, 0.30  # a score with more cut-offs says more about the budget than the model
@@ -37,6 +36,7 @@ SWAPPED, TIMES = 0.10, 10.0  # a sign of more than SWAPPED has become TIMES rare
 DAMAGED = {"CAPITAL letters", "SMALL letters", "line ends", "indents", "SPACE", "REVERSE SOLIDUS"}
 DAMAGED |= {"QUOTATION MARK", "APOSTROPHE"}
 LATIN = ("CAPITAL letters", "SMALL letters", "LATIN letters")
+ASCII = {character_kind(chr(code)) for code in range(32, 127)} | {"line ends", "indents"}  # that a style may bring
 EMPTY_WARNING, EMPTY_ERROR = 0.01, 0.10
 IDENTICAL_WARNING, IDENTICAL_ERROR = 0.02, 0.20  # one and the same long text as the answer to different questions
 ONE_ANSWER_ERROR = 0.95  # one and the same text, however short
@@ -65,7 +65,7 @@ def cut_off_difference(answers: Answers) -> Iterator[Guard]:
 
 def _lost(baseline: Sheet, sheet: Sheet) -> tuple[int, int]:
     """The number of samples right in the baseline and wrong here, and how many of them were cut off."""
-    right = {key for key, grade in baseline.grades.items() if grade.score is not None and grade.score >= 0.5}
+    right = {key for key, grade in baseline.grades.items() if (grade.score or 0.0) >= 0.5}
     lost = [key for key in right if key in sheet.grades and (sheet.grades[key].score or 0.0) < 0.5]
     return len(lost), sum(key in sheet.samples and sheet.samples[key].finish == "length" for key in lost)
 
@@ -87,11 +87,11 @@ def box_difference(answers: Answers) -> Iterator[Guard]:
     """One variant has other than one LaTeX box, which nearly all answers of the other have, more often."""
     for name, sheet in answers.others():
         here, baseline = _not_one_box(sheet), _not_one_box(answers.beside(name))
-        if here is not None and baseline is not None and min(here, baseline) <= UNASKED:
-            gap = here - baseline
-            if abs(gap) > NO_ANSWER_GAP:
-                figures = {"here": shown(here), "baseline": shown(baseline)}
-                yield guard("box_difference", name, level(abs(gap), NO_ANSWER_GAP_ERROR), gap, **figures)
+        if here is None or baseline is None or min(here, baseline) > UNASKED:
+            continue
+        if abs(gap := here - baseline) > NO_ANSWER_GAP:
+            found, figures = level(abs(gap), NO_ANSWER_GAP_ERROR), {"here": shown(here), "baseline": shown(baseline)}
+            yield guard("box_difference", name, found, gap, **figures)
 
 
 def _not_one_box(sheet: Sheet) -> float | None:
@@ -103,20 +103,19 @@ def answers_not_read(answers: Answers) -> Iterator[Guard]:
     """Responses with their answer in a LaTeX box, all of them scored 0, as a grader does that does not read boxes."""
     for name, sheet in answers.started():
         boxed = [grade.details["boxed"] for grade in sheet.grades.values() if "boxed" in grade.details]
-        count, responses = len(boxed), len(sheet.samples)
-        if count / responses >= BOXED and not any(grade.score for grade in sheet.grades.values()):
+        share = len(boxed) / len(sheet.samples)
+        if share >= BOXED and not any(grade.score for grade in sheet.grades.values()):
             known = text("answers_not_read", "known", right=sum(boxed)) if any(boxed) else ""
-            figures = {"boxed": count, "responses": responses, "known": known}
-            yield guard("answers_not_read", name, "error", count / responses, **figures)
+            figures = {"boxed": len(boxed), "responses": len(sheet.samples), "known": known}
+            yield guard("answers_not_read", name, "error", share, **figures)
 
 
 def unnamed_reasoning(answers: Answers) -> Iterator[Guard]:
     """Reasonings in tags that the protocol does not name; in logs of lm-eval those that never end."""
     for name, sheet in answers.started():
-        share, start = _detail(sheet, UNNAMED_TAG)
+        share, tag = _detail(sheet, UNNAMED_TAG)
         if share > UNNAMED_ERROR:
-            tags = {"start": start, "end": closing_tag(start)}
-            yield guard("unnamed_reasoning", name, "error", share, answers.source, **tags)
+            yield guard("unnamed_reasoning", name, "error", share, answers.source, start=tag, end=closing_tag(tag))
 
 
 def beyond_turn(answers: Answers) -> Iterator[Guard]:
@@ -164,23 +163,9 @@ def changed_characters(answers: Answers) -> Iterator[Guard]:
 def _characters(sheet: Sheet) -> dict[str, float]:
     """By kind of character the share of the long texts that have it; empty where these are few."""
     texts = [sample.text for sample in sheet.written() if len(sample.text) >= LONG]
-    found = Counter(kind for text in texts for kind in {_kind(character) for character in set(text)})
+    found = Counter(kind for text in texts for kind in {character_kind(character) for character in set(text)})
     found["indents"] = sum(re.search(r"\n[ \t]", text) is not None for text in texts)
     return {kind: count / len(texts) for kind, count in found.items()} if len(texts) >= ENOUGH else {}
-
-
-@lru_cache(maxsize=4096)
-def _kind(character: str) -> str:
-    """The kind of a character: letters by case or alphabet, digits, any other sign by its name."""
-    if character in "\r\n":
-        return "line ends"  # Windows has two characters, and grading takes both
-    name = unicodedata.name(character, f"U+{ord(character):04X}")
-    if character.isalpha():
-        return f"{name.split()[0]} letters" if not character.isascii() else f"{name.split()[1]} letters"
-    return "digits" if character.isdecimal() else name
-
-
-ASCII = {_kind(chr(code)) for code in range(32, 127)} | {"line ends", "indents"}  # that a style may bring
 
 
 def _detail(sheet: Sheet, name: str) -> tuple[float, str]:
@@ -191,25 +176,20 @@ def _detail(sheet: Sheet, name: str) -> tuple[float, str]:
 
 def loops(answers: Answers) -> Iterator[Guard]:
     """Answers that repeat themselves until the token budget ends them, or until an end that counts as their own."""
-    for name, share in _above(answers, lambda sheet: _share(sheet, looping(sheet, "length")), LOOPS_WARNING):
-        yield guard("loops", name, "warning", share)
-    for name, share in _above(answers, lambda sheet: _share(sheet, looping(sheet, "stop")), LOOPS_WARNING):
-        yield guard("loops", name, "error" if answers.source == "run" else "warning", share, "finished")
-
-
-def _share(sheet: Sheet, found: set[SampleKey]) -> float:
-    return len(found) / len(sheet.samples)
+    finished: Level = "error" if answers.source == "run" else "warning"
+    ends: tuple[tuple[Finish, Level, str], ...] = (("length", "warning", "message"), ("stop", finished, "finished"))
+    for end, found, key in ends:
+        for name, sheet in answers.started():
+            if (share := len(looping(sheet, end)) / len(sheet.samples)) > LOOPS_WARNING:
+                yield guard("loops", name, found, share, key)
 
 
 def empty(answers: Answers) -> Iterator[Guard]:
     """Completions without a single visible character."""
-    for name, share in _above(answers, _blank, EMPTY_WARNING):
-        yield guard("empty", name, level(share, EMPTY_ERROR), share)
-
-
-def _blank(sheet: Sheet) -> float | None:
-    written = [s.text for s in sheet.written()]
-    return sum(not text.strip() for text in written) / len(written) if written else None
+    for name, sheet in answers.started():
+        blank = [not sample.text.strip() for sample in sheet.written()]
+        if blank and (share := sum(blank) / len(blank)) > EMPTY_WARNING:
+            yield guard("empty", name, level(share, EMPTY_ERROR), share)
 
 
 def identical(answers: Answers) -> Iterator[Guard]:

@@ -14,7 +14,7 @@ from bitparity.hardware.devices import slice_kind
 from bitparity.records import Sample
 from bitparity.results.guards.facts import Facts, differences, guard, level, text
 from bitparity.results.schema import Guard, Level, SpotCheck
-from bitparity.results.spot_check import compared
+from bitparity.results.sheet import compared
 
 # The facts of an engine that should be the same for all variants, by the guard on them.
 _ENGINE_FACTS = {
@@ -40,24 +40,21 @@ def prompt_differs(facts: Facts) -> Iterator[Guard]:
     """A prompt that reached a model with another number of tokens than the exam's: cut, or another one."""
     entries = {entry.item.id: entry for entry in facts.exam.items}
     for name, sheet in facts.started():
-        wrong = [
-            {"item": item, "tokens": sample.prompt_tokens, "expected": entries[item].prompt_tokens}
-            for (item, _), sample in sheet.samples.items()
-            if sample.finish != "error" and not _fits(entries[item], sample.prompt_tokens)
-        ]
+        wrong = [(item, s.prompt_tokens) for (item, _), s in sheet.samples.items() if not _fits(entries[item], s)]
         if wrong:
-            figures = {"wrong": len(wrong), "prompts": len(sheet.samples), **wrong[0]}
-            yield guard("prompt_differs", name, "error", len(wrong) / len(sheet.samples), "exam", **figures)
+            (item, tokens), share = wrong[0], len(wrong) / len(sheet.samples)
+            first = {"item": item, "tokens": tokens, "expected": entries[item].prompt_tokens}
+            counts = {"wrong": len(wrong), "prompts": len(sheet.samples)}
+            yield guard("prompt_differs", name, "error", share, "exam", **counts, **first)
 
 
-def _fits(entry: ExamItem, tokens: int | None) -> bool:
-    """True if a prompt of so many tokens can be the exam's; of several orders only the longest is known."""
-    if entry.prompt_tokens is None or not tokens:  # no tokenizer saw the exam, or the engine does not tell
+def _fits(entry: ExamItem, sample: Sample) -> bool:
+    """True if a sample's prompt can be the exam's by its tokens; of several orders only the longest is known."""
+    tokens = None if sample.finish == "error" else sample.prompt_tokens
+    # no tokenizer saw the exam, the engine does not tell, or the sample's own earlier answers are in the prompt
+    if entry.prompt_tokens is None or not tokens or entry.item.after is not None:
         return True
-    if entry.item.after is not None:  # the sample's own earlier answers are in it
-        return True
-    several = len(entry.item.prompts) > 1
-    return tokens <= entry.prompt_tokens if several else tokens == entry.prompt_tokens
+    return tokens <= entry.prompt_tokens if len(entry.item.prompts) > 1 else tokens == entry.prompt_tokens
 
 
 def prompts_unequal(facts: Facts) -> Iterator[Guard]:
@@ -67,12 +64,11 @@ def prompts_unequal(facts: Facts) -> Iterator[Guard]:
     ours = facts.sheets[facts.study.baseline].samples
     alike = {entry.item.id for entry in facts.exam.items if entry.item.after is None}  # without own answers in them
     for name, sheet in facts.started():
-        shared = [k for k in sheet.samples.keys() & ours.keys() if k[0] in alike and sheet.samples[k].prompt_tokens]
-        shared = [key for key in shared if ours[key].prompt_tokens]
-        wrong = [key for key in shared if sheet.samples[key].prompt_tokens != ours[key].prompt_tokens]
-        if wrong:
-            figures = {"wrong": len(wrong), "prompts": len(shared), "item": min(wrong)[0]}
-            yield guard("prompt_differs", name, "error", len(wrong) / len(shared), "baseline", **figures)
+        both = {k: (s.prompt_tokens, ours[k].prompt_tokens) for k, s in sheet.samples.items() if k in ours}
+        told = {key: tokens for key, tokens in both.items() if key[0] in alike and all(tokens)}
+        if wrong := [key for key, (here, baseline) in told.items() if here != baseline]:
+            figures = {"wrong": len(wrong), "prompts": len(told), "item": min(wrong)[0]}
+            yield guard("prompt_differs", name, "error", len(wrong) / len(told), "baseline", **figures)
 
 
 def exam_differs(facts: Facts) -> Iterator[Guard]:
@@ -113,13 +109,13 @@ def budget_differs(facts: Facts) -> Iterator[Guard]:
         written = [(s.tokens, s.finish) for s in sheet.written() if s.tokens]
         early = [tokens for tokens, finish in written if finish == "length" and tokens < budget]
         beyond = [tokens for tokens, _ in written if tokens > budget]
-        lengths = {key: tokens for key, tokens in (("early", early), ("beyond", beyond)) if tokens}
-        if lengths:
-            found = " and ".join(
-                text("budget_differs", key, count=len(tokens), least=min(tokens), most=max(tokens))
-                for key, tokens in lengths.items()
-            )
-            share = (len(early) + len(beyond)) / len(sheet.samples)
+        said = [
+            text("budget_differs", key, count=len(tokens), least=min(tokens), most=max(tokens))
+            for key, tokens in (("early", early), ("beyond", beyond))
+            if tokens
+        ]
+        if said:
+            share, found = (len(early) + len(beyond)) / len(sheet.samples), " and ".join(said)
             yield guard("budget_differs", name, level(share, UNEQUAL_BUDGET_ERROR), share, found=found, budget=budget)
 
 
@@ -156,26 +152,27 @@ def _kept(engine: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 def not_repeatable(facts: Facts) -> Iterator[Guard]:
     """Answers of the baseline's second run that differ from the first's, where batch invariance makes them the same."""
-    if (check := facts.spot_check) is None:
-        check = _whole_check(facts)
+    check = facts.spot_check or _whole_check(facts)
     if check is not None and check.differing:
         count = len(check.differing)
-        items = ", ".join(f"'{item:.60}'" for item in check.differing[:SHOWN_ITEMS])
-        more = ", ..." if count > SHOWN_ITEMS else ""
-        figures = {"different": count, "answers": check.answered, "items": items + more}
+        items = _listed([f"'{item:.60}'" for item in check.differing], SHOWN_ITEMS)
+        figures = {"different": count, "answers": check.answered, "items": items}
         yield guard("not_repeatable", check.variant, "error", count / check.answered, **figures)
+
+
+def _listed(names: Sequence[str], most: int) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _whole_check(facts: Facts) -> SpotCheck | None:
     """The same of a whole second run, whose greedy answers alone must be the same: its seeds are others."""
-    names, engines = (facts.study.baseline, facts.study.control), dict(facts.latest())
-    invariant = all(name is not None and engines.get(name, {}).get("batch_invariant") for name in names)
-    if not invariant or names[1] is None or facts.exam.sampling.temperature > 0:
+    engines, control = dict(facts.latest()), facts.study.control
+    invariant = all(engines.get(name or "", {}).get("batch_invariant") for name in (facts.study.baseline, control))
+    if not invariant or control is None or facts.exam.sampling.temperature > 0:
         return None
-    one, other = (facts.sheets[name].samples for name in names if name is not None)
+    one, other = facts.sheets[facts.study.baseline].samples, facts.sheets[control].samples
     answered, differing = compared(one, other, sorted(one.keys() & other.keys()))
-    items = [item for item, _ in differing]
-    return SpotCheck(variant=names[1], asked=len(one), answered=len(answered), differing=items)
+    return SpotCheck(variant=control, asked=len(one), answered=len(answered), differing=[item for item, _ in differing])
 
 
 def mixed_engines(facts: Facts) -> Iterator[Guard]:
@@ -204,10 +201,10 @@ def recorded(facts: Facts) -> Iterator[Guard]:
 
 def unproved(facts: Facts) -> Iterator[Guard]:
     """Answers of a server, which alone knows what it runs."""
-    for name, engines in ((name, facts.engines(name)) for name in facts.sheets):
-        for engine in [engine for engine in engines if engine.get("engine") == "openai"][-1:]:
-            model, samples = facts.study.variants[name].model, facts.sheets[name].samples.values()
-            said = _of_server(engine, model, [s for s in samples if s.finish != "error"])
+    for name, sheet in facts.sheets.items():
+        for engine in [engine for engine in facts.engines(name) if engine.get("engine") == "openai"][-1:]:
+            answers = [sample for sample in sheet.samples.values() if sample.finish != "error"]
+            said = _of_server(engine, facts.study.variants[name].model, answers)
             yield guard("unproved", name, "warning", said="; ".join(said))
 
 
@@ -226,6 +223,4 @@ def _of_server(engine: Mapping[str, Any], model: str, answers: Sequence[Sample])
     elif not engine["usage_reported"]:
         yield say("no_usage")
     if named := [s.served_model for s in answers if s.served_model is not None]:
-        others = sorted(set(named))
-        listed = ", ".join(others[:SHOWN_MODELS]) + (", ..." if len(others) > SHOWN_MODELS else "")
-        yield say("other_model", model=model, others=listed, named=len(named))
+        yield say("other_model", model=model, others=_listed(sorted(set(named)), SHOWN_MODELS), named=len(named))

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import bdtrc, betaincinv
 
 from bitparity.records import SampleKey
@@ -15,6 +14,7 @@ from bitparity.results.guards.completions import ENOUGH, LONG
 from bitparity.results.guards.facts import Answers, guard
 from bitparity.results.schema import Guard
 from bitparity.results.sheet import Sheet
+from bitparity.stats.texts import parting_rate, shared_start
 
 # Of 17,000 pairs of greedy completions of a 1.5B model, BF16 against FP8 or against BF16 in other batches, about
 # exp(-n / 1000) to exp(-n / 1700) of those of n characters are the same; twice that is no second precision any more.
@@ -62,42 +62,20 @@ def _parted(one: str, other: str) -> int | None:
     """The number of characters after which two texts part; None where they are the same but for one edit."""
     if one == other:
         return None
-    at, length = _shared(one, other), max(len(one), len(other))
+    at, length = shared_start(one, other), max(len(one), len(other))
     if length < LONG:
         return at
-    alike = at + _shared(one[at:][::-1], other[at:][::-1]) >= EDITED * length
+    alike = at + shared_start(one[at:][::-1], other[at:][::-1]) >= EDITED * length
     return None if alike and min(len(one), len(other)) >= CLOSE * length else at
-
-
-def _shared(one: str, other: str) -> int:
-    """The length of the beginning that two texts share."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle - 1)
-    return low
 
 
 def _characters(parted: Sequence[int | None], lengths: Sequence[int]) -> float:
     """The characters after which two precisions would part, with room: by where those texts do that part at all.
 
-    The rate is that of an exponential distribution cut at each text's length (maximum likelihood), three standard
-    errors below; copies have no part in it. At most SAME_CHARACTERS, also where too few texts part to tell.
+    Copies have no part in it. At most SAME_CHARACTERS, also where too few texts part to tell.
     """
     places = [(at, length) for at, length in zip(parted, lengths, strict=True) if at is not None]
-    if len(places) < ENOUGH:
-        return SAME_CHARACTERS
-    at, length = 1 + np.array(places, float).T
-
-    def slope(rate: float) -> float:
-        return float((1 / rate - at - length / np.expm1(np.minimum(rate * length, 700))).sum())
-
-    lowest, highest = 1e-7, 10.0
-    if slope(lowest) <= 0:
-        return SAME_CHARACTERS
-    rate = float(brentq(slope, lowest, highest))
-    information = float((1 / rate**2 - (length / 2 / np.sinh(np.minimum(rate * length / 2, 350))) ** 2).sum())
-    rate -= SAME_SIGMAS / max(information, 1e-12) ** 0.5
+    rate = parting_rate(places, SAME_SIGMAS) if len(places) >= ENOUGH else 0.0
     return min(SAME_CHARACTERS, TIMES / rate) if rate > 0 else SAME_CHARACTERS
 
 

@@ -54,8 +54,8 @@ class Answers:
 
     def others(self) -> Iterator[tuple[str, Sheet]]:
         """The variants that are compared with the baseline and have answers or scores."""
-        named = ((name, sheet) for name, sheet in self.sheets.items() if name != self.baseline)
-        return ((name, sheet) for name, sheet in named if sheet.samples or sheet.graded)
+        answered = ((name, sheet) for name, sheet in self.sheets.items() if sheet.samples or sheet.graded)
+        return ((name, sheet) for name, sheet in answered if name != self.baseline)
 
     @property
     def first(self) -> Sheet:
@@ -64,8 +64,7 @@ class Answers:
 
     def beside(self, variant: str) -> Sheet:
         """The baseline's answers to the items that the variant was asked."""
-        sheet = self.sheets[variant]
-        return self.first.upto(self.items, sheet.stop, sheet.end)
+        return self.first.upto(self.items, self.sheets[variant].stop, self.sheets[variant].end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +154,6 @@ def differences(one: Mapping[str, object], other: Mapping[str, object], most: in
 
 
 def _flat(value: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
-    for key, entry in value.items():
-        if isinstance(entry, Mapping):
-            found |= _flat(entry, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = str(entry)
-    return found
+    named = ((f"{prefix}{key}", entry) for key, entry in value.items())
+    parts = (_flat(entry, f"{key}.") if isinstance(entry, Mapping) else {key: str(entry)} for key, entry in named)
+    return {key: said for part in parts for key, said in part.items()}

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import PurePath
 from typing import Any
 
 from bitparity.models.identity import differing
-from bitparity.models.quantization import loaded_precision, promise, promised_types, quantizes_activations
+from bitparity.models.quantization import (
+    declared_activations,
+    loaded_precision,
+    promise,
+    promised_types,
+    quantized_kernels,
+    quantizes_activations,
+)
 from bitparity.results.guards.facts import Facts, guard
 from bitparity.results.schema import Guard
 
@@ -69,8 +75,8 @@ def checkpoint_name(model: str) -> str:
 def weight_only(facts: Facts) -> Iterator[Guard]:
     """Declared quantized activations that the chosen kernel leaves unquantized."""
     for name, engine in facts.latest():
-        declared = _declared_activations(engine.get("quantization") or {})
-        kernels = [kernel for kernel in _kernels(engine) if quantizes_activations(kernel) is False]
+        declared = declared_activations(engine.get("quantization") or {})
+        kernels = [kernel for kernel in quantized_kernels(engine) if quantizes_activations(kernel) is False]
         if kernels and declared:
             yield guard("weight_only", name, "warning", kernels[0], declared=", ".join(declared))
 
@@ -79,24 +85,7 @@ def scales_requantized(facts: Facts) -> Iterator[Guard]:
     """Weights whose block scales the kernel has rounded: the figure is the kernel's as much as the checkpoint's."""
     for name, engine in facts.latest():
         if engine.get("scales_requantized"):
-            yield guard("scales_requantized", name, "warning", ", ".join(_kernels(engine)))
-
-
-def _declared_activations(declared: Mapping[str, Any]) -> list[str]:
-    """The quantization of activations that a checkpoint declares: by its groups, or by its method's own words."""
-    if (schemes := declared.get("activations")) is not None:
-        return [scheme for scheme in schemes if scheme != "not quantized"]
-    if scheme := declared.get("activation_scheme"):
-        return [f"{declared.get('method')}, {scheme}"]
-    algorithm = str(declared.get("quant_algo") or "")
-    return [algorithm] if re.fullmatch(r"(NVFP4|FP8|MXFP8|W4A8\w*|W8A8\w*)(_\w+)?", algorithm, re.IGNORECASE) else []
-
-
-def _kernels(engine: Mapping[str, Any]) -> list[str]:
-    """The kernels of the quantized layers, experts included."""
-    found = {kernel for kinds in (engine.get("layer_kernels") or {}).values() for kernel in kinds}
-    found |= set(engine.get("linear_kernels") or {})
-    return sorted(kernel for kernel in found if not kernel.startswith("Unquantized"))
+            yield guard("scales_requantized", name, "warning", ", ".join(quantized_kernels(engine)))
 
 
 def other_weights(facts: Facts) -> Iterator[Guard]:
