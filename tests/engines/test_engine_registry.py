@@ -7,13 +7,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from support import Cli, install, math_rows, stored, write_jsonl, write_yaml
 
-from bitparity.engines.registry import built_in, engine_class
+from bitparity.engines import registry
+from bitparity.engines.registry import built_in, engine_class, idle_cores
 from bitparity.errors import StudyError
+from bitparity.schema import Variant
+from bitparity.study.resolve import parse_study
 
 ENGINE = """
 from bitparity.engines.contract import Engine
@@ -144,3 +148,24 @@ def test_no_library_of_an_engine_is_imported_to_know_its_class() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "\n"
     assert list(built_in()) == ["openai", "replay", "transformers", "vllm"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "cores"),
+    [
+        ("replay", {}, 16),
+        ("transformers", {"device": "cpu", "threads": 16}, 0),
+        ("transformers", {"device": "cpu", "threads": 4}, 12),
+        ("vllm", {"device": "cpu"}, 0),
+        ("vllm", {"device": "cuda:0"}, 12),
+    ],
+)
+def test_an_engines_cores_are_its_own(
+    monkeypatch: pytest.MonkeyPatch, kind: str, facts: dict[str, Any], cores: int
+) -> None:
+    monkeypatch.setattr(registry, "usable_cores", lambda: 16)
+    text = f"{{study: s, engine: {{kind: {kind}}}, variants: {{a: {{model: some/model}}}}, benchmarks: [smoke]}}"
+    if kind == "replay":
+        text = text.replace("some/model", str(Path(__file__)))
+    variant: Variant = parse_study(text, "test", Path.cwd()).variants["a"]
+    assert idle_cores(variant, facts) == cores

@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from bitparity.benchmarks.contract import Benchmark
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.cluster.places import Node
-from bitparity.engines.idle_cores import ENGINE_CORES
+from bitparity.engines.registry import ENGINE_CORES
 from bitparity.errors import DataError, SandboxError
 from bitparity.generation.prepare import Prepared
 from bitparity.grading.rules import Job, grade_job, grade_sample

@@ -8,7 +8,7 @@ to be missing: a resumed run computes exactly what an undisturbed one would have
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 
 from bitparity.engines.checks import prompt_tokens
@@ -37,8 +37,13 @@ def fixed_batches(
     more than one `part`.
     """
     first = max(1, batch_size // 2) if shifted else batch_size
+    groups: dict[_Group, list[Request]] = {}
+    for request in requests:
+        scored = request.scored is not None
+        key = (part(request), request.benchmark, scored, None if scored else request.sampling)
+        groups.setdefault(key, []).append(request)
     batches = itertools.chain.from_iterable(
-        _cut(sorted(group, key=prompt_tokens, reverse=True), batch_size, first) for group in _groups(requests, part)
+        _cut(sorted(group, key=prompt_tokens, reverse=True), batch_size, first) for group in groups.values()
     )
     return [
         replace(request, batch=number)
@@ -46,15 +51,6 @@ def fixed_batches(
         if any(request_key(r) not in done for r in batch)
         for request in batch
     ]
-
-
-def _groups(requests: Iterable[Request], part: Callable[[Request], float]) -> Iterable[list[Request]]:
-    groups: dict[_Group, list[Request]] = {}
-    for request in requests:
-        scored = request.scored is not None
-        key = (part(request), request.benchmark, scored, None if scored else request.sampling)
-        groups.setdefault(key, []).append(request)
-    return groups.values()
 
 
 def _cut(ordered: Sequence[Request], batch_size: int, first: int) -> Iterator[list[Request]]:

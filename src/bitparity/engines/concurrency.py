@@ -24,19 +24,28 @@ async def as_they_end(
     answer fails the others are given up, and an ExceptionGroup is raised behind the samples that ended.
     """
     finished: asyncio.Queue[Sample | None] = asyncio.Queue()
-    places = _Places(most, lot)
+    free, awaited, opened = most, 1, asyncio.Event()  # places; how many must be free again before one is given
+    opened.set()
 
     async def one(request: Request) -> None:
+        nonlocal free
         try:
             finished.put_nowait(await answer(request))
         finally:
-            places.give_back()
+            free += 1
+            if free >= awaited:
+                opened.set()
 
     async def submit() -> None:
+        nonlocal free, awaited
         try:
             async with asyncio.TaskGroup() as group:
                 async for request in requests:
-                    await places.take()
+                    await opened.wait()
+                    free -= 1
+                    if not free:
+                        awaited = min(lot(), most)
+                        opened.clear()
                     group.create_task(one(request))
         finally:
             # also after a failure: the reader must not wait for ever
@@ -61,25 +70,3 @@ def lot_size(places: int, tokens: float) -> int:
     """
     best = places * math.sqrt(2 * LOT_COST / max(1.0, tokens))
     return max(1, min(round(best), places // LOT_MOST))
-
-
-class _Places:
-    """Places for requests, for one taker. Once the last is taken there are none until a whole lot is free."""
-
-    def __init__(self, count: int, lot: Callable[[], int]) -> None:
-        self._free = self._count = count
-        self._lot, self._awaited = lot, 1
-        self._open = asyncio.Event()
-        self._open.set()
-
-    async def take(self) -> None:
-        await self._open.wait()
-        self._free -= 1
-        if not self._free:
-            self._awaited = min(self._lot(), self._count)
-            self._open.clear()
-
-    def give_back(self) -> None:
-        self._free += 1
-        if self._free >= self._awaited:
-            self._open.set()

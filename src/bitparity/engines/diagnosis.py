@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter
@@ -10,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 from bitparity.errors import EngineError
 from bitparity.safe_io.packaged import packaged_toml
 
+_TAIL_BYTES = 1 << 16  # of a log that are looked at
 _TELLING = re.compile(r"\b\w*(Error|Exception|Killed|Aborted|Fatal|Segmentation)\b", re.IGNORECASE)
 _RAISED = re.compile(r"(?:^|\s)(\w*(?:Error|Exception): .+)")
 _HARMLESS = re.compile(r"^\s*(?:\([^)]*\) ?)*(?:DEBUG|INFO|WARNING)\b")  # vLLM puts its processes before the level
@@ -50,7 +52,10 @@ def likely_cause(text: str) -> Cause:
 
 def engine_error(text: str, log: Path, start: int, *, died: bool, had_loaded: bool) -> EngineError:
     """The error `text` with what the log tells from byte `start` on: its last lines, the likely cause, the remedy."""
-    tail = _log_tail(log, start)
+    tail = ""
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(max(start, log.stat().st_size - _TAIL_BYTES))
+        tail = file.read().decode("utf-8", errors="replace")
     cause = likely_cause(text + "\n" + tail)
     unsaid = died or "root cause" in text  # vLLM's own process keeps the cause to its log
     last = "; ".join(telling_lines(tail)) if unsaid else ""
@@ -59,13 +64,3 @@ def engine_error(text: str, log: Path, start: int, *, died: bool, had_loaded: bo
     message = ". ".join(part.rstrip(".") for part in parts if part)
     again = had_loaded or _KILLED_FROM_OUTSIDE.search(text) is not None
     return EngineError(message, out_of_memory=cause.memory, again=again)
-
-
-def _log_tail(log: Path, start: int, size: int = 1 << 16) -> str:
-    """The end of what this process wrote to the log."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(start, log.stat().st_size - size))
-            return file.read().decode("utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -27,8 +27,9 @@ from bitparity.engines.diagnosis import engine_error
 from bitparity.engines.messages import Lines, decode_sample, encode, values_of
 from bitparity.engines.registry import engine_of
 from bitparity.engines.watchdog import Watchdog, death_of, dump_group, how_ended, kill_group
-from bitparity.errors import BitparityError, EngineError, ModelError, UserInputError
+from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.records import Request, Sample
+from bitparity.safe_io.packaged import packaged_toml
 from bitparity.schema import Variant
 from bitparity.store.lock import check_place
 
@@ -37,26 +38,7 @@ _SEND_BYTES = 1 << 16
 _CLOSE_SECONDS = 20.0
 _LOOK_SECONDS = 1.0  # between two looks at whether the engine still produces
 _LOAD_STALLS = 4  # a load that takes so many times the study's `stall_timeout` hangs: 1 h by default
-
-# Quiet, and no telemetry: neither the libraries' nor the engines'.
-_ENVIRONMENT = {
-    "DO_NOT_TRACK": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "VLLM_DO_NOT_TRACK": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "PYTHONUNBUFFERED": "1",
-    "PYTHONFAULTHANDLER": "1",  # an engine that hangs is ended by SIGABRT, and its stacks go to the log
-}
-_UNLESS_SET = {
-    # Threads of a CPU engine that wait for each other spin by default, and hold up the very thread that they wait for
-    # wherever something else has its core: on two cores with other work, generation took twelve times as long.
-    "OMP_WAIT_POLICY": "PASSIVE",
-    # vLLM compiles FlashInfer's sampler when it starts, and ends where there is no nvcc (vllm#49497). It would not be
-    # used: requests are greedy or have a seed of their own, which that sampler does not take.
-    "VLLM_USE_FLASHINFER_SAMPLER": "0",
-}
+_VARIABLES = packaged_toml(__package__, "process_variables.toml")
 
 
 class EngineProcess:
@@ -73,7 +55,6 @@ class EngineProcess:
         self._variant = variant
         self.on_progress: Callable[[int], None] = lambda count: None  # told now and then how much is computed
         self.on_sent: Callable[[str, dict[str, Any]], None] = lambda benchmark, values: None  # see `Engine.sent`
-        self._stall_seconds = variant.engine.stall_timeout
         self._launched = False
         self._asked = 0  # requests sent in this run
         self._given = 0  # samples that came back
@@ -107,7 +88,7 @@ class EngineProcess:
         """Wait until the model is loaded; begin now where nothing has begun."""
         try:
             self.launch()
-            self.facts = next(filter(None, self._messages(self._watchdog(_LOAD_STALLS))))[1]  # the first one: "ready"
+            self.facts = next(filter(None, self._messages(_LOAD_STALLS)))[1]  # the first one: "ready"
         except BaseException:
             self.close(at_once=True)
             raise
@@ -130,7 +111,7 @@ class EngineProcess:
                 pass_fds=[theirs.fileno()],
                 # a group of its own: Ctrl-C reaches bitparity alone, and all that it starts can be killed
                 start_new_session=True,
-                env={**_UNLESS_SET, **os.environ, **_ENVIRONMENT, **own},
+                env={**_VARIABLES["unless_set"], **os.environ, **_VARIABLES["always"], **own},
             )
         self._death = death_of(self._process)
 
@@ -151,7 +132,7 @@ class EngineProcess:
         sender = threading.Thread(target=self._send_all, args=(requests,), name="engine-send", daemon=True)
         sender.start()
         burst: list[Sample] = []
-        for message in self._messages(self._watchdog(1)):
+        for message in self._messages():
             match message:
                 case ["sample", *_]:
                     self._given += 1
@@ -215,11 +196,14 @@ class EngineProcess:
                 if messages:
                     yield messages
 
-    def _messages(self, watchdog: Watchdog) -> Iterator[list[Any] | None]:
+    def _messages(self, stalls: int = 1) -> Iterator[list[Any] | None]:
         """The worker's messages to this run; None whenever nothing more is there for now.
 
-        Raises EngineError where the worker fails, or the watchdog has seen nothing for too long with requests waiting.
+        Raises EngineError where the worker fails, or has done nothing for so many times the study's `stall_timeout`
+        with requests waiting.
         """
+        limit = self._variant.engine.stall_timeout
+        watchdog = Watchdog(limit and limit * stalls)
         for messages in self._received():
             if not messages:
                 yield None
@@ -236,15 +220,9 @@ class EngineProcess:
                     continue
                 watchdog.alive()
                 if message[0] == "failed":
-                    raise self._reported(message[1], message[2])
+                    refusal = {"ModelError": ModelError, "UserInputError": UserInputError}.get(message[1])
+                    raise self._error(message[2]) if refusal is None else refusal(message[2])
                 yield message
-
-    def _reported(self, kind: str, text: str) -> BitparityError:
-        refusal = {"ModelError": ModelError, "UserInputError": UserInputError}.get(kind)
-        return self._error(text) if refusal is None else refusal(text)
-
-    def _watchdog(self, times: int) -> Watchdog:
-        return Watchdog(None if self._stall_seconds is None else self._stall_seconds * times)
 
     def _stalled(self, watchdog: Watchdog) -> EngineError:
         """End an engine that computes nothing; its stacks go to the log."""

@@ -51,19 +51,13 @@ def encode(*message: object) -> bytes:
 
 def decode_request(message: list[Any]) -> Request:
     """The request of a decoded message."""
-    _, benchmark, item, sample, sampling, seed, token_ids, scored, reasoning_end, batch, *rest = message
+    _, benchmark, item, sample, sampling, seed, token_ids, scored, reasoning_end, batch, unrendered, reading = message
     *values, stop = sampling
-    unrendered, reading = rest
     return Request(
-        benchmark,
-        item,
-        sample,
-        Sampling(*(*values, tuple(stop))),
-        seed,
+        *(benchmark, item, sample, Sampling(*(*values, tuple(stop))), seed),
         None if token_ids is None else tuple(token_ids),
         None if scored is None else tuple((tuple(context), tuple(continuation)) for context, continuation in scored),
-        reasoning_end,
-        batch,
+        *(reasoning_end, batch),
         None if unrendered is None else _unrendered(*unrendered),
         None if reading is None else Reading(*reading),
     )

@@ -1,4 +1,4 @@
-"""List of all engines, the files of this folder and other packages' entry points; their settings in a study.
+"""List of all engines, the files of this folder and other packages' entry points; their settings, and idle cores.
 
 A file `<kind>_engine.py` of this folder assigns its class to `ENGINE`. Another package offers an engine with an entry
 point of the group `bitparity.engines`, named as its kind. An engine is imported only when it is asked for.
@@ -14,10 +14,12 @@ from pathlib import Path
 
 from bitparity.engines.contract import Engine
 from bitparity.errors import StudyError
+from bitparity.hardware.cores import usable_cores
 from bitparity.plugins import load_offered, nearest
-from bitparity.schema import EngineSpec, check_keys
+from bitparity.schema import EngineSpec, Variant, check_keys
 
 GROUP = "bitparity.engines"
+ENGINE_CORES = 3  # of an engine on a GPU: its loop, its worker and the process that stores the samples
 _SUFFIX = "_engine"
 # the keys that every kind takes
 _EVERY_KIND = ("kind", "dtype", "batch_size", "max_model_len", "trust_remote_code", "stall_timeout")
@@ -76,3 +78,14 @@ def _not_taken(kind: str, keys: list[str]) -> str:
     else:
         said = f"engine {kind} takes no {names}" + (f", which engine {' or '.join(others)} has" if others else "")
     return f"{said}; remove it from this variant's engine, or from the study's and set it where other engines need it"
+
+
+def idle_cores(variant: Variant, facts: Mapping[str, object]) -> int:
+    """The cores that a running engine leaves idle; none beside one that computes on the CPU."""
+    cores = usable_cores()
+    if not engine_of(variant.engine).has_local_weights:  # nothing is computed here
+        return cores
+    if str(facts.get("device", "")).startswith("cuda"):
+        return max(0, cores - ENGINE_CORES - (variant.engine.tensor_parallel_size or 1))
+    threads = facts.get("threads")
+    return max(0, cores - threads) if isinstance(threads, int) else 0

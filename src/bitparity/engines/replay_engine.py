@@ -81,7 +81,9 @@ class ReplayEngine(Engine):
         self._sha256 = digest.hexdigest()
 
     def _add(self, path: Path, content: bytes) -> None:
-        default = None if path == self._place else _benchmark_of(path)
+        # in a folder, a file of a run's samples is named as its benchmark; ':' cannot stand in every file name
+        stem = path.name.removesuffix(".gz").removesuffix(".jsonl")
+        default = None if path == self._place else stem.replace("__", ":", 1)
         for where, row in _parsed(path, content):
             key = (row.get("benchmark", default), row["item"], row.get("sample", 0))
             known = self._rows.get(key)
@@ -110,18 +112,12 @@ class ReplayEngine(Engine):
         if row is None or (request.reading is not None and "arrays" not in row):
             what = "sample" if request.reading is None else "numbers by token of sample"
             asked = f"{what} {request.sample} of item '{request.item}' of {request.benchmark}"
-            return Sample(
-                request.benchmark, *item, "", "error", 0, 0, 0.0, error=f"no recorded {asked} in {self._place}"
-            )
+            why = f"no recorded {asked} in {self._place}"
+            return Sample(request.benchmark, *item, "", "error", 0, 0, 0.0, error=why)
         logprobs = row.get("logprobs")
         return Sample(
-            request.benchmark,
-            *item,
-            row.get("text", ""),
-            row.get("finish", "stop"),
-            row.get("tokens"),
-            row.get("prompt_tokens"),
-            row.get("seconds") or 0.0,
+            *(request.benchmark, *item, row.get("text", ""), row.get("finish", "stop")),
+            *(row.get("tokens"), row.get("prompt_tokens"), row.get("seconds") or 0.0),
             logprobs=None if logprobs is None else tuple(logprobs),
             error=row.get("error"),
             arrays=None if request.reading is None else row.get("arrays"),
@@ -137,11 +133,6 @@ def _files(place: Path) -> list[Path]:
     if not found:
         raise ModelError(f"folder {place} has no .jsonl or .jsonl.gz file with recorded samples")
     return found
-
-
-def _benchmark_of(path: Path) -> str:
-    """The benchmark that a file of a run's samples belongs to; ':' cannot stand in every file name."""
-    return path.name.removesuffix(".gz").removesuffix(".jsonl").replace("__", ":", 1)
 
 
 def _content(path: Path) -> bytes:

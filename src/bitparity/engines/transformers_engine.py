@@ -8,6 +8,7 @@ Nothing of the checkpoint's generation_config but its end tokens has any influen
 from __future__ import annotations
 
 import inspect
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 _REFUSED = ("quantization", "kv_cache_dtype", "linear_backend", "tensor_parallel_size")
 # without a meaning here, but a study's engine keys may serve variants of engine vllm too
 _IGNORED = ("gpu_memory_utilization", "enforce_eager", "max_num_seqs", "max_num_batched_tokens")
-
-Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 class TransformersEngine(Engine):
@@ -155,19 +154,20 @@ class TransformersEngine(Engine):
                 done = self._generate([r for r in fitting if r.scored is None])
                 done += self._score([r for r in fitting if r.scored is not None and r.reading is None])
                 done += self._read([r for r in fitting if r.reading is not None])
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-                longest = max(map(prompt_tokens, fitting))
-                raise EngineError(
-                    f"out of memory in a batch of {len(fitting)} requests of up to {longest} prompt tokens "
-                    f"on {self._device}: lower engine.batch_size (now {self._batch_size})"
-                ) from error
-            raise
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+                raise
+            longest = max(map(prompt_tokens, fitting))
+            raise EngineError(
+                f"out of memory in a batch of {len(fitting)} requests of up to {longest} prompt tokens "
+                f"on {self._device}: lower engine.batch_size (now {self._batch_size})"
+            ) from error
         yield from done
 
     def _generate(self, requests: Sequence[Request]) -> list[Sample]:
         if not requests:
             return []
+        import torch
         import transformers
 
         from bitparity.engines.sampling import Row, RowSampler, RowStops
@@ -175,7 +175,11 @@ class TransformersEngine(Engine):
         started = time.perf_counter()
         ends = frozenset(self._ends)
         self._rows = rows = [Row(request, ends, self._decoder) for request in requests]
-        ids, mask = self._left_padded([r.token_ids or () for r in requests])
+        prompts = [torch.tensor(r.token_ids, dtype=torch.long) for r in requests]
+        ids, mask = (
+            torch.nn.utils.rnn.pad_sequence(each, batch_first=True, padding_side="left").to(self._device)
+            for each in (prompts, list(map(torch.ones_like, prompts)))
+        )
         self._model.generate(
             input_ids=ids,
             attention_mask=mask,
@@ -193,28 +197,10 @@ class TransformersEngine(Engine):
             for row, r in zip(rows, requests, strict=True)
         ]
 
-    def _left_padded(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Any]:
-        import torch
-
-        rows = [torch.tensor(prompt, dtype=torch.long) for prompt in prompts]
-        ids, mask = (
-            torch.nn.utils.rnn.pad_sequence(each, batch_first=True, padding_side="left").to(self._device)
-            for each in (rows, list(map(torch.ones_like, rows)))
-        )
-        return ids, mask
-
     def _score(self, requests: Sequence[Request]) -> list[Sample]:
         """Log-likelihoods; choices that differ in their last token only share a row."""
         started = time.perf_counter()
-        results = iter(self._log_likelihoods([pair for r in requests for pair in r.scored or ()]))
-        seconds = time.perf_counter() - started
-        samples = []
-        for r in requests:
-            found = tuple(next(results) for _ in r.scored or ())
-            samples.append(Sample(*request_key(r), "", "stop", 0, prompt_tokens(r), seconds, logprobs=found))
-        return samples
-
-    def _log_likelihoods(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
+        pairs = [pair for r in requests for pair in r.scored or ()]
         members: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
         for number, (context, continuation) in enumerate(pairs):
             # the last token is only predicted, so pairs that differ in it alone are one row
@@ -225,12 +211,18 @@ class TransformersEngine(Engine):
             chunk = inputs[first : first + self._batch_size]
             results |= self._score_rows(chunk, [[(n, pairs[n][1]) for n in members[row]] for row in chunk])
             self._ended += 1
-        return [results[number] for number in range(len(pairs))]
+        seconds = time.perf_counter() - started
+        in_order = (results[number] for number in range(len(pairs)))
+        samples = []
+        for r in requests:
+            found = tuple(itertools.islice(in_order, len(r.scored or ())))
+            samples.append(Sample(*request_key(r), "", "stop", 0, prompt_tokens(r), seconds, logprobs=found))
+        return samples
 
     def _score_rows(
         self, rows: Sequence[tuple[int, ...]], wanted: Sequence[list[tuple[int, tuple[int, ...]]]]
     ) -> dict[int, tuple[float, bool]]:
-        """The log-likelihood of each wanted (number, continuation) at the end of its row.
+        """The log-likelihood, and whether each token was the likeliest, of each (number, continuation) at a row's end.
 
         Padding on the right without a mask, as lm-eval's HFLM does: causal attention never sees it.
         """
@@ -245,7 +237,11 @@ class TransformersEngine(Engine):
         for at, group in enumerate(wanted):
             for number, continuation in group:
                 positions = range(len(rows[at]) - len(continuation), len(rows[at]))
-                results[number] = _log_likelihood(logits[at, [place[p] for p in positions]], continuation)
+                target = torch.tensor(continuation, device=logits.device)
+                own = logits[at, [place[p] for p in positions]]
+                scores = torch.log_softmax(own, dim=-1, dtype=torch.float32)
+                chosen = scores.gather(1, target[:, None])
+                results[number] = float(chosen.sum()), bool((scores.argmax(dim=-1) == target).all())
         return results
 
     def _logits(self, ids: Any, positions: list[int], model: Any = None) -> Any:
@@ -290,30 +286,17 @@ class TransformersEngine(Engine):
         if request.reading is None or (beside := request.reading.beside) is None:
             return None
         if self._beside is None or self._beside[0] != beside:
-            self._beside = (beside, self._load_beside(Variant.model_validate(beside)))
+            from bitparity.engines.transformers_loading import load_model
+
+            baseline = Variant.model_validate(beside)
+            folder = resolve_model(baseline)
+            loaded = folder == self._folder and baseline.engine == self._spec  # one model in memory is enough
+            self._beside = beside, self._model if loaded else load_model(folder, baseline.engine, self._device)[0]
         return self._logits(row[None].to(self._device), list(span), self._beside[1])[0]
-
-    def _load_beside(self, baseline: Variant) -> Any:
-        from bitparity.engines import transformers_loading as loading
-
-        folder = resolve_model(baseline)
-        if folder == self._folder and baseline.engine == self._spec:  # one model in memory is enough
-            return self._model
-        return loading.load_model(folder, baseline.engine, self._device)[0]
 
     def close(self) -> None:
         """Drop the models."""
         del self._model, self._beside
-
-
-def _log_likelihood(logits: Any, continuation: Sequence[int]) -> tuple[float, bool]:
-    """(sum of log-probabilities in float32, whether each token was the most likely one)."""
-    import torch
-
-    target = torch.tensor(continuation, device=logits.device)
-    scores = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
-    chosen = scores.gather(1, target[:, None])
-    return float(chosen.sum()), bool((scores.argmax(dim=-1) == target).all())
 
 
 ENGINE = TransformersEngine

@@ -115,22 +115,18 @@ def _quantization_arguments(folder: Path) -> dict[str, object]:
     declared = declared_quantization(folder)
     if declared is None:
         return {}
-    _check_known(folder, str(declared["method"]))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    in_config = "quantization_config" in config or "compression_config" in config
+    if not in_config or declared["method"] not in AUTO_QUANTIZATION_CONFIG_MAPPING:
+        raise ModelError(
+            f"the model in {folder} is quantized by '{declared['method']}', which transformers would skip without a "
+            "word; use engine kind vllm, or a checkpoint in the compressed-tensors format"
+        )
     if declared["method"] != "compressed-tensors":
         return {}
     known = inspect.signature(CompressedTensorsConfig.__init__).parameters
     unpack = {"dequantize": True} if "dequantize" in known else {"run_compressed": False}
     return {"quantization_config": CompressedTensorsConfig(**unpack)}
-
-
-def _check_known(folder: Path, method: str) -> None:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    in_config = "quantization_config" in config or "compression_config" in config
-    if not in_config or method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
-        raise ModelError(
-            f"the model in {folder} is quantized by '{method}', which transformers would skip without a word; "
-            "use engine kind vllm, or a checkpoint in the compressed-tensors format"
-        )
 
 
 def _check_complete(folder: Path, info: dict[str, Any]) -> None:
@@ -219,22 +215,17 @@ def _schemes(modules: list[tuple[str, Any]], part: str) -> dict[str, int]:
 
 
 def _probe(modules: list[tuple[str, Any]], dtype: torch.dtype) -> int:
+    """The number of modules whose output is not the plain product of their input and weight."""
     count = 0
     generator = torch.Generator().manual_seed(0)
     for name, module in modules:
-        declared = module.quantization_scheme.input_activations is not None
-        differs = _differs_from_plain(module, dtype, generator)
-        if declared and not differs:
+        values = torch.randn(2, module.in_features, generator=generator).to(module.weight.device, dtype)
+        with torch.inference_mode():
+            differs = not torch.equal(module(values), type(module).forward(module, values))
+        if module.quantization_scheme.input_activations is not None and not differs:
             raise EngineError(
                 f"module {name} declares quantized activations, but its output is that of plain ones; this "
                 "version of transformers or compressed-tensors does not apply them: update both"
             )
         count += differs
     return count
-
-
-def _differs_from_plain(module: Any, dtype: torch.dtype, generator: torch.Generator) -> bool:
-    """True where a module's output is not the plain product of its input and weight."""
-    values = torch.randn(2, module.in_features, generator=generator).to(module.weight.device, dtype)
-    with torch.inference_mode():
-        return not torch.equal(module(values), type(module).forward(module, values))

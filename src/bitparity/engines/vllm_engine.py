@@ -29,15 +29,7 @@ from bitparity.engines.checks import failed, kind_and_message, may_be_secret, pr
 from bitparity.engines.concurrency import as_they_end, lot_size
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
-from bitparity.engines.readings import (
-    DRAWN,
-    TOP_MOST,
-    Columns,
-    columns_of,
-    reading_sample,
-    split_columns,
-    the_text,
-)
+from bitparity.engines.readings import DRAWN, TOP_MOST, Columns, columns_of, reading_sample, split_columns, the_text
 from bitparity.engines.vllm_worker import asked_of_worker
 from bitparity.engines.watchdog import how_ended
 from bitparity.errors import EngineError, ModelError, UserInputError
@@ -327,9 +319,8 @@ def _configure(variant: Variant) -> tuple[Path, nvml.Machine, Any, Any]:
     machine = nvml.read(pynvml)
     if variant.engine.batch_invariant:
         _check_batch_invariant()
-    arguments = limits_of_slice(variant.engine, os.environ, machine) | _arguments(variant.engine)
     tokenizer = ModelTokenizer(tokenizer_folder, variant.engine.trust_remote_code).tokenizer
-    return folder, machine, _engine_config(folder, tokenizer_folder, arguments), tokenizer
+    return folder, machine, _engine_config(variant.engine, folder, tokenizer_folder, machine), tokenizer
 
 
 def _import_for_core(config: Any) -> None:
@@ -344,10 +335,18 @@ def _import_for_core(config: Any) -> None:
         get_model_cls(config.model_config)
 
 
-def _engine_config(folder: Path, tokenizer: Path, arguments: Mapping[str, object]) -> Any:
-    """vLLM's whole configuration. Raises ModelError where it refuses the checkpoint or a setting."""
+def _engine_config(spec: EngineSpec, folder: Path, tokenizer: Path, machine: nvml.Machine) -> Any:
+    """vLLM's whole configuration: what the study leaves open is vLLM's own choice.
+
+    Raises UserInputError for a setting that this vLLM has not, ModelError where it refuses the checkpoint or a value.
+    """
+    import vllm
     from vllm.engine.arg_utils import AsyncEngineArgs
 
+    limits = limits_of_slice(spec, os.environ, machine)
+    given = {name: getattr(spec, name) for name in _PASSED if getattr(spec, name) is not None}
+    if unknown := sorted(given.keys() - AsyncEngineArgs.__dataclass_fields__.keys()):
+        raise UserInputError(f"vLLM {vllm.__version__} has no setting {', '.join(unknown)}; remove it from the study")
     try:
         args = AsyncEngineArgs(
             model=str(folder),
@@ -356,23 +355,11 @@ def _engine_config(folder: Path, tokenizer: Path, arguments: Mapping[str, object
             generation_config="vllm",
             worker_extension_cls="bitparity.engines.vllm_worker.ModelProbe",
             max_logprobs=TOP_MOST + 2 + DRAWN,
-            **arguments,
+            **limits | given,
         )
         return args.create_engine_config(_usage())
     except (ValueError, OSError) as error:
         raise ModelError(f"vLLM refuses this model or its engine settings: {kind_and_message(error)}") from error
-
-
-def _arguments(spec: EngineSpec) -> dict[str, object]:
-    """The engine arguments that the study sets; the others are vLLM's own choice."""
-    import vllm
-    from vllm.engine.arg_utils import AsyncEngineArgs
-
-    given = {name: getattr(spec, name) for name in _PASSED if getattr(spec, name) is not None}
-    known = AsyncEngineArgs.__dataclass_fields__
-    if unknown := sorted(given.keys() - known.keys()):
-        raise UserInputError(f"vLLM {vllm.__version__} has no setting {', '.join(unknown)}; remove it from the study")
-    return given
 
 
 def _check_batch_invariant() -> None:

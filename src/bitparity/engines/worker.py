@@ -66,13 +66,6 @@ class Requests:
         finally:
             loop.remove_reader(self._connection)
 
-    async def of_run(self, first: list[Any]) -> AsyncIterator[Request]:
-        """The requests of one run, from its first message to the mark of its end."""
-        message = first
-        while message[0] == "request":
-            yield messages.decode_request(message)
-            message = await self.message()
-
 
 class Answers:
     """Lines to the host, written by a thread, so that a busy host does not hold up the engine."""
@@ -143,23 +136,23 @@ def report_progress(engine: Engine, answers: Answers) -> None:
 
 async def _answer(engine: Engine, requests: Requests, answers: Answers) -> None:
     told: set[str] = set()
+
+    async def of_run(message: list[Any]) -> AsyncIterator[Request]:
+        """The requests of one run, to its end; of each benchmark's first one the host is told what is sent."""
+        while message[0] == "request":
+            request = messages.decode_request(message)
+            if request.benchmark not in told:
+                told.add(request.benchmark)
+                if (values := engine.sent(request)) is not None:
+                    values = {"item": request.item, "sample": request.sample, **values}
+                    answers.put(messages.encode("sent", request.benchmark, values))
+            yield request
+            message = await requests.message()
+
     while (first := await requests.message())[0] != "close":
-        async for sample in engine.stream(_telling(engine, requests.of_run(first), answers, told)):
+        async for sample in engine.stream(of_run(first)):
             answers.put(messages.encode("sample", *messages.values_of(sample)))
         answers.put(messages.encode("done"))
-
-
-async def _telling(
-    engine: Engine, requests: AsyncIterator[Request], answers: Answers, told: set[str]
-) -> AsyncIterator[Request]:
-    """The requests; of each benchmark's first one the host is told what is sent."""
-    async for request in requests:
-        if request.benchmark not in told:
-            told.add(request.benchmark)
-            if (values := engine.sent(request)) is not None:
-                values = {"item": request.item, "sample": request.sample, **values}
-                answers.put(messages.encode("sent", request.benchmark, values))
-        yield request
 
 
 def describe(error: Exception) -> tuple[str, str]:

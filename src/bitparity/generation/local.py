@@ -8,9 +8,8 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 
-from bitparity.engines.idle_cores import idle_cores
 from bitparity.engines.model_files import with_folder
-from bitparity.engines.registry import engine_of
+from bitparity.engines.registry import engine_of, idle_cores
 from bitparity.errors import ChangedModelError, EngineError
 from bitparity.generation.chains import generate_samples
 from bitparity.generation.engine_starter import EngineStarter
