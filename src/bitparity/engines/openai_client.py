@@ -219,7 +219,14 @@ class Server:
         status = response.status_code
         if status == 200:
             return
-        why = f"status {status}: {self._server_message(response)}"
+        try:
+            value = response.json()
+            error = value.get("error", value) if isinstance(value, dict) else value
+            text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
+        except ValueError:
+            text = re.sub(r"<[^>]*>", " ", response.text)
+        # in one line; cut last, so that no part of a key is left
+        why = f"status {status}: {redacted(' '.join(text.split()))[:MESSAGE_LENGTH] or 'no reason given'}"
         # all other requests would be refused as well
         if status in (401, 403):
             raise UserInputError(
@@ -229,16 +236,6 @@ class Server:
         final = status not in _PASSING and status < 500
         wait = retry_after(response.headers.get("retry-after"))
         raise RequestFailedError(why, final=final, status=status, retry_after=wait)
-
-    def _server_message(self, response: httpx.Response) -> str:
-        """The server's own words in one line; cut last, so that no part of a key is left."""
-        try:
-            value = response.json()
-            error = value.get("error", value) if isinstance(value, dict) else value
-            text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
-        except ValueError:
-            text = re.sub(r"<[^>]*>", " ", response.text)
-        return redacted(" ".join(text.split()))[:MESSAGE_LENGTH] or "no reason given"
 
 
 def server_of(variant: Variant, concurrency: int) -> Server:
@@ -260,9 +257,8 @@ def _open_client(key: str | None, concurrency: int) -> httpx.AsyncClient:
     require_httpx()
     import httpx
 
-    variables = ", ".join(
-        sorted(name for name, value in os.environ.items() if name.lower().endswith("_proxy") and value)
-    )
+    proxies = sorted(name for name, value in os.environ.items() if name.lower().endswith("_proxy") and value)
+    variables = ", ".join(proxies)
     try:
         return httpx.AsyncClient(
             headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {}),

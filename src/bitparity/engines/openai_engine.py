@@ -197,10 +197,10 @@ class OpenAIEngine(Engine):
         return sample
 
     async def _generate(self, request: Request) -> Sample:
-        mode = self._mode(request)
+        mode, prompt = self._asked(request)
         # a server would cut inside the reasoning too, so with one the stop strings are looked for here
         stop = list(request.sampling.stop) if request.reasoning_end is None else []
-        body = self._sampling(mode, request.sampling, request.seed, stop) | self._prompt(mode, request)
+        body = self._sampling(mode, request.sampling, request.seed, stop) | prompt
         started = time.perf_counter()
         answer = await self._server.complete(mode.endpoint, body)
         seconds = time.perf_counter() - started
@@ -220,35 +220,29 @@ class OpenAIEngine(Engine):
             served_model=self._other_model(answer),
         )
 
-    def _mode(self, request: Request) -> Mode:
-        """The form of a request: with the exam's tokens where the server takes them, else the server renders it."""
+    def _asked(self, request: Request) -> tuple[Mode, Json]:
+        """The form of a request and its prompt: the exam's tokens where the server takes them, else it renders."""
         asked = request.unrendered or Unrendered(None, None)
         if self._completions is not None and request.token_ids is not None:
-            return self._completions
+            if self._completions.form == "token ids":
+                return self._completions, {"prompt": list(request.token_ids)}
+            rendered = self._renderer.decode(request.token_ids) if self._renderer and request.token_ids else asked.text
+            return self._completions, {"prompt": rendered}
         if self._chat is not None and asked.messages is not None:
-            return self._chat
+            body: Json = {"messages": list(asked.messages)}
+            if asked.template_args:
+                body["chat_template_kwargs"] = asked.template_args
+            if asked.messages and asked.messages[-1]["role"] == "assistant":
+                body |= {"add_generation_prompt": False, "continue_final_message": True}
+            return self._chat, body
         if self._completions is not None and asked.text is not None:
-            return self._completions
+            return self._completions, {"prompt": asked.text}
         what = "plain text" if asked.messages is None else "chat messages"
         raise ModelError(
             f"{request.benchmark} asks with {what}, which the server at {self._server.url} does not take at the "
             f"endpoint the study allows (it takes {', '.join(self.facts()['endpoints']) or 'none'}); give the "
             "variant a 'tokenizer', or change 'endpoint'"
         )
-
-    def _prompt(self, mode: Mode, request: Request) -> Json:
-        asked = request.unrendered or Unrendered(None, None)
-        if mode.form == "token ids":
-            return {"prompt": list(request.token_ids or ())}
-        if mode.form == "text":
-            rendered = self._renderer.decode(request.token_ids) if self._renderer and request.token_ids else None
-            return {"prompt": asked.text if rendered is None else rendered}
-        body: Json = {"messages": list(asked.messages or ())}
-        if asked.template_args:
-            body["chat_template_kwargs"] = asked.template_args
-        if asked.messages and asked.messages[-1]["role"] == "assistant":
-            body |= {"add_generation_prompt": False, "continue_final_message": True}
-        return body
 
     def _sampling(self, mode: Mode, s: Sampling, seed: int, stop: list[str]) -> Json:
         """Model and sampling, every value explicit. Raises ModelError for one that the server does not take."""
@@ -316,11 +310,9 @@ class OpenAIEngine(Engine):
             why = f"asked to echo {len(ids)} tokens it gave {len(chosen)} log-probabilities"
             raise RequestFailedError(why, final=True)
         pairs = list(zip(chosen, best, strict=True))[len(context) : len(ids)]
-        if not all(
-            isinstance(likeliest, dict) and likeliest and all(map(_is_number, (value, *likeliest.values())))
-            for value, likeliest in pairs
-        ):
-            raise RequestFailedError("a log-probability of the prompt is missing", final=True)
+        for value, likeliest in pairs:
+            if not (isinstance(likeliest, dict) and likeliest and all(map(_is_number, (value, *likeliest.values())))):
+                raise RequestFailedError("a log-probability of the prompt is missing", final=True)
         return pairs, answer
 
     async def _numbers(self, context: tuple[int, ...], answer: tuple[int, ...], top: int) -> Arrays:
@@ -329,9 +321,8 @@ class OpenAIEngine(Engine):
         ids, logprobs = np.full((len(pairs), top), -1, np.int32), np.full((len(pairs), top), -np.inf, np.float32)
         for at, (_, likeliest) in enumerate(pairs):
             if len(likeliest) < top:
-                raise RequestFailedError(
-                    f"it tells of {len(likeliest)} likely tokens where {top} are asked for", final=True
-                )
+                why = f"it tells of {len(likeliest)} likely tokens where {top} are asked for"
+                raise RequestFailedError(why, final=True)
             best = sorted(likeliest.items(), key=lambda entry: -entry[1])[:top]
             ids[at], logprobs[at] = [_token_number(name) for name, _ in best], [value for _, value in best]
         return {"ids": ids, "logprobs": logprobs, "chosen": np.array([value for value, _ in pairs], np.float32)}

@@ -55,10 +55,6 @@ def _folder(model: str, revision: str | None, ignore: list[str]) -> Path:
         raise ModelError(f"model {model} is a file; give the folder that holds its config.json")
     if place.is_absolute() or model.count("/") != 1:
         raise ModelError(f"model folder {model} does not exist; give an existing folder or a hub id")
-    return _download(model, revision, ignore)
-
-
-def _download(model: str, revision: str | None, ignore: list[str]) -> Path:
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

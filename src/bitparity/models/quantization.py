@@ -20,6 +20,8 @@ _GGUF = r"i?q([2-8])_(?:k(?:_[a-z]+)?|[01]|xx?s|[sm]|nl)"  # llama.cpp's names, 
 _CACHE = re.compile(r"(?:fp8|int8|nvfp4|fp4)[-_]?kv(?:[-_]?cache)?|kv(?:[-_]?cache)?[-_]?(?:fp8|int8|nvfp4|fp4)")
 _WORDS = re.compile(r"(?<![a-z0-9])(?:" + "|".join(_PRECISIONS).replace("bit", "[-_]?bit") + f"|{_GGUF})(?![0-9])")
 
+# keys of config.json that declare a quantization, and the method where none is named
+_DECLARED = {"quantization_config": "unknown", "compression_config": "unknown", "quantization": "mlx"}
 PLAIN = "not quantized"  # the scheme of a compressed-tensors group that leaves weights or activations as they are
 
 # Kernels and schemes by what they multiply with: unquantized activations first, since such a kernel under a scheme
@@ -67,11 +69,7 @@ def declared_quantization(folder: Path) -> Quantization | None:
 def _places(folder: Path) -> Iterator[tuple[Config, str, Path, str]]:
     """(object, key of the declaration in it, its file, method where none is named), the first ones first."""
     for level in read_config(folder).levels():
-        for key, default in (
-            ("quantization_config", "unknown"),
-            ("compression_config", "unknown"),
-            ("quantization", "mlx"),
-        ):
+        for key, default in _DECLARED.items():
             yield level, key, folder / "config.json", default
     path = folder / "hf_quant_config.json"
     yield read_object(path), "quantization", path, "modelopt"

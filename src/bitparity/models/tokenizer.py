@@ -22,14 +22,8 @@ Ids = tuple[int, ...]
 Scored = tuple[tuple[Ids, Ids], ...] | None
 """The tokens of (context, continuation) for each log-likelihood to compute; None where an answer is written."""
 
-_SET_BY_US = {
-    "tokenize",
-    "add_generation_prompt",
-    "continue_final_message",
-    "conversation",
-    "return_dict",
-    "strftime_now",
-}
+# arguments of a chat template that a protocol cannot set
+_OURS = {"tokenize", "add_generation_prompt", "continue_final_message", "conversation", "return_dict", "strftime_now"}
 
 DATE = datetime(2025, 1, 1)  # today, for chat templates: with the real one each day would ask other prompts
 _RENDERINGS = 8  # of a chat, before a template is believed to say the same each time
@@ -96,11 +90,24 @@ class ModelTokenizer:
         raise ModelError(self._template_problem(problems[0], protocol))
 
     def _notes_on_unshown(self, messages: Sequence[Message], text: str, protocol: Protocol) -> list[str]:
-        """A note where the template leaves out the benchmark's system message. Raises ModelError for any other."""
+        """A note where the template leaves out the benchmark's system message.
+
+        It does where a mark at the end of the message's text is not seen. Raises ModelError for any other message, and
+        where the text is not the same each time.
+        """
         # once for each sequence of roles with its arguments, and again where a text is not found as it was written
         key = repr(([m["role"] for m in messages], protocol.chat_template_args))
         if key not in self._left_out or any(m["content"].strip() not in text for m in messages):
-            self._left_out[key] = self._unshown(messages, protocol, 1 if key in self._left_out else _RENDERINGS)
+            marks = [f"bitparity-mark-{index}." for index in range(len(messages))]
+            marked = [m | {"content": f"{m['content']} {mark}"} for m, mark in zip(messages, marks, strict=True)]
+            times = 1 if key in self._left_out else _RENDERINGS
+            texts = {self._templated(marked, protocol) for _ in range(times)}
+            if len(texts) > 1:
+                raise ModelError(
+                    f"the chat template in {self.folder} makes another text each time, by chance or a memory address, "
+                    "so that no two variants would be asked the same: name a 'tokenizer' with another template"
+                )
+            self._left_out[key] = [index for index, mark in enumerate(marks) if mark not in min(texts)]
         roles = [messages[index]["role"] for index in self._left_out[key]]
         if role := next((r for r in roles if r != "system" or protocol.system), None):
             remedy = "remove 'system' from the protocol" if role == "system" else "the model would not see it"
@@ -110,28 +117,13 @@ class ModelTokenizer:
             )
         return [SYSTEM_UNSHOWN] if roles else []
 
-    def _unshown(self, messages: Sequence[Message], protocol: Protocol, times: int) -> list[int]:
-        """The messages of which a mark at the end of their text is not seen.
-
-        Raises ModelError where the text is not the same each of so many times.
-        """
-        marks = [f"bitparity-mark-{index}." for index in range(len(messages))]
-        marked = [m | {"content": f"{m['content']} {mark}"} for m, mark in zip(messages, marks, strict=True)]
-        texts = {self._templated(marked, protocol) for _ in range(times)}
-        if len(texts) > 1:
-            raise ModelError(
-                f"the chat template in {self.folder} makes another text each time, by chance or a memory address, "
-                "so that no two variants would be asked the same: name a 'tokenizer' with another template"
-            )
-        return [index for index, mark in enumerate(marks) if mark not in min(texts)]
-
     def _today(self, form: str) -> str:
         """The date, as templates call for it."""
         self._dated = True
         return DATE.strftime(form)
 
     def _templated(self, messages: list[Message], protocol: Protocol) -> str:
-        if clash := _SET_BY_US & protocol.chat_template_args.keys():
+        if clash := _OURS & protocol.chat_template_args.keys():
             raise ModelError(f"chat_template_args may not set {', '.join(sorted(clash))}: bitparity sets it itself")
         prefix = bool(messages) and messages[-1]["role"] == "assistant"
         date = {"strftime_now": self._today} if "strftime_now" in str(self.tokenizer.chat_template) else {}
@@ -182,40 +174,30 @@ class ModelTokenizer:
         added = {"add_special_tokens": False} if prefix is not None and text.startswith(prefix) else {}
         return tuple(self.tokenizer.encode(text, **added))
 
-    def _prefix_id(self) -> int | None:
-        """The token that stands for an empty context: BOS, else EOS."""
-        tokenizer = self.tokenizer
-        found = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        return None if found is None else int(found)
-
     def _pair(self, context: str, continuation: str) -> tuple[Ids, Ids]:
         """lm-eval's split of a context and its continuation: trailing spaces belong to the continuation."""
-        pair = self._pair_without_context(continuation) if context == "" else self._split(context, continuation)
-        if not pair[0] or not pair[1]:
+        tokenizer = self.tokenizer
+        # the token that stands for an empty context
+        prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        if context == "":
+            after = tuple(tokenizer.encode(continuation, add_special_tokens=False))
+            if prefix is None:
+                raise ModelError(f"the tokenizer in {self.folder} has neither BOS nor EOS for an empty context")
+            # as lm-eval does: a continuation that begins with this token has its context already
+            before, after = (after[:1], after[1:]) if after[:1] == (prefix,) else ((int(prefix),), after)
+        else:
+            if not context.strip():
+                raise ModelError("the context is white space only; its log-likelihoods cannot be computed")
+            text = None if prefix is None else str(tokenizer.decode(prefix))
+            before = self._ids(context.rstrip(), text)
+            # both from one text: encoded alone, a continuation could begin with other tokens
+            after = self._ids(context + continuation, text)[len(before) :]
+        if not before or not after:
             raise ModelError(
                 f"the continuation {continuation!r} has no tokens of its own after the context; "
                 "its log-likelihood cannot be computed"
             )
-        return pair
-
-    def _split(self, context: str, continuation: str) -> tuple[Ids, Ids]:
-        prefix_id = self._prefix_id()
-        prefix = None if prefix_id is None else str(self.tokenizer.decode(prefix_id))
-        head = context.rstrip()
-        if not head:
-            raise ModelError("the context is white space only; its log-likelihoods cannot be computed")
-        # both from one text: encoded alone, a continuation could begin with other tokens
-        whole = self._ids(context + continuation, prefix)
-        encoded = self._ids(head, prefix)
-        return encoded, whole[len(encoded) :]
-
-    def _pair_without_context(self, continuation: str) -> tuple[Ids, Ids]:
-        ids = tuple(self.tokenizer.encode(continuation, add_special_tokens=False))
-        prefix = self._prefix_id()
-        if prefix is None:
-            raise ModelError(f"the tokenizer in {self.folder} has neither BOS nor EOS for an empty context")
-        # as lm-eval does: a continuation that begins with this token has its context already
-        return (ids[:1], ids[1:]) if ids[:1] == (prefix,) else ((prefix,), ids)
+        return before, after
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of tokens, special ones included."""
