@@ -50,12 +50,9 @@ class Readers:
 
     def has(self, reading: Reading | None, answer: Answer) -> bool:
         """True for a whole reading of this very answer with these settings."""
-        return (
-            reading is not None
-            and reading.error is None
-            and reading.answer == answer.fingerprint
-            and reading.top == self.told
-        )
+        if reading is None or reading.error is not None:
+            return False
+        return (reading.answer, reading.top) == (answer.fingerprint, self.told)
 
     @property
     def told(self) -> int | None:

@@ -55,18 +55,10 @@ def answers_of(
         found = samples.get((request.item, request.sample))
         if given == most:
             return
-        if (
-            request.token_ids is None
-            or found is None
-            or found.finish == "error"
-            or found.logprobs is not None
-            or not found.text
-        ):
+        if found is None or found.finish == "error" or found.logprobs is not None or request.token_ids is None:
             continue
-        ids = tuple(renderer.tokenizer.encode(found.text, add_special_tokens=False))
-        if found.tokens:
-            ids = ids[: found.tokens]
-        if ids:
+        ids = tuple(renderer.tokenizer.encode(found.text, add_special_tokens=False))[: found.tokens or None]
+        if ids and found.text:
             given += 1
             yield Answer(exam.benchmark, request.item, request.sample, request.token_ids, ids, found.text)
 

@@ -73,27 +73,8 @@ class EngineProcess:
 
     def warm(self) -> None:
         """Start the process, which gets ready to load and waits; no device is touched."""
-        if self._process is None:
-            self._spawn()
-            self._send(encode("variant", self._variant.model_dump(mode="json")))
-
-    def launch(self) -> None:
-        """Begin to load the model."""
-        self.warm()
-        if not self._launched:
-            self._launched = True
-            self._send(encode("load"))
-
-    def start(self) -> None:
-        """Wait until the model is loaded; begin now where nothing has begun."""
-        try:
-            self.launch()
-            self.facts = next(filter(None, self._messages(_LOAD_STALLS)))[1]  # the first one: "ready"
-        except BaseException:
-            self.close(at_once=True)
-            raise
-
-    def _spawn(self) -> None:
+        if self._process is not None:
+            return
         check_place(self._log)
         ours, theirs = socket.socketpair()
         self._connection, self._lines = ours, Lines(ours)
@@ -114,6 +95,23 @@ class EngineProcess:
                 env={**_VARIABLES["unless_set"], **os.environ, **_VARIABLES["always"], **own},
             )
         self._death = death_of(self._process)
+        self._send(encode("variant", self._variant.model_dump(mode="json")))
+
+    def launch(self) -> None:
+        """Begin to load the model."""
+        self.warm()
+        if not self._launched:
+            self._launched = True
+            self._send(encode("load"))
+
+    def start(self) -> None:
+        """Wait until the model is loaded; begin now where nothing has begun."""
+        try:
+            self.launch()
+            self.facts = next(filter(None, self._messages(_LOAD_STALLS)))[1]  # the first one: "ready"
+        except BaseException:
+            self.close(at_once=True)
+            raise
 
     def run(self, requests: Iterable[Request | None]) -> Iterator[list[Sample]]:
         """Send the requests and give the samples as they end, in bursts of at most about a thousand.

@@ -103,10 +103,8 @@ def columns_of(request: Request) -> Columns | None:
     if wanted.named is not None:
         ids = np.frombuffer(base64.b64decode(wanted.named), dtype=np.int32)
         return Columns(wanted.top, named=ids.reshape(len(answer), -1))
-    generator = np.random.default_rng((*context, *answer))
-    return Columns(
-        wanted.top, points=(np.arange(wanted.drawn) + generator.random((len(answer), wanted.drawn))) / wanted.drawn
-    )
+    within = np.random.default_rng((*context, *answer)).random((len(answer), wanted.drawn))
+    return Columns(wanted.top, points=(np.arange(wanted.drawn) + within) / wanted.drawn)
 
 
 def named_text(base: Mapping[str, NDArray[Any]]) -> str | None:

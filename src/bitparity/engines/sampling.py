@@ -100,7 +100,13 @@ class RowSampler(transformers.LogitsProcessor):  # type: ignore[misc]
                 continue
             part = self._penalised(scores[live].clone(), sampling, live)
             if sampling.temperature > 0:
-                part = self._drawn(_narrowed(part, sampling), live)
+                # transformers' own warpers do not look at the ids
+                part = TemperatureLogitsWarper(sampling.temperature)(None, part)
+                cuts = (MinPLogitsWarper, sampling.min_p, 0), (TopKLogitsWarper, sampling.top_k, 0)
+                for cut, value, off in (*cuts, (TopPLogitsWarper, sampling.top_p, 1)):
+                    if value != off:
+                        part = cut(value)(None, part)
+                part = self._drawn(part, live)
             scores[live] = part
         return scores
 
@@ -127,13 +133,3 @@ class RowSampler(transformers.LogitsProcessor):  # type: ignore[misc]
 
 def _indices(tokens: set[int], like: Any) -> Any:
     return torch.tensor(sorted(tokens), device=like.device, dtype=torch.long)
-
-
-def _narrowed(scores: Any, sampling: Sampling) -> Any:
-    """Temperature and the cuts, by transformers' own warpers (which do not look at the ids)."""
-    scores = TemperatureLogitsWarper(sampling.temperature)(None, scores)
-    values = (sampling.min_p, 0), (sampling.top_k, 0), (sampling.top_p, 1)
-    for cut, (value, off) in zip((MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper), values, strict=True):
-        if value != off:
-            scores = cut(value)(None, scores)
-    return scores
