@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitparity.distance.divergence import exact
-from bitparity.distance.figures import Tokens, against, join
+from bitparity.distance.figures import Tokens, against, exact, join
 from bitparity.engines.token_numbers import token_numbers
 from bitparity.engines.transformers_loading import choose_device, device_name, load_model
 from bitparity.schema import EngineSpec

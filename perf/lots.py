@@ -23,7 +23,7 @@ from unittest.mock import patch
 
 from gpu_throughput import requests
 
-from bitparity.engines import concurrency, vllm_engine
+from bitparity.engines import scheduling, vllm_engine
 from bitparity.engines.vllm_engine import sampling_params
 from bitparity.records import Request, Sample
 from bitparity.schema import Variant
@@ -95,11 +95,11 @@ def admission(way: str) -> Any:
     """The engine with one way of letting requests in."""
     if way == "ahead":
         return patch.object(vllm_engine, "as_they_end", ahead)
-    return patch.object(concurrency, "LOT_COST", concurrency.LOT_COST if way == "lots" else float(way))
+    return patch.object(scheduling, "LOT_COST", scheduling.LOT_COST if way == "lots" else float(way))
 
 
 def ahead(requests: AsyncIterator[Request], answer: Any, places: int, _: Any) -> AsyncIterator[Sample]:
-    return concurrency.as_they_end(requests, answer, 2 * places)
+    return scheduling.as_they_end(requests, answer, 2 * places)
 
 
 def main() -> None:

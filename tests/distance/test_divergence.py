@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_softmax, rel_entr
 
-from bitparity.distance.divergence import distances, estimated, lumped_divergence
+from bitparity.distance.figures import distances, estimated, lumped_divergence
 from bitparity.engines.readings import Arrays
 
 P, Q = np.log([[0.5, 0.3, 0.2]]), np.log([[0.4, 0.4, 0.2]])

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from support import SHARED_DATA
 
-from bitparity.distance.divergence import TokenDistances
-from bitparity.distance.figures import Tokens, against, figures, join
+from bitparity.distance.figures import TokenDistances, Tokens, against, figures, join
 
 RECORDED = SHARED_DATA / "recorded-1.5b"
 

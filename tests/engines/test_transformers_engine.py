@@ -19,7 +19,7 @@ pytest.importorskip("transformers")
 
 import torch
 
-from bitparity.engines.batching import fixed_batches
+from bitparity.engines.scheduling import fixed_batches
 from bitparity.engines.transformers_engine import TransformersEngine
 from bitparity.engines.transformers_loading import device_name
 from bitparity.errors import ModelError, UserInputError

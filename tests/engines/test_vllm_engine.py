@@ -24,7 +24,7 @@ import pytest
 import tiny_model
 import vllm_names
 
-from bitparity.distance.divergence import estimated
+from bitparity.distance.figures import estimated
 from bitparity.doctor.vllm import VLLM, ask_vllm
 from bitparity.engines.host import EngineProcess
 from bitparity.engines.readings import DRAWN, Arrays, arrays_of, named_text

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support import Cli, answers, replay_study, write_jsonl, write_yaml
 
-from bitparity.engines.batching import fixed_batches
+from bitparity.engines.scheduling import fixed_batches
 from bitparity.errors import StudyError
 from bitparity.exam.frozen import Exam, ExamItem
 from bitparity.exam.requests import Examinee

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitparity.distance.divergence import TokenDistances, distances, estimated, exact
+from bitparity.distance.figures import TokenDistances, distances, estimated, exact
 from bitparity.distance.store import (
     AGAIN,
     Reading,

@@ -9,8 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bitparity.distance.divergence import Floats, TokenDistances
-from bitparity.distance.figures import Tokens, join
+from bitparity.distance.figures import Floats, TokenDistances, Tokens, join
 from bitparity.distance.store import Reading, distances_of, load_arrays, load_readings
 from bitparity.records import SampleKey
 from bitparity.store.run import Run

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from bitparity.distance.divergence import TokenDistances
+from bitparity.distance.figures import TokenDistances
 from bitparity.distance.texts import Answer
 from bitparity.engines.readings import Arrays, pack, unpack
 from bitparity.errors import StoreError

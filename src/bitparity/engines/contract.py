@@ -31,7 +31,7 @@ class Engine(ABC):
     recorded: ClassVar[bool] = False
     """The answers were made before; nothing is computed now."""
     fixed_batches: ClassVar[bool] = False
-    """Requests are computed in the batches of `batching.fixed_batches`, as its numbers depend on the batch."""
+    """Requests are computed in the batches of `scheduling.fixed_batches`, as its numbers depend on the batch."""
     runs_vllm: ClassVar[bool] = False
     """vLLM computes here: its variables and caches, its choice of devices and kernels, its share of the memory."""
     falls_back_to_cpu: ClassVar[bool] = False

@@ -20,11 +20,11 @@ from typing import Any, Literal
 import numpy as np
 
 from bitparity.engines.checks import failed, kind_and_message, problem, prompt_tokens
-from bitparity.engines.concurrency import as_they_end
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import cut_at_stop, end_token_ids
 from bitparity.engines.openai_client import Answer, Json, RequestFailedError, server_of
 from bitparity.engines.readings import Arrays, reading_sample, the_text
+from bitparity.engines.scheduling import as_they_end
 from bitparity.errors import EngineError, ModelError, UserInputError
 from bitparity.models.checkpoint import resolve_tokenizer
 from bitparity.models.tokenizer import ModelTokenizer

@@ -1,7 +1,7 @@
 """The transformers engine: any Hugging Face causal language model on the CPU or one GPU.
 
 The embedded default, and the reference for the faster ones. Requests are computed in the fixed batches
-that `batching.fixed_batches` gave them, so a result does not depend on what else was left to do.
+that `scheduling.fixed_batches` gave them, so a result does not depend on what else was left to do.
 Nothing of the checkpoint's generation_config but its end tokens has any influence.
 """
 

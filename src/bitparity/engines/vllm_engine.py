@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitparity.engines.checks import failed, kind_and_message, may_be_secret, problem, prompt_tokens, versions
-from bitparity.engines.concurrency import as_they_end, lot_size
 from bitparity.engines.contract import Engine
 from bitparity.engines.decoding import Decoder, cut_at_stop, end_token_ids
 from bitparity.engines.readings import DRAWN, TOP_MOST, Columns, columns_of, reading_sample, split_columns, the_text
+from bitparity.engines.scheduling import as_they_end, lot_size
 from bitparity.engines.vllm_worker import asked_of_worker
 from bitparity.engines.watchdog import how_ended
 from bitparity.errors import EngineError, ModelError, UserInputError

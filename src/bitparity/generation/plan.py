@@ -8,8 +8,8 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bitparity.benchmarks.registry import load_benchmark
-from bitparity.engines.batching import fixed_batches
 from bitparity.engines.registry import engine_of
+from bitparity.engines.scheduling import fixed_batches
 from bitparity.exam.frozen import Exam, ExamItem, samples_asked
 from bitparity.exam.looks import MANY_LOOKS, MOST_BLOCKS, block_of, ends_of
 from bitparity.exam.requests import BenchmarkRequests, Examinee, UnansweredRequests, check_lengths

@@ -24,16 +24,8 @@ _WORDS = re.compile(r"(?<![a-z0-9])(?:" + "|".join(_PRECISIONS).replace("bit", "
 _DECLARED = {"quantization_config": "unknown", "compression_config": "unknown", "quantization": "mlx"}
 PLAIN = "not quantized"  # the scheme of a compressed-tensors group that leaves weights or activations as they are
 
-# Kernels and schemes by what they multiply with: unquantized activations first, since such a kernel under a scheme
-# that quantizes them (Marlin under W4A4) leaves them as they are.
-_WEIGHT_ONLY = re.compile(
-    r"marlin|w[n48]+a16|wfp8a16|weight_?only|machete|exllama|conch|allspark|awq|gptq|bitsandbytes|gguf|unquantized",
-    re.IGNORECASE,
-)
-_EITHER = re.compile(r"humming", re.IGNORECASE)  # its name is the same with and without
-_BOTH = re.compile(
-    r"ScaledMM|BlockScaled|(Nv|Mx)Fp4LinearKernel|Mxfp8LinearKernel|W4A8|W8A8|W4A4|Fp8MoE|NvFp4|Mxfp4", re.IGNORECASE
-)
+_KERNELS = {kind: re.compile("|".join(words), re.IGNORECASE) for kind, words in _TABLE["kernels"].items()}
+_FORMATS: dict[str, str] = _TABLE["formats"]
 
 
 class Quantization(TypedDict, total=False):
@@ -193,16 +185,15 @@ def _precision_of_settings(settings: Mapping[str, str]) -> str | None:
 
 def _named_format(text: str) -> str | None:
     """The floating-point format of weights that a text names; the narrowest, since a wider one is the activations'."""
-    formats = (("mxfp4", "MXFP4"), ("mxfp8", "MXFP8"), ("fp4", "NVFP4"), ("fp8", "FP8"))
-    return next((precision for word, precision in formats if word in text), None)
+    return next((precision for word, precision in _FORMATS.items() if word in text), None)
 
 
 def quantizes_activations(described: str) -> bool | None:
     """True where a layer's kernel multiplies with quantized activations; None where its name does not tell."""
     kernel = described.rpartition(" / ")[2]
-    if _WEIGHT_ONLY.search(kernel) or _WEIGHT_ONLY.search(described):
+    if _KERNELS["weight_only"].search(kernel) or _KERNELS["weight_only"].search(described):
         return False
-    return True if _BOTH.search(described) and not _EITHER.search(kernel) else None
+    return True if _KERNELS["both"].search(described) and not _KERNELS["either"].search(kernel) else None
 
 
 def promise(name: str) -> set[str]:
