@@ -106,8 +106,8 @@ class MmluPro(RowsBenchmark):
         """The chosen letter against the key, next to lm-eval's first match."""
         letter = stated_letter(completion.text, item, ended=completion.finish != "length")
         first = LM_EVAL_ANSWER.search(completion.text)
-        right = letter == item.reference, first is not None and first[1] == item.reference
-        metrics = dict(zip(("exact_match", "lm_eval_exact_match"), map(float, right), strict=True))
+        theirs = first is not None and first[1] == item.reference
+        metrics = {"exact_match": float(letter == item.reference), "lm_eval_exact_match": float(theirs)}
         score = metrics[self.metric]
         return Grade(score, "answered" if letter or score > 0 else "no_answer", letter, metrics)
 
