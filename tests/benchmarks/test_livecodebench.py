@@ -378,7 +378,7 @@ def test_hostile_lines_on_the_channel_are_a_wrong_answer(bench: LiveCodeBench, n
 
 def test_a_verdict_never_quotes_a_test(bench: LiveCodeBench) -> None:
     judged = bench.judge_program("a = input()\nraise ValueError(a)", [Case("secret 4711\n", "x")])
-    assert judged == Judged("runtime_error", 1, 1, "ValueError", judged.cpu_s)
+    assert judged == Judged("runtime_error", 1, 1, "ValueError")
 
 
 # ---------------------------------------------------------------- agreement

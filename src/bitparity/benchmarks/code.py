@@ -36,7 +36,6 @@ class Judged:
     tests: int
     failed: int | None = None
     reason: str = ""
-    cpu_s: float = 0.0
     upstream: Verdict | None = None
 
 

@@ -74,13 +74,13 @@ class HumanEval(CodeBenchmark, RowsBenchmark):
         answers = _answers(ended)
         if answers is None:
             # a program that ends well without its answers has left by itself
-            return Judged("runtime_error" if verdict == "pass" else verdict, 1, 1, cpu_s=ended.cpu_s)
+            return Judged("runtime_error" if verdict == "pass" else verdict, 1, 1)
         replay = self._part("replay", {**_own(task), "answers": answers, "calls": calls})
         if replay.end == "infrastructure_error":
             return Judged("infrastructure_error", 1, None, replay.detail)
         # the tests ran with the reference's answers; what ends them now are the model's
         if spoken(replay.stdout) == "pass":
-            return Judged("pass", 1, cpu_s=ended.cpu_s)
+            return Judged("pass", 1)
         kind, error = answers[-1] if answers else ("v", "")
         return Judged(raised(error), 1, 1, error) if kind == "e" else Judged("wrong_answer", 1, 1)
 

@@ -163,10 +163,8 @@ class LiveCodeBench(CodeBenchmark):
 
     def judge_program(self, code: str, tests: Sequence[Case]) -> Judged:
         """A program that reads standard input: one process a test."""
-        cpu = 0.0
         for number, test in enumerate(tests, 1):
             ended = self._run(("stdin_main.py", "prelude.py"), code, test.given, 1, test.expected)
-            cpu += ended.cpu_s
             verdict = verdict_of(ended)
             if verdict == "infrastructure_error":
                 return Judged(verdict, len(tests), number, ended.detail)
@@ -174,8 +172,8 @@ class LiveCodeBench(CodeBenchmark):
                 verdict = "wrong_answer"
             if verdict != "pass":
                 reason = exception_kind(ended) if verdict == "runtime_error" else ""
-                return Judged(verdict, len(tests), number, reason, cpu)
-        return Judged("pass", len(tests), cpu_s=cpu)
+                return Judged(verdict, len(tests), number, reason)
+        return Judged("pass", len(tests))
 
     def judge_function(self, code: str, function: str, tests: Sequence[Case]) -> Judged:
         """A function: one process calls it with the inputs of all tests, the values are compared here."""
@@ -194,8 +192,8 @@ class LiveCodeBench(CodeBenchmark):
             if kind == "v" and same_value(unpacked(value), test.expected):
                 continue
             verdict = _function_fault(kind, value, ended)
-            return Judged(verdict, len(tests), number, value if kind == "e" else "", ended.cpu_s)
-        return Judged("pass", len(tests), cpu_s=ended.cpu_s)
+            return Judged(verdict, len(tests), number, value if kind == "e" else "")
+        return Judged("pass", len(tests))
 
     def _run(self, programs: Sequence[str], code: str, stdin: str, tests: int, expected: str) -> Ended:
         """One process for so many tests, with room for the output that they expect."""

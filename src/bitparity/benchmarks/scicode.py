@@ -236,12 +236,12 @@ class SciCode(CodeBenchmark):
         whole = finished == len(halves)
         if failed:
             other: Verdict | None = "pass" if whole and not upstream else None
-            return Judged("wrong_answer", len(halves), failed, reason, ended.cpu_s, other)
+            return Judged("wrong_answer", len(halves), failed, reason, other)
         if whole:
-            return Judged("pass", len(halves), cpu_s=ended.cpu_s)
+            return Judged("pass", len(halves))
         if error or verdict == "pass":
             verdict = raised(error)
-        return Judged(verdict, len(halves), finished + 1, error, ended.cpu_s)
+        return Judged(verdict, len(halves), finished + 1, error)
 
     def _run(self, worker: WarmWorker, script: str, asked: Mapping[str, object], **limits: int) -> Ended:
         """One program of `inside` on what it is asked; twice where it was stopped for its time."""
