@@ -10,7 +10,9 @@ from typing import Literal
 from pydantic import Field
 
 from bitparity.results import schema as results
-from bitparity.results.schema import Guard, Interval, Part, Whole
+from bitparity.results.schema import Guard
+from bitparity.stats.verdicts import Interval
+from bitparity.store.document import Part, Whole
 
 SCHEMA: Literal["bitparity/comparison/1"] = "bitparity/comparison/1"
 

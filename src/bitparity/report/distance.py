@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from bitparity.distance.schema import Estimate, VariantDistance
 from bitparity.report.language import Lang, estimate, number, ratio, reason, text
-from bitparity.results.schema import Distance, Estimate, VariantDistance
+from bitparity.results.schema import Distance
 
 LEAST = 1e-8  # nats: what is nearer to zero stands at the left end of the scale
 

@@ -28,7 +28,9 @@ from bitparity.report.plain import flat
 from bitparity.report.templates import packaged_text, spoken, template
 from bitparity.report.words import mean_score
 from bitparity.results.build import build
-from bitparity.results.schema import Benchmark, FinalVerdict, Interval, Part, Results, Whole
+from bitparity.results.schema import Benchmark, FinalVerdict, Results
+from bitparity.stats.verdicts import Interval
+from bitparity.store.document import Part, Whole
 from bitparity.store.environment import RunRecord
 from bitparity.store.run import Run
 

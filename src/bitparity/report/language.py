@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from bitparity.safe_io.packaged import packaged_toml
 
 if TYPE_CHECKING:
+    from bitparity.distance.schema import Estimate
     from bitparity.localization.document import Figure
-    from bitparity.results.schema import Estimate
 
 Lang = Literal["en", "zh"]
 LANGUAGES: tuple[Lang, ...] = ("en", "zh")

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from bitparity.compare import schema as compare
 from bitparity.report.language import Lang, beside, hundredths, interval, p_value, percent, points, text
-from bitparity.results.schema import Benchmark, Comparison, Overall, Part, Results, Score
+from bitparity.results.schema import Benchmark, Comparison, Overall, Results, Score
 from bitparity.results.verdicts import AT_THE_BUDGET
+from bitparity.store.document import Part
 
 Tone = Literal["loss", "fine", "open", "invalid"]
 

@@ -33,6 +33,7 @@ from bitparity.stats.arrays import PairedScores, pair_scores
 from bitparity.stats.intervals import mean_interval
 from bitparity.stats.looks import Reached, unbiased
 from bitparity.stats.sequential import Look
+from bitparity.stats.verdicts import Interval
 from bitparity.store.environment import RunRecord
 from bitparity.store.jsonl import write_json
 from bitparity.store.run import Run
@@ -242,7 +243,7 @@ def _with_range(guards: Sequence[schema.Guard], facts: validity.Facts) -> Iterat
     items = [entry.item.id for entry in exam.items]
 
     @functools.cache  # a guard may speak of several variants, and each candidate is compared with the baseline
-    def if_right(guard: str, name: str) -> schema.Interval | None:
+    def if_right(guard: str, name: str) -> Interval | None:
         before, after, whole = all_right(sheets[study.baseline], sheets[name], items, guard)
         if not whole.any():
             return None

@@ -9,11 +9,12 @@ import numpy as np
 
 from bitparity.distance.figures import against, figures
 from bitparity.distance.readings import Readings, drawn_tokens, read_back
+from bitparity.distance.schema import DistanceFigures, DistancePair, VariantDistance
 from bitparity.distance.store import AGAIN, load_readings
 from bitparity.distance.texts import OWN_TEXTS
 from bitparity.errors import RunError
 from bitparity.results.guards.distance import NOT_READ, check_distance
-from bitparity.results.schema import Distance, DistanceDocument, DistanceFigures, DistancePair, VariantDistance
+from bitparity.results.schema import Distance, DistanceDocument
 from bitparity.schema import Study
 from bitparity.store.environment import ReadRecord, RunRecord
 from bitparity.store.jsonl import write_json

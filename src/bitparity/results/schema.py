@@ -6,21 +6,20 @@ or "not defined", never zero. docs/files.md explains every field. The order of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from bitparity.distance.schema import DistancePair, VariantDistance
 from bitparity.stats.looks import By
-from bitparity.stats.verdicts import Verdict
-from bitparity.store.document import Document, JsonObject
+from bitparity.stats.verdicts import Interval, Verdict
+from bitparity.store.document import JsonObject, Part, Whole
 from bitparity.store.environment import Generation
 
 SCHEMA: Literal["bitparity/results/1"] = "bitparity/results/1"
 # the reason of a benchmark whose answers are there and lack grades of this version
 NOT_GRADED_AGAIN = "another version of the grader graded its answers, and they could not be graded again"
 
-Interval = tuple[float, float]  # low and high end
 FinalVerdict = Verdict | Literal["invalid"]
 Level = Literal["error", "warning"]
 Choice = Literal["deploy", "deploy_if", "not_decided", "do_not_deploy"]
@@ -29,34 +28,6 @@ LossSeen = Literal["beyond", "loss", "loss_likely"]  # a loss is shown, or an in
 Undecided = Literal["invalid", "incomplete", "not_run", "not_graded"]
 Standing = Literal["fine", "loss_within", "open", "too_hard", LossSeen, Undecided]
 Why = Literal["correction", "test", "looks", "few", "proportion", "reach"]
-
-
-class Part(Document):
-    """Base of the parts of a document, which have no other keys. A field that was not given stays out of the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @classmethod
-    def pick(cls, values: Mapping[str, object], **more: object) -> Self:
-        """Build it from those of the values that it has a field for, and from `more`."""
-        known = {**values, **more}
-        given = {name: known[name] for name in cls.model_fields if name in known}
-        return cls.model_validate(given, from_attributes=True)
-
-    @classmethod
-    def made_from(cls, record: object, **more: object) -> Self:
-        """Build it, and the parts in it, from those attributes of a record that it has a field for, and from `more`."""
-        return cls.pick({name: getattr(record, name) for name in cls.model_fields if hasattr(record, name)}, **more)
-
-
-class Whole(BaseModel):
-    """Base of a whole document."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def document(self) -> dict[str, Any]:
-        """The document as plain dictionaries, as it stands in the file."""
-        return self.model_dump(mode="json", by_alias=True)
 
 
 class Guard(Part):
@@ -336,75 +307,6 @@ class Decision(Part):
     findings: list[Finding]
     fine: list[str]
     blocked_by: tuple[str, ...]
-
-
-class Estimate(Part):
-    """A figure with its 95 % interval over answers and its standard error, None where there is none."""
-
-    value: float
-    ci95: Interval | None
-    error: float | None
-
-
-class DistancePart(Part):
-    """Tokens of the answers from position `start` to before `end`; None: to the answers' ends."""
-
-    start: int
-    end: int | None
-    tokens: int
-    divergence: Estimate
-    differs: Estimate
-
-
-class DistanceFigures(Part):
-    """A variant's distance on some answers; see `distance.figures.Figures`.
-
-    `divergence` is the mean KL(baseline || variant) a token in nats: of the whole vocabulary, exact or estimated with
-    `drawn` tokens, or else a lower bound from the `top_k` likeliest tokens; `bound` is that bound beside the whole.
-    `lost` is in nats a token, `differs` a share.
-    """
-
-    answers: int
-    tokens: int
-    divergence: Estimate
-    differs: Estimate
-    lost: Estimate
-    perplexity: Estimate
-    perplexity_ratio: Estimate
-    median: Estimate
-    p99: Estimate
-    largest: float
-    covered: float
-    bound: float | None
-    divergence_by_answer: Estimate
-    lost_by_answer: Estimate
-    positions: list[DistancePart]
-
-
-class DistancePair(Part):
-    """The distances of two readings compared on the same answers: the difference in nats a token, and the ratio."""
-
-    variant: str | None = None
-    than: str | None = None
-    difference: Estimate
-    times: Estimate | None
-    standard_errors: float | None
-    farther: bool
-
-
-class VariantDistance(Part):
-    """One variant's distance, over all benchmarks and by benchmark, and against the noise floor.
-
-    `nan` counts the tokens of which the model gave no number.
-    """
-
-    status: Literal["measured", "not_run"]
-    reason: str | None
-    nan: int
-    overall: DistanceFigures | None = None
-    benchmarks: dict[str, DistanceFigures] = Field(default_factory=dict)
-    against_floor: DistancePair | None = None
-    seconds: float | None = None
 
 
 class Distance(Part):

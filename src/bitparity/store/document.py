@@ -1,9 +1,9 @@
-"""Base class of stored JSON documents: typed fields, and the same keys in the same order when written back."""
+"""Base classes of stored JSON documents: typed fields, and the same keys in the same order when written back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 from pydantic import (
     BaseModel,
@@ -48,3 +48,31 @@ class Document(BaseModel):
         }
         kept = self.model_fields_set | {name for name, default in defaults.items() if getattr(self, name) != default}
         return {key: values[key] for key in dict.fromkeys((*self._order, *values)) if key in kept}
+
+
+class Part(Document):
+    """Base of the parts of a document, which have no other keys. A field that was not given stays out of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def pick(cls, values: Mapping[str, object], **more: object) -> Self:
+        """Build it from those of the values that it has a field for, and from `more`."""
+        known = {**values, **more}
+        given = {name: known[name] for name in cls.model_fields if name in known}
+        return cls.model_validate(given, from_attributes=True)
+
+    @classmethod
+    def made_from(cls, record: object, **more: object) -> Self:
+        """Build it, and the parts in it, from those attributes of a record that it has a field for, and from `more`."""
+        return cls.pick({name: getattr(record, name) for name in cls.model_fields if hasattr(record, name)}, **more)
+
+
+class Whole(BaseModel):
+    """Base of a whole document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def document(self) -> dict[str, Any]:
+        """The document as plain dictionaries, as it stands in the file."""
+        return self.model_dump(mode="json", by_alias=True)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from bitparity.results.build import build
 from bitparity.results.decision import decisions
-from bitparity.results.schema import Comparison, Decision, Part, Results, Score
+from bitparity.results.schema import Comparison, Decision, Results, Score
 from bitparity.safe_io.packaged import packaged_toml
+from bitparity.store.document import Part
 from bitparity.store.run import Run
 
 Figure = str | int | float | None

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from bitparity.distance.figures import BROKEN_SHARE, RESOLUTION
+from bitparity.distance.schema import VariantDistance
 from bitparity.results.guards.facts import guard
-from bitparity.results.schema import Guard, VariantDistance
+from bitparity.results.schema import Guard
 
 NOT_READ = "the run has not come to it yet"
 ALIKE = 3.0  # times the noise floor: two second readings of the baseline itself may differ by so much
