@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from made_results import results
 
-from bitparity.report.doubts import doubt_count, doubts
 from bitparity.report.gate import judge
 from bitparity.report.headline import Headline, headlines
-from bitparity.report.tables import card, glossary
+from bitparity.report.tables import card, doubt_count, doubts, glossary
 from bitparity.report.words import verdict_words
 from bitparity.results.schema import NOT_GRADED_AGAIN, Results, StudyHeader
 

@@ -10,14 +10,14 @@ from rich.table import Table
 
 from bitparity.compare.as_results import items_of, sheets_of
 from bitparity.compare.records import Source
-from bitparity.compare.schema import Benchmark, Comparison, Difference, Outcome
+from bitparity.compare.schema import Benchmark, Difference, Outcome
 from bitparity.report import html, markdown
 from bitparity.report.gated import withheld
 from bitparity.report.html.book import Bench, Book, book_of
-from bitparity.report.language import Lang, reason, text
+from bitparity.report.language import Lang, percent, reason, text
 from bitparity.report.tables import Disagreement
 from bitparity.report.terminal import VERDICT, cells, columns, say, say_guard, show_doubts, show_headlines, verdict_cell
-from bitparity.report.words import difference, figures, noise
+from bitparity.report.words import figures, noise
 from bitparity.results.schema import Results
 from bitparity.schema import LM_EVAL_PREFIX
 from bitparity.store.output_files import write_given
@@ -70,24 +70,20 @@ def _parts(title: str, parts: Mapping[str, Difference], lang: Lang) -> Table:
 def disagreements(outcome: Outcome, lang: Lang = "en") -> Iterator[Disagreement]:
     """Differences that one filter or grader finds and another one, on the same answers, does not."""
     for view in outcome.benchmarks.values():
-        primary = outcome.benchmarks.get(view.view_of or "")
+        bench = view.view_of or ""
+        primary = outcome.benchmarks.get(bench)
         if primary is not None and (said := list(_apart(view, primary, lang))):
-            yield Disagreement(
-                said, view.view_of or "", _metrics(primary, view), list(_beside(outcome, primary, view, lang))
-            )
-
-
-def _metrics(*entries: Benchmark) -> list[str]:
-    return [entry.metric or "" for entry in entries]
+            metrics = [entry.metric or "" for entry in (primary, view)]
+            yield Disagreement(said, bench, metrics, list(_beside(outcome, primary, view, lang)))
 
 
 def _apart(view: Benchmark, primary: Benchmark, lang: Lang) -> Iterator[str]:
     """A sentence for each candidate whose intervals by the two do not overlap; else one on the baseline's scores."""
-    names = dict(zip(("metric", "other_metric"), _metrics(primary, view), strict=True)) | {"bench": view.view_of}
+    names = {"bench": view.view_of, "metric": primary.metric or "", "other_metric": view.metric or ""}
     both = [(name, c, view.comparisons[name]) for name, c in primary.comparisons.items() if name in view.comparisons]
     apart = [each for each in both if each[1].ci95[0] > each[2].ci95[1] or each[2].ci95[0] > each[1].ci95[1]]
     for name, own, other in apart:
-        yield text("views", lang, name=name, own=difference(own, lang), other=difference(other, lang), **names)
+        yield text("views", lang, name=name, own=own, other=other, **names)
     for _, own, other in both[:1]:
         if not apart and abs(own.baseline - other.baseline) > primary.margin:
             yield text("views.scores", lang, own=own.baseline, other=other.baseline, **names)
@@ -97,14 +93,10 @@ def _beside(outcome: Outcome, primary: Benchmark, view: Benchmark, lang: Lang) -
     """The rows of the baseline, its score by each, and of every candidate, with its difference too."""
     entries = (primary, view)
     baseline = next(name for name, about in outcome.variants.items() if about.baseline)
-    yield baseline, [figures(next(iter(entry.comparisons.values())), "baseline", lang)[0] for entry in entries]
+    yield baseline, [percent(next(iter(entry.comparisons.values())).baseline, lang) for entry in entries]
     for name in primary.comparisons:
         found = [entry.comparisons.get(name) for entry in entries]
-        yield name, [text("dash", lang) if c is None else _score_and_difference(c, lang) for c in found]
-
-
-def _score_and_difference(c: Comparison, lang: Lang) -> str:
-    return text("colon", lang, name=figures(c, "candidate", lang)[0], said=difference(c, lang))
+        yield name, [text("dash", lang) if c is None else text("views.beside", lang, c=c) for c in found]
 
 
 def _margins(outcome: Outcome, lang: Lang) -> Iterator[str]:
@@ -127,12 +119,7 @@ def _missing(outcome: Outcome, lang: Lang) -> Iterator[str]:
 
 
 def write(
-    outcome: Outcome,
-    results: Results,
-    sources: Sequence[Source],
-    page: Path | None,
-    report: Path | None,
-    lang: Lang = "en",
+    outcome: Outcome, results: Results, sources: list[Source], page: Path | None, report: Path | None, lang: Lang = "en"
 ) -> None:
     """Write the page and the report of `sources` (arranged, the baseline first), each where a path is given.
 

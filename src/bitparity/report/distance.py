@@ -70,16 +70,11 @@ def rows(distance: Distance, lang: Lang = "en") -> list[Row]:
     for name, floor, found in named:
         if (figures := found.overall) is None:
             continue
-        texts = (
-            estimate(figures.divergence, lang),
-            estimate(figures.differs, lang, lambda value: number(100 * value)),
-            estimate(figures.lost, lang),
-            ratio(figures.perplexity_ratio, lang),
-            number(figures.median.value),
-            number(figures.p99.value),
-            number(figures.largest),
-            f"{figures.answers} / {figures.tokens}",
-        )
+        differs = estimate(figures.differs, lang, lambda value: number(100 * value))
+        means = (estimate(figures.divergence, lang), differs, estimate(figures.lost, lang))
+        most = map(number, (figures.median.value, figures.p99.value, figures.largest))
+        read = f"{figures.answers} / {figures.tokens}"
+        texts = (*means, ratio(figures.perplexity_ratio, lang), *most, read)
         shown.append(Row(name, floor, figures.divergence, texts))
     return shown
 

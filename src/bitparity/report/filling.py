@@ -134,33 +134,22 @@ def _about(header: list[str], columns: Columns, matched: Mapping[int, str], resu
 
 def _contents(row: list[str], columns: Columns, benchmark: str, results: Results, lang: Lang) -> dict[int, str]:
     """The new contents of a row's cells, by column."""
-    entry = results.benchmarks.get(benchmark)
+    entry, missing = results.benchmarks.get(benchmark), text("not_available", lang)
     if entry is None:
-        return _not_asked(row, columns, lang)
-    shown = {
-        name: score_beside(name, entry, lang) if entry.measured else text("not_available", lang)
-        for name in columns.variants.values()
-    }
-    general = _general(entry, lang)
-    caveats = {name: _caveats(name, entry, lang) for name in shown}
-    if columns.notes is None:
-        shown = {name: parted([cell, *map(escaped, [*general, *caveats[name]])], lang) for name, cell in shown.items()}
+        # none of the study's: N/A where nothing stands yet; another study's figures stay
+        if any(row[column] not in ("", missing) for column in columns.variants if column < len(row)):
+            return {}
+        shown, notes = dict.fromkeys(columns.variants.values(), missing), [text("fill.not_in_study", lang)]
+    else:
+        general, names = _general(entry, lang), list(columns.variants.values())
+        caveats = {name: _caveats(name, entry, lang) for name in names}
+        shown = {name: score_beside(name, entry, lang) if entry.measured else missing for name in names}
+        if columns.notes is None:
+            shown = {name: parted([cell, *map(escaped, general + caveats[name])], lang) for name, cell in shown.items()}
+        notes = general + [line for name in names for line in (*_verdict(name, entry, lang), *caveats[name])]
     contents = {column: shown[name] for column, name in columns.variants.items()}
     if columns.notes is not None:
-        said = [line for name in shown for line in (*_verdict(name, entry, lang), *caveats[name])]
-        contents[columns.notes] = _noted(row, columns.notes, parted([*general, *said], lang))
-    return contents
-
-
-def _not_asked(row: list[str], columns: Columns, lang: Lang) -> dict[int, str]:
-    """A benchmark that is none of the study's: N/A where nothing stands yet; another study's figures stay."""
-    missing = text("not_available", lang)
-    written = [row[column] for column in columns.variants if column < len(row)]
-    if any(cell not in ("", missing) for cell in written):
-        return {}
-    contents = dict.fromkeys(columns.variants, missing)
-    if columns.notes is not None:
-        contents[columns.notes] = _noted(row, columns.notes, text("fill.not_in_study", lang))
+        contents[columns.notes] = _noted(row, columns.notes, parted(notes, lang))
     return contents
 
 

@@ -94,20 +94,11 @@ def judge_comparison(outcome: compare.Outcome, lang: Lang = "en") -> list[Line]:
     entries = {bench: entry for bench, entry in outcome.benchmarks.items() if entry.view_of is None}
     baseline = next(name for name, about in outcome.variants.items() if about.baseline)
     return [
-        _compared(name, baseline, bench, entry, lang)
+        _paired(name, baseline, bench, entry, 0, lang)
         for name in outcome.candidates
         for bench, entry in entries.items()
         if name in entry.comparisons or name in entry.not_compared
     ]
-
-
-def _compared(name: str, baseline: str, bench: str, entry: compare.Benchmark, lang: Lang) -> Line:
-    comparison = entry.comparisons.get(name)
-    if comparison is None:
-        words = text("gate.not_compared", lang, reason=entry.not_compared[name])
-        return Line(name, bench, "open", "incomplete", words, lang=lang)
-    messages = _messages(name, baseline, entry.guards, lang)
-    return _line(name, bench, comparison, _words(comparison, entry.margin, lang), 0, lang, messages)
 
 
 def exit_code(lines: Sequence[Line]) -> int:
@@ -118,12 +109,17 @@ def exit_code(lines: Sequence[Line]) -> int:
 def _single(name: str, bench: str, entry: Benchmark, results: Results, lang: Lang) -> Line:
     if not entry.measured:
         return Line(name, bench, "skipped", "not_run", unmeasured(entry, lang), lang=lang)
-    comparison = entry.comparisons.get(name)
-    unscored = _unscored(name, entry, results)
-    if comparison is None:
-        words = text("gate.nothing", lang, unscored=unscored)
+    return _paired(name, results.baseline, bench, entry, _unscored(name, entry, results), lang)
+
+
+def _paired(
+    name: str, baseline: str, bench: str, entry: Benchmark | compare.Benchmark, unscored: int, lang: Lang
+) -> Line:
+    if (comparison := entry.comparisons.get(name)) is None:
+        why = None if isinstance(entry, Benchmark) else entry.not_compared[name]
+        words = text("gate.not_compared" if why else "gate.nothing", lang, reason=why, unscored=unscored)
         return Line(name, bench, "open", "incomplete", words, lang=lang)
-    messages = _messages(name, results.baseline, entry.guards, lang)
+    messages = _messages(name, baseline, entry.guards, lang)
     return _line(name, bench, comparison, _words(comparison, entry.margin, lang), unscored, lang, messages)
 
 

@@ -10,7 +10,7 @@ from bitparity.report.language import Lang, guard_message, text
 from bitparity.report.tables import gain
 from bitparity.report.words import Tone, difference, verdict_words
 from bitparity.results.decision import SEEN, decisions
-from bitparity.results.schema import Benchmark, Decision, Finding, Needs, Results
+from bitparity.results.schema import Benchmark, Decision, Finding, Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +180,7 @@ class _Words:
             return ""
         hours = "" if needs.hours is None else self.say("hours" if needs.hours >= 1 / 60 else "soon", time=needs.hours)
         now = self.results.benchmarks[found.benchmark].samples
-        return self.say(f"needs.{_key(needs)}", needs=needs, now=now, hours=hours)
-
-
-def _key(needs: Needs) -> str:
-    if needs.samples is not None:
-        return "samples"
-    return "more_than_it_has" if needs.available is not None and needs.items > needs.available else "items"
+        if needs.samples is not None:
+            return self.say("needs.samples", needs=needs, now=now, hours=hours)
+        short = needs.available is not None and needs.items > needs.available
+        return self.say("needs.more_than_it_has" if short else "needs.items", needs=needs, hours=hours)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -254,16 +255,11 @@ def _point(run: _Seen, entry: Benchmark, variant: str, change: Change | None) ->
     return Point.made_from(comparison, difference_ci95=None if comparison is None else comparison.ci95, **about)
 
 
-def _differing(before: _Seen, now: _Seen, variant: str) -> list[str]:
-    """The facts that differ, each as `name: old → new`."""
-    old, new = before.facts(variant), now.facts(variant)
-    names = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
-    return [f"{name}: {old.get(name, 'not told')} → {new.get(name, 'not told')}" for name in names]
-
-
 def _change(before: _Seen, now: _Seen, key: _Key, sources: Callable[[Path, str], Source]) -> Change:
-    """One benchmark of two runs of a variant, paired by item, or why they cannot be compared."""
-    facts = _differing(before, now, key.variant)
+    """One benchmark of two runs of a variant, paired by item, or why they cannot be compared; the facts that differ."""
+    old, new = before.facts(key.variant), now.facts(key.variant)
+    names = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
+    facts = [f"{name}: {old.get(name, 'not told')} → {new.get(name, 'not told')}" for name in names]
     try:
         difference = _difference(sources(before.path, key.variant), sources(now.path, key.variant), key.benchmark)
     except BitparityError as error:
@@ -284,9 +280,9 @@ def _difference(first: Source, second: Source, benchmark: str) -> Comparison:
 
 def render(found: History, lang: Lang = "en") -> str:
     """The page as HTML."""
-    groups: dict[tuple[str, str], list[Line]] = {}
-    for line in found.lines:
-        groups.setdefault((line.benchmark, line.exam), []).append(line)
+    # the lines stand in the order of benchmark and exam
+    exams = groupby(found.lines, lambda line: (line.benchmark, line.exam))
+    groups = {exam: list(lines) for exam, lines in exams}
     style = Markup(packaged_text(__package__, "html/page.css"))
     said = spoken(lang, number, points, interval, mean_score, reason, text)
     return template(__package__, "history.html.j2").render(found=found, groups=groups, style=style, lang=lang, **said)

@@ -35,7 +35,8 @@ def load_words(name: str) -> dict[str, tuple[str, str]]:
 
 TEXTS = load_words("texts.toml")  # key -> (English, Chinese)
 
-_LISTS = {r"; also: ": "；另外：", r"; ": "；", r", (?![^()]*\))": "；"}  # what parts a list -> the same in Chinese
+# patterns of a figure that is a list, and of parts of any figure -> the Chinese in their place
+_PATTERNS: dict[str, dict[str, str]] = packaged_toml(__package__, "chinese.toml")
 
 _NUMBER = r"-?[\d.,]+(?:e[+-]?\d+)?|-?inf|nan"
 _NARROW = dict.fromkeys(["count", "of", "line", "hours", "minutes", "seconds"], _NUMBER) | {
@@ -94,11 +95,6 @@ def margin(value: float, lang: Lang = "en") -> str:
 def loss(value: float, lang: Lang = "en") -> str:
     """A loss in points, without a sign."""
     return text("points", lang, value=f"{100 * value:.1f}")
-
-
-def lost(value: float, lang: Lang = "en") -> str:
-    """A difference as the points that are lost, without a sign."""
-    return f"{-100 * value:.1f}"
 
 
 def duration(hours: float, lang: Lang = "en") -> str:
@@ -202,14 +198,14 @@ def reason(said: str | None, lang: Lang = "en") -> str:
 _WRITTEN: Mapping[str, Callable[[Any, Lang], str]] = {
     function.__name__: function
     for function in (
-        *(percent, hundredths, points, interval, margin, loss, lost, duration, p_value, number, estimate, ratio, share),
+        *(percent, hundredths, points, interval, margin, loss, duration, p_value, number, estimate, ratio, share),
         *(hours, small_loss, tokens, listed, parted, guard_title, guards, reason),
     )
 }
 
 
 class _Filler(Formatter):
-    """Puts figures into texts of one language, written as the text wants: see `_WRITTEN`, or `100*.1f` for hundredths.
+    """Puts figures into texts of one language, written as the text wants: see `_WRITTEN`, or `100*.1f` for a multiple.
 
     Anything else after the colon is Python's own format.
     """
@@ -221,15 +217,14 @@ class _Filler(Formatter):
         """The figure as text."""
         if (written := _WRITTEN.get(format_spec)) is not None:
             return written(value, self._lang)
-        if format_spec.startswith("100*"):
-            return format(100 * value, format_spec.removeprefix("100*"))
-        return format(value, format_spec)
+        factor, times, written_as = format_spec.rpartition("*")
+        return format(float(factor) * value if times else value, written_as)
 
 
 @functools.cache
 def _is_special(template: str) -> bool:
     """True where a figure is written as Python alone cannot."""
-    return any(spec and (spec in _WRITTEN or spec[:4] == "100*") for *_, spec, _ in Formatter().parse(template))
+    return any(spec and (spec in _WRITTEN or "*" in spec) for *_, spec, _ in Formatter().parse(template))
 
 
 _FILLERS: Mapping[Lang, _Filler] = {lang: _Filler(lang) for lang in LANGUAGES}
@@ -278,7 +273,7 @@ def _parts(said: str, translated: Callable[[str], str | None]) -> str | None:
     """A figure that is words itself, or a list of such (no comma in brackets parts it); None where it is a name."""
     if " " not in said:
         return None
-    for splitter, joiner in _LISTS.items():
+    for splitter, joiner in _PATTERNS["lists"].items():
         parts = re.split(splitter, said)
         if len(parts) > 1 and all(told := [translated(part) or "" for part in parts]):
             return joiner.join(told)
@@ -287,13 +282,7 @@ def _parts(said: str, translated: Callable[[str], str | None]) -> str | None:
 
 def _plain_figure(value: str) -> str:
     """Percentages and lists of differing settings, as `results.guards.facts` writes them, in the Chinese way."""
-    for pattern, chinese in (
-        (r"(?<=\d) %", "%"),
-        (r"; and (\d+) more$", r"；另有 \1 项"),
-        (r"not given(?= against |;|；|$)", "未给出"),
-        (r"(?<=%) against (?=[\d.]+%)", "、"),
-        (r" against ", " 对 "),
-    ):
+    for pattern, chinese in _PATTERNS["figures"].items():
         value = re.sub(pattern, chinese, value)
     return value
 

@@ -320,12 +320,9 @@ class Screen:
         rate = entry["session_rate"] if rate is None else rate
         tokens = entry["session_tokens_per_second"] if tokens is None else tokens
         is_left = self.snapshot["running"] and (entry["done"] != entry["total"] or entry.get("state") == GRADING)
-        return {
-            "done": _counted(entry, self.lang),
-            "rate": "" if rate is None else f"{rate:.1f}",
-            "tokens": "" if tokens is None else f"{tokens:,.0f}",
-            "left": _left(entry["seconds_left"], self.lang) if is_left else "",
-        }
+        left = _left(entry["seconds_left"], self.lang) if is_left else ""
+        rates = {"rate": "" if rate is None else f"{rate:.1f}", "tokens": "" if tokens is None else f"{tokens:,.0f}"}
+        return {"done": _counted(entry, self.lang), "left": left, **rates}
 
     def _below(self) -> list[str]:
         """The lines below the table: benchmarks left out, reasons in full, notes, tasks."""

@@ -63,9 +63,8 @@ def show(found: Localization, console: Console, lang: Lang = "en") -> None:
     for line in sentences(found, lang):
         say(console, line)
     if shown := worst(found.modules):
-        table = columns(
-            {text(COLUMNS[0], lang): [each.name for each in shown]}, [text(key, lang) for key in COLUMNS[1:]]
-        )
+        title, *titles = (text(key, lang) for key in COLUMNS)
+        table = columns({title: [each.name for each in shown]}, titles)
         for each in shown:
             figures = (each.error, each.through, each.regained)
             table.add_row(*cells(each.name, *(share(f and Figure(value=f.value)) for f in figures)))

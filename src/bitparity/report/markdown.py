@@ -12,12 +12,11 @@ from jinja2 import Template
 from bitparity.localization.document import load_localizations
 from bitparity.report import plots, words
 from bitparity.report.distance import rows, sentences
-from bitparity.report.doubts import doubt_count, doubts
 from bitparity.report.headline import headlines
 from bitparity.report.language import Lang, guard_message, margin, percent, reason, suffix, text
 from bitparity.report.localization import markdown_part, write_picture
 from bitparity.report.plain import shortened
-from bitparity.report.tables import Disagreements, card, grader_rows, program_rows, speed_rows
+from bitparity.report.tables import Disagreements, card, doubt_count, doubts, grader_rows, program_rows, speed_rows
 from bitparity.report.templates import spoken, template
 from bitparity.results.schema import Results
 from bitparity.store.jsonl import write_atomically

@@ -101,19 +101,12 @@ def _table(plan: Plan, lang: Lang) -> Table:
     table = columns(named, [text(key, lang) for key in TITLES])
     for bench in plan.benchmarks:
         items = bench.size.items
-        row = (
-            bench.name,
-            "?" if items is None else f"{items:,}",
-            str(bench.samples),
-            tokens(bench.prompt_tokens),
-            tokens(bench.output_tokens),
-            tokens(None if items is None else items * bench.samples * bench.budget),
-            _hours([plan.hours(bench, v) for v in plan.study.variants if v != plan.study.spot_check], lang),
-            f"{100 * bench.margin:g}",
-            _range(bench.detectable, lang),
-            _range(bench.provable, lang),
-        )
-        table.add_row(*cells(*row))
+        most = None if items is None else items * bench.samples * bench.budget
+        asked = ("?" if items is None else f"{items:,}", str(bench.samples))
+        lengths = map(tokens, (bench.prompt_tokens, bench.output_tokens, most))
+        spent = _hours([plan.hours(bench, v) for v in plan.study.variants if v != plan.study.spot_check], lang)
+        losses = (f"{100 * bench.margin:g}", _range(bench.detectable, lang), _range(bench.provable, lang))
+        table.add_row(*cells(bench.name, *asked, *lengths, spent, *losses))
     return table
 
 

@@ -11,11 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bitparity.report.distance import sentences
-from bitparity.report.doubts import Doubt, doubts
 from bitparity.report.headline import headlines
 from bitparity.report.language import Lang, beside, guard_message, listed, parted, percent, text
 from bitparity.report.plain import shortened
-from bitparity.report.tables import grader_rows
+from bitparity.report.tables import doubts, grader_rows
 from bitparity.report.words import Judged, figures, noise, tone, unmeasured, verdict_words
 from bitparity.results.schema import Distance, Guard, Results
 
@@ -48,14 +47,12 @@ def show_doubts(results: Results, console: Console, lang: Lang = "en", *, whole:
     found = doubts(results, lang)
     for doubt in found:
         if whole or doubt.level == "error":
-            said = text("colon", lang, name=_placed(doubt, lang), said=doubt.message)
+            said = text("colon", lang, name=beside(doubt.title, doubt.where, lang), said=doubt.message)
             say(console, said, text(doubt.level, lang), COLOURS[doubt.level])
-    if warnings := [_placed(doubt, lang) for doubt in found if doubt.level == "warning" and not whole]:
+    if warnings := [
+        beside(doubt.title, doubt.where, lang) for doubt in found if doubt.level == "warning" and not whole
+    ]:
         say(console, parted(warnings, lang), text("warning", lang), "yellow")
-
-
-def _placed(doubt: Doubt, lang: Lang) -> str:
-    return beside(doubt.title, doubt.where, lang)
 
 
 def show_headlines(results: Results, console: Console, lang: Lang = "en") -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from bitparity.compare import schema as compare
-from bitparity.report.language import Lang, beside, hundredths, interval, p_value, percent, points, text
+from bitparity.report.language import Lang, beside, hundredths, interval, percent, points, text
 from bitparity.results.schema import Benchmark, Comparison, Overall, Results, Score
 from bitparity.results.verdicts import AT_THE_BUDGET
 from bitparity.store.document import Part
@@ -81,25 +81,11 @@ def difference(comparison: Judged, lang: Lang = "en") -> str:
     return beside(points(comparison.difference), interval(comparison.ci95, lang), lang)
 
 
-# a comparison's figures by the key of their column's title
-_FIGURES: Mapping[str, Callable[[Any, Lang], str]] = {
-    "benchmarks": lambda c, lang: text("of", lang, count=len(c.benchmarks), of=c.of or len(c.benchmarks)),
-    "items": lambda c, lang: f"{c.items:,}",
-    "baseline": lambda c, lang: percent(c.baseline, lang),
-    "candidate": lambda c, lang: percent(c.candidate, lang),
-    "difference": lambda c, lang: points(c.difference),
-    "difference_points": lambda c, lang: points(c.difference),
-    "interval": lambda c, lang: interval(c.ci95, lang),
-    "lost_gained": lambda c, lang: f"{c.lost} / {c.gained}",
-    "p": lambda c, lang: p_value(c.p_value),
-    "p_holm": lambda c, lang: p_value(c.p_adjusted),
-    "recovery": lambda c, lang: percent(c.recovery, lang),
-}
-
-
 def figures(comparison: Part, keys: str, lang: Lang = "en") -> list[str]:
     """The figures of a comparison for columns, whose keys are those of their titles in `language`, parted by blanks."""
-    return [_FIGURES[key](comparison, lang) for key in keys.split()]
+    used = getattr(comparison, "benchmarks", ())
+    of = getattr(comparison, "of", None) or len(used)
+    return [text(f"figure.{key}", lang, c=comparison, count=len(used), of=of) for key in keys.split()]
 
 
 def clause(comparison: Judged, allowed: float, lang: Lang = "en") -> str:

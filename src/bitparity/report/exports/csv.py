@@ -34,19 +34,12 @@ def rows(results: Results) -> Iterator[dict[str, Figure]]:
     decided = decisions(results)
     for bench, entry in results.benchmarks.items():
         for name, variant in results.variants.items():
-            row = {
-                **_comparison(entry.comparisons.get(name)),  # first: its items are those compared, not those asked
-                "study": results.study.name,
-                "fingerprint": results.study.fingerprint,
-                "benchmark": bench,
-                "variant": name,
-                "role": variant.role,
-                **_fields(entry),
-                **_fields(variant),
-                **_score(entry.scores.get(name)),
-                **_decision(bench, decided.get(name)),
-                **_distance(bench, name, results),
-            }
+            row: dict[str, Figure] = {"benchmark": bench, "variant": name, "role": variant.role}
+            row |= {"study": results.study.name, "fingerprint": results.study.fingerprint}
+            row |= _comparison(entry.comparisons.get(name))
+            # after the comparison, whose items are those compared, not those asked
+            row |= _fields(entry) | _fields(variant) | _score(entry.scores.get(name))
+            row |= _decision(bench, decided.get(name)) | _distance(bench, name, results)
             yield {column: row.get(column) for column in COLUMNS}
 
 

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +15,8 @@ from jinja2 import Template
 from markupsafe import Markup
 
 from bitparity.report import headline, language, tables, words
+from bitparity.report.distance import Scale as LogScale
 from bitparity.report.distance import log_scale, rows, sentences
-from bitparity.report.doubts import doubt_count, doubts
 from bitparity.report.html import svg
 from bitparity.report.html.book import Book, Packed
 from bitparity.report.html.svg import Scale
@@ -24,7 +24,7 @@ from bitparity.report.language import LANGUAGES, TEXTS, Lang
 from bitparity.report.plain import flat
 from bitparity.report.tables import Disagreements
 from bitparity.report.templates import packaged_text, spoken, template
-from bitparity.results.schema import Benchmark, Comparison, Overall, Results
+from bitparity.results.schema import Benchmark, Results
 
 BINS = 36
 PHRASES = language.load_words("html/phrases.toml")  # key -> (English, Chinese)
@@ -98,7 +98,8 @@ def script_phrases(lang: Lang) -> dict[str, str]:
 
 # what the template says in the language of the page
 _SAID = (
-    *(say, tables.card, doubts, doubt_count, tables.glossary, headline.headlines, sentences),
+    *(say, tables.card, tables.doubts, tables.doubt_count, tables.glossary, headline.headlines, rows, sentences),
+    *(tables.speed_rows, tables.program_rows),
     *(language.guard_message, language.reason, language.percent, language.margin, language.guards),
     *(words.score_beside, words.difference, words.figures, words.verdict_words),
     *(words.noise, words.short_noise, words.engine),
@@ -112,9 +113,10 @@ def render(
 
     The disagreements stand below the answers, `localized` is the section on where distances come from.
     """
-    shown = {"view": _View(results, book, lang), "results": results, "packed": packed, "localized": localized}
+    lengths = {bench: found for bench in results.measured if (found := length_rows(book.lengths.get(bench, {})))}
+    shown = {"results": results, "book": book, "packed": packed, "lengths": lengths, "localized": localized}
     shown |= {"phrases": json_in_script(script_phrases(lang)), "lang": "zh-Hans" if lang == "zh" else "en"}
-    return _template().render(disagreements=apart, **shown, **spoken(lang, *_SAID))
+    return _template().render(disagreements=apart, **shown, **_scales(results), **spoken(lang, *_SAID))
 
 
 def load() -> None:
@@ -136,95 +138,57 @@ def json_in_script(value: object) -> Markup:
 def _template() -> Template:
     style, script = (Markup(packaged_text(__package__, f"page.{ending}")) for ending in ("css", "js"))
     # base64 goes in as it is: no character of it means anything in HTML
-    known = {"style": style, "script": script, "digest": _digest, "as_is": Markup, "svg": svg.plots().module}
-    return template(__package__, "page.html.j2", known | {"most": MOST_ROWS, "flat": flat, "count": count})
+    known = {"style": style, "script": script, "as_is": Markup, "svg": svg.plots().module, "most": MOST_ROWS}
+    asked = (count, differences, digest, distance_axis, flat, graders, length_axis, log_scale, strip_end, svg.ticks)
+    return template(__package__, "page.html.j2", {**known, "tone": words.tone, **{f.__name__: f for f in asked}})
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
     """A style sheet's or script's hash, as a content security policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-class _View:
-    """The parts of the page that the template asks for beside words and figures: lists, tones, plots."""
+def _scales(results: Results) -> dict[str, object]:
+    """The scales of the plots, with what lies on them: all comparisons, the valid ones, those over benchmarks."""
+    compared = [(c, entry.margin) for entry in results.measured.values() for c in entry.comparisons.values()]
+    pooled = {name: pooled for name, pooled in results.overall.items() if len(pooled.benchmarks) > 1}
+    # what a guard forbids stands at the edge: its interval must not squeeze those that count
+    valid = [(c, margin) for c, margin in compared if c.verdict != "invalid"]
+    bounds = [bound for c, margin in valid for bound in (*c.ci95, -margin, margin)]
+    bounds += [bound for each in pooled.values() for bound in each.ci95]
+    flips = [count / c.items for c, _ in valid or compared for count in (c.lost, c.gained)]
+    most_flips = max([*flips, 0.001]) * 1.05
+    scales = {"scale": svg.scale(bounds), "most_flips": most_flips, "flip_scale": Scale(-most_flips, most_flips)}
+    variants = results.variants.values()
+    scales |= {"fastest": max(v.tokens_per_second or 0.0 for v in variants)}
+    scales |= {"largest": max(v.weights_gb or 0.0 for v in variants)}
+    return {**scales, "compared": compared, "valid": valid, "pooled": pooled}
 
-    def __init__(self, results: Results, book: Book, lang: Lang) -> None:
-        self.results = results
-        self.book = book
-        self.lang: Lang = lang
-        self.measured = results.measured
-        compared = [(c, entry.margin) for entry in self.measured.values() for c in entry.comparisons.values()]
-        self.compared = bool(compared)
-        self.pooled = {name: pooled for name, pooled in results.overall.items() if len(pooled.benchmarks) > 1}
-        # what a guard forbids stands at the edge: its interval must not squeeze those that count
-        valid = [(c, margin) for c, margin in compared if c.verdict != "invalid"]
-        bounds = [bound for c, margin in valid for bound in (*c.ci95, -margin, margin)]
-        bounds += [bound for pooled in self.pooled.values() for bound in pooled.ci95]
-        self.scale = svg.scale(bounds)
-        self.valid = bool(valid)
-        flips = [count / c.items for c, _ in valid or compared for count in (c.lost, c.gained)]
-        self.most_flips = max([*flips, 0.001]) * 1.05
-        self.speed_rows = list(tables.speed_rows(results, lang))
-        self.fastest = max((v.tokens_per_second or 0.0 for v in results.variants.values()), default=1.0)
-        self.largest = max((v.weights_gb or 0.0 for v in results.variants.values()), default=1.0)
-        self.programs = list(tables.program_rows(results, lang))
-        self.program_rates = any(rates for *_, rates in self.programs)
-        self.has_lengths = any(map(self.lengths, self.measured))
-        self.distances = [] if results.distance is None else rows(results.distance, lang)
-        self.floor = next((row.divergence.value for row in self.distances if row.floor), None)
-        self.distance_scale = log_scale(self.distances)
 
-    def tone(self, comparison: Comparison | Overall) -> str:
-        """The look of a verdict: loss, fine, open, invalid or control."""
-        return "control" if comparison.control else words.tone(comparison)
+def distance_axis(on: LogScale) -> Markup:
+    """Nats a token, in powers of ten."""
+    return svg.plot("axis", on, lambda value: f"1e{round(math.log10(value))}", on.decades)
 
-    def invalid_by(self, comparison: Comparison) -> str:
-        """The guards that make a comparison invalid or doubt its size, in words; empty where none does."""
-        found = comparison.invalid_by or comparison.doubted_by
-        return say("why_invalid", self.lang, guards=found) if found else ""
 
-    # plots
+def length_axis(by_variant: Mapping[str, Sequence[int]]) -> Markup:
+    """Tokens, on the logarithmic scale of a benchmark's distributions."""
+    on = length_scale(by_variant)
+    return svg.plot("axis", on, lambda value: count(math.exp(value)), list(map(math.log, length_ticks(on))))
 
-    def forest_axis(self) -> Markup:
-        """Points."""
-        return self._axis(self.scale, lambda value: f"{100 * value:+g}".replace("-", "−") if value else "0", most=8)
 
-    def distance_axis(self) -> Markup:
-        """Nats a token, in powers of ten."""
-        on = self.distance_scale
-        return svg.plot("axis", on, lambda value: f"1e{round(math.log10(value))}", on.decades)
+def strip_end(entry: Benchmark) -> float:
+    """The right end of the strips of a benchmark: the highest mean, rounded up to tenths."""
+    means = [mean for group in entry.subgroups.values() for mean in group.means.values() if mean is not None]
+    return max(1, math.ceil(10 * max(means, default=1.0) - 1e-9)) / 10
 
-    def flips_axis(self) -> Markup:
-        """Shares of the items, to the left and to the right."""
-        both = Scale(-self.most_flips, self.most_flips)
-        return self._axis(both, lambda value: language.percent(abs(value), self.lang) if abs(value) > 1e-9 else "0")
 
-    def length_axis(self, bench: str) -> Markup:
-        """Tokens, on the logarithmic scale of a benchmark's distributions."""
-        on = length_scale(self.book.lengths[bench])
-        at = list(map(math.log, length_ticks(on)))
-        return svg.plot("axis", on, lambda value: count(math.exp(value)), at)
+def differences(name: str, results: Results) -> list[tuple[int, float]]:
+    """The valid differences of a variant, each with the number of its benchmark."""
+    found = ((number, entry.comparisons.get(name)) for number, entry in enumerate(results.measured.values()))
+    return [(number, c.difference) for number, c in found if c is not None and c.verdict != "invalid"]
 
-    def _axis(self, on: Scale, label: Callable[[float], str], most: int = 6) -> Markup:
-        return svg.plot("axis", on, label, svg.ticks(on, most))
 
-    def strip_end(self, entry: Benchmark) -> float:
-        """The right end of the strips of a benchmark: the highest mean, rounded up to tenths."""
-        means = [mean for group in entry.subgroups.values() for mean in group.means.values() if mean is not None]
-        return max(1, math.ceil(10 * max(means, default=1.0) - 1e-9)) / 10
-
-    def differences(self, name: str) -> list[tuple[int, float]]:
-        """The valid differences of a variant, each with the number of its benchmark."""
-        found = ((number, entry.comparisons.get(name)) for number, entry in enumerate(self.measured.values()))
-        return [(number, c.difference) for number, c in found if c is not None and c.verdict != "invalid"]
-
-    def lengths(self, bench: str) -> dict[str, Lengths]:
-        """Each variant's distribution of lengths."""
-        return length_rows(self.book.lengths.get(bench, {}))
-
-    # tables
-
-    def graders(self) -> list[tables.GraderRow]:
-        """Every grader's means where a benchmark has more than one, by the names of the graders."""
-        order = list(self.measured)
-        return sorted(tables.grader_rows(self.results), key=lambda row: (order.index(row.benchmark), row.metric))
+def graders(results: Results) -> list[tables.GraderRow]:
+    """Every grader's means where a benchmark has more than one, by the names of the graders."""
+    order = list(results.measured)
+    return sorted(tables.grader_rows(results), key=lambda row: (order.index(row.benchmark), row.metric))
