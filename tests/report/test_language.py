@@ -23,7 +23,17 @@ from bitparity.errors import GatedDataError, MissingDependencyError
 from bitparity.progress import tasks
 from bitparity.progress.events import Task, TaskProgress
 from bitparity.report import words
-from bitparity.report.language import _NARROW, GUARDS, LANGUAGES, TEXTS, guard_message, load_words, reason, text
+from bitparity.report.language import (
+    _NARROW,
+    _WRITTEN,
+    GUARDS,
+    LANGUAGES,
+    TEXTS,
+    guard_message,
+    load_words,
+    reason,
+    text,
+)
 from bitparity.report.markdown import render
 from bitparity.results.guards.facts import MESSAGES, differences
 from bitparity.results.schema import Comparison
@@ -34,6 +44,11 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 def fields(template: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(template) if name}
+
+
+def written(template: str) -> dict[str, str]:
+    """How a template wants each of its figures written, by the figure's name."""
+    return {name: spec or "" for _, name, spec, _ in Formatter().parse(template) if name}
 
 
 def figure(name: str, number: int) -> str:
@@ -47,6 +62,9 @@ def test_both_languages_hold_the_same_figures(key: str) -> None:
     assert not CHINESE.search(english)
     assert fields(english) - {"where"} <= fields(chinese)
     assert fields(chinese) <= fields(english)
+    # and each figure is written in the same way, which is one that there is
+    assert written(chinese).items() <= written(english).items()
+    assert all(spec in _WRITTEN or format(1, spec.rpartition("*")[2]) for spec in written(english).values())
 
 
 def test_every_guard_has_a_chinese_name() -> None:

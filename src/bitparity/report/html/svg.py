@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from jinja2 import Template
@@ -19,14 +19,9 @@ from bitparity.report.plain import finalize
 from bitparity.report.templates import template
 from bitparity.report.words import tone
 from bitparity.results.schema import Comparison, Overall
+from bitparity.safe_io.packaged import packaged_toml
 
-SHAPES = {
-    "diamond": "M0-7 7 0 0 7-7 0z",
-    "cross": "M-5-5 5 5M-5 5 5-5",
-    "square": "M-5-5H5V5H-5z",
-    "triangle": "M0-6.5 6 5H-6z",
-    "circle": "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
-}
+SHAPES: Mapping[str, str] = packaged_toml(__package__, "shapes.toml")
 MARKS = {"invalid": "cross", "loss": "diamond"}  # of a comparison, by its look; any other is a circle
 SERIES = ("square", "circle", "triangle", "diamond")  # of the variants in a strip; the control is a cross
 ROW = 32  # pixels: the height of a one-line plot
