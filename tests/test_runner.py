@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,19 @@ def results(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy study: bf16 misses 1 of 12, fp8 two, nvfp4 six (2 to 7)."""
+    return replay_study(tmp_path_factory.mktemp("study"))
+
+
 @pytest.fixture
-def finished(cli: Cli, tmp_path: Path) -> Path:
-    """A finished toy run: bf16 misses 1 of 12, fp8 two, nvfp4 six (2 to 7)."""
-    assert cli("run", replay_study(tmp_path), "--out", tmp_path / "run").code in (0, 1, 3)
-    return tmp_path / "run"
+def finished(cli: Cli, study: Path, tmp_path: Path) -> Path:
+    """A copy of its run, which the first test makes; to be changed at will."""
+    made = study.parent / "run"
+    if not (made / "results.json").exists():
+        assert cli("run", study, "--out", made).code in (0, 1, 3)
+    return shutil.copytree(made, tmp_path / "run")
 
 
 def test_a_run_leaves_every_file_of_the_layout(finished: Path) -> None:
@@ -81,16 +90,20 @@ def kept(folder: Path) -> dict[Path, bytes]:
     return {p: p.read_bytes() for p in folder.rglob("*.json*") if p.name != "progress.json"}
 
 
-def test_the_same_command_again_changes_nothing_and_runs_nothing(cli: Cli, finished: Path) -> None:
+def test_the_same_command_again_changes_nothing_and_runs_nothing(
+    cli: Cli, study: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = kept(finished)
-    (finished.parent / "bf16.jsonl").write_text("")  # would fail if the engine were started
-    cli("run", finished.parent / "study.yaml", "--out", finished)
+    started: list[EngineProcess] = []
+    monkeypatch.setattr(EngineProcess, "_spawn", started.append)
+    cli("run", study, "--out", finished)
+    assert started == []
     assert kept(finished) == before
 
 
-def test_a_changed_study_is_refused_and_nothing_is_lost(cli: Cli, finished: Path) -> None:
+def test_a_changed_study_is_refused_and_nothing_is_lost(cli: Cli, study: Path, finished: Path) -> None:
     before = {p: p.read_bytes() for p in finished.rglob("*.json*")}
-    ended = cli("run", finished.parent / "study.yaml", "--out", finished, "--limit", 3)
+    ended = cli("run", study, "--out", finished, "--limit", 3)
     assert ended.code == 2
     assert "limit: None -> 3" in ended.err
     assert {p: p.read_bytes() for p in finished.rglob("*.json*")} == before
@@ -111,17 +124,17 @@ def test_an_engine_that_loaded_other_files_costs_its_variant_only(
     assert run.environment().variants["fp8"].engines == []
 
 
-def test_what_gave_the_earlier_answers_is_kept(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_gave_the_earlier_answers_is_kept(study: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = Run(finished).environment()
     path = finished / "samples" / "fp8" / "math500.jsonl"
     path.write_bytes(path.read_bytes()[:-30])
     monkeypatch.setattr("platform.python_version", lambda: "9.9.9")
-    study = load_study(finished.parent / "study.yaml")
+    asked = load_study(study)
     with monkeypatch.context() as failing:
         failing.setattr(EngineProcess, "start", lambda self: (_ for _ in ()).throw(EngineError("it cannot load")))
-        assert run_study(study, finished, Events()).failures
+        assert run_study(asked, finished, Events()).failures
     assert Run(finished).environment().python == before.python
-    run_study(study, finished, Events())
+    run_study(asked, finished, Events())
     environment = Run(finished).environment()
     (engine,) = environment.variants["fp8"].engines
     assert [start["python"] for start in engine.starts] == [before.python, "9.9.9"]
@@ -129,7 +142,7 @@ def test_what_gave_the_earlier_answers_is_kept(finished: Path, monkeypatch: pyte
     assert environment.python == "9.9.9"
 
 
-def test_a_run_of_an_earlier_version_goes_on(finished: Path) -> None:
+def test_a_run_of_an_earlier_version_goes_on(study: Path, finished: Path) -> None:
     place = finished / "environment.json"
     environment = json.loads(place.read_text())
     for stored in environment["variants"].values():
@@ -138,16 +151,16 @@ def test_a_run_of_an_earlier_version_goes_on(finished: Path) -> None:
     place.write_text(json.dumps(environment))
     path = finished / "samples" / "fp8" / "math500.jsonl"
     path.write_bytes(path.read_bytes()[:-30])
-    run_study(load_study(finished.parent / "study.yaml"), finished, Events())
+    run_study(load_study(study), finished, Events())
     (engine,) = Run(finished).environment().variants["fp8"].engines
     assert len(engine.starts) == 1
 
 
-def test_a_torn_last_line_is_redone(cli: Cli, finished: Path) -> None:
+def test_a_torn_last_line_is_redone(cli: Cli, study: Path, finished: Path) -> None:
     path = finished / "samples" / "fp8" / "math500.jsonl"
     before = sorted(path.read_bytes().splitlines())
     path.write_bytes(path.read_bytes()[:-30])
-    cli("run", finished.parent / "study.yaml", "--out", finished)
+    cli("run", study, "--out", finished)
     assert sorted(path.read_bytes().splitlines()) == before
 
 
