@@ -17,6 +17,7 @@ from support import SHARED_DATA
 
 from bitparity.benchmarks.contract import Benchmark
 from bitparity.benchmarks.registry import load_benchmark
+from bitparity.engines.contract import Engine
 from bitparity.engines.registry import engine_of
 from bitparity.exam.build import build_exam
 from bitparity.exam.frozen import Exam
@@ -30,6 +31,7 @@ from bitparity.study.resolve import parse_study
 lm_eval = pytest.importorskip("lm_eval", reason="lm-eval is not installed")
 
 from lm_eval.api.model import LM  # noqa: E402
+from lm_eval.api.registry import get_model  # noqa: E402
 from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text  # noqa: E402
 from lm_eval.tasks import TaskManager  # noqa: E402
 
@@ -412,7 +414,7 @@ def gsm8k_of_few_tokens(folder: Path) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Threads that wait for each other on busy cores take minutes where one takes seconds."""
     torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -422,51 +424,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
-@pytest.mark.skipif(not MODEL, reason="BITPARITY_TEST_MODEL names no model folder")
-@pytest.mark.parametrize("name", ["gsm8k", "choice", "mutual", "prefixed"])
-def test_a_real_model_scores_alike(tmp_path: Path, name: str) -> None:
-    if name == "gsm8k" and not SHARED_DATA.is_dir():
-        pytest.skip(f"no shared data at {SHARED_DATA}")
-    path = gsm8k_of_few_tokens(tmp_path) if name == "gsm8k" else write_shape(tmp_path, name)
-    entry = spec(f"lm_eval:{path}", True, limit=4)
-    results = lm_eval.simple_evaluate(
-        "hf",
-        model_args={"pretrained": MODEL, "dtype": "float32"},
-        tasks=[name],
-        limit=4,
-        batch_size=1,
-        device="cpu",
-        task_manager=TaskManager(include_path=tmp_path, include_defaults=False),
-        apply_chat_template=True,
-        bootstrap_iters=0,
-    )
-    benchmark, exam, samples = run_ourselves(entry)
-    logged = by_doc(results["samples"][name])
-    assert len(exam.items) == len(logged) == 4
-    for item, sample in zip(exam.items, samples, strict=True):
-        rows = logged[item.item.metadata["doc_id"]]
-        contexts = [
-            text
-            for prompt, text in zip(item.item.prompts, item.texts or (), strict=True)
-            for _ in prompt.continuations or (None,)
-        ]
-        assert contexts == [context for context, _ in rows[0]["arguments"]]
-        theirs = [response[0] for response in rows[0]["resps"]]
-        if sample.logprobs is None:
-            assert [sample.text] == theirs
-        else:
-            assert [greedy for _, greedy in sample.logprobs] == [greedy for _, greedy in theirs]
-            assert [value for value, _ in sample.logprobs] == pytest.approx([v for v, _ in theirs], abs=1e-3)
-        grade = grade_sample(benchmark, item.item, sample, entry.protocol)
-        assert grade.metrics == {
-            f"{metric},{row['filter']}": float(row[metric]) for row in rows for metric in row["metrics"]
-        }
+@pytest.fixture(scope="module")
+def theirs(one_thread: None) -> LM:
+    """lm-eval's `hf` model, as `simple_evaluate` makes it of these arguments."""
+    arguments = {"pretrained": MODEL, "dtype": "float32"}
+    return get_model("hf").create_from_arg_obj(arguments, {"batch_size": 1, "max_batch_size": None, "device": "cpu"})
 
 
-def run_ourselves(entry: BenchmarkSpec) -> tuple[Benchmark, Exam, list[Sample]]:
-    """One benchmark through exam and transformers engine, in this process, one request a batch."""
+@pytest.fixture(scope="module")
+def ours(one_thread: None) -> Iterator[Engine]:
+    """The transformers engine, which answers one request a batch."""
     study = parse_study(
         json.dumps(
             {
@@ -479,10 +446,55 @@ def run_ourselves(entry: BenchmarkSpec) -> tuple[Benchmark, Exam, list[Sample]]:
         "parity",
         Path.cwd(),
     )
-    renderer = Renderer(Path(MODEL or ""))
-    exam = build_exam(entry, renderer)
     variant = study.variants["bf16"]
     engine = engine_of(variant.engine).get_ready(variant)()
+    yield engine
+    engine.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MODEL, reason="BITPARITY_TEST_MODEL names no model folder")
+@pytest.mark.parametrize("name", ["gsm8k", "choice", "mutual", "prefixed"])
+def test_a_real_model_scores_alike(tmp_path: Path, theirs: LM, ours: Engine, name: str) -> None:
+    if name == "gsm8k" and not SHARED_DATA.is_dir():
+        pytest.skip(f"no shared data at {SHARED_DATA}")
+    path = gsm8k_of_few_tokens(tmp_path) if name == "gsm8k" else write_shape(tmp_path, name)
+    entry = spec(f"lm_eval:{path}", True, limit=4)
+    results = lm_eval.simple_evaluate(
+        theirs,
+        tasks=[name],
+        limit=4,
+        task_manager=TaskManager(include_path=tmp_path, include_defaults=False),
+        apply_chat_template=True,
+        bootstrap_iters=0,
+    )
+    benchmark, exam, samples = run_ourselves(ours, entry)
+    logged = by_doc(results["samples"][name])
+    assert len(exam.items) == len(logged) == 4
+    for item, sample in zip(exam.items, samples, strict=True):
+        rows = logged[item.item.metadata["doc_id"]]
+        contexts = [
+            text
+            for prompt, text in zip(item.item.prompts, item.texts or (), strict=True)
+            for _ in prompt.continuations or (None,)
+        ]
+        assert contexts == [context for context, _ in rows[0]["arguments"]]
+        expected = [response[0] for response in rows[0]["resps"]]
+        if sample.logprobs is None:
+            assert [sample.text] == expected
+        else:
+            assert [greedy for _, greedy in sample.logprobs] == [greedy for _, greedy in expected]
+            assert [value for value, _ in sample.logprobs] == pytest.approx([v for v, _ in expected], abs=1e-3)
+        grade = grade_sample(benchmark, item.item, sample, entry.protocol)
+        assert grade.metrics == {
+            f"{metric},{row['filter']}": float(row[metric]) for row in rows for metric in row["metrics"]
+        }
+
+
+def run_ourselves(engine: Engine, entry: BenchmarkSpec) -> tuple[Benchmark, Exam, list[Sample]]:
+    """One benchmark through exam and engine, in this process."""
+    renderer = Renderer(Path(MODEL or ""))
+    exam = build_exam(entry, renderer)
 
     async def collect() -> list[Sample]:
         async def feed() -> AsyncIterator[Request]:
@@ -491,6 +503,4 @@ def run_ourselves(entry: BenchmarkSpec) -> tuple[Benchmark, Exam, list[Sample]]:
 
         return [sample async for sample in engine.stream(feed())]
 
-    samples = asyncio.run(collect())
-    engine.close()
-    return load_benchmark(entry), exam, samples
+    return load_benchmark(entry), exam, asyncio.run(collect())
