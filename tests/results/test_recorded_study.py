@@ -20,7 +20,10 @@ RECORDED = SHARED_DATA / "recorded"
 NAMES = {"bf16": "bf16", "fp8": "fp8", "nvfp4": "nvfp4", "control": "bf16_aa"}
 SETS = {"math500": "math500", "mmlu_pro": "mmlu_pro", "aime24x16": "aime24"}
 
-pytestmark = pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded runs are not on this machine")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded runs are not on this machine"),
+]
 
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:
