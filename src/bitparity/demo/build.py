@@ -21,6 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bitparity.safe_io.packaged import packaged_toml
+
 CONTROL_TOKEN = 3  # GGUF's token type of <|im_start|> and its kind
 SCHEMES = {"fp8": "FP8_DYNAMIC", "nvfp4": "NVFP4"}
 CALIBRATION_TOKENS = 256
@@ -49,31 +51,13 @@ def _field(reader: Any, key: str) -> Any:
 
 def llama_config(reader: Any) -> dict[str, Any]:
     """The `config.json` that belongs to a Llama GGUF."""
-    heads = _field(reader, "llama.attention.head_count")
-    hidden = _field(reader, "llama.embedding_length")
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "dtype": "bfloat16",
-        "hidden_size": hidden,
-        "intermediate_size": _field(reader, "llama.feed_forward_length"),
-        "num_hidden_layers": _field(reader, "llama.block_count"),
-        "num_attention_heads": heads,
-        "num_key_value_heads": _field(reader, "llama.attention.head_count_kv"),
-        "head_dim": hidden // heads,
-        "hidden_act": "silu",
-        "max_position_embeddings": _field(reader, "llama.context_length"),
-        "rms_norm_eps": float(f"{_field(reader, 'llama.attention.layer_norm_rms_epsilon'):.6g}"),  # was a float32
-        "rope_theta": _field(reader, "llama.rope.freq_base"),
-        "vocab_size": _field(reader, "llama.vocab_size"),
-        "tie_word_embeddings": True,
-        **_token_ids(reader),
+    config: dict[str, Any] = {
+        name: _field(reader, value) if str(value).startswith(("llama.", "tokenizer.")) else value
+        for name, value in packaged_toml("bitparity.demo", "llama.toml").items()
     }
-
-
-def _token_ids(reader: Any) -> dict[str, int]:
-    keys = {"bos_token_id": "bos", "eos_token_id": "eos", "pad_token_id": "padding"}
-    return {name: _field(reader, f"tokenizer.ggml.{key}_token_id") for name, key in keys.items()}
+    config["head_dim"] //= config["num_attention_heads"]
+    config["rms_norm_eps"] = float(f"{config['rms_norm_eps']:.6g}")
+    return config
 
 
 def _write_tokenizer(reader: Any, out: Path) -> None:
@@ -90,7 +74,7 @@ def _write_tokenizer(reader: Any, out: Path) -> None:
     control = [token for token, kind in zip(tokens, types, strict=True) if kind == CONTROL_TOKEN]
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
     tokenizer.save(str(out / "tokenizer.json"))
-    ids = _token_ids(reader)
+    ids = {name: value for name, value in llama_config(reader).items() if name.endswith("_token_id")}
     special = {name.removesuffix("_id"): tokens[number] for name, number in ids.items()}
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     limit = {"model_max_length": _field(reader, "llama.context_length")}

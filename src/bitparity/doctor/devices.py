@@ -68,9 +68,13 @@ def find_devices(spec: EngineSpec, host: Host, machine: Machine) -> tuple[list[V
             return [], [DEVICE.error("no_device", none=none, remedy=none.remedy)]
         return [], [DEVICE.warning("no_device_but_cpu", none=none, kind=spec.kind, remedy=none.remedy)]
     # of what it is shown an engine takes the first ones
-    used = visible[: spec.tensor_parallel_size or 1]
-    if (misfit := _misfit(spec, visible)) is not None:
-        return used, [misfit]
+    parallel = spec.tensor_parallel_size or 1
+    used = visible[:parallel]
+    if len(visible) < parallel:
+        return used, [DEVICE.error("too_few_devices", parallel=parallel, count=len(visible), first=visible[0])]
+    owners = [device.gpu.uuid for device in used if device.slice]
+    if len(set(owners)) < len(owners):
+        return used, [DEVICE.error("slices_together")]
     findings = [*_chosen(spec, used, machine), *_order(asked, source, machine, host.environ)]
     if asked is None:
         unusable, uuid = filter(None, (gpu.unusable() for gpu in machine.gpus)), used[0].part.uuid
@@ -79,15 +83,6 @@ def find_devices(spec: EngineSpec, host: Host, machine: Machine) -> tuple[list[V
         findings += [finding for device in used for finding in _free(device, spec)]
         findings += _slice_notes(spec, used[0], machine)
     return used, findings
-
-
-def _misfit(spec: EngineSpec, visible: Sequence[VisibleDevice]) -> Finding | None:
-    """The error where the devices do not make up what tensor_parallel_size asks for."""
-    parallel = spec.tensor_parallel_size or 1
-    if len(visible) < parallel:
-        return DEVICE.error("too_few_devices", parallel=parallel, count=len(visible), first=visible[0])
-    owners = [device.gpu.uuid for device in visible[:parallel] if device.slice]
-    return DEVICE.error("slices_together") if len(set(owners)) < len(owners) else None
 
 
 def _chosen(spec: EngineSpec, used: Sequence[VisibleDevice], machine: Machine) -> Iterator[Finding]:

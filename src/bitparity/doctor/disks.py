@@ -12,26 +12,14 @@ from bitparity.doctor.host import Disk, Host, cache_home
 from bitparity.doctor.hub import Need
 from bitparity.engines.registry import engine_of
 from bitparity.hardware.devices import gigabytes
+from bitparity.safe_io.packaged import packaged_toml
 from bitparity.schema import Study
 
-GB = 10**9
-COMPILED = 4 * GB  # vLLM's compiled graphs and their kernels, at most about so much
-TRITON = GB  # Triton's other kernels
-FLASHINFER = 2 * GB  # kernels that FlashInfer compiles or fetches
-SCRATCH = 2 * GB  # temporary files of a compilation
-RECORDS = 2 * GB  # samples, grades and reports of a large study
+_TABLE = packaged_toml(__package__, "disks.toml")
+SIZES: dict[str, int] = _TABLE["bytes"]
+CACHES: dict[str, str] = _TABLE["caches"]
 ROOM = 1.1  # of what is needed
 DISK = Topic("disk")
-
-CACHES = {  # the variables that move what grows, and where they may point in a file system with room
-    "HF_HOME": "huggingface",
-    "XDG_CACHE_HOME": "cache",
-    "VLLM_CACHE_ROOT": "cache/vllm",
-    "TRITON_CACHE_DIR": "cache/triton",
-    "TORCHINDUCTOR_CACHE_DIR": "cache/inductor",
-    "FLASHINFER_WORKSPACE_BASE": "flashinfer",
-    "TMPDIR": "tmp",
-}
 _FOLDER = {**CACHES, "HF_HUB_CACHE": "huggingface/hub"}
 
 
@@ -58,7 +46,11 @@ class Use:
 
 def check_disks(study: Study, host: Host, downloads: Sequence[Need], out: Path) -> Iterator[Finding]:
     """One line for each file system, and one for each folder that cannot be used."""
-    uses = [Use("records", out, RECORDS, "--out"), *_engines(study, host), *_downloads(downloads, host)]
+    uses = [Use("records", out, SIZES["records"], "--out"), *_engines(study, host)]
+    if downloads:
+        size, unknown = sum(d.size or 0 for d in downloads), tuple(d.name for d in downloads if d.size is None)
+        variable = "HF_HUB_CACHE" if host.environ.get("HF_HUB_CACHE") else "HF_HOME"
+        uses.append(Use("downloads", host.hub.cache(), size, variable, unknown))
     # what goes to one file system is added up, wherever it is mounted
     by_disk: dict[int | str, tuple[Disk, list[Use]]] = {}
     for use in uses:
@@ -92,23 +84,17 @@ def _engines(study: Study, host: Host) -> Iterator[Use]:
     """Files that the engines which compute here write beside the records."""
     engines = [engine_of(v.engine) for v in study.variants.values()]
     if any(engine.has_local_weights for engine in engines):
-        yield Use("temporary files", Path(host.environ.get("TMPDIR") or "/tmp"), SCRATCH, "TMPDIR")
+        yield Use("temporary files", Path(host.environ.get("TMPDIR") or "/tmp"), SIZES["scratch"], "TMPDIR")
     if any(engine.runs_vllm for engine in engines):
         own = host.environ.get("VLLM_CACHE_ROOT")  # vLLM 0.32, envs.py
         compiled = Path(own or cache_home(host.environ.get("XDG_CACHE_HOME")) / "vllm").expanduser()
-        yield Use("compiled kernels", compiled, COMPILED, "VLLM_CACHE_ROOT" if own else "XDG_CACHE_HOME")
+        yield Use("compiled kernels", compiled, SIZES["compiled"], "VLLM_CACHE_ROOT" if own else "XDG_CACHE_HOME")
         # XDG_CACHE_HOME moves neither Triton's nor FlashInfer's (at 05ce648, flashinfer/jit/env.py)
         triton = host.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache"
-        yield Use("Triton's kernels", Path(triton).expanduser(), TRITON, "TRITON_CACHE_DIR")
+        yield Use("Triton's kernels", Path(triton).expanduser(), SIZES["triton"], "TRITON_CACHE_DIR")
         base = Path(host.environ.get("FLASHINFER_WORKSPACE_BASE") or Path.home())
-        yield Use("FlashInfer's kernels", base / ".cache" / "flashinfer", FLASHINFER, "FLASHINFER_WORKSPACE_BASE")
-
-
-def _downloads(downloads: Sequence[Need], host: Host) -> Iterator[Use]:
-    if downloads:
-        size, unknown = sum(d.size or 0 for d in downloads), tuple(d.name for d in downloads if d.size is None)
-        variable = "HF_HUB_CACHE" if host.environ.get("HF_HUB_CACHE") else "HF_HOME"
-        yield Use("downloads", host.hub.cache(), size, variable, unknown)
+        base /= ".cache/flashinfer"
+        yield Use("FlashInfer's kernels", base, SIZES["flashinfer"], "FLASHINFER_WORKSPACE_BASE")
 
 
 def _fits(disk: Disk, uses: Sequence[Use], weights: Sequence[str], host: Host) -> Finding:

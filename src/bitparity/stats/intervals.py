@@ -41,24 +41,15 @@ def mean_interval(scores: ArrayLike, groups: Sequence[str] | None = None, alpha:
     if len(sizes) < 2:
         return 0.0, 1.0
     residuals = np.bincount(cluster, weights=means) - sizes * mean
-    trials = _effective_trials(mean, residuals, matrix)
+    variance = float(residuals @ residuals) / len(matrix) ** 2 * len(sizes) / (len(sizes) - 1)
+    # independent trials with the same standard error; the clusters where all scores are 0 or 1
+    trials = float(len(sizes))
+    if mean not in (0.0, 1.0):
+        # no more than the samples where the clusters are all alike or binary: no finite data show certainty
+        trials = matrix.size if variance < _TIE**2 else mean * (1 - mean) / variance
+        trials = min(trials, matrix.size) if is_binary(matrix) else trials
     quantile = float(stdtrit(effective_degrees(means - mean, cluster), 1 - alpha / 2))
     return wilson_interval(mean, trials, quantile)
-
-
-def _effective_trials(mean: float, residuals: Floats, matrix: Floats) -> float:
-    """Independent trials with the same standard error; the clusters where all scores are 0 or 1.
-
-    Never more than the samples where these are binary or the clusters all alike: no finite data show certainty.
-    """
-    clusters = len(residuals)
-    if mean in (0.0, 1.0):
-        return clusters
-    variance = float(residuals @ residuals) / len(matrix) ** 2 * clusters / (clusters - 1)
-    if variance < _TIE**2:
-        return matrix.size
-    trials = mean * (1 - mean) / variance
-    return min(trials, matrix.size) if is_binary(matrix) else trials
 
 
 def rerun_interval(pairs: PairedScores, alpha: float = 0.05) -> tuple[float, float] | None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import bdtr
 
 from bitparity.stats.arrays import Floats
@@ -62,11 +59,9 @@ def sign_flip_draws(values: Floats, rng: np.random.Generator, resamples: int) ->
             total += size * (2.0 * rng.binomial(count, 0.5, resamples) - count)
         return total
     rows, magnitudes = max(1, _CHUNK // len(values)), np.repeat(sizes, counts)
-    parts = [_signed_sums(magnitudes, rng, min(rows, resamples - start)) for start in range(0, resamples, rows)]
+    parts = []
+    for start in range(0, resamples, rows):
+        shape = min(rows, resamples - start), -(-len(values) // 8)
+        bits = np.unpackbits(rng.integers(0, 256, shape, dtype=np.uint8), axis=1)[:, : len(values)]
+        parts.append(2.0 * (bits.astype(np.float64) @ magnitudes) - magnitudes.sum())
     return np.concatenate(parts)
-
-
-def _signed_sums(values: NDArray[Any], rng: np.random.Generator, rows: int) -> Floats:
-    bits = np.unpackbits(rng.integers(0, 256, (rows, -(-len(values) // 8)), dtype=np.uint8), axis=1)
-    plus = bits[:, : len(values)].astype(np.float64) @ values
-    return cast(Floats, 2.0 * plus - values.sum())
