@@ -49,8 +49,8 @@ def load_rows(
         if source.rows is not None and len(rows) != source.rows:
             # a download that lost rows would otherwise be a smaller benchmark
             raise DataError(
-                f"{origin} at {source.revision} has {source.rows:,} rows, but {len(rows):,} came from the hub or its "
-                "cache; remove it from the cache in HF_HOME and run again"
+                f"data set {source.path} ({source.split}) at {source.revision} has {source.rows:,} rows, but "
+                f"{len(rows):,} came from the hub or its cache; remove it from the cache in HF_HOME and run again"
             )
         place = {"hub": source.path, "config": source.config, "split": source.split, "revision": source.revision}
     else:

@@ -145,8 +145,9 @@ def set_up() -> None:
                 with urllib.request.urlopen(url, timeout=60) as answer:
                     path.write_bytes(answer.read(1 << 20))
         except OSError as error:
-            remedy = f"check the network, or put the file at {path}"
-            raise UnavailableError(f"{url} could not be read ({error}); {remedy}") from None
+            raise UnavailableError(
+                f"{url} could not be read ({error}); check the network, or put the file at {path}"
+            ) from None
         given_step(number, [])
         print(f"given step: {place / number}.txt")
     found = targets(None)
