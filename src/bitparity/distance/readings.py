@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitparity.distance.figures import Floats, TokenDistances, Tokens, join
-from bitparity.distance.store import Reading, distances_of, load_arrays, load_readings
+from bitparity.distance.store import Reading, load_arrays, load_readings
 from bitparity.records import SampleKey
 from bitparity.store.run import Run
 
@@ -64,8 +64,11 @@ def read_back(run: Run, reader: str, firsts: Firsts) -> Readings:
         keys = [key for key, first in of_baseline.items() if _same(first, stored.get(key))]
         arrays = load_arrays(run, reader, name, [stored[key] for key in keys]) if keys else []
         for key, found in zip(keys, arrays, strict=True):
-            surprise = found["surprise"].astype(np.float64)
-            rows[name, *key] = stored[key], distances_of(found), surprise, found.get("bound")
+            divergence, lost, covered, surprise = (
+                found[part].astype(np.float64) for part in ("divergence", "lost", "covered", "surprise")
+            )
+            distances = TokenDistances(divergence, lost, found["differs"].astype(np.bool_), covered)
+            rows[name, *key] = stored[key], distances, surprise, found.get("bound")
     return Readings(rows)
 
 

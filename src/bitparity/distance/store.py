@@ -188,9 +188,3 @@ def compared_reading(
     )
     kept = {name: getattr(found, name).astype(np.float32) for name in ("divergence", "lost", "covered")}
     return reading, {**kept, "differs": found.differs, **surprise}
-
-
-def distances_of(arrays: Arrays) -> TokenDistances:
-    """The distances in stored arrays."""
-    divergence, lost, covered = (arrays[name].astype(np.float64) for name in ("divergence", "lost", "covered"))
-    return TokenDistances(divergence, lost, arrays["differs"].astype(np.bool_), covered)

@@ -75,7 +75,11 @@ class ReplayEngine(Engine):
         self._rows: dict[RecordedKey, _Row] = {}
         digest = hashlib.sha256()
         for path in _files(self._place):
-            content = _content(path)
+            try:
+                content = unpacked(read_regular(path, LARGEST_DATA))
+            except (OSError, EOFError, zlib.error) as error:
+                why = getattr(error, "strerror", None) or error
+                raise ModelError(f"recorded samples {path} cannot be read: {why}") from None
             digest.update(content)
             self._add(path, content)
         self._sha256 = digest.hexdigest()
@@ -133,14 +137,6 @@ def _files(place: Path) -> list[Path]:
     if not found:
         raise ModelError(f"folder {place} has no .jsonl or .jsonl.gz file with recorded samples")
     return found
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return unpacked(read_regular(path, LARGEST_DATA))
-    except (OSError, EOFError, zlib.error) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ModelError(f"recorded samples {path} cannot be read: {why}") from None
 
 
 def _parsed(path: Path, content: bytes) -> Iterator[tuple[str, _Row]]:

@@ -52,22 +52,18 @@ def read_tensors(files: Sequence[Path]) -> dict[str, Tensor] | None:
     found: dict[str, Tensor] = {}
     for file in files:
         try:
-            for name, entry in _header(file).items():
+            with open_regular(file) as handle:
+                size = int.from_bytes(handle.read(8), "little")
+                if file.suffix != ".safetensors" or not 0 < size <= _MOST_HEADER:
+                    return None
+                header: dict[str, Any] = json.loads(handle.read(size))
+            for name, entry in header.items():
                 if name != "__metadata__":
                     first, end = entry["data_offsets"]
                     found[name] = Tensor(str(entry["dtype"]), len(entry["shape"]), end - first)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
     return found
-
-
-def _header(file: Path) -> dict[str, Any]:
-    with open_regular(file) as handle:
-        size = int.from_bytes(handle.read(8), "little")
-        if file.suffix != ".safetensors" or not 0 < size <= _MOST_HEADER:
-            raise ValueError(f"{file.name} is no safetensors file")
-        header: dict[str, Any] = json.loads(handle.read(size))
-        return header
 
 
 def bytes_by_type(tensors: Mapping[str, Tensor]) -> dict[str, int]:
