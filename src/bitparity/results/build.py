@@ -54,7 +54,7 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[schema.G
     benchmarks: dict[str, schema.Benchmark] = {}
     pairs: dict[ComparisonKey, PairedScores] = {}
     favourable: dict[ComparisonKey, PairedScores] = {}
-    stops: dict[ComparisonKey, Reached] = {}
+    answers: dict[str, Mapping[str, Sheet]] = {}
     frozen = list(frozen_exams(run, study))
     exams = {spec.name: exam for spec, exam in frozen}
     drawn = drawn_for(study, study.spot_check or "", frozen)
@@ -64,33 +64,18 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[schema.G
             reason = environment.not_run.get(spec.name, NOT_READ) if exam is None else schema.NOT_GRADED_AGAIN
             benchmarks[spec.name] = schema.Benchmark(status="not_run", reason=reason, margin=spec.margin_at(None))
             continue
-        sheets = read_sheets(run, study, exam, spec, texts=spec.name not in said)
-        stops |= {(spec.name, name): sheet.stop for name, sheet in sheets.items() if sheet.stop is not None}
+        answers[spec.name] = sheets = read_sheets(run, study, exam, spec, texts=spec.name not in said)
         check = None if drawn is None else spot_check(run, study, exam, drawn[spec.name], sheets[study.baseline])
         facts = validity.Facts(study, spec, exam, sheets, environment, check)
-        guards = said[spec.name] if spec.name in said else validity.check(facts)
-        guards = list(_with_range(guards, facts))
+        guards = list(_with_range(said[spec.name] if spec.name in said else validity.check(facts), facts))
         benchmarks[spec.name] = entry = _benchmark(run, facts, guards, with_texts=with_texts)
-        second = None if exam.stop else _second_run(study, entry, sheets)  # looks are at the first run alone
-        for name in _compared(study):
-            pair = _pair(exam, sheets, study, name, None if name == study.control else second)
-            if pair is not None:
-                pairs[spec.name, name] = pair
-            forbidden = _forbidden(entry.guards, name, study.baseline)
-            bound = counted_for_candidate(sheets[study.baseline], sheets[name], facts.answers.items, forbidden)
-            if bound is not None:
-                # what was seen at earlier looks does not hold of the same items counted otherwise
-                look = None if pair is None or pair.look is None else replace(pair.look, before=())
-                favourable[spec.name, name] = replace(pair_scores(*bound, _first(exam, len(bound[0]))), look=look)
-    overall = _judge(study, benchmarks, pairs, favourable, stops)
+        for name, pair, bound in _paired(facts, entry):
+            pairs[spec.name, name] = pair
+            favourable |= {} if bound is None else {(spec.name, name): bound}
+    overall = _judge(study, benchmarks, answers, pairs, favourable)
     made = schema.Results(
         schema=schema.SCHEMA,
-        study=schema.StudyHeader.made_from(
-            study,
-            fingerprint=study.fingerprint(),
-            limit={spec.name: spec.limit for spec in study.benchmarks if spec.limit is not None},
-            **_when(environment),
-        ),
+        study=_header(study, environment),
         variants={n: variant_entry(study, environment, n) for n in study.variants if n != study.spot_check},
         benchmarks=benchmarks,
         overall=overall,
@@ -99,19 +84,21 @@ def build(run: Run, *, with_texts: bool = True, said: Mapping[str, list[schema.G
     return made.model_copy(update={"decisions": decisions(made)})
 
 
-def _when(environment: RunRecord) -> dict[str, str]:
-    """The day of the last engine's start and the version of bitparity, as far as they are known."""
+def _header(study: Study, environment: RunRecord) -> schema.StudyHeader:
+    """The study, with the day of the last engine's start and the version of bitparity, as far as they are known."""
     starts = [at for variant in environment.variants.values() for at in variant.sessions]
     told = {"date": max(starts, default="")[:10], "version": environment.bitparity or ""}
-    return {key: value for key, value in told.items() if value}
+    limit = {spec.name: spec.limit for spec in study.benchmarks if spec.limit is not None}
+    known = {key: value for key, value in told.items() if value}
+    return schema.StudyHeader.made_from(study, fingerprint=study.fingerprint(), limit=limit, **known)
 
 
 def _judge(
     study: Study,
     benchmarks: Mapping[str, schema.Benchmark],
+    answers: Mapping[str, Mapping[str, Sheet]],
     pairs: Mapping[ComparisonKey, PairedScores],
     favourable: Mapping[ComparisonKey, PairedScores],
-    stops: Mapping[ComparisonKey, Reached],
 ) -> dict[str, schema.Overall]:
     """Fill in the comparisons of the benchmarks; gives each variant's valid benchmarks pooled."""
     margins = {name: entry.margin for name, entry in benchmarks.items()}
@@ -123,19 +110,15 @@ def _judge(
         more: dict[str, object] = {"flips": flips, "control": name == study.control}
         if study.reference == "both" and study.control not in (None, name):
             more["reference"] = [study.baseline, study.control][: 1 if pairs[bench, name].second is None else 2]
-        more |= _looked(pairs[bench, name], each.comparison, stops.get((bench, name)))
+        more |= _looked(pairs[bench, name], each.comparison, answers[bench][name].stop)
         benchmarks[bench].comparisons[name] = schema.Comparison.pick(each.values(), **more)
     pools = pool_judged(pairs, margins, judged, study.control)
-    return {
-        name: schema.Overall.pick(
-            pools[name].values(),
-            control=name == study.control,
-            of=len(benchmarks),
-            within_margin_on_all=pools[name].within_margin_on_all,
-        )
-        for name in _compared(study)
-        if name in pools
-    }
+    overall = {}
+    for name in _compared(study):
+        if (pool := pools.get(name)) is not None:
+            more = {"of": len(benchmarks), "within_margin_on_all": pool.within_margin_on_all}
+            overall[name] = schema.Overall.pick(pool.values(), control=name == study.control, **more)
+    return overall
 
 
 def _looked(pairs: PairedScores, found: stats.Comparison, stop: Reached | None) -> dict[str, object]:
@@ -156,6 +139,21 @@ def _looked(pairs: PairedScores, found: stats.Comparison, stop: Reached | None) 
             candidate=float(pairs.candidate.mean()),
         )
     return fields
+
+
+def _paired(facts: validity.Facts, entry: schema.Benchmark) -> Iterator[tuple[str, PairedScores, PairedScores | None]]:
+    """The candidates with the scores to compare, and with those where doubted answers count for the candidate."""
+    study, exam, sheets, items = facts.study, facts.exam, facts.sheets, facts.answers.items
+    second = None if exam.stop else _second_run(study, entry, sheets)  # looks are at the first run alone
+    for name in _compared(study):
+        pair = _pair(exam, sheets, study, name, None if name == study.control else second)
+        if pair is not None:
+            forbidden = _forbidden(entry.guards, name, study.baseline)
+            bound = counted_for_candidate(sheets[study.baseline], sheets[name], items, forbidden)
+            # what was seen at earlier looks does not hold of the same items counted otherwise
+            look = None if pair.look is None else replace(pair.look, before=())
+            scores = None if bound is None else pair_scores(*bound, _first(exam, len(bound[0])))
+            yield name, pair, None if scores is None else replace(scores, look=look)
 
 
 def _first(exam: Exam, items: int) -> list[str] | None:

@@ -152,9 +152,11 @@ def _needs(each: Evidence, c: schema.Comparison) -> schema.Needs | None:
     items would prove it then.
     """
     provable = 0.0 if c.flips == 0 and c.difference == 0 else c.provable_margin  # 0 where nothing differs
-    share = _share_of_loss(each, c)
-    if provable is None or share is None or not each.margin < 1:
+    room, reach = each.margin + min(c.difference, 0.0), c.difference - c.ci95[0]
+    if provable is None or room < LEAST_ROOM * each.margin or not each.margin < 1:
         return None
+    # of the variance, with which a loss as it was seen leaves its interval within the margin
+    share = (room / reach) ** 2 if reach > room else 1.0
     least = math.log(ALPHA) / math.log1p(-each.margin)  # see `untraced_loss`
     exact = c.test == "mcnemar_exact" and c.flips
     by_design = power.items_needed(each.margin, exact) if exact else c.items * (provable / each.margin) ** 2
@@ -167,21 +169,11 @@ def _needs(each: Evidence, c: schema.Comparison) -> schema.Needs | None:
     return schema.Needs(items=items, samples=samples, available=each.available, hours=seconds and seconds / 3600)
 
 
-def _share_of_loss(each: Evidence, c: schema.Comparison) -> float | None:
-    """The share of the variance with which a loss as it was seen leaves its interval within the margin.
-
-    None where it is nearly the margin or more.
-    """
-    room, reach = each.margin + min(c.difference, 0.0), c.difference - c.ci95[0]
-    if room < LEAST_ROOM * each.margin:
-        return None
-    return (room / reach) ** 2 if reach > room else 1.0
-
-
 def _samples(each: Evidence, c: schema.Comparison, provable: float, share: float) -> int | None:
     """The samples an item that would do; None where none would, or where items have one greedy answer.
 
-    `provable` is the margin that equally good variants would prove with 80 % power, `share` that of `_share_of_loss`.
+    `provable` is the margin that equally good variants would prove with 80 % power, `share` the part of the variance
+    with which the loss seen leaves its interval within the margin.
     """
     if c.rerun_ci95 is None or not provable or each.margin < untraced_loss(c.items):
         return None
