@@ -7,24 +7,19 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.special import bdtr, bdtrc
+from scipy.special import bdtr
 
 from bitparity.grading.reasoning import own_turn
 from bitparity.records import Item, Sample
 from bitparity.results.guards.facts import Answers, guard
 from bitparity.results.schema import Guard
 from bitparity.results.sheet import Sheet
+from bitparity.stats.shifts import KeyFits
 from bitparity.stats.texts import fitting
 
 BELOW_GUESSING = 1e-6  # probability (exact binomial) that guesses are right so seldom
-SHIFTED = 1e-5  # probability that so many more answers fit a neighbour's key by chance
-PARTLY_SHIFTED = 1e-6  # the same of those that fit it beside keys farther away
 KEY_CHARS = 200
 LAGS = (-3, -2, -1, 1, 2, 3)  # how far an answer is looked for from its own question
-FAR_LAGS = [sign * lag for lag in range(11, 23) for sign in (1, -1)]  # how far away a key is there by chance
-LEAST_ITEMS = 60  # that have keys so far away
 
 # Of 28 recorded and published sets of answers, some with other questions in them, at most 2 % are misplaced by this
 # measure, and of random words at most 6.5 %; of answers shifted by one 20 to 92 % are.
@@ -32,7 +27,6 @@ MISPLACED_ERROR, MISPLACED_PART, LEAST_MISPLACED = 0.10, 0.05, 5
 MISPLACED_BESIDE = 0.04  # beside the baseline's answers too; of 19 recorded sets at most 2.2 % are
 LOOKED_AT = 1000  # answers of a variant
 QUESTION_CHARS, ANSWER_CHARS = 2000, 10_000  # of a prompt the end is read: few-shot examples come before the question
-IntArray = NDArray[np.int_]
 
 
 def misaligned(answers: Answers) -> Iterator[Guard]:
@@ -110,7 +104,7 @@ def shifted(answers: Answers) -> Iterator[Guard]:
     """
     keys = {item.id: _keys(item) for item in answers.asked if item.reference is not None}
     orders = [list(keys), sorted(keys, key=_natural)]
-    fits = {name: [_Fits(order, _stated(sheet), keys) for order in orders] for name, sheet in answers.started()}
+    fits = {name: [KeyFits(order, _stated(sheet), keys) for order in orders] for name, sheet in answers.started()}
     for name, both in fits.items():
         rivals = [others for other, others in fits.items() if other != name]
         for own, *others in zip(both, *rivals, strict=True):
@@ -121,54 +115,6 @@ def shifted(answers: Answers) -> Iterator[Guard]:
                 figures = {"won": won, "lost": lost, "places": abs(lag), "way": "behind" if lag > 0 else "before"}
                 yield guard("misaligned", name, "error", won / len(keys), key, **figures, chance=f"{own.by_chance:.0f}")
                 break
-
-
-class _Fits:
-    """One variant's stated answers beside the keys some places on. Items count, however many samples each has."""
-
-    def __init__(
-        self, order: Sequence[str], said: Mapping[str, Sequence[tuple[int, str]]], keys: Mapping[str, Sequence[str]]
-    ) -> None:
-        code: dict[str, int] = defaultdict(lambda: len(code))
-        columns = range(1 + max((k for each in said.values() for k, _ in each), default=0))
-        shape = (len(order), len(columns))
-        self._keys = np.array([[code[keys[i][k % len(keys[i])]] for k in columns] for i in order], int).reshape(shape)
-        self._said = np.full(shape, -1)
-        for row, item in enumerate(order):
-            for k, text in said.get(item, ()):
-                self._said[row, k] = code[text]
-        self._own = (self._said == self._keys).sum(axis=1)
-        self.by_chance = float(np.mean([self.won(lag) for lag in FAR_LAGS]))
-
-    def gap(self, lag: int) -> IntArray:
-        """By item, how many more of its samples fit the key so many places on than its own."""
-        return np.asarray((self._said == np.roll(self._keys, -lag, axis=0)).sum(axis=1) - self._own)
-
-    def won(self, lag: int) -> int:
-        """The number of items whose answers fit that key more often than their own."""
-        return int((self.gap(lag) > 0).sum())
-
-    def lost(self, lag: int) -> int:
-        """The number of items whose answers fit that key less often than their own."""
-        return int((self.gap(lag) < 0).sum())
-
-    def all(self, lag: int) -> bool:
-        """True where the answers fit that key better than their own."""
-        return _more(self.won(lag), self.lost(lag), SHIFTED)
-
-    def part(self, lag: int, others: Sequence[_Fits]) -> bool:
-        """True where a part of the answers fits that key, by keys farther away and by another variant's answers."""
-        items, won = len(self._own), self.gap(lag) > 0
-        rate = max(self.by_chance, 1.0) / max(items, 1)
-        if items < LEAST_ITEMS or bdtrc(int(won.sum()) - 1, items, rate) >= PARTLY_SHIFTED:
-            return False
-        rivals = [other.gap(lag) > 0 for other in others]
-        return any(_more(int((won & ~their).sum()), int((their & ~won).sum()), SHIFTED) for their in rivals)
-
-
-def _more(won: int, lost: int, chance: float) -> bool:
-    """True where wins exceed losses so far that it has less than this probability by chance (sign test)."""
-    return won > lost and float(bdtr(lost, won + lost, 0.5)) < chance
 
 
 def _stated(sheet: Sheet) -> dict[str, list[tuple[int, str]]]:
