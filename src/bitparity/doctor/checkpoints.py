@@ -86,23 +86,17 @@ class Checkpoint:
         """
         if spec.dtype != "auto":
             return spec.dtype
-        stored = self._stored_dtype()
+        stored = self.stored_dtype()
         return "bfloat16" if engine_of(spec).runs_vllm and stored == "float32" else stored
 
-    def stored_width(self) -> int:
-        """Bytes of a plain weight in the files; two where config.json does not say."""
-        return _width(self._stored_dtype())
-
-    def loaded_width(self, spec: EngineSpec) -> int:
-        """Bytes of a plain weight, or a value of a plain cache, once it is loaded."""
-        return _width(self.dtype(spec))
-
-    def _stored_dtype(self) -> str | None:
+    def stored_dtype(self) -> str | None:
+        """The number type of a plain weight in the files."""
         config = self.language_model()
         return config.text("dtype") or config.text("torch_dtype")
 
 
-def _width(dtype: str | None) -> int:
+def width_of(dtype: str | None) -> int:
+    """Bytes of a plain weight, or a value of a plain cache; two where the number type is not known."""
     return 4 if dtype in ("float32", "float") else 2
 
 
@@ -142,6 +136,7 @@ class Loading:
 
     def memory(self) -> int | None:
         """Bytes of the devices together, each holding as much as the smallest can; None where one is not known."""
+        # every device holds an equal part, so the smallest one bounds them all
         sizes = [device.part.memory for device in self.used if device.part.memory is not None]
         return min(sizes) * len(sizes) if len(sizes) == len(self.used) else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bitparity.doctor.checkpoints import Checkpoint, Loading, unknown_remedy
+from bitparity.doctor.checkpoints import Checkpoint, Loading, unknown_remedy, width_of
 from bitparity.doctor.findings import Finding, Topic
 from bitparity.doctor.vllm import VLLM
 from bitparity.engines.registry import engine_of
@@ -41,7 +41,7 @@ def planned_cache(load: Loading) -> Cache | None:
         declared = load.checkpoint.quantization() or {}
         scheme = str(declared.get("kv_cache") or declared.get("kv_cache_quant_algo"))
         in_8_bits = engine_of(spec).runs_vllm and ("8 bit" in scheme or "FP8" in scheme.upper())
-        width = 1 if in_8_bits else load.checkpoint.loaded_width(spec)
+        width = 1 if in_8_bits else width_of(load.checkpoint.dtype(spec))
     return None if width is None else cache_of(load.checkpoint.language_model(), width, len(load.used))
 
 
@@ -94,7 +94,9 @@ def check_memory(load: Loading) -> Finding:
     if memory is None:
         return topic.warning("memory_unknown", device=load.used[0], weights=gigabytes(weights))
     on = {"weights": gigabytes(weights), "memory": gigabytes(memory)}
-    return (_in_vllm if engine_of(load.spec).runs_vllm else _in_transformers)(topic, load, weights, memory, on)
+    if engine_of(load.spec).runs_vllm:
+        return _in_vllm(topic, load, weights, memory, on)
+    return _in_transformers(topic, load, weights, on)
 
 
 def _in_vllm(topic: Topic, load: Loading, weights: float, memory: int, on: dict[str, str]) -> Finding:
@@ -125,7 +127,8 @@ def _in_vllm(topic: Topic, load: Loading, weights: float, memory: int, on: dict[
     figures = {"length": length, "one": gigabytes(one), "room": gigabytes(room), **on}
     if room < one:
         return topic.error("no_sequence", needed=load.needed, **figures)
-    # several of the study's own longest answers keep the device busy
+    # by the study's own longest answer, of which several keep the device busy: the engine's longest sequence decides
+    # only whether vLLM starts
     at_once = int(room // (ranks * cache.of(longest)))
     find = topic.ok if at_once >= FEW else topic.warning
     return find("sequences", at_once=at_once, longest=longest, **figures)
@@ -149,7 +152,7 @@ def _length(load: Loading) -> int:
     return load.spec.max_model_len or load.checkpoint.context() or load.needed
 
 
-def _in_transformers(topic: Topic, load: Loading, weights: float, _: int, on: dict[str, str]) -> Finding:
+def _in_transformers(topic: Topic, load: Loading, weights: float, on: dict[str, str]) -> Finding:
     """Transformers reserves nothing ahead: the cache of a batch grows with its answers, into what is free."""
     free = load.used[0].part.free or 0
     room = free - weights - OVERHEAD
@@ -178,9 +181,9 @@ def loaded_bytes(checkpoint: Checkpoint, spec: EngineSpec) -> float | None:
         return None
     stored = checkpoint.precisions(None)
     if stored == {UNQUANTIZED}:
-        in_16_bits = checkpoint.weights * 2 / checkpoint.stored_width()
+        in_16_bits = checkpoint.weights * 2 / width_of(checkpoint.stored_dtype())
         at_load = VLLM.at_load.get(spec.quantization or "")
-        return in_16_bits * (_SHRINK[at_load] if at_load else checkpoint.loaded_width(spec) / 2)
+        return in_16_bits * (_SHRINK[at_load] if at_load else width_of(checkpoint.dtype(spec)) / 2)
     packed = (checkpoint.quantization() or {}).get("method") == "compressed-tensors"
     if not engine_of(spec).runs_vllm and packed and stored:
         return checkpoint.weights / max(_SHRINK.get(precision, 1.0) for precision in stored)
