@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import cast
 
 import numpy as np
-from scipy.special import bdtrik, betainc, gammaln, ndtr, ndtri, stdtrit, xlog1py, xlogy
+from scipy.special import bdtrik, betainc, gammaln, ndtr, ndtri, stdtrit
 
 from bitparity.stats.arrays import Floats
 from bitparity.stats.score_interval import tango_moments
@@ -53,9 +53,11 @@ def _likely_counts(trials: int, rate: float) -> tuple[Floats, Floats]:
 
 
 def _binomial_mass(counts: Floats, trials: Floats | float, rate: float) -> Floats:
-    others = np.maximum(trials - counts, 0)
-    logs = gammaln(trials + 1.0) - gammaln(counts + 1) - gammaln(others + 1.0)
-    return np.where(counts <= trials, np.exp(logs + xlogy(counts, rate) + xlog1py(others, -rate)), 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = gammaln(trials + 1.0) - gammaln(counts + 1) - gammaln(np.maximum(trials - counts, 0) + 1.0)
+        up = np.where(counts > 0, counts * np.log(rate), 0.0)
+        down = np.where(trials > counts, (trials - counts) * np.log1p(-rate), 0.0)
+    return np.where(counts <= trials, np.exp(logs + up + down), 0.0)
 
 
 def _binomial_cdf(counts: Floats, trials: Floats, rate: float) -> Floats:
