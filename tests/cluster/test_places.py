@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bitparity.cluster.places import Seat, gpus_of, local_devices, needs_gpu, seats
+from bitparity.cluster.places import Seat, gpus_of, local_devices, seats
 from bitparity.cluster.serving import check_identity, room, without_place
 from bitparity.errors import UserInputError
 from bitparity.hardware.nvml import Gpu, Machine, Slice
@@ -66,7 +66,6 @@ def test_without_gpus_a_node_has_one_engine_or_as_many_as_it_says() -> None:
 )
 def test_the_gpus_of_an_engine(engine: dict[str, Any], gpus: int) -> None:
     assert gpus_of(variant(**engine)) == gpus
-    assert needs_gpu(variant(**engine)) == (gpus > 0)
 
 
 def test_a_device_that_the_study_names_is_another_hosts() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Iterator
-from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from faulty import plant
 from support import answers, write_jsonl
 
+from bitparity.cluster.pool import Answered, Computed, Event, Loaded, Printed, Refused
 from bitparity.cluster.serving import DeviceServer
 from bitparity.engines.host import EngineProcess
 from bitparity.records import Request, Sample, Sampling
@@ -33,17 +34,20 @@ def server(tmp_path: Path) -> Iterator[DeviceServer]:
     made.close()
 
 
-def wait_for(server: DeviceServer, kind: str, count: int = 1) -> list[Any]:
-    """The first values of so many messages of a kind; samples count one by one."""
+def wait_for(server: DeviceServer, kind: type[Event], count: int = 1) -> list[Any]:
+    """The facts, or the reasons, of so many events of a kind, or so many samples."""
     found: list[Any] = []
     deadline = time.monotonic() + 60
     while len(found) < count:
         assert time.monotonic() < deadline, f"no {kind} came"
-        for got, *values in server.poll(0.2):
-            if got == kind:
-                found += values[0] if kind == "answered" else values[:1]
+        for event in server.poll(0.2):
+            assert event.device == "host-0"
+            if isinstance(event, Answered) and kind is Answered:
+                found += event.samples
+            elif isinstance(event, kind):
+                found.append(event.facts if isinstance(event, Loaded) else event.reason)
             else:
-                assert got in ("log", "loaded", "computed"), values
+                assert isinstance(event, Printed | Loaded | Computed), event
     return found
 
 
@@ -53,13 +57,13 @@ def test_requests_are_answered_while_more_come_and_variants_take_turns(server: D
     texts = []
     for name, path in (("a", one), ("b", two)):
         server.load(name, recorded(path), {})
-        (facts,) = wait_for(server, "loaded")
+        (facts,) = wait_for(server, Loaded)
         assert facts["model"]["samples"] == 6
         server.send([[r] for r in requests[:4]])
-        got = wait_for(server, "answered", 4)
+        got = wait_for(server, Answered, 4)
         server.send([[r] for r in requests[4:]])
-        got += wait_for(server, "answered", 2)
-        samples = sorted(starmap(Sample, got), key=lambda s: s.item)
+        got += wait_for(server, Answered, 2)
+        samples = sorted(got, key=lambda s: s.item)
         assert [s.item for s in samples] == [r.item for r in requests]
         texts.append([s.text for s in samples])
     assert [a == b for a, b in zip(*texts, strict=True)] == [True, True, False, True, True, True]
@@ -78,16 +82,16 @@ def test_an_engine_that_was_made_ready_is_the_one_that_loads(
     monkeypatch.setattr(EngineProcess, "_spawn", counted)
     one, two = (recorded(write_jsonl(tmp_path / f"{name}.jsonl", answers(2))) for name in "ab")
     server.load("a", one, {})
-    wait_for(server, "loaded")
+    wait_for(server, Loaded)
     server.warm("b", two)
     server.send([[Request("math500", "test/sums/0.json", 0, SAMPLING, 0)]])
-    wait_for(server, "answered")
+    wait_for(server, Answered)
     server.load("b", two, {})
-    wait_for(server, "loaded")
+    wait_for(server, Loaded)
     assert len(started) == 2
     server.warm("a", one)
     server.load("b", two, {})  # another than was made ready
-    wait_for(server, "loaded")
+    wait_for(server, Loaded)
     assert len(started) == 4
     server.warm("a", one)
     server.close()
@@ -99,24 +103,24 @@ def test_how_much_is_computed_is_told_once(
 ) -> None:
     plant(tmp_path, ["slow 3"], monkeypatch)
     server.load("a", recorded(write_jsonl(tmp_path / "a.jsonl", answers(2))), {})
-    wait_for(server, "loaded")
+    wait_for(server, Loaded)
     server.send([[Request("math500", f"test/sums/{n}.json", 0, SAMPLING, n)] for n in range(2)])
-    messages: list[Any] = []
-    while sum(len(values[0]) for got, *values in messages if got == "answered") < 2:
-        messages += server.poll(1.0)
-    assert [message for message in messages if message[0] == "computed"] == [("computed", "a", 7)]
+    events: list[Event] = []
+    while sum(len(event.samples) for event in events if isinstance(event, Answered)) < 2:
+        events += server.poll(1.0)
+    assert [event for event in events if isinstance(event, Computed)] == [Computed("host-0", "a", 7)]
 
 
 def test_another_model_or_none_is_refused(server: DeviceServer, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", answers(2))
     server.load("a", recorded(path), {"sha256": "of another file"})
-    (reason,) = wait_for(server, "refused")
+    (reason,) = wait_for(server, Refused)
     assert "sha256 differ" in reason
     server.load("a", recorded(tmp_path / "absent.jsonl"), {})
-    (reason,) = wait_for(server, "refused")
+    (reason,) = wait_for(server, Refused)
     assert "do not exist" in reason
     server.load("a", recorded(path), {})  # it can be used for what it has
-    wait_for(server, "loaded")
+    wait_for(server, Loaded)
 
 
 def test_equal_devices_share_an_entry_and_others_have_their_own() -> None:
@@ -143,3 +147,9 @@ def test_every_device_of_a_kind_is_kept_also_where_an_earlier_version_noted_none
         facts = {"device": "cuda:0", "device_uuid": f"GPU-{number}", "mig": None}
         join_engine(engines, EngineRecord(facts=facts, sessions=[f"2026-01-0{number}"]))
     assert [engine.devices for engine in engines] == [[{"device_uuid": "GPU-1"}, {"device_uuid": "GPU-2"}]]
+
+
+def test_answers_travel_whole_between_processes() -> None:
+    samples = [Sample("math500", f"item-{n}", n, "text \ud800", "stop", 10, 5, 0.1, error="e") for n in range(2)]
+    sent = Answered("host-0", samples)
+    assert pickle.loads(pickle.dumps(sent)) == sent

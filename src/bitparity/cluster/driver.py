@@ -9,10 +9,9 @@ that ends an engine by itself. That one is recorded as an error and named.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 
 from bitparity.cluster.pieces import Piece, PieceQueue, cost
-from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Pool, Refused
+from bitparity.cluster.pool import Answered, Computed, Died, Ended, Event, Joined, Loaded, Lost, Pool, Refused
 from bitparity.cluster.scheduling import Device, Scheduler
 from bitparity.progress.events import DeviceChanged, Events, Noted, TokensComputed
 from bitparity.records import Sample, request_key
@@ -43,14 +42,6 @@ class Hooks:
         return ()
 
 
-@dataclass(slots=True)
-class _Held:
-    """The pieces that a device holds; in a `trial` they are alone, to find out which of them ends engines."""
-
-    pieces: dict[int, Piece] = field(default_factory=dict)
-    trial: bool = False
-
-
 class Driver:
     """Runs the work of several variants on the devices of a pool.
 
@@ -71,13 +62,11 @@ class Driver:
         self.scheduler = Scheduler(queues)
         self._queues, self._pool, self._record = queues, pool, record
         self._hooks, self._events = hooks or Hooks(), events or Events()
-        self._held: dict[str, _Held] = {}
+        self._devices = self.scheduler.devices
         self._load_failures: dict[tuple[str, str], int] = {}
         self._isolated_in_a_row = dict.fromkeys(queues, 0)
         self._touched: set[str] = set()  # devices that may have something to do now
         self._open = list(queues)  # variants that are not through
-        self._idle: set[str] = set()  # devices that had nothing to do
-        self._ready: set[str] = set()  # devices that prepare their next variant beside their present one
         self._woken = self._alone_since = pool.now()
         self._last_loss = "none has come"
         self._told = False  # that there is no device
@@ -91,12 +80,12 @@ class Driver:
             if self._pool.now() - self._woken > LOOK_AGAIN_SECONDS:
                 self._wake()
             touched, self._touched = self._touched, set()
-            for device in touched & self._held.keys():
+            for device in touched & self._devices.keys():
                 self._occupy(device)
             self._give_up_without_devices()
 
     def _wake(self) -> None:
-        self._touched |= self._idle
+        self._touched |= {name for name, device in self._devices.items() if device.idle}
         self._woken = self._pool.now()
 
     def _unfinished(self) -> bool:
@@ -104,17 +93,15 @@ class Driver:
         for variant in self._open:
             for benchmark in self._hooks.stopped(variant):
                 self._queues[variant].drop(benchmark)
-        for variant in [v for v in self._open if self._finished(v)]:
-            self._open.remove(variant)
-            self._hooks.finished(variant)
+        for variant in tuple(self._open):
+            queue = self._queues[variant]
+            while queue.finished() and queue.deeper():
+                self._follow(variant, queue.deepen())
+                self._wake()
+            if queue.finished():
+                self._open.remove(variant)
+                self._hooks.finished(variant)
         return bool(self._open)
-
-    def _finished(self, variant: str) -> bool:
-        queue = self._queues[variant]
-        while queue.finished() and queue.deeper():
-            self._follow(variant, queue.deepen())
-            self._wake()
-        return queue.finished()
 
     def _take_in(self, events: list[Event]) -> None:
         """Handle events; the answers of all devices are made durable together, before anything else."""
@@ -122,7 +109,7 @@ class Driver:
         # answers first: of a device that died meanwhile they are stored before its pieces are suspected
         for event in events:
             if isinstance(event, Answered):
-                found = answers.setdefault(self.scheduler.devices[event.device].loaded, [])
+                found = answers.setdefault(self._devices[event.device].loaded, [])
                 found.extend((event.device, sample) for sample in event.samples)
         for variant, pairs in answers.items():
             self._record(variant, [sample for _, sample in pairs])
@@ -140,7 +127,7 @@ class Driver:
         self.scheduler.end(device, 0, cost(sample), self._pool.now())
         piece = self._queues[variant].ended(sample)
         if piece is not None:
-            del self._held[piece.device].pieces[id(piece)]
+            del self._devices[piece.device].pieces[id(piece)]
             self.scheduler.end(piece.device, 1, 0.0, self._pool.now())
             self._touched.add(piece.device)
         if pieces := self._follow(variant, [], sample):
@@ -161,48 +148,45 @@ class Driver:
         return pieces
 
     def _send(self, device: str, pieces: list[Piece]) -> None:
-        queue = self._queues[self.scheduler.devices[device].loaded]
+        queue = self._queues[self._devices[device].loaded]
         for piece in pieces:
             piece.device = device
-            self._held[device].pieces[id(piece)] = piece
+            self._devices[device].pieces[id(piece)] = piece
         self.scheduler.give(device, len(pieces), self._pool.now())
         self._pool.send(device, [queue.requests(piece) for piece in pieces])
 
     def _occupy(self, name: str) -> None:
         """Give a device its next pieces, or another variant, where it has room for them."""
-        device, held = self.scheduler.devices[name], self._held[name]
-        self._idle.discard(name)
+        device = self._devices[name]
+        device.idle = False
         if device.loading:
             return
         # a trial is over once all of it is answered
-        held.trial = held.trial and bool(held.pieces)
-        if device.variant is not None and not held.trial:
+        device.trial = device.trial and bool(device.pieces)
+        if device.variant is not None and not device.trial:
             queue = self._queues[device.variant]
-            if queue.trials and not held.pieces:
-                self._send(name, queue.take_trial())
-                held.trial = True
-            elif pieces := self._range(name, queue):
+            device.trial = bool(queue.trials) and not device.pieces
+            if pieces := queue.take_trial() if device.trial else self._range(name, queue):
                 self._send(name, pieces)
-        if held.pieces:
+        if device.pieces:
             self._make_ready(name, device)
             return
         variant = self.scheduler.choose(name)
         if variant is None:
-            self._idle.add(name)
+            device.idle = True
             self._events.emit(DeviceChanged(name, f"{device.variant or 'nothing loaded'}: waits"))
             return
-        self._ready.discard(name)
         self.scheduler.load(name, variant, self._pool.now())
         self._events.emit(DeviceChanged(name, f"{variant}: loading"))
         self._pool.load(name, variant)
 
     def _make_ready(self, name: str, device: Device) -> None:
         """Have a device that gets no more of its variant prepare the one that it would load now, once."""
-        if device.variant is None or name in self._ready or self._queues[device.variant].left():
+        if device.ready or self._queues[device.loaded].left():
             return
         following = self.scheduler.choose(name)
         if following is not None:
-            self._ready.add(name)
+            device.ready = True
             self._pool.warm(name, following)
 
     def _range(self, name: str, queue: PieceQueue) -> list[Piece]:
@@ -212,34 +196,36 @@ class Driver:
             pieces += more
         return pieces
 
-    def _handle(self, event: Joined | Loaded | Computed | Died | Refused | Lost) -> None:
+    def _handle(self, event: Event) -> None:
         name = event.device
-        if isinstance(event, Computed):
-            self._events.emit(TokensComputed(event.variant, event.count, name))
-        elif isinstance(event, Joined):
-            self.scheduler.join(name)
-            self._held[name] = _Held()
-        elif isinstance(event, Loaded):
-            variant, began = self.scheduler.devices[name].loaded, self.scheduler.devices[name].since
-            self.scheduler.loaded(name, event.room, self._pool.now())
-            self._hooks.loaded(name, variant, event.facts, self._pool.now() - began)
-            self._events.emit(DeviceChanged(name, f"{variant}: running"))
-        elif isinstance(event, Lost):
-            self._lost(event)
-        elif isinstance(event, Refused) or self.scheduler.devices[name].loading:
-            self._load_failed(event, LOAD_TRIES if isinstance(event, Refused) else 1)
-        else:
-            self._died(event)
+        match event:
+            case Computed(_, variant, count):
+                self._events.emit(TokensComputed(variant, count, name))
+            case Joined():
+                self.scheduler.join(name)
+            case Loaded(_, facts, room):
+                variant, began = self._devices[name].loaded, self._devices[name].since
+                self.scheduler.loaded(name, room, self._pool.now())
+                self._hooks.loaded(name, variant, facts, self._pool.now() - began)
+                self._events.emit(DeviceChanged(name, f"{variant}: running"))
+            case Lost():
+                self._lost(event)
+            case Refused():
+                self._load_failed(event, LOAD_TRIES)
+            case Died() if self._devices[name].loading:
+                self._load_failed(event, 1)
+            case Died():
+                self._died(event)
 
-    def _load_failed(self, event: Died | Refused, weight: int) -> None:
+    def _load_failed(self, event: Ended, weight: int) -> None:
         """A device that cannot load a variant, or failed to twice, is given others; without any device it is over."""
-        name, variant = event.device, self.scheduler.devices[event.device].loaded
+        name, variant = event.device, self._devices[event.device].loaded
         self.scheduler.unload(name)
         self._events.emit(DeviceChanged(name, f"{variant}: did not load"))
         failures = self._load_failures[name, variant] = self._load_failures.get((name, variant), 0) + weight
         if failures >= LOAD_TRIES:
-            self.scheduler.devices[name].barred.add(variant)
-            if all(variant in device.barred for device in self.scheduler.devices.values()):
+            self._devices[name].barred.add(variant)
+            if all(variant in device.barred for device in self._devices.values()):
                 self._fail(variant, event.reason)
 
     def _fail(self, variant: str, reason: str) -> None:
@@ -249,9 +235,8 @@ class Driver:
 
     def _died(self, event: Died) -> None:
         """An engine died at work: what it held is suspected."""
-        name, variant = event.device, self.scheduler.devices[event.device].loaded
-        pieces = list(self._held[name].pieces.values())
-        self._held[name] = _Held()
+        name, variant = event.device, self._devices[event.device].loaded
+        pieces = list(self._devices[name].pieces.values())
         self.scheduler.unload(name)
         self._events.emit(DeviceChanged(name, f"{variant}: its engine died"))
         for piece in pieces:
@@ -287,27 +272,24 @@ class Driver:
 
     def _lost(self, event: Lost) -> None:
         """A device is gone. Only what was lost with several of them is suspected."""
-        name = event.device
-        variant, held = self.scheduler.devices[name].variant, self._held.pop(name)
+        name, device = event.device, self._devices[event.device]
         self.scheduler.leave(name)
-        self._idle.discard(name)
-        self._ready.discard(name)
         self._alone_since, self._last_loss = self._pool.now(), event.reason
         self._events.emit(DeviceChanged(name, None))
         self._events.emit(Noted(f"{name} is gone, what it had not finished goes to others: {event.reason}"))
-        pieces = list(held.pieces.values())
-        if variant is None or not pieces:
+        pieces = list(device.pieces.values())
+        if not pieces:
             return
         for piece in pieces:
             piece.losses += 1
-        suspects = [piece for piece in pieces if held.trial or piece.losses >= MOST_LOSSES]
-        self._queues[variant].give_back(piece for piece in pieces if piece not in suspects)
+        suspects = [piece for piece in pieces if device.trial or piece.losses >= MOST_LOSSES]
+        self._queues[device.loaded].give_back(piece for piece in pieces if piece not in suspects)
         if suspects:
-            self._suspect(variant, suspects, event.reason)
+            self._suspect(device.loaded, suspects, event.reason)
         self._wake()
 
     def _give_up_without_devices(self) -> None:
-        if self._held:
+        if self._devices:
             self._told = False
             return
         alone = self._pool.now() - self._alone_since

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 
 from bitparity.cluster.driver import Driver, Hooks
 from bitparity.cluster.pieces import Lengths, PieceQueue
-from bitparity.cluster.places import gpus_of, needs_gpu
+from bitparity.cluster.places import gpus_of
 from bitparity.cluster.ray_pool import RayPool, connected, nodes
 from bitparity.cluster.ray_testers import Testers
 from bitparity.distance.reader import OpenReader, Readers
@@ -24,7 +24,7 @@ from bitparity.generation.stops import Stops
 from bitparity.hardware.cores import usable_cores
 from bitparity.progress.events import GENERATING, PhaseChanged
 from bitparity.records import Sample, output_tokens
-from bitparity.schema import Study, Variant
+from bitparity.schema import Study
 from bitparity.store.environment import ClusterSession, Facts
 from bitparity.store.lock import check_place
 from bitparity.store.run import Run
@@ -53,14 +53,22 @@ class ClusterExecutor:
         Variants whose engines take as many GPUs each run beside each other, the others one group after another, those
         with the largest engines first; before all of them the baseline where benchmarks may stop early.
         """
-        gpus = {name: gpus_of(session.prepared.study.variants[name]) for name, plan in plans.items() if plan.missing}
         study = session.prepared.study
-        first = {study.baseline} if study.stops_early else set()  # what the others are looked at beside is there first
-        for names in ([name for name in gpus if name in first], [name for name in gpus if name not in first]):
-            for count in sorted({gpus[name] for name in names}, reverse=True):
-                _generate_group(session, {name: plans[name] for name in names if gpus[name] == count}, count)
+        waiting = [name for name, plan in plans.items() if plan.missing]
+        # what the others are looked at beside is there first
+        first = [name for name in waiting if study.stops_early and name == study.baseline]
+        for names in (first, [name for name in waiting if name not in first]):
+            for gpus, group in _by_gpus(study, names):
+                _generate_group(session, {name: plans[name] for name in group}, gpus)
         yield from plans
         _read_all(session)
+
+
+def _by_gpus(study: Study, names: Collection[str]) -> Iterator[tuple[int, list[str]]]:
+    """The variants whose engines take as many GPUs each, with that number, the largest engines first."""
+    gpus = {name: gpus_of(study.variants[name]) for name in names}
+    for count in sorted(set(gpus.values()), reverse=True):
+        yield count, [name for name in names if gpus[name] == count]
 
 
 def _read_all(session: Session) -> None:
@@ -69,16 +77,11 @@ def _read_all(session: Session) -> None:
     if (readers := open_readers(prepared)) is None:
         return
     baseline = prepared.study.baseline
-    for step in (
-        {baseline: baseline},
-        {baseline: baseline + AGAIN} | {name: name for name in prepared.study.candidates},
-    ):
-        waiting = {
-            name: reader for name, reader in step.items() if readers.missing(reader) and comparable(prepared, name)
-        }
-        gpus = {name: gpus_of(prepared.study.variants[name]) for name in waiting}
-        for count in sorted(set(gpus.values()), reverse=True):
-            _read_group(session, readers, {n: reader for n, reader in waiting.items() if gpus[n] == count}, count)
+    later = {baseline: baseline + AGAIN} | {name: name for name in prepared.study.candidates}
+    for step in ({baseline: baseline}, later):
+        waiting = {n: reader for n, reader in step.items() if readers.missing(reader) and comparable(prepared, n)}
+        for gpus, group in _by_gpus(prepared.study, waiting):
+            _read_group(session, readers, {name: waiting[name] for name in group}, gpus)
 
 
 def _read_group(session: Session, readers: Readers, names: Mapping[str, str], gpus: int) -> None:
@@ -87,7 +90,10 @@ def _read_group(session: Session, readers: Readers, names: Mapping[str, str], gp
     with ExitStack() as stack:
         opened = {name: stack.enter_context(closing(OpenReader(readers, reader))) for name, reader in names.items()}
         missing = {name: list(each.answers) for name, each in opened.items()}
-        plans = {name: _reading_plan(prepared.study.variants[name], each) for name, each in opened.items()}
+        plans = {}
+        for name, each in opened.items():
+            fixed = engine_of(prepared.study.variants[name].engine).fixed_batches
+            plans[name] = VariantPlan(each.requests(each.answers), batches=list if fixed else None)
         failures: dict[str, list[str]] = {name: [] for name in names}
         pool = stack.enter_context(closing(_pool(prepared, names)))
 
@@ -102,22 +108,16 @@ def _read_group(session: Session, readers: Readers, names: Mapping[str, str], gp
         record_read(session, reader, missing[name], seconds, driver.failures.get(name, unread))
 
 
-def _reading_plan(variant: Variant, opened: OpenReader) -> VariantPlan:
-    requests = opened.requests(opened.answers)
-    return VariantPlan(requests, batches=list if engine_of(variant.engine).fixed_batches else None)
-
-
 def _generate_group(session: Session, plans: Mapping[str, VariantPlan], gpus: int) -> None:
     """Generate what is missing of variants whose engines take so many GPUs each."""
     prepared = session.prepared
-    on_gpus = any(needs_gpu(prepared.study.variants[name]) for name in plans)
     with ExitStack() as stack:
-        testers = stack.enter_context(closing(Testers(prepared, nodes(), on_gpus)))
+        testers = stack.enter_context(closing(Testers(prepared, nodes(), gpus > 0)))
         recorders, stops = {}, {}
         for name, plan in plans.items():
             # of very many answers, grading would hold the texts in memory, so it comes after the run
             large = sum(total for _, total in plan.counts.values()) > GRADED_BESIDE
-            cores = None if large else math.ceil(_idle_cores(session, on_gpus, testers.cores) / len(plans))
+            cores = None if large else math.ceil(_idle_cores(session, gpus > 0, testers.cores) / len(plans))
             stops[name] = Stops(prepared, name, session.events, session.background)
             recorders[name] = stack.enter_context(
                 Recorder(prepared, name, session.events, cores, testers.grade, stops[name])

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,13 @@ from bitparity.grading.fingerprint import grader_fingerprint
 from bitparity.models.identity import differing
 from bitparity.records import Grade, SampleKey, SampleKeys
 from bitparity.schema import BenchmarkSpec, Study
-from bitparity.store.environment import (
-    INVOCATION,
-    Counts,
-    Generation,
-    Loads,
-    MergedPart,
-    Number,
-    RunRecord,
-    VariantRecord,
-    join_engine,
-    join_sent,
-)
+from bitparity.store import environment as env
 from bitparity.store.jsonl import AppendLog, write_atomically, write_records
 from bitparity.store.rows import grade_to_row, scan_samples
 from bitparity.store.run import Run, WritableRun, study_difference
 
 LINES_AT_ONCE = 1000  # written by one call
+SUMS: dict[str, type[env.Generation | env.Loads]] = {"generation": env.Generation, "loads": env.Loads}
 SHOWN = 3  # names in a message
 
 
@@ -59,27 +50,27 @@ def merge(out: Path, shards: Sequence[Path]) -> Merged:
     with WritableRun(out, study) as target:
         sources: list[Run] = [target, *runs]
         environment = _joined(target, runs)
-        frozen = {spec.name: _one_exam(sources, spec.name) for spec in study.benchmarks}
-        exams = [(spec, exam) for spec in study.benchmarks if (exam := frozen[spec.name]) is not None]
-        asked = {
-            (variant, spec.name): answers_of_items(exam, spec, drawn)
-            for variant in study.variants
-            for drawn in [drawn_for(study, variant, exams)]
-            for spec, exam in exams
-        }
+        shared = ((spec, _one_exam(sources, spec.name)) for spec in study.benchmarks)
+        exams = [(spec, exam) for spec, exam in shared if exam is not None]
+        asked: dict[tuple[str, str], int] = {}
+        for variant in study.variants:
+            drawn = drawn_for(study, variant, exams)
+            asked |= {(variant, spec.name): answers_of_items(exam, spec, drawn) for spec, exam in exams}
         for variant, benchmark in asked:
             # all of it is checked before any of it is written
             _check_doubles(sources, variant, benchmark)
-        for _, benchmark in asked:
-            _copy_exam(target, runs, benchmark)
+        for spec, _ in exams:
+            place, found = target.exam_path(spec.name), (run.exam_path(spec.name) for run in runs)
+            if not place.exists():
+                source = next(path for path in found if path.exists())
+                write_atomically(place, [source.read_text(encoding="utf-8", errors="surrogatepass")])
         merged = Merged()
         for (variant, benchmark), count in asked.items():
             merged.taken += _take_over(target, runs, variant, benchmark)
             if missing := count - len(target.done(variant, benchmark)):
                 merged.missing[variant, benchmark] = missing, count
-        for spec in study.benchmarks:
-            if frozen[spec.name] is not None:
-                _take_grades(sources, study, spec)
+        for spec, _ in exams:
+            _take_grades(sources, study, spec)
         # last: a merge that was killed before is done again, and counts no session twice
         target.update_environment(environment)
         merged.absent = _absent(environment.merged)
@@ -100,20 +91,13 @@ def _one_study(runs: Sequence[Run]) -> Study:
 def _one_exam(runs: Sequence[Run], benchmark: str) -> Exam | None:
     """The exam that all have; None where none has one."""
     found = [(run, exam) for run in runs if (exam := load_if_frozen(run, benchmark)) is not None]
-    for run, exam in found[1:]:
+    for run, exam in found:
         if exam.sha256 != found[0][1].sha256:
             raise RunError(
                 f"{run.path} and {found[0][0].path} have different exams of {benchmark}: their data or chat templates "
                 "differ, so their answers do not belong together; run one of them anew with the other's files"
             )
     return found[0][1] if found else None
-
-
-def _copy_exam(target: Run, runs: Sequence[Run], benchmark: str) -> None:
-    place = target.exam_path(benchmark)
-    if not place.exists():
-        source = next(run.exam_path(benchmark) for run in runs if run.exam_path(benchmark).exists())
-        write_atomically(place, [source.read_text(encoding="utf-8", errors="surrogatepass")])
 
 
 def _check_doubles(runs: Sequence[Run], variant: str, benchmark: str) -> None:
@@ -149,10 +133,20 @@ def _take_over(target: WritableRun, runs: Sequence[Run], variant: str, benchmark
     have, taken = target.done(variant, benchmark), 0
     with closing(AppendLog(target.samples_path(variant, benchmark), target.write)) as log:
         for run in runs:
-            for lines in _new_lines(run.samples_path(variant, benchmark), have):
+            fresh = _new_lines(run.samples_path(variant, benchmark), have)
+            while lines := list(islice(fresh, LINES_AT_ONCE)):
                 log.append_lines(lines)
                 taken += len(lines)
     return taken
+
+
+def _new_lines(path: Path, have: SampleKeys) -> Iterator[bytes]:
+    """The stored lines of samples that are not in `have` and did not fail; they are put in."""
+    for found in scan_samples(path):
+        # the failed are left out: they are asked again, and one of another part may be whole
+        if not found.failed and found.key not in have:
+            have.add(found.key)
+            yield found.line
 
 
 def _take_grades(sources: Sequence[Run], study: Study, spec: BenchmarkSpec) -> None:
@@ -176,7 +170,7 @@ def _take_grades(sources: Sequence[Run], study: Study, spec: BenchmarkSpec) -> N
             sources[0].write(partial(write_records, sources[0].grades_path(variant, spec.name), rows))
 
 
-def _joined(target: Run, runs: Sequence[Run]) -> RunRecord:
+def _joined(target: Run, runs: Sequence[Run]) -> env.RunRecord:
     """The environment of the whole: every engine's facts, summed times, and what was merged.
 
     What a directory brought the last time is subtracted, so that merging it again, grown or not, counts it once.
@@ -187,69 +181,50 @@ def _joined(target: Run, runs: Sequence[Run]) -> RunRecord:
         source: dict[str, int | str] = {**own.shard} if own.shard else {"path": str(run.path.resolve())}
         part = next((m for m in environment.merged if m.source == source), None)
         if part is None:
-            part = MergedPart(source=source, counts={})
+            part = env.MergedPart(source=source, counts={})
             environment.merged.append(part)
         for name, stored in own.variants.items():
-            joined = environment.variants.setdefault(name, VariantRecord(identity=stored.identity, engines=[]))
+            joined = environment.variants.setdefault(name, env.VariantRecord(identity=stored.identity, engines=[]))
             if changed := differing(joined.identity, stored.identity):
                 raise RunError(
                     f"variant '{name}' of {run.path} is another checkpoint than that of the other directories "
                     f"({', '.join(changed)} differ); its answers do not belong to this run"
                 )
             for engine in stored.engines:
-                join_engine(joined.engines, engine)
+                env.join_engine(joined.engines, engine)
             joined.exam |= stored.exam
             joined.sampling |= stored.sampling
             for benchmark, values in stored.sent.items():
-                join_sent(joined.sent.setdefault(benchmark, []), values)
-            before = part.counts.get(name, {})
+                env.join_sent(joined.sent.setdefault(benchmark, []), values)
+            _add_counts(joined, _counts(stored), part.counts.get(name, {}))
             part.counts[name] = _counts(stored)
-            _add_counts(joined, part.counts[name], before)
-        for key in INVOCATION:
+        for key in env.INVOCATION:
             if getattr(environment, key) is None:
                 setattr(environment, key, getattr(own, key))
         environment.not_run = own.not_run | environment.not_run
     return environment
 
 
-def _absent(merged: Sequence[MergedPart]) -> list[str]:
+def _absent(merged: Sequence[env.MergedPart]) -> list[str]:
     """The shards that nothing was merged of."""
     held = {(int(m.source["index"]), int(m.source["of"])) for m in merged if "of" in m.source}
     return [f"{i}/{of}" for of in sorted({of for _, of in held}) for i in range(1, of + 1) if (i, of) not in held]
 
 
-def _new_lines(path: Path, have: SampleKeys) -> Iterator[list[bytes]]:
-    """The stored lines, some at a time, of samples that are not in `have` and did not fail; they are put in."""
-    lines: list[bytes] = []
-    for found in scan_samples(path):
-        # the failed are left out: they are asked again, and one of another part may be whole
-        if not found.failed and found.key not in have:
-            have.add(found.key)
-            lines.append(found.line)
-        if len(lines) == LINES_AT_ONCE:
-            yield lines
-            lines = []
-    if lines:
-        yield lines
-
-
-def _counts(record: VariantRecord) -> Counts:
+def _counts(record: env.VariantRecord) -> env.Counts:
     """The sums over all sessions that a merge adds up: by `generation` and `loads`, those that are there."""
-    found = {"generation": record.generation, "loads": record.loads}
+    found = {key: getattr(record, key) for key in SUMS}
     return {key: value.model_dump(mode="json") for key, value in found.items() if value is not None}
 
 
-def _add_counts(record: VariantRecord, more: Counts, less: Counts) -> None:
+def _add_counts(record: env.VariantRecord, more: env.Counts, less: env.Counts) -> None:
     """Add the sums `more` of another directory, less those that it brought before. An unknown part is unknown."""
-    kinds: dict[str, type[Generation | Loads]] = {"generation": Generation, "loads": Loads}
     for key, values in more.items():
         total = {**dict.fromkeys(values, 0), **_counts(record).get(key, {})}
         for unit, value in values.items():
-            before = less.get(key, {}).get(unit, 0)
-            total[unit] = _sum(total[unit], value, None if before is None else -before)
-        setattr(record, key, kinds[key].model_validate(total))
-
-
-def _sum(*parts: Number | None) -> Number | None:
-    known = [part for part in parts if part is not None]
-    return round(sum(known), 3) if len(known) == len(parts) else None
+            now, before = total[unit], less.get(key, {}).get(unit, 0)
+            if now is None or value is None or before is None:
+                total[unit] = None
+            else:
+                total[unit] = round(now + value - before, 3)
+        setattr(record, key, SUMS[key].model_validate(total))

@@ -27,14 +27,10 @@ def local_devices(environ: Mapping[str, str], machine: Machine) -> list[str]:
     return found
 
 
-def needs_gpu(variant: Variant) -> bool:
-    """True where a variant's engine would use a GPU if there is one."""
-    return engine_of(variant.engine).has_local_weights and variant.engine.device != "cpu"
-
-
 def gpus_of(variant: Variant) -> int:
-    """The GPUs that one engine of a variant takes."""
-    return (variant.engine.tensor_parallel_size or 1) if needs_gpu(variant) else 0
+    """The GPUs that one engine of a variant takes; 0 for one that would use none."""
+    on_gpus = engine_of(variant.engine).has_local_weights and variant.engine.device != "cpu"
+    return (variant.engine.tensor_parallel_size or 1) if on_gpus else 0
 
 
 class Node(TypedDict):

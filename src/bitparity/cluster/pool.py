@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from bitparity.engines.messages import values_of
 from bitparity.records import Request, Sample
 from bitparity.store.environment import Facts
 
 
 @dataclass(frozen=True, slots=True)
-class _OfDevice:
+class Event:
+    """Something that happened on a device."""
+
     device: str
 
 
-class Joined(_OfDevice):
+class Joined(Event):
     """A device is there, with nothing loaded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded(_OfDevice):
+class Loaded(Event):
     """A device has loaded what it was told to, and runs `room` requests (or batches) at once."""
 
     facts: Facts
@@ -28,14 +31,22 @@ class Loaded(_OfDevice):
 
 
 @dataclass(frozen=True, slots=True)
-class Answered(_OfDevice):
+class Answered(Event):
     """Answers, in the order in which they ended."""
 
     samples: list[Sample]
 
+    def __reduce__(self) -> tuple[Callable[..., Answered], tuple[str, list[tuple[object, ...]]]]:
+        # plain values travel at a fraction of the cost of objects
+        return _answered, (self.device, [values_of(sample) for sample in self.samples])
+
+
+def _answered(device: str, rows: Sequence[Sequence[object]]) -> Answered:
+    return Answered(device, [Sample(*row) for row in rows])  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True, slots=True)
-class Computed(_OfDevice):
+class Computed(Event):
     """The tokens that a device's engine has computed of a variant since it was loaded (`Engine.progress`)."""
 
     variant: str
@@ -43,23 +54,30 @@ class Computed(_OfDevice):
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure(_OfDevice):
+class Printed(Event):
+    """Output of a device's engine; the pool keeps it and tells nobody."""
+
+    variant: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(Event):
+    """A device, or its engine, does not do what it was told."""
+
     reason: str
 
 
-class Died(_Failure):
+class Died(Ended):
     """An engine died, while loading or later; the device can load again."""
 
 
-class Refused(_Failure):
+class Refused(Ended):
     """A device cannot run the variant that it was told to load, and would not the next time either."""
 
 
-class Lost(_Failure):
+class Lost(Ended):
     """A device is gone: its process or its host ended."""
-
-
-Event = Joined | Loaded | Answered | Computed | Died | Refused | Lost
 
 
 class Pool(Protocol):

@@ -32,12 +32,12 @@ except ImportError as missing:
 
 import bitparity
 from bitparity.cluster.places import RESOURCE, Node, Seat, gpus_of, local_devices, seats
-from bitparity.cluster.pool import Answered, Computed, Died, Event, Joined, Loaded, Lost, Refused
-from bitparity.cluster.serving import DeviceServer, Message, without_place
+from bitparity.cluster.pool import Event, Joined, Loaded, Lost, Printed
+from bitparity.cluster.serving import DeviceServer, without_place
 from bitparity.hardware.devices import VISIBLE_DEVICES
 from bitparity.hardware.nvml import read_machine
 from bitparity.models.config import one_line
-from bitparity.records import Request, Sample
+from bitparity.records import Request
 from bitparity.schema import Variant
 from bitparity.store.environment import Facts
 from bitparity.store.lock import check_place
@@ -139,9 +139,6 @@ class EngineActor(DeviceServer):
         self._logs.cleanup()
 
 
-_EVENTS = {"computed": Computed, "died": Died, "refused": Refused}  # by the name of an actor's message
-
-
 @dataclass(slots=True)
 class _Actor:
     seat: Seat
@@ -231,13 +228,14 @@ class RayPool:
             if version != bitparity.__version__:
                 why = f"{place['host']} has bitparity {version}, this host {bitparity.__version__}"
                 return self._lose(device, actor, f"{why}; install the same on all")
-            actor.place = place
-            events: list[Event] = [Joined(device)]
-        else:
-            events = [event for message in found for event in self._event(device, actor, message)]
+            actor.place, found = place, [Joined(device)]
+        for event in found:
+            if isinstance(event, Printed):
+                self._log(event.variant, device, event.data)
+            actor.answered |= isinstance(event, Loaded)
         actor.polled = self.now()
         self._waiting[actor.handle.poll.remote(POLL_SECONDS)] = device
-        return events
+        return [event for event in found if not isinstance(event, Printed)]
 
     def _lose_silent(self) -> list[Event]:
         """Ray notices processes and hosts that end, not those that hang."""
@@ -249,18 +247,6 @@ class RayPool:
                 del self._waiting[ref]
                 events += self._lose(name, self._actors[name], "it does not answer any more")
         return events
-
-    def _event(self, device: str, actor: _Actor, message: Message) -> Iterator[Event]:
-        kind, *values = message
-        if kind == "answered":
-            yield Answered(device, [Sample(*fields) for fields in values[0]])
-        elif kind == "loaded":
-            actor.answered = True
-            yield Loaded(device, *values)
-        elif kind == "log":
-            self._log(values[0], device, values[1])
-        else:
-            yield _EVENTS[kind](device, *values)
 
     def _lose(self, device: str, actor: _Actor, reason: str) -> list[Event]:
         del self._actors[device]

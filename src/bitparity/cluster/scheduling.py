@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from bitparity.cluster.pieces import Piece
+
 EXCHANGE_SECONDS = 2.0  # from an answer to the requests that follow from it, on a busy network
 FIRST_LOAD_SECONDS = 60.0  # what a load is taken for until one was measured
 
@@ -43,21 +45,25 @@ class Spent:
 
 @dataclass(slots=True)
 class Device:
-    """A device as the scheduler sees it.
+    """A device with what it has loaded; another variant makes a new one of it, with `spent` and `barred` kept.
 
-    `room` is how many pieces its engine runs at once, `held` how many it was given and has not ended. `barred` are
-    the variants that it cannot run.
+    `room` is how many pieces its engine runs at once, `held` how many it was given and has not ended: `pieces`, which
+    in a `trial` are alone, to find out which of them ends engines. `barred` are the variants that it cannot run.
     """
 
+    spent: Spent
+    barred: set[str] = field(default_factory=set)
     variant: str | None = None
     loading: bool = False
+    since: float = 0.0  # when it began to load, or when `busy` was last added up
     room: int = 1
     held: int = 0
-    barred: set[str] = field(default_factory=set)
-    since: float = 0.0  # when it began to load, or when `busy` was last added up
-    busy: float = 0.0  # seconds with work, under the variant loaded
-    ended: int = 0  # pieces under the variant loaded
-    spent: Spent = field(default_factory=Spent)
+    pieces: dict[int, Piece] = field(default_factory=dict)
+    trial: bool = False
+    idle: bool = False  # it had nothing to do
+    ready: bool = False  # it prepares its next variant beside its present one
+    busy: float = 0.0  # seconds with work
+    ended: int = 0  # pieces
 
     @property
     def loaded(self) -> str:
@@ -89,7 +95,7 @@ class Scheduler:
 
     def join(self, name: str) -> None:
         """A device is there, with nothing loaded."""
-        self.devices[name] = Device(spent=self.spent.setdefault(name, Spent()))
+        self.devices[name] = Device(self.spent.setdefault(name, Spent()))
 
     def leave(self, name: str) -> None:
         """A device is gone; whoever calls puts back into the stock what it held."""
@@ -114,8 +120,8 @@ class Scheduler:
     def load(self, name: str, variant: str, now: float) -> None:
         """A device drops what it has loaded and begins to load a variant."""
         self.unload(name)
-        device = self.devices[name]
-        device.variant, device.loading, device.since = variant, True, now
+        old = self.devices[name]
+        self.devices[name] = Device(old.spent, old.barred, variant, loading=True, since=now)
         self._on[variant] += 1
 
     def loaded(self, name: str, room: int, now: float) -> None:
@@ -133,7 +139,7 @@ class Scheduler:
         if device.variant is not None:
             self._on[device.variant] -= 1
             self._held[device.variant] -= device.held
-        self.devices[name] = Device(barred=device.barred, spent=device.spent)
+        self.devices[name] = Device(device.spent, device.barred)
 
     def range_size(self, name: str) -> int:
         """The number of pieces of its variant that a device should be given now."""

@@ -7,9 +7,8 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from bitparity.engines.messages import values_of
+from bitparity.cluster.pool import Answered, Computed, Died, Event, Loaded, Printed, Refused
 from bitparity.engines.registry import engine_of
 from bitparity.errors import EngineError, UserInputError
 from bitparity.generation.engine_starter import EngineStarter
@@ -22,10 +21,8 @@ from bitparity.store.environment import Facts
 GATHER_SECONDS = 0.05  # from the first message to the answer of `poll`
 LOG_BYTES = 1 << 18  # of an engine's log in one answer: what is more comes with the next ones
 DEFAULT_ROOM = 256  # vLLM's usual max_num_seqs, for an engine that does not tell its own
-
-Message = tuple[Any, ...]
-"""("loaded", facts, room), ("answered", [fields of a sample, ...]), ("computed", variant, count), ("died", reason),
-("refused", reason) or ("log", variant, bytes)."""
+Work = queue.SimpleQueue[list[Request] | None]
+"""The requests for one engine; None where nothing more will come."""
 
 
 class DeviceServer:
@@ -33,8 +30,8 @@ class DeviceServer:
 
     def __init__(self, folder: Path, device: str) -> None:
         self._folder, self._device = folder, device
-        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._work: _Work | None = None
+        self._messages: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._work: Work | None = None
         self._thread: threading.Thread | None = None
         self._log: tuple[str, Path] | None = None
         self._log_read: dict[Path, int] = {}
@@ -45,10 +42,9 @@ class DeviceServer:
     def load(self, name: str, variant: Variant, expected: Facts) -> None:
         """End the engine that is there and start one for a variant whose checkpoint must be the `expected` one."""
         self._stop()
-        self._work = _Work(engine_of(variant.engine).fixed_batches)
-        path = self._log_path(name)
-        self._log = name, path
-        arguments = (name, self._as_it_fits(name, variant), expected, path, self._work, self._thread)
+        self._work = queue.SimpleQueue()
+        self._log = name, self._log_path(name)
+        arguments = (name, self._as_it_fits(name, variant), expected, self._work, self._thread)
         # it waits for the thread before it, so that this call, like every other but `poll` and `close`, returns at once
         self._thread = threading.Thread(target=self._serve, args=arguments, name="engine", daemon=True)
         self._thread.start()
@@ -68,11 +64,11 @@ class DeviceServer:
     def send(self, pieces: Sequence[Sequence[Request]]) -> None:
         """Give more requests to the engine that is loaded."""
         if self._work is not None:
-            self._work.pieces.put([request for piece in pieces for request in piece])
+            self._work.put([request for piece in pieces for request in piece])
 
-    def poll(self, seconds: float) -> list[Message]:
-        """The messages since the last call; waits for the first one for at most so long."""
-        found: list[Message] = []
+    def poll(self, seconds: float) -> list[Event]:
+        """The events since the last call; waits for the first one for at most so long."""
+        found: list[Event] = []
         try:
             found.append(self._messages.get(timeout=seconds))
             time.sleep(GATHER_SECONDS)  # many answers in one message cost Ray and the disk hardly more than one
@@ -91,12 +87,11 @@ class DeviceServer:
 
     def _stop(self) -> None:
         if self._work is not None:
-            self._work.pieces.put(None)  # behind all that was sent: its thread answers these first
+            self._work.put(None)  # behind all that was sent: its thread answers these first
             self._work = None
 
-    def _serve(
-        self, name: str, variant: Variant, expected: Facts, log: Path, work: _Work, before: threading.Thread | None
-    ) -> None:
+    def _serve(self, name: str, variant: Variant, expected: Facts, work: Work, before: threading.Thread | None) -> None:
+        kind, log, tell, device = engine_of(variant.engine), self._log_path(name), self._messages.put, self._device
         facts: Facts = {}
         if before is not None:
             before.join()  # its device memory is free then
@@ -106,23 +101,22 @@ class DeviceServer:
             with started as engine:
                 facts = engine.facts
                 check_identity(expected, facts)
-                engine.on_progress = lambda count: self._messages.put(("computed", name, count))
-                self._messages.put(("loaded", facts, room(variant, facts)))
-                for requests in work.runs():
+                engine.on_progress = lambda count: tell(Computed(device, name, count))
+                tell(Loaded(device, facts, room(variant, facts)))
+                # one endless run, or for fixed batches a run for what has come at a time
+                for requests in iter(work.get, None) if kind.fixed_batches else (_endless(work),):
                     for burst in filter(None, engine.run(requests)):
-                        # plain values travel at a fraction of the cost of objects
-                        self._messages.put(("answered", [values_of(sample) for sample in burst]))
+                        tell(Answered(device, burst))
         except UserInputError as error:
-            self._messages.put(("refused", str(error)))
+            tell(Refused(device, str(error)))
         except EngineError as error:
-            kind = engine_of(variant.engine)
             if error.out_of_memory and not kind.fixed_batches:  # those cannot be made smaller here
                 self._lowered.setdefault(name, {}).update(kind.less_at_once(variant.engine, facts))
-            self._messages.put(("died", str(error).replace(str(log), f"logs/{log.name}")))
+            tell(Died(device, str(error).replace(str(log), f"logs/{log.name}")))
         except Exception as error:  # it must reach the driver, which alone can say so
-            self._messages.put(("died", f"{type(error).__name__}: {error}"))
+            tell(Died(device, f"{type(error).__name__}: {error}"))
 
-    def _new_log(self) -> list[Message]:
+    def _new_log(self) -> list[Event]:
         """The engine's output since the last time."""
         if self._log is None:
             return []
@@ -134,27 +128,17 @@ class DeviceServer:
                 self._log_read[path] = file.tell()
         except OSError:
             return []
-        return [("log", name, data)] if data else []
+        return [Printed(self._device, name, data)] if data else []
 
 
-class _Work:
-    """The requests for one loaded engine: one endless run, or, for `batches`, a run for what has come at a time."""
-
-    def __init__(self, batches: bool) -> None:
-        self.pieces: queue.SimpleQueue[list[Request] | None] = queue.SimpleQueue()  # None: nothing more will come
-        self._batches = batches
-
-    def runs(self) -> Iterator[Iterator[Request | None] | list[Request]]:
-        yield from iter(self.pieces.get, None) if self._batches else (self._endless(),)
-
-    def _endless(self) -> Iterator[Request | None]:
-        """The requests in turn; None before a wait, so that the engine begins with what it has."""
-        while True:
-            if self.pieces.empty():
-                yield None
-            if (requests := self.pieces.get()) is None:
-                return
-            yield from requests
+def _endless(work: Work) -> Iterator[Request | None]:
+    """The requests in turn; None before a wait, so that the engine begins with what it has."""
+    while True:
+        if work.empty():
+            yield None
+        if (requests := work.get()) is None:
+            return
+        yield from requests
 
 
 def room(variant: Variant, facts: Facts) -> int:

@@ -67,8 +67,7 @@ def _landlock(readable: list[str], devices: list[str], writable: str) -> None:
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     rules = check(_LIBC.syscall(_CREATE_RULESET, ctypes.byref(ruleset), ctypes.c_size_t(size), 0), "Landlock")
     for path in readable:
-        folder = os.path.isdir(path)  # noqa: PTH112
-        _allow(rules, path, _EXECUTE | _READ_FILE | (_READ_DIR if folder else 0))
+        _allow(rules, path, _EXECUTE | _READ_FILE | (_READ_DIR if os.path.isdir(path) else 0))  # noqa: PTH112
     for path in devices:
         _allow(rules, path, _READ_FILE | _WRITE_FILE | _TRUNCATE)
     _allow(rules, writable, every & ~(_MAKE_CHAR | _MAKE_BLOCK))
@@ -105,17 +104,16 @@ def _become(asked: dict[str, Any], tell: int) -> None:
 
 
 def _descendants() -> list[int]:
-    found, at = [os.getpid()], 0
-    while at < len(found):
+    found = [os.getpid()]
+    for pid in found:
         with contextlib.suppress(OSError):
-            for task in os.listdir(f"/proc/{found[at]}/task"):  # noqa: PTH208
-                with open(f"/proc/{found[at]}/task/{task}/children") as file:  # noqa: PTH123
+            for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+                with open(f"/proc/{pid}/task/{task}/children") as file:  # noqa: PTH123
                     found += map(int, file.read().split())
-        at += 1
     return found[1:]
 
 
-def _end_all(*_: object) -> None:
+def _end_all() -> None:
     """Kills until nothing is left: all descendants come to this process when their parents end."""
     # again and again: one that forks faster than a single round kills would be left
     while pids := _descendants():
@@ -156,12 +154,9 @@ def main() -> None:
         _become(asked, tell)
     os.close(tell)
     # empty where the program has started: the pipe closes itself with execve
-    error = os.read(heard, 4096)
-    while True:
-        # orphans end here as well; only the program's own end counts
-        pid, raw = os.waitpid(-1, 0)
-        if pid == program:
-            break
+    error, ended = os.read(heard, 4096), 0
+    while ended != program:  # orphans end here as well; only the program's own end counts
+        ended, raw = os.waitpid(-1, 0)
     _end_all()
     if error:
         sys.stderr.write(f"the program could not be started: {error.decode(errors='replace')}\n")

@@ -35,10 +35,8 @@ def main() -> None:
     for folder in sorted(set(closed.values())):
         _mount("tmpfs", folder, b"tmpfs", _NO_SUID | _NO_DEV, b"mode=755,size=1m")
     for path, (descriptor, is_folder) in wanted.items():
-        if is_folder:
-            Path(path).mkdir(parents=True, exist_ok=True)
-        else:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        (Path(path) if is_folder else Path(path).parent).mkdir(parents=True, exist_ok=True)
+        if not is_folder:
             Path(path).touch()
         _mount(f"/proc/self/fd/{descriptor}", path, None, _BIND | _RECURSIVE)
     print("ready", flush=True)

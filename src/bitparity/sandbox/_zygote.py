@@ -35,9 +35,8 @@ _NEW_USER, _NEW_PID, _NEW_MOUNT, _NEW_IPC = 0x10000000, 0x20000000, 0x00020000, 
 _NO_SUID, _NO_DEV, _NO_EXEC, _RECURSIVE, _PRIVATE = 2, 4, 8, 16384, 1 << 18
 _SET_PARENT_DEATH_SIGNAL, _SET_DUMPABLE, _SET_SECCOMP, _DROP_BOUND, _NO_NEW_PRIVILEGES = 1, 4, 22, 24, 38
 _CAPABILITIES_V3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3: two words of 32 bits for each of three sets
-_LIBC = ctypes.PyDLL(
-    None, use_errno=True
-)  # keeps the interpreter's lock in a call: a thread that took it would not be in the clone
+# keeps the interpreter's lock in a call: a thread that took it would not be in the clone
+_LIBC = ctypes.PyDLL(None, use_errno=True)
 _CONTROL = 3  # the control socket, wherever it was opened: many descriptors may be open in the parent
 _STARTED, _READY = b"started", b"ready"
 
@@ -78,7 +77,12 @@ def serve(control: socket.socket) -> None:
             os.close(descriptor)
         ended = os.pidfd_open(pid)
         socket.send_fds(control, [_STARTED], [ended])
-        _wait(control, ended)
+        # if the other side goes away, everything ends
+        waiting = select.poll()
+        waiting.register(ended, select.POLLIN)
+        waiting.register(control, select.POLLRDHUP)
+        if any(descriptor == control.fileno() for descriptor, _ in waiting.poll()):
+            os._exit(0)
         _, status, usage = os.wait4(pid, 0)
         os.close(ended)
         said = os.read(told, 4096)
@@ -92,19 +96,9 @@ def serve(control: socket.socket) -> None:
         control.send(json.dumps(answer).encode())
 
 
-def _wait(control: socket.socket, ended: int) -> None:
-    """Waits until the script's first process has ended; if the other side goes away, everything ends."""
-    waiting = select.poll()
-    waiting.register(ended, select.POLLIN)
-    waiting.register(control, select.POLLRDHUP)
-    if any(descriptor == control.fileno() for descriptor, _ in waiting.poll()):
-        os._exit(0)
-
-
 def _clone() -> int:
     """A fork into new namespaces. The C library is not told, so the child only prepares and forks again."""
-    flags = _NEW_USER | _NEW_PID | _NEW_MOUNT | _NEW_IPC | signal.SIGCHLD
-    number = _CLONE[platform.machine()]
+    number, flags = _CLONE[platform.machine()], _NEW_USER | _NEW_PID | _NEW_MOUNT | _NEW_IPC | signal.SIGCHLD
     # stack, places for ids, thread's storage: with zeros the child goes on with copies of its parent's
     zeros = [ctypes.c_long(0)] * 4
     return _check(_LIBC.syscall(ctypes.c_long(number), ctypes.c_long(flags), *zeros), "clone")
@@ -146,9 +140,8 @@ def _prepare(asked: dict[str, Any]) -> None:
     _mount("none", "/", None, _RECURSIVE | _PRIVATE)  # or the worker would see what is mounted here
     _mount("proc", "/proc", "proc", _NO_SUID | _NO_DEV | _NO_EXEC)
     box = asked["box"]
-    _mount(
-        "tmpfs", box, "tmpfs", _NO_SUID | _NO_DEV, f"mode=755,size={asked['file_bytes']},nr_inodes={asked['inodes']}"
-    )
+    size = f"mode=755,size={asked['file_bytes']},nr_inodes={asked['inodes']}"
+    _mount("tmpfs", box, "tmpfs", _NO_SUID | _NO_DEV, size)
     for folder in ("work", "tmp", "shm"):
         os.mkdir(f"{box}/{folder}")  # noqa: PTH102
     os.chdir(f"{box}/work")
@@ -219,17 +212,14 @@ def _finish(code: int) -> None:
 
 
 def _exit_code(code: object) -> int:
-    if code is None:
-        return 0
-    if isinstance(code, int):
-        return code & 0xFF
+    if code is None or isinstance(code, int):
+        return (code or 0) & 0xFF
     print(code, file=sys.stderr)
     return 1
 
 
 def _stream(descriptor: int, mode: str) -> Any:
-    errors = "backslashreplace" if descriptor == 2 else "strict"
-    buffering = 1 if descriptor == 2 else -1
+    buffering, errors = (1, "backslashreplace") if descriptor == 2 else (-1, "strict")
     return open(descriptor, mode, buffering, "utf-8", errors, closefd=False)
 
 

@@ -35,56 +35,53 @@ def out_of_memory(group: Path) -> bool:
 def delegated() -> Path | None:
     """The group that this process may divide, prepared for it; None where there is none."""
     try:
-        own = _own_group()
-        if own is None or not _prepare(own):
-            return None
-        return own.parent if own.name == _HARNESS else own
+        mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        roots = [fields[4] for fields in mounts if fields[fields.index("-") + 1] == "cgroup2"]
+        # a line "0::/path" is that of version 2; those of version 1 name a controller between the colons
+        groups = [line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
+        if roots and groups and _prepare(own := Path(roots[0] + groups[0].rstrip("/"))):
+            return own.parent if own.name == _HARNESS else own
     except OSError:
-        return None
+        pass
+    return None
 
 
 @contextlib.contextmanager
 def group(parent: Path | None, limits: Limits) -> Iterator[Path | None]:
     """The folder of a new group below `parent` with the limits set, removed at the end; None where none can be had."""
-    if parent is None:
-        yield None
-        return
-    folder = parent / f"bitparity-{secrets.token_hex(8)}"
+    made = None
+    if parent is not None:
+        folder = parent / f"bitparity-{secrets.token_hex(8)}"
+        try:
+            folder.mkdir()
+            (folder / "memory.max").write_text(str(limits.memory_mb << 20))
+            (folder / "pids.max").write_text(str(limits.processes + _OURS))
+            if (swap := folder / "memory.swap.max").exists():
+                swap.write_text("0")  # what was swapped out would not count
+            made = folder
+        except OSError:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
     try:
-        folder.mkdir()
-        _write(folder / "memory.max", str(limits.memory_mb << 20))
-        _write(folder / "pids.max", str(limits.processes + _OURS))
-        if (folder / "memory.swap.max").exists():
-            # what was swapped out would not count
-            _write(folder / "memory.swap.max", "0")
-    except OSError:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-        yield None
-        return
-    try:
-        yield folder
+        yield made
     finally:
-        _remove(folder)
-
-
-def _own_group() -> Path | None:
-    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    roots = [fields[4] for fields in mounts if fields[fields.index("-") + 1] == "cgroup2"]
-    # a line "0::/path" is that of version 2; those of version 1 name a controller between the colons
-    own = [line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
-    return Path(roots[0] + own[0].rstrip("/")) if roots and own else None
+        if made is not None:
+            _remove(made)
 
 
 def _prepare(folder: Path) -> bool:
     """Hands the controllers on to groups below, which needs all processes of the group to be ours, and moved."""
-    if not set((folder / "cgroup.controllers").read_text().split()) >= _NEEDED:
+
+    def has(where: Path, file: str) -> bool:
+        return set((where / file).read_text().split()) >= _NEEDED
+
+    if not has(folder, "cgroup.controllers"):
         return False
     if folder.name == _HARNESS:
-        return _enabled(folder.parent)
+        return has(folder.parent, "cgroup.subtree_control")
     if not os.access(folder / "cgroup.subtree_control", os.W_OK):
         return False
-    if _enabled(folder):
+    if has(folder, "cgroup.subtree_control"):
         return True
     inside = set(map(int, (folder / "cgroup.procs").read_text().split()))
     if not inside <= set(Tree(os.getpid()).pids()):  # others' processes must not be moved
@@ -92,18 +89,9 @@ def _prepare(folder: Path) -> bool:
     harness = folder / _HARNESS
     harness.mkdir(exist_ok=True)
     for pid in inside:
-        _write(harness / "cgroup.procs", str(pid))
-    _write(folder / "cgroup.subtree_control", " ".join(f"+{name}" for name in sorted(_NEEDED)))
+        (harness / "cgroup.procs").write_text(str(pid))
+    (folder / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in sorted(_NEEDED)))
     return True
-
-
-def _enabled(folder: Path) -> bool:
-    return set((folder / "cgroup.subtree_control").read_text().split()) >= _NEEDED
-
-
-def _write(path: Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text)
 
 
 def _remove(folder: Path) -> None:
@@ -116,7 +104,7 @@ def _remove(folder: Path) -> None:
             return
         except OSError:
             with contextlib.suppress(OSError):
-                _write(folder / "cgroup.kill", "1")
+                (folder / "cgroup.kill").write_text("1")
             time.sleep(0.005)
 
 

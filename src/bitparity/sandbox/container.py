@@ -52,7 +52,15 @@ class Container(proof.ProvenSandbox):
     level = "container"
 
     def __init__(self, python: str | None = None, readable: Sequence[Path] = ()) -> None:
-        self._engine = _working_engine()
+        found = [path for name in _ENGINES if (path := shutil.which(name)) is not None]
+        engine = next((engine for engine in found if _told(engine, "info").returncode == 0), None)
+        if engine is None:
+            raise SandboxError(
+                f"{', '.join(found)} does not answer (is its service running, may this user use it?)"
+                if found
+                else "there is no container engine (Podman or Docker) on this machine"
+            )
+        self._engine = engine
         super().__init__(python, readable)
         self._refuse_hidden("a container")
         self._image = self._empty_image()
@@ -67,8 +75,7 @@ class Container(proof.ProvenSandbox):
         with GATE.beside_others(), tempfile.TemporaryDirectory(prefix="bitparity-") as folder:
             bubblewrap.write_files(Path(folder), files)
             for path in (Path(folder), *Path(folder).rglob("*")):
-                # the program runs under another user id
-                path.chmod(0o755 if path.is_dir() else 0o644)
+                path.chmod(0o755 if path.is_dir() else 0o644)  # the program runs under another user id
             name = f"bitparity-{secrets.token_hex(8)}"
             try:
                 return self._run(name, self._command(name, folder, argv, limits), stdin, limits)
@@ -76,18 +83,9 @@ class Container(proof.ProvenSandbox):
                 _told(self._engine, "rm", "--force", name)
 
     def _run(self, name: str, command: Sequence[str], stdin: bytes, limits: Limits) -> Ended:
-        started = time.monotonic()
-        ours, theirs = supervise.pipes()
-        watch = supervise.Watch(limits, lambda: _kill(self._engine, name), stored=bubblewrap.box_use, started=started)
-        with (
-            contextlib.closing(supervise.Pump(*ours, stdin, watch)) as pump,
-            subprocess.Popen(
-                command, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], cwd="/", start_new_session=True
-            ) as process,
-            contextlib.ExitStack() as stack,
-        ):
-            for fd in theirs:
-                os.close(fd)
+        watch = supervise.Watch(limits, bubblewrap.box_use, kill=lambda: _kill(self._engine, name))
+        with contextlib.closing(supervise.Pump(stdin, watch)) as pump, contextlib.ExitStack() as stack:
+            process = stack.enter_context(pump.start(command, env=None))
             ended = os.pidfd_open(process.pid)
             stack.callback(os.close, ended)
             # a container's processes are no children of this command, so the engine is asked for them
@@ -98,8 +96,7 @@ class Container(proof.ProvenSandbox):
             finder.join()
             pump.rest()
             # a client that was killed cannot tell how the program ended
-            status = None if code in {*_ENGINE_FAILED, -signal.SIGKILL} else 128 - code if code > 128 else code
-            end = supervise.judge(watch, pump, status)
+            end = supervise.judge(watch, pump, None if code in {*_ENGINE_FAILED, -signal.SIGKILL} else code)
         # nobody else kills in there but the kernel, on behalf of the memory limit
         out_of_memory = end.end == "runtime_error" and end.status == -signal.SIGKILL
         return replace(end, end="memory_limit") if out_of_memory else end
@@ -130,24 +127,12 @@ class Container(proof.ProvenSandbox):
                 entry.type, entry.linkname = tarfile.SYMTYPE, target
                 archive.addfile(entry)
         name = f"bitparity-empty:{hashlib.sha256(packed.getvalue()).hexdigest()[:16]}"
-        if _told(self._engine, "image", "inspect", name).returncode != 0:
-            made = _told(self._engine, "import", "-", name, data=packed.getvalue())
-            if made.returncode != 0:
-                said = made.stderr.decode(errors="replace").strip()
-                raise SandboxError(f"{self._engine} cannot make an image: {said}")
+        if _told(self._engine, "image", "inspect", name).returncode == 0:
+            return name
+        made = _told(self._engine, "import", "-", name, data=packed.getvalue())
+        if made.returncode != 0:
+            raise SandboxError(f"{self._engine} cannot make an image: {made.stderr.decode(errors='replace').strip()}")
         return name
-
-
-def _working_engine() -> str:
-    found = [path for name in _ENGINES if (path := shutil.which(name)) is not None]
-    for engine in found:
-        if _told(engine, "info").returncode == 0:
-            return engine
-    raise SandboxError(
-        f"{', '.join(found)} does not answer (is its service running, may this user use it?)"
-        if found
-        else "there is no container engine (Podman or Docker) on this machine"
-    )
 
 
 def _told(engine: str, *arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -78,7 +78,13 @@ def view(python: str, readable: Sequence[Path] = ()) -> View:
     # both names of each: a program may use either, and one may lead through a link
     own |= {prefix.resolve() for prefix in own} | {path.resolve() for path in readable}
     for prefix in own:
-        _refuse_home(prefix)
+        # an interpreter installed straight into a home folder would show all of it
+        if home().is_relative_to(prefix) or prefix == Path("/"):
+            raise SandboxError(
+                f"the interpreter's prefix {prefix} holds the home folder {home()}, which model-written code "
+                "must not see. Use an interpreter that has a folder of its own (a system Python, or a virtual "
+                "environment's base)"
+            )
     libraries = [library for library in told["libraries"] if Path(library).exists()]
     shown = _outermost([*system, *map(str, own), *libraries], [link for link, _ in links])
     hidden = {
@@ -104,15 +110,6 @@ def home() -> Path:
         return Path.home().resolve()
     except RuntimeError:
         return Path("/nonexistent")
-
-
-def _refuse_home(prefix: Path) -> None:
-    """An interpreter installed straight into a home folder would show all of it."""
-    if home().is_relative_to(prefix) or prefix == Path("/"):
-        raise SandboxError(
-            f"the interpreter's prefix {prefix} holds the home folder {home()}, which model-written code must not see. "
-            "Use an interpreter that has a folder of its own (a system Python, or a virtual environment's base)"
-        )
 
 
 def _outermost(folders: Sequence[str], roots: Sequence[str]) -> tuple[str, ...]:

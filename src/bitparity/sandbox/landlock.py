@@ -36,35 +36,29 @@ class Landlock(proof.ProvenSandbox):
 
     def __init__(self, python: str | None = None, readable: Sequence[Path] = ()) -> None:
         super().__init__(python, readable)
-        self._filter = self._required()
-        self._prefix, self._namespace, self._user = self._rights()
+        self._filter, self._prefix = b"", list[str]()
+        self._user: int | None = None  # that the launcher becomes, where it is started with root's rights
+        if self._confined:
+            self._prepare()
 
-    def _required(self) -> bytes:
+    def _prepare(self) -> None:
+        """Make the filter, and find the way to give up root's rights. Raises SandboxError where this cannot hold."""
         if (version := _confine.landlock_version()) < _NEEDED_VERSION:
             has = f"version {version}" if version else "none"
             raise SandboxError(f"Landlock version 3 (Linux 6.2) is needed, this kernel offers {has}")
         if not seccomp.supported():
             raise SandboxError("there is no seccomp filter for this machine's architecture")
         self._refuse_hidden("Landlock")
-        return seccomp.program(own_pid=_OWN_PID)
-
-    def _rights(self) -> tuple[list[str], int | None, int | None]:
-        """The way to give up root's rights: the beginning of a command line, or a user id that the launcher takes."""
-        if os.geteuid() != 0 or not self._confined:
-            return [], None, None
-        try:
-            # the launcher is a file that this user must be able to read
-            return *privileges.drop((*self._view.shown, _confine.__file__)), privileges.UNPRIVILEGED
-        except SandboxError:
-            return [], None, privileges.UNPRIVILEGED  # enough where the interpreter is open to everybody
+        self._filter = seccomp.program(own_pid=_OWN_PID)
+        if os.geteuid() == 0:
+            self._user = privileges.UNPRIVILEGED
+            with contextlib.suppress(SandboxError):  # the user id is enough where the interpreter is open to everybody
+                # the launcher is a file that this user must be able to read
+                self._prefix, self._namespace = privileges.drop((*self._view.shown, _confine.__file__))
 
     def run(self, files: Files, argv: Sequence[str], stdin: bytes = b"", limits: Limits = DEFAULT) -> Ended:
         """One program in a fresh folder; see the contract."""
-        with (
-            GATE.beside_others(),
-            contextlib.ExitStack() as stack,
-            _own_folder() as folder,
-        ):
+        with GATE.beside_others(), contextlib.ExitStack() as stack, _own_folder() as folder:
             bubblewrap.write_files(Path(folder), files)
             if self._user is not None:
                 for path in (Path(folder), *Path(folder).rglob("*")):  # which the program's own user may then write
@@ -83,12 +77,11 @@ class Landlock(proof.ProvenSandbox):
             )
 
     def _request(self, folder: str, argv: Sequence[str], limits: Limits) -> bytes:
-        environment = {**bubblewrap.environment(self.python), "HOME": folder, "TMPDIR": folder}
         request = {
             "argv": list(argv),
             "confined": self._confined,
             "devices": _DEVICES,
-            "env": environment,
+            "env": {**bubblewrap.environment(self.python), "HOME": folder, "TMPDIR": folder},
             "filter": self._filter.hex(),
             "folder": folder,
             "own_pid": _OWN_PID,
@@ -105,9 +98,6 @@ class Unsafe(Landlock):
 
     level = "unsafe"
     _confined = False
-
-    def _required(self) -> bytes:
-        return b""
 
     def self_test(self) -> None:
         """Tests only that programs run: nothing is confined."""

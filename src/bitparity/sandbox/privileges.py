@@ -29,8 +29,7 @@ def drop(shown: Iterable[str]) -> tuple[list[str], int | None]:
     """
     if os.geteuid() != 0:
         return [], None
-    nsenter = shutil.which("nsenter", path="/usr/bin:/bin:/usr/sbin:/sbin")
-    if nsenter is None:
+    if (nsenter := shutil.which("nsenter", path="/usr/bin:/bin:/usr/sbin:/sbin")) is None:
         raise SandboxError("running model-written code as root needs nsenter: apt-get install util-linux")
     namespace = _mount_namespace(tuple(shown))
     mounts = f"--mount=/proc/{os.getpid()}/fd/{namespace}"
@@ -42,9 +41,7 @@ def _mount_namespace(shown: tuple[str, ...]) -> int:
     closed = {path: folder for path in shown if (folder := _closed_folder(Path(path))) is not None}
     # made by another process: this one must keep its own view of the file system
     with Popen([sys.executable, "-I", "-S", _mounts.__file__], stdin=PIPE, stdout=PIPE, stderr=PIPE) as maker:
-        assert maker.stdin is not None
-        assert maker.stdout is not None
-        assert maker.stderr is not None
+        assert maker.stdin and maker.stdout and maker.stderr  # noqa: PT018
         maker.stdin.write(json.dumps(closed).encode() + b"\n")
         maker.stdin.flush()
         if maker.stdout.readline() != b"ready\n":

@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import resource
+import sys
 from pathlib import Path
 
 from bitparity.sandbox.contract import Limits
@@ -33,16 +34,14 @@ def wanted(limits: Limits, shared: bool = False) -> list[tuple[str, int, int, in
         "stack": _STACK,
         **dict.fromkeys(("core", "memlock", "msgqueue"), 0),
     }
-    # SIGXCPU comes at the soft limit, SIGKILL a second later
-    return [_limit(name, value, value + (name == "cpu")) for name, value in asked.items()]
-
-
-def _limit(name: str, soft: int, hard: int) -> tuple[str, int, int, int]:
-    kind: int = getattr(resource, f"RLIMIT_{name.upper()}")
-    most = resource.getrlimit(kind)[1]
-    if most != resource.RLIM_INFINITY:
-        soft, hard = min(soft, most), min(hard, most)
-    return name, kind, soft, hard
+    found = []
+    for name, value in asked.items():
+        kind: int = getattr(resource, f"RLIMIT_{name.upper()}")
+        most = resource.getrlimit(kind)[1]
+        most = sys.maxsize if most == resource.RLIM_INFINITY else most
+        # SIGXCPU comes at the soft limit, SIGKILL a second later
+        found.append((name, kind, min(value, most), min(value + (name == "cpu"), most)))
+    return found
 
 
 def _processes(limits: Limits, shared: bool) -> int:
@@ -51,14 +50,11 @@ def _processes(limits: Limits, shared: bool) -> int:
     One more than asked for: the namespace's first process.
     """
     release = tuple(int(part) for part in platform.release().split("-")[0].split(".")[:2] if part.isdigit())
-    return limits.processes + 1 + (0 if release >= (5, 14) and not shared else _others())
-
-
-def _others() -> int:
-    """Threads of this user now; for root nothing, whose programs run under a user id of their own."""
-    count = 0
-    for folder in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if os.geteuid() != 0 and folder.name.isdigit() and folder.stat().st_uid == os.geteuid():
-                count += len(list((folder / "task").iterdir()))
+    count = limits.processes + 1
+    # the threads of this user now; for root none, whose programs run under a user id of their own
+    if os.geteuid() != 0 and (shared or release < (5, 14)):
+        for folder in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if folder.name.isdigit() and folder.stat().st_uid == os.geteuid():
+                    count += len(list((folder / "task").iterdir()))
     return count

@@ -56,10 +56,10 @@ class Watch:
     """Measurements and limits of one program, seen from outside."""
 
     limits: Limits
-    kill: Callable[[], None]
-    tree: Tree | None = None
-    stored: Use = lambda pids: (0, 0)
+    stored: Use
     started: float = field(default_factory=time.monotonic)
+    kill: Callable[[], None] = lambda: None  # nothing, until there is a process that could be killed
+    tree: Tree | None = None
     reason: End | None = None
     cpu_s: float = 0.0
     _next_look: float = 0.0
@@ -102,14 +102,14 @@ class Watch:
 class Pump:
     """Carries a program's input and outputs while it runs, and lets the watch look at it.
 
-    The three descriptors are the parent's ends of the program's pipes; they are closed by `close`. With `handshake` the
-    program is started by a shell that first writes `READY` to standard error and then waits for a line of input: it
-    starts nothing when this process has died meanwhile, at a time when the kernel could not yet tell it so.
+    With `handshake` the program is started by a shell that first writes `READY` to standard error and then waits for a
+    line of input: it starts nothing when this process has died meanwhile, at a time when the kernel could not yet tell
+    it so. `theirs` are the program's ends of its pipes, until `hand_over`.
     """
 
-    def __init__(
-        self, stdin: int, stdout: int, stderr: int, data: bytes, watch: Watch, *, handshake: bool = False
-    ) -> None:
+    def __init__(self, data: bytes, watch: Watch, *, handshake: bool = False) -> None:
+        (their_in, stdin), (stdout, their_out), (stderr, their_error) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
+        self.theirs = their_in, their_out, their_error
         self._stdin: int | None = stdin
         # the line that the shell waits for goes before the program's own input
         self._input = memoryview(b"\n" + data if handshake else data)
@@ -117,20 +117,43 @@ class Pump:
         self.started = not handshake
         self.stdout = Output(watch.limits.output_bytes)
         self.stderr = Output(watch.limits.output_bytes, keep_last=True)
-        complain = self._until_ready if handshake else self.stderr.add
-        self._readers: dict[int, Callable[[bytes], None]] = {stdout: self.stdout.add, stderr: complain}
-        self._owned = [stdout, stderr]
+        self._readers: dict[int, Callable[[bytes], None]] = {}
+        self._owned: list[int] = []
         self._poll = select.poll()
-        # a program that neither reads nor writes must not keep the watch from looking
-        for fd in (stdin, stdout, stderr):
-            os.set_blocking(fd, False)
-        for fd in (stdout, stderr):
-            self._poll.register(fd, select.POLLIN)
+        self.listen(stdout, self.stdout.add)
+        self.listen(stderr, self._until_ready if handshake else self.stderr.add)
+        os.set_blocking(stdin, False)
         if self.started:
             self._poll.register(stdin, select.POLLOUT)
 
+    def start(
+        self, command: Sequence[str], env: Mapping[str, str] | None, fds: Sequence[int] = (), group: int | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Starts a process that has the program's ends; it gets a session of its own where it joins no `group`."""
+        stdin, stdout, stderr = self.theirs
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=env,
+                cwd="/",
+                pass_fds=fds,
+                start_new_session=group is None,
+                process_group=group,
+            )
+        finally:
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Closes the program's ends here: a pipe with one left open would never tell that the program closed it."""
+        for fd in self.theirs:
+            os.close(fd)
+
     def listen(self, fd: int, heard: Callable[[bytes], None]) -> None:
         """Reads another descriptor too; the pump closes it."""
+        # a program that neither reads nor writes must not keep the watch from looking
         os.set_blocking(fd, False)
         self._owned.append(fd)
         self._readers[fd] = heard
@@ -225,46 +248,20 @@ def run(
         group: the process group of a `Lifeline` for the command to join, where the program is started by a shell that
             waits for a line (see `Pump`); without it the command gets a session of its own.
     """
-    started = time.monotonic()
-    ours, theirs = pipes()
-    told, tell = os.pipe2(os.O_CLOEXEC)
-    fds = [*pass_fds, tell]
-    try:
-        process = subprocess.Popen(
-            command(tell),
-            stdin=theirs[0],
-            stdout=theirs[1],
-            stderr=theirs[2],
-            env=dict(env),
-            cwd="/",
-            pass_fds=fds,
-            start_new_session=group is None,
-            process_group=group,
-        )
-    except OSError as error:
-        for fd in (*ours, told):
-            os.close(fd)
-        return fault(f"the sandbox did not start: {error}", started)
-    finally:
-        # with an end of its own left open here, a pipe would never tell that the program has closed it
-        for fd in (*theirs, tell):
-            os.close(fd)
-    run = _Command(process, limits, stored, ending, started)
-    with (
-        contextlib.closing(Pump(*ours, stdin, run.watch, handshake=group is not None)) as pump,
-        contextlib.closing(run),
-    ):
-        pump.listen(told, run.learn)
-        pump.until(run.ended)
-        run.wait()
-        pump.rest()
-        return run.judge(pump)
-
-
-def pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Three pipes for a program's standard streams: the parent's ends, the program's ends."""
-    (their_in, our_in), (our_out, their_out), (our_error, their_error) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
-    return (our_in, our_out, our_error), (their_in, their_out, their_error)
+    watch = Watch(limits, stored)
+    with contextlib.closing(Pump(stdin, watch, handshake=group is not None)) as pump:
+        told, tell = os.pipe2(os.O_CLOEXEC)
+        try:
+            process = pump.start(command(tell), env, [*pass_fds, tell], group)
+        except OSError as error:
+            os.close(told)
+            return fault(f"the sandbox did not start: {error}", watch.started)
+        finally:
+            os.close(tell)
+        with contextlib.closing(_Command(process, watch, ending)) as running:
+            pump.listen(told, running.learn)
+            pump.until(running.ended)
+            return running.end(pump)
 
 
 def fault(detail: str, started: float) -> Ended:
@@ -275,16 +272,13 @@ def fault(detail: str, started: float) -> Ended:
 class _Command:
     """A running command that confines a program."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], limits: Limits, stored: Use, ending: signal.Signals, started: float
-    ) -> None:
-        self._process, self._ending = process, ending
+    def __init__(self, process: subprocess.Popen[bytes], watch: Watch, ending: signal.Signals) -> None:
+        self._process, self._watch, self._ending = process, watch, ending
         self._status = b""
         self._first: int | None = None  # a pidfd of the namespace's first process
-        self._gone = True
         # a descriptor of the process: unlike its number it never comes to mean another one
         self.ended = os.pidfd_open(process.pid)
-        self.watch = Watch(limits, self._kill, Tree(process.pid), stored, started)
+        watch.kill, watch.tree = self._kill, Tree(process.pid)
 
     def learn(self, data: bytes) -> None:
         """The status pipe first tells the namespace's first process, and in the end the program's exit status."""
@@ -293,27 +287,24 @@ class _Command:
             with contextlib.suppress(ProcessLookupError):
                 self._first = os.pidfd_open(pid)
 
-    def wait(self) -> None:
-        """Takes the usage and makes sure that nothing of the tree is left."""
+    def end(self, pump: Pump) -> Ended:
+        """Takes the usage, makes sure that nothing of the tree is left, and judges."""
         # not Popen.wait, which throws the usage away
         _, raw, usage = os.wait4(self._process.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(raw)
         # the kernel's own sum, which counts what came between two looks
-        self.watch.cpu_s = max(self.watch.cpu_s, usage.ru_utime + usage.ru_stime)
+        self._watch.cpu_s = max(self._watch.cpu_s, usage.ru_utime + usage.ru_stime)
+        waiting = select.poll()
         if self._first is not None:
-            # a namespace's first process ends only when all the others have ended
-            waiting = select.poll()
             waiting.register(self._first, select.POLLIN)
-            self._gone = bool(waiting.poll(_ENDING_S * 1000))
-
-    def judge(self, pump: Pump) -> Ended:
-        """The end of the program, once everything is read."""
-        status = self._told("exit-code") if pump.started else None
-        ended = judge(self.watch, pump, None if status is None else 128 - status if status > 128 else status)
-        if not self._gone:
-            detail = "a killed program did not end within 20 seconds: look at this machine's disk and memory"
-            return replace(ended, end="infrastructure_error", detail=detail)
-        return ended
+        # a namespace's first process ends only when all the others have ended
+        gone = self._first is None or waiting.poll(_ENDING_S * 1000)
+        pump.rest()
+        ended = judge(self._watch, pump, self._told("exit-code") if pump.started else None)
+        if gone:
+            return ended
+        detail = "a killed program did not end within 20 seconds: look at this machine's disk and memory"
+        return replace(ended, end="infrastructure_error", detail=detail)
 
     def close(self) -> None:
         """Gives back the descriptors; kills what an error of this harness left running."""
@@ -346,9 +337,10 @@ def kill(pidfd: int, by: signal.Signals = signal.SIGKILL) -> None:
         signal.pidfd_send_signal(pidfd, by)
 
 
-def judge(watch: Watch, pump: Pump, status: int | None) -> Ended:
-    """The end of a program, from its measurements and its exit status (None where it never started)."""
+def judge(watch: Watch, pump: Pump, code: int | None) -> Ended:
+    """The end of a program, from its measurements and its exit code as a shell tells it (None: it never started)."""
     stderr, detail, end = bytes(pump.stderr.kept), "", watch.reason
+    status = 128 - code if code is not None and code > 128 else code
     if end is not None:  # the watch has killed it
         status = -signal.SIGKILL
     elif status is None:

@@ -35,11 +35,11 @@ class Tree:
 
     def pids(self) -> list[int]:
         """The living processes of the tree, the root first."""
+        found = [self.root]
         # children that start while this reads are found at the next look
-        found, at = [self.root], 0
-        while at < len(found):
-            found += _children(found[at])
-            at += 1
+        for pid in found:
+            for task in _threads(pid):
+                found += map(int, _read(f"/proc/{pid}/task/{task}/children").split())
         return found
 
     def living(self, pids: list[int]) -> list[int]:
@@ -55,13 +55,11 @@ class Tree:
         """CPU seconds of the tree so far; never falls."""
         with_children = 0.0
         for pid in pids:
-            times = _times(pid)
-            if times is None:
-                continue
-            started, own, waited = times
-            # with its start: the number may be given to another process later
-            self._seen[pid, started] = own
-            with_children += own + waited
+            if (times := _times(pid)) is not None:
+                started, own, waited = times
+                # with its start: the number may be given to another process later
+                self._seen[pid, started] = own
+                with_children += own + waited
         self._cpu_s = max(self._cpu_s, with_children, sum(self._seen.values()))
         return self._cpu_s
 
@@ -114,13 +112,11 @@ def _mappings(pid: int) -> int:
 
 def _sockets_beside(pid: int) -> int:
     """Number of sockets in a process's network; zero where that is this process's own."""
-    try:
-        if os.path.samefile(f"/proc/{pid}/ns/net", "/proc/self/ns/net"):  # noqa: PTH121
-            return 0
-    except OSError:
-        return 0
-    fields = _read(f"/proc/{pid}/net/sockstat").split()
-    return int(fields[2]) if len(fields) > 2 else 0
+    with contextlib.suppress(OSError):
+        if not os.path.samefile(f"/proc/{pid}/ns/net", "/proc/self/ns/net"):  # noqa: PTH121
+            fields = _read(f"/proc/{pid}/net/sockstat").split()
+            return int(fields[2]) if len(fields) > 2 else 0
+    return 0
 
 
 @functools.cache
@@ -142,10 +138,6 @@ def _threads(pid: int) -> list[str]:
         return os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 (a Path object costs more than the call)
     except OSError:
         return []  # it ended meanwhile
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for task in _threads(pid) for child in _read(f"/proc/{pid}/task/{task}/children").split()]
 
 
 def _read(path: str) -> bytes:

@@ -24,7 +24,7 @@ from bitparity.errors import SandboxError
 from bitparity.sandbox import _zygote, bubblewrap, rlimits, seccomp
 from bitparity.sandbox.contract import DEFAULT, Ended, Files, Limits, Sandbox
 from bitparity.sandbox.gate import GATE
-from bitparity.sandbox.supervise import FILES_A_MB, Pump, Watch, fault, judge, kill, pipes
+from bitparity.sandbox.supervise import FILES_A_MB, Pump, Watch, fault, judge, kill
 from bitparity.sandbox.tree import Tree
 
 _SCRIPT = "__main__.py"
@@ -60,10 +60,10 @@ class WarmWorker:
         with GATE.beside_others():
             started = time.monotonic()
             worker: _Worker | None = None
-            # two threads may find the last one at the same moment: only popping tells who has it
-            with contextlib.suppress(IndexError):
-                worker = self._idle.pop()
             try:
+                # two threads may find the last one at the same moment: only popping tells who has it
+                with contextlib.suppress(IndexError):
+                    worker = self._idle.pop()
                 worker = worker or _Worker(self._sandbox, self._preload)
                 ended = worker.run(files, stdin, limits, started)
             except (OSError, ValueError, SandboxError) as error:
@@ -119,17 +119,14 @@ class _Worker:
 
     def run(self, files: Files, stdin: bytes, limits: Limits, started: float) -> Ended:
         """One script; raises OSError or ValueError where the worker itself fails."""
-        ours, theirs = pipes()
+        watch = Watch(limits, bubblewrap.box_use, started)
         with contextlib.ExitStack() as stack:
-            # until the worker tells its first process there is none that could be killed
-            watch = Watch(limits, lambda: None, started=started, stored=bubblewrap.box_use)
-            pump = stack.enter_context(contextlib.closing(Pump(*ours, stdin, watch)))
+            pump = stack.enter_context(contextlib.closing(Pump(stdin, watch)))
             try:
                 request = bubblewrap.memory_file(self._request(files, limits), stack)
-                socket.send_fds(self._control, [b"run"], [request, *theirs])
+                socket.send_fds(self._control, [b"run"], [request, *pump.theirs])
             finally:
-                for fd in theirs:
-                    os.close(fd)
+                pump.hand_over()
             message, descriptors, _, _ = socket.recv_fds(self._control, 16, 1)
             if message != b"started" or len(descriptors) != 1:
                 raise OSError("it ended before the script began")
@@ -142,12 +139,11 @@ class _Worker:
             # the kernel's own sum, which counts what came between two looks
             watch.cpu_s = max(watch.cpu_s, answer["cpu_s"])
             pump.rest()
-            status = int(answer["status"])
             if answer["error"]:
                 raise OSError(answer["error"])
             if not answer["ready"] and watch.reason is None:
                 raise OSError("a script's process ended before the script began")
-            return judge(watch, pump, 128 - status if status > 128 else status)
+            return judge(watch, pump, int(answer["status"]))
 
     def close(self) -> None:
         """The worker ends when its control socket does, and all it started with it."""
@@ -173,7 +169,7 @@ class _Worker:
 
 def _pid(pidfd: int) -> int:
     """The process behind a pidfd, as this process sees it."""
-    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
-        if line.startswith("Pid:"):
-            return int(line.split()[1])
+    told = dict(line.split(":", 1) for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines())
+    if "Pid" in told:
+        return int(told["Pid"])
     raise OSError("this kernel does not tell the process behind a descriptor (Linux 5.5 or newer does)")
