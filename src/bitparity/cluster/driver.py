@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from bitparity.cluster.pieces import Piece, PieceQueue, cost
 from bitparity.cluster.pool import Answered, Computed, Died, Ended, Event, Joined, Loaded, Lost, Pool, Refused
-from bitparity.cluster.scheduling import Device, Scheduler
+from bitparity.cluster.scheduling import Scheduler
 from bitparity.progress.events import DeviceChanged, Events, Noted, TokensComputed
 from bitparity.records import Sample, request_key
 from bitparity.store.environment import Facts
@@ -169,25 +169,18 @@ class Driver:
             if pieces := queue.take_trial() if device.trial else self._range(name, queue):
                 self._send(name, pieces)
         if device.pieces:
-            self._make_ready(name, device)
-            return
-        variant = self.scheduler.choose(name)
-        if variant is None:
+            # once it gets no more of its variant, it prepares the one that it would load now
+            over = not device.ready and not self._queues[device.loaded].left()
+            if over and (following := self.scheduler.choose(name)) is not None:
+                device.ready = True
+                self._pool.warm(name, following)
+        elif (variant := self.scheduler.choose(name)) is None:
             device.idle = True
             self._events.emit(DeviceChanged(name, f"{device.variant or 'nothing loaded'}: waits"))
-            return
-        self.scheduler.load(name, variant, self._pool.now())
-        self._events.emit(DeviceChanged(name, f"{variant}: loading"))
-        self._pool.load(name, variant)
-
-    def _make_ready(self, name: str, device: Device) -> None:
-        """Have a device that gets no more of its variant prepare the one that it would load now, once."""
-        if device.ready or self._queues[device.loaded].left():
-            return
-        following = self.scheduler.choose(name)
-        if following is not None:
-            device.ready = True
-            self._pool.warm(name, following)
+        else:
+            self.scheduler.load(name, variant, self._pool.now())
+            self._events.emit(DeviceChanged(name, f"{variant}: loading"))
+            self._pool.load(name, variant)
 
     def _range(self, name: str, queue: PieceQueue) -> list[Piece]:
         pieces: list[Piece] = []

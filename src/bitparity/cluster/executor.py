@@ -113,11 +113,15 @@ def _generate_group(session: Session, plans: Mapping[str, VariantPlan], gpus: in
     prepared = session.prepared
     with ExitStack() as stack:
         testers = stack.enter_context(closing(Testers(prepared, nodes(), gpus > 0)))
+        # the cores that may grade beside the engines: none where engines compute on cores
+        idle = max(0, usable_cores() // 2 if gpus else usable_cores() - DRIVER_CORES) + testers.cores
+        if any(variant.engine.device == "cpu" for variant in prepared.study.variants.values()):
+            idle = 0
         recorders, stops = {}, {}
         for name, plan in plans.items():
             # of very many answers, grading would hold the texts in memory, so it comes after the run
             large = sum(total for _, total in plan.counts.values()) > GRADED_BESIDE
-            cores = None if large else math.ceil(_idle_cores(session, gpus > 0, testers.cores) / len(plans))
+            cores = None if large else math.ceil(idle / len(plans))
             stops[name] = Stops(prepared, name, session.events, session.background)
             recorders[name] = stack.enter_context(
                 Recorder(prepared, name, session.events, cores, testers.grade, stops[name])
@@ -148,13 +152,6 @@ def _queues(plans: Mapping[str, VariantPlan], tested: Container[str] = ()) -> di
     """The work of each variant; what one has measured of the lengths of answers helps the others."""
     lengths = Lengths()
     return {name: PieceQueue(name, plan, lengths, tested) for name, plan in plans.items()}
-
-
-def _idle_cores(session: Session, on_gpus: bool, others: int) -> int:
-    """The cores that may grade beside the engines, `others` on other hosts: none where engines compute on cores."""
-    if any(v.engine.device == "cpu" for v in session.prepared.study.variants.values()):
-        return 0
-    return max(0, usable_cores() // 2 if on_gpus else usable_cores() - DRIVER_CORES) + others
 
 
 class _Engines(Hooks):

@@ -193,26 +193,25 @@ class RayPool:
         known = nodes()
         hosts = {node["NodeID"]: node["NodeManagerHostname"] for node in known}
         for seat in seats(known, self._gpus):
-            if seat not in taken and self._retry.get(seat, (0.0, 0.0))[0] <= self.now():
-                self._start(seat, hosts[seat.node])
-
-    def _start(self, seat: Seat, host: str) -> None:
-        if seat not in self._names:
-            number = self._counts[host] = self._counts.get(host, -1) + 1
-            self._names[seat] = f"{host}-{number}"
-        device = self._names[seat]
-        handle: Any = self._remote.options(
-            # engines share the cores: Ray must not hold one back for want of them
-            num_cpus=0,
-            num_gpus=seat.gpus,
-            resources={RESOURCE: 1} if seat.custom else None,
-            max_concurrency=THREADS,
-            # one that Ray started again would have lost its engine, and nobody would know
-            max_restarts=0,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(seat.node, soft=False),
-        ).remote(device, os.environ.get("OMP_NUM_THREADS"))
-        self._actors[device] = _Actor(seat, handle)
-        self._waiting[handle.hello.remote()] = device
+            if seat in taken or self._retry.get(seat, (0.0, 0.0))[0] > self.now():
+                continue
+            if seat not in self._names:
+                host = hosts[seat.node]
+                number = self._counts[host] = self._counts.get(host, -1) + 1
+                self._names[seat] = f"{host}-{number}"
+            device = self._names[seat]
+            handle: Any = self._remote.options(
+                # engines share the cores: Ray must not hold one back for want of them
+                num_cpus=0,
+                num_gpus=seat.gpus,
+                resources={RESOURCE: 1} if seat.custom else None,
+                max_concurrency=THREADS,
+                # one that Ray started again would have lost its engine, and nobody would know
+                max_restarts=0,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(seat.node, soft=False),
+            ).remote(device, os.environ.get("OMP_NUM_THREADS"))
+            self._actors[device] = _Actor(seat, handle)
+            self._waiting[handle.hello.remote()] = device
 
     def _answer(self, ref: Any) -> list[Event]:
         device = self._waiting.pop(ref)
@@ -240,12 +239,13 @@ class RayPool:
     def _lose_silent(self) -> list[Event]:
         """Ray notices processes and hosts that end, not those that hang."""
         late = self.now() - SILENT_SECONDS
-        asked = {name: ref for ref, name in self._waiting.items() if self._actors[name].polled < late}
         events: list[Event] = []
-        for name, ref in asked.items():
-            if self._actors[name].place is not None and not ray.wait([ref], timeout=0)[0]:  # else we are who is late
+        for ref, name in tuple(self._waiting.items()):
+            actor = self._actors[name]
+            # one that has answered waits for this process, which is late itself
+            if actor.polled < late and actor.place is not None and not ray.wait([ref], timeout=0)[0]:
                 del self._waiting[ref]
-                events += self._lose(name, self._actors[name], "it does not answer any more")
+                events += self._lose(name, actor, "it does not answer any more")
         return events
 
     def _lose(self, device: str, actor: _Actor, reason: str) -> list[Event]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import queue
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -77,28 +77,26 @@ class Testers:
             self._actors.append(actor)
             asked[actor.look.remote()] = actor, node
         ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=OPEN_SECONDS)
+        own = {spec.name: prepared.graders[spec.name].facts for spec in specs}
         for ref in ready:
-            self._take_in(ref, *asked[ref], {spec.name: prepared.graders[spec.name].facts for spec in specs}, gpus)
-
-    def _take_in(self, ref: Any, actor: Any, node: Node, own: Mapping[str, dict[str, object]], gpus: bool) -> None:
-        try:
-            cores, facts = ray.get(ref)
-        except RayError:
-            return
-        same = frozenset(name for name, found in facts.items() if found == own[name])
-        engines = node["Resources"].get("GPU", 0)
-        idle = max(0, cores - math.ceil(engines * (ENGINE_CORES + 1))) if gpus else max(0, cores - 1)
-        for _ in range(idle if same else 0):
-            self._free.put((actor, same))
-        self.cores += idle if same else 0
+            actor, node = asked[ref]
+            try:
+                cores, facts = ray.get(ref)
+            except RayError:
+                continue
+            if same := frozenset(name for name, found in facts.items() if found == own[name]):
+                engines = math.ceil(node["Resources"].get("GPU", 0) * (ENGINE_CORES + 1)) if gpus else 1
+                idle = max(0, cores - engines)
+                self.cores += idle
+                for _ in range(idle):
+                    self._free.put((actor, same))
 
     def grade(self, job: Job) -> Grade:
         """The verdict on one answer."""
         try:
-            place = self._free.get_nowait()
+            place = actor, benchmarks = self._free.get_nowait()
         except queue.Empty:
             return grade_job(job)
-        actor, benchmarks = place
         if job.sample.benchmark not in benchmarks:
             self._free.put(place)
             return grade_job(job)

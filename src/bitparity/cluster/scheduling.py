@@ -90,8 +90,6 @@ class Scheduler:
         self.devices: dict[str, Device] = {}
         self.spent: dict[str, Spent] = {}  # by device, those that are gone included
         self._pace = {name: _Pace() for name in stocks}
-        self._on = dict.fromkeys(stocks, 0)  # devices with the variant, those that load it included
-        self._held = dict.fromkeys(stocks, 0)  # pieces that devices hold
 
     def join(self, name: str) -> None:
         """A device is there, with nothing loaded."""
@@ -99,8 +97,11 @@ class Scheduler:
 
     def leave(self, name: str) -> None:
         """A device is gone; whoever calls puts back into the stock what it held."""
-        self.unload(name)
         del self.devices[name]
+
+    def _on(self, variant: str) -> list[Device]:
+        """The devices with a variant, those that load it included."""
+        return [device for device in self.devices.values() if device.variant == variant]
 
     def choose(self, name: str) -> str | None:
         """The variant that a device with nothing to do should load; None where it should wait.
@@ -110,7 +111,8 @@ class Scheduler:
         barred = self.devices[name].barred
         urgency: dict[str, tuple[float, float, float]] = {}
         for variant, stock in self.stocks.items():
-            on, work, seconds = self._on[variant], stock.work(), self._seconds_left(variant)
+            on, work = len(self._on(variant)), stock.work()
+            seconds = self._seconds_left(variant, on)
             # no more devices than pieces
             if variant not in barred and stock.left() > on and seconds > self.load_seconds(variant):
                 # several are infinite at the start: then the one with most work for each of its devices, or in all
@@ -120,9 +122,8 @@ class Scheduler:
     def load(self, name: str, variant: str, now: float) -> None:
         """A device drops what it has loaded and begins to load a variant."""
         self.unload(name)
-        old = self.devices[name]
-        self.devices[name] = Device(old.spent, old.barred, variant, loading=True, since=now)
-        self._on[variant] += 1
+        device = self.devices[name]
+        device.variant, device.loading, device.since = variant, True, now
 
     def loaded(self, name: str, room: int, now: float) -> None:
         """A device is ready for pieces, `room` of them at once."""
@@ -135,30 +136,25 @@ class Scheduler:
 
     def unload(self, name: str) -> None:
         """A device has nothing loaded any more, and holds nothing."""
-        device = self.devices[name]
-        if device.variant is not None:
-            self._on[device.variant] -= 1
-            self._held[device.variant] -= device.held
-        self.devices[name] = Device(device.spent, device.barred)
+        self.devices[name] = Device(self.devices[name].spent, self.devices[name].barred)
 
     def range_size(self, name: str) -> int:
         """The number of pieces of its variant that a device should be given now."""
         device = self.devices[name]
         if device.variant is None or device.loading:
             return 0
-        left, on = self.stocks[device.variant].left(), self._on[device.variant]
-        share = math.ceil((left + self._held[device.variant]) / on)
+        left, on = self.stocks[device.variant].left(), self._on(device.variant)
+        share = math.ceil((left + sum(other.held for other in on)) / len(on))
         # what it will have ended before more can reach it
         ahead = math.ceil(EXCHANGE_SECONDS * device.ended / device.busy) if device.busy else 0
         wanted = min(device.room + max(ahead, 1), share) - device.held
-        return max(0, min(wanted, math.ceil(left / (2 * on)), left))
+        return max(0, min(wanted, math.ceil(left / (2 * len(on))), left))
 
     def give(self, name: str, pieces: int, now: float) -> None:
         """A device was given pieces."""
         device = self.devices[name]
         self._clock(device, now)
         device.held += pieces
-        self._held[device.loaded] += pieces
 
     def end(self, name: str, pieces: int, tokens: float, now: float) -> None:
         """A device ended pieces, or gave them back; `tokens` of work were done."""
@@ -166,9 +162,7 @@ class Scheduler:
         self._clock(device, now)
         device.held -= pieces
         device.ended += pieces
-        variant = device.loaded
-        self._held[variant] -= pieces
-        self._pace[variant].tokens += tokens
+        self._pace[device.loaded].tokens += tokens
 
     def _clock(self, device: Device, now: float) -> None:
         if device.held:
@@ -188,9 +182,9 @@ class Scheduler:
         """Seconds that devices had work of a variant, added up."""
         return self._pace[variant].busy
 
-    def _seconds_left(self, variant: str) -> float:
-        """Seconds that the devices of a variant need for its stock; infinite without a device or a known speed."""
-        own, on = self._pace[variant], self._on[variant]
+    def _seconds_left(self, variant: str, on: int) -> float:
+        """Seconds that so many devices of a variant need for its stock; infinite without one or a known speed."""
+        own = self._pace[variant]
         # the speed of a variant that has not answered is taken for that of all others together
         known = [own] if own.tokens and own.busy else self._pace.values()
         tokens, busy = sum(p.tokens for p in known), sum(p.busy for p in known)

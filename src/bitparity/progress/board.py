@@ -69,8 +69,13 @@ class Board:
                     self._devices.pop(device, None)
                 case events.DeviceChanged(device, str(state)):
                     self._devices[device] = state
-                case events.ExamFrozen():
-                    self._add_exam(event)
+                case events.ExamFrozen(benchmark, items, samples):
+                    self._exams[benchmark] = event
+                    self._rows[benchmark] = {item: row for row, item in enumerate(items)}
+                    for variant in self._variants.values():
+                        cell = variant.cells[benchmark]
+                        cell.scores = cell.figures = None
+                        cell.total = len(items) * samples if cell.total is None else cell.total
                 case events.BenchmarkSkipped(benchmark, reason):
                     self._not_run[benchmark] = reason
                     for variant in self._variants.values():
@@ -95,8 +100,12 @@ class Board:
                 self._variants[name].state = "running"
             case events.PhaseChanged(str(name), phase):
                 self._variants[name].enter(phase, now)
-            case events.SamplesStored():
-                self._store(event, self._variants[event.variant], now)
+            case events.SamplesStored(name, stored):
+                variant = self._variants[name]
+                if variant.phase != GENERATING:  # an engine that answers is at work, whatever was told before
+                    variant.enter(GENERATING, now)
+                for benchmark, cell in variant.cells.items():
+                    cell.add(now, [sample for sample in stored if sample.benchmark == benchmark])
             case events.TokensComputed(name, count, device):
                 variant = self._variants[name]
                 variant.by_device[device] = count
@@ -105,26 +114,6 @@ class Board:
                 variant = self._variants[name]
                 variant.enter(None, now)
                 variant.state, variant.reason = "finished" if reason is None else "incomplete", reason
-
-    def _add_exam(self, exam: events.ExamFrozen) -> None:
-        self._exams[exam.benchmark] = exam
-        self._rows[exam.benchmark] = {item: row for row, item in enumerate(exam.items)}
-        for variant in self._variants.values():
-            cell = variant.cells[exam.benchmark]
-            cell.scores = cell.figures = None
-            if cell.total is None:
-                cell.total = len(exam.items) * exam.samples
-
-    def _store(self, event: events.SamplesStored, variant: VariantCounters, now: float) -> None:
-        if variant.phase != GENERATING:  # an engine that answers is at work, whatever was told before
-            variant.enter(GENERATING, now)
-        for benchmark, cell in variant.cells.items():
-            own = [sample for sample in event.samples if sample.benchmark == benchmark]
-            if ended := [sample for sample in own if sample.finish != "error"]:
-                cell.add(now, ended)
-                # one that failed before and was asked again in this session
-                cell.failed -= {(s.item, s.sample) for s in ended}
-            cell.failed |= {(s.item, s.sample) for s in own if s.finish == "error"}
 
     def _grade(self, event: events.SampleGraded) -> None:
         """As in results.json, a grade of an item that is not in the exam does not count."""
@@ -149,7 +138,7 @@ class Board:
         with self._lock:
             now = self._clock()
             budgets = {name: exam.budget for name, exam in self._exams.items()}
-            estimate = Estimate(self._variants, budgets, now, self._report_left(now))
+            estimate = Estimate(self._variants.values(), budgets, now, self._report_left(now))
             return {
                 "schema": SCHEMA,
                 "study": self._study.name,
@@ -204,6 +193,10 @@ class Board:
         session_rate = cell.samples.total / busy if busy else None
         speed = rate if recent >= ENOUGH else session_rate
         counted = cell.all_counted
+        if cell.figures is None:
+            baseline, exam = self._variants[self._study.baseline], self._exams.get(benchmark)
+            other = None if variant is baseline else baseline.cells[benchmark].scores
+            cell.figures = _figures(cell.scores, other, exam.groups if exam is not None else None)
         found: Cell = {
             "done": cell.done,
             "total": cell.total,
@@ -214,19 +207,11 @@ class Board:
             "tokens_per_second": cell.tokens.recent(now) / window if window and counted else None,
             "session_tokens_per_second": cell.tokens.total / busy if busy and counted else None,
             "seconds_left": cell.left / speed if window and speed else None,
-            **self._figures(variant, benchmark),
+            **cell.figures,
         }
         if cell.stopped:
             found["stopped"] = True
         return found
-
-    def _figures(self, variant: VariantCounters, benchmark: str) -> Figures:
-        cell, exam = variant.cells[benchmark], self._exams.get(benchmark)
-        if cell.figures is None:
-            baseline = self._variants[self._study.baseline]
-            other = None if variant is baseline else baseline.cells[benchmark].scores
-            cell.figures = _figures(cell.scores, other, exam.groups if exam is not None else None)
-        return cell.figures
 
 
 def _sum(values: Iterable[N | None]) -> N | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -74,11 +74,16 @@ class CellCounters:
     stopped: bool = False  # `total` is what counts: answers under way at a stop are beyond it
 
     def add(self, now: float, samples: Sequence[Sample]) -> None:
-        """Count samples that ended whole."""
-        tokens = [sample.tokens for sample in samples if sample.tokens is not None]
-        self.samples.add(now, len(samples))
-        self.tokens.add(now, sum(tokens))
-        self.all_counted &= len(tokens) == len(samples)
+        """Count stored samples."""
+        ended = [sample for sample in samples if sample.finish != "error"]
+        if ended:
+            tokens = [sample.tokens for sample in ended if sample.tokens is not None]
+            self.samples.add(now, len(ended))
+            self.tokens.add(now, sum(tokens))
+            self.all_counted &= len(tokens) == len(ended)
+        # one that failed before may have been asked again in this session
+        self.failed -= {(sample.item, sample.sample) for sample in ended}
+        self.failed |= {(sample.item, sample.sample) for sample in samples if sample.finish == "error"}
 
     @property
     def done(self) -> int:
@@ -163,15 +168,10 @@ class Estimate:
     """
 
     def __init__(
-        self,
-        variants: Mapping[str, VariantCounters],
-        budgets: Mapping[str, int | None],
-        now: float,
-        report: float | None = 0.0,
+        self, variants: Collection[VariantCounters], budgets: Mapping[str, int | None], now: float, report: float | None
     ) -> None:
-        self._variants, self._budgets, self._now = list(variants.values()), budgets, now
-        self._report = report
-        self._enough = sum(cell.samples.total for v in self._variants for cell in v.cells.values()) >= ENOUGH
+        self._variants, self._budgets, self._now, self._report = variants, budgets, now, report
+        self._enough = sum(cell.samples.total for v in variants for cell in v.cells.values()) >= ENOUGH
 
     def of_run(self) -> TimeLeft:
         """To the end of the last variant; variants that run at the same time share what is to come."""
@@ -216,7 +216,11 @@ class Estimate:
         speed = variant.speed(self._now) or _mean(other.speed(self._now) for other in self._variants)
         if speed is None or not self._enough:
             return None
-        load = 0.0 if variant.seconds(GENERATING, self._now) else self._load() - variant.seconds(LOADING, self._now)
+        load = 0.0
+        if not variant.seconds(GENERATING, self._now):
+            # the mean of the loads that ended
+            ended = [v for v in self._variants if v.seconds(GENERATING, self._now)]
+            load = (_mean(v.seconds(LOADING, self._now) for v in ended) or 0.0) - variant.seconds(LOADING, self._now)
         return work / speed + max(0.0, load)
 
     def _length(self, benchmark: str, own: CellCounters) -> float | None:
@@ -225,11 +229,6 @@ class Estimate:
             return own.length
         others = (v.cells[benchmark] for v in self._variants if benchmark in v.cells)
         return _mean(cell.length for cell in others if cell is not own) or own.length
-
-    def _load(self) -> float:
-        """Seconds that a load takes: the mean of those that ended."""
-        ended = [v for v in self._variants if v.seconds(GENERATING, self._now)]
-        return _mean(v.seconds(LOADING, self._now) for v in ended) or 0.0
 
 
 def _time_left(left: Callable[[bool], float | None]) -> TimeLeft:

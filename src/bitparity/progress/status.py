@@ -102,7 +102,6 @@ def _from_files(run: Run, study: Study) -> Snapshot:
     """A snapshot made from exam, samples and grades."""
     board = Board(study)
     record = run.environment()
-    not_run = record.not_run
     frozen = list(frozen_exams(run, study))
     drawn = {name: drawn_for(study, name, frozen) for name in study.variants}
     stops: list[events.BenchmarkStopped] = []
@@ -117,10 +116,10 @@ def _from_files(run: Run, study: Study) -> Snapshot:
                 asked = answers_of_items(exam, spec, drawn[name], items)
                 stops.append(events.BenchmarkStopped(name, spec.name, asked))
     names = {spec.name for spec, _ in frozen}
-    for bench, reason in not_run.items():
+    for bench, reason in record.not_run.items():
         if bench not in names:
             board(events.BenchmarkSkipped(bench, reason))
-    all_frozen = all(spec.name in names or spec.name in not_run for spec in study.benchmarks)
+    all_frozen = all(spec.name in names or spec.name in record.not_run for spec in study.benchmarks)
     for name in study.variants:
         own = {stop.benchmark: stop.samples for stop in stops if stop.variant == name}
         totals = {spec.name: answers_of_items(exam, spec, drawn[name]) for spec, exam in frozen}

@@ -46,21 +46,17 @@ def task_words(progress: TaskProgress) -> str:
     """One line: how far a task is, how fast, and what is left."""
     task, finished = progress.task, progress.finished
     name, seconds = printable(task.name), time.monotonic() - task.started
-    rate = _rate(finished, seconds, task.unit)
+    rate = finished / seconds if seconds > 0 else 0.0
+    said = f"{rate / 1e6:.1f} MB/s" if task.unit == "B" else f"{rate:.1f} {task.unit}/s"
     if task.total is None:
-        return f"{name}: {_amount(finished, task.unit)}, {rate}" if finished else f"{name} ..."
+        return f"{name}: {_amount(finished, task.unit)}, {said}" if finished else f"{name} ..."
     share = 100 * finished / task.total if task.total else 100.0
     left = f", {duration((task.total - finished) * seconds / finished)} left" if finished else ""
-    return f"{name}: {finished}/{_amount(task.total, task.unit)} ({share:.0f} %), {rate}{left}"
+    return f"{name}: {finished}/{_amount(task.total, task.unit)} ({share:.0f} %), {said}{left}"
 
 
 def _amount(count: int, unit: str) -> str:
     return f"{count / 1e6:.1f} MB" if unit == "B" else f"{count} {unit}"
-
-
-def _rate(finished: int, seconds: float, unit: str) -> str:
-    per_second = finished / seconds if seconds > 0 else 0.0
-    return f"{per_second / 1e6:.1f} MB/s" if unit == "B" else f"{per_second:.1f} {unit}/s"
 
 
 def duration(seconds: float) -> str:

@@ -65,8 +65,15 @@ def group(parent: Path | None, limits: Limits) -> Iterator[Path | None]:
     try:
         yield made
     finally:
-        if made is not None:
-            _remove(made)
+        # what is left in the group, which should be nothing, is killed
+        deadline = time.monotonic() + _EMPTY_S
+        while made is not None and made.exists() and time.monotonic() < deadline:
+            try:
+                made.rmdir()
+            except OSError:
+                with contextlib.suppress(OSError):
+                    (made / "cgroup.kill").write_text("1")
+                time.sleep(0.005)
 
 
 def _prepare(folder: Path) -> bool:
@@ -92,20 +99,6 @@ def _prepare(folder: Path) -> bool:
         (harness / "cgroup.procs").write_text(str(pid))
     (folder / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in sorted(_NEEDED)))
     return True
-
-
-def _remove(folder: Path) -> None:
-    """Kills what is left in the group, which should be nothing, and removes it."""
-    deadline = time.monotonic() + _EMPTY_S
-    while time.monotonic() < deadline:
-        try:
-            folder.rmdir()
-        except FileNotFoundError:
-            return
-        except OSError:
-            with contextlib.suppress(OSError):
-                (folder / "cgroup.kill").write_text("1")
-            time.sleep(0.005)
 
 
 def wrap(command: Sequence[str], of: Path | None) -> list[str]:

@@ -14,7 +14,7 @@ import signal
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bitparity.errors import SandboxError
@@ -58,7 +58,10 @@ class Landlock(proof.ProvenSandbox):
 
     def run(self, files: Files, argv: Sequence[str], stdin: bytes = b"", limits: Limits = DEFAULT) -> Ended:
         """One program in a fresh folder; see the contract."""
-        with GATE.beside_others(), contextlib.ExitStack() as stack, _own_folder() as folder:
+        with GATE.beside_others(), contextlib.ExitStack() as stack:
+            folder = tempfile.mkdtemp(prefix="bitparity-")
+            # however deep a program has made it: Python's own way is recursive
+            stack.callback(subprocess.run, ["rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)
             bubblewrap.write_files(Path(folder), files)
             if self._user is not None:
                 for path in (Path(folder), *Path(folder).rglob("*")):  # which the program's own user may then write
@@ -150,13 +153,3 @@ def _unnamed(folder: str, pids: Sequence[int], largest: int) -> dict[int, int]:
                         if stat.S_ISREG(about.st_mode) and about.st_nlink == 0:
                             found[about.st_ino] = about.st_blocks * 512
     return found
-
-
-@contextlib.contextmanager
-def _own_folder() -> Iterator[str]:
-    """A folder that ends with the block, however deep a program has made it: Python's own way is recursive."""
-    folder = tempfile.mkdtemp(prefix="bitparity-")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bitparity.errors import SandboxError
 from bitparity.sandbox import interpreter
-from bitparity.sandbox.contract import Ended, Limits, Sandbox
+from bitparity.sandbox.contract import Limits, Sandbox
 
 _LIMITS = Limits(cpu_s=5, wall_s=20, memory_mb=512)
 _PROBE = """
@@ -81,7 +81,17 @@ class ProvenSandbox(Sandbox):
             asked |= {"folders": list(folders), "allowed": sorted({part for f in folders for part in Path(f).parts})}
             files = {"probe.py": _PROBE.encode(), "asked.json": json.dumps(asked).encode()}
             ended = self.run(files, [self.python, "-S", "probe.py"], limits=_LIMITS)
-        reached = _reached(self, ended)
+        try:
+            if ended.end != "exit":
+                raise ValueError
+            reached = list(json.loads(ended.stdout))
+        except ValueError:
+            said = ended.detail or ended.stderr.decode(errors="replace").strip()[-500:] or ended.end
+            raise SandboxError(
+                f"no program runs in the sandbox ({self.level}) on this machine: {said}. Usual causes: user namespaces "
+                "are off (sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns), or a "
+                "container forbids them (Docker: --security-opt seccomp=unconfined)"
+            ) from None
         if _alive(token):
             reached.append("life after its end (a child process was left behind)")
         if reached:
@@ -124,32 +134,15 @@ def _bait(token: str) -> Iterator[dict[str, object]]:
         }
 
 
-def _reached(sandbox: Sandbox, ended: Ended) -> list[str]:
-    try:
-        if ended.end != "exit":
-            raise ValueError
-        return list(json.loads(ended.stdout))
-    except ValueError:
-        said = ended.detail or ended.stderr.decode(errors="replace").strip()[-500:] or ended.end
-        raise SandboxError(
-            f"no program runs in the sandbox ({sandbox.level}) on this machine: {said}. Usual causes: user namespaces "
-            "are off (sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns), or a "
-            "container forbids them (Docker: --security-opt seccomp=unconfined)"
-        ) from None
-
-
 def _alive(token: str) -> bool:
     """True if a process with `token` among its arguments still exists a moment after the run."""
     deadline = time.monotonic() + 0.2  # a killed process stays in /proc until somebody has waited for it
-    while found := any(token in command for command in _commands()):
-        if time.monotonic() > deadline:
-            break
+    while True:
+        alive = False
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit() and folder.name != str(os.getpid()):
+                with contextlib.suppress(OSError):
+                    alive |= token in (folder / "cmdline").read_text(errors="replace")
+        if not alive or time.monotonic() > deadline:
+            return alive
         time.sleep(0.02)
-    return found
-
-
-def _commands() -> Iterator[str]:
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and folder.name != str(os.getpid()):
-            with contextlib.suppress(OSError):
-                yield (folder / "cmdline").read_text(errors="replace")

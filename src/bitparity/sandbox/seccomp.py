@@ -117,32 +117,27 @@ def program(own_pid: int | None = None, machine: str | None = None, listening: b
     # the x32 calls of x86_64 would bypass every number below; calls newer than this file are unknown to it
     code += _instruction(_JUMP_GREATER_EQUAL, _X32_BIT, 0, 1) + _instruction(_RETURN, _KILL_PROCESS)
     code += _instruction(_JUMP_GREATER_EQUAL, _NEWEST_KNOWN, 0, 1) + _refuse(errno.ENOSYS)
-    for name, number in _calls("blocked", machine).items():
-        # memfd_create: the C library and Python fall back to a file where it does not exist
-        code += _when(number, _refuse(errno.ENOSYS if name == "memfd_create" else errno.EPERM))
+    groups = ["blocked", "checked", *(() if listening else ("listening",))]
     # without namespaces a program's own Unix sockets could reach those of the host
     bodies = _bodies(() if own_pid is not None else (_AF_UNIX,))
-    for name, number in _calls("checked", machine).items():
-        code += _when(number, bodies[name])
-    for number in () if listening else _calls("listening", machine).values():
-        code += _when(number, _refuse(errno.EPERM))
     if own_pid is not None:
-        for name, number in _calls("signalling", machine).items():
-            to_itself = _only(0, (own_pid,), errno.EPERM) if name in {"kill", "tgkill"} else _refuse(errno.EPERM)
-            code += _when(number, to_itself)
-        for number in _calls("attributes", machine).values():
-            code += _when(number, _refuse(errno.EPERM))
+        groups += ["signalling", "attributes"]
+        bodies |= dict.fromkeys(("kill", "tgkill"), _only(0, (own_pid,), errno.EPERM))
+    for group in groups:
+        for name, number in _calls(group, machine).items():
+            code += _when(number, bodies.get(name, _refuse(errno.EPERM)))
     return code + _instruction(_RETURN, _ALLOW)
 
 
 def _bodies(families: tuple[int, ...]) -> dict[str, bytes]:
-    """The instructions for each call whose arguments decide; sockets only of these `families`."""
+    """The instructions for each call that is not simply refused; sockets only of these `families`."""
     refuse, allow = _refuse(errno.EPERM), _instruction(_RETURN, _ALLOW)
     outlive = _instruction(_JUMP_EQUAL, _SET_PARENT_DEATH_SIGNAL, 0, 1) + refuse
-    devices = (_TERMINAL_INPUT, _TERMINAL_PASTE, *_OWNERS)
     done = _refuse(0)  # a library asks for larger buffers and works without them
     buffers = b"".join(_instruction(_JUMP_EQUAL, n, 0, 1) + done for n in (_SEND_BUFFER, _RECEIVE_BUFFER))
     return {
+        # the C library and Python fall back to a file where it does not exist
+        "memfd_create": _refuse(errno.ENOSYS),
         "fcntl": _without(1, _DESCRIPTOR_COMMANDS),
         "setsockopt": _argument(2) + buffers + allow,
         "clone": _argument(0) + _instruction(_JUMP_ANY_BIT, _NEW_NAMESPACES & ~0xFF, 0, 1) + refuse + allow,
@@ -153,7 +148,7 @@ def _bodies(families: tuple[int, ...]) -> dict[str, bytes]:
         "personality": _only(0, (0, _PERSONALITY_QUERY), errno.EPERM),
         "prlimit64": _only(0, (0,), errno.EPERM),
         "prctl": _argument(0) + outlive + allow,
-        "ioctl": _without(1, devices),
+        "ioctl": _without(1, (_TERMINAL_INPUT, _TERMINAL_PASTE, *_OWNERS)),
         # a child fills such a mapping and ends: what it wrote is then in no process's resident memory
         "mmap": _argument(3)
         + _instruction(_JUMP_ANY_BIT, _MAP_SHARED, 0, 2)
