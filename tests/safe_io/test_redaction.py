@@ -228,3 +228,11 @@ def test_a_third_of_a_key_alone_is_taken_out_wherever_it_was_cut(length: int) ->
             text = redaction.redacted(f"{secret[first:last]} it")
             assert not any(secret[at : at + least] in text for at in range(length - least + 1))
             assert text.endswith(" it")
+
+
+@pytest.mark.usefixtures("clean")
+def test_a_key_that_is_no_text_is_taken_out() -> None:
+    """A variable of the environment may hold any bytes; Python shows those that are no UTF-8 as lone surrogates."""
+    secret = b"\xff\xfekey-of-bytes".decode("utf-8", "surrogateescape")
+    redaction.remember(secret)
+    assert redaction.redacted(f"a {secret} b %FF%FEkey-of-bytes c") == "a *** b *** c"

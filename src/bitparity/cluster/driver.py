@@ -238,30 +238,26 @@ class Driver:
         self._wake()
 
     def _suspect(self, variant: str, pieces: list[Piece], reason: str) -> None:
-        """Try pieces again in halves; one that was alone, and not for the first time, is the cause."""
+        """Try pieces again in halves; one that was alone, and not for the first time, is the cause and an error."""
         queue = self._queues[variant]
         # one death alone may have been the device's fault
         if len(pieces) == 1 and (pieces[0].deaths > 1 or pieces[0].losses > MOST_LOSSES):
-            self._isolate(variant, pieces[0], reason)
+            why = f"its engine ended whenever it was asked: {reason}"
+            samples = [
+                Sample(*request_key(r), "", "error", 0, len(r.token_ids or ()), 0.0, error=why)
+                for r in queue.close(pieces[0])
+            ]
+            self._record(variant, samples)
+            self._follow(variant, [], *samples)
+            self.isolated += [(variant, sample) for sample in samples]
+            self._isolated_in_a_row[variant] += 1
+            if self._isolated_in_a_row[variant] >= MOST_ISOLATED:
+                self._fail(variant, f"its engine ends whatever it is asked: {reason}")
             return
         unanswered = [piece for piece in pieces if queue.close(piece)]
         half = (len(unanswered) + 1) // 2
         # the second half first: extendleft turns their order round
         queue.trials.extendleft(part for part in (unanswered[half:], unanswered[:half]) if part)
-
-    def _isolate(self, variant: str, piece: Piece, reason: str) -> None:
-        """Record that a piece ends its engine."""
-        why = f"its engine ended whenever it was asked: {reason}"
-        samples = [
-            Sample(*request_key(r), "", "error", 0, len(r.token_ids or ()), 0.0, error=why)
-            for r in self._queues[variant].close(piece)
-        ]
-        self._record(variant, samples)
-        self._follow(variant, [], *samples)
-        self.isolated += [(variant, sample) for sample in samples]
-        self._isolated_in_a_row[variant] += 1
-        if self._isolated_in_a_row[variant] >= MOST_ISOLATED:
-            self._fail(variant, f"its engine ends whatever it is asked: {reason}")
 
     def _lost(self, event: Lost) -> None:
         """A device is gone. Only what was lost with several of them is suspected."""

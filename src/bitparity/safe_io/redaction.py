@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
@@ -83,16 +83,11 @@ def _forms(secret: str) -> Iterator[str]:
     half = len(secret) // 2
     parts = [secret, *(part for part in (secret[:half], secret[half:]) if len(part) >= SHORTEST)]
     for part in parts:
-        escaped = json.dumps(part)[1:-1]
+        escaped, raw = json.dumps(part)[1:-1], part.encode("utf-8", "surrogateescape")
         yield from (part, escaped, json.dumps(escaped)[1:-1], html.escape(part))
-        raw = part.encode("utf-8", "surrogateescape")
-        yield from (
-            quote(part),
-            quote(part, safe=""),
-            quote_plus(part),
-            *("".join(f"%{b:{x}}" for b in raw) for x in _HEX),
-        )
-        yield from (*("".join(f"{b:{x}}" for b in raw) for x in _HEX), base64.b32encode(raw).decode().rstrip("="))
+        yield from (quote(raw), quote(raw, safe=""), quote_plus(raw), base64.b32encode(raw).decode().rstrip("="))
+        for before, spelled in product(("%", ""), _HEX):
+            yield "".join(f"{before}{byte:{spelled}}" for byte in raw)
         yield "".join(f"\\u{ord(c):04x}" for c in part)
     # any third of it: a message may be cut in the middle of a key
     length = max(SHORTEST_PART, len(secret) // 3)

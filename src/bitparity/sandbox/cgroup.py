@@ -35,11 +35,7 @@ def out_of_memory(group: Path) -> bool:
 def delegated() -> Path | None:
     """The group that this process may divide, prepared for it; None where there is none."""
     try:
-        mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-        roots = [fields[4] for fields in mounts if fields[fields.index("-") + 1] == "cgroup2"]
-        # a line "0::/path" is that of version 2; those of version 1 name a controller between the colons
-        groups = [line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
-        if roots and groups and _prepare(own := Path(roots[0] + groups[0].rstrip("/"))):
+        if (own := _own_group()) is not None and _prepare(own):
             return own.parent if own.name == _HARNESS else own
     except OSError:
         pass
@@ -54,10 +50,10 @@ def group(parent: Path | None, limits: Limits) -> Iterator[Path | None]:
         folder = parent / f"bitparity-{secrets.token_hex(8)}"
         try:
             folder.mkdir()
-            (folder / "memory.max").write_text(str(limits.memory_mb << 20))
-            (folder / "pids.max").write_text(str(limits.processes + _OURS))
+            _write(folder / "memory.max", str(limits.memory_mb << 20))
+            _write(folder / "pids.max", str(limits.processes + _OURS))
             if (swap := folder / "memory.swap.max").exists():
-                swap.write_text("0")  # what was swapped out would not count
+                _write(swap, "0")  # what was swapped out would not count
             made = folder
         except OSError:
             with contextlib.suppress(OSError):
@@ -72,8 +68,16 @@ def group(parent: Path | None, limits: Limits) -> Iterator[Path | None]:
                 made.rmdir()
             except OSError:
                 with contextlib.suppress(OSError):
-                    (made / "cgroup.kill").write_text("1")
+                    _write(made / "cgroup.kill", "1")
                 time.sleep(0.005)
+
+
+def _own_group() -> Path | None:
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    roots = [fields[4] for fields in mounts if fields[fields.index("-") + 1] == "cgroup2"]
+    # a line "0::/path" is that of version 2; those of version 1 name a controller between the colons
+    own = [line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
+    return Path(roots[0] + own[0].rstrip("/")) if roots and own else None
 
 
 def _prepare(folder: Path) -> bool:
@@ -96,9 +100,13 @@ def _prepare(folder: Path) -> bool:
     harness = folder / _HARNESS
     harness.mkdir(exist_ok=True)
     for pid in inside:
-        (harness / "cgroup.procs").write_text(str(pid))
-    (folder / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in sorted(_NEEDED)))
+        _write(harness / "cgroup.procs", str(pid))
+    _write(folder / "cgroup.subtree_control", " ".join(f"+{name}" for name in sorted(_NEEDED)))
     return True
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
 
 
 def wrap(command: Sequence[str], of: Path | None) -> list[str]:

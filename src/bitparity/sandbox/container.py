@@ -102,11 +102,11 @@ class Container(proof.ProvenSandbox):
         return replace(end, end="memory_limit") if out_of_memory else end
 
     def _command(self, name: str, folder: str, argv: Sequence[str], limits: Limits) -> list[str]:
+        kernel = [limit for limit in rlimits.wanted(limits) if limit[0] in _KERNEL_LIMITS]
         options = ["--interactive", f"--name={name}", f"--pids-limit={limits.processes + 1}"]
         options += [f"--memory={limits.memory_mb}m", f"--memory-swap={limits.memory_mb}m"]
         options += [f"--tmpfs={bubblewrap.BOX}:rw,nosuid,nodev,mode=1777,size={limits.file_mb}m"]
         options += [f"--shm-size={limits.file_mb}m", f"--ulimit=nproc={_PROCESSES}:{_PROCESSES}"]
-        kernel = [limit for limit in rlimits.wanted(limits) if limit[0] in _KERNEL_LIMITS]
         options += [f"--ulimit={kernel_name}={soft}:{hard}" for kernel_name, _, soft, hard in kernel]
         options += [f"--env={name}={value}" for name, value in bubblewrap.environment(self.python).items()]
         options += [f"--volume={path}:{path}:ro" for path in self._view.shown]
