@@ -186,9 +186,8 @@ class PieceQueue:
         return self._taken([_single(request) for request in requests]), full
 
     def deepen(self) -> list[Sample]:
-        """Once all is finished, put in the batches that build on it; the samples of requests that have no room."""
-        if self._batches is None or not self._chains or not self.finished():
-            return []
+        """Put in the batches that build on what is finished; the samples of requests that have no room."""
+        assert self._batches is not None, "the caller has asked `deeper`"
         self._depth += 1
         requests, full = fitting(self._chains, at_depth(self._chains, self._depth))
         self._add_batches(self._batches(requests))

@@ -95,17 +95,12 @@ class Testers:
         """The verdict on one answer."""
         try:
             place = actor, benchmarks = self._free.get_nowait()
-        except queue.Empty:
-            return grade_job(job)
-        if job.sample.benchmark not in benchmarks:
-            self._free.put(place)
-            return grade_job(job)
-        try:
-            grade: Grade = ray.get(actor.grade.remote(*job[1:]))
-        except RayError:  # its host is gone: its places with it
+            there = job.sample.benchmark in benchmarks
+            grade: Grade | None = ray.get(actor.grade.remote(*job[1:])) if there else None
+        except (queue.Empty, RayError):  # none is free, or its host is gone: its places with it
             return grade_job(job)
         self._free.put(place)
-        return grade
+        return grade or grade_job(job)
 
     def close(self) -> None:
         """End the actors; their sandboxes end with them."""

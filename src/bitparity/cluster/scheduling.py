@@ -37,10 +37,12 @@ class Stock(Protocol):
 
 @dataclass(slots=True)
 class Spent:
-    """A device's seconds: `busy` with work, and `loading`."""
+    """The seconds of a device, or for a variant on all devices: `busy` with work, and `loading`; loads and tokens."""
 
     busy: float = 0.0
     loading: float = 0.0
+    loads: int = 0
+    tokens: float = 0.0
 
 
 @dataclass(slots=True)
@@ -72,16 +74,6 @@ class Device:
         return self.variant
 
 
-@dataclass(slots=True)
-class _Pace:
-    """The measured speed of a variant on all devices."""
-
-    tokens: float = 0.0
-    busy: float = 0.0
-    loads: int = 0
-    load_seconds: float = 0.0
-
-
 class Scheduler:
     """The state of all devices and what follows from it. Times are in seconds of any one clock."""
 
@@ -89,7 +81,7 @@ class Scheduler:
         self.stocks = stocks
         self.devices: dict[str, Device] = {}
         self.spent: dict[str, Spent] = {}  # by device, those that are gone included
-        self._pace = {name: _Pace() for name in stocks}
+        self._pace = {name: Spent() for name in stocks}
 
     def join(self, name: str) -> None:
         """A device is there, with nothing loaded."""
@@ -128,10 +120,9 @@ class Scheduler:
     def loaded(self, name: str, room: int, now: float) -> None:
         """A device is ready for pieces, `room` of them at once."""
         device = self.devices[name]
-        pace = self._pace[device.loaded]
-        pace.loads += 1
-        pace.load_seconds += now - device.since
-        device.spent.loading += now - device.since
+        for spent in (device.spent, self._pace[device.loaded]):
+            spent.loads += 1
+            spent.loading += now - device.since
         device.loading, device.room, device.since = False, room, now
 
     def unload(self, name: str) -> None:
@@ -166,9 +157,8 @@ class Scheduler:
 
     def _clock(self, device: Device, now: float) -> None:
         if device.held:
-            device.busy += now - device.since
-            self._pace[device.loaded].busy += now - device.since
-            device.spent.busy += now - device.since
+            for spent in (device, device.spent, self._pace[device.loaded]):
+                spent.busy += now - device.since
         device.since = now
 
     def load_seconds(self, variant: str) -> float:
@@ -176,7 +166,7 @@ class Scheduler:
         own = self._pace[variant]
         known = [own] if own.loads else [p for p in self._pace.values() if p.loads]
         loads = sum(p.loads for p in known)
-        return sum(p.load_seconds for p in known) / loads if loads else FIRST_LOAD_SECONDS
+        return sum(p.loading for p in known) / loads if loads else FIRST_LOAD_SECONDS
 
     def busy_seconds(self, variant: str) -> float:
         """Seconds that devices had work of a variant, added up."""

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from bitparity.cluster.pool import Answered, Computed, Died, Event, Loaded, Printed, Refused
@@ -121,13 +122,11 @@ class DeviceServer:
         if self._log is None:
             return []
         name, path = self._log
-        try:
-            with path.open("rb") as file:
-                file.seek(self._log_read.get(path, 0))
-                data = file.read(LOG_BYTES)
-                self._log_read[path] = file.tell()
-        except OSError:
-            return []
+        data = b""
+        with suppress(OSError), path.open("rb") as file:
+            file.seek(self._log_read.get(path, 0))
+            data = file.read(LOG_BYTES)
+            self._log_read[path] = file.tell()
         return [Printed(self._device, name, data)] if data else []
 
 

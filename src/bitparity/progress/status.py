@@ -60,12 +60,8 @@ def look(path: Path) -> Status:
     alive = heard_of if elsewhere else is_locked(path)
     if published is not None and (not published["running"] or (alive and heard_of)):
         return _status({**published, "running": alive}, published, elsewhere, counted=False)
-    found: Snapshot = {
-        **_from_files(run, study),
-        "running": alive,
-        "host": None,
-        "pid": holder(path) if alive else None,
-    }
+    found = _from_files(run, study)
+    found["running"], found["host"], found["pid"] = alive, None, holder(path) if alive else None
     if published is not None:  # what stays true of a run that was broken off: where and when it ran, what was noted
         found["host"], found["pid"] = published["host"], published["pid"]
         found["started"], found["notes"] = published["started"], published["notes"]
