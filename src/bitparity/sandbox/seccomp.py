@@ -16,14 +16,10 @@ import platform
 import struct
 from importlib import resources
 
-_ALLOW = 0x7FFF0000
-_KILL_PROCESS = 0x80000000
-_ERRNO = 0x00050000
+_ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 
 _LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
-_JUMP_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
-_JUMP_GREATER_EQUAL = 0x35
-_JUMP_ANY_BIT = 0x45
+_JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_ANY_BIT = 0x15, 0x35, 0x45  # BPF_JMP | BPF_JEQ (JGE, JSET) | BPF_K
 _RETURN = 0x06
 
 _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
@@ -70,23 +66,17 @@ def _when(number: int, body: bytes) -> bytes:
     return _instruction(_JUMP_EQUAL, number, 0, len(body) // 8) + body
 
 
-def _only(argument: int, values: tuple[int, ...], error: int) -> bytes:
-    """Allows a call whose argument is one of `values`, refuses it otherwise."""
-    allowed = b"".join(_instruction(_JUMP_EQUAL, value, 0, 1) + _instruction(_RETURN, _ALLOW) for value in values)
-    return _argument(argument) + allowed + _refuse(error)
-
-
-def _without(argument: int, values: tuple[int, ...]) -> bytes:
-    """Refuses a call whose argument is one of `values`, allows it otherwise."""
-    refused = b"".join(_instruction(_JUMP_EQUAL, value, 0, 1) + _refuse(errno.EPERM) for value in values)
-    return _argument(argument) + refused + _instruction(_RETURN, _ALLOW)
+def _switch(argument: int, values: tuple[int, ...], then: bytes, otherwise: bytes) -> bytes:
+    """Runs `then` for a call whose argument is one of `values`, `otherwise` for others; `then` is one instruction."""
+    found = b"".join(_instruction(_JUMP_EQUAL, value, 0, 1) + then for value in values)
+    return _argument(argument) + found + otherwise
 
 
 def _streams(families: tuple[int, ...]) -> bytes:
     """Allows sockets of these families that are streams. A datagram socket holds what closed ones have sent to it."""
-    other_family = _refuse(errno.EAFNOSUPPORT)
+    other_family, allow = _refuse(errno.EAFNOSUPPORT), _instruction(_RETURN, _ALLOW)
     known = b"".join(_instruction(_JUMP_EQUAL, f, len(families) - n, 0) for n, f in enumerate(families))
-    return _argument(0) + known + other_family + _only(1, _STREAMS, errno.ESOCKTNOSUPPORT)
+    return _argument(0) + known + other_family + _switch(1, _STREAMS, allow, _refuse(errno.ESOCKTNOSUPPORT))
 
 
 def _calls(group: str, machine: str) -> dict[str, int]:
@@ -122,7 +112,8 @@ def program(own_pid: int | None = None, machine: str | None = None, listening: b
     bodies = _bodies(() if own_pid is not None else (_AF_UNIX,))
     if own_pid is not None:
         groups += ["signalling", "attributes"]
-        bodies |= dict.fromkeys(("kill", "tgkill"), _only(0, (own_pid,), errno.EPERM))
+        to_itself = _switch(0, (own_pid,), _instruction(_RETURN, _ALLOW), _refuse(errno.EPERM))
+        bodies |= dict.fromkeys(("kill", "tgkill"), to_itself)
     for group in groups:
         for name, number in _calls(group, machine).items():
             code += _when(number, bodies.get(name, _refuse(errno.EPERM)))
@@ -132,23 +123,21 @@ def program(own_pid: int | None = None, machine: str | None = None, listening: b
 def _bodies(families: tuple[int, ...]) -> dict[str, bytes]:
     """The instructions for each call that is not simply refused; sockets only of these `families`."""
     refuse, allow = _refuse(errno.EPERM), _instruction(_RETURN, _ALLOW)
-    outlive = _instruction(_JUMP_EQUAL, _SET_PARENT_DEATH_SIGNAL, 0, 1) + refuse
-    done = _refuse(0)  # a library asks for larger buffers and works without them
-    buffers = b"".join(_instruction(_JUMP_EQUAL, n, 0, 1) + done for n in (_SEND_BUFFER, _RECEIVE_BUFFER))
     return {
         # the C library and Python fall back to a file where it does not exist
         "memfd_create": _refuse(errno.ENOSYS),
-        "fcntl": _without(1, _DESCRIPTOR_COMMANDS),
-        "setsockopt": _argument(2) + buffers + allow,
+        "fcntl": _switch(1, _DESCRIPTOR_COMMANDS, refuse, allow),
+        # a library asks for larger buffers and works without them
+        "setsockopt": _switch(2, (_SEND_BUFFER, _RECEIVE_BUFFER), _refuse(0), allow),
         "clone": _argument(0) + _instruction(_JUMP_ANY_BIT, _NEW_NAMESPACES & ~0xFF, 0, 1) + refuse + allow,
         # its flags are in memory, where a filter cannot read; the C library falls back to clone
         "clone3": _refuse(errno.ENOSYS),
         "socket": _streams(families),
         "socketpair": _streams((_AF_UNIX,)),
-        "personality": _only(0, (0, _PERSONALITY_QUERY), errno.EPERM),
-        "prlimit64": _only(0, (0,), errno.EPERM),
-        "prctl": _argument(0) + outlive + allow,
-        "ioctl": _without(1, (_TERMINAL_INPUT, _TERMINAL_PASTE, *_OWNERS)),
+        "personality": _switch(0, (0, _PERSONALITY_QUERY), allow, refuse),
+        "prlimit64": _switch(0, (0,), allow, refuse),
+        "prctl": _switch(0, (_SET_PARENT_DEATH_SIGNAL,), refuse, allow),
+        "ioctl": _switch(1, (_TERMINAL_INPUT, _TERMINAL_PASTE, *_OWNERS), refuse, allow),
         # a child fills such a mapping and ends: what it wrote is then in no process's resident memory
         "mmap": _argument(3)
         + _instruction(_JUMP_ANY_BIT, _MAP_SHARED, 0, 2)
