@@ -127,12 +127,10 @@ def tokenizer_differs(facts: Facts) -> Iterator[Guard]:
         own = facts.identity(name)
         if "tokenizer_sha256" not in baseline or "tokenizer_sha256" not in own:  # recorded, or behind a server
             continue
-        for about, key in (
-            ("tokenizer_differs", "tokenizer_sha256"),
-            ("chat_template_differs", "chat_template_sha256"),
-        ):
-            if baseline.get(key) != own.get(key):
-                yield guard(about, name, found, None, found)
+        if baseline["tokenizer_sha256"] != own["tokenizer_sha256"]:
+            yield guard("tokenizer_differs", name, found, None, found)
+        if baseline.get("chat_template_sha256") != own.get("chat_template_sha256"):
+            yield guard("chat_template_differs", name, found, None, found)
 
 
 def engine_differs(facts: Facts) -> Iterator[Guard]:
