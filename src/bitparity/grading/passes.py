@@ -254,7 +254,14 @@ def grade_run(
         graders = stack.enter_context(open_graders(run, study, None, unsafe_exec, left_out))
         record = run.environment()
         for spec, exam in frozen_exams(run, study):
-            if (grader := graders.get(spec.name)) is None or not _has_tests(grader.benchmark, exam, left_out):
+            if (grader := graders.get(spec.name)) is None:
+                continue
+            try:
+                grader.benchmark.check_tests([entry.item for entry in exam.items])
+            except DataError as error:
+                if left_out is None:
+                    raise
+                left_out[spec.name] = str(error)
                 continue
             with suppress(StoreError):  # grades that are damaged or edited tell nothing
                 if note_stops(run, study, spec, exam, record):
@@ -262,14 +269,3 @@ def grade_run(
             for variant in study.variants:
                 changed[variant, spec.name] = grade_benchmark(run, variant, exam, grader, events, again=again)
     return changed
-
-
-def _has_tests(benchmark: Benchmark, exam: Exam, left_out: Reasons | None) -> bool:
-    try:
-        benchmark.check_tests([entry.item for entry in exam.items])
-    except DataError as error:
-        if left_out is None:
-            raise
-        left_out[exam.benchmark] = str(error)
-        return False
-    return True
