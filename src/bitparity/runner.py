@@ -185,8 +185,7 @@ def locate_losses(
                 f"variant '{name}' has no weights here (engine {study.variants[name].engine.kind}), which is what "
                 "is taken apart: give `locate` a study whose variants name folders or hub ids"
             )
-    from bitparity.localization.answers import chosen_answers
-    from bitparity.localization.locate import Names, locate, open_pair  # imports torch
+    from bitparity.localization.locate import Names, chosen_answers, locate, open_pair  # imports torch
 
     chosen = chosen_answers(Run(path), study, most, tokens) if (path / "study.yaml").is_file() else []
     if not chosen:

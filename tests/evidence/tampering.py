@@ -12,8 +12,7 @@ from typing import Any
 
 from support import Cli
 
-from bitparity.evidence.bundle import MANIFEST, SIGNATURE, read_bundle, write_bundle
-from bitparity.evidence.manifest import entries
+from bitparity.evidence.bundle import MANIFEST, SIGNATURE, entries, read_bundle, write_bundle
 from bitparity.store.jsonl import checked_line
 
 Members = list[tuple[tarfile.TarInfo, bytes]]

@@ -17,7 +17,7 @@ import yaml
 from support import Cli
 from tampering import MANIFEST, SIGNATURE, Rows, edit_rows, member, members, packed, refused, with_manifest
 
-from bitparity.evidence.manifest import entries, read_manifest
+from bitparity.evidence.bundle import entries, read_manifest
 from bitparity.evidence.seal import seal
 from bitparity.evidence.signature import NAMESPACE
 from bitparity.exam.frozen import ExamItem, load_exam, save_exam

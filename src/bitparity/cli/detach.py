@@ -99,6 +99,5 @@ def await_start(child: subprocess.Popen[bytes], path: Path, offset: int) -> int 
 def _has_begun(path: Path, pid: int) -> bool:
     """True if that process has come to a variant."""
     found = read_progress(path)
-    if found is None or found["pid"] != pid:
-        return False
-    return any(variant["state"] != "waiting" for variant in found["variants"].values())
+    there = found["variants"].values() if found is not None and found["pid"] == pid else ()
+    return any(variant["state"] != "waiting" for variant in there)

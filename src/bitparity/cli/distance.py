@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from bitparity.cli.language import language
-from bitparity.cli.options import StudyFile
+from bitparity.cli.options import Out, StudyFile
 from bitparity.cli.output import console, say
 from bitparity.errors import EXIT_OPEN, DataError
 
@@ -21,7 +21,6 @@ KERNELS_HELP = (
     "Whose rounding is computed: the checkpoint's own; e8m0: scales of FP8 blocks as powers of two; weight-only: "
     "activations left as they are."
 )
-OUT_HELP = "Run directory; by default artifacts/<study>/."
 
 
 def distance(
@@ -84,7 +83,7 @@ def _read_texts(path: Path) -> list[tuple[str, str]]:
 def locate(
     study: StudyFile,
     candidate: Annotated[str, typer.Option(help="The variant to take apart.")],
-    out: Annotated[Path | None, typer.Option(help=OUT_HELP)] = None,
+    out: Out = None,
     answers: Annotated[int, typer.Option(min=2, max=1000, help="Answers of the baseline that are read.")] = 64,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")] = 16,
     kernels: Annotated[Literal["checkpoint", "e8m0", "weight-only"], typer.Option(help=KERNELS_HELP)] = "checkpoint",

@@ -57,7 +57,8 @@ def run(
 
     resolved = load_study(study, limit, control=control, stop_early=stop_early)
     part = None if shard is None else parse_shard(shard)
-    place = out or (Path("artifacts") / resolved.name if part is None else _shard_path(resolved, part))
+    folder = "." if part is None else f"{SHARDS_FOLDER}/{part.index}-of-{part.of}"
+    place = out or Path("artifacts") / resolved.name / folder
     limited = None if hours is None else _hours(resolved, hours)
     if detach:
         from bitparity.cli.detach import start
@@ -84,11 +85,6 @@ def parse_shard(text: str) -> Shard:
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise UserInputError(f"--shard '{text}' is no part of a whole; write 1/8 to 8/8 for eight shards")
     return Shard(int(found[1]), int(found[2]))
-
-
-def _shard_path(study: Study, shard: Shard) -> Path:
-    """The default run directory of a shard."""
-    return Path("artifacts") / study.name / SHARDS_FOLDER / f"{shard.index}-of-{shard.of}"
 
 
 def _hours(study: Study, hours: float) -> Hours:
@@ -285,10 +281,8 @@ def _run(
     made: list[Results] = []
     report = None if shard is not None else Report(_load_report, lambda: made.append(make_report(out)))
     with show_run(study, partial(_print_unanswerable, study), reported=report is not None, lang=language()) as events:
-        outcome = run_study(
-            study, out, events, unsafe_exec=unsafe_exec, ray=ray, shard=shard, report=report, hours=hours
-        )
-    return outcome, made[0] if made else None
+        ended = run_study(study, out, events, unsafe_exec=unsafe_exec, ray=ray, shard=shard, report=report, hours=hours)
+    return ended, made[0] if made else None
 
 
 def _print_unanswerable(study: Study, event: Event) -> None:

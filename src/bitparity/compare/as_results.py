@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 from bitparity import __version__
 from bitparity.compare import schema
 from bitparity.compare.compare import counterpart
-from bitparity.compare.records import ItemResult, Results, Source, sheet_of
+from bitparity.compare.records import Source, sheet_of
 from bitparity.records import Item, Prompt
 from bitparity.results.build import score_of, variant_entry
 from bitparity.results.decision import decisions
@@ -21,25 +21,17 @@ def as_results(outcome: schema.Outcome, sources: Sequence[Source]) -> Document:
 
     What another filter or grader gives for the same answers is a further metric of the benchmark, not a benchmark.
     """
-    benchmarks = {
-        name: _benchmark(name, entry, outcome, sources)
-        for name, entry in outcome.benchmarks.items()
-        if entry.view_of is None
-    }
+    names = ", ".join(source.label for source in sources)
+    made_by = {"version": __version__, "command": outcome.command} if outcome.command else {}
+    entries = {name: entry for name, entry in outcome.benchmarks.items() if entry.view_of is None}
     made = Document(
         schema=SCHEMA,
-        study=_header(outcome, sources),
+        study=StudyHeader(name=names, fingerprint="", profile="", limit={}, **made_by),
         variants={source.label: _variant(source, outcome.variants[source.label]) for source in sources},
-        benchmarks=benchmarks,
+        benchmarks={name: _benchmark(name, entry, outcome, sources) for name, entry in entries.items()},
         overall={label: Overall.pick(dict(pooled)) for label, pooled in outcome.overall.items()},
     )
     return made.model_copy(update={"decisions": decisions(made)})
-
-
-def _header(outcome: schema.Outcome, sources: Sequence[Source]) -> StudyHeader:
-    names = ", ".join(source.label for source in sources)
-    made = {"version": __version__, "command": outcome.command} if outcome.command else {}
-    return StudyHeader(name=names, fingerprint="", profile="", limit={}, **made)
 
 
 def sheets_of(name: str, sources: Sequence[Source]) -> dict[str, Sheet]:
@@ -47,8 +39,13 @@ def sheets_of(name: str, sources: Sequence[Source]) -> dict[str, Sheet]:
 
     Of a source without the benchmark every sample is unscored.
     """
-    own = sources[0].benchmarks[name]
-    return {source.label: _sheet(own, counterpart(name, sources[0], source)) for source in sources}
+    own, sheets = sources[0].benchmarks[name], {}
+    names, count = [item.name for item in own.items.values()], len(own.sample_numbers())
+    for source in sources:
+        theirs = counterpart(name, sources[0], source)
+        found, numbers = ({}, []) if theirs is None else (theirs.items, theirs.sample_numbers())
+        sheets[source.label] = sheet_of(names, [found.get(key) for key in own.items], numbers, count)
+    return sheets
 
 
 def items_of(name: str, baseline: Source) -> list[Item]:
@@ -56,18 +53,10 @@ def items_of(name: str, baseline: Source) -> list[Item]:
     results = baseline.benchmarks[name]
     if baseline.run is not None:
         return [entry.item for entry in baseline.run.exams[results.benchmark].items]
-    return [_item(item) for item in results.items.values()]
-
-
-def _item(item: ItemResult) -> Item:
-    prompts = (Prompt(text=item.question or ""),)
-    return Item(item.name, prompts, item.reference, group=item.group, subgroup=item.subgroup)
-
-
-def _sheet(own: Results, theirs: Results | None) -> Sheet:
-    found, numbers = ({}, []) if theirs is None else (theirs.items, theirs.sample_numbers())
-    names = [item.name for item in own.items.values()]
-    return sheet_of(names, [found.get(key) for key in own.items], numbers, len(own.sample_numbers()))
+    return [
+        Item(item.name, (Prompt(text=item.question or ""),), item.reference, group=item.group, subgroup=item.subgroup)
+        for item in results.items.values()
+    ]
 
 
 def _variant(source: Source, about: schema.Compared) -> VariantEntry:
@@ -85,10 +74,11 @@ def _benchmark(name: str, entry: schema.Benchmark, outcome: schema.Outcome, sour
     items = list(sources[0].benchmarks[name].items.values())
     groups = None if all(item.group is None for item in items) else [item.group or item.name for item in items]
     scores = {label: score_of(sheet, groups, with_texts=True) for label, sheet in sheets.items()}
-    for metric, means in _metrics(name, entry, outcome, sources):
-        for label, mean in means.items():
-            scores[label].metrics[metric] = mean
-    compared = {label: _comparison(each) for label, each in entry.comparisons.items()}
+    views = {view: found for view, found in outcome.benchmarks.items() if found.view_of == name}
+    # the means by each filter or grader of the same answers, the primary one first; none where there is only one
+    for bench, found in {name: entry, **views}.items() if views else ():
+        for label, sheet in sheets_of(bench, sources).items():
+            scores[label].metrics[found.metric or bench] = sheet.mean()
     return Benchmark(
         status="measured",
         reason=None,
@@ -98,20 +88,10 @@ def _benchmark(name: str, entry: schema.Benchmark, outcome: schema.Outcome, sour
         margin=entry.margin,
         data={"margin": entry.margin_from},
         scores=scores,
-        comparisons=compared,
+        comparisons={
+            label: Comparison.pick(dict(each), flips=(each.lost + each.gained) / each.items)
+            for label, each in entry.comparisons.items()
+        },
         subgroups=subsets([item.subgroup for item in items], sheets),
         guards=entry.guards,
     )
-
-
-def _metrics(
-    name: str, entry: schema.Benchmark, outcome: schema.Outcome, sources: Sequence[Source]
-) -> Iterator[tuple[str, Mapping[str, float | None]]]:
-    """The means by each filter or grader of the same answers, the primary one first; none where there is only one."""
-    views = {view: found for view, found in outcome.benchmarks.items() if found.view_of == name}
-    for bench, found in {name: entry, **views}.items() if views else ():
-        yield found.metric or bench, {label: sheet.mean() for label, sheet in sheets_of(bench, sources).items()}
-
-
-def _comparison(found: schema.Comparison) -> Comparison:
-    return Comparison.pick(dict(found), flips=(found.lost + found.gained) / found.items)

@@ -6,18 +6,19 @@ The outcome (schema `bitparity/comparison/1`) has the shape of results.json: fra
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from bitparity.benchmarks.registry import group_of, known_benchmark
-from bitparity.compare.pairing import gather, pair_up
+from bitparity.compare.pairing import gather, named, pair_up
 from bitparity.compare.records import ItemResult, Results, Source
-from bitparity.compare.schema import SCHEMA, Benchmark, Compared, Comparison, Difference, Outcome, Overall, Sides
+from bitparity.compare.schema import SCHEMA, Benchmark, Compared, Comparison, Difference, Outcome, Overall
 from bitparity.errors import DataError, UserInputError
 from bitparity.results import verdicts
 from bitparity.results.guards.check import check_answers
@@ -44,25 +45,29 @@ def compare(
     first, *others = arranged([baseline, *candidates, *([] if control is None else [control])])
     second_run = None if control is None else others[-1].label
     benchmarks = {name: _entry(results, margin) for name, results in first.benchmarks.items()}
-    found = _Pairs()
-    for source in others:
-        for name, results in first.benchmarks.items():
-            theirs = counterpart(name, first, source)
-            if theirs is None:
-                benchmarks[name].not_compared[source.label] = f"'{source.label}' has no results of it"
-            else:
-                _pair(found, name, benchmarks[name], (first, source), (results, theirs), second_run)
-    pairs = found.scores
+    pairs: dict[ComparisonKey, PairedScores] = {}
+    favourable: dict[ComparisonKey, PairedScores] = {}
+    forbidden: dict[ComparisonKey, list[str]] = {}
+    for source, (name, results) in itertools.product(others, first.benchmarks.items()):
+        key, theirs = (name, source.label), counterpart(name, first, source)
+        if theirs is None:
+            benchmarks[name].not_compared[source.label] = f"'{source.label}' has no results of it"
+            continue
+        scores, forbidden[key], bound = _pair(benchmarks[name], (first, source), (results, theirs), second_run)
+        pairs |= {} if scores is None else {key: scores}
+        favourable |= {} if bound is None else {key: bound}
     if not pairs:
         raise DataError(_nothing(first, others, benchmarks))
     margins = {name: entry.margin for name, entry in benchmarks.items()}
-    recoveries = {} if margin is not None else _recoveries(first)
+    # the shares of the baseline's score that must be kept, of the benchmarks whose margin is given so
+    kept = {name: results.recovery for name, results in first.benchmarks.items() if results.recovery is not None}
+    recoveries = kept if margin is None else {}
     # the same answers read by another filter are no further comparison to correct for, nor a part of an average
     views = [name for name, entry in benchmarks.items() if entry.view_of is not None]
     own = {key: each for key, each in pairs.items() if key[0] not in views}
     judged: dict[ComparisonKey, Judged] = {}
     for part in (own, *({key: each for key, each in pairs.items() if key[0] == name} for name in views)):
-        judged |= verdicts.judge(part, margins, found.forbidden, second_run, found.favourable, recoveries)
+        judged |= verdicts.judge(part, margins, forbidden, second_run, favourable, recoveries)
     for (name, label), each in judged.items():
         benchmarks[name].comparisons[label] = _comparison(each, pairs[name, label], label == second_run)
     pools = verdicts.pool_judged(own, margins, {key: judged[key] for key in own}, second_run, least=2)
@@ -88,40 +93,27 @@ def arranged(given: Sequence[Source]) -> list[Source]:
     return _labelled([_regrouped(source, groups) for source in given])
 
 
-@dataclass(slots=True)
-class _Pairs:
-    """What is compared, by benchmark and candidate: scores, the guards against them, and scores that favour it."""
-
-    scores: dict[ComparisonKey, PairedScores] = field(default_factory=dict)
-    forbidden: dict[ComparisonKey, list[str]] = field(default_factory=dict)
-    favourable: dict[ComparisonKey, PairedScores] = field(default_factory=dict)
-
-
 def _pair(
-    found: _Pairs,
-    name: str,
-    entry: Benchmark,
-    sources: tuple[Source, Source],
-    results: tuple[Results, Results],
-    second_run: str | None,
-) -> None:
-    """Pair one candidate's results of a benchmark with the baseline's, and look at both with the guards."""
+    entry: Benchmark, sources: tuple[Source, Source], results: tuple[Results, Results], second_run: str | None
+) -> tuple[PairedScores | None, list[str], PairedScores | None]:
+    """Pair one candidate's results of a benchmark with the baseline's, look at both with the guards, fill the entry.
+
+    Gives the scores (None where no item has one in both), the guards against them, and the scores that favour it.
+    """
     first, label = sources[0].label, sources[1].label
     pairing = pair_up(*results, (first, label))
-    entry.pairing[label] = Sides(baseline=pairing.baseline.report(), candidate=pairing.candidate.report())
+    entry.pairing[label] = pairing.sides
     answers, facts = gather(sources, results, pairing, entry.margin, second_run)
     guards = check_answers(answers, facts)
     entry.guards.extend(each for each in guards if each not in entry.guards)
     forbidden = sorted({each.name for each in guards if each.level == "error"})
-    found.forbidden[name, label] = forbidden
     if pairing.scores is None:
         entry.not_compared[label] = "no item has a score in both"
-        return
-    found.scores[name, label] = pairing.scores
-    bound = counted_for_candidate(answers.sheets[first], answers.sheets[label], answers.items, forbidden)
-    if bound is not None:
-        found.favourable[name, label] = pair_scores(*bound, pairing.groups())
+        return None, forbidden, None
     entry.subgroups[label] = _subgroups(pairing.scores, pairing.subgroups)
+    bound = counted_for_candidate(answers.sheets[first], answers.sheets[label], answers.items, forbidden)
+    favourable = None if bound is None else pair_scores(*bound, named(pairing.both, "group"))
+    return pairing.scores, forbidden, favourable
 
 
 def _compared(source: Source, baseline: bool, second_run: str | None) -> Compared:
@@ -129,21 +121,16 @@ def _compared(source: Source, baseline: bool, second_run: str | None) -> Compare
     return Compared(source=source.given, kind=source.kind, baseline=baseline, **control)
 
 
-def _recoveries(baseline: Source) -> dict[str, float]:
-    """The shares of the baseline's score that must be kept, of the benchmarks whose margin is given so."""
-    return {name: found.recovery for name, found in baseline.benchmarks.items() if found.recovery is not None}
-
-
 def _labelled(sources: Sequence[Source]) -> list[Source]:
     """Sources with labels of their own: the argument as it was given, where two would be called the same."""
-    named = [source if _alone(source, sources) else replace(source, label=source.given) for source in sources]
-    seen: list[str] = []
-    for index, source in enumerate(named):
-        again = sum(label == source.label for label in seen)
-        seen.append(source.label)
-        if again:
-            named[index] = replace(source, label=f"{source.label} ({again + 1})")
-    return named
+    several = Counter(label for label, _ in {(source.label, source.given) for source in sources})
+    found: list[Source] = []
+    seen: Counter[str] = Counter()
+    for source in sources:
+        label = source.label if several[source.label] == 1 else source.given
+        seen[label] += 1
+        found.append(replace(source, label=label if seen[label] == 1 else f"{label} ({seen[label]})"))
+    return found
 
 
 def _groups(sources: Sequence[Source]) -> dict[str, str]:
@@ -152,10 +139,6 @@ def _groups(sources: Sequence[Source]) -> dict[str, str]:
     parts = {name: group for source in sources for name in source.benchmarks if (group := group_of(name))}
     several = [group for group, number in Counter(parts.values()).items() if number > 1]
     return {name: group for name, group in parts.items() if group in several} | told
-
-
-def _alone(source: Source, sources: Sequence[Source]) -> bool:
-    return len({other.given for other in sources if other.label == source.label}) == 1
 
 
 def _regrouped(source: Source, groups: Mapping[str, str]) -> Source:
@@ -203,19 +186,14 @@ def _only(source: Source) -> bool:
 
 def _extra(baseline: Source, candidates: Sequence[Source]) -> dict[str, list[str]]:
     """The benchmarks that only a candidate has."""
-    found = {
-        source.label: [name for name in source.benchmarks if counterpart(name, source, baseline) is None]
-        for source in candidates
-    }
-    return {label: names for label, names in found.items() if names}
+    extra = {one.label: [name for name in one.benchmarks if not counterpart(name, one, baseline)] for one in candidates}
+    return {label: names for label, names in extra.items() if names}
 
 
-def _nothing(baseline: Source, candidates: Sequence[Source], benchmarks: Mapping[str, Benchmark]) -> str:
-    reasons = [f"{name}: {reason}" for name, entry in benchmarks.items() for reason in entry.not_compared.values()]
+def _nothing(baseline: Source, candidates: Sequence[Source], entries: Mapping[str, Benchmark]) -> str:
+    why = [f"{name}: {reason}" for name, entry in entries.items() for reason in entry.not_compared.values()]
     theirs = "; ".join(f"'{source.label}' has {', '.join(source.benchmarks)}" for source in candidates)
-    return (
-        f"nothing can be compared ({'; '.join(reasons[:3])}). '{baseline.label}' has {', '.join(benchmarks)}; {theirs}"
-    )
+    return f"nothing can be compared ({'; '.join(why[:3])}). '{baseline.label}' has {', '.join(entries)}; {theirs}"
 
 
 @functools.cache
@@ -228,16 +206,14 @@ def _defaults() -> tuple[dict[str, float], float]:
 
 
 def _entry(results: Results, margin: float | None) -> Benchmark:
-    known = known_benchmark(results.benchmark)
-    own, general = _defaults()
-    if margin is not None:
-        used, origin = margin, "given"
-    elif results.margin is not None:
-        used, origin = results.margin, "the baseline's study"
-    elif known in own:
-        used, origin = own[known], f"the default of {known}"
-    else:
-        used, origin = general, "the default where a benchmark has none of its own; set yours with --margin"
+    known, (own, general) = known_benchmark(results.benchmark), _defaults()
+    margins = {
+        "given": margin,
+        "the baseline's study": results.margin,
+        f"the default of {known}": own.get(known or ""),
+        "the default where a benchmark has none of its own; set yours with --margin": general,
+    }
+    origin, used = next((why, value) for why, value in margins.items() if value is not None)
     return Benchmark(
         status="measured",
         metric=results.metric,

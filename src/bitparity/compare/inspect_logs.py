@@ -73,13 +73,11 @@ def _results(file: Path, log: EvalLog, given: Given) -> Results:
         raise DataError(f"{file}: no sample has a score (the run ended with status '{log.status}'); run it again")
     metric = given.choose("metric", names, file)
     items: dict[str, ItemResult] = {}
-    for each in samples:
-        item = items.setdefault(str(each.id), _item(each))
-        if each.epoch - 1 in item.scores:
-            raise DataError(
-                f"{file}: sample {each.id} stands twice in epoch {each.epoch}; the logs of two runs in one?"
-            )
-        _add(item, each, values[str(each.id), each.epoch].get(metric), log.invalidated, f"{file}: sample {each.id}")
+    for one in samples:
+        item = items.setdefault(str(one.id), _item(one))
+        if one.epoch - 1 in item.scores:
+            raise DataError(f"{file}: sample {one.id} stands twice in epoch {one.epoch}; the logs of two runs in one?")
+        _add(item, one, values[str(one.id), one.epoch].get(metric), log.invalidated, f"{file}: sample {one.id}")
     for name in map(str, log.eval.dataset.sample_ids or ()):
         item = items.setdefault(name, ItemResult(name, {}))
         for epoch in range(log.eval.config.epochs or 1):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from bitparity.compare.records import Given, ItemResult, Results, Source, unit_score
 from bitparity.errors import DataError
@@ -24,8 +23,7 @@ def read(given: Given) -> Source:
     lines: dict[tuple[str, str, int], int] = {}
     for number, row in enumerate(given.rows, 1):
         where = f"{path}, line {number}"
-        missing = [name for name in ("item", "score") if name not in row]
-        if missing:
+        if missing := [name for name in ("item", "score") if name not in row]:
             raise DataError(f'{where}: no field {missing[0]}; each row needs "item" and "score"')
         item, benchmark = _name(row, "item", where), _optional(row, "benchmark", where) or UNNAMED
         sample = _sample(row, where)
@@ -37,17 +35,12 @@ def read(given: Given) -> Source:
             )
         group, subgroup = _optional(row, "group", where), _optional(row, "subgroup", where)
         checks = {key: value for key, value in (("group", group), ("subgroup", subgroup)) if value is not None}
-        items = found.setdefault(benchmark, {})
-        result = items.setdefault(item, ItemResult(item, {}, checks, group, subgroup))
+        result = found.setdefault(benchmark, {}).setdefault(item, ItemResult(item, {}, checks, group, subgroup))
         if result.checks != checks:
             raise DataError(f"{where}: item '{item}' has another group or subgroup than in an earlier line")
         result.scores[sample] = unit_score(row["score"], f"{where}: the score of item '{item}'")
-    benchmarks = {name: Results(name, items) for name, items in found.items()}
-    return Source(_stem(path), given.text, "jsonl", benchmarks)
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json") or path.name
+    stem = path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
+    return Source(stem or path.name, given.text, "jsonl", {name: Results(name, items) for name, items in found.items()})
 
 
 def _name(row: Mapping[str, object], key: str, where: str) -> str:

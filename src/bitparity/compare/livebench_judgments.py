@@ -42,8 +42,7 @@ def read(given: Given) -> Source:
         for question in answers:
             item = found.setdefault(file.parent.parent.name, {}).setdefault(question, ItemResult(question, {}))
             item.add(0, None, fault="an answer without a judgment")
-    benchmarks = {task: Results(task, items) for task, items in found.items()}
-    return Source(model, given.text, "livebench", benchmarks)
+    return Source(model, given.text, "livebench", {task: Results(task, items) for task, items in found.items()})
 
 
 def _checked(row: Row, where: str) -> Row:

@@ -12,7 +12,7 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ def read(given: Given) -> Source:
     found: dict[str, Results] = {}
     origin: dict[str, Path] = {}
     for file in files:
-        task = _task(file)
+        match = _FILE.search(file.name)
+        task = match["task"] if match else re.sub(r"\.jsonl?(\.gz)?$", "", file.name)
         if task in found:
             raise DataError(
                 f"{path} holds two logs of task '{task}' ({origin[task].name} and {file.name}); "
@@ -75,11 +76,6 @@ def sample_files(folder: Path) -> list[Path]:
     return files
 
 
-def _task(file: Path) -> str:
-    match = _FILE.search(file.name)
-    return match["task"] if match else re.sub(r"\.jsonl?(\.gz)?$", "", file.name)
-
-
 def _read_log(file: Path, task: str, given: Given) -> list[Results]:
     """The results by the filter that was chosen; where none was, behind them those by each other filter."""
     rows = read_jsonl(file)
@@ -97,7 +93,7 @@ def _filtered(file: Path, task: str, given: Given, rows: Sequence[Row], filter_n
     metric = given.choose("metric", list(dict.fromkeys(name for _, row in kept for name in row["metrics"])), file)
     items: dict[str, ItemResult] = {}
     seen: dict[Any, int] = {}
-    repeated: Counter[str] = Counter()
+    repeated = Counter[str]()
     for number, row in sorted(kept, key=lambda pair: (str(pair[1]["doc_id"]).zfill(12), pair[0])):
         first = seen.setdefault(row["doc_id"], number)
         if first != number:
@@ -111,12 +107,12 @@ def _filtered(file: Path, task: str, given: Given, rows: Sequence[Row], filter_n
         items[f"{document}#{repeated[document]}"] = _item(row, metric, f"{file}, line {number}: {metric}")
         repeated[document] += 1
     view = None if filter_name == primary else task
-    return Results(task, items, f"{metric},{filter_name}", None, _settings(kept[0][1]), view_of=view)
+    _, settings = _request(kept[0][1])
+    return Results(task, items, f"{metric},{filter_name}", settings=settings, view_of=view)
 
 
 def _check_row(row: Row, where: str) -> None:
-    missing = [name for name in ("doc_id", "filter", "metrics", *_HASHES) if name not in row]
-    if missing:
+    if missing := [name for name in ("doc_id", "filter", "metrics", *_HASHES) if name not in row]:
         raise DataError(
             f"{where}: no field {', '.join(missing)}, so it is no sample of lm-eval 0.4.13; without lm-eval's hashes "
             "nothing proves that both answered the same. Run lm-eval again with --log_samples"
@@ -133,12 +129,11 @@ def _check_targets(rows: Sequence[Row], file: Path) -> None:
     Another version may hash in another way, but then all of them; JSON changes targets that are no texts.
     """
     texts = [(number, row) for number, row in enumerate(rows, 1) if isinstance(row.get("target"), str)]
-    fits = [text_hash(row["target"]) == row["target_hash"] for _, row in texts]
-    if any(fits) and not all(fits):
-        number = texts[fits.index(False)][0]
+    wrong = [number for number, row in texts if text_hash(row["target"]) != row["target_hash"]]
+    if 0 < len(wrong) < len(texts):
         raise DataError(
-            f"{file}, line {number}: the target is not the one that target_hash was made of, as it is in other lines: "
-            "the file was edited. Give the log as lm-eval wrote it"
+            f"{file}, line {wrong[0]}: the target is not the one that target_hash was made of, as it is in other lines:"
+            " the file was edited. Give the log as lm-eval wrote it"
         )
 
 
@@ -148,21 +143,21 @@ def _item(row: Row, metric: str, where: str) -> ItemResult:
         scores={0: unit_score(row[metric], where)},
         checks={"prompt": row["prompt_hash"], "target": row["target_hash"]},
         chance=_chance(row),
-        question=_question(row),
+        question=_request(row)[0],
         reference=None if row.get("target") is None else str(row["target"]),
         row=row["doc"] if isinstance(row.get("doc"), dict) else None,
     )
     if (reason := _unusable(row)) is not None:
         item.scores = {0: None}
         item.grades = {0: unscored(reason)}
-    text = _response(row)
+    text = _text(row.get("resps"))
     if text is not None:  # how a text ended is not told: it counts as ended by itself
         item.samples = {0: Sample("", item.name, 0, text, "stop", None, None, 0.0)}
-        found = _answer_of(row.get("filtered_resps"))
+        answer = _text(row.get("filtered_resps"))  # the one that the filter found; None where it gives no text
+        found = None if answer is None else "" if answer.strip() == INVALID else answer.strip()
         status: Status = "no_answer" if found == "" else "answered"
-        item.grades = {
-            0: Grade(item.scores[0], status, extracted=found or None, details=_box(text, row) | _open_reasoning(text))
-        }
+        details = _box(text, row) | _open_reasoning(text)
+        item.grades = {0: Grade(item.scores[0], status, extracted=found or None, details=details)}
     return item
 
 
@@ -192,19 +187,11 @@ def _box(text: str, row: Row) -> dict[str, object]:
     return {"boxed": content is not None and equivalent(content, str(row.get("target")))}
 
 
-def _response(row: Row) -> str | None:
-    """The generated text; None for log-likelihoods."""
-    value = row.get("resps")
+def _text(value: Any) -> str | None:
+    """The only text in a list of lists; None where there is none, as for log-likelihoods."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
     return value if isinstance(value, str) else None
-
-
-def _answer_of(value: Any) -> str | None:
-    """The answer that the filter found, "" where it found none; None where it gives no text."""
-    while isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    return None if not isinstance(value, str) else "" if value.strip() == INVALID else value.strip()
 
 
 def _chance(row: Row) -> float | None:
@@ -216,24 +203,13 @@ def _chance(row: Row) -> float | None:
     return 1 / len(options) if isinstance(options, list) and len(options) > 1 else None
 
 
-def _first_argument(row: Row, name: str) -> Any:
-    """A part of a row's first request, None where lm-eval asked otherwise: `arg_0` its prompt, `arg_1` its settings."""
+def _request(row: Row) -> tuple[str | None, dict[str, Any] | None]:
+    """A row's first prompt as a text, which a chat's is in JSON, and its settings; None for log-likelihoods."""
     arguments = row.get("arguments")
     first = arguments.get("gen_args_0") if isinstance(arguments, dict) else None
-    return first.get(name) if isinstance(first, dict) else None
-
-
-def _settings(row: Row) -> dict[str, Any] | None:
-    """The generation settings of a row, None for log-likelihoods."""
-    settings = _first_argument(row, "arg_1")
-    return settings if isinstance(settings, dict) else None
-
-
-def _question(row: Row) -> str | None:
-    """The prompt of a row as a text, which a chat's is in JSON; None for log-likelihoods."""
-    prompt = _first_argument(row, "arg_0")
+    prompt, settings = (first.get("arg_0"), first.get("arg_1")) if isinstance(first, dict) else (None, None)
     prompt = prompt[0] if isinstance(prompt, list) and prompt else prompt
-    return prompt if isinstance(prompt, str) else None
+    return prompt if isinstance(prompt, str) else None, settings if isinstance(settings, dict) else None
 
 
 def _summaries(folder: Path) -> Iterator[dict[str, Any]]:
@@ -250,18 +226,16 @@ def _summaries(folder: Path) -> Iterator[dict[str, Any]]:
 def _check_direction(file: Path, results: Results, about: Iterable[Mapping[str, Any]]) -> None:
     metric = (results.metric or "").partition(",")[0]
     for summary in about:
-        higher = summary.get("higher_is_better") or {}
-        if (higher.get(results.benchmark) or {}).get(metric) is False:
+        if ((summary.get("higher_is_better") or {}).get(results.benchmark) or {}).get(metric) is False:
             raise DataError(f"{file}: metric '{metric}' is better when lower; choose another with --metric")
 
 
-def _groups(tasks: Iterable[str], about: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def _groups(tasks: Container[str], about: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """task -> group, for the groups that lm-eval gives a score of their own and whose members are all tasks."""
     found: dict[str, str] = {}
     for summary in about:
         members, scored = summary.get("group_subtasks") or {}, summary.get("groups") or {}
         for group, names in members.items():
             if group in scored and names and not any(members.get(name) for name in names):
-                found |= dict.fromkeys(names, group)
-    listed = set(tasks)
-    return {task: group for task, group in found.items() if task in listed}
+                found |= {name: group for name in names if name in tasks}
+    return found

@@ -73,14 +73,10 @@ def _bundles(path: Path) -> list[Path]:
 
 def read(given: Given) -> Source:
     """Raises DataError where a bundle is broken, of another version, or not that of the rows beside it."""
-    bundles = ((file, _bundle(file)) for file in _bundles(given.path))
+    found = ((file, _bundle(file)) for file in _bundles(given.path))
     read = (
-        (
-            bundle.benchmark.name,
-            str(bundle.config.get("model") or file.parent.name),
-            partial(_results, file, bundle, bundle.benchmark.name, given),
-        )
-        for file, bundle in bundles
+        (each.benchmark.name, str(each.config.get("model") or file.parent.name), partial(_results, file, each, given))
+        for file, each in found
     )
     return records.gathered(given, "nemo-evaluator", "bundles", "benchmark", read)
 
@@ -97,7 +93,7 @@ def _bundle(file: Path) -> _Bundle:
     return bundle
 
 
-def _results(file: Path, bundle: _Bundle, name: str, given: Given) -> Results:
+def _results(file: Path, bundle: _Bundle, given: Given) -> Results:
     path = file.parent / "results.jsonl"
     rows = records.parsed_rows(_Result, path, _WHAT)
     if len(rows) != bundle.n_results:
@@ -119,7 +115,7 @@ def _results(file: Path, bundle: _Bundle, name: str, given: Given) -> Results:
         for repeat in range(bundle.benchmark.repeats):
             if repeat not in item.scores:
                 item.add(repeat, None, fault="not in the results")
-    return Results(name, items, metric, settings=records.sampling(bundle.config))
+    return Results(bundle.benchmark.name, items, metric, settings=records.sampling(bundle.config))
 
 
 def _ended(path: Path) -> dict[tuple[int, int], str | None]:

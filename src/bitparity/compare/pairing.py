@@ -5,9 +5,10 @@ Two that were not asked the same are refused. Whatever their source, they fill t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,42 +36,19 @@ _MEANING = {
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One variant's part of a pairing: how many items it has, and those that cannot be compared, by name.
-
-    `alone` stand in this variant only; of `unscored` some sample has no score; `samples` are the samples an item.
-    """
-
-    items: int
-    samples: int
-    alone: Sequence[str]
-    unscored: Sequence[str]
-
-    def report(self) -> schema.Side:
-        """As it stands in the file: counts and the first names."""
-        alone, unscored = (
-            schema.Named(count=len(names), examples=list(names[:EXAMPLES])) for names in (self.alone, self.unscored)
-        )
-        return schema.Side(items=self.items, samples=self.samples, alone=alone, unscored=unscored)
-
-
-@dataclass(frozen=True, slots=True)
 class Pairing:
     """Two variants' results, item by item.
 
-    `both` are the items that stand in both; `scores` are those of them where every sample has a score, None where
-    there is none; `subgroups` names the subgroup of each scored item (None: the source tells none).
+    `both` are the items that stand in both, `alone` the names of those that stand in the baseline only and in the
+    candidate only; `scores` are those of `both` where every sample has a score, None where there is none; `subgroups`
+    names the subgroup of each scored item (None: the source tells none).
     """
 
-    baseline: Side
-    candidate: Side
     both: Sequence[tuple[ItemResult, ItemResult]]
-    scores: PairedScores | None
-    subgroups: Sequence[str] | None
-
-    def groups(self) -> list[str] | None:
-        """The group of each item of `both`; None where neither side tells any."""
-        return _named(self.both, "group")
+    alone: Sequence[Sequence[str]]
+    sides: schema.Sides
+    scores: PairedScores | None = None
+    subgroups: Sequence[str] | None = None
 
 
 def pair_up(baseline: Results, candidate: Results, names: tuple[str, str]) -> Pairing:
@@ -86,44 +64,44 @@ def pair_up(baseline: Results, candidate: Results, names: tuple[str, str]) -> Pa
     both = [(baseline.items[key], candidate.items[key]) for key in keys]
     _check_same(both, baseline.benchmark, names)
     orders = [results.sample_numbers() for results in (baseline, candidate)]
-    sides = [
-        Side(
-            items=len(own.items),
-            samples=len(order),
-            alone=[item.name for key, item in own.items.items() if key not in other.items],
-            unscored=[item.name for item in own.items.values() if not _whole(item, order)],
-        )
-        for own, other, order in ((baseline, candidate, orders[0]), (candidate, baseline, orders[1]))
+    alone = [
+        [item.name for key, item in own.items.items() if key not in other.items]
+        for own, other in ((baseline, candidate), (candidate, baseline))
     ]
+    one, two = map(_side, (baseline, candidate), orders, alone)
+    found = Pairing(both, alone, schema.Sides(baseline=one, candidate=two))
     scored = [(a, b) for a, b in both if _whole(a, orders[0]) and _whole(b, orders[1])]
     if not scored:
-        return Pairing(sides[0], sides[1], both, None, None)
+        return found
     k = min(map(len, orders))
     arrays = [
         np.array([[item.scores[number] for number in order[:k]] for item in items], dtype=np.float64)
         for items, order in zip(zip(*scored, strict=True), orders, strict=True)
     ]
-    pairs = pair_scores(arrays[0], arrays[1], _named(scored, "group"))
-    return Pairing(sides[0], sides[1], both, pairs, _parts(scored, pairs))
+    groups, subgroups = named(scored, "group"), named(scored, "subgroup")
+    pairs = pair_scores(arrays[0], arrays[1], groups)
+    if subgroups is None and few_large_groups(pairs):
+        subgroups = groups
+    return replace(found, scores=pairs, subgroups=subgroups)
+
+
+def _side(results: Results, numbers: Sequence[int], alone: Sequence[str]) -> schema.Side:
+    """One variant's part of a pairing as it stands in the file: counts, and the first names."""
+    unscored = [item.name for item in results.items.values() if not _whole(item, numbers)]
+    first = [schema.Named(count=len(names), examples=list(names[:EXAMPLES])) for names in (alone, unscored)]
+    return schema.Side(items=len(results.items), samples=len(numbers), alone=first[0], unscored=first[1])
 
 
 def _whole(item: ItemResult, numbers: Sequence[int]) -> bool:
     return all(item.scores.get(number) is not None for number in numbers)
 
 
-def _named(pairs: Sequence[tuple[ItemResult, ItemResult]], key: str) -> list[str] | None:
+def named(pairs: Sequence[tuple[ItemResult, ItemResult]], key: str) -> list[str] | None:
     """The group or subgroup of each item, from whichever side tells; None where none does."""
     found = [getattr(a, key) if getattr(a, key) is not None else getattr(b, key) for a, b in pairs]
     if all(name is None for name in found):
         return None
     return [name if name is not None else f"item {a.name}" for name, (a, _) in zip(found, pairs, strict=True)]
-
-
-def _parts(pairs: Sequence[tuple[ItemResult, ItemResult]], scores: PairedScores) -> list[str] | None:
-    found = _named(pairs, "subgroup")
-    if found is None and few_large_groups(scores):
-        return _named(pairs, "group")
-    return found
 
 
 def _check_metric(baseline: Results, candidate: Results, names: tuple[str, str]) -> None:
@@ -136,16 +114,14 @@ def _check_metric(baseline: Results, candidate: Results, names: tuple[str, str])
 
 def _check_same(both: Sequence[tuple[ItemResult, ItemResult]], benchmark: str, names: tuple[str, str]) -> None:
     for what, meaning in _MEANING.items():
-        differing = [a.name for a, b in both if _differ(a.checks, b.checks, what)]
+        # None: where one side does not tell, nothing is known to differ
+        told = [(a.name, a.checks.get(what), b.checks.get(what)) for a, b in both]
+        differing = [name for name, one, other in told if None not in (one, other) and one != other]
         if differing:
             raise DataError(
                 f"{benchmark}: '{names[0]}' and '{names[1]}' do not have the same {what} in {len(differing)} of "
                 f"{len(both)} items (for example {', '.join(differing[:3])}), so scores cannot be compared: {meaning}"
             )
-
-
-def _differ(one: Mapping[str, str], other: Mapping[str, str], what: str) -> bool:
-    return what in one and what in other and one[what] != other[what]
 
 
 def _nothing_pairs(baseline: Results, candidate: Results, names: tuple[str, str]) -> str:
@@ -161,7 +137,7 @@ def _nothing_pairs(baseline: Results, candidate: Results, names: tuple[str, str]
 def gather(
     sources: tuple[Source, Source],
     results: tuple[Results, Results],
-    pairing: Pairing,
+    pair: Pairing,
     margin: float,
     control: str | None,
 ) -> tuple[Answers, Facts | None]:
@@ -169,37 +145,29 @@ def gather(
 
     The baseline's second run, `control`, may be the same as the baseline in what other candidates may not.
     """
-    names = [item.name for item, _ in pairing.both]
-    items = zip(*pairing.both, strict=True)
-    sides = zip(sources, results, (pairing.baseline, pairing.candidate), items, strict=True)
-    sheets = {source.label: _sheet(source, part, side, names, own) for source, part, side, own in sides}
-    facts = _facts(
-        [(source.label, source.run, part.benchmark) for source, part in zip(sources, results, strict=True)], control
-    )
-    answers = Answers("", {}, names, margin, asked=list(_asked(pairing))) if facts is None else facts.answers
-    answers = replace(answers, baseline=sources[0].label, sheets=sheets, items=names, margin=margin, control=control)
+    own = [item for item, _ in pair.both]
+    names, sheets = [item.name for item in own], {}  # both sides under the names of the baseline's items
+    parts = zip(sources, results, pair.alone, zip(*pair.both, strict=True), strict=True)
+    for source, part, alone, items in parts:
+        numbers, about = part.sample_numbers(), {"settings": part.settings, "origin": _origin(source)}
+        sheets[source.label] = sheet_of(names, items, numbers, len(numbers), alone=alone, **about)
+    # the questions that the baseline's source tells, without their keys
+    asked = [Item(item.name, (Prompt(text=item.question),), None) for item in own if item.question is not None]
+    facts = _facts(sources, results, control)
+    known = Answers("", {}, names, margin, asked=asked) if facts is None else facts.answers
+    answers = replace(known, baseline=sources[0].label, sheets=sheets, items=names, margin=margin, control=control)
+    settings: Mapping[str, Any] = results[0].settings or {}
+    heat, budget = settings.get("temperature"), settings.get("max_tokens")
+    drawn = isinstance(heat, int | float) and settings.get("do_sample", True) is not False
     answers = replace(
         answers,
-        pairs=pairing.scores,
-        samples=pairing.baseline.samples,
-        chance=answers.chance or _chance(results[0].benchmark, [item for item, _ in pairing.both]),
-        temperature=answers.temperature or _temperature(results[0]),
-        budget=answers.budget or _budget(results[0]),
+        pairs=pair.scores,
+        samples=pair.sides.baseline.samples,
+        chance=known.chance or _chance(results[0].benchmark, own),
+        temperature=known.temperature or (heat if drawn else None),
+        budget=known.budget or (budget if isinstance(budget, int) else None),
     )
     return answers, facts
-
-
-def _asked(pairing: Pairing) -> Iterator[Item]:
-    """The questions that the baseline's source tells, without their keys."""
-    for item, _ in pairing.both:
-        if item.question is not None:
-            yield Item(item.name, (Prompt(text=item.question),), None)
-
-
-def _sheet(source: Source, results: Results, side: Side, names: Sequence[str], items: Sequence[ItemResult]) -> Sheet:
-    """One variant's answers to the items of both, under the names of the baseline's."""
-    numbers, about = results.sample_numbers(), {"settings": results.settings, "origin": _origin(source)}
-    return sheet_of(names, items, numbers, len(numbers), alone=side.alone, **about)
 
 
 def _origin(source: Source) -> str:
@@ -218,26 +186,14 @@ def _chance(benchmark: str, items: Sequence[ItemResult]) -> float | None:
     return None if known is None else benchmark_class(known).info.chance
 
 
-def _temperature(results: Results) -> float | None:
-    """The temperature that the source notes; None where it notes none or nothing is drawn."""
-    settings = results.settings or {}
-    value = settings.get("temperature")
-    return value if isinstance(value, int | float) and settings.get("do_sample", True) is not False else None
-
-
-def _budget(results: Results) -> int | None:
-    """The token budget that the source notes; None where it notes none."""
-    value = (results.settings or {}).get("max_tokens")
-    return value if isinstance(value, int) else None
-
-
-def _facts(sides: Sequence[tuple[str, RunVariant | None, str]], control: str | None) -> Facts | None:
-    """The conditions of those that are variants of runs, each (label, variant, benchmark in its run).
+def _facts(sources: Sequence[Source], results: Sequence[Results], control: str | None) -> Facts | None:
+    """The conditions of those sources that are variants of runs.
 
     Two are looked at on the items that they share, as if they were variants of one study under the first one's
     protocol: what differs between their engines, prompts and sampling shows.
     """
-    runs = [(label, run, benchmark) for label, run, benchmark in sides if run is not None]
+    sides = zip(sources, results, strict=True)
+    runs = [(source.label, source.run, part.benchmark) for source, part in sides if source.run is not None]
     if not runs:
         return None
     _, first, benchmark = runs[0]
@@ -258,12 +214,8 @@ def _facts(sides: Sequence[tuple[str, RunVariant | None, str]], control: str | N
 
 def _run_sheet(run: RunVariant, benchmark: str, exam: Exam) -> Sheet:
     """The variant's sheet in the order of `exam`."""
-    own = run.exams[benchmark]
-    if [entry.item.id for entry in own.items] == [entry.item.id for entry in exam.items]:
-        return run.sheets[benchmark]
-    row = {entry.item.id: number for number, entry in enumerate(own.items)}
-    kept = [row[entry.item.id] for entry in exam.items]
-    ids, sheet = {entry.item.id for entry in exam.items}, run.sheets[benchmark]
-    samples = {key: sample for key, sample in sheet.samples.items() if key[0] in ids}
-    grades = {key: grade for key, grade in sheet.grades.items() if key[0] in ids}
-    return replace(sheet, scores=sheet.scores[kept], samples=samples, grades=grades)
+    row = {entry.item.id: number for number, entry in enumerate(run.exams[benchmark].items)}
+    kept, sheet = {entry.item.id: row[entry.item.id] for entry in exam.items}, run.sheets[benchmark]
+    samples = {key: sample for key, sample in sheet.samples.items() if key[0] in kept}
+    grades = {key: grade for key, grade in sheet.grades.items() if key[0] in kept}
+    return replace(sheet, scores=sheet.scores[list(kept.values())], samples=samples, grades=grades)

@@ -7,9 +7,9 @@ A new reader is a file beside this one, with `finds` and `read`, and a line in `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Protocol
 
 from bitparity.compare import (
     evalscope_reviews,
@@ -24,24 +24,21 @@ from bitparity.compare.records import Given, Source
 from bitparity.errors import DataError, UserInputError
 
 
-class Reader(NamedTuple):
-    """`finds` says whether an argument is of this kind, `read` reads it; `parts`: several variants or models in one."""
+class Reader(Protocol):
+    """Module of a reader."""
 
-    finds: Callable[[Given], bool]
-    read: Callable[[Given], Source]
-    parts: bool = False
+    def finds(self, given: Given) -> bool:
+        """True if the argument is of this kind."""
+
+    def read(self, given: Given) -> Source:
+        """What it names."""
 
 
+SEVERAL: tuple[Reader, ...] = (runs, evalscope_reviews, livebench_judgments)
+"""Those whose arguments may hold several variants or models."""
 # in the order in which they are asked: a folder that is none of the others' is taken for lm-eval's
-READERS = (
-    Reader(runs.finds, runs.read, parts=True),
-    Reader(inspect_logs.finds, inspect_logs.read),
-    Reader(evalscope_reviews.finds, evalscope_reviews.read, parts=True),
-    Reader(nemo_bundles.finds, nemo_bundles.read),
-    Reader(livebench_judgments.finds, livebench_judgments.read, parts=True),
-    Reader(lm_eval_logs.finds, lm_eval_logs.read),
-    Reader(jsonl_rows.finds, jsonl_rows.read),
-)
+_LOGS = (inspect_logs, evalscope_reviews, nemo_bundles, livebench_judgments, lm_eval_logs)
+READERS: tuple[Reader, ...] = (runs, *_LOGS, jsonl_rows)
 FILTERED = ("lm-eval",)
 MEASURED = (*FILTERED, "inspect", "evalscope", "nemo-evaluator")
 
@@ -49,11 +46,9 @@ MEASURED = (*FILTERED, "inspect", "evalscope", "nemo-evaluator")
 def read_all(given: Sequence[str], filter_name: str | None = None, metric: str | None = None) -> list[Source]:
     """`read` for several arguments. Raises UserInputError too where a filter or metric has nothing to choose from."""
     sources = [read(each, filter_name, metric) for each in given]
-    for name, value, kinds in (("filter", filter_name, FILTERED), ("metric", metric, MEASURED)):
-        if value and all(source.kind not in kinds for source in sources):
-            raise UserInputError(
-                f"--{name} chooses among the scores of {', '.join(kinds)}; none was given, leave it out"
-            )
+    for key, value, logs in (("filter", filter_name, FILTERED), ("metric", metric, MEASURED)):
+        if value and all(source.kind not in logs for source in sources):
+            raise UserInputError(f"--{key} chooses among the scores of {', '.join(logs)}; none was given, leave it out")
     return sources
 
 
@@ -66,7 +61,7 @@ def read(given: str, filter_name: str | None = None, metric: str | None = None) 
     asked = Given(given, path, part, filter_name, metric)
     for reader in READERS:
         if reader.finds(asked):
-            if part is not None and not reader.parts:
+            if part is not None and reader not in SEVERAL:
                 raise UserInputError(
                     f"{path} is no run directory (study.yaml) and holds one model's results: no '{part}'"
                 )

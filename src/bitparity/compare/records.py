@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -116,10 +117,8 @@ class ItemResult:
     ) -> None:
         """Add a sample. `fault` says why it has no score through no fault of the model; `text` None: not told."""
         self.scores[number] = None if fault else score
-        if self.scores[number] is None:
-            self.grades[number] = unscored(fault or "no score")
-        else:
-            self.grades[number] = Grade(score, "answered" if answered else "no_answer")
+        known = Grade(score, "answered" if answered else "no_answer")
+        self.grades[number] = unscored(fault or "no score") if self.scores[number] is None else known
         if fault or text is not None:
             finish: Finish = "error" if fault else "length" if cut_off else "stop"
             self.samples[number] = Sample("", self.name, number, text or "", finish, None, None, 0.0, error=fault)
@@ -276,9 +275,5 @@ def digest(told: object) -> str:
 
 def until_answer(messages: Iterable[Any]) -> list[object]:
     """Role and text of the messages before the model's first."""
-    found: list[object] = []
-    for message in messages:
-        if not isinstance(message, dict) or message.get("role") == "assistant":
-            break
-        found.append([message.get("role"), message.get("content")])
-    return found
+    before = itertools.takewhile(lambda each: isinstance(each, dict) and each.get("role") != "assistant", messages)
+    return [[message.get("role"), message.get("content")] for message in before]

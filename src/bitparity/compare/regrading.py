@@ -92,24 +92,14 @@ def _check_same(bench: str, items: Sequence[Item], told: Sequence[ItemResult]) -
             )
 
 
-def _grades(
-    benchmark: Benchmark, spec: BenchmarkSpec, items: Sequence[Item], results: Results
-) -> list[dict[int, Grade]]:
+def _grades(bench: Benchmark, spec: BenchmarkSpec, items: Sequence[Item], results: Results) -> list[dict[int, Grade]]:
     """The grades of each item by the number of the sample."""
-    places: dict[int, tuple[int, int]] = {}
-    found: list[dict[int, Grade]] = [{} for _ in items]
-
-    def keep(graded: Sequence[tuple[Job, Grade]]) -> None:
-        for job, grade in graded:
-            row, number = places[id(job)]
-            found[row][number] = grade
-
-    jobs = []
-    for row, (item, theirs) in enumerate(zip(items, results.items.values(), strict=True)):
-        for number, sample in theirs.samples.items():
-            jobs.append(Job(benchmark, item, sample, spec.protocol))
-            places[id(jobs[-1])] = row, number
-    with GradingPool(benchmark, os.cpu_count() or 1, keep) as pool:
-        for job in jobs:
-            pool.put(job)
-    return found
+    graded: list[tuple[Job, Grade]] = []
+    told = list(results.items.values())
+    with GradingPool(bench, os.cpu_count() or 1, graded.extend) as pool:
+        for item, theirs in zip(items, told, strict=True):
+            for sample in theirs.samples.values():
+                pool.put(Job(bench, item, sample, spec.protocol))
+    # grades come in any order, and two items may have equal samples: so by the sample itself
+    found = {id(job.sample): grade for job, grade in graded}
+    return [{number: found[id(sample)] for number, sample in theirs.samples.items()} for theirs in told]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -74,20 +75,16 @@ def _key(entry: ExamItem, taken: dict[str, ItemResult]) -> str:
     document = entry.item.metadata.get("doc_hash")
     if document is None:
         return entry.item.id
-    number = 0
-    while f"{document}#{number}" in taken:
-        number += 1
-    return f"{document}#{number}"
+    return next(key for number in itertools.count() if (key := f"{document}#{number}") not in taken)
 
 
 def _checks(entry: ExamItem) -> dict[str, str]:
     """Hashes of what was asked: the messages, the rendered prompt (as lm-eval hashes it), the reference."""
     item = entry.item
     asked = [(p.messages, p.text, p.continuations) for p in item.prompts]
-    target = item.metadata.get("target_hash") or text_hash(
-        json.dumps(item.reference, ensure_ascii=False, sort_keys=True)
-    )
-    checks = {"question": text_hash(json.dumps(asked, ensure_ascii=False)), "target": target}
-    if entry.texts is not None:
-        checks["prompt"] = text_hash("\0".join(entry.texts))
-    return checks
+    reference = json.dumps(item.reference, ensure_ascii=False, sort_keys=True)
+    checks = {
+        "question": text_hash(json.dumps(asked, ensure_ascii=False)),
+        "target": item.metadata.get("target_hash") or text_hash(reference),
+    }
+    return checks if entry.texts is None else checks | {"prompt": text_hash("\0".join(entry.texts))}

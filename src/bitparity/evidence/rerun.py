@@ -41,9 +41,7 @@ def rerun(sealed: Opened, count: int, events: Events) -> None:
     asked = [spec for spec in study.benchmarks if spec.name not in sealed.manifest.withheld]
     study = study.model_copy(update={"benchmarks": asked, "distance": None})
     before = {(name, spec.name): run.samples(name, spec.name) for name in study.variants for spec in asked}
-    finished = [
-        _Key(*place, *key) for place, samples in before.items() for key, s in samples.items() if s.finish != "error"
-    ]
+    finished = [_Key(*at, *key) for at, samples in before.items() for key, s in samples.items() if s.finish != "error"]
     if not finished:
         raise RunError(f"{sealed.path} cannot be asked again: it has no answer whose question is inside")
     # at random: whoever seals a run must not know which answers will be asked

@@ -18,10 +18,9 @@ import bitparity
 from bitparity.benchmarks.contract import Benchmark
 from bitparity.benchmarks.registry import load_benchmark
 from bitparity.errors import EvidenceError, RunError, StoreError, StudyError
-from bitparity.evidence.bundle import read_bundle
-from bitparity.evidence.manifest import RESULTS, Manifest, files_of
+from bitparity.evidence.bundle import RESULTS, Manifest, files_of, read_bundle
+from bitparity.evidence.seal import bare_exam, rewrite_grades
 from bitparity.evidence.signature import check_signature
-from bitparity.evidence.withholding import bare_exam, rewrite_grades
 from bitparity.exam.frozen import Exam, frozen_exams
 from bitparity.grading.fingerprint import grader_fingerprint
 from bitparity.grading.passes import Grader, grade_benchmark
@@ -195,11 +194,9 @@ def _compared(sealed: Opened, what: str, stored: Grades, fresh: Grades, *, same:
     return grades
 
 
-def _shown(stored: Grades, grades: Grades, key: SampleKey) -> str:
+def _shown(stored: Grades, made: Grades, key: SampleKey) -> str:
     """One grade, as it is in the file and as it is now."""
-    old, new = (
-        {} if g is None else {s: getattr(g, s) for s in g.__slots__} for g in (stored.get(key), grades.get(key))
-    )
+    old, new = ({} if g is None else {s: getattr(g, s) for s in g.__slots__} for g in (stored.get(key), made.get(key)))
     name, before, after = next(_differences(old, new, ""), ("", None, None))
     said = f"{name} {before!a:.{SHOWN}} in the file, {after!a:.{SHOWN}} now"
     return f"item {key[0]!a:.{SHOWN}}, sample {key[1]}: {said}"

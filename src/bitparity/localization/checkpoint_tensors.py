@@ -14,15 +14,9 @@ import torch
 from safetensors import safe_open
 
 from bitparity.errors import ModelError
+from bitparity.localization import number_formats as formats
 from bitparity.localization.document import Kernels
-from bitparity.localization.number_formats import (
-    LARGEST,
-    Activations,
-    Kind,
-    decode_weight,
-    round_numbers,
-    with_power_of_two_scales,
-)
+from bitparity.localization.number_formats import LARGEST, Activations, Kind
 from bitparity.models.checkpoint import weight_files
 from bitparity.models.config import Config, read_config, read_object
 from bitparity.models.safetensors import read_tensors
@@ -51,7 +45,7 @@ def in_fp8(weights: LinearWeights) -> LinearWeights:
     """A module in FP8 as llm-compressor's FP8_DYNAMIC makes it: a scale for each channel and each token."""
     scale = weights.weight.abs().amax(1, keepdim=True) / LARGEST["fp8"]
     scale = torch.where(scale == 0, 1.0, scale)
-    return LinearWeights(round_numbers(weights.weight / scale, "fp8") * scale, weights.bias, Activations("fp8"))
+    return LinearWeights(formats.round_numbers(weights.weight / scale, "fp8") * scale, weights.bias, Activations("fp8"))
 
 
 class CheckpointTensors:
@@ -108,7 +102,7 @@ class CheckpointTensors:
             group = _group(self.declared, module) if tensors.keys() - {"bias", "weight"} else Config({})
             weights, inputs = group.part("weights") or Config({}), group.part("input_activations")
             block = _pair(weights.items("block_structure"))
-            weight = decode_weight(tensors, block, weights.count("num_bits") or 8)
+            weight = formats.decode_weight(tensors, block, weights.count("num_bits") or 8)
             activations = None
             if inputs is not None and self._kernels != "weight-only":
                 activations = _activations(inputs, tensors)
@@ -117,7 +111,7 @@ class CheckpointTensors:
                 f"module {module} of {self.folder} is quantized in a way that `locate` cannot read: {error}"
             ) from None
         if self._kernels == "e8m0" and block is not None:
-            weight = with_power_of_two_scales(weight, block)
+            weight = formats.with_power_of_two_scales(weight, block)
             activations = activations and replace(activations, power_of_two=True)
         bias = tensors.get("bias")
         return LinearWeights(weight, None if bias is None else bias.float(), activations)
@@ -179,14 +173,9 @@ def _group(declared: Config, module: str) -> Config:
 
     As in compressed-tensors, one that names the module holds before a pattern, and that before the class of all.
     """
-    found = [
-        (text == "Linear", text.startswith("re:"), number, group)
-        for number, group in enumerate(_groups(declared))
-        for text in map(str, group.items("targets") or ())
-        if _matches(text, module)
-    ]
-    if found:
-        return min(found, key=lambda each: each[:3])[3]
+    targets = [(text, group) for group in _groups(declared) for text in map(str, group.items("targets") or ())]
+    if found := [each for each in targets if _matches(each[0], module)]:
+        return min(found, key=lambda each: (each[0] == "Linear", each[0].startswith("re:")))[1]
     method = f"{declared.text('quant_method')} {declared.text('quant_algo') or ''}".strip()
     raise ValueError(
         f"nothing that is declared is for it (method '{method}'); compressed-tensors, FP8 in blocks and ModelOpt's FP8 "

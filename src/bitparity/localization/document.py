@@ -131,12 +131,9 @@ def folder_of(run: Run, candidate: str) -> Path:
 
 def load_localizations(run: Run) -> list[Localization]:
     """The localizations of a run, in the order of the candidates' names. Raises StoreError for a broken file."""
-    return [_load(path) for path in sorted((run.path / "localization").glob(f"*/{FILE}"))]
-
-
-def _load(path: Path) -> Localization:
     fault = (
         "is no localization of this bitparity (at '{where}'): it was changed, or another version wrote it; delete it "
         "and run bitparity locate again"
     )
-    return read_model(path, Localization, fault)
+    paths = sorted((run.path / "localization").glob(f"*/{FILE}"))
+    return [read_model(path, Localization, fault) for path in paths]

@@ -31,19 +31,19 @@ _ROTATED = 0.2  # relative change of the embedding from which on the two models'
 class Located(torch.nn.Module):  # type: ignore[misc]
     """A linear module with both checkpoints' weights, in the place of the model's own."""
 
+    base: LinearWeights  # these two are there while the part is loaded
+    candidate: LinearWeights
+
     def __init__(self, name: str, shared: list[tuple[torch.Tensor, Activations, torch.Tensor]]) -> None:
         super().__init__()
         self.name = name
         self.shared = shared  # the last input that was rounded in this part: q, k and v have the same one
-        self.base: LinearWeights | None = None
-        self.candidate: LinearWeights | None = None
         self.given: Given = "baseline"
         self.watch: Watch | None = None
 
     @property
     def changed(self) -> bool:
         """True if the candidate's module computes anything else than the baseline's."""
-        assert self.base is not None  # a part is run only while it is loaded
         return self.candidate is not self.base
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
@@ -55,13 +55,10 @@ class Located(torch.nn.Module):  # type: ignore[misc]
 
     def plain(self, values: torch.Tensor) -> torch.Tensor:
         """The baseline's product."""
-        assert self.base is not None
         return functional.linear(values, self.base.weight, self.base.bias)
 
     def quantized(self, values: torch.Tensor) -> torch.Tensor:
         """The candidate's product, or FP8's; a gradient passes the rounding of its input as if there were none."""
-        assert self.base is not None
-        assert self.candidate is not None
         held = in_fp8(self.base) if self.given == "fp8" else self.candidate
         if (activations := held.activations) is not None:
             rounded = self._rounded(values, activations)
@@ -110,12 +107,6 @@ class Part:
         for located in self.linears.values():
             located.shared.clear()  # else every layer kept an input in memory, and the graph behind it
         return found[0] if isinstance(found, tuple) else found
-
-    def unload(self) -> None:
-        """Let the numbers of both checkpoints go."""
-        self.base, self.candidate = {}, {}
-        for located in self.linears.values():
-            located.base = located.candidate = None
 
 
 class _Stub(torch.nn.Module):  # type: ignore[misc]
@@ -175,7 +166,9 @@ class ModelPair:
             yield part
         finally:
             if not self._keeps:
-                part.unload()
+                part.base, part.candidate = {}, {}
+                for located in part.linears.values():
+                    del located.base, located.candidate
 
     def embed(self, ids: torch.Tensor, *, base: bool) -> tuple[torch.Tensor, list[Call]]:
         """(the first layer's input, what each layer is called with beside it) for tokens of shape (rows, length)."""
@@ -258,9 +251,7 @@ def _same_if_equal(base: LinearWeights, candidate: LinearWeights) -> tuple[Linea
             f"a module has shape {tuple(candidate.weight.shape)} in the candidate and {tuple(base.weight.shape)} in "
             "the baseline: these are not two precisions of one model"
         )
-    same_bias = (base.bias is None) == (candidate.bias is None) and (
-        base.bias is None or candidate.bias is None or torch.equal(base.bias, candidate.bias)
-    )
-    if candidate.activations is None and same_bias and torch.equal(base.weight, candidate.weight):
-        return base, base
-    return base, candidate
+    one, other = base.bias, candidate.bias
+    same_bias = one is other if one is None or other is None else torch.equal(one, other)
+    same = candidate.activations is None and same_bias and torch.equal(base.weight, candidate.weight)
+    return base, base if same else candidate

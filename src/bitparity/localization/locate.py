@@ -1,4 +1,4 @@
-"""Localization of one candidate: passes over the layers, figures, the recipe, localization.json."""
+"""Localization of one candidate: its answers, passes over the layers, figures, the recipe, localization.json."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from bitparity.distance.texts import Answer
+from bitparity.distance.texts import Answer, answers_of
 from bitparity.engines.transformers_loading import choose_device
 from bitparity.errors import ModelError
+from bitparity.exam import spot_check
+from bitparity.exam.frozen import load_if_frozen
+from bitparity.exam.rendering import Renderer
 from bitparity.localization import recipe as recipes
 from bitparity.localization.document import Figure, InFp8, Kernels, Layer, Localization, Module, Point, Recipe, Rule
 from bitparity.localization.layers import ModelPair
 from bitparity.localization.passes import Arm, Floats, Passes
 from bitparity.localization.shares import ERROR_RATE, LEAST_SHARE, Shares, stand_out
 from bitparity.localization.state import State
-from bitparity.models.checkpoint import resolve_model, weight_bytes, weight_files
+from bitparity.models.checkpoint import resolve_model, resolve_tokenizer, weight_bytes, weight_files
 from bitparity.progress.events import Advance, Events
-from bitparity.schema import Variant
+from bitparity.schema import Study, Variant
+from bitparity.store.run import Run
 
+LOOKED_AT = 10  # times as many answers as are taken
 TESTED = 8  # modules that are given back one by one: those with the largest shares by the gradient
 IN_FULL = 3  # of these, on all answers: the others are told on fewer
 Found = TypeVar("Found")
@@ -40,6 +45,27 @@ class Names(NamedTuple):
     models: dict[str, str]
 
 
+def chosen_answers(run: Run, study: Study, most: int, tokens: int) -> list[Answer]:
+    """At most `most` answers of a run's baseline, a similar number of every benchmark, cut after `tokens` tokens.
+
+    Empty where the run has none: no sample yet, or only choices and prompts that are built on earlier answers.
+    """
+    baseline = study.variants[study.baseline]
+    renderer = Renderer(resolve_tokenizer(baseline), trust_remote_code=baseline.engine.trust_remote_code)
+    found: dict[str, list[Answer]] = {}
+    for spec in study.benchmarks:
+        exam = load_if_frozen(run, spec.name)
+        if exam is not None and exam.rendered and not exam.chained:
+            samples = run.samples(study.baseline, spec.name)
+            there = list(answers_of(exam, spec, samples, study.baseline, renderer, LOOKED_AT * most))
+            found[spec.name] = sorted(there, key=lambda answer: len(answer.context))
+    taken = spot_check.shares({name: len(there) for name, there in found.items()}, most)
+    chosen = [answer for name, there in found.items() for answer in there[: taken[name]]]
+    # what is measured on the first ones only is measured on every benchmark then
+    mixed = sorted(chosen, key=lambda answer: found[answer.benchmark].index(answer) / taken[answer.benchmark])
+    return [replace(answer, ids=answer.ids[:tokens]) for answer in mixed]
+
+
 def open_pair(baseline: Variant, candidate: Variant, kernels: Kernels = "checkpoint") -> ModelPair:
     """Both models, on the device of the candidate's engine. Raises ModelError where they cannot be taken apart."""
     folders = [resolve_model(variant) for variant in (baseline, candidate)]
@@ -47,15 +73,13 @@ def open_pair(baseline: Variant, candidate: Variant, kernels: Kernels = "checkpo
     return ModelPair(folders[0], folders[1], device, kernels, code=baseline.engine.trust_remote_code)
 
 
-def locate(
-    names: Names, answers: Sequence[Answer], pair: ModelPair, state_folder: Path, events: Events
-) -> Localization:
-    """Take a candidate apart on some of the baseline's answers; a state left in `state_folder` is gone on with.
+def locate(names: Names, answers: Sequence[Answer], pair: ModelPair, folder: Path, events: Events) -> Localization:
+    """Take a candidate apart on some of the baseline's answers; a state left in `folder` is gone on with.
 
     Raises ModelError where a module gives no numbers.
     """
     started = time.monotonic()
-    state = State(state_folder, _key(pair, answers))
+    state = State(folder, _key(pair, answers))
     findings = _Findings(Passes(pair, answers, state), pair, answers, events, names.candidate)
     document = findings.document(names, started)
     state.clear()
@@ -65,10 +89,8 @@ def locate(
 class _Findings:
     """The findings of the passes, as the document has them."""
 
-    def __init__(
-        self, passes: Passes, pair: ModelPair, answers: Sequence[Answer], events: Events, candidate: str
-    ) -> None:
-        self._passes, self._pair, self._events, self._candidate = passes, pair, events, candidate
+    def __init__(self, passes: Passes, pair: ModelPair, answers: Sequence[Answer], events: Events, name: str) -> None:
+        self._passes, self._pair, self._events, self._candidate = passes, pair, events, name
         self._count = len(pair.layers)
         self._over_layers("both models", passes.forward)
         self._check_numbers()
@@ -162,17 +184,14 @@ class _Findings:
     def _point(self, number: int) -> Point:
         return _point(self._prefixes[number], 1.0, self._whole, self._shares.regained(self._given[f"point {number}"]))
 
-    def _inside(self) -> list[recipes.Unit]:
-        """The units in layers, in the order in which they are spared."""
-        return [unit for unit in self._order if self._pair.place_of(unit.modules[0])[0] is not None]
-
     def _recipe(self, curve: Sequence[Point]) -> Recipe | None:
         """The recommended point of the curve; what it regains is measured on all answers."""
         seen = [(each.share_of_bytes, (each.regained.ci95 or (each.regained.value,))[0]) for each in curve]
         chosen = recipes.recommended(seen)
         if chosen is None:
             return None
-        point, eighth = curve[chosen], recipes.in_fp8(self._inside(), self._whole)
+        inside = [unit for unit in self._order if self._pair.place_of(unit.modules[0])[0] is not None]  # of a layer
+        point, eighth = curve[chosen], recipes.in_fp8(inside, self._whole)
         arms = {"recipe": self._arm(point.modules)}
         if eighth:
             arms["fp8"] = replace(self._arm(_names(eighth)), modules=frozenset(), fp8=frozenset(_names(eighth)))

@@ -205,10 +205,8 @@ class Passes:
             if not located.changed or number in self.measured.folded:
                 return
             with torch.no_grad():
-                error = found - located.plain(given)
-            found.register_hook(
-                lambda g: self.measured.add("through", located.name, rows, (g * error).sum(dim=(1, 2)) / 2)
-            )
+                e = found - located.plain(given)
+            found.register_hook(lambda g: self.measured.add("through", located.name, rows, (g * e).sum(dim=(1, 2)) / 2))
 
         return watch
 

@@ -31,10 +31,7 @@ def units(sizes: Mapping[str, tuple[int, int]]) -> list[Unit]:
         parent, _, own = name.rpartition(".")
         joined = next((pattern for pattern in _JOINED if re.fullmatch(pattern, own)), own)
         together[f"{parent} {joined}"].append(name)
-    return [
-        Unit(tuple(names), *(sum(sizes[name][side] for name in names) for side in (0, 1)))
-        for names in together.values()
-    ]
+    return [Unit(tuple(names), *(sum(sizes[name][k] for name in names) for k in (0, 1))) for names in together.values()]
 
 
 def greedy(found: Sequence[Unit], shares: Mapping[str, float]) -> list[Unit]:
