@@ -37,28 +37,25 @@ def distance(
     Each candidate reads the baseline's own answers, token by token; no verdict comes from it. Exit code 3: broken
     or not comparable.
     """
-    from bitparity.report.distance_page import write_page
+    from bitparity.report import distance_page, live, terminal
     from bitparity.report.language import suffix
-    from bitparity.report.live import show_run
-    from bitparity.report.terminal import show_distance
     from bitparity.results.distance import write_distance
     from bitparity.runner import measure_distance
-    from bitparity.study.quick import short_study, study_of_models
-    from bitparity.study.resolve import load_study
+    from bitparity.study import quick, resolve
 
-    whole = load_study(Path(models[0])) if len(models) == 1 else study_of_models(models, engine)
-    study = short_study(whole, items, max_tokens)
+    whole = resolve.load_study(Path(models[0])) if len(models) == 1 else quick.study_of_models(models, engine)
+    study = quick.short_study(whole, items, max_tokens)
     texts = None if text is None else _read_texts(text)
     place = out or Path("artifacts") / study.name
-    with show_run(study, reported=False, lang=language()) as events:
+    with live.show_run(study, reported=False, lang=language()) as events:
         run = measure_distance(study, place, events, texts)
     document = write_distance(run, study, of_texts=texts is not None)
     for each in {"en", language()}:
-        write_page(run, document, each)
+        distance_page.write_page(run, document, each)
     if as_json:
         print(json.dumps(document.document(), ensure_ascii=False, allow_nan=False))
     else:
-        show_distance(document.distance, console(), language())
+        terminal.show_distance(document.distance, console(), language())
         say(f"page: {place / f'distance{suffix(language())}.html'}")
         say(f"figures: {place / 'distance.json'}")
     measured = all(found.overall is not None for found in document.distance.variants.values())
@@ -94,18 +91,17 @@ def locate(
     And the modules to leave unquantized, as a recipe; no verdict on the model.
     """
     from bitparity.localization.document import FILE, folder_of
-    from bitparity.report.live import show_tasks
-    from bitparity.report.localization import show, write_picture
+    from bitparity.report import live, localization
     from bitparity.runner import locate_losses
     from bitparity.study.resolve import load_study
 
     resolved = load_study(study)
     place = out or Path("artifacts") / resolved.name
-    with show_tasks(language()) as events:
+    with live.show_tasks(language()) as events:
         run, found = locate_losses(resolved, candidate, place, events, answers, max_tokens, kernels)
-    write_picture(run, found)
+    localization.write_picture(run, found)
     if as_json:
         print(json.dumps(found.document(), ensure_ascii=False, allow_nan=False))
         return
-    show(found, console(), language())
+    localization.show(found, console(), language())
     say(f"figures and recipe: {folder_of(run, candidate) / FILE}; the picture lies beside")

@@ -130,24 +130,21 @@ def compare(
     Runs, logs of lm-eval, Inspect, EvalScope, NeMo Evaluator and LiveBench, or JSONL rows of item and score. Exit
     code 1: a candidate is worse beyond its margin; 3: inconclusive or invalid.
     """
-    from bitparity.compare.as_results import as_results
-    from bitparity.compare.compare import arranged, compare, write_document
-    from bitparity.compare.readers import read_all
-    from bitparity.compare.regrading import regraded
+    from bitparity.compare import as_results, compare, readers, regrading
     from bitparity.report import comparison, gate
 
     given = [baseline, *candidates, *([] if control is None else [control])]
-    sources = arranged(read_all(given, filter_name, metric))
+    sources = compare.arranged(readers.read_all(given, filter_name, metric))
     if regrade is not None:
-        sources = regraded(sources, regrade)
+        sources = regrading.regraded(sources, regrade)
     first, *others = sources
     again = None if control is None else others.pop()
-    outcome = compare(first, others, None if margin is None else margin / 100, again)
+    outcome = compare.compare(first, others, None if margin is None else margin / 100, again)
     outcome = outcome.model_copy(update={"command": given_line(context)})
-    results = as_results(outcome, sources)
+    results = as_results.as_results(outcome, sources)
     comparison.show(outcome, results, console(), language())
     if json_file is not None:
-        write_document(json_file, outcome.document())
+        compare.write_document(json_file, outcome.document())
     if html is not None or report is not None:
         comparison.write(outcome, results, sources, html, report, language())
     lines = gate.judge_comparison(outcome, language())
@@ -165,15 +162,14 @@ def history(
     What a new vLLM, device or kernel changed on the same exam, paired question by question.
     """
     from bitparity.compare.compare import write_document
-    from bitparity.report.history import history, render
+    from bitparity.report import history, live
     from bitparity.report.language import suffix
-    from bitparity.report.live import show_tasks
     from bitparity.store.jsonl import write_atomically
 
-    with show_tasks(language()) as events:
-        found = history(folder, events)
+    with live.show_tasks(language()) as events:
+        found = history.history(folder, events)
     page = out or folder / f"history{suffix(language())}.html"
-    write_atomically(page, [render(found, language())])
+    write_atomically(page, [history.render(found, language())])
     if json_file is not None:
         write_document(json_file, found.document())
     say(f"{len(found.runs)} runs on {len(found.lines)} lines: {page}")
@@ -200,8 +196,7 @@ def check(
 
     Exit code 0: all passed; 1: a candidate is worse beyond its margin; 3: incomplete, invalid or inconclusive.
     """
-    from bitparity.report.gate import allow_inconclusive, exit_code, judge, write
-    from bitparity.report.headline import headlines
+    from bitparity.report import gate, headline
     from bitparity.results.build import build
     from bitparity.store.run import Run
 
@@ -211,15 +206,15 @@ def check(
             "scores are known proves nothing. Set margin in the study file and run it in a new directory"
         )
     made = build(Run(brought_up_to_date(run)))  # a stored results.json is not believed
-    lines = judge(made, require, benchmark or (), language())
+    lines = gate.judge(made, require, benchmark or (), language())
     if allow is not None:
-        lines = allow_inconclusive(lines)
+        lines = gate.allow_inconclusive(lines)
     for line in lines:
         print(clean(str(line)))
-    for block in headlines(made, language()):
+    for block in headline.headlines(made, language()):
         print(clean("\n  ".join([f"\n{block.first}", *block.rest])))
-    write(lines, run.resolve().name, junit, summary, badge)
-    raise typer.Exit(exit_code(lines))
+    gate.write(lines, run.resolve().name, junit, summary, badge)
+    raise typer.Exit(gate.exit_code(lines))
 
 
 def seal(

@@ -89,16 +89,15 @@ def parse_shard(text: str) -> Shard:
 
 def _hours(study: Study, hours: float) -> Hours:
     """The time of a run, once it is said what can be shown in it; nothing is loaded."""
-    from bitparity.doctor.budget import as_it_stands, expected
-    from bitparity.doctor.plan import make_plan
+    from bitparity.doctor import budget, plan
     from bitparity.generation.hours import Hours
     from bitparity.report.planning import show_forecast
 
-    plan = make_plan(study)
-    forecast = as_it_stands(plan, hours)
-    made = Hours(hours, expected(plan))
+    whole = plan.make_plan(study)
+    forecast = budget.as_it_stands(whole, hours)
+    made = Hours(hours, budget.expected(whole))
     if forecast is None:
-        print_error(f"what {hours:g} hours can show is not known beforehand: {plan.rate_source}")
+        print_error(f"what {hours:g} hours can show is not known beforehand: {whole.rate_source}")
     else:
         show_forecast(forecast, console(), language())
     return made
@@ -143,19 +142,17 @@ def doctor(
 
     Device, memory, kernels, disks, access to the hub, token budgets; nothing is loaded. Exit code 3: errors.
     """
-    from bitparity.doctor.disks import exports
-    from bitparity.doctor.examine import examine
-    from bitparity.doctor.host import Host
+    from bitparity.doctor import disks, examine, host
     from bitparity.report.language import reason, text
     from bitparity.study.resolve import load_study
 
     resolved = load_study(study, limit)
     if fix:
         nothing = told("# nothing to move: every cache has its variable, or no disk can be written")
-        print("\n".join(exports(Host())) or nothing)
+        print("\n".join(disks.exports(host.Host())) or nothing)
         return
     failed, lang = False, language()
-    for finding in examine(resolved, Host(), out or Path("artifacts") / resolved.name):
+    for finding in examine.examine(resolved, host.Host(), out or Path("artifacts") / resolved.name):
         failed |= finding.level == "error"
         said = finding.in_chinese(partial(reason, lang=lang)) if lang == "zh" else finding
         print(f"{text(said.level, lang):8} {text('colon', lang, name=said.topic, said=said.message)}", flush=True)

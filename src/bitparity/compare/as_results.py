@@ -62,8 +62,7 @@ def items_of(name: str, baseline: Source) -> list[Item]:
 def _variant(source: Source, about: schema.Compared) -> VariantEntry:
     roles = {"baseline": about.baseline, "control": about.control}
     if source.run is not None:
-        found = variant_entry(source.run.study, source.run.run.environment(), source.run.name)
-        return found.model_copy(update=roles)
+        return variant_entry(source.run.study, source.run.run.environment(), source.run.name).model_copy(update=roles)
     # nothing is known of what answered but where its results lie
     facts = {"revision": None, "identity": None, "engine": {"engine": source.kind}, "generation": None}
     return VariantEntry.pick({"model": source.given, "earlier_engines": [], **facts, **roles})

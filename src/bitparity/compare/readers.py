@@ -2,7 +2,7 @@
 
 `read("artifacts/toy:fp8")`, `read("out/samples_gsm8k_2026-01-31.jsonl")`, `read("logs/2026-01-31_task.eval")`
 
-A new reader is a file beside this one, with `finds` and `read`, and a line in `READERS`.
+A new reader is a file beside this one, with `finds` and `read`, and its name in `READERS`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,10 @@ class Reader(Protocol):
         """What it names."""
 
 
-SEVERAL: tuple[Reader, ...] = (runs, evalscope_reviews, livebench_judgments)
-"""Those whose arguments may hold several variants or models."""
 # in the order in which they are asked: a folder that is none of the others' is taken for lm-eval's
-_LOGS = (inspect_logs, evalscope_reviews, nemo_bundles, livebench_judgments, lm_eval_logs)
-READERS: tuple[Reader, ...] = (runs, *_LOGS, jsonl_rows)
+_FOLDERS: tuple[Reader, ...] = (runs, inspect_logs, evalscope_reviews, nemo_bundles, livebench_judgments, lm_eval_logs)
+READERS = (*_FOLDERS, jsonl_rows)
+SEVERAL = (runs, evalscope_reviews, livebench_judgments)  # whose arguments may hold several variants or models
 FILTERED = ("lm-eval",)
 MEASURED = (*FILTERED, "inspect", "evalscope", "nemo-evaluator")
 

@@ -61,8 +61,7 @@ def seal(path: Path, out: Path | None = None, key: Path | None = None, *, withou
                 with open_regular(run.path / name) as source, (copy.path / name).open("xb") as target:
                     shutil.copyfileobj(source, target)
             manifest = _staged(copy, study, signed=key is not None, without_answers=without_answers)
-            signature = None if key is None else sign(manifest.text(), key)
-            write_bundle(out, copy.path, manifest, signature)
+            write_bundle(out, copy.path, manifest, None if key is None else sign(manifest.text(), key))
     except OSError as error:
         raise storage_error(error, out) from None
     return Sealed(out, manifest, out.stat().st_size)
@@ -74,8 +73,7 @@ def _staged(copy: Run, study: Study, *, signed: bool, without_answers: bool) -> 
     exams = [e for _, e in frozen_exams(copy, study) if withheld(e.benchmark, e.provenance, known)]
     results.write(copy, with_texts=not exams)
     # hashed before anything is taken out: who has the whole run can compare it with these
-    names = files_of(copy, study)
-    before = entries(copy.path, names)
+    before = entries(copy.path, files_of(copy, study))
     for exam in exams:
         for path in answers_of(copy, study, exam.benchmark):
             path.unlink(missing_ok=True)
@@ -104,8 +102,7 @@ def withhold(run: Run, study: Study, exam: Exam) -> None:
     texts: dict[str, str] = {}
     for variant in study.variants:
         if run.samples_path(variant, bench).exists():
-            samples = run.samples(variant, bench)
-            rows = [sample_to_row(_sample(sample, texts)) for sample in samples.values()]
+            rows = [sample_to_row(_sample(sample, texts)) for sample in run.samples(variant, bench).values()]
             write_records(run.samples_path(variant, bench), rows)
         if run.grades_path(variant, bench).exists():
             header, grades = run.grades_header(variant, bench), run.grades(variant, bench)

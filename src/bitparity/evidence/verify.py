@@ -208,8 +208,7 @@ def _build_again(sealed: Opened) -> None:
     before = path.read_bytes()
     stored = Results.model_validate(json.loads(before))
     withheld = sealed.manifest.withheld
-    guards = {name: stored.benchmarks[name].guards for name in withheld}
-    made = build(sealed.run, with_texts=not withheld, said=guards)
+    made = build(sealed.run, with_texts=not withheld, said={name: stored.benchmarks[name].guards for name in withheld})
     if withheld:
         what = f"guards of {', '.join(withheld)}"
         what = what if stored.distance is None else f"{what}, and the distance"

@@ -135,5 +135,4 @@ def load_localizations(run: Run) -> list[Localization]:
         "is no localization of this bitparity (at '{where}'): it was changed, or another version wrote it; delete it "
         "and run bitparity locate again"
     )
-    paths = sorted((run.path / "localization").glob(f"*/{FILE}"))
-    return [read_model(path, Localization, fault) for path in paths]
+    return [read_model(path, Localization, fault) for path in sorted((run.path / "localization").glob(f"*/{FILE}"))]

@@ -16,9 +16,7 @@ import numpy as np
 from bitparity.distance.texts import Answer, answers_of
 from bitparity.engines.transformers_loading import choose_device
 from bitparity.errors import ModelError
-from bitparity.exam import spot_check
-from bitparity.exam.frozen import load_if_frozen
-from bitparity.exam.rendering import Renderer
+from bitparity.exam import frozen, rendering, spot_check
 from bitparity.localization import recipe as recipes
 from bitparity.localization.document import Figure, InFp8, Kernels, Layer, Localization, Module, Point, Recipe, Rule
 from bitparity.localization.layers import ModelPair
@@ -51,10 +49,10 @@ def chosen_answers(run: Run, study: Study, most: int, tokens: int) -> list[Answe
     Empty where the run has none: no sample yet, or only choices and prompts that are built on earlier answers.
     """
     baseline = study.variants[study.baseline]
-    renderer = Renderer(resolve_tokenizer(baseline), trust_remote_code=baseline.engine.trust_remote_code)
+    renderer = rendering.Renderer(resolve_tokenizer(baseline), trust_remote_code=baseline.engine.trust_remote_code)
     found: dict[str, list[Answer]] = {}
     for spec in study.benchmarks:
-        exam = load_if_frozen(run, spec.name)
+        exam = frozen.load_if_frozen(run, spec.name)
         if exam is not None and exam.rendered and not exam.chained:
             samples = run.samples(study.baseline, spec.name)
             there = list(answers_of(exam, spec, samples, study.baseline, renderer, LOOKED_AT * most))
