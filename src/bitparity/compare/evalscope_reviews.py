@@ -136,7 +136,8 @@ def _read(file: Path, predictions: Path, subset: str | None, config: Mapping[str
         if review is None:
             item.add(number, None, fault="an answer without a review")
         else:
-            item.checks = _checks(review)
+            asked = records.until_answer(review.messages) or review.input  # rows of earlier 1.x have the input alone
+            item.checks = {"prompt": records.digest(asked), "target": records.digest(review.target)}
             _add(item, number, review.sample_score.score, metric, answers.get(index), f"{file}, index {index}")
     return Results(file.stem, items, metric, settings=records.sampling(config.get("generation_config")))
 
@@ -151,12 +152,6 @@ def _by_index(file: Path, model: type[_Row]) -> dict[int, _Row]:
             raise DataError(f"{file}: index {row.index} stands twice; keep the rows of one run")
         found[row.index] = row
     return found
-
-
-def _checks(review: _Review) -> dict[str, str]:
-    """The question and its reference. Rows of earlier 1.x have the input alone."""
-    asked = records.until_answer(review.messages) or review.input
-    return {"prompt": records.digest(asked), "target": records.digest(review.target)}
 
 
 def _add(item: ItemResult, number: int, score: _Score, metric: str, answer: _Prediction | None, where: str) -> None:

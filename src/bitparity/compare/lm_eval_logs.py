@@ -156,8 +156,7 @@ def _item(row: Row, metric: str, where: str) -> ItemResult:
         answer = _text(row.get("filtered_resps"))  # the one that the filter found; None where it gives no text
         found = None if answer is None else "" if answer.strip() == INVALID else answer.strip()
         status: Status = "no_answer" if found == "" else "answered"
-        details = _box(text, row) | _open_reasoning(text)
-        item.grades = {0: Grade(item.scores[0], status, extracted=found or None, details=details)}
+        item.grades = {0: Grade(item.scores[0], status, extracted=found or None, details=_details(text, row))}
     return item
 
 
@@ -172,19 +171,18 @@ def _unusable(row: Row) -> str | None:
         return None  # another form of response
 
 
-def _open_reasoning(text: str) -> dict[str, object]:
-    """The opening tag of a reasoning that never ends: lm-eval then scores what stands inside it."""
+def _details(text: str, row: Row) -> dict[str, object]:
+    """What the guards look at in a text: whether the last LaTeX box, if there is one, holds the reference answer.
+
+    And the opening tag of a reasoning that never ends: lm-eval then scores what stands inside it.
+    """
+    found: dict[str, object] = {}
+    if "\\boxed" in text:
+        boxed = last_box(text)
+        content = box_content(boxed) if boxed else None
+        found["boxed"] = content is not None and equivalent(content, str(row.get("target")))
     parts = split_reasoning(text, "none")
-    return {UNNAMED_TAG: parts.unnamed.start} if parts.unnamed and not parts.ended else {}
-
-
-def _box(text: str, row: Row) -> dict[str, object]:
-    """`boxed`, where the text has a LaTeX box: whether the last one holds the reference answer."""
-    if "\\boxed" not in text:
-        return {}
-    boxed = last_box(text)
-    content = box_content(boxed) if boxed else None
-    return {"boxed": content is not None and equivalent(content, str(row.get("target")))}
+    return found | ({UNNAMED_TAG: parts.unnamed.start} if parts.unnamed and not parts.ended else {})
 
 
 def _text(value: Any) -> str | None:

@@ -103,7 +103,9 @@ def _results(file: Path, bundle: _Bundle, given: Given) -> Results:
         )
     extra = dict.fromkeys(key for row in rows for key in row.scorer_rewards or ())
     metric = given.choose("metric", [_REWARD, *extra] if given.asks("metric") else [_REWARD], file)
-    ended = _ended(file.parent / "trajectories.jsonl")
+    path_of_steps = file.parent / "trajectories.jsonl"  # may not have been kept
+    steps = records.parsed_rows(_Trajectory, path_of_steps, _WHAT) if path_of_steps.is_file() else []
+    ended = {(step.problem_idx, step.repeat): step.model.finish_reason for step in steps if step.model}
     items: dict[str, ItemResult] = {}
     for number, row in enumerate(rows, 1):
         where = f"{path}, line {number}"
@@ -116,12 +118,6 @@ def _results(file: Path, bundle: _Bundle, given: Given) -> Results:
             if repeat not in item.scores:
                 item.add(repeat, None, fault="not in the results")
     return Results(bundle.benchmark.name, items, metric, settings=records.sampling(bundle.config))
-
-
-def _ended(path: Path) -> dict[tuple[int, int], str | None]:
-    """The finish of each answer, by problem and repeat; empty where the trajectories are not kept."""
-    steps = records.parsed_rows(_Trajectory, path, _WHAT) if path.is_file() else []
-    return {(step.problem_idx, step.repeat): step.model.finish_reason for step in steps if step.model}
 
 
 def _item(row: _Result) -> ItemResult:
