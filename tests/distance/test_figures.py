@@ -25,9 +25,11 @@ def answer(
 
 
 def test_by_hand() -> None:
-    found = figures(join([answer("a", [0.0, 2.0, 1.0]), answer("b", [3.0]), answer("c", [0.5, 0.5], [-0.5, 0.5])]))
+    tokens = join([answer("a", [0.0, 2.0, 1.0]), answer("b", [3.0]), answer("c", [0.5, 0.5], [-0.5, 0.5])])
+    found = figures(tokens)
     assert found is not None
-    assert (found.answers, found.tokens, found.nan) == (3, 6, 0)
+    assert tokens.told.all()
+    assert (found.answers, found.tokens) == (3, 6)
     assert found.divergence.value == pytest.approx(7 / 6)
     assert found.divergence_by_answer.value == pytest.approx((1 + 3 + 0.5) / 3)
     assert found.lost.value == pytest.approx(1.0)
@@ -49,9 +51,11 @@ def test_positions_of_long_answers() -> None:
 
 
 def test_what_was_not_told_is_counted_and_left_out() -> None:
-    found = figures(join([answer("a", [1.0, np.nan]), answer("b", [np.nan]), answer("c", [2.0])]))
+    tokens = join([answer("a", [1.0, np.nan]), answer("b", [np.nan]), answer("c", [2.0])])
+    found = figures(tokens)
     assert found is not None
-    assert (found.answers, found.tokens, found.nan, found.divergence.value) == (2, 2, 2, 1.5)
+    assert (found.answers, found.tokens, found.divergence.value) == (2, 2, 1.5)
+    assert tokens.told.tolist() == [True, False, False, True]
     assert figures(join([answer("a", [np.nan])])) is None
     assert figures(join([])) is None
 

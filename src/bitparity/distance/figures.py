@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bitparity.distance.schema import DistanceFigures, DistancePair, DistancePart
 from bitparity.engines.readings import Arrays
 from bitparity.stats.ratios import Ratio, ratio_of_sums, sums_by, times_as_much
 
@@ -183,68 +184,29 @@ def join(answers: Sequence[tuple[str, TokenDistances, Floats]]) -> Tokens:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PositionPart:
-    """One part of the answers by position: from `start`, to before `end` (None: to their ends)."""
-
-    start: int
-    end: int | None
-    tokens: int
-    divergence: Ratio
-    differs: Ratio
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """A variant's distance. `tokens` are those that were told; `nan` those of which the model gave no number.
-
-    `divergence`, `lost` and `differs` are means a token (nats, nats, a share); `median` and `p99` (the 99th
-    percentile) are of the tokens' divergences, `largest` is one token's and has no interval. `covered` is the
-    baseline's mass on the tokens compared one by one. `perplexity` is the variant's own on these answers,
-    `perplexity_ratio` how many times the baseline's. The two `by_answer` are means over answers, each counting the
-    same however long it is.
-    """
-
-    answers: int
-    tokens: int
-    nan: int
-    divergence: Ratio
-    differs: Ratio
-    lost: Ratio
-    median: Ratio
-    p99: Ratio
-    largest: float
-    covered: float
-    perplexity: Ratio
-    perplexity_ratio: Ratio
-    divergence_by_answer: Ratio
-    lost_by_answer: Ratio
-    positions: tuple[PositionPart, ...]
-
-
-def figures(tokens: Tokens) -> Figures | None:
-    """All figures; None where no token was told."""
+def figures(tokens: Tokens, bound: float | None = None) -> DistanceFigures | None:
+    """All figures, with the `bound` beside the whole divergence; None where no token was told."""
     told = tokens.told
     if not told.any():
         return None
     lost, values = _mean(tokens, tokens.lost), np.sort(tokens.divergence[told])
-    return Figures(
-        answers=int((tokens.sizes > 0).sum()),
-        tokens=int(told.sum()),
-        nan=int((~told).sum()),
-        divergence=_within(_mean(tokens, tokens.divergence), math.inf),
-        differs=_within(_mean(tokens, tokens.differs), 1.0),
-        lost=lost,
-        median=_quantile(tokens, values, 0.5),
-        p99=_quantile(tokens, values, 0.99),
-        largest=float(values[-1]),
-        covered=float(tokens.covered[told].mean()),
-        perplexity=_exponential(_mean(tokens, tokens.surprise)),
-        perplexity_ratio=_exponential(lost),
-        divergence_by_answer=_within(_by_answer(tokens, tokens.divergence), math.inf),
-        lost_by_answer=_by_answer(tokens, tokens.lost),
-        positions=tuple(_positions(tokens)),
-    )
+    found = {
+        "answers": int((tokens.sizes > 0).sum()),
+        "tokens": int(told.sum()),
+        "divergence": _within(_mean(tokens, tokens.divergence), math.inf),
+        "differs": _within(_mean(tokens, tokens.differs), 1.0),
+        "lost": lost,
+        "median": _quantile(tokens, values, 0.5),
+        "p99": _quantile(tokens, values, 0.99),
+        "largest": float(values[-1]),
+        "covered": float(tokens.covered[told].mean()),
+        "perplexity": _exponential(_mean(tokens, tokens.surprise)),
+        "perplexity_ratio": _exponential(lost),
+        "divergence_by_answer": _within(_by_answer(tokens, tokens.divergence), math.inf),
+        "lost_by_answer": _by_answer(tokens, tokens.lost),
+        "positions": _positions(tokens),
+    }
+    return DistanceFigures.pick(found, bound=bound)
 
 
 def _mean(tokens: Tokens, values: NDArray[np.generic]) -> Ratio:
@@ -296,7 +258,7 @@ def _quantile(tokens: Tokens, values: Floats, share: float) -> Ratio:
     return Ratio(found, None, min(low, found), max(high, found))
 
 
-def _positions(tokens: Tokens) -> list[PositionPart]:
+def _positions(tokens: Tokens) -> list[DistancePart]:
     part = np.digitize(tokens.position, POSITIONS[1:])
     cell, cells = tokens.answer * len(POSITIONS) + part, len(tokens.unit) * len(POSITIONS)
     divergence, differs, sizes = (
@@ -311,38 +273,15 @@ def _positions(tokens: Tokens) -> list[PositionPart]:
                 _within(_ratio(each[there, number], sizes[there, number], tokens.unit[there]), most)
                 for each, most in ((divergence, math.inf), (differs, 1.0))
             )
-            found.append(PositionPart(start, end, int(sizes[:, number].sum()), apart, other))
+            told = {"start": start, "end": end, "tokens": int(sizes[:, number].sum())}
+            found.append(DistancePart.pick(told, divergence=apart, differs=other))
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Against:
-    """One variant's mean divergence against another's on the same answers.
-
-    `difference` is in nats a token, `times` how many times as far the one is (None where the other is at zero).
-    """
-
-    difference: Ratio
-    times: Ratio | None
-
-    @property
-    def standard_errors(self) -> float | None:
-        """The difference in its own standard errors; None where it has none."""
-        return self.difference.value / self.difference.error if self.difference.error else None
-
-    @property
-    def farther(self) -> bool:
-        """True if the one is farther from the baseline than the other, beyond all noise.
-
-        That is its interval, FARTHER standard errors, and float32's rounding.
-        """
-        value, error, low = self.difference.value, self.difference.error, self.difference.low
-        return low is not None and error is not None and low > 0 and value > max(RESOLUTION, FARTHER * error)
-
-
-def against(one: Tokens, other: Tokens) -> Against | None:
+def against(one: Tokens, other: Tokens) -> DistancePair | None:
     """Compare two variants that have read the same answers, token by token; None where no token was told in both.
 
+    The one is farther beyond all noise: its interval, FARTHER standard errors, and float32's rounding.
     Raises ValueError where the answers are not the same.
     """
     if not (np.array_equal(one.answer, other.answer) and np.array_equal(one.unit, other.unit)):
@@ -353,4 +292,14 @@ def against(one: Tokens, other: Tokens) -> Against | None:
         for each in (one.divergence, other.divergence, np.ones(len(both)))
     )
     difference = ratio_of_sums(ours - theirs, sizes, one.unit)
-    return None if difference is None else Against(difference, times_as_much(ours, theirs, one.unit))
+    if difference is None:
+        return None
+    value, error, low = difference.value, difference.error, difference.low
+    return DistancePair.pick(
+        {
+            "difference": difference,
+            "times": times_as_much(ours, theirs, one.unit),
+            "standard_errors": value / error if error else None,
+            "farther": low is not None and error is not None and low > 0 and value > max(RESOLUTION, FARTHER * error),
+        }
+    )

@@ -29,11 +29,14 @@ class DistancePart(Part):
 
 
 class DistanceFigures(Part):
-    """A variant's distance on some answers; see `distance.figures.Figures`.
+    """A variant's distance on some answers. `tokens` are those of which the model gave a number.
 
     `divergence` is the mean KL(baseline || variant) a token in nats: of the whole vocabulary, exact or estimated with
     `drawn` tokens, or else a lower bound from the `top_k` likeliest tokens; `bound` is that bound beside the whole.
-    `lost` is in nats a token, `differs` a share.
+    `lost` is in nats a token, `differs` a share. `median` and `p99` (the 99th percentile) are of the tokens'
+    divergences, `largest` is one token's and has no interval. `covered` is the baseline's mass on the tokens compared
+    one by one. `perplexity` is the variant's own on these answers, `perplexity_ratio` how many times the baseline's.
+    The two `by_answer` are means over answers, each counting the same however long it is.
     """
 
     answers: int
@@ -54,7 +57,12 @@ class DistanceFigures(Part):
 
 
 class DistancePair(Part):
-    """The distances of two readings compared on the same answers: the difference in nats a token, and the ratio."""
+    """The distances of two readings compared on the same answers, as the one's mean divergence against the other's.
+
+    `difference` is in nats a token, `standard_errors` is the difference in its own (None where it has none), `times`
+    how many times as far the one is (None where the other is at zero). `farther`: the one is farther from the baseline
+    than the other, beyond all noise.
+    """
 
     variant: str | None = None
     than: str | None = None

@@ -9,7 +9,7 @@ import numpy as np
 
 from bitparity.distance.figures import against, figures
 from bitparity.distance.readings import Readings, drawn_tokens, read_back
-from bitparity.distance.schema import DistanceFigures, DistancePair, VariantDistance
+from bitparity.distance.schema import DistancePair, VariantDistance
 from bitparity.distance.store import AGAIN, load_readings
 from bitparity.distance.texts import OWN_TEXTS
 from bitparity.errors import RunError
@@ -63,22 +63,21 @@ def build_distance(run: Run, study: Study, environment: RunRecord, benchmarks: S
 
 
 def _variant(reader: Readings, floor: Readings | None, record: ReadRecord | None) -> VariantDistance:
-    whole = figures(reader.tokens)
+    whole, nan = figures(reader.tokens, reader.bound(reader.rows)), int((~reader.tokens.told).sum())
     reason = None if record is None else record.reason
     if whole is None:
-        nan = int((~reader.tokens.told).sum())
         said = "the model gave no number at all" if nan else reason or NOT_READ
         return VariantDistance(status="not_run", reason=said, nan=nan)
     benchmarks = {}
     for name in dict.fromkeys(name for name, *_ in reader.rows):
         keys = [key for key in reader.rows if key[0] == name]
-        if (part := figures(reader.part(keys))) is not None:
-            benchmarks[name] = DistanceFigures.made_from(part, bound=reader.bound(keys))
+        if (part := figures(reader.part(keys), reader.bound(keys))) is not None:
+            benchmarks[name] = part
     return VariantDistance(
         status="measured",
         reason=reason,
-        nan=whole.nan,
-        overall=DistanceFigures.made_from(whole, bound=reader.bound(reader.rows)),
+        nan=nan,
+        overall=whole,
         benchmarks=benchmarks,
         against_floor=None if floor is None else _compared(reader, floor),
         seconds=None if record is None else record.seconds,
@@ -88,8 +87,7 @@ def _variant(reader: Readings, floor: Readings | None, record: ReadRecord | None
 def _compared(one: Readings, other: Readings) -> DistancePair | None:
     """One reader against another on the answers that both have; None where these are none."""
     keys = [key for key in one.rows if key in other.rows]
-    found = against(one.part(keys), other.part(keys))
-    return None if found is None else DistancePair.made_from(found)
+    return against(one.part(keys), other.part(keys))
 
 
 def _pairs(readers: Mapping[str, Readings]) -> Iterator[DistancePair]:
