@@ -60,8 +60,8 @@ def compare(
         raise DataError(_nothing(first, others, benchmarks))
     margins = {name: entry.margin for name, entry in benchmarks.items()}
     # the shares of the baseline's score that must be kept, of the benchmarks whose margin is given so
-    kept = {name: results.recovery for name, results in first.benchmarks.items() if results.recovery is not None}
-    recoveries = kept if margin is None else {}
+    shares = {name: results.recovery for name, results in first.benchmarks.items() if margin is None}
+    recoveries = {name: share for name, share in shares.items() if share is not None}
     # the same answers read by another filter are no further comparison to correct for, nor a part of an average
     views = [name for name, entry in benchmarks.items() if entry.view_of is not None]
     own = {key: each for key, each in pairs.items() if key[0] not in views}
@@ -71,16 +71,13 @@ def compare(
     for (name, label), each in judged.items():
         benchmarks[name].comparisons[label] = _comparison(each, pairs[name, label], label == second_run)
     pools = verdicts.pool_judged(own, margins, {key: judged[key] for key in own}, second_run, least=2)
+    whole = len(benchmarks) - len(views)
     return Outcome(
         schema=SCHEMA,
         variants={source.label: _compared(source, source is first, second_run) for source in (first, *others)},
         benchmarks=benchmarks,
         only_in_candidates=_extra(first, others),
-        overall={
-            label: Overall.pick(pooled.values(), of=len(benchmarks) - len(views))
-            for label, pooled in pools.items()
-            if label != second_run
-        },
+        overall={name: Overall.pick(each.values(), of=whole) for name, each in pools.items() if name != second_run},
     )
 
 
