@@ -17,6 +17,8 @@ from bitparity.report.exports import export
 from bitparity.store.jsonl import AppendLog, read_lines
 from bitparity.store.run import Run
 
+pytestmark = pytest.mark.slow
+
 COUNT = 1200
 MARGIN = 6.0  # that a plan can answer with so many greedy answers
 WRONG = {
@@ -40,16 +42,19 @@ def results(folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> Path:
-    return stopping_study(tmp_path)
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stopping_study(tmp_path_factory.mktemp("study"))
 
 
 @pytest.fixture
 def finished(cli: Cli, study: Path, tmp_path: Path) -> Path:
-    ended = cli("run", study, "--out", tmp_path / "run")
-    assert ended.code == 1, ended.err
-    return tmp_path / "run"
+    """A copy of the study's run, which the first test makes; to be changed at will."""
+    made = study.parent / "run"
+    if not (made / "results.json").exists():
+        ended = cli("run", study, "--out", made)
+        assert ended.code == 1, ended.err
+    return shutil.copytree(made, tmp_path / "run")
 
 
 def test_looks_and_order_are_frozen_with_the_exam(cli: Cli, finished: Path, tmp_path: Path) -> None:
@@ -138,7 +143,7 @@ def test_a_run_that_was_cut_down_anywhere_stops_at_the_same_look(cli: Cli, study
             assert after[variant] == before[variant], (kept, variant)
 
 
-def test_answers_beyond_the_stop_change_nothing(cli: Cli, study: Path, finished: Path, tmp_path: Path) -> None:
+def test_answers_beyond_the_stop_change_nothing(finished: Path) -> None:
     """Whatever was answered beyond it, by an engine that was ahead, is set aside."""
     before = results(finished)["benchmarks"]["math500"]["comparisons"]["worse"]
     whole = [dict(row) for row in read_lines(finished / "samples" / "bf16" / "math500.jsonl")]
@@ -150,7 +155,7 @@ def test_answers_beyond_the_stop_change_nothing(cli: Cli, study: Path, finished:
 
 
 def test_the_option_is_decided_before_the_first_answer(cli: Cli, study: Path, finished: Path, tmp_path: Path) -> None:
-    without = tmp_path / "without.yaml"
+    without = study.with_name("without.yaml")
     without.write_text(study.read_text().replace("stop_early: true", "stop_early: false"))
     ended = cli("run", without, "--out", finished)
     assert ended.code == 2
@@ -177,10 +182,9 @@ def test_too_few_questions_are_not_looked_at(cli: Cli, tmp_path: Path) -> None:
     assert "repeated_ci95" not in (tmp_path / "run" / "results.json").read_text()
 
 
-def test_a_stop_stands_when_its_answers_are_graded_again_and_otherwise(cli: Cli, study: Path, tmp_path: Path) -> None:
+def test_a_stop_stands_when_its_answers_are_graded_again_and_otherwise(cli: Cli, finished: Path) -> None:
     """Grades that change after a stop do not make the run incomplete, whatever the later looks would have needed."""
-    out = tmp_path / "run"
-    assert cli("run", study, "--out", out).code == 1
+    out = finished
     order = [e.item.id for e in load_exam(out / "exam" / "math500.jsonl").items]
     path = out / "samples" / "worse" / "math500.jsonl"
     lines = path.read_text().splitlines(keepends=True)
@@ -204,7 +208,7 @@ def test_a_stop_stands_when_its_answers_are_graded_again_and_otherwise(cli: Cli,
     assert json.loads(cli("status", out, "--json").out)["status"] == "complete"
 
 
-def test_hours_with_looks_end_at_a_look_of_their_own(study: Path, cli: Cli, finished: Path) -> None:
+def test_hours_with_looks_end_at_a_look_of_their_own(cli: Cli, finished: Path) -> None:
     """The time was over after 300 items: what was not stopped is judged there, at the level spent up to there."""
     before = results(finished)["benchmarks"]["math500"]["comparisons"]
     order = [e.item.id for e in load_exam(finished / "exam" / "math500.jsonl").items]
