@@ -95,7 +95,7 @@ def test_the_same_command_again_changes_nothing_and_runs_nothing(
 ) -> None:
     before = kept(finished)
     started: list[EngineProcess] = []
-    monkeypatch.setattr(EngineProcess, "_spawn", started.append)
+    monkeypatch.setattr(EngineProcess, "warm", started.append)
     cli("run", study, "--out", finished)
     assert started == []
     assert kept(finished) == before
