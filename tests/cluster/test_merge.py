@@ -15,21 +15,31 @@ from bitparity.store.jsonl import checked_line, read_lines
 from bitparity.store.run import Run, WritableRun
 
 
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy study of 12 items and 3 variants."""
+    return replay_study(tmp_path_factory.mktemp("study"))
+
+
 @pytest.fixture
-def shards(cli: Cli, tmp_path: Path) -> list[Path]:
-    """Three shards of a toy study of 12 items and 3 variants."""
-    study = replay_study(tmp_path)
-    folders = [tmp_path / f"shard{i}" for i in (1, 2, 3)]
-    for number, folder in enumerate(folders, 1):
-        ended = cli("run", study, "--out", folder, "--shard", f"{number}/3")
-        assert ended.code == 0, ended.err
-        assert "bitparity merge" in ended.out
-    return folders
+def shards(cli: Cli, study: Path, tmp_path: Path) -> list[Path]:
+    """Copies of its three shards, which the first test makes; to be changed at will."""
+    copies = []
+    for number in (1, 2, 3):
+        made = study.parent / f"shard{number}"
+        if not made.exists():
+            ended = cli("run", study, "--out", made, "--shard", f"{number}/3")
+            assert ended.code == 0, ended.err
+            assert "bitparity merge" in ended.out
+        copies.append(shutil.copytree(made, tmp_path / made.name))
+    return copies
 
 
-def test_the_shards_together_are_the_run_of_one_machine(cli: Cli, tmp_path: Path, shards: list[Path]) -> None:
+def test_the_shards_together_are_the_run_of_one_machine(
+    cli: Cli, study: Path, tmp_path: Path, shards: list[Path]
+) -> None:
     whole = tmp_path / "whole"
-    assert cli("run", tmp_path / "study.yaml", "--out", whole).code in (0, 1, 3)
+    assert cli("run", study, "--out", whole).code in (0, 1, 3)
     assert [len(stored(s)) for s in shards] == [12, 12, 12]
     merged = cli("merge", tmp_path / "merged", *shards)
     assert merged.code in (0, 1, 3)
@@ -74,12 +84,12 @@ def test_the_shards_grades_are_kept_and_only_what_has_none_is_graded(
     assert graded == []
 
 
-def test_a_gap_is_named_and_run_completes_it(cli: Cli, tmp_path: Path, shards: list[Path]) -> None:
+def test_a_gap_is_named_and_run_completes_it(cli: Cli, study: Path, tmp_path: Path, shards: list[Path]) -> None:
     merged = cli("merge", tmp_path / "merged", shards[0], shards[2])
     assert merged.code == 3
     assert "fp8 on math500: 4 of 12 samples are missing" in merged.err
     assert "nothing was given of shard 2/3" in merged.err
-    assert cli("run", tmp_path / "study.yaml", "--out", tmp_path / "merged").code in (0, 1, 3)
+    assert cli("run", study, "--out", tmp_path / "merged").code in (0, 1, 3)
     assert len(stored(tmp_path / "merged")) == 36
 
 
@@ -127,10 +137,10 @@ def test_the_same_answer_twice_is_fine_another_one_is_refused_by_name(
 
 
 def test_another_study_another_exam_and_another_checkpoint_are_refused(
-    cli: Cli, tmp_path: Path, shards: list[Path]
+    cli: Cli, study: Path, tmp_path: Path, shards: list[Path]
 ) -> None:
     other = tmp_path / "other"
-    cli("run", tmp_path / "study.yaml", "--out", other, "--limit", 5)
+    cli("run", study, "--out", other, "--limit", 5)
     refused = cli("merge", tmp_path / "merged", shards[0], other)
     assert refused.code == 2
     assert "another study" in refused.err
@@ -148,13 +158,13 @@ def test_another_study_another_exam_and_another_checkpoint_are_refused(
     assert cli("merge", tmp_path / "merged", shards[0], shards[2]).code == 3  # the exam was changed: a damaged file
 
 
-def test_a_shard_goes_on_as_it_was_begun_only(cli: Cli, tmp_path: Path, shards: list[Path]) -> None:
-    ended = cli("run", tmp_path / "study.yaml", "--out", shards[0])
+def test_a_shard_goes_on_as_it_was_begun_only(cli: Cli, study: Path, tmp_path: Path, shards: list[Path]) -> None:
+    ended = cli("run", study, "--out", shards[0])
     assert ended.code == 2
     assert "holds shard 1/3" in ended.err
-    assert cli("run", tmp_path / "study.yaml", "--out", shards[0], "--shard", "2/3").code == 2
+    assert cli("run", study, "--out", shards[0], "--shard", "2/3").code == 2
     before = stored(shards[0])
-    assert cli("run", tmp_path / "study.yaml", "--out", shards[0], "--shard", "1/3").code == 0
+    assert cli("run", study, "--out", shards[0], "--shard", "1/3").code == 0
     assert stored(shards[0]) == before
 
 
