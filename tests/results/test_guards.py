@@ -22,8 +22,8 @@ from bitparity.models.quantization import loaded_precision, promise
 from bitparity.records import Grade, Item, Prompt, Sample, Sampling, Status
 from bitparity.results.guards import check as validity
 from bitparity.results.guards.facts import MESSAGES
-from bitparity.results.guards.suspects import is_loop
 from bitparity.results.sheet import Sheet
+from bitparity.stats.texts import is_loop
 from bitparity.store.environment import RunRecord
 from bitparity.study.resolve import parse_study
 

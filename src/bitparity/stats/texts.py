@@ -19,7 +19,7 @@ LEAST_WORDS = 3  # that a text shares with a question: "So it is 12" speaks of a
 COMMON = 0.05  # of the questions: words that stand in more of them tell nothing
 _WORD = re.compile(r"[^\W\d_]{3,}|\d{2,}")
 _NAME = re.compile(r"\b(?:[A-Za-z]+(?:_[A-Za-z0-9]+)+|[a-z]+(?:[A-Z][a-z0-9]*)+)(?=\()")  # of a function: it tells most
-LOOP_TAIL = 200  # characters that a loop fills at least
+LOOP_TAIL, LOOP_REPEATS = 200, 3  # a loop fills so many characters and says its unit so often
 _NUMBER = re.compile(r"\d+")
 
 
@@ -98,7 +98,7 @@ def parting_rate(places: Sequence[tuple[int, int]], sigmas: float) -> float:
     return float(rate - sigmas / max(information, 1e-12) ** 0.5)
 
 
-def is_loop(text: str, times: int) -> bool:
+def is_loop(text: str, times: int = LOOP_REPEATS) -> bool:
     """True if a text ends in one unit said over and over, at least so many times and over LOOP_TAIL characters.
 
     Numbers in it may differ, if it has letters: "12. And so on we see that".

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from bitparity.benchmarks.answers import boxed_answers
 from bitparity.records import Finish, SampleKey
 from bitparity.results.sheet import Scores, Sheet
-from bitparity.stats.texts import is_loop
+from bitparity.stats.texts import LOOP_REPEATS, is_loop
 
-LOOP_REPEATS, FINISHED_REPEATS = 3, 10  # a loop says its unit so often, one that counts as finished more often
+FINISHED_REPEATS = 10  # a loop that counts as finished says its unit more often than others
 Mask = NDArray[np.bool_]
 Suspects = Callable[[Sheet], set[SampleKey]]
 
