@@ -25,7 +25,7 @@ from bitparity.benchmarks.unicode_maths import as_latex
 from bitparity.grading.reasoning import own_turn, split_reasoning
 from bitparity.records import Completion, Item, Prompt
 from bitparity.results.guards.completions import DAMAGES
-from bitparity.results.guards.suspects import is_loop
+from bitparity.stats.texts import is_loop
 from bitparity.study.resolve import parse_study
 
 LENGTH, LIMIT_S = 200_000, 1.0
