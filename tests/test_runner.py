@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from support import Cli, answers, replay_study, stamp_grades, write_jsonl
@@ -94,10 +95,10 @@ def test_the_same_command_again_changes_nothing_and_runs_nothing(
     cli: Cli, study: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = kept(finished)
-    started: list[EngineProcess] = []
-    monkeypatch.setattr(EngineProcess, "warm", started.append)
+    started = Mock()
+    monkeypatch.setattr(EngineProcess, "warm", started)
     cli("run", study, "--out", finished)
-    assert started == []
+    assert started.mock_calls == []
     assert kept(finished) == before
 
 
