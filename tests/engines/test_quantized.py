@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import llm_compressor
 import pytest
 import tiny_model
 
@@ -17,42 +15,28 @@ from bitparity.errors import ModelError
 from bitparity.exam.rendering import Renderer
 from bitparity.records import Request, Sample, Sampling
 
-pytest.importorskip("llmcompressor")
+pytestmark = [pytest.mark.slow, llm_compressor.needed]
 
-pytestmark = pytest.mark.slow
-
-# llm-compressor warns and patches a great deal, so it gets a process of its own
-QUANTIZE = """
-import sys
-from datasets import Dataset
-from llmcompressor import oneshot
-from llmcompressor.modifiers.quantization import QuantizationModifier
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-source, out, scheme = sys.argv[1:]
-model = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
-tokenizer = AutoTokenizer.from_pretrained(source)
-rows = Dataset.from_list([{"input_ids": list(range(5, 69)), "attention_mask": [1] * 64}] * 2)
-data = dict(dataset=rows, max_seq_length=64, num_calibration_samples=2) if scheme == "NVFP4" else {}
-oneshot(model=model, recipe=QuantizationModifier(targets="Linear", scheme=scheme, ignore=["lm_head"]), **data)
-model.save_pretrained(out, save_compressed=True)
-tokenizer.save_pretrained(out)
-"""
+SCHEMES = ("FP8_DYNAMIC", "NVFP4")
 
 
-@pytest.fixture(scope="module", params=["FP8_DYNAMIC", "NVFP4"])
-def quantized(request: pytest.FixtureRequest, tiny_bf16: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp(request.param) / request.param
-    command = [sys.executable, "-c", QUANTIZE, str(tiny_bf16), str(out), request.param]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=out.parent, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return out
+@pytest.fixture(scope="module")
+def checkpoints(tiny_bf16: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a checkpoint for each scheme."""
+    folder = tmp_path_factory.mktemp("quantized")
+    llm_compressor.quantize(tiny_bf16, folder, SCHEMES)
+    return folder
 
 
-def scores(folder: Path, log: Path, **engine: str) -> tuple[list[float], dict[str, object]]:
+@pytest.fixture(scope="module", params=SCHEMES)
+def quantized(request: pytest.FixtureRequest, checkpoints: Path) -> Path:
+    return checkpoints / str(request.param)
+
+
+Scores = tuple[list[float], dict[str, object]]
+
+
+def scores(folder: Path, log: Path, **engine: str) -> Scores:
     """Log-likelihoods of a few texts, and the engine's facts."""
     renderer = Renderer(folder)
     requests = [
@@ -64,9 +48,18 @@ def scores(folder: Path, log: Path, **engine: str) -> tuple[list[float], dict[st
         return [total for r in requests for total, _ in found[r.item].logprobs or ()], process.facts
 
 
-def test_weights_and_activations_are_quantized(quantized: Path, tiny_bf16: Path, tmp_path: Path) -> None:
-    ours, facts = scores(quantized, tmp_path / "log")
-    plain, plain_facts = scores(tiny_bf16, tmp_path / "plain-log")
+@pytest.fixture(scope="module")
+def plain(tiny_bf16: Path, tmp_path_factory: pytest.TempPathFactory) -> Scores:
+    return scores(tiny_bf16, tmp_path_factory.mktemp("plain") / "log")
+
+
+@pytest.fixture(scope="module")
+def ours(quantized: Path, tmp_path_factory: pytest.TempPathFactory) -> Scores:
+    return scores(quantized, tmp_path_factory.mktemp("ours") / "log")
+
+
+def test_weights_and_activations_are_quantized(quantized: Path, ours: Scores, plain: Scores) -> None:
+    (found, facts), (expected, plain_facts) = ours, plain
     quantization = facts["quantization"]
     assert isinstance(quantization, dict)
     bits = "8 bit" if "FP8" in quantized.name else "4 bit"
@@ -76,10 +69,10 @@ def test_weights_and_activations_are_quantized(quantized: Path, tiny_bf16: Path,
     for part in ("weights", "activations"):
         assert [bits in scheme for scheme in quantization[part]] == [True]
     assert plain_facts["quantization"] is None
-    assert max(abs(a - b) for a, b in zip(ours, plain, strict=True)) > 1e-2
+    assert max(abs(a - b) for a, b in zip(found, expected, strict=True)) > 1e-2
 
 
-def test_unquantized_activations_would_show(quantized: Path, tmp_path: Path) -> None:
+def test_unquantized_activations_would_show(quantized: Path, ours: Scores, tmp_path: Path) -> None:
     """The same weights with plain activations give other numbers: the difference is really computed."""
     weight_only = shutil.copytree(quantized, tmp_path / "weight-only")
     config = json.loads((weight_only / "config.json").read_text())
@@ -91,11 +84,10 @@ def test_unquantized_activations_would_show(quantized: Path, tmp_path: Path) -> 
             scores(weight_only, tmp_path / "log")
         return
     other, facts = scores(weight_only, tmp_path / "log")
-    ours, _ = scores(quantized, tmp_path / "log")
     assert isinstance(facts["quantization"], dict)
     assert facts["quantization"]["activations"] == {"not quantized": 14}
     assert facts["quantization"]["activations_quantized"] == 0
-    assert max(abs(a - b) for a, b in zip(ours, other, strict=True)) > 1e-3
+    assert max(abs(a - b) for a, b in zip(ours[0], other, strict=True)) > 1e-3
 
 
 def test_quantized_tensors_without_a_declaration_are_refused(quantized: Path, tmp_path: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
+import llm_compressor
 import pytest
 import tiny_model
 import torch
@@ -15,35 +13,23 @@ import torch
 from bitparity.engines.transformers_loading import load_model
 from bitparity.localization.layers import ModelPair
 
-pytest.importorskip("llmcompressor")
-
-pytestmark = pytest.mark.slow
-
-# llm-compressor warns and patches a great deal, so it gets a process of its own
-QUANTIZE = """
-import sys
-from datasets import Dataset
-from llmcompressor import oneshot
-from llmcompressor.modifiers.quantization import QuantizationModifier
-from transformers import AutoModelForCausalLM
-
-source, out, scheme = sys.argv[1:]
-model = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
-rows = Dataset.from_list([{"input_ids": list(range(5, 69)), "attention_mask": [1] * 64}] * 2)
-data = dict(dataset=rows, max_seq_length=64, num_calibration_samples=2) if scheme in ("NVFP4", "FP8") else {}
-oneshot(model=model, recipe=QuantizationModifier(targets="Linear", scheme=scheme, ignore=["lm_head"]), **data)
-model.save_pretrained(out, save_compressed=True)
-"""
-
+pytestmark = [pytest.mark.slow, llm_compressor.needed]
 
 # blocks of 128 x 128 do not fit so small a model
-@pytest.mark.parametrize("scheme", ["FP8", "FP8_DYNAMIC", "NVFP4", "W8A8"])
-def test_the_logits_are_those_of_transformers(scheme: str, baseline: Path, tmp_path: Path) -> None:
-    out = tmp_path / scheme
-    command = [sys.executable, "-c", QUANTIZE, str(baseline), str(out), scheme]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+SCHEMES = ("FP8", "FP8_DYNAMIC", "NVFP4", "W8A8")
+
+
+@pytest.fixture(scope="module")
+def quantized(baseline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a checkpoint for each scheme."""
+    folder = tmp_path_factory.mktemp("quantized")
+    llm_compressor.quantize(baseline, folder, SCHEMES)
+    return folder
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_logits_are_those_of_transformers(scheme: str, baseline: Path, quantized: Path) -> None:
+    out = quantized / scheme
     with warnings.catch_warnings(action="ignore"):
         model, _ = load_model(out, tiny_model.variant(out, dtype="float32").engine, torch.device("cpu"))
     model = model.float()
