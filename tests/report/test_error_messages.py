@@ -13,8 +13,8 @@ from error_messages import SOURCE, holes, in_source, numbered
 from pydantic_core._pydantic_core import list_all_errors
 from support import Cli
 
+from bitparity.inputs.packaged import packaged_toml
 from bitparity.report.language import _NARROW, load_words, reason
-from bitparity.safe_io.packaged import packaged_toml
 
 CATALOGUE: dict[str, str] = packaged_toml("bitparity.report", "errors.zh.toml")
 KNOWN = CATALOGUE | {english.replace("!s", ""): chinese for english, chinese in load_words("reasons.toml").values()}
@@ -146,7 +146,7 @@ def test_the_command_line_tells_errors_in_the_language_that_is_asked_for(
 
 def test_the_words_of_chinese_are_loaded_only_where_they_are_asked_for() -> None:
     program = (
-        "import sys, atexit; from bitparity.safe_io import packaged; load, seen = packaged.packaged_toml, []; "
+        "import sys, atexit; from bitparity.inputs import packaged; load, seen = packaged.packaged_toml, []; "
         "packaged.packaged_toml = lambda package, name: (seen.append(name), load(package, name))[1]; "
         "sys.argv[0] = 'bitparity'; from bitparity.cli.app import main; "
         "atexit.register(lambda: print({name for name in seen if '.zh.' in name and 'guards' not in name})); main()"

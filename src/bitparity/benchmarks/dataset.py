@@ -17,8 +17,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from bitparity.benchmarks.contract import Benchmark, Source
 from bitparity.errors import DataError, GatedDataError, MissingDependencyError, UnavailableError
+from bitparity.inputs.input_files import LARGEST_DATA, read_regular, unpacked
 from bitparity.models.hub import use_cache_where_unreachable
-from bitparity.safe_io.input_files import LARGEST_DATA, read_regular, unpacked
 
 Row = dict[str, Any]
 TYPE_NAMES = {str: "a text", int: "an integer", list: "a list of texts"}

@@ -34,9 +34,9 @@ from bitparity.benchmarks.fenced_code import upstream_code
 from bitparity.benchmarks.inside import codec
 from bitparity.benchmarks.prompts import packaged_prompt
 from bitparity.errors import DataError
+from bitparity.inputs.input_files import open_regular
+from bitparity.inputs.packaged import packaged_toml
 from bitparity.records import Completion, Item, Prompt
-from bitparity.safe_io.input_files import open_regular
-from bitparity.safe_io.packaged import packaged_toml
 from bitparity.sandbox.contract import Ended, Limits, Verdict
 
 # file, problems in it; release vN is the first N

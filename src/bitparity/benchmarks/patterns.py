@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bitparity.safe_io.packaged import packaged_toml
+from bitparity.inputs.packaged import packaged_toml
 
 _PART = re.compile(r"\{([a-z_]+)\}")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from bitparity.benchmarks.contract import Facts, Source
 from bitparity.benchmarks.dataset import file_sha256, hub_file
 from bitparity.errors import DataError, MissingDependencyError, UnavailableError
-from bitparity.safe_io.packaged import packaged_toml
+from bitparity.inputs.packaged import packaged_toml
 
 # the versions of upstream's time: scipy.integrate.simps, which tests of two problems use, went away in scipy 1.14
 PACKAGES = ("numpy==1.26.4", "scipy==1.13.1", "sympy==1.13.3", "h5py==3.12.1", "matplotlib==3.9.4")

@@ -21,8 +21,8 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from bitparity.benchmarks.contract import Benchmark, Facts, Info
+from bitparity.inputs.packaged import packaged_toml
 from bitparity.records import Completion, Grade, Item, Prompt
-from bitparity.safe_io.packaged import packaged_toml
 
 VERSION = "1"  # part of every seed: raise it when items change
 

@@ -7,7 +7,7 @@ import unicodedata
 from functools import lru_cache
 
 from bitparity.benchmarks.patterns import compiled
-from bitparity.safe_io.packaged import packaged_toml
+from bitparity.inputs.packaged import packaged_toml
 
 _PATTERNS = compiled("unicode_maths")
 _TABLES = packaged_toml(__package__, "unicode_maths.toml")["signs"]

@@ -17,7 +17,7 @@ from importlib import resources
 from typing import NamedTuple
 
 from bitparity.benchmarks.patterns import compiled
-from bitparity.safe_io.packaged import packaged_toml
+from bitparity.inputs.packaged import packaged_toml
 
 MOST_CHARS = 40  # no unit is so long, and a sentence need not be taken apart
 

@@ -19,7 +19,7 @@ from bitparity.cli import distance, recorded, studies
 from bitparity.cli.language import Command, Group, Language, told, with_language
 from bitparity.cli.output import TolerantStream, drop_stdout, print_error
 from bitparity.errors import EXIT_INPUT, EXIT_OPEN, BitparityError
-from bitparity.safe_io.redaction import RedactedStream, remember_environment
+from bitparity.redaction import RedactedStream, remember_environment
 
 EXIT_STOPPED = 128 + 2  # by SIGINT, as shells say it
 UNUSABLE_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)  # no file system could hold such a path

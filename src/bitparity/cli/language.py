@@ -87,7 +87,7 @@ def _in_chinese(line: str, width: int) -> list[str]:
     from rich.console import Console
     from rich.text import Text
 
-    from bitparity.safe_io.packaged import packaged_toml
+    from bitparity.inputs.packaged import packaged_toml
 
     words: dict[str, str] = packaged_toml(__package__, "help.zh.toml")
     before, said, more = _PARTS.findall(line)[0]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitparity.cli.language import language, told
+from bitparity.redaction import RedactedStream, redacted
 from bitparity.report.plain import clean
-from bitparity.safe_io.redaction import RedactedStream, redacted
 
 if TYPE_CHECKING:
     import typer

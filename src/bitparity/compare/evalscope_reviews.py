@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from bitparity.compare import records
 from bitparity.compare.records import Given, ItemResult, Results, Source
 from bitparity.errors import DataError
-from bitparity.safe_io.input_files import LARGEST_STUDY, read_regular
+from bitparity.inputs.input_files import LARGEST_STUDY, read_regular
 
 _WHAT = "review of EvalScope 1.x"
 _USABLE = ("success", "fallback", "degraded")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bitparity.compare import records
 from bitparity.compare.records import Given, ItemResult, Results, Source
 from bitparity.errors import DataError, MissingDependencyError
-from bitparity.safe_io.input_files import open_regular
+from bitparity.inputs.input_files import open_regular
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample

@@ -22,8 +22,8 @@ from bitparity.compare.records import Given, ItemResult, Results, Source, text_h
 from bitparity.errors import DataError
 from bitparity.grading.reasoning import UNNAMED_TAG, split_reasoning
 from bitparity.grading.rules import unscored, unusable
+from bitparity.inputs.input_files import LARGEST_DOCUMENT, read_regular, unpacked
 from bitparity.records import Grade, Sample, Status
-from bitparity.safe_io.input_files import LARGEST_DOCUMENT, read_regular, unpacked
 
 Row = dict[str, Any]
 INVALID = "[invalid]"  # what lm-eval's regex filters give where nothing matches

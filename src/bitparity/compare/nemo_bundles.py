@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from bitparity.compare import records
 from bitparity.compare.records import Given, ItemResult, Results, Source
 from bitparity.errors import DataError
-from bitparity.safe_io.input_files import read_regular
+from bitparity.inputs.input_files import read_regular
 
 _VERSION = "0.3."
 _WHAT = "result of NeMo Evaluator 0.3"

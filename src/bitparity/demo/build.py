@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bitparity.safe_io.packaged import packaged_toml
+from bitparity.inputs.packaged import packaged_toml
 
 CONTROL_TOKEN = 3  # GGUF's token type of <|im_start|> and its kind
 SCHEMES = {"fp8": "FP8_DYNAMIC", "nvfp4": "NVFP4"}

@@ -12,7 +12,7 @@ from bitparity.doctor.host import Disk, Host, cache_home
 from bitparity.doctor.hub import Need
 from bitparity.engines.registry import engine_of
 from bitparity.hardware.devices import gigabytes
-from bitparity.safe_io.packaged import packaged_toml
+from bitparity.inputs.packaged import packaged_toml
 from bitparity.schema import Study
 
 _TABLE = packaged_toml(__package__, "disks.toml")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from bitparity.safe_io.packaged import packaged_toml
+from bitparity.inputs.packaged import packaged_toml
 
 Level = Literal["ok", "warning", "error"]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import Field
 
-from bitparity.safe_io.packaged import packaged_toml
+from bitparity.inputs.packaged import packaged_toml
 from bitparity.schema import Strict
 
 Capability = tuple[int, int]

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, TypeAdapter
 
 from bitparity.errors import EngineError
-from bitparity.safe_io.packaged import packaged_toml
+from bitparity.inputs.packaged import packaged_toml
 
 _TAIL_BYTES = 1 << 16  # of a log that are looked at
 _TELLING = re.compile(r"\b\w*(Error|Exception|Killed|Aborted|Fatal|Segmentation)\b", re.IGNORECASE)

@@ -28,8 +28,8 @@ from bitparity.engines.messages import Lines, decode_sample, encode, values_of
 from bitparity.engines.registry import engine_of
 from bitparity.engines.watchdog import Watchdog, death_of, dump_group, how_ended, kill_group
 from bitparity.errors import EngineError, ModelError, UserInputError
+from bitparity.inputs.packaged import packaged_toml
 from bitparity.records import Request, Sample
-from bitparity.safe_io.packaged import packaged_toml
 from bitparity.schema import Variant
 from bitparity.store.lock import check_place
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bitparity.engines.checks import kind_and_message
 from bitparity.errors import EngineError, MissingDependencyError, ModelError, UserInputError
-from bitparity.safe_io.redaction import redacted, remember
+from bitparity.redaction import redacted, remember
 from bitparity.schema import Variant
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from bitparity import __version__
 from bitparity.engines.contract import Engine
 from bitparity.errors import ModelError
+from bitparity.inputs.input_files import LARGEST_DATA, read_regular, unpacked
 from bitparity.records import Finish, Request, Sample
-from bitparity.safe_io.input_files import LARGEST_DATA, read_regular, unpacked
 from bitparity.schema import EngineSpec, Variant
 
 _SUFFIXES = (".jsonl", ".jsonl.gz")

@@ -25,7 +25,7 @@ from bitparity.engines.registry import engine_of
 from bitparity.engines.watchdog import kill_group
 from bitparity.errors import BitparityError, ModelError, UserInputError
 from bitparity.records import Request
-from bitparity.safe_io.redaction import RedactedStream, remember_environment
+from bitparity.redaction import RedactedStream, remember_environment
 from bitparity.schema import Variant
 
 _WRITE_BEHIND = 20_000  # lines

@@ -27,7 +27,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from bitparity.distance.store import AGAIN, readings_path
 from bitparity.errors import EvidenceError, RunError
 from bitparity.grading.judge import judgments_path
-from bitparity.safe_io.input_files import open_regular
+from bitparity.inputs.input_files import open_regular
 from bitparity.schema import Study
 from bitparity.store.faults import storage_error
 from bitparity.store.jsonl import replacing

@@ -19,10 +19,10 @@ from bitparity.errors import RunError
 from bitparity.evidence.bundle import MOST_BYTES, RESULTS, SCHEMA, Manifest, answers_of, entries, files_of, write_bundle
 from bitparity.evidence.signature import sign
 from bitparity.exam.frozen import Exam, ExamItem, frozen_exams, save_exam
+from bitparity.inputs.input_files import open_regular
 from bitparity.records import Grade, Item, Prompt, Sample, SampleKey
 from bitparity.report.gated import Withhold, withheld
 from bitparity.results import build as results
-from bitparity.safe_io.input_files import open_regular
 from bitparity.schema import Study
 from bitparity.store.faults import storage_error
 from bitparity.store.jsonl import write_json, write_records

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from bitparity.errors import EvidenceError, UserInputError
-from bitparity.safe_io.input_files import open_regular, read_regular
+from bitparity.inputs.input_files import open_regular, read_regular
 
 NAMESPACE = "bitparity-evidence"  # so that a signature for something else is none here
 _SEALER = "sealer"

@@ -24,11 +24,11 @@ from bitparity.evidence.signature import check_signature
 from bitparity.exam.frozen import Exam, frozen_exams
 from bitparity.grading.fingerprint import grader_fingerprint
 from bitparity.grading.passes import Grader, grade_benchmark
+from bitparity.inputs.input_files import LARGEST_STUDY
 from bitparity.progress.events import Events
 from bitparity.records import Grade, SampleKey
 from bitparity.results.build import build
 from bitparity.results.schema import Results
-from bitparity.safe_io.input_files import LARGEST_STUDY
 from bitparity.schema import LM_EVAL_PREFIX, Study
 from bitparity.store.jsonl import write_json
 from bitparity.store.run import Run, WritableRun

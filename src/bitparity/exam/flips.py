@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bitparity.safe_io.packaged import packaged_toml
+from bitparity.inputs.packaged import packaged_toml
 from bitparity.schema import Strict
 from bitparity.stats import power
 

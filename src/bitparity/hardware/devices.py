@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from bitparity.errors import UserInputError
 from bitparity.hardware.nvml import Gpu, Machine, Slice
-from bitparity.safe_io.packaged import packaged_toml
+from bitparity.inputs.packaged import packaged_toml
 from bitparity.schema import EngineSpec
 
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 from bitparity.errors import MissingDependencyError, ModelError
+from bitparity.inputs.input_files import read_regular
 from bitparity.models.config import one_line, read_config, read_object
 from bitparity.models.hub import use_cache_where_unreachable
 from bitparity.models.quantization import declared_quantization
 from bitparity.models.safetensors import check_declared, check_undeclared
-from bitparity.safe_io.input_files import read_regular
 from bitparity.schema import Variant
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitparity.errors import ModelError
-from bitparity.safe_io.input_files import read_regular
+from bitparity.inputs.input_files import read_regular
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from bitparity.inputs.input_files import LARGEST_DATA, open_regular, read_regular
 from bitparity.models.checkpoint import chat_template, context_length, resolve_tokenizer, weight_files
 from bitparity.models.config import read_config
 from bitparity.models.quantization import declared_quantization
 from bitparity.models.safetensors import bytes_by_type, read_tensors
-from bitparity.safe_io.input_files import LARGEST_DATA, open_regular, read_regular
 from bitparity.schema import Variant
 
 FULL_HASH_BYTES = 2 << 30  # weights up to this size are hashed whole: at about 1 GB/s that takes a few seconds

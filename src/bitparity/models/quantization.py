@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from bitparity.errors import ModelError
+from bitparity.inputs.packaged import packaged_toml
 from bitparity.models.config import Config, read_config, read_object
-from bitparity.safe_io.packaged import packaged_toml
 
 UNQUANTIZED = "unquantized"
 _TABLE = packaged_toml(__package__, "precision_words.toml")

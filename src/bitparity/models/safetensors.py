@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bitparity.errors import ModelError
+from bitparity.inputs.input_files import open_regular
 from bitparity.models.config import Config
 from bitparity.models.quantization import PLAIN, Quantization
-from bitparity.safe_io.input_files import open_regular
 
 _MOST_HEADER = 100_000_000  # bytes, the format's own limit
 _PLAIN_TYPES = {"F64", "F32", "F16", "BF16", "I64", "BOOL"}  # the last two are positions and masks

@@ -11,11 +11,11 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from bitparity.errors import RunError
+from bitparity.inputs.input_files import read_regular
 from bitparity.progress.board import Board
 from bitparity.progress.events import Event, RunEnded, RunStarted
 from bitparity.progress.snapshot import SCHEMA, Snapshot
-from bitparity.safe_io.input_files import read_regular
-from bitparity.safe_io.redaction import redacted
+from bitparity.redaction import redacted
 from bitparity.store.lock import check_place
 
 FILE_NAME = "progress.json"

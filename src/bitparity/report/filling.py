@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bitparity.errors import UserInputError
+from bitparity.inputs.input_files import read_regular
 from bitparity.report.labels import Columns, match_columns, match_row
 from bitparity.report.language import Lang, guard_title, parted, text
 from bitparity.report.markdown import escaped
 from bitparity.report.pipe_tables import Document, Table
 from bitparity.report.words import clause, score_beside, unmeasured
 from bitparity.results.schema import Benchmark, Results
-from bitparity.safe_io.input_files import read_regular
 from bitparity.store.jsonl import write_atomically
 
 OPEN, CLOSE = "<!-- bitparity -->", "<!-- /bitparity -->"

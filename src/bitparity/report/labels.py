@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bitparity.benchmarks.registry import infos
+from bitparity.inputs.packaged import packaged_toml
 from bitparity.results.schema import Benchmark, VariantEntry
-from bitparity.safe_io.packaged import packaged_toml
 from bitparity.schema import LM_EVAL_PREFIX
 
 _TABLE = packaged_toml(__package__, "labels.toml")

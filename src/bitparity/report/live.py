@@ -24,6 +24,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.live import Live
 from rich.text import Text
 
+from bitparity.inputs.packaged import packaged_toml
 from bitparity.progress.board import Board
 from bitparity.progress.events import GENERATING, GRADING, LOADING, Event, Events, Listener, Task, TaskProgress
 from bitparity.progress.file import ProgressFile, repeated
@@ -31,7 +32,6 @@ from bitparity.progress.snapshot import Cell, Note, Snapshot, TimeLeft, Variant
 from bitparity.progress.tasks import PLAIN_INTERVAL, TaskLines, duration, printable, task_words
 from bitparity.report.language import Lang, percent, reason, text
 from bitparity.report.words import mean_score
-from bitparity.safe_io.packaged import packaged_toml
 
 if TYPE_CHECKING:
     from bitparity.progress.status import Status

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from bitparity.errors import RunError, StoreError
-from bitparity.safe_io.input_files import LARGEST_DATA, open_regular, read_regular
-from bitparity.safe_io.redaction import redacted
+from bitparity.inputs.input_files import LARGEST_DATA, open_regular, read_regular
+from bitparity.redaction import redacted
 from bitparity.store.faults import storage_error
 from bitparity.store.lock import check_place
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from bitparity.errors import UserInputError
-from bitparity.safe_io.redaction import redacted
+from bitparity.redaction import redacted
 
 
 def write_given(path: Path, text: str, option: str) -> None:

@@ -22,9 +22,9 @@ from typing import Self
 import yaml
 
 from bitparity.errors import RunError
+from bitparity.inputs.input_files import read_regular
 from bitparity.records import Grade, Sample, SampleKey, SampleKeys
-from bitparity.safe_io.input_files import read_regular
-from bitparity.safe_io.redaction import remember_keys
+from bitparity.redaction import remember_keys
 from bitparity.schema import Study
 from bitparity.store import jsonl
 from bitparity.store.environment import RunRecord

@@ -13,8 +13,8 @@ from pydantic_core import ErrorDetails
 from bitparity.benchmarks.registry import benchmark_class, check_name
 from bitparity.engines.registry import engine_class, engine_of, engine_spec
 from bitparity.errors import StudyError, UserInputError
-from bitparity.safe_io.input_files import LARGEST_STUDY, read_regular
-from bitparity.safe_io.redaction import remember_keys
+from bitparity.inputs.input_files import LARGEST_STUDY, read_regular
+from bitparity.redaction import remember_keys
 from bitparity.schema import (
     LM_EVAL_PREFIX,
     BenchmarkSpec,

@@ -8,10 +8,10 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from bitparity.inputs.packaged import packaged_toml
 from bitparity.results.build import build
 from bitparity.results.decision import decisions
 from bitparity.results.schema import Comparison, Decision, Results, Score
-from bitparity.safe_io.packaged import packaged_toml
 from bitparity.store.document import Part
 from bitparity.store.run import Run
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bitparity.errors import MissingDependencyError
+from bitparity.redaction import redacted
 from bitparity.report.exports.csv import COLUMNS, rows
 from bitparity.results.build import build
-from bitparity.safe_io.redaction import redacted
 from bitparity.store.jsonl import replacing
 from bitparity.store.run import Run
 

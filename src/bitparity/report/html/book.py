@@ -18,12 +18,12 @@ import numpy as np
 
 from bitparity.exam.frozen import frozen_exams, samples_asked
 from bitparity.records import Grade, Item, Prompt, Sample
+from bitparity.redaction import redacted
 from bitparity.report.gated import Withheld, Withhold, withheld
 from bitparity.report.language import percent
 from bitparity.report.plain import clean, flat, shortened
 from bitparity.results.schema import Results
 from bitparity.results.sheet import Sheet, read_sheets
-from bitparity.safe_io.redaction import redacted
 from bitparity.store.jsonl import file_stem
 from bitparity.store.run import Run
 

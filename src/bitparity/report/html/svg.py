@@ -15,11 +15,11 @@ from typing import Literal, NamedTuple
 from jinja2 import Template
 from markupsafe import Markup
 
+from bitparity.inputs.packaged import packaged_toml
 from bitparity.report.plain import finalize
 from bitparity.report.templates import template
 from bitparity.report.words import tone
 from bitparity.results.schema import Comparison, Overall
-from bitparity.safe_io.packaged import packaged_toml
 
 SHAPES: Mapping[str, str] = packaged_toml(__package__, "shapes.toml")
 MARKS = {"invalid": "cross", "loss": "diamond"}  # of a comparison, by its look; any other is a circle

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from bitparity.benchmarks.registry import benchmark_class, load_benchmark
 from bitparity.exam.frozen import Exam
+from bitparity.inputs.packaged import packaged_toml
 from bitparity.records import Item
 from bitparity.results.schema import Guard, Level, SpotCheck
 from bitparity.results.sheet import Sheet
-from bitparity.safe_io.packaged import packaged_toml
 from bitparity.schema import LM_EVAL_PREFIX, BenchmarkSpec, Study
 from bitparity.stats.arrays import PairedScores
 from bitparity.store.environment import RunRecord

@@ -22,8 +22,8 @@ import pytest
 from openai_double import Reply, message, serving
 from support import math_rows, write_jsonl
 
+from bitparity import redaction
 from bitparity.report.exports import formats
-from bitparity.safe_io import redaction
 
 SECRETS = {
     "ENGINE_KEY": "sk-engine-51f0c3b2a1d4e5f6",
