@@ -73,13 +73,14 @@ def test_an_engine_that_was_made_ready_is_the_one_that_loads(
     server: DeviceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[EngineProcess] = []
-    spawn = EngineProcess._spawn
+    warm = EngineProcess.warm
 
     def counted(engine: EngineProcess) -> None:
-        started.append(engine)
-        spawn(engine)
+        if engine._process is None:
+            started.append(engine)
+        warm(engine)
 
-    monkeypatch.setattr(EngineProcess, "_spawn", counted)
+    monkeypatch.setattr(EngineProcess, "warm", counted)
     one, two = (recorded(write_jsonl(tmp_path / f"{name}.jsonl", answers(2))) for name in "ab")
     server.load("a", one, {})
     wait_for(server, Loaded)

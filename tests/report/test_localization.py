@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bitparity.localization.document import FILE, Figure, Layer, Localization, Module, Point, Recipe, Rule
+from bitparity.localization.document import FILE, Figure, InFp8, Layer, Localization, Module, Point, Recipe, Rule
 from bitparity.report.language import LANGUAGES, Lang, share
 from bitparity.report.localization import html_part, markdown_part, picture, rows, sentences, worst
 from bitparity.report.markdown import escaped
@@ -49,7 +49,7 @@ def document(standing: bool = True) -> Localization:
         recipe=Recipe(
             **{"modules": [modules[1].name], "share_of_bytes": 0.1, "extra_bytes": 2_000_000, "regained": figure(0.55)},
             **{"llm_compressor_ignore": ["lm_head", modules[1].name], "modelopt_quant_cfg": {}},
-            in_fp8=Point(modules=["a", "b"], share_of_bytes=0.149, extra_bytes=1_700_000, regained=figure(0.73)),
+            in_fp8=InFp8(modules=["a", "b"], share_of_bytes=0.149, extra_bytes=1_700_000, regained=figure(0.73)),
         ),
         seconds=1.0,
     )
