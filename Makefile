@@ -3,8 +3,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# tests wait now and then, for processes to start and for limits to be reached: three of them for every two cores
-TESTERS ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() * 3 // 2)")
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: setup demo test lint clean
@@ -26,7 +24,7 @@ demo: setup
 	$(BIN)/bitparity demo
 
 test: $(VENV)/.dev-ready
-	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev-ready
 	$(BIN)/ruff check .

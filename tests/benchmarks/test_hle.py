@@ -423,7 +423,8 @@ def test_a_judged_run_is_kept_resumed_and_regraded(
 ) -> None:
     monkeypatch.setenv("JUDGE_KEY", KEY)
     study, run = judged_study(tmp_path, endpoint, api_key_env="JUDGE_KEY"), tmp_path / "run"
-    cli("run", study, "--out", run)
+    done = cli("run", study, "--out", run)
+    assert (run / "results.json").exists(), done
     entry = entry_of(run)
     assert (entry["metric"], entry["items"]) == ("judge", 7)
     assert [entry["scores"][name]["mean"] for name in "ab"] == [1.0, pytest.approx(4 / 7)]
