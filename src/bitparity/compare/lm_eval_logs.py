@@ -172,7 +172,7 @@ def _unusable(row: Row) -> str | None:
 
 
 def _details(text: str, row: Row) -> dict[str, object]:
-    """What the guards look at in a text: whether the last LaTeX box, if there is one, holds the reference answer.
+    """Details of a text for the guards: `boxed`, true where its last LaTeX box holds the reference answer, if any.
 
     And the opening tag of a reasoning that never ends: lm-eval then scores what stands inside it.
     """

@@ -31,7 +31,7 @@ class Reader(Protocol):
         """True if the argument is of this kind."""
 
     def read(self, given: Given) -> Source:
-        """What it names."""
+        """The results that the argument names. Raises UserInputError, DataError or RunError for unreadable ones."""
 
 
 # in the order in which they are asked: a folder that is none of the others' is taken for lm-eval's

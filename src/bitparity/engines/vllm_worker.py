@@ -1,4 +1,4 @@
-"""What bitparity runs in vLLM's own worker process: a probe of the loaded model, and columns of drawn and named tokens.
+"""Extension of vLLM's own worker process: a probe of the loaded model, and columns of drawn and named tokens.
 
 vLLM mixes `ModelProbe` into its worker (`worker_extension_cls`); `collective_rpc` calls its methods. No function
 travels between the processes, so insecure serialization stays off.

@@ -1,4 +1,4 @@
-"""What stands in more than one report: rows on graders, programs, speed and memory, the study's card, the doubts.
+"""Tables that several reports share: rows on graders, programs, speed and memory, the study's card, the doubts.
 
 A doubt is one entry a guard with all variants and benchmarks that it touches, the most serious first.
 """

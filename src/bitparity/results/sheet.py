@@ -169,7 +169,7 @@ def _answered(
 
 
 def spot_check(run: Run, study: Study, exam: Exam, drawn: Set[SampleKey], first: Sheet) -> SpotCheck:
-    """Whether the baseline's second run gave the answers drawn that count in its `first` run."""
+    """Comparison of the baseline's second run with the `first` one, on the drawn answers that count there."""
     assert study.spot_check is not None
     counting = {entry.item.id for entry in exam.items[: first.asked]}
     asked = sorted(key for key in drawn if key[0] in counting)
