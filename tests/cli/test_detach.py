@@ -178,7 +178,7 @@ def test_a_study_that_cannot_be_read_leaves_nothing(tmp_path: Path, out: Path) -
 
 def test_it_ends_by_the_clock(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """30 seconds do not suffice for 3 x 60 answers of 0.3 seconds."""
-    plant(tmp_path, SLOW, monkeypatch)
+    plant(tmp_path, SLOW * 4, monkeypatch)  # the engines of further rounds are slow too
     made = ended("run", replay_study(tmp_path, 60), "--out", out, "--detach", "--hours", 30 / 3600)
     assert made.returncode == 0, made.stderr
     assert "is not known beforehand" in made.stderr
