@@ -343,10 +343,16 @@ def test_two_filters_that_disagree_on_the_same_answers_are_told(files: Files) ->
     assert ended.code == 1  # the primary filter decides
     assert [entry["comparisons"]["b"]["lost"] for entry in results["benchmarks"].values()] == [90, 0]
     assert "by exact_match,flexible-extract, +0.0 (" in said(ended)
-    assert "most of what differs is their form" in said(ended)
+    assert "what differs is how they are scored" in said(ended)
     ended, _ = files(both([1] * 400, [1] * 400), both([1] * 399 + [0], [1] * 400))
-    assert "most of what differs" not in said(ended)
+    assert "what differs" not in said(ended)
     assert "on the same answers" not in said(ended)
+    halves = [1] * 200 + [0] * 200
+    level, lower = [1] * 150 + [0] * 50 + [1] * 50 + [0] * 150, [1] * 150 + [0] * 50 + [1] * 34 + [0] * 166
+    ended, results = files(both(halves, halves), both(lower, level))  # 4 points apart, of a margin of 3
+    one, other = (entry["comparisons"]["b"]["ci95"] for entry in results["benchmarks"].values())
+    assert one[1] > other[0]  # though the intervals overlap
+    assert "by exact_match,strict-match, b is −4.0 (" in said(ended)
     ended, _ = files(both([1] * 300 + [0] * 100, [1] * 400), both([1] * 300 + [0] * 100, [1] * 400))
     assert "on the same answers the baseline has 75.0 % by exact_match,strict-match and 100.0 % by" in said(ended)
 
@@ -370,7 +376,7 @@ def test_a_comparison_has_the_page_of_a_run_with_both_filters_side_by_side(tmp_p
     for text in (page, report.replace("\\", ""), said(ended)):
         assert f"by exact_match,strict-match, fp8 is {shown} (" in text
         assert "exact_match,flexible-extract, +0.0 (" in text
-        assert "most of what differs is their form" in text
+        assert "what differs is how they are scored" in text
     lines = report.replace("\\", "").splitlines()
     assert "| variant | exact_match,strict-match | exact_match,flexible-extract |" in lines
     assert "| bf16 | 66.7 % | 75.0 % |" in lines

@@ -68,7 +68,7 @@ def _parts(title: str, parts: Mapping[str, Difference], lang: Lang) -> Table:
 
 
 def disagreements(outcome: Outcome, lang: Lang = "en") -> Iterator[Disagreement]:
-    """Differences that one filter or grader finds and another one, on the same answers, does not."""
+    """Figures that two filters or graders find on the same answers, and that differ by more than the margin."""
     for view in outcome.benchmarks.values():
         bench = view.view_of or ""
         primary = outcome.benchmarks.get(bench)
@@ -78,10 +78,13 @@ def disagreements(outcome: Outcome, lang: Lang = "en") -> Iterator[Disagreement]
 
 
 def _apart(view: Benchmark, primary: Benchmark, lang: Lang) -> Iterator[str]:
-    """A sentence for each candidate whose intervals by the two do not overlap; else one on the baseline's scores."""
+    """A sentence for each candidate whose differences by the two lie further apart than the margin.
+
+    Else one on the baseline's scores, where these do. The answers are the same ones, so no gap of the two is chance.
+    """
     names = {"bench": view.view_of, "metric": primary.metric or "", "other_metric": view.metric or ""}
     both = [(name, c, view.comparisons[name]) for name, c in primary.comparisons.items() if name in view.comparisons]
-    apart = [each for each in both if each[1].ci95[0] > each[2].ci95[1] or each[2].ci95[0] > each[1].ci95[1]]
+    apart = [each for each in both if abs(each[1].difference - each[2].difference) > primary.margin]
     for name, own, other in apart:
         yield text("views", lang, name=name, own=own, other=other, **names)
     for _, own, other in both[:1]:
