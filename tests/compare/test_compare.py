@@ -424,8 +424,11 @@ def test_completions_are_graded_by_our_grader_beside_the_log(tmp_path: Path, cli
         rows = math_logs([0] * 60, right=40)
         write_jsonl(tmp_path / f"samples_hendrycks_math500_{name}.jsonl", rows)
     given = [tmp_path / f"samples_hendrycks_math500_{name}.jsonl" for name in ("bf16", "fp8")]
+    offer = "beside the score of the log: --regrade math500"
+    assert offer in said(cli("compare", *given))
     _, report, ended = paged(tmp_path, cli, *given, "--regrade", "math500")
     assert ended.code == 3
+    assert offer not in said(ended)
     plain_text = report.replace("\\", "")
     assert "| **exact_match,none** | 0.0 % | 0.0 % |" in plain_text
     assert "| bitparity's math_verify | 66.7 % | 66.7 % |" in plain_text
@@ -448,6 +451,7 @@ def test_a_grader_with_another_key_or_that_does_not_fit_is_refused(tmp_path: Pat
     ended = cli("compare", other, other, "--regrade", "math500")
     assert ended.code == 2
     assert "the reference of hendrycks_math500" in ended.err
+    assert "own grader" not in said(cli("compare", other, other))  # what would be refused is not offered
     ended = cli("compare", good, good, "--html", tmp_path / "absent" / "page.html")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
 

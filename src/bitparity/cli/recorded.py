@@ -142,7 +142,8 @@ def compare(
     outcome = compare.compare(first, others, None if margin is None else margin / 100, again)
     outcome = outcome.model_copy(update={"command": given_line(context)})
     results = as_results.as_results(outcome, sources)
-    comparison.show(outcome, results, console(), language())
+    regradable = regrading.offered(first) if regrade is None else []
+    comparison.show(outcome, results, console(), regradable, language())
     if json_file is not None:
         compare.write_document(json_file, outcome.document())
     if html is not None or report is not None:

@@ -6,13 +6,14 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from bitparity.benchmarks.contract import Benchmark
 from bitparity.benchmarks.registry import benchmark_names, known_benchmark, load_benchmark
 from bitparity.compare.records import ItemResult, Results, Source
-from bitparity.errors import DataError, UserInputError
+from bitparity.errors import BitparityError, DataError, UserInputError
 from bitparity.grading.process_pool import GradingPool
 from bitparity.grading.rules import Job
 from bitparity.records import Grade, Item
@@ -50,7 +51,30 @@ def _fits(results: Results, name: str) -> bool:
     return results.view_of is None and rows and known_benchmark(results.benchmark) == name
 
 
+def offered(source: Source) -> list[str]:
+    """The benchmarks whose grader could grade a log's answers too."""
+    found = set[str]()
+    for bench, results in source.benchmarks.items() if source.kind == "lm-eval" else ():
+        name = known_benchmark(results.benchmark)
+        if name is not None and _fits(results, name):
+            with suppress(BitparityError):  # what would be refused is not offered
+                _questions(bench, results, name)
+                found.add(name)
+    return sorted(found)
+
+
 def _view(bench: str, results: Results, name: str) -> Results:
+    benchmark, spec, items = _questions(bench, results, name)
+    grades = _grades(benchmark, spec, items, results)
+    graded = {
+        key: replace(item, scores={n: g.score for n, g in found.items()}, grades=found)
+        for (key, item), found in zip(results.items.items(), grades, strict=True)
+    }
+    return replace(results, items=graded, metric=f"bitparity's {benchmark.info.metric}", view_of=bench)
+
+
+def _questions(bench: str, results: Results, name: str) -> tuple[Benchmark, BenchmarkSpec, list[Item]]:
+    """The benchmark, and its items made of the log's own rows, in the order of the log."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "rows.jsonl"
         rows = (json.dumps(item.row) + "\n" for item in results.items.values())
@@ -65,12 +89,7 @@ def _view(bench: str, results: Results, name: str) -> Results:
             reason = str(error).removeprefix(f"{data}, ")
             raise DataError(f"--regrade {name}: {bench}'s log has other rows than its data set ({reason})") from None
     _check_same(bench, items, list(results.items.values()))
-    grades = _grades(benchmark, spec, items, results)
-    graded = {
-        key: replace(item, scores={n: g.score for n, g in found.items()}, grades=found)
-        for (key, item), found in zip(results.items.items(), grades, strict=True)
-    }
-    return replace(results, items=graded, metric=f"bitparity's {benchmark.info.metric}", view_of=bench)
+    return benchmark, spec, items
 
 
 def _spec(name: str, data: Path) -> BenchmarkSpec:

@@ -25,14 +25,20 @@ from bitparity.store.output_files import write_given
 FIGURES = "items baseline candidate difference interval lost_gained"
 
 
-def show(outcome: Outcome, results: Results, console: Console, lang: Lang = "en") -> None:
-    """Print everything that people need of a comparison; `results` are those of `as_results`."""
+def show(
+    outcome: Outcome, results: Results, console: Console, regradable: Sequence[str] = (), lang: Lang = "en"
+) -> None:
+    """Print everything that people need of a comparison; `results` are those of `as_results`.
+
+    `regradable` are benchmarks whose grader could grade the answers too.
+    """
     show_headlines(results, console, lang)
     if outcome.control is not None:
         say(console, noise(outcome, lang))
     console.print(_table(outcome, lang))
     told = [line for found in disagreements(outcome, lang) for line in found.said]
-    for line in (*told, *_margins(outcome, lang)):
+    offers = [text("compare.regrade", lang, name=name) for name in regradable]
+    for line in (*told, *offers, *_margins(outcome, lang)):
         say(console, line)
     for bench, entry in outcome.benchmarks.items():
         for name, parts in entry.subgroups.items():
