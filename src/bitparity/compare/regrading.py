@@ -37,30 +37,35 @@ def regraded(sources: Sequence[Source], name: str) -> list[Source]:
     return made
 
 
-def _regraded(source: Source, name: str) -> Source:
-    own = {bench: results for bench, results in source.benchmarks.items() if _fits(results, name)}
-    if source.kind != "lm-eval" or not own:
-        return source
-    views = {f"{bench} (bitparity)": _view(bench, results, name) for bench, results in own.items()}
-    return replace(source, benchmarks={**source.benchmarks, **views})
-
-
-def _fits(results: Results, name: str) -> bool:
-    """True if these are written answers of the benchmark, and not those of another filter, which are the same."""
-    rows = all(item.row is not None and item.samples for item in results.items.values())
-    return results.view_of is None and rows and known_benchmark(results.benchmark) == name
-
-
 def offered(source: Source) -> list[str]:
     """The benchmarks whose grader could grade a log's answers too."""
     found = set[str]()
-    for bench, results in source.benchmarks.items() if source.kind == "lm-eval" else ():
-        name = known_benchmark(results.benchmark)
-        if name is not None and _fits(results, name):
-            with suppress(BitparityError):  # what would be refused is not offered
-                _questions(bench, results, name)
-                found.add(name)
+    for bench, name in _known(source).items():
+        with suppress(BitparityError):  # what would be refused is not offered
+            _questions(bench, source.benchmarks[bench], name)
+            found.add(name)
     return sorted(found)
+
+
+def _regraded(source: Source, name: str) -> Source:
+    own = [bench for bench, known in _known(source).items() if known == name]
+    views = {f"{bench} (bitparity)": _view(bench, source.benchmarks[bench], name) for bench in own}
+    return replace(source, benchmarks={**source.benchmarks, **views}) if views else source
+
+
+def _known(source: Source) -> dict[str, str]:
+    """The benchmark of bitparity to which each log of lm-eval with written answers and the data set's rows belongs.
+
+    Without those of another filter, whose answers are the same.
+    """
+    found = {}
+    for bench, results in source.benchmarks.items() if source.kind == "lm-eval" else ():
+        written = results.view_of is None and all(
+            item.row is not None and item.samples for item in results.items.values()
+        )
+        if written and (name := known_benchmark(results.benchmark)) is not None:
+            found[bench] = name
+    return found
 
 
 def _view(bench: str, results: Results, name: str) -> Results:
